@@ -1,0 +1,316 @@
+#include "base/buf.h"
+
+#include <errno.h>
+#include <string.h>
+
+static void drop_head(struct tn_buf *buf)
+{
+	struct tni_slice *slice = buf->head;
+
+	buf->head = slice->next;
+	if (!buf->head)
+		buf->tail = NULL;
+	buf->len -= slice->len;
+	tni_blk_unref(slice->blk);
+	tni_slice_put(buf->mem, slice);
+}
+
+/* Puts a slice that already holds its reference at the end. */
+static void push_tail(struct tn_buf *buf, struct tni_slice *slice)
+{
+	slice->next = NULL;
+	if (buf->tail)
+		buf->tail->next = slice;
+	else
+		buf->head = slice;
+	buf->tail = slice;
+	buf->len += slice->len;
+}
+
+void tni_buf_clear(struct tn_buf *buf)
+{
+	while (buf->head)
+		drop_head(buf);
+}
+
+/* Room behind the last slice that nobody else can have written to: the slice must end where the block's use ends. */
+static size_t tail_room(const struct tn_buf *buf)
+{
+	const struct tni_slice *tail = buf->tail;
+
+	if (!tail || tail->end || tail->data + tail->len != tail->blk->data + tail->blk->used)
+		return 0;
+	return tail->blk->cap - tail->blk->used;
+}
+
+static struct tni_slice *new_slice(struct tn_buf *buf, struct tni_blk *blk, unsigned char *data, size_t len, bool end)
+{
+	struct tni_slice *slice = tni_slice_get(buf->mem);
+
+	if (slice)
+		*slice = (struct tni_slice){.blk = blk, .data = data, .len = (uint32_t)len, .end = end};
+	return slice;
+}
+
+/* The tail's block has more room than tail_room() tells when the tail ends a message: messages share a block. */
+static struct tni_blk *block_for(struct tn_buf *buf, size_t len, size_t first)
+{
+	struct tni_slice *tail = buf->tail;
+	struct tni_mem *mem = buf->mem;
+
+	if (tail && !first && tail->blk->cap - tail->blk->used >= len)
+		return tni_blk_ref(tail->blk);
+	if (len <= mem->small.cap && buf->len == 0)
+		return tni_blk_get(&mem->small);
+	if (len <= mem->large.cap)
+		return tni_blk_get(&mem->large);
+	return tni_blk_new(len);
+}
+
+/* Walks through pieces while their bytes are copied to two places. */
+struct cursor {
+	const struct iovec *iov;
+	size_t at;
+};
+
+static void copy_in(struct cursor *from, unsigned char *out, size_t len)
+{
+	while (len) {
+		/* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): the pieces hold at least `len` */
+		size_t part = from->iov->iov_len - from->at;
+
+		if (part > len)
+			part = len;
+		if (part)
+			memcpy(out, (const unsigned char *)from->iov->iov_base + from->at, part);
+		out += part;
+		len -= part;
+		from->at += part;
+		if (from->at == from->iov->iov_len) {
+			from->iov++;
+			from->at = 0;
+		}
+	}
+}
+
+static void grow_tail(struct tn_buf *buf, struct cursor *from, size_t len)
+{
+	copy_in(from, buf->tail->data + buf->tail->len, len);
+	buf->tail->blk->used += (uint32_t)len;
+	buf->tail->len += (uint32_t)len;
+	buf->len += (uint32_t)len;
+}
+
+int tni_buf_appendv(struct tn_buf *buf, const struct iovec *iov, int count, bool end)
+{
+	size_t first = tail_room(buf), len = 0;
+	struct cursor from = {.iov = iov};
+	struct tni_slice *slice = NULL;
+	struct tni_blk *blk;
+
+	for (int i = 0; i < count; i++)
+		len += iov[i].iov_len;
+	if (len > tni_buf_room(buf))
+		return -ENOBUFS;
+	if (first > len)
+		first = len;
+	if (end && !len && buf->tail && !buf->tail->end) {
+		buf->tail->end = 1;
+		return 0;
+	}
+	if (len > first || (end && !first)) {
+		/* What may fail comes first, so that it is all or nothing. */
+		blk = block_for(buf, len - first, first);
+		if (!blk)
+			return -ENOMEM;
+		slice = new_slice(buf, blk, blk->data + blk->used, len - first, end);
+		if (!slice) {
+			tni_blk_unref(blk);
+			return -ENOMEM;
+		}
+		blk->used += (uint32_t)(len - first);
+	}
+	if (first)
+		grow_tail(buf, &from, first);
+	if (slice) {
+		copy_in(&from, slice->data, slice->len);
+		push_tail(buf, slice);
+	} else if (end) {
+		buf->tail->end = 1;
+	}
+	return 0;
+}
+
+int tni_buf_append(struct tn_buf *buf, const void *data, size_t len, bool end)
+{
+	struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
+
+	return tni_buf_appendv(buf, &iov, 1, end);
+}
+
+int tni_buf_link(struct tn_buf *buf, struct tni_blk *blk, unsigned char *data, size_t len, bool end)
+{
+	struct tni_slice *slice;
+
+	if (len > tni_buf_room(buf))
+		return -ENOBUFS;
+	if (tni_buf_goes_on(buf, blk, data)) {
+		buf->tail->len += (uint32_t)len;
+		buf->tail->end = end;
+		buf->len += (uint32_t)len;
+		return 0;
+	}
+	slice = new_slice(buf, blk, data, len, end);
+	if (!slice)
+		return -ENOMEM;
+	tni_blk_ref(blk);
+	push_tail(buf, slice);
+	return 0;
+}
+
+int tni_buf_give(struct tn_buf *buf, struct tni_blk *blk)
+{
+	struct tni_slice *slice = new_slice(buf, blk, blk->data, blk->used, false);
+
+	if (!slice) {
+		tni_blk_unref(blk);
+		return -ENOMEM;
+	}
+	push_tail(buf, slice);
+	return 0;
+}
+
+void tni_buf_compact(struct tn_buf *buf)
+{
+	struct tni_slice *slice = buf->head;
+	struct tni_mem *mem = buf->mem;
+	struct tni_blk *blk;
+
+	if (!slice || slice->next || slice->blk->cap <= mem->small.cap || slice->len > mem->small.cap / 2)
+		return;
+	blk = tni_blk_get(&mem->small);
+	if (!blk)
+		return;
+	memcpy(blk->data, slice->data, slice->len);
+	blk->used = slice->len;
+	tni_blk_unref(slice->blk);
+	slice->blk = blk;
+	slice->data = blk->data;
+}
+
+void tni_buf_consume(struct tn_buf *buf, size_t len)
+{
+	/* An empty message goes with a call of its own, not with the bytes in front of it. */
+	while (buf->head && len >= buf->head->len) {
+		len -= buf->head->len;
+		drop_head(buf);
+		if (!len)
+			return;
+	}
+	if (buf->head && len) {
+		buf->head->data += len;
+		buf->head->len -= (uint32_t)len;
+		buf->len -= (uint32_t)len;
+	}
+}
+
+long tni_buf_move(struct tn_buf *to, struct tn_buf *from, size_t len)
+{
+	size_t moved = 0;
+
+	if (len > tni_buf_room(to))
+		len = tni_buf_room(to);
+	while (from->head && moved < len) {
+		struct tni_slice *slice = from->head;
+
+		if (slice->len > len - moved) {
+			size_t part = len - moved;
+			int rc = tni_buf_link(to, slice->blk, slice->data, part, false);
+
+			if (rc < 0)
+				return moved ? (long)moved : rc;
+			tni_buf_consume(from, part);
+			return (long)len;
+		}
+		from->head = slice->next;
+		if (!from->head)
+			from->tail = NULL;
+		from->len -= slice->len;
+		moved += slice->len;
+		push_tail(to, slice);
+	}
+	return (long)moved;
+}
+
+/* Copies the front; returns whether it ends exactly where a message does. */
+static bool copy_out(const struct tn_buf *buf, unsigned char *out, size_t len)
+{
+	const struct tni_slice *s = buf->head;
+
+	for (;; s = s->next) {
+		size_t part = s->len < len ? s->len : len;
+
+		memcpy(out, s->data, part);
+		out += part;
+		len -= part;
+		if (!len)
+			return part == s->len && s->end;
+	}
+}
+
+unsigned char *tni_buf_pullup(struct tn_buf *buf, size_t len)
+{
+	struct tni_slice *slice;
+	struct tni_blk *blk;
+
+	if (buf->len < len || !buf->head)
+		return NULL;
+	if (buf->head->len >= len)
+		return buf->head->data;
+	blk = len <= buf->mem->large.cap ? tni_blk_get(&buf->mem->large) : tni_blk_new(len);
+	if (!blk)
+		return NULL;
+	slice = new_slice(buf, blk, blk->data, len, false);
+	if (!slice) {
+		tni_blk_unref(blk);
+		return NULL;
+	}
+	slice->end = copy_out(buf, blk->data, len);
+	blk->used = (uint32_t)len;
+	tni_buf_consume(buf, len);
+	slice->next = buf->head;
+	buf->head = slice;
+	if (!buf->tail)
+		buf->tail = slice;
+	buf->len += (uint32_t)len;
+	return slice->data;
+}
+
+long tni_buf_find(const struct tn_buf *buf, int c, size_t from)
+{
+	size_t base = 0;
+
+	for (const struct tni_slice *s = buf->head; s; base += s->len, s = s->next) {
+		size_t skip = from > base ? from - base : 0;
+		const unsigned char *hit;
+
+		if (skip >= s->len)
+			continue;
+		hit = memchr(s->data + skip, c, s->len - skip);
+		if (hit)
+			return (long)(base + (size_t)(hit - s->data));
+	}
+	return -1;
+}
+
+int tni_buf_iov(const struct tn_buf *buf, struct iovec *iov, int max, size_t *total)
+{
+	int n = 0;
+
+	*total = 0;
+	for (const struct tni_slice *s = buf->head; s && n < max; s = s->next) {
+		iov[n++] = (struct iovec){.iov_base = s->data, .iov_len = s->len};
+		*total += s->len;
+	}
+	return n;
+}

@@ -1,0 +1,34 @@
+#include "base/log.h"
+
+#include "tenon.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+static void (*sink)(bool important, const char *text, void *arg);
+static void *sink_arg;
+static _Thread_local bool muted;
+
+void tn_set_log(void (*fn)(bool important, const char *text, void *arg), void *arg)
+{
+	sink = fn;
+	sink_arg = arg;
+}
+
+void tni_log_mute(bool mute)
+{
+	muted = mute;
+}
+
+void tni_log(bool important, const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+
+	if (!sink || muted)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	sink(important, text, sink_arg);
+}
