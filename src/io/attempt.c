@@ -1,0 +1,231 @@
+/* One operation as one non-blocking system call. */
+#include "io/loop.h"
+#include "io/ready.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define SEND_IOV_MAX 64
+
+static int attempt_accept(struct tni_fd *fd)
+{
+	for (;;) {
+		int peer = accept4(fd->fd, NULL, NULL, SOCK_CLOEXEC);
+
+		/* A client that gave up while it waited is no failure of the listener's. */
+		if (peer < 0 && (errno == EINTR || errno == ECONNABORTED || errno == EPROTO))
+			continue;
+		return peer < 0 ? -errno : peer;
+	}
+}
+
+/* connect(2) says EALREADY while it is under way and EISCONN once it is done; SO_ERROR tells why it failed. */
+static int attempt_connect(struct tni_fd *fd, struct tni_op *op)
+{
+	int err = 0;
+	socklen_t len = sizeof(err);
+
+	if (op->state == TNI_IDLE) {
+		if (connect(fd->fd, (const struct sockaddr *)(const void *)op->addr->bytes, op->addr->len) == 0)
+			return 0;
+		/* A Unix listener with a full backlog says EAGAIN, which no event will follow. */
+		if (errno == EAGAIN)
+			return -EBUSY;
+		return errno == EINPROGRESS || errno == EINTR ? -EAGAIN : -errno;
+	}
+	if (getsockopt(fd->fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
+		return -errno;
+	if (err)
+		return -err;
+	if (connect(fd->fd, (const struct sockaddr *)(const void *)op->addr->bytes, op->addr->len) == 0 ||
+	    errno == EISCONN)
+		return 0;
+	return errno == EALREADY || errno == EINPROGRESS || errno == EINTR ? -EAGAIN : -errno;
+}
+
+/* Most messages fit a large block; a longer one spills over, and both parts become one block of its own. */
+static struct tni_blk *join_spill(struct tn_loop *loop, struct tni_blk *blk, size_t len)
+{
+	struct tni_blk *whole = tni_blk_new(len);
+
+	if (whole) {
+		memcpy(whole->data, blk->data, blk->cap);
+		memcpy(whole->data + blk->cap, loop->spill, len - blk->cap);
+	}
+	tni_blk_unref(blk);
+	return whole;
+}
+
+static int recv_message(struct tn_loop *loop, struct tni_fd *fd, struct tni_blk *blk)
+{
+	struct iovec iov[2];
+	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2};
+	ssize_t n;
+
+	if (!loop->spill)
+		loop->spill = malloc(TNI_SPILL_CAP);
+	if (!loop->spill)
+		return -ENOBUFS;
+	iov[0] = (struct iovec){.iov_base = blk->data, .iov_len = blk->cap};
+	iov[1] = (struct iovec){.iov_base = loop->spill, .iov_len = TNI_SPILL_CAP};
+	n = recvmsg(fd->fd, &msg, MSG_DONTWAIT);
+	if (n >= 0 && msg.msg_flags & MSG_TRUNC)
+		return -EMSGSIZE;
+	return n < 0 ? -errno : (int)n;
+}
+
+static int recv_bytes(const struct tn_loop *loop, struct tni_fd *fd, struct tni_blk *blk)
+{
+	size_t cap = loop->limit ? loop->limit : blk->cap;
+	ssize_t n = fd->flags & TNI_FD_FILE ? read(fd->fd, blk->data, cap) : recv(fd->fd, blk->data, cap, MSG_DONTWAIT);
+
+	/* A terminal whose other side has gone reads as EIO: its end of file. */
+	if (n < 0 && errno == EIO && fd->flags & TNI_FD_FILE)
+		return isatty(fd->fd) ? 0 : -EIO;
+	return n < 0 ? -errno : (int)n;
+}
+
+static int attempt_recv(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op)
+{
+	struct tni_blk *blk = tni_blk_get(&loop->mem.large);
+	int res;
+
+	if (!blk)
+		return -ENOBUFS;
+	do
+		res = fd->flags & TNI_FD_MESSAGES ? recv_message(loop, fd, blk) : recv_bytes(loop, fd, blk);
+	while (res == -EINTR);
+	if (res > 0 && (uint32_t)res > blk->cap) {
+		blk = join_spill(loop, blk, (size_t)res);
+		if (!blk)
+			return -ENOMEM; /* the message is gone: an error of the connection, not a pause */
+	}
+	if (res <= 0) {
+		tni_blk_unref(blk);
+		return res;
+	}
+	blk->used = (uint32_t)res;
+	op->blk = blk;
+	return res;
+}
+
+/* write(2) knows no MSG_NOSIGNAL: the signal is held off, and taken back if it came from here. */
+static ssize_t write_quietly(int sysfd, const struct iovec *iov, int count)
+{
+	struct timespec now = {0};
+	sigset_t pipe_only, before, pending;
+	ssize_t n;
+	int err;
+
+	sigemptyset(&pipe_only);
+	sigaddset(&pipe_only, SIGPIPE);
+	sigpending(&pending);
+	pthread_sigmask(SIG_BLOCK, &pipe_only, &before);
+	n = writev(sysfd, iov, count);
+	err = errno;
+	if (n < 0 && err == EPIPE && !sigismember(&pending, SIGPIPE))
+		while (sigtimedwait(&pipe_only, NULL, &now) < 0 && errno == EINTR)
+			;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	errno = err;
+	return n;
+}
+
+static int attempt_send(const struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op)
+{
+	struct iovec iov[SEND_IOV_MAX];
+	struct msghdr msg = {.msg_iov = iov};
+	const struct tni_slice *s = op->buf->head;
+	ssize_t n;
+
+	do {
+		iov[msg.msg_iovlen++] = (struct iovec){.iov_base = s->data, .iov_len = s->len};
+		if (s->end && fd->flags & TNI_FD_MESSAGES)
+			break;
+		s = s->next;
+	} while (s && msg.msg_iovlen < SEND_IOV_MAX && !loop->limit);
+	if (loop->limit && iov[0].iov_len > loop->limit)
+		iov[0].iov_len = loop->limit;
+	do {
+		if (fd->flags & TNI_FD_FILE)
+			n = write_quietly(fd->fd, iov, (int)msg.msg_iovlen);
+		else if (msg.msg_iovlen == 1)
+			n = send(fd->fd, iov[0].iov_base, iov[0].iov_len, MSG_DONTWAIT | MSG_NOSIGNAL);
+		else
+			n = sendmsg(fd->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+	} while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : (int)n;
+}
+
+static int attempt_recvmm(struct tni_fd *fd, struct tni_op *op)
+{
+	int n;
+
+	do
+		n = recvmmsg(fd->fd, op->mm->v, op->mm->n, MSG_DONTWAIT, NULL);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+static int attempt_sendmm(struct tni_fd *fd, struct tni_op *op)
+{
+	int n;
+
+	do
+		n = sendmmsg(fd->fd, op->mm->v, op->mm->n, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	if (n < 0 && errno == EAGAIN && fd->flags & TNI_FD_NOWAIT)
+		return -ENOBUFS;
+	return n < 0 ? -errno : n;
+}
+
+static int attempt_poll(struct tni_fd *fd, short events)
+{
+	struct pollfd p = {.fd = fd->fd, .events = events};
+	int n = poll(&p, 1, 0);
+
+	if (n < 0)
+		return errno == EINTR ? -EAGAIN : -errno;
+	return n == 0 ? -EAGAIN : p.revents;
+}
+
+int tni_attempt(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op)
+{
+	int res;
+
+	switch (op->kind) {
+	case TNI_OP_ACCEPT:
+		res = attempt_accept(fd);
+		break;
+	case TNI_OP_CONNECT:
+		res = attempt_connect(fd, op);
+		break;
+	case TNI_OP_RECV:
+		res = attempt_recv(loop, fd, op);
+		break;
+	case TNI_OP_SEND:
+		res = attempt_send(loop, fd, op);
+		break;
+	case TNI_OP_RECVMM:
+		res = attempt_recvmm(fd, op);
+		break;
+	case TNI_OP_SENDMM:
+		res = attempt_sendmm(fd, op);
+		break;
+	case TNI_OP_POLL_IN:
+		res = attempt_poll(fd, POLLIN | POLLRDHUP);
+		break;
+	case TNI_OP_POLL_OUT:
+		res = attempt_poll(fd, POLLOUT);
+		break;
+	default:
+		res = -EINVAL;
+	}
+	return res == -EWOULDBLOCK ? -EAGAIN : res;
+}

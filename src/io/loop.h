@@ -1,0 +1,119 @@
+/* The loop: engine, timers, ready queue, inbox. One thread's; nothing in it is shared but the inbox. */
+#ifndef TNI_IO_LOOP_H
+#define TNI_IO_LOOP_H
+
+#include "base/clock.h"
+#include "io/io.h"
+#include "io/timer.h"
+#include "tenon.h"
+
+#include <stdatomic.h>
+
+/* Work for the ready queue: the only place from which user code is called. */
+struct tni_task {
+	struct tni_list node; /* must be initialised; linked while queued */
+	void (*run)(struct tni_task *task);
+};
+
+/* What waits in a loop's inbox. */
+struct tni_post {
+	struct tni_post *next;
+	void (*fn)(void *arg);
+	void *arg;
+	bool kept; /* its owner's memory, not the inbox's */
+};
+
+struct tni_slot {
+	struct tni_fd *fd;
+	uint32_t generation;
+	uint32_t next_free;
+};
+
+/* Adaptive spinning before sleep: see loop.c. */
+struct tni_spin {
+	uint64_t max_ns; /* 0: never spin */
+	uint32_t credit; /* how far recent gaps were short enough to be worth spinning for */
+	uint32_t skip;   /* idle periods to sleep through before trying again */
+	uint32_t backoff;
+	uint64_t vain_ns; /* spent on polls that found nothing */
+};
+
+struct tn_loop {
+	const struct tni_engine_ops *engine;
+	void *engine_state;
+	struct tni_fault *fault; /* the fault engine's, above the state of the one beneath */
+	struct tni_mem mem;
+	struct tni_timers timers;
+	uint64_t now_ns;
+	struct tni_list ready, later; /* tasks of this turn and of the next */
+	struct tni_list pending;      /* descriptors to try without an event: io/ready.c */
+	struct tni_list starved;      /* tasks waiting for memory */
+	struct tni_timer starved_retry;
+	uint64_t dry_since_ns, dry_ns; /* since when memory is short, and when that was last seen */
+	struct tni_slot *slots;
+	uint32_t nslots, cap_slots, free_slot; /* nslots: ever used; those beyond are not touched */
+	struct tni_spin spin;
+	unsigned alive; /* what keeps tn_loop_run() running */
+	bool ending;    /* being freed: nothing new begins */
+	bool turning;   /* inside a turn: another one must not begin */
+	_Atomic(bool) stop;
+	_Atomic(struct tni_post *) inbox;
+	_Atomic(bool) wake_sent;
+	struct tni_fd wake;
+	uint64_t completions, tasks_run;
+	uint32_t limit;                /* most bytes of the next stream call; 0: no limit. The sim engine's */
+	struct tni_list owned;         /* struct tni_owned: what tn_loop_free() must end */
+	struct tni_list helpers;       /* the same for the user's timers and polls, which end last */
+	struct tni_resolver *resolver; /* net/resolve.c's, made on first use, one of `owned` */
+	void *spill;                   /* attempt.c's: the far part of a huge message; made on first use */
+	void *dgram_batch;             /* net/dgram.c's scratch, made on first use; plain memory */
+};
+
+/* Largest message of a seqpacket socket, beyond a large block: the kernel's own limit (wmem_max) is far below. */
+#define TNI_SPILL_CAP (4 * 1024 * 1024)
+
+/* Something that lives on a loop and must be ended before it. */
+struct tni_owned {
+	struct tni_list node;
+	void (*destroy)(struct tni_owned *owned);
+};
+
+/* Queues a task to run in this turn. One that waits for memory or for the next turn is brought forward. */
+static inline void tni_loop_ready(struct tn_loop *loop, struct tni_task *task)
+{
+	tni_list_del(&task->node);
+	tni_list_add_tail(&loop->ready, &task->node);
+}
+
+/* Queues a task for the next turn, after the descriptors had theirs: for work that would go on for ever in this one. */
+static inline void tni_loop_later(struct tn_loop *loop, struct tni_task *task)
+{
+	if (tni_list_empty(&task->node))
+		tni_list_add_tail(&loop->later, &task->node);
+}
+
+/* Queues a task for when memory for bytes has come back. */
+void tni_loop_starve(struct tn_loop *loop, struct tni_task *task);
+
+/* Whether there has been none for so long that waiting is no answer any more. */
+bool tni_loop_is_dry(const struct tn_loop *loop);
+
+/* tn_loop_post() for what must not fail: `post` is the caller's, and stays until it has been called. */
+void tni_loop_post_kept(struct tn_loop *loop, struct tni_post *post, void (*fn)(void *arg), void *arg);
+
+/* Runs the ready queue until it is empty. Engines call it between completions to keep hot memory hot. */
+void tni_loop_settle(struct tn_loop *loop);
+
+static inline void tni_loop_timer(struct tn_loop *loop, struct tni_timer *timer, uint64_t delay_ns)
+{
+	/* From the clock, not the turn's start: the turn may have been long, or over for long when the caller is outside
+	 * one. Never "now": a timer that re-arms itself must not keep the loop from its descriptors. */
+	tni_timer_arm(&loop->timers, timer, tni_ns_add(tni_clock_ns(), delay_ns ? delay_ns : 1));
+}
+
+static inline void tni_loop_untimer(struct tn_loop *loop, struct tni_timer *timer)
+{
+	tni_timer_disarm(&loop->timers, timer);
+}
+
+#endif

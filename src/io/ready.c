@@ -1,0 +1,190 @@
+#include "io/ready.h"
+
+#include "io/loop.h"
+
+#include <errno.h>
+#include <poll.h>
+
+static unsigned direction(const struct tni_fd *fd, const struct tni_op *op)
+{
+	return op == &fd->rd ? TNI_RD : TNI_WR;
+}
+
+static bool is_multishot(const struct tni_op *op)
+{
+	return op->kind == TNI_OP_ACCEPT || op->kind == TNI_OP_RECV || op->kind == TNI_OP_RECVMM ||
+	       op->kind == TNI_OP_POLL_IN;
+}
+
+void tni_complete(struct tn_loop *loop, struct tni_op *op, int res, bool more)
+{
+	loop->completions++;
+	op->res = res;
+	op->more = more;
+	if (!more)
+		op->state = TNI_IDLE;
+	op->done(op, res);
+}
+
+/* A call would have to wait. That a send would says nothing about the peer's hang-up, which is for reading to find. */
+static void block(struct tni_fd *fd, unsigned dir)
+{
+	fd->ready &= (uint8_t)~dir;
+	if (dir == TNI_RD)
+		fd->ready &= (uint8_t)~TNI_HUP;
+}
+
+static void put_pending(struct tn_loop *loop, struct tni_fd *fd)
+{
+	if (tni_list_empty(&fd->pending))
+		tni_list_add_tail(&loop->pending, &fd->pending);
+}
+
+/*
+ * A stream's short read has emptied the socket, so the next event is worth waiting for. That is not so after a hang-up
+ * (the end of the stream is still to be read and sends no second event) nor where each call takes one thing of many.
+ */
+static bool is_drained(const struct tni_fd *fd, const struct tni_op *op, int res)
+{
+	if (fd->ready & TNI_HUP)
+		return false;
+	if (op->kind == TNI_OP_RECV)
+		return !(fd->flags & (TNI_FD_MESSAGES | TNI_FD_FILE)) && (uint32_t)res < op->blk->cap;
+	if (op->kind == TNI_OP_RECVMM)
+		return (unsigned)res < op->mm->n;
+	return op->kind == TNI_OP_POLL_IN;
+}
+
+/* A descriptor that cannot be polled needs a slot all the same: it is known by that between two tries. */
+static int watch(struct tn_loop *loop, struct tni_fd *fd, unsigned dir)
+{
+	if (!fd->slot) {
+		int rc = tni_slot_take(loop, fd);
+
+		if (rc < 0)
+			return rc;
+	}
+	return fd->flags & TNI_FD_ALWAYS ? 0 : loop->engine->watch(loop, fd, dir);
+}
+
+/* Tries once and reports. Returns true when a multishot operation can be tried again at once. */
+static bool try_once(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op)
+{
+	unsigned dir = direction(fd, op);
+	bool multishot = is_multishot(op), more;
+	int res = loop->engine->attempt(loop, fd, op);
+
+	if (res == -EAGAIN) {
+		block(fd, dir);
+		res = watch(loop, fd, dir);
+		if (res == 0)
+			return false;
+	}
+	if (res < 0 || (res == 0 && op->kind == TNI_OP_RECV)) {
+		tni_complete(loop, op, res, false);
+		return false;
+	}
+	more = multishot && !is_drained(fd, op, res);
+	if (more)
+		put_pending(loop, fd);
+	else if (multishot)
+		fd->ready &= (uint8_t)~dir;
+	tni_complete(loop, op, res, multishot);
+	return more;
+}
+
+/* So many connections are accepted in a row before others have their turn. */
+#define ACCEPT_BUDGET 64
+
+static void try_op(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op)
+{
+	bool accepting = op->kind == TNI_OP_ACCEPT;
+
+	/* What an accept reports runs no user code, so the operation is still there afterwards. */
+	for (int i = 0; try_once(loop, fd, op) && accepting && op->state == TNI_ARMED && i < ACCEPT_BUDGET; i++)
+		;
+}
+
+int tni_ready_submit(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op)
+{
+	unsigned dir = direction(fd, op);
+	int rc;
+
+	if (op->kind == TNI_OP_SEND || op->kind == TNI_OP_SENDMM || op->kind == TNI_OP_CONNECT) {
+		op->res = loop->engine->attempt(loop, fd, op);
+		if (op->res != -EAGAIN)
+			return TNI_DONE;
+		block(fd, dir);
+	}
+	rc = watch(loop, fd, dir);
+	if (rc < 0)
+		return rc;
+	op->state = TNI_ARMED;
+	/* A question about readiness is asked once at the start: its event may have come and gone. */
+	if (fd->ready & (dir | TNI_HUP) || op->kind >= TNI_OP_POLL_IN)
+		put_pending(loop, fd);
+	return 0;
+}
+
+int tni_ready_cancel(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op)
+{
+	(void)loop;
+	(void)fd;
+	op->state = TNI_IDLE;
+	return TNI_DONE;
+}
+
+void tni_ready_release(struct tn_loop *loop, struct tni_fd *fd)
+{
+	(void)loop;
+	tni_list_del(&fd->pending);
+	fd->ready = 0;
+	fd->armed_events = 0;
+}
+
+static bool can_try(const struct tni_fd *fd, const struct tni_op *op)
+{
+	return fd->ready & (direction(fd, op) | TNI_HUP) || op->kind >= TNI_OP_POLL_IN;
+}
+
+/* Both directions, the outgoing one first: it frees memory. The owner may release the descriptor in between. */
+static void try_both(struct tn_loop *loop, struct tni_fd *fd)
+{
+	uint64_t key = tni_slot_key(loop, fd);
+
+	if (fd->wr.state == TNI_ARMED && can_try(fd, &fd->wr)) {
+		try_op(loop, fd, &fd->wr);
+		tni_loop_settle(loop);
+		if (tni_slot_find(loop, key) != fd)
+			return;
+	}
+	if (fd->rd.state == TNI_ARMED && can_try(fd, &fd->rd)) {
+		try_op(loop, fd, &fd->rd);
+		tni_loop_settle(loop);
+	}
+}
+
+void tni_ready_event(struct tn_loop *loop, struct tni_fd *fd, unsigned bits)
+{
+	fd->ready |= (uint8_t)bits;
+	try_both(loop, fd);
+}
+
+int tni_ready_pending(struct tn_loop *loop)
+{
+	struct tni_list batch;
+	int n = 0;
+
+	if (tni_list_empty(&loop->pending))
+		return 0;
+	/* Those that become pending meanwhile wait for the next round: nobody starves the others. */
+	tni_list_init(&batch);
+	batch = loop->pending;
+	batch.next->prev = batch.prev->next = &batch;
+	tni_list_init(&loop->pending);
+	while (!tni_list_empty(&batch)) {
+		try_both(loop, tni_container_of(tni_list_pop(&batch), struct tni_fd, pending));
+		n++;
+	}
+	return n;
+}
