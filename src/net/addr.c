@@ -1,0 +1,247 @@
+#include "net/addr.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/un.h>
+
+#include <linux/if_packet.h>
+
+static struct sockaddr_in *as_in(const struct tn_addr *addr)
+{
+	return (struct sockaddr_in *)(uintptr_t)addr->bytes;
+}
+
+static struct sockaddr_in6 *as_in6(const struct tn_addr *addr)
+{
+	return (struct sockaddr_in6 *)(uintptr_t)addr->bytes;
+}
+
+const struct sockaddr *tn_addr_sockaddr(const struct tn_addr *addr)
+{
+	return (const struct sockaddr *)(uintptr_t)addr->bytes;
+}
+
+void tni_addr_from(struct tn_addr *addr, const struct sockaddr *sa, socklen_t len)
+{
+	addr->len = len < sizeof(addr->bytes) ? len : (uint32_t)sizeof(addr->bytes);
+	memcpy(addr->bytes, sa, addr->len);
+}
+
+static void set_in(struct tn_addr *addr, struct in_addr ip, int port)
+{
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr = ip};
+
+	tni_addr_from(addr, (struct sockaddr *)&in, sizeof(in));
+}
+
+static void set_in6(struct tn_addr *addr, struct in6_addr ip, int port, uint32_t scope)
+{
+	struct sockaddr_in6 in6 = {
+		.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port), .sin6_addr = ip, .sin6_scope_id = scope};
+
+	tni_addr_from(addr, (struct sockaddr *)&in6, sizeof(in6));
+}
+
+int tni_addr_literal(struct tn_addr *addr, const char *host, int port)
+{
+	char bare[INET6_ADDRSTRLEN + IF_NAMESIZE + 1];
+	struct in_addr ip4;
+	struct in6_addr ip6;
+	uint32_t scope = 0;
+	char *zone;
+
+	if (inet_pton(AF_INET, host, &ip4) == 1) {
+		set_in(addr, ip4, port);
+		return 0;
+	}
+	if (strlen(host) >= sizeof(bare))
+		return -EINVAL;
+	memcpy(bare, host, strlen(host) + 1);
+	zone = strchr(bare, '%');
+	if (zone) {
+		*zone++ = '\0';
+		scope = if_nametoindex(zone);
+		if (!scope)
+			scope = (uint32_t)strtoul(zone, NULL, 10);
+		if (!scope)
+			return -EINVAL;
+	}
+	if (inet_pton(AF_INET6, bare, &ip6) != 1)
+		return -EINVAL;
+	set_in6(addr, ip6, port, scope);
+	return 0;
+}
+
+int tni_addr_unix(struct tn_addr *addr, const char *path, size_t len)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+
+	if (len > sizeof(un.sun_path) - (len && path[0] != '@'))
+		return -ENAMETOOLONG;
+	memcpy(un.sun_path, path, len);
+	if (len && path[0] == '@')
+		un.sun_path[0] = '\0';
+	else if (len)
+		len++; /* the path's zero byte is counted, an abstract name's end is not */
+	tni_addr_from(addr, (struct sockaddr *)&un, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len));
+	return 0;
+}
+
+void tni_addr_loopback(struct tn_addr *addr, int family, int port)
+{
+	if (family == AF_INET)
+		set_in(addr, (struct in_addr){htonl(INADDR_LOOPBACK)}, port);
+	else
+		set_in6(addr, in6addr_loopback, port, 0);
+}
+
+void tni_addr_any(struct tn_addr *addr, int family, int port)
+{
+	if (family == AF_INET)
+		set_in(addr, (struct in_addr){htonl(INADDR_ANY)}, port);
+	else
+		set_in6(addr, in6addr_any, port, 0);
+}
+
+int tni_addr_family(const struct tn_addr *addr)
+{
+	return addr->len < sizeof(sa_family_t) ? AF_UNSPEC : tn_addr_sockaddr(addr)->sa_family;
+}
+
+int tni_addr_port(const struct tn_addr *addr)
+{
+	if (tni_addr_family(addr) == AF_INET)
+		return ntohs(as_in(addr)->sin_port);
+	if (tni_addr_family(addr) == AF_INET6)
+		return ntohs(as_in6(addr)->sin6_port);
+	return -1;
+}
+
+void tni_addr_set_port(struct tn_addr *addr, int port)
+{
+	if (tni_addr_family(addr) == AF_INET)
+		as_in(addr)->sin_port = htons((uint16_t)port);
+	else if (tni_addr_family(addr) == AF_INET6)
+		as_in6(addr)->sin6_port = htons((uint16_t)port);
+}
+
+bool tni_addr_is_localhost(const char *host)
+{
+	static const char name[] = "localhost";
+	size_t len = strlen(host), n = sizeof(name) - 1;
+
+	if (len && host[len - 1] == '.')
+		len--;
+	if (len < n || strncasecmp(host + len - n, name, n) != 0)
+		return false;
+	return len == n || host[len - n - 1] == '.';
+}
+
+static int name_of(int fd, struct tn_addr *addr, int (*get)(int, struct sockaddr *, socklen_t *))
+{
+	struct sockaddr_storage sa;
+	socklen_t len = sizeof(sa);
+
+	addr->len = 0;
+	if (get(fd, (struct sockaddr *)&sa, &len) < 0)
+		return -errno;
+	tni_addr_from(addr, (struct sockaddr *)&sa, len);
+	return 0;
+}
+
+int tni_addr_local(int fd, struct tn_addr *addr)
+{
+	return name_of(fd, addr, getsockname);
+}
+
+int tni_addr_peer(int fd, struct tn_addr *addr)
+{
+	return name_of(fd, addr, getpeername);
+}
+
+static void text_in6(const struct tn_addr *addr, char *out, size_t cap)
+{
+	char ip[INET6_ADDRSTRLEN], zone[IF_NAMESIZE + 1] = "";
+	uint32_t scope = as_in6(addr)->sin6_scope_id;
+
+	inet_ntop(AF_INET6, &as_in6(addr)->sin6_addr, ip, sizeof(ip));
+	if (scope) {
+		zone[0] = '%';
+		if (!if_indextoname(scope, zone + 1))
+			snprintf(zone, sizeof(zone), "%%%u", scope);
+	}
+	if (tni_addr_port(addr))
+		snprintf(out, cap, "[%s%s]:%d", ip, zone, tni_addr_port(addr));
+	else
+		snprintf(out, cap, "[%s%s]", ip, zone);
+}
+
+static void text_packet(const struct tn_addr *addr, char *out, size_t cap)
+{
+	const struct sockaddr_ll *ll = (const struct sockaddr_ll *)(uintptr_t)addr->bytes;
+	char name[IF_NAMESIZE];
+	size_t at = 0;
+
+	for (size_t i = 0; i < ll->sll_halen && i < sizeof(ll->sll_addr) && at + 4 < cap; i++)
+		at += (size_t)snprintf(out + at, cap - at, "%s%02x", i ? ":" : "", ll->sll_addr[i]);
+	if (!if_indextoname((unsigned)ll->sll_ifindex, name))
+		snprintf(name, sizeof(name), "%d", ll->sll_ifindex);
+	snprintf(out + at, cap - at, "%%%s", name);
+}
+
+const char *tni_addr_path(const struct tn_addr *addr, size_t *len)
+{
+	const struct sockaddr_un *un = (const struct sockaddr_un *)(uintptr_t)addr->bytes;
+	size_t start = offsetof(struct sockaddr_un, sun_path);
+
+	if (tni_addr_family(addr) != AF_UNIX || addr->len <= start)
+		return NULL;
+	*len = addr->len - start;
+	if (un->sun_path[0] != '\0') /* whether the zero byte behind it counts is the caller's of bind(2) choice */
+		*len = strnlen(un->sun_path, *len);
+	return un->sun_path;
+}
+
+static void text_unix(const struct tn_addr *addr, char *out, size_t cap)
+{
+	size_t len;
+	const char *path = tni_addr_path(addr, &len);
+
+	if (!path)
+		snprintf(out, cap, "(unnamed)");
+	else if (path[0] == '\0')
+		snprintf(out, cap, "@%.*s", (int)(len - 1), path + 1);
+	else
+		snprintf(out, cap, "%.*s", (int)len, path);
+}
+
+const char *tn_addr_text(const struct tn_addr *addr, char *out, size_t cap)
+{
+	char ip[INET_ADDRSTRLEN];
+
+	switch (tni_addr_family(addr)) {
+	case AF_INET:
+		inet_ntop(AF_INET, &as_in(addr)->sin_addr, ip, sizeof(ip));
+		snprintf(out, cap, tni_addr_port(addr) ? "%s:%d" : "%s", ip, tni_addr_port(addr));
+		break;
+	case AF_INET6:
+		text_in6(addr, out, cap);
+		break;
+	case AF_UNIX:
+		text_unix(addr, out, cap);
+		break;
+	case AF_PACKET:
+		text_packet(addr, out, cap);
+		break;
+	default:
+		snprintf(out, cap, "(unnamed)");
+	}
+	return out;
+}

@@ -1,0 +1,71 @@
+/*
+ * Datagrams in batches: what one recvmmsg(2) brought, and the bounded queue of what one sendmmsg(2) will take. The
+ * queue keeps each datagram as one record (head, address, bytes) so that sending points into it and copies nothing.
+ */
+#ifndef TNI_NET_DGRAM_H
+#define TNI_NET_DGRAM_H
+
+#include "io/loop.h"
+#include "net/addr.h"
+
+#define TNI_BATCH 64
+
+/* The largest payload of a UDP datagram over IPv4 (IPv6: 65527, which nobody's stack sends unasked). */
+#define TNI_DGRAM_MAX 65507
+
+/* The largest Unix datagram that is sent and accepted: what a receive buffer of the batch holds. */
+#define TNI_UNIX_DGRAM_MAX 65536
+
+/* Receiving: one per loop, shared by all its datagram sockets, since a batch is handed over before the next comes. */
+struct tni_batch {
+	struct mmsghdr v[TNI_BATCH];
+	struct iovec iov[TNI_BATCH];
+	struct tn_addr addr[TNI_BATCH];
+	unsigned char data[];
+};
+
+/* Sending: one per socket, since it stays in use while the socket cannot take more. */
+struct tni_outbox {
+	struct mmsghdr v[TNI_BATCH];
+	struct iovec iov[TNI_BATCH];
+	struct tni_mmsg mm;
+};
+
+/* The loop's batch, made on first use; NULL without memory. */
+struct tni_batch *tni_batch_of(struct tn_loop *loop);
+
+/* Makes it ready for recvmmsg(2) and describes it in `mm`. */
+void tni_batch_prepare(struct tni_batch *batch, struct tni_mmsg *mm);
+
+struct tni_dgram_record;
+
+struct tni_dgram_queue {
+	struct tn_buf buf; /* a slice a record */
+	uint32_t count;
+};
+
+void tni_dgram_queue_init(struct tni_dgram_queue *queue, struct tni_mem *mem, size_t max);
+
+/* Copies a datagram to the end; `to` may be NULL (a connected socket). 0, -ENOBUFS, -ENOMEM or -EMSGSIZE. */
+int tni_dgram_queue_put(struct tni_dgram_queue *queue, const struct tn_addr *to, const struct iovec *iov, int count);
+
+/* The bytes of the last one, which may still be changed. */
+unsigned char *tni_dgram_queue_last(const struct tni_dgram_queue *queue, size_t *len);
+
+/* Calls fn(arg, ...) with the bytes of each, which may still be changed. */
+void tni_dgram_queue_each(const struct tni_dgram_queue *queue, void (*fn)(void *arg, unsigned char *data, size_t len),
+			  void *arg);
+
+/* Shows the first datagram. Returns false when there is none. */
+bool tni_dgram_queue_first(const struct tni_dgram_queue *queue, struct tn_addr *addr, const void **data, size_t *len);
+
+/* Drops the first `n` datagrams; returns their payload's bytes. */
+size_t tni_dgram_queue_drop(struct tni_dgram_queue *queue, unsigned n);
+
+/* Sends one datagram at once, or not at all; `to` without a length: to whom the socket is connected. */
+void tni_dgram_say(int fd, const struct tn_addr *to, const void *data, size_t len);
+
+/* Describes the first datagrams for sendmmsg(2) in the outbox, which must start zeroed. */
+void tni_dgram_queue_describe(const struct tni_dgram_queue *queue, struct tni_outbox *outbox);
+
+#endif

@@ -1,0 +1,707 @@
+#include "net/dial.h"
+
+#include "base/err.h"
+#include "base/units.h"
+#include "io/loop.h"
+#include "net/addr.h"
+#include "net/resolve.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- the schedule ---- */
+
+static int family_index(int family)
+{
+	return family == AF_INET6 ? 0 : 1;
+}
+
+void tni_race_init(struct tni_race *race, int first)
+{
+	*race = (struct tni_race){.turn = family_index(first)};
+}
+
+void tni_race_free(struct tni_race *race)
+{
+	free(race->addrs[0]);
+	free(race->addrs[1]);
+}
+
+void tni_race_expect(struct tni_race *race, int family)
+{
+	race->asked[family_index(family)] = true;
+}
+
+static bool has_addr(const struct tni_race *race, int f, const struct tn_addr *addr)
+{
+	for (int i = 0; i < race->n[f]; i++)
+		if (race->addrs[f][i].len == addr->len && !memcmp(race->addrs[f][i].bytes, addr->bytes, addr->len))
+			return true;
+	return false;
+}
+
+int tni_race_answer(struct tni_race *race, int family, const struct tn_addr *addrs, int n, uint64_t now_ns)
+{
+	int f = family_index(family);
+
+	if (n > 0) {
+		struct tn_addr *all = realloc(race->addrs[f], (size_t)(race->n[f] + n) * sizeof(*all));
+
+		if (!all)
+			return -ENOMEM;
+		race->addrs[f] = all;
+	}
+	for (int i = 0; i < n && race->n[f] < TNI_RACE_ADDRS_MAX; i++)
+		if (!has_addr(race, f, &addrs[i]))
+			race->addrs[f][race->n[f]++] = addrs[i];
+	race->asked[f] = false;
+	if (race->started)
+		return 0;
+	/* IPv4 waits for IPv6, but not for long; IPv6, or the news that there is none, ends the wait. */
+	race->not_before_ns = f == 1 && race->asked[0] ? now_ns + TNI_RACE_RESOLUTION_NS : 0;
+	return 0;
+}
+
+enum tni_race_step tni_race_next(struct tni_race *race, uint64_t now_ns, const struct tn_addr **addr, uint64_t *when_ns)
+{
+	int f = race->turn;
+
+	if (race->next[f] == race->n[f])
+		f = 1 - f;
+	*when_ns = TNI_NEVER;
+	if (race->next[f] == race->n[f])
+		return race->flying || race->asked[0] || race->asked[1] ? TNI_RACE_WAIT : TNI_RACE_LOST;
+	if (now_ns < race->not_before_ns) {
+		*when_ns = race->not_before_ns;
+		return TNI_RACE_WAIT;
+	}
+	*addr = &race->addrs[f][race->next[f]++];
+	race->turn = 1 - f;
+	race->started = true;
+	race->flying++;
+	race->not_before_ns = now_ns + TNI_RACE_ATTEMPT_NS;
+	return TNI_RACE_START;
+}
+
+void tni_race_failed(struct tni_race *race)
+{
+	race->flying--;
+	race->not_before_ns = 0;
+}
+
+/* ---- a dial ---- */
+
+#define BUSY_RETRY_NS (10 * TNI_NS_PER_MS)
+
+/* One address that is or was tried. It stays listed after it has failed, for the message. */
+struct attempt {
+	struct tni_list node;
+	struct tni_dial *dial;
+	struct tni_fd fd;
+	struct tn_addr addr;
+	uint64_t retry_ns; /* a Unix listener's queue is full: when to try again; otherwise 0 */
+	int err;           /* 0: under way, or given up with the dial */
+	char *why;         /* the words of prepare(); NULL: those of the code */
+};
+
+struct question {
+	struct tni_dial *dial;
+	struct tni_lookup *lookup;
+	int family;
+	int err;
+	char *why;
+};
+
+struct tni_dial {
+	struct tni_owned owned;
+	struct tn_loop *loop;
+	struct tni_race race;
+	struct tni_list attempts;
+	struct question questions[2];
+	struct tni_timer timer; /* the next thing that time brings: deadline, attempt or retry */
+	struct tni_task task;   /* reports the result */
+	void (*done)(void *arg, int fd_or_err);
+	int (*prepare)(int fd, int family, void *arg);
+	int (*open)(int family, void *arg);
+	void *arg;
+	bool portless;
+	int type, protocol;
+	uint64_t timeout_ns, deadline_ns;
+	char *host, *name;
+	bool finished, timed_out, out_of_memory;
+	int result;
+};
+
+/* ---- the message ---- */
+
+#define TEXT_MAX 1024
+#define NAMED_MAX 6 /* attempts that a message lists */
+
+struct text {
+	char s[TEXT_MAX];
+	size_t len;
+};
+
+__attribute__((format(printf, 2, 3))) static void add(struct text *text, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(text->s + text->len, sizeof(text->s) - text->len, fmt, ap);
+	va_end(ap);
+	if (n > 0)
+		text->len += (size_t)n;
+	if (text->len >= sizeof(text->s))
+		text->len = sizeof(text->s) - 1;
+}
+
+static const char *addr_text(const struct tni_dial *d, const struct tn_addr *addr, char *out, size_t cap)
+{
+	struct tn_addr bare = *addr;
+
+	if (d->portless)
+		tni_addr_set_port(&bare, 0);
+	return tn_addr_text(&bare, out, cap);
+}
+
+static const char *why_of(const struct attempt *a)
+{
+	return a->why ? a->why : tn_strerror(a->err);
+}
+
+/* What is wrong with a socket of one family is most often wrong with the other's, too. */
+static bool is_told(const char *said, const char *why)
+{
+	return said && why && !strcmp(said, why);
+}
+
+static void add_failed(const struct tni_dial *d, struct text *text, const char *separator)
+{
+	const char *said = NULL;
+	char addr[128];
+	int n = 0;
+
+	for (struct tni_list *node = d->attempts.next; node != &d->attempts; node = node->next) {
+		const struct attempt *a = tni_container_of(node, struct attempt, node);
+
+		if (!a->err)
+			continue;
+		if (n < NAMED_MAX)
+			add(text, "%sconnect to %s: %s", separator, addr_text(d, &a->addr, addr, sizeof(addr)),
+			    is_told(said, a->why) ? "the same" : why_of(a));
+		said = a->why;
+		separator = "; ";
+		n++;
+	}
+	if (n > NAMED_MAX)
+		add(text, "; and %d more", n - NAMED_MAX);
+}
+
+static void add_flying(const struct tni_dial *d, struct text *text)
+{
+	const char *separator = " while connecting to ";
+	char addr[128];
+	int n = 0;
+
+	for (struct tni_list *node = d->attempts.next; node != &d->attempts; node = node->next) {
+		const struct attempt *a = tni_container_of(node, struct attempt, node);
+
+		if (a->err)
+			continue;
+		if (n < NAMED_MAX)
+			add(text, "%s%s%s", separator, addr_text(d, &a->addr, addr, sizeof(addr)),
+			    a->retry_ns ? " (its queue of connections is full)" : "");
+		separator = ", ";
+		n++;
+	}
+	if (n > NAMED_MAX)
+		add(text, " and %d more", n - NAMED_MAX);
+	if (!n)
+		add(text, " while looking up %s", d->host);
+}
+
+/* Both families usually fail for the same reason, which is then told once. */
+static void add_lookups(const struct tni_dial *d, struct text *text)
+{
+	const char *why[2] = {d->questions[0].why, d->questions[1].why}, *separator = "";
+
+	if (why[0] && why[1] && !strcmp(why[0], why[1]))
+		why[1] = NULL;
+	for (int i = 0; i < 2; i++) {
+		if (!why[i])
+			continue;
+		add(text, "%s%s", separator, why[i]);
+		separator = "; ";
+	}
+}
+
+static int explain(const struct tni_dial *d)
+{
+	struct text text = {.len = 0};
+	char after[32];
+
+	if (d->out_of_memory)
+		return tni_err(d->result, "%s: out of memory", d->name);
+	if (d->timed_out) {
+		add(&text, "timed out after %s", tni_format_duration(d->timeout_ns, after, sizeof(after)));
+		add_flying(d, &text);
+		add_failed(d, &text, "; ");
+	} else if (tni_list_empty(&d->attempts)) {
+		add_lookups(d, &text);
+	} else {
+		add_failed(d, &text, "");
+	}
+	return tni_err(d->result, "%s: %s", d->name, text.s);
+}
+
+/* How much an error says of the endpoint. */
+static int weight(int err)
+{
+	switch (err) {
+	case 0:
+		return -1;
+	case -ENETUNREACH:
+	case -ENETDOWN:
+	case -EADDRNOTAVAIL:
+	case -EAFNOSUPPORT:
+	case -EINVAL:
+	case TN_ENAME:
+		return 0;
+	case -EHOSTUNREACH:
+	case -EHOSTDOWN:
+		return 1;
+	case -ETIMEDOUT:
+		return 2;
+	default:
+		return 3;
+	}
+}
+
+static int heavier(int a, int b)
+{
+	return weight(b) >= weight(a) ? b : a;
+}
+
+static int verdict(const struct tni_dial *d)
+{
+	int err = 0;
+
+	for (struct tni_list *node = d->attempts.next; node != &d->attempts; node = node->next)
+		err = heavier(err, tni_container_of(node, struct attempt, node)->err);
+	if (err)
+		return err;
+	return heavier(d->questions[0].err, d->questions[1].err);
+}
+
+/* ---- the end ---- */
+
+static void attempt_close(struct attempt *a)
+{
+	tni_cancel(a->dial->loop, &a->fd, &a->fd.wr); /* a CONNECT ends at once */
+	tni_fd_close(a->dial->loop, &a->fd);
+}
+
+/* Everything but the records that the message is made of. */
+static void close_all(struct tni_dial *d)
+{
+	for (struct tni_list *node = d->attempts.next; node != &d->attempts; node = node->next)
+		attempt_close(tni_container_of(node, struct attempt, node));
+	for (int i = 0; i < 2; i++) {
+		tni_lookup_cancel(d->questions[i].lookup);
+		d->questions[i].lookup = NULL;
+	}
+	tni_loop_untimer(d->loop, &d->timer);
+}
+
+static void dial_free(struct tni_dial *d)
+{
+	struct tni_list *node, *next;
+
+	close_all(d);
+	for (node = d->attempts.next; node != &d->attempts; node = next) {
+		struct attempt *a = tni_container_of(node, struct attempt, node);
+
+		next = node->next;
+		free(a->why);
+		free(a);
+	}
+	tni_race_free(&d->race);
+	tni_list_del(&d->task.node);
+	tni_list_del(&d->owned.node);
+	d->loop->alive--;
+	free(d->questions[0].why);
+	free(d->questions[1].why);
+	free(d->host);
+	free(d->name);
+	free(d);
+}
+
+void tni_dial_cancel(struct tni_dial *d)
+{
+	if (!d)
+		return;
+	if (d->finished && d->result >= 0)
+		close(d->result);
+	dial_free(d);
+}
+
+static void dial_destroy(struct tni_owned *owned)
+{
+	tni_dial_cancel(tni_container_of(owned, struct tni_dial, owned));
+}
+
+static void report(struct tni_task *task)
+{
+	struct tni_dial *d = tni_container_of(task, struct tni_dial, task);
+	void (*done)(void *arg, int fd_or_err) = d->done;
+	void *arg = d->arg;
+	int result = d->result < 0 ? explain(d) : d->result;
+
+	dial_free(d);
+	done(arg, result);
+}
+
+static void finish(struct tni_dial *d, int result)
+{
+	d->finished = true;
+	d->result = result;
+	close_all(d);
+	tni_loop_ready(d->loop, &d->task);
+}
+
+static void finish_without_memory(struct tni_dial *d)
+{
+	d->out_of_memory = true;
+	finish(d, -ENOMEM);
+}
+
+/* ---- attempts ---- */
+
+static void attempt_failed(struct attempt *a, int err)
+{
+	attempt_close(a);
+	a->retry_ns = 0;
+	a->err = err;
+	tni_race_failed(&a->dial->race);
+}
+
+/*
+ * Connecting to a port of the loopback interface on which nobody listens can, once in many thousand times, meet the
+ * very port that the kernel has just chosen for our own end: TCP then connects the socket to itself.
+ */
+static bool is_self_connected(const struct tni_dial *d, int fd)
+{
+	struct tn_addr local, peer;
+
+	if (d->type != SOCK_STREAM || tni_addr_local(fd, &local) < 0 || tni_addr_family(&local) == AF_UNIX)
+		return false;
+	return tni_addr_peer(fd, &peer) == 0 && peer.len == local.len && !memcmp(peer.bytes, local.bytes, peer.len);
+}
+
+/* Without a trace: in TIME_WAIT it would keep the port from the server that we wanted to find there. */
+static void reset_on_close(int fd)
+{
+	struct linger now = {.l_onoff = 1};
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+}
+
+/* The descriptor leaves the engine for its new owner. */
+static int attempt_take(struct attempt *a)
+{
+	struct tn_loop *loop = a->dial->loop;
+	int fd = a->fd.fd, flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
+		return -errno;
+	tni_fd_release(loop, &a->fd);
+	a->fd.fd = -1;
+	return fd;
+}
+
+static void attempt_result(struct attempt *a, int res)
+{
+	struct tni_dial *d = a->dial;
+
+	if (res == -EBUSY) {
+		a->retry_ns = tni_clock_ns() + BUSY_RETRY_NS;
+		return;
+	}
+	if (res == 0 && is_self_connected(d, a->fd.fd)) {
+		reset_on_close(a->fd.fd);
+		res = -ECONNREFUSED;
+	}
+	if (res == 0)
+		res = attempt_take(a);
+	if (res < 0)
+		attempt_failed(a, res);
+	else
+		finish(d, res);
+}
+
+static void advance(struct tni_dial *d);
+
+static void connect_done(struct tni_op *op, int res)
+{
+	struct attempt *a = tni_container_of(op, struct attempt, fd.wr);
+	struct tni_dial *d = a->dial;
+
+	attempt_result(a, res);
+	advance(d);
+}
+
+static void attempt_connect(struct attempt *a)
+{
+	int rc;
+
+	a->retry_ns = 0;
+	rc = tni_submit(a->dial->loop, &a->fd, &a->fd.wr, TNI_OP_CONNECT);
+	if (rc)
+		attempt_result(a, rc == TNI_DONE ? a->fd.wr.res : rc);
+}
+
+/* Binding to the family alone makes the kernel choose an abstract address; one that prepare() has bound it keeps. */
+static int bind_for_replies(int fd, int type, int family)
+{
+	struct sockaddr any = {.sa_family = AF_UNIX};
+
+	if (family != AF_UNIX || type != SOCK_DGRAM)
+		return 0;
+	return bind(fd, &any, sizeof(any.sa_family)) < 0 ? -errno : 0;
+}
+
+static int open_socket(struct attempt *a)
+{
+	struct tni_dial *d = a->dial;
+	int family = tni_addr_family(&a->addr), rc;
+	int fd =
+		d->open ? d->open(family, d->arg) : socket(family, d->type | SOCK_CLOEXEC | SOCK_NONBLOCK, d->protocol);
+
+	if (fd < 0 && d->open)
+		a->why = strdup(tn_errmsg());
+	if (fd < 0)
+		return d->open ? fd : -errno;
+	tni_fd_init(&a->fd, fd, 0);
+	a->fd.wr.done = connect_done;
+	a->fd.wr.addr = &a->addr;
+	if (d->prepare) {
+		rc = d->prepare(fd, family, d->arg);
+		if (rc < 0) {
+			a->why = strdup(tn_errmsg());
+			return rc;
+		}
+	}
+	return bind_for_replies(fd, d->type, family);
+}
+
+static void attempt_start(struct tni_dial *d, const struct tn_addr *addr)
+{
+	struct attempt *a = calloc(1, sizeof(*a));
+	int rc;
+
+	if (!a) {
+		finish_without_memory(d);
+		return;
+	}
+	a->dial = d;
+	a->addr = *addr;
+	tni_fd_init(&a->fd, -1, 0);
+	tni_list_add_tail(&d->attempts, &a->node);
+	rc = open_socket(a);
+	if (rc < 0)
+		attempt_failed(a, rc);
+	else
+		attempt_connect(a);
+}
+
+/* ---- going on ---- */
+
+/* Returns when the next retry is due. */
+static uint64_t retry_busy(struct tni_dial *d, uint64_t now)
+{
+	uint64_t next = TNI_NEVER;
+
+	for (struct tni_list *node = d->attempts.next; node != &d->attempts && !d->finished; node = node->next) {
+		struct attempt *a = tni_container_of(node, struct attempt, node);
+
+		if (a->retry_ns && a->retry_ns <= now)
+			attempt_connect(a);
+		if (a->retry_ns && a->retry_ns < next)
+			next = a->retry_ns;
+	}
+	return next;
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* Does what is to be done now and sets the timer for what comes next. Nobody is called back from here. */
+static void advance(struct tni_dial *d)
+{
+	const struct tn_addr *addr;
+	uint64_t now, retry, when;
+
+	while (!d->finished) {
+		now = tni_clock_ns();
+		if (now >= d->deadline_ns) {
+			d->timed_out = true;
+			finish(d, -ETIMEDOUT);
+			return;
+		}
+		retry = retry_busy(d, now);
+		if (d->finished)
+			return;
+		switch (tni_race_next(&d->race, now, &addr, &when)) {
+		case TNI_RACE_START:
+			attempt_start(d, addr);
+			break;
+		case TNI_RACE_LOST:
+			finish(d, verdict(d));
+			return;
+		case TNI_RACE_WAIT:
+			when = earlier(earlier(when, retry), d->deadline_ns);
+			if (when == TNI_NEVER)
+				tni_loop_untimer(d->loop, &d->timer);
+			else
+				tni_timer_arm(&d->loop->timers, &d->timer, when);
+			return;
+		}
+	}
+}
+
+static void timer_fire(struct tni_timer *timer)
+{
+	advance(tni_container_of(timer, struct tni_dial, timer));
+}
+
+/* ---- lookups ---- */
+
+static void question_answered(struct question *q, int err, const struct tn_addr *addrs, int n)
+{
+	struct tni_dial *d = q->dial;
+
+	q->lookup = NULL;
+	if (err < 0) {
+		q->err = err;
+		q->why = strdup(tn_errmsg());
+		n = 0;
+	}
+	if (tni_race_answer(&d->race, q->family, addrs, n, tni_clock_ns()) < 0)
+		finish_without_memory(d);
+}
+
+static void lookup_done(void *arg, int err, const struct tn_addr *addrs, int n)
+{
+	struct question *q = arg;
+
+	question_answered(q, err, addrs, n);
+	advance(q->dial);
+}
+
+static void ask(struct tni_dial *d, int family, int port)
+{
+	struct question *q = &d->questions[family_index(family)];
+	int rc;
+
+	q->dial = d;
+	q->family = family;
+	rc = tni_lookup_start(d->loop, d->host, family, port, lookup_done, q, &q->lookup);
+	if (rc < 0)
+		question_answered(q, rc, NULL, 0);
+}
+
+/* The AAAA query goes out first (RFC 8305 section 3), but both are announced before either can answer. */
+static int find_addrs(struct tni_dial *d, const struct tni_dial_spec *spec)
+{
+	struct tn_addr known[2];
+	int n, rc = 0;
+
+	if (spec->addr)
+		return tni_race_answer(&d->race, tni_addr_family(spec->addr), spec->addr, 1, 0);
+	n = tni_resolve_known(spec->host, spec->family, spec->port, known);
+	if (n < 0)
+		return tni_err_prefix(n, "%s", d->name);
+	for (int i = 0; i < n && rc == 0; i++)
+		rc = tni_race_answer(&d->race, tni_addr_family(&known[i]), &known[i], 1, 0);
+	if (n)
+		return rc;
+	if (spec->family != AF_INET)
+		tni_race_expect(&d->race, AF_INET6);
+	if (spec->family != AF_INET6)
+		tni_race_expect(&d->race, AF_INET);
+	if (spec->family != AF_INET)
+		ask(d, AF_INET6, spec->port);
+	if (spec->family != AF_INET6)
+		ask(d, AF_INET, spec->port);
+	return 0;
+}
+
+/* ---- the start ---- */
+
+/* Which family begins: IPv6, but for datagrams to localhost. */
+static int first_family(const struct tni_dial_spec *spec)
+{
+	bool localhost = !spec->addr && (!*spec->host || tni_addr_is_localhost(spec->host));
+
+	return localhost && spec->type == SOCK_DGRAM ? AF_INET : AF_INET6;
+}
+
+static struct tni_dial *dial_new(struct tn_loop *loop, const struct tni_dial_spec *spec)
+{
+	struct tni_dial *d = calloc(1, sizeof(*d));
+	uint64_t now = tni_clock_ns();
+
+	if (!d)
+		return NULL;
+	d->loop = loop;
+	d->type = spec->type;
+	d->protocol = spec->protocol;
+	d->prepare = spec->prepare;
+	d->open = spec->open;
+	d->portless = spec->portless;
+	d->timeout_ns = spec->timeout_ns;
+	d->deadline_ns = spec->timeout_ns < TNI_NEVER - now ? now + spec->timeout_ns : TNI_NEVER;
+	d->owned.destroy = dial_destroy;
+	d->task.run = report;
+	d->timer.fire = timer_fire;
+	tni_list_init(&d->attempts);
+	tni_list_init(&d->task.node);
+	tni_race_init(&d->race, first_family(spec));
+	d->name = strdup(spec->name);
+	d->host = strdup(spec->addr ? "" : spec->host);
+	tni_list_add_tail(&loop->owned, &d->owned.node);
+	loop->alive++;
+	return d;
+}
+
+int tni_dial_start(struct tn_loop *loop, const struct tni_dial_spec *spec, void (*done)(void *arg, int fd_or_err),
+		   void *arg, struct tni_dial **out)
+{
+	struct tni_dial *d = dial_new(loop, spec);
+	int rc = -ENOMEM;
+
+	if (d && d->name && d->host) {
+		d->done = done;
+		d->arg = arg;
+		rc = find_addrs(d, spec);
+	}
+	if (rc == -ENOMEM)
+		tni_err(rc, "%s: out of memory", spec->name);
+	if (rc < 0) {
+		if (d)
+			dial_free(d);
+		return rc;
+	}
+	advance(d);
+	if (out)
+		*out = d;
+	return 0;
+}

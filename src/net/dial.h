@@ -1,0 +1,104 @@
+/*
+ * Getting connected: one socket to one of the addresses of an endpoint. Happy Eyeballs version 2 (RFC 8305): both
+ * families are looked up at the same time, their addresses tried alternately, IPv6 first, the next one 250 ms after the
+ * last or as soon as one fails; the first that connects wins and ends the others.
+ */
+#ifndef TNI_NET_DIAL_H
+#define TNI_NET_DIAL_H
+
+#include "base/clock.h"
+#include "tenon.h"
+
+#include <stdbool.h>
+
+/* ---- the schedule, without sockets and without a clock ---- */
+
+#define TNI_RACE_ADDRS_MAX 16                       /* of each family */
+#define TNI_RACE_RESOLUTION_NS (50 * TNI_NS_PER_MS) /* RFC 8305 section 3: IPv4 addresses wait for IPv6 ones */
+#define TNI_RACE_ATTEMPT_NS (250 * TNI_NS_PER_MS)   /* section 5: between two attempts */
+
+enum tni_race_step {
+	TNI_RACE_START, /* try this address now */
+	TNI_RACE_WAIT,  /* nothing to start before a time, or before something happens */
+	TNI_RACE_LOST,  /* nothing is left: no address, no lookup, no attempt */
+};
+
+struct tni_race {
+	struct tn_addr *addrs[2]; /* [0]: IPv6, [1]: all others */
+	int n[2], next[2];
+	bool asked[2];          /* a lookup is under way */
+	bool started;           /* an attempt has been */
+	int turn;               /* whose turn it is, if there is one */
+	int flying;             /* attempts under way */
+	uint64_t not_before_ns; /* the next attempt */
+};
+
+/* `first`: the family to start with. Free it with tni_race_free(). */
+void tni_race_init(struct tni_race *race, int first);
+void tni_race_free(struct tni_race *race);
+
+/* A lookup of this family is under way: tni_race_answer() will follow. */
+void tni_race_expect(struct tni_race *race, int family);
+
+/* Adds addresses of one family, which are copied; those beyond TNI_RACE_ADDRS_MAX and those already there are left out.
+ * Also ends what tni_race_expect() announced; n may be 0. Returns 0 or -ENOMEM. */
+int tni_race_answer(struct tni_race *race, int family, const struct tn_addr *addrs, int n, uint64_t now_ns);
+
+/* What to do at this time. START gives `addr`, whose attempt counts as under way from then on. WAIT gives `when_ns`,
+ * TNI_NEVER when only an event can help. */
+enum tni_race_step tni_race_next(struct tni_race *race, uint64_t now_ns, const struct tn_addr **addr,
+				 uint64_t *when_ns);
+
+/* An attempt has failed. */
+void tni_race_failed(struct tni_race *race);
+
+/* ---- dialling ---- */
+
+struct tni_dial; /* in progress */
+
+struct tni_dial_spec {
+	const char *host; /* literal, name, localhost, or "" = localhost; copied */
+	int port;
+	const struct tn_addr *addr; /* instead of host and port: one address (Unix, or known already); copied */
+	int family;                 /* AF_UNSPEC, AF_INET, AF_INET6 */
+	int type, protocol;         /* SOCK_STREAM/0, SOCK_STREAM/IPPROTO_MPTCP, SOCK_DGRAM, SOCK_SEQPACKET */
+	bool portless;              /* the port is none that people would know */
+	/* Opens a socket in the place of socket(2), or NULL; `arg` is the dial's. < 0 fails the attempt with its detail. */
+	int (*open)(int family, void *arg);
+	/* Sets options on a socket before it connects, or NULL; `arg` is the dial's. < 0 fails the attempt with the
+	 * detail of tn_errmsg(). */
+	int (*prepare)(int fd, int family, void *arg);
+	uint64_t timeout_ns; /* of the whole dial; TNI_NEVER: none */
+	const char *name;    /* the endpoint as people know it, for messages: tcp://localhost:1; copied */
+};
+
+/*
+ * Dials. done(arg, fd_or_err) is called exactly once, from a task of the ready queue, never from inside this call; the
+ * dial is gone by then. fd: connected, close-on-exec, blocking, and the callee's to close. Otherwise a negative code
+ * with the detail in tn_errmsg(): the endpoint, then every address that was tried (bounded) and why it failed.
+ *
+ * When all addresses fail, the code is that of the attempt that says most, the last one of those: an answer or a
+ * failure of our own (refused, reset, no permission, out of descriptors) before silence (timed out), silence before
+ * "host unreachable", that before "this family has no route here". When there is no address: TN_ENAME if the name has
+ * none in either family, otherwise why a lookup failed (TN_ERESOLVE, -ETIMEDOUT, -ENOMEM). -ETIMEDOUT when timeout_ns
+ * passes; the detail names the stage.
+ *
+ * A TCP socket that has connected to itself (both ends are the same port of the loopback interface) counts as refused.
+ * A Unix listener whose queue is full is tried again every 10 ms. A Unix datagram socket gets an abstract address of
+ * its own, so that replies can come back. A datagram socket connects to the first address there is a route to;
+ * localhost is 127.0.0.1 first there, since nobody says "refused" and most datagram servers on localhost know only
+ * IPv4.
+ *
+ * Keeps the loop running until done. tn_loop_free() ends a dial like tni_dial_cancel(): done is NOT called. So its
+ * owner must be on the loop's list of owned objects itself, and from before this call: what is owned is ended in the
+ * order in which it came, so the owner is destroyed first and cancels its dial while that still exists.
+ *
+ * Errors at once, and then done is not called: TN_EURL (a literal of the other family), -ENOMEM.
+ */
+int tni_dial_start(struct tn_loop *loop, const struct tni_dial_spec *spec, void (*done)(void *arg, int fd_or_err),
+		   void *arg, struct tni_dial **out);
+
+/* Ends a dial: everything is closed at once and done will not be called. NULL is allowed. */
+void tni_dial_cancel(struct tni_dial *dial);
+
+#endif
