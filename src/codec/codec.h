@@ -1,0 +1,77 @@
+/*
+ * The contract of a format: a pair of pure functions between bytes and a value, and a check.
+ *
+ * They know no socket, keep nothing between calls and do not depend on the locale, so the same bytes give the same
+ * verdict everywhere.
+ */
+#ifndef TNI_CODEC_CODEC_H
+#define TNI_CODEC_CODEC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "codec/bytes.h"
+#include "codec/value.h"
+#include "tenon.h"
+
+#define TNI_DEPTH_DEFAULT 128
+
+/* All zero is the default; so is a null pointer. */
+struct tni_codec_opts {
+	unsigned max_depth; /* arrays, maps and tags inside each other; 0 = 128; TNI_DEPTH_MAX at most */
+	bool strict;        /* what a format leaves open is refused, and nothing is marked: see docs/formats.md */
+	bool pretty;        /* text for people: one item a line */
+	bool jsonml;        /* XML only: JsonML both ways, whatever the root element's namespace */
+};
+
+struct tni_codec_error {
+	int code;
+	const char *text; /* constant */
+	size_t at;        /* byte position in the message, from 0; its length when it ended early */
+	size_t line;      /* from 1; 0 where the format is not text */
+	size_t column;    /* in bytes, from 1 */
+};
+
+struct tni_codec {
+	const char *name;
+	/*
+	 * Reads one message, which is all of `data`. `*out` is NULL, or a value whose tree is emptied and used again;
+	 * either way the caller owns what is there afterwards. On failure that is NULL, or a null value of the emptied
+	 * tree. Returns 0, or the code that also stands in `err`, which may be NULL.
+	 */
+	int (*decode)(const void *data, size_t len, const struct tni_codec_opts *opts, struct tn_value **out,
+		      struct tni_codec_error *err);
+	/* Appends one message to `out`. Returns 0, or TN_EDEPTH, TN_EDUPKEY, TN_EREPR, TN_EUTF8 or -ENOMEM, and then
+	 * `out` ends where it did. */
+	int (*encode)(const struct tn_value *v, const struct tni_codec_opts *opts, struct tni_bytes *out);
+	/* The verdict of decode, without the tree where the format can be judged without one. */
+	int (*check)(const void *data, size_t len, const struct tni_codec_opts *opts, struct tni_codec_error *err);
+};
+
+/* Every format, ended by NULL. */
+extern const struct tni_codec *const tni_codecs[];
+
+extern const struct tni_codec tni_codec_json;
+extern const struct tni_codec tni_codec_xml;
+extern const struct tni_codec tni_codec_cbor;
+extern const struct tni_codec tni_codec_msgpack;
+extern const struct tni_codec tni_codec_text;
+extern const struct tni_codec tni_codec_raw;
+
+/* The format of that name, or NULL. */
+const struct tni_codec *tni_codec_find(const char *name);
+
+/* What the codecs share. */
+
+unsigned tni_codec_depth(const struct tni_codec_opts *opts);
+bool tni_codec_strict(const struct tni_codec_opts *opts);
+
+/* Fills `err`, if there is one, and returns `code`. The second also finds line and column: for text formats. */
+int tni_codec_fail(struct tni_codec_error *err, int code, const char *text, size_t at);
+int tni_codec_fail_text(struct tni_codec_error *err, int code, const char *text, size_t at, const char *data);
+
+/* The check of a format that must build the tree to judge. */
+int tni_codec_check_by_decode(const struct tni_codec *codec, const void *data, size_t len,
+			      const struct tni_codec_opts *opts, struct tni_codec_error *err);
+
+#endif

@@ -1,0 +1,595 @@
+/*
+ * Reading JSON (RFC 8259), by yajl.
+ *
+ * What yajl 2.1 gets wrong is decided here before it runs: overlong and surrogate UTF-8, escapes of lone surrogates
+ * (it puts question marks or broken UTF-8), form feed and vertical tab as white space. Numbers reach us as their text.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <yajl/yajl_parse.h>
+
+#include "codec/build.h"
+#include "codec/codec.h"
+#include "codec/json.h"
+#include "codec/mark.h"
+#include "codec/number.h"
+#include "base/utf8.h"
+
+#define HEAP_ROOM 5120 /* enough for a message without long escaped strings */
+
+/* yajl's memory. It takes a few small pieces for every message and does not look whether it got them: so they come
+ * from here, and when there is none the parse is left by longjmp. Pieces are never given back singly. */
+struct heap {
+	jmp_buf full;
+	struct heap_block *more;
+	size_t used;
+	_Alignas(16) char room[HEAP_ROOM];
+};
+
+struct heap_block {
+	_Alignas(16) struct heap_block *next;
+};
+
+struct piece {
+	_Alignas(16) size_t size;
+};
+
+static void *heap_alloc(void *ctx, size_t size)
+{
+	struct heap *heap = ctx;
+	size_t total = (sizeof(struct piece) + size + 15) & ~(size_t)15;
+	struct piece *piece;
+
+	if (total <= sizeof heap->room - heap->used) {
+		piece = (struct piece *)(void *)(heap->room + heap->used);
+		heap->used += total;
+	} else {
+		struct heap_block *block = size < SIZE_MAX / 2 ? malloc(sizeof *block + total) : NULL;
+
+		if (!block)
+			longjmp(heap->full, 1);
+		block->next = heap->more;
+		heap->more = block;
+		piece = (struct piece *)(block + 1);
+	}
+	piece->size = size;
+	return piece + 1;
+}
+
+static void *heap_realloc(void *ctx, void *old, size_t size)
+{
+	void *p = heap_alloc(ctx, size);
+
+	if (old) {
+		size_t had = ((struct piece *)old - 1)->size;
+
+		memcpy(p, old, had < size ? had : size);
+	}
+	return p;
+}
+
+static void heap_free(void *ctx, void *p)
+{
+	(void)ctx;
+	(void)p;
+}
+
+static void heap_end(struct heap *heap)
+{
+	while (heap->more) {
+		struct heap_block *next = heap->more->next;
+
+		free(heap->more);
+		heap->more = next;
+	}
+}
+
+/* One run of yajl over a text. */
+struct parse {
+	struct heap heap;
+	yajl_handle yajl;
+	bool ended; /* the text was taken, and its end is being told */
+	/* reading: */
+	struct tni_build *build; /* NULL: only checking */
+	bool strict;
+	unsigned depth; /* when checking */
+	unsigned max_depth;
+	int code; /* why a callback stopped the parse */
+	size_t number_len;
+	/* locating: */
+	size_t end; /* of the last thing yajl told */
+	enum { AT_START, AT_KEY, AT_VALUE } last;
+};
+
+static yajl_status run_yajl(struct parse *p, const yajl_callbacks *callbacks, const char *data, size_t len)
+{
+	yajl_alloc_funcs alloc = {heap_alloc, heap_realloc, heap_free, &p->heap};
+	yajl_status status;
+
+	p->heap.more = NULL;
+	p->heap.used = 0;
+	p->ended = false;
+	if (setjmp(p->heap.full)) {
+		p->code = -ENOMEM;
+		return yajl_status_client_canceled;
+	}
+	p->yajl = yajl_alloc(callbacks, &alloc, p);
+	yajl_config(p->yajl, yajl_dont_validate_strings, 1);
+	status = yajl_parse(p->yajl, (const unsigned char *)data, len);
+	if (status == yajl_status_ok) {
+		p->ended = true;
+		status = yajl_complete_parse(p->yajl);
+	}
+	return status;
+}
+
+static int stop_on(struct parse *p, int code)
+{
+	p->code = code;
+	return code == 0;
+}
+
+static int read_null(void *ctx)
+{
+	struct parse *p = ctx;
+
+	return stop_on(p, tni_build_null(p->build));
+}
+
+static int read_bool(void *ctx, int truth)
+{
+	struct parse *p = ctx;
+
+	return stop_on(p, tni_build_bool(p->build, truth));
+}
+
+static int read_number(void *ctx, const char *text, size_t len)
+{
+	struct parse *p = ctx;
+
+	p->number_len = len;
+	return stop_on(p, tni_build_number(p->build, text, len, p->strict));
+}
+
+static int read_text(void *ctx, const unsigned char *text, size_t len)
+{
+	struct parse *p = ctx;
+
+	return stop_on(p, tni_build_data(p->build, TN_TEXT, text, len));
+}
+
+static int read_key(void *ctx, const unsigned char *text, size_t len)
+{
+	struct parse *p = ctx;
+
+	if (p->strict)
+		p->build->at = yajl_get_bytes_consumed(p->yajl);
+	return stop_on(p, tni_build_data(p->build, TN_TEXT, text, len));
+}
+
+static int read_map(void *ctx)
+{
+	struct parse *p = ctx;
+
+	return stop_on(p, tni_build_open(p->build, TN_MAP, TNI_COUNT_OPEN));
+}
+
+static int read_array(void *ctx)
+{
+	struct parse *p = ctx;
+
+	return stop_on(p, tni_build_open(p->build, TN_ARRAY, TNI_COUNT_OPEN));
+}
+
+static int read_end(void *ctx)
+{
+	struct parse *p = ctx;
+
+	return stop_on(p, tni_build_close(p->build));
+}
+
+static const yajl_callbacks read_callbacks = {
+	.yajl_null = read_null,
+	.yajl_boolean = read_bool,
+	.yajl_number = read_number,
+	.yajl_string = read_text,
+	.yajl_start_map = read_map,
+	.yajl_map_key = read_key,
+	.yajl_end_map = read_end,
+	.yajl_start_array = read_array,
+	.yajl_end_array = read_end,
+};
+
+static int check_number(void *ctx, const char *text, size_t len)
+{
+	struct parse *p = ctx;
+	struct tni_number number;
+	uint8_t bytes[TNI_BIG_BYTES];
+	int code = tni_number_read(text, len, &number) < 0 ? TN_ETOOBIG : 0;
+
+	if (!code && number.kind == TNI_NUMBER_BIG && !tni_big_read(text, len, bytes))
+		code = TN_ETOOBIG;
+	p->number_len = len;
+	return stop_on(p, code);
+}
+
+static int check_open(void *ctx)
+{
+	struct parse *p = ctx;
+
+	return stop_on(p, p->depth++ < p->max_depth ? 0 : TN_EDEPTH);
+}
+
+static int check_close(void *ctx)
+{
+	struct parse *p = ctx;
+
+	p->depth--;
+	return 1;
+}
+
+static const yajl_callbacks check_callbacks = {
+	.yajl_number = check_number,
+	.yajl_start_map = check_open,
+	.yajl_end_map = check_close,
+	.yajl_start_array = check_open,
+	.yajl_end_array = check_close,
+};
+
+/* yajl's own positions are loose. When it refused a text, a second run notes where each thing ended that it still
+ * accepted. */
+static int locate_at(struct parse *p, int last)
+{
+	p->end = yajl_get_bytes_consumed(p->yajl);
+	p->last = last;
+	return 1;
+}
+
+static int locate_value(void *ctx)
+{
+	return locate_at(ctx, AT_VALUE);
+}
+
+static int locate_bool(void *ctx, int truth)
+{
+	(void)truth;
+	return locate_at(ctx, AT_VALUE);
+}
+
+static int locate_number(void *ctx, const char *text, size_t len)
+{
+	(void)text;
+	(void)len;
+	return locate_at(ctx, AT_VALUE);
+}
+
+static int locate_text(void *ctx, const unsigned char *text, size_t len)
+{
+	(void)text;
+	(void)len;
+	return locate_at(ctx, AT_VALUE);
+}
+
+static int locate_key(void *ctx, const unsigned char *text, size_t len)
+{
+	(void)text;
+	(void)len;
+	return locate_at(ctx, AT_KEY);
+}
+
+static int locate_open(void *ctx)
+{
+	struct parse *p = ctx;
+
+	p->depth++;
+	return locate_at(p, AT_START);
+}
+
+static int locate_close(void *ctx)
+{
+	struct parse *p = ctx;
+
+	p->depth--;
+	return locate_at(p, AT_VALUE);
+}
+
+static const yajl_callbacks locate_callbacks = {
+	.yajl_null = locate_value,
+	.yajl_boolean = locate_bool,
+	.yajl_number = locate_number,
+	.yajl_string = locate_text,
+	.yajl_start_map = locate_open,
+	.yajl_map_key = locate_key,
+	.yajl_end_map = locate_close,
+	.yajl_start_array = locate_open,
+	.yajl_end_array = locate_close,
+};
+
+static size_t skip_space(const char *data, size_t at, size_t len)
+{
+	while (at < len && (data[at] == ' ' || data[at] == '\t' || data[at] == '\n' || data[at] == '\r'))
+		at++;
+	return at;
+}
+
+/* The first token that yajl did not take: what follows the last thing it told, and one comma or colon that may
+ * follow that. */
+static size_t refused_token(const struct parse *p, const char *data, size_t len)
+{
+	size_t at = skip_space(data, p->end, len);
+
+	if (at < len &&
+	    ((p->last == AT_VALUE && p->depth && data[at] == ',') || (p->last == AT_KEY && data[at] == ':')))
+		at = skip_space(data, at + 1, len);
+	return at;
+}
+
+/* yajl's messages, told by a part of each. */
+static const struct {
+	const char *part;
+	const char *text;
+	bool inside; /* the error is inside a token, and yajl knows where */
+} complaints[] = {
+	{"invalid char in json text", "unexpected character", false},
+	{"comment", "unexpected character", false},
+	{"invalid string", "unexpected character in true, false or null", true},
+	{"occurs before a character", "unknown escape in a string", true},
+	{"invalid character inside string", "control character in a string", true},
+	{"non-hex", "four hexadecimal digits must follow \\u", true},
+	{"after the minus sign", "a digit must follow the minus sign", true},
+	{"after the decimal point", "a digit must follow the decimal point", true},
+	{"after the exponent", "a digit must follow in the exponent", true},
+	{"trailing garbage", "more after the end of the value", false},
+	{"after array element", "',' or ']' must stand here", false},
+	{"after key and value", "',' or '}' must stand here", false},
+	{"invalid object key", "a key in quotes must stand here", false},
+	{"object key and value", "':' must stand here", false},
+	{"", "a value must stand here", false},
+};
+
+static const char ends_early[] = "the text ends early";
+
+/* Which complaint yajl has; -1: out of memory. */
+static int find_complaint(struct parse *p, bool *early)
+{
+	const char *message;
+	int i = 0;
+
+	if (setjmp(p->heap.full))
+		return -1;
+	message = (const char *)yajl_get_error(p->yajl, 0, NULL, 0);
+	while (!strstr(message, complaints[i].part))
+		i++;
+	*early = p->ended && (complaints[i].inside || strstr(message, "premature EOF"));
+	return i;
+}
+
+/* Says what is wrong with a text that yajl refuses; returns 0 for one it takes. */
+static int locate(const char *data, size_t len, const char **text, size_t *at)
+{
+	struct parse p = {.code = 0};
+	yajl_status status = run_yajl(&p, &locate_callbacks, data, len);
+	bool early = false;
+	int complaint = status == yajl_status_error ? find_complaint(&p, &early) : 0;
+	int code = TN_EFORMAT;
+
+	*text = ends_early;
+	*at = len;
+	if (status != yajl_status_error || complaint < 0) {
+		code = complaint < 0 ? -ENOMEM : p.code;
+	} else if (early) {
+		code = TN_ETRUNC;
+	} else {
+		*text = complaints[complaint].text;
+		*at = complaints[complaint].inside ? yajl_get_bytes_consumed(p.yajl) : refused_token(&p, data, len);
+	}
+	heap_end(&p.heap);
+	return code;
+}
+
+static int hex_value(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+int tni_json_hex4(const char *text, size_t len)
+{
+	int code = 0;
+
+	if (len < 4)
+		return -1;
+	for (int i = 0; i < 4; i++) {
+		int digit = hex_value(text[i]);
+
+		if (digit < 0)
+			return -1;
+		code = code << 4 | digit;
+	}
+	return code;
+}
+
+/* The first \u escape that is half of a surrogate pair without the other half; `len` if there is none. */
+static size_t find_lone_surrogate(const char *data, size_t len)
+{
+	const char *end = data + len;
+	const char *p = data;
+
+	while ((p = memchr(p, '\\', (size_t)(end - p)))) {
+		int code;
+
+		if (end - p < 2 || p[1] != 'u') {
+			p += end - p < 2 ? 1 : 2;
+			continue;
+		}
+		code = tni_json_hex4(p + 2, (size_t)(end - p) - 2);
+		if (code < 0xd800 || code > 0xdfff) {
+			p += 2;
+			continue;
+		}
+		if (code >= 0xdc00 || end - p < 12 || p[6] != '\\' || p[7] != 'u')
+			return (size_t)(p - data);
+		code = tni_json_hex4(p + 8, 4);
+		if (code < 0xdc00 || code > 0xdfff)
+			return (size_t)(p - data);
+		p += 12;
+	}
+	return len;
+}
+
+static void find_byte(const char *data, char byte, size_t *limit)
+{
+	const char *found = memchr(data, byte, *limit);
+
+	if (found)
+		*limit = (size_t)(found - data);
+}
+
+/* The first thing wrong that yajl would take for right, and what it is; `len` if there is none. */
+static size_t find_unseen(const char *data, size_t len, int *code, const char **text)
+{
+	size_t at = tni_utf8_check(data, len);
+	size_t limit = at;
+
+	*code = TN_EUTF8;
+	*text = "not UTF-8";
+	find_byte(data, '\f', &limit);
+	find_byte(data, '\v', &limit);
+	if (limit < at) {
+		at = limit;
+		*code = TN_EFORMAT;
+		*text = "unexpected character";
+	}
+	limit = find_lone_surrogate(data, at);
+	if (limit < at) {
+		at = limit;
+		*code = TN_EUTF8;
+		*text = "half of a surrogate pair";
+	}
+	return at;
+}
+
+/* Where the string begins that ends before `end`. */
+static size_t string_start(const char *data, size_t end)
+{
+	size_t at = end - 1;
+
+	for (;;) {
+		size_t slashes = 0;
+
+		while (data[--at] != '"')
+			;
+		while (slashes < at && data[at - 1 - slashes] == '\\')
+			slashes++;
+		if (slashes % 2 == 0)
+			return at;
+	}
+}
+
+static int stopped(const struct parse *p, const char *data, size_t len, const char **text, size_t *at)
+{
+	size_t end = p->ended ? len : yajl_get_bytes_consumed(p->yajl);
+
+	switch (p->code) {
+	case TN_EDEPTH:
+		*text = "nested too deep";
+		*at = end - 1;
+		break;
+	case TN_ETOOBIG:
+		*text = "number too large";
+		*at = end - p->number_len;
+		break;
+	case TN_EDUPKEY:
+		*text = "a key stands twice in one object";
+		*at = string_start(data, p->build->repeated);
+		break;
+	default:
+		*text = "out of memory";
+		*at = 0;
+	}
+	return p->code;
+}
+
+/* Reads a text without byte order mark into `build`, or only checks it. */
+static int read_json(const char *data, size_t len, const struct tni_codec_opts *opts, struct tni_build *build,
+		     const char **text, size_t *at)
+{
+	struct parse p;
+	yajl_status status;
+	int unseen_code;
+	const char *unseen_text;
+	size_t unseen = find_unseen(data, len, &unseen_code, &unseen_text);
+	int code;
+
+	if (unseen < len) {
+		code = locate(data, unseen, text, at);
+		if (code && code != TN_ETRUNC)
+			return code;
+		*at = unseen;
+		*text = unseen_text;
+		return unseen_code;
+	}
+	p.build = build;
+	p.strict = tni_codec_strict(opts);
+	p.depth = 0;
+	p.max_depth = tni_codec_depth(opts);
+	p.code = 0;
+	status = run_yajl(&p, build ? &read_callbacks : &check_callbacks, data, len);
+	code = p.code ? stopped(&p, data, len, text, at) : 0;
+	heap_end(&p.heap);
+	if (status == yajl_status_error)
+		code = locate(data, len, text, at);
+	return code;
+}
+
+/* RFC 8259 section 8.1: nobody may send a byte order mark, but a reader may look past it. */
+static size_t mark_size(const char *data, size_t len)
+{
+	return len >= 3 && !memcmp(data, "\xef\xbb\xbf", 3) ? 3 : 0;
+}
+
+static int read_message(const char *data, size_t len, const struct tni_codec_opts *opts, struct tni_build *build,
+			struct tni_codec_error *err)
+{
+	size_t skip = mark_size(data, len);
+	const char *text = NULL;
+	size_t at = 0;
+	int code;
+
+	if (!len)
+		data = ""; /* whatever it was */
+	if (skip && tni_codec_strict(opts))
+		return tni_codec_fail_text(err, TN_EFORMAT, "byte order mark", 0, data);
+	code = read_json(data + skip, len - skip, opts, build, &text, &at);
+	return code ? tni_codec_fail_text(err, code, text, skip + at, data) : 0;
+}
+
+static int json_decode(const void *data, size_t len, const struct tni_codec_opts *opts, struct tn_value **out,
+		       struct tni_codec_error *err)
+{
+	struct tni_build build;
+	int code = tni_build_begin(&build, opts, TNI_MARKS_TEXT, out);
+
+	if (code)
+		return tni_codec_fail(err, code, "out of memory", 0);
+	return tni_build_end(&build, read_message(data, len, opts, &build, err), out);
+}
+
+static int json_check(const void *data, size_t len, const struct tni_codec_opts *opts, struct tni_codec_error *err)
+{
+	if (tni_codec_strict(opts))
+		return tni_codec_check_by_decode(&tni_codec_json, data, len, opts, err);
+	return read_message(data, len, opts, NULL, err);
+}
+
+const struct tni_codec tni_codec_json = {
+	.name = "json",
+	.decode = json_decode,
+	.encode = tni_json_write,
+	.check = json_check,
+};
