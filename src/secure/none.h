@@ -1,0 +1,154 @@
+/* What stands for this room in a build without OpenSSL, so that nothing above it needs to know: none of it is reached. */
+#ifndef TNI_SECURE_NONE_H
+#define TNI_SECURE_NONE_H
+
+#include "base/err.h"
+
+#include <stdlib.h>
+
+struct tn_buf;
+struct tni_dtls_door;
+struct tni_layer;
+struct tn_security;
+
+static inline void tni_creds_spec_free(struct tni_creds_spec *spec)
+{
+	(void)spec;
+}
+
+static inline int tni_creds_serve(const struct tni_creds_spec *spec, struct tni_creds **creds, const char **culprit)
+{
+	(void)spec;
+	*creds = NULL;
+	*culprit = NULL;
+	return tni_err(TN_EURL, "this build has no TLS");
+}
+
+static inline int tni_creds_dial(const struct tni_creds_spec *spec, struct tni_creds **creds, const char **culprit)
+{
+	return tni_creds_serve(spec, creds, culprit);
+}
+
+static inline struct tni_creds *tni_creds_ref(struct tni_creds *creds)
+{
+	return creds;
+}
+
+static inline void tni_creds_unref(struct tni_creds *creds)
+{
+	(void)creds;
+}
+
+static inline bool tni_creds_changed(struct tni_creds *creds)
+{
+	(void)creds;
+	return false;
+}
+
+static inline const char *tni_creds_file(const struct tni_creds *creds, int index)
+{
+	(void)creds;
+	(void)index;
+	return NULL;
+}
+
+static inline void tni_creds_accept_files(struct tni_creds *creds)
+{
+	(void)creds;
+}
+
+static inline int tni_tls_new(struct tni_creds *creds, const char *host, struct tni_layer **layer)
+{
+	(void)creds;
+	(void)host;
+	*layer = NULL;
+	return tni_err(TN_EURL, "this build has no TLS");
+}
+
+static inline bool tni_tls_heard(const struct tni_layer *layer)
+{
+	(void)layer;
+	return false;
+}
+
+static inline void tni_tls_describe(const struct tni_layer *layer, struct tn_security *security)
+{
+	(void)layer;
+	(void)security;
+}
+
+static inline int tni_tls_peer_cert(const struct tni_layer *layer, int index, unsigned char **der, size_t *len)
+{
+	(void)layer;
+	(void)index;
+	*der = NULL;
+	*len = 0;
+	return TN_ESTATE;
+}
+
+static inline int tni_dtls_dial(struct tni_creds *creds, const char *host, struct tni_layer **layer)
+{
+	return tni_tls_new(creds, host, layer);
+}
+
+static inline uint64_t tni_dtls_timeout_ns(const struct tni_layer *layer)
+{
+	(void)layer;
+	return UINT64_MAX;
+}
+
+static inline int tni_dtls_tick(struct tni_layer *layer, struct tn_buf *net)
+{
+	(void)layer;
+	(void)net;
+	return 0;
+}
+
+static inline const char *tni_dtls_silence(const struct tni_layer *layer, char *out, size_t cap)
+{
+	(void)layer;
+	(void)cap;
+	*out = '\0';
+	return out;
+}
+
+static inline const unsigned char *tni_dtls_hello(const void *data, size_t len)
+{
+	(void)data;
+	(void)len;
+	return NULL;
+}
+
+static inline struct tni_dtls_door *tni_dtls_door_new(void)
+{
+	return NULL;
+}
+
+static inline void tni_dtls_door_free(struct tni_dtls_door *door)
+{
+	(void)door;
+}
+
+static inline int tni_dtls_knock(struct tni_dtls_door *door, struct tni_creds *creds, uint64_t now_ns, const void *peer,
+				 size_t peer_len, const void *data, size_t len, struct tn_buf *net,
+				 struct tni_layer **layer)
+{
+	(void)door;
+	(void)creds;
+	(void)now_ns;
+	(void)peer;
+	(void)peer_len;
+	(void)data;
+	(void)len;
+	(void)net;
+	*layer = NULL;
+	return 0;
+}
+
+static inline void tni_dtls_turn_away(const void *hello, struct tn_buf *net)
+{
+	(void)hello;
+	(void)net;
+}
+
+#endif

@@ -1,0 +1,172 @@
+#include "secure/psk.h"
+
+#include "base/err.h"
+#include "base/log.h"
+#include "secure/creds_in.h"
+#include "secure/tls_words.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <openssl/crypto.h>
+
+#define FILE_MAX (1 << 20)
+
+/* ---- what OpenSSL asks ---- */
+
+static unsigned give_key(SSL *ssl, const struct tni_psk *psk, unsigned char *out, unsigned max)
+{
+	struct tls *t = SSL_get_app_data(ssl);
+
+	if (psk->len > max)
+		return 0;
+	memcpy(out, psk->key, psk->len);
+	t->psk = psk->identity;
+	return (unsigned)psk->len;
+}
+
+static unsigned ask_server(SSL *ssl, const char *identity, unsigned char *out, unsigned max)
+{
+	const struct tls *t = SSL_get_app_data(ssl);
+
+	for (size_t i = 0; i < t->creds->npsks; i++)
+		if (!strcmp(t->creds->psks[i].identity, identity))
+			return give_key(ssl, &t->creds->psks[i], out, max);
+	return 0;
+}
+
+static unsigned ask_client(SSL *ssl, const char *hint, char *identity, unsigned identity_max, unsigned char *out,
+			   unsigned max)
+{
+	const struct tls *t = SSL_get_app_data(ssl);
+	const struct tni_psk *psk = t->creds->psks;
+
+	(void)hint;
+	if ((unsigned)snprintf(identity, identity_max, "%s", psk->identity) >= identity_max)
+		return 0;
+	return give_key(ssl, psk, out, max);
+}
+
+/* ---- the file ---- */
+
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Not told: what stands in the line, which may be a key. */
+static int bad_line(const char *file, int line, const char *why)
+{
+	return tni_err(TN_EFORMAT, "%s: line %d: %s", file, line, why);
+}
+
+static int take_line(struct tni_creds *creds, const char *file, int number, char *line)
+{
+	struct tni_psk *psk = &creds->psks[creds->npsks];
+	char *colon = strrchr(line, ':'), *at;
+
+	if (!colon || colon == line)
+		return bad_line(file, number, "it takes IDENTITY:KEY, the key in hexadecimal digits");
+	for (at = colon + 1; at[0] && psk->len < TNI_PSK_LEN_MAX; at += 2) {
+		int high = hex_digit(at[0]), low = high < 0 ? -1 : hex_digit(at[1]);
+
+		if (low < 0)
+			return bad_line(file, number, "the key is not an even number of hexadecimal digits");
+		psk->key[psk->len++] = (unsigned char)(high << 4 | low);
+	}
+	if (*at)
+		return bad_line(file, number, "the key is longer than 64 bytes");
+	if (psk->len < 16)
+		return bad_line(file, number, "the key is shorter than 16 bytes: make one with: openssl rand -hex 32");
+	*colon = '\0';
+	if (strlen(line) > 128)
+		return bad_line(file, number, "the identity is longer than 128 bytes");
+	psk->identity = strdup(line);
+	if (!psk->identity)
+		return tni_err(-ENOMEM, "TLS: out of memory");
+	creds->npsks++;
+	return 0;
+}
+
+static int take_lines(struct tni_creds *creds, const char *file, char *text)
+{
+	char *rest = text, *line;
+	int rc = 0, number = 0;
+
+	creds->psks = calloc(TNI_PSKS_MAX, sizeof(*creds->psks));
+	if (!creds->psks)
+		return tni_err(-ENOMEM, "TLS: out of memory");
+	while (rc == 0 && (line = strsep(&rest, "\n"))) {
+		size_t len = strlen(line);
+
+		number++;
+		if (len && line[len - 1] == '\r')
+			line[len - 1] = '\0';
+		if (!*line || *line == '#')
+			continue;
+		rc = creds->npsks < TNI_PSKS_MAX ? take_line(creds, file, number, line)
+						 : bad_line(file, number, "more than 1024 identities");
+	}
+	if (rc == 0 && !creds->npsks)
+		rc = tni_err(TN_EFORMAT, "%s: it holds no line IDENTITY:KEY", file);
+	return rc;
+}
+
+static int read_text(const char *file, char *text)
+{
+	int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY), err = 0;
+	size_t used = 0;
+	ssize_t n = 1;
+	struct stat st;
+
+	if (fd < 0)
+		return tni_err(-errno, "%s: %s", file, tn_strerror(-errno));
+	if (fstat(fd, &st) == 0 && st.st_mode & S_IROTH)
+		tni_log(true, "%s: everybody on this machine can read these keys: chmod 600 %s", file, file);
+	while (used < FILE_MAX && (n = read(fd, text + used, FILE_MAX - used)) > 0)
+		used += (size_t)n;
+	if (n < 0)
+		err = -errno;
+	close(fd);
+	text[used] = '\0';
+	if (err)
+		return tni_err(err, "%s: %s", file, tn_strerror(err));
+	return n > 0 ? tni_err(TN_EFORMAT, "%s: it is larger than 1 MiB", file) : 0;
+}
+
+int tni_psk_read(struct tni_creds *creds, const char *file)
+{
+	char *text = malloc(FILE_MAX + 1);
+	int rc;
+
+	if (!text)
+		return tni_err(-ENOMEM, "TLS: out of memory");
+	rc = read_text(file, text);
+	if (rc == 0)
+		rc = take_lines(creds, file, text);
+	OPENSSL_cleanse(text, FILE_MAX + 1);
+	free(text);
+	if (rc < 0)
+		return rc;
+	if (creds->server)
+		SSL_CTX_set_psk_server_callback(creds->ctx, ask_server);
+	else
+		SSL_CTX_set_psk_client_callback(creds->ctx, ask_client);
+	return 0;
+}
+
+void tni_psk_free(struct tni_creds *creds)
+{
+	for (size_t i = 0; i < creds->npsks; i++)
+		free(creds->psks[i].identity);
+	if (creds->psks)
+		OPENSSL_cleanse(creds->psks, TNI_PSKS_MAX * sizeof(*creds->psks));
+	free(creds->psks);
+}

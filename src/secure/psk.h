@@ -1,0 +1,13 @@
+/* Pre-shared keys: a file of lines IDENTITY:HEXKEY. A server takes all of them, a client goes by the first. */
+#ifndef TNI_SECURE_PSK_H
+#define TNI_SECURE_PSK_H
+
+struct tni_creds;
+
+/* Reads the file and has the contexts use it. Returns 0, or a code with words. */
+int tni_psk_read(struct tni_creds *creds, const char *file);
+
+/* Wipes and frees. */
+void tni_psk_free(struct tni_creds *creds);
+
+#endif

@@ -1,0 +1,461 @@
+#include "secure/tls.h"
+
+#include "base/err.h"
+#include "secure/cert.h"
+#include "secure/creds_in.h"
+#include "secure/tls_words.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <openssl/err.h>
+
+/* The longest that a record carries. */
+#define RECORD_MAX 16384
+
+/* A block with less room than this is not read into. */
+#define ROOM_MIN 1024
+
+static struct tls *tls_of(struct tni_layer *layer)
+{
+	return tni_container_of(layer, struct tls, layer);
+}
+
+/* ---- OpenSSL's way to our queues ---- */
+
+static BIO_METHOD *queues;
+
+static int bio_read(BIO *bio, char *out, int len)
+{
+	struct tls *t = BIO_get_data(bio);
+	size_t done = 0;
+
+	BIO_clear_retry_flags(bio);
+	while (t->in && t->in->head && done < (size_t)len) {
+		size_t part = t->in->head->len;
+
+		if (part > (size_t)len - done)
+			part = (size_t)len - done;
+		memcpy(out + done, t->in->head->data, part);
+		tni_buf_consume(t->in, part);
+		done += part;
+	}
+	if (done)
+		return (int)done;
+	BIO_set_retry_read(bio);
+	return -1;
+}
+
+static int bio_write(BIO *bio, const char *data, int len)
+{
+	struct tls *t = BIO_get_data(bio);
+
+	BIO_clear_retry_flags(bio);
+	if (!t->net || tni_buf_append(t->net, data, (size_t)len, false) < 0)
+		return -1;
+	return len;
+}
+
+static long bio_ctrl(BIO *bio, int what, long number, void *pointer)
+{
+	(void)bio, (void)number, (void)pointer;
+	return what == BIO_CTRL_FLUSH;
+}
+
+static int bio_create(BIO *bio)
+{
+	BIO_set_init(bio, 1);
+	return 1;
+}
+
+static void make_method(void)
+{
+	queues = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "tenon queues");
+	if (!queues)
+		return;
+	BIO_meth_set_read(queues, bio_read);
+	BIO_meth_set_write(queues, bio_write);
+	BIO_meth_set_ctrl(queues, bio_ctrl);
+	BIO_meth_set_create(queues, bio_create);
+}
+
+/* ---- the handshake ---- */
+
+/* For a name that is looked up a dot may stand at the end; in a certificate it does not. */
+bool tni_tls_expect_host(struct tls *t)
+{
+	X509_VERIFY_PARAM *param = SSL_get0_param(t->ssl);
+	size_t len = strlen(t->host);
+	char ip[46];
+
+	if (tni_cert_is_ip(t->host, ip))
+		return X509_VERIFY_PARAM_set1_ip_asc(param, ip);
+	if (len > 1 && t->host[len - 1] == '.')
+		t->host[len - 1] = '\0';
+	X509_VERIFY_PARAM_set_hostflags(param, TNI_CERT_HOST_FLAGS);
+	return X509_VERIFY_PARAM_set1_host(param, t->host, 0) && SSL_set_tlsext_host_name(t->ssl, t->host);
+}
+
+/* A server's end has none before the client has said something: thousands that stay silent cost next to nothing. */
+static int make_ssl(struct tls *t)
+{
+	BIO *bio = BIO_new(queues);
+
+	t->ssl = bio ? SSL_new(t->creds->ctx) : NULL;
+	if (!t->ssl || !SSL_set_app_data(t->ssl, t)) {
+		SSL_free(t->ssl);
+		t->ssl = NULL;
+		BIO_free(bio);
+		return tni_err(-ENOMEM, "TLS: out of memory");
+	}
+	BIO_set_data(bio, t);
+	SSL_set_bio(t->ssl, bio, bio);
+	if (t->creds->server) {
+		SSL_set_accept_state(t->ssl);
+		return 0;
+	}
+	SSL_set_connect_state(t->ssl);
+	ERR_clear_error();
+	if (tni_tls_expect_host(t))
+		return 0;
+	if (ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_MALLOC_FAILURE)
+		return tni_err(-ENOMEM, "TLS: out of memory");
+	return tni_err(TN_EURL, "TLS: '%.200s' cannot be a server's name: see key sni", t->host);
+}
+
+/* What OpenSSL said to a call that returned `rc`. 0: it wants more bytes. */
+int tni_tls_outcome(struct tls *t, int rc)
+{
+	int what = SSL_get_error(t->ssl, rc);
+
+	if (what == SSL_ERROR_WANT_READ)
+		return 0;
+	if (what == SSL_ERROR_ZERO_RETURN) {
+		t->layer.ended = true;
+		return 0;
+	}
+	t->broken = true;
+	return what == SSL_ERROR_SYSCALL && !ERR_peek_error() ? tni_err(-ENOMEM, "TLS: out of memory")
+							      : tni_tls_explain(t);
+}
+
+static int shake_hands(struct tls *t)
+{
+	int rc = SSL_do_handshake(t->ssl);
+
+	if (rc != 1)
+		return tni_tls_outcome(t, rc);
+	t->layer.open = true;
+	return 0;
+}
+
+/* What is no TLS is better told from its first bytes than from what OpenSSL makes of them. */
+static int first_bytes(struct tls *t)
+{
+	unsigned char start[TNI_TLS_START];
+	size_t n = 0;
+
+	for (const struct tni_slice *s = t->in->head; s && n < sizeof(start); s = s->next) {
+		size_t part = s->len < sizeof(start) - n ? s->len : sizeof(start) - n;
+
+		memcpy(start + n, s->data, part);
+		n += part;
+	}
+	t->heard = true;
+	if (tni_tls_check_start(t, start, n) == 0)
+		return 0;
+	/* OpenSSL knows which alert belongs to it, if any; the words are ours. */
+	if (t->creds->server && make_ssl(t) == 0)
+		(void)SSL_do_handshake(t->ssl);
+	ERR_clear_error();
+	t->broken = true;
+	return tni_tls_check_start(t, start, n);
+}
+
+/* ---- up: bytes of the peer's ---- */
+
+/* Reads what there is into a block, records behind one another. Returns < 0 on failure. */
+static int fill(struct tls *t, struct tni_blk *blk)
+{
+	size_t n;
+
+	do {
+		if (!SSL_read_ex(t->ssl, blk->data + blk->used, blk->cap - blk->used, &n)) {
+			t->midway = true;
+			return tni_tls_outcome(t, 0);
+		}
+		blk->used += (uint32_t)n;
+		t->midway = false;
+		/* Nothing left: to be told so by OpenSSL would cost a buffer. */
+	} while ((t->in->head || SSL_pending(t->ssl)) && blk->cap - blk->used >= ROOM_MIN);
+	return 0;
+}
+
+/* A piece that joins others that wait is copied, since many blocks that hold little would be much memory. */
+static int hand_up(struct tn_buf *out, struct tni_blk *blk)
+{
+	int rc;
+
+	if (!blk->used) {
+		tni_blk_unref(blk);
+		return 0;
+	}
+	if (!out->head || blk->used > RECORD_MAX / 16)
+		return tni_buf_give(out, blk);
+	rc = tni_buf_append(out, blk->data, blk->used, false);
+	tni_blk_unref(blk);
+	return rc;
+}
+
+static int read_records(struct tls *t, struct tn_buf *out)
+{
+	int rc = 0, kept = 0;
+
+	while (rc == 0 && kept == 0 && !t->layer.ended && (t->in->head || SSL_pending(t->ssl))) {
+		bool little = !t->midway && t->in->len <= out->mem->small.cap;
+		struct tni_blk *blk = tni_blk_get(little ? &out->mem->small : &out->mem->large);
+
+		if (!blk)
+			return tni_err(-ENOMEM, "TLS: out of memory");
+		rc = fill(t, blk);
+		kept = hand_up(out, blk);
+	}
+	if (t->layer.ended)
+		tni_buf_clear(t->in); /* what comes after the peer's last word is nobody's */
+	return rc < 0 ? rc : kept < 0 ? tni_err(kept, "TLS: out of memory") : 0;
+}
+
+static int tls_up(struct tni_layer *layer, struct tn_buf *in, struct tn_buf *out, struct tn_buf *net)
+{
+	struct tls *t = tls_of(layer);
+	int rc = 0;
+
+	if (!in->head && !(t->ssl && SSL_pending(t->ssl)))
+		return 0;
+	t->in = in;
+	t->net = net;
+	ERR_clear_error();
+	if (!t->heard)
+		rc = first_bytes(t);
+	if (rc == 0 && !t->ssl)
+		rc = make_ssl(t);
+	if (rc == 0 && !layer->open)
+		rc = shake_hands(t);
+	if (rc == 0 && layer->open)
+		rc = read_records(t, out);
+	t->in = t->net = NULL;
+	return rc;
+}
+
+/* ---- down: bytes of ours ---- */
+
+static int tls_open(struct tni_layer *layer, struct tn_buf *net)
+{
+	struct tls *t = tls_of(layer);
+	int rc;
+
+	if (t->creds->server)
+		return 0;
+	ERR_clear_error();
+	rc = make_ssl(t);
+	if (rc < 0)
+		return rc;
+	t->net = net;
+	rc = shake_hands(t);
+	t->net = NULL;
+	return rc;
+}
+
+/* Whole records as far as there is enough: small pieces are gathered first. */
+static int tls_down(struct tni_layer *layer, struct tn_buf *in, struct tn_buf *net, size_t max)
+{
+	struct tls *t = tls_of(layer);
+	int rc = 0;
+
+	if (!in->head)
+		return 0;
+	t->net = net;
+	ERR_clear_error();
+	while (rc == 0 && in->head && net->len < max) {
+		size_t len = in->len < RECORD_MAX ? in->len : RECORD_MAX, n;
+		const unsigned char *data = tni_buf_pullup(in, len);
+
+		if (!data)
+			rc = tni_err(-ENOMEM, "TLS: out of memory");
+		else if (!len)
+			tni_buf_consume(in, 0);
+		else if (SSL_write_ex(t->ssl, data, len, &n))
+			tni_buf_consume(in, n);
+		else
+			rc = tni_tls_outcome(t, 0);
+	}
+	t->net = NULL;
+	return rc;
+}
+
+int tni_tls_shut(struct tni_layer *layer, struct tn_buf *net)
+{
+	struct tls *t = tls_of(layer);
+	int rc;
+
+	if (t->broken || !layer->open)
+		return 0;
+	t->net = net;
+	ERR_clear_error();
+	rc = SSL_shutdown(t->ssl);
+	t->net = NULL;
+	return rc < 0 ? tni_tls_outcome(t, rc) : 0;
+}
+
+static int tls_cut(struct tni_layer *layer)
+{
+	return tni_tls_explain_cut(tls_of(layer));
+}
+
+/* ---- life ---- */
+
+static void tls_free(struct tni_layer *layer)
+{
+	struct tls *t = tls_of(layer);
+
+	SSL_free(t->ssl);
+	X509_free(t->refused.cert);
+	tni_creds_unref(t->creds);
+	ERR_clear_error();
+	free(t->host);
+	free(t);
+}
+
+static const struct tni_layer_ops tls_ops = {
+	.open = tls_open,
+	.up = tls_up,
+	.down = tls_down,
+	.shut = tni_tls_shut,
+	.cut = tls_cut,
+	.free = tls_free,
+};
+
+int tni_tls_new(struct tni_creds *creds, const char *host, struct tni_layer **layer)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	struct tls *t = calloc(1, sizeof(*t));
+
+	pthread_once(&once, make_method);
+	if (t && host)
+		t->host = strdup(creds->sni ? creds->sni : host);
+	if (!t || (host && !t->host) || !queues) {
+		free(t);
+		tni_creds_unref(creds);
+		return tni_err(-ENOMEM, "TLS: out of memory");
+	}
+	t->layer.ops = &tls_ops;
+	t->creds = creds;
+	*layer = &t->layer;
+	return 0;
+}
+
+/* ---- the peer's certificate ---- */
+
+static bool is_pinned(const struct tni_creds *creds, X509 *cert)
+{
+	unsigned char hash[TNI_SHA256_LEN];
+
+	if (!cert || !tni_cert_pin(cert, hash))
+		return false;
+	for (int i = 0; i < creds->npins; i++)
+		if (!memcmp(creds->pins[i], hash, sizeof(hash)))
+			return true;
+	return false;
+}
+
+/* In place of OpenSSL's own check of a chain. What was wrong is kept for the words. */
+int tni_tls_verify(X509_STORE_CTX *store, void *arg)
+{
+	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+	struct tls *t = SSL_get_app_data(ssl);
+	X509 *cert = X509_STORE_CTX_get0_cert(store);
+	int ok = t->creds->verifies ? X509_verify_cert(store) > 0 : 1;
+
+	(void)arg;
+	if (ok && t->creds->npins && !is_pinned(t->creds, cert)) {
+		X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION);
+		ok = 0;
+	}
+	if (ok) {
+		X509_STORE_CTX_set_error(store, X509_V_OK);
+		return 1;
+	}
+	t->refused.error = X509_STORE_CTX_get_error(store);
+	t->refused.depth = X509_STORE_CTX_get_error_depth(store);
+	if (t->refused.error != X509_V_ERR_APPLICATION_VERIFICATION && X509_STORE_CTX_get_current_cert(store))
+		cert = X509_STORE_CTX_get_current_cert(store);
+	if (cert && X509_up_ref(cert))
+		t->refused.cert = cert;
+	return 0;
+}
+
+/* ---- asking ---- */
+
+bool tni_tls_heard(const struct tni_layer *layer)
+{
+	return tls_of((struct tni_layer *)(uintptr_t)layer)->heard;
+}
+
+/* Who the peer has proved to be. */
+static void write_identity(const struct tls *t, char *out, size_t cap)
+{
+	X509 *cert = SSL_get0_peer_certificate(t->ssl);
+
+	if (!cert && t->psk)
+		snprintf(out, cap, "%s", t->psk);
+	else if (cert && (t->creds->verifies || t->creds->npins))
+		tni_cert_write(cert,
+			       X509_NAME_entry_count(X509_get_subject_name(cert)) ? TNI_CERT_SUBJECT : TNI_CERT_NAMES,
+			       out, cap);
+}
+
+void tni_tls_describe(const struct tni_layer *layer, struct tn_security *security)
+{
+	const struct tls *t = tls_of((struct tni_layer *)(uintptr_t)layer);
+	const unsigned char *alpn;
+	const char *name = SSL_get_servername(t->ssl, TLSEXT_NAMETYPE_host_name);
+	unsigned len;
+
+	*security = (struct tn_security){.resumed = SSL_session_reused(t->ssl) && !t->psk};
+	snprintf(security->protocol, sizeof(security->protocol), "%s", SSL_get_version(t->ssl));
+	snprintf(security->cipher, sizeof(security->cipher), "%s", SSL_get_cipher_name(t->ssl));
+	snprintf(security->server_name, sizeof(security->server_name), "%s", name ? name : "");
+	SSL_get0_alpn_selected(t->ssl, &alpn, &len);
+	snprintf(security->alpn, sizeof(security->alpn), "%.*s", (int)len, alpn ? (const char *)alpn : "");
+	write_identity(t, security->identity, sizeof(security->identity));
+}
+
+/* A server's end has the client's own apart from the rest. */
+static X509 *peer_cert(const struct tls *t, int index)
+{
+	STACK_OF(X509) *chain = t->ssl ? SSL_get_peer_cert_chain(t->ssl) : NULL;
+
+	if (index == 0)
+		return t->ssl ? SSL_get0_peer_certificate(t->ssl) : NULL;
+	index -= t->creds->server;
+	return index < sk_X509_num(chain) ? sk_X509_value(chain, index) : NULL;
+}
+
+int tni_tls_peer_cert(const struct tni_layer *layer, int index, unsigned char **der, size_t *len)
+{
+	const struct tls *t = tls_of((struct tni_layer *)(uintptr_t)layer);
+	X509 *cert = peer_cert(t, index);
+	unsigned char *at;
+	int n;
+
+	if (!cert)
+		return -ENOENT;
+	n = i2d_X509(cert, NULL);
+	at = *der = n > 0 ? malloc((size_t)n) : NULL;
+	if (!at)
+		return -ENOMEM;
+	*len = (size_t)i2d_X509(cert, &at);
+	return 0;
+}

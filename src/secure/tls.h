@@ -1,0 +1,32 @@
+/*
+ * TLS over any stream, as a layer (layer.h): no socket, no clock. OpenSSL does the cryptography; its bytes go to and come
+ * from the connection's own queues.
+ */
+#ifndef TNI_SECURE_TLS_H
+#define TNI_SECURE_TLS_H
+
+#include "layer.h"
+#include "secure/creds.h"
+
+struct tn_security;
+
+#ifdef TNI_HAVE_TLS
+
+/*
+ * One end of a connection, with credentials whose reference is handed over in every case. `host`: a client's peer, by
+ * name or address (NULL: a server's end); key sni of the credentials goes before it. 0 or -ENOMEM.
+ */
+int tni_tls_new(struct tni_creds *creds, const char *host, struct tni_layer **layer);
+
+/* Whether anything has come from the peer. */
+bool tni_tls_heard(const struct tni_layer *layer);
+
+/* What has been agreed upon. Only while open. */
+void tni_tls_describe(const struct tni_layer *layer, struct tn_security *security);
+
+/* A certificate of those the peer showed, 0 is its own, as DER, malloc'ed. 0, -ENOENT: it showed none, -ENOMEM. */
+int tni_tls_peer_cert(const struct tni_layer *layer, int index, unsigned char **der, size_t *len);
+
+#endif
+
+#endif

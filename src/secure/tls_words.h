@@ -1,0 +1,49 @@
+/* Why TLS failed, in words; and the inside of a layer that they need. */
+#ifndef TNI_SECURE_TLS_WORDS_H
+#define TNI_SECURE_TLS_WORDS_H
+
+#include "base/list.h"
+#include "layer.h"
+
+#include <openssl/ssl.h>
+
+/* So many of the peer's first bytes tell what it speaks. */
+#define TNI_TLS_START 40
+
+struct tls {
+	struct tni_layer layer;
+	struct tni_creds *creds;
+	SSL *ssl;
+	struct tn_buf *in, *net; /* while OpenSSL is at work */
+	char *host;              /* whom a client wants to reach */
+	const char *psk;         /* the identity whose pre-shared key was used; the credentials' */
+	bool heard;              /* something has come */
+	bool midway;             /* OpenSSL holds a part of a record */
+	bool broken;
+	struct {
+		X509 *cert;
+		int error, depth;
+	} refused; /* the certificate that was not accepted */
+};
+
+/* What OpenSSL said to a call that returned `rc`: 0, it wants more bytes or the peer has ended; < 0 with words. tls.c's, as
+ * the next is: a client's end asks for its host and holds the certificate against it. */
+int tni_tls_outcome(struct tls *tls, int rc);
+bool tni_tls_expect_host(struct tls *tls);
+
+/* Says close_notify: the layers' `shut`, over streams and over datagrams. Also tls.c's. */
+int tni_tls_shut(struct tni_layer *layer, struct tn_buf *net);
+
+/* Bytes for a person: text as it is, others as \xHH. */
+const char *tni_tls_show(const unsigned char *bytes, size_t len, char *out, size_t cap);
+
+/* Whether the peer's first bytes can be TLS: 0, or TN_ETLS with what it sent. */
+int tni_tls_check_start(const struct tls *tls, const unsigned char *start, size_t len);
+
+/* What stands in OpenSSL's queue of errors: TN_ETLS or TN_ECERT. Empties it. */
+int tni_tls_explain(const struct tls *tls);
+
+/* The peer's bytes have ended without its close_notify. */
+int tni_tls_explain_cut(const struct tls *tls);
+
+#endif
