@@ -1,0 +1,317 @@
+/* The pump's side for datagram sockets: batches in, batches out. */
+#include "base/err.h"
+#include "conn/conn.h"
+#include "conn/layered.h"
+#include "conn/lossy.h"
+#include "conn/peers.h"
+#include "conn/server.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* When the kernel has no room and no event would tell when it has: the pause before the next try. */
+#define RETRY_NS TNI_NS_PER_MS
+#define RETRIES_MAX 10
+
+/* A peer that took nothing in all of these is not waited for again for so long: the others' datagrams stand behind. */
+#define STUCK_NS TNI_NS_PER_S
+
+static void retry_fired(struct tni_timer *timer)
+{
+	struct tn_conn *c = tni_container_of(timer, struct tni_dgram, retry)->conn;
+
+	tni_loop_ready(c->loop, &c->task);
+}
+
+static void complete_early(void *arg, unsigned char *data, size_t len)
+{
+	tni_raw_give(arg, NULL, data, len);
+}
+
+/* What was sent before there was a socket is completed now. */
+static int open_raw(struct tn_conn *c)
+{
+	struct tni_dgram *d = c->dgram;
+	struct tn_addr to = {0};
+	int rc = tni_endpoint_neighbour(c->ep, c->io.fd, &to);
+
+	if (rc == 0)
+		rc = tni_raw_new(c->io.fd, tni_scheme_raw(c->ep->scheme), d->connected, &to, &d->raw);
+	if (rc == 0 && d->raw)
+		tni_dgram_queue_each(&d->tx, complete_early, d->raw);
+	return rc;
+}
+
+int tni_dgram_open(struct tn_conn *c, bool connected)
+{
+	struct tni_dgram *d = c->dgram;
+
+	if (!d) {
+		d = calloc(1, sizeof(*d));
+		if (!d)
+			return -ENOMEM;
+		tni_dgram_queue_init(&d->tx, &c->loop->mem, c->ep->queue + TNI_DGRAM_MAX + 256);
+		tni_dgram_queue_init(&d->stash, &c->loop->mem, SIZE_MAX);
+		d->conn = c;
+		d->retry.fire = retry_fired;
+		c->dgram = d;
+	}
+	d->connected = connected;
+	d->take = c->layered ? tni_lossy_take : NULL;
+	if (c->io.fd < 0)
+		return 0; /* dialling: only what is sent already needs a place */
+	if (connected && c->ep->scheme->kinds & TNI_SK_UDP)
+		c->io.flags |= TNI_FD_PEER;
+	d->batch = tni_batch_of(c->loop);
+	if (!d->batch || open_raw(c) < 0)
+		return -ENOMEM;
+	tni_batch_prepare(d->batch, &d->mm);
+	c->io.rd.mm = &d->mm;
+	c->io.rd.done = tni_dgram_recv_done;
+	c->io.wr.done = tni_dgram_send_done;
+	return 0;
+}
+
+void tni_dgram_free(struct tn_conn *c)
+{
+	if (!c->dgram)
+		return;
+	if (c->dgram->peers)
+		tni_peers_free(c);
+	tni_loop_untimer(c->loop, &c->dgram->retry);
+	tni_buf_clear(&c->dgram->tx.buf);
+	tni_buf_clear(&c->dgram->stash.buf);
+	tni_raw_free(c->dgram->raw);
+	free(c->dgram);
+	c->dgram = NULL;
+}
+
+/* ---- in ---- */
+
+/* In a handshake the reason alone would say too little. */
+static const char *step_of(const struct tn_conn *c, const char *call)
+{
+	return c->layered && !c->layered->layer->open ? "DTLS handshake" : call;
+}
+
+static void take_batch(struct tn_conn *c, int n)
+{
+	struct tni_dgram *d = c->dgram;
+
+	for (int i = 0; i < n; i++) {
+		d->batch->addr[i].len = d->batch->v[i].msg_hdr.msg_namelen;
+		d->take(c, &d->batch->addr[i], d->batch->iov[i].iov_base, d->batch->v[i].msg_len);
+	}
+	tni_batch_prepare(d->batch, &d->mm);
+}
+
+void tni_dgram_recv_done(struct tni_op *op, int res)
+{
+	struct tn_conn *c = tni_conn_of_rd(op);
+
+	if (res > 0 && c->dgram->take) {
+		take_batch(c, res);
+	} else if (res > 0) {
+		c->dgram->received = res;
+		c->active_ns = c->loop->now_ns;
+	} else if (res == -ENOBUFS && !(c->dgram->connected && tni_loop_is_dry(c->loop))) {
+		c->hold |= TNI_HOLD_STARVED;
+		if (!(c->flags & TNI_RUNNING))
+			tni_loop_starve(c->loop, &c->task);
+		return;
+	} else if (res < 0 && res != -ECANCELED) {
+		/* A connected socket is told so that nobody is there; to a server it is one peer's trouble. */
+		if (c->dgram->connected)
+			tni_conn_fail(c, res, step_of(c, "read"));
+	}
+	tni_loop_ready(c->loop, &c->task);
+}
+
+static bool may_deliver(const struct tn_conn *c)
+{
+	return !(c->flags & (TNI_DEAD | TNI_CLOSING)) && !(c->hold & TNI_HOLD_USER);
+}
+
+static void hand_over(struct tn_conn *c, const void *data, size_t len, const struct tn_addr *peer)
+{
+	struct tn_msg msg = {.data = data, .len = len, .peer = c->dgram->connected ? NULL : peer};
+	int err;
+
+	c->msgs_in++;
+	c->bytes_in += len;
+	if (c->ep->codec && !tni_conn_takes(c, &msg, &err)) {
+		c->dgram->lost++;
+		return;
+	}
+	if (c->user->handler.on_msg)
+		c->user->handler.on_msg(c, &msg, c->user->arg);
+}
+
+static void deliver_stash(struct tn_conn *c)
+{
+	struct tn_addr peer;
+	const void *data;
+	size_t len;
+
+	while (may_deliver(c) && tni_dgram_queue_first(&c->dgram->stash, &peer, &data, &len)) {
+		hand_over(c, data, len, &peer);
+		tni_dgram_queue_drop(&c->dgram->stash, 1);
+	}
+}
+
+/* The batch is the whole loop's: what cannot be handed over now is put by. */
+static void put_by(struct tn_conn *c, const void *data, size_t len, const struct tn_addr *peer)
+{
+	struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
+
+	if (c->flags & (TNI_DEAD | TNI_CLOSING) || tni_dgram_queue_put(&c->dgram->stash, peer, &iov, 1) < 0)
+		c->dgram->lost++;
+}
+
+void tni_dgram_deliver(struct tn_conn *c)
+{
+	struct tni_dgram *d = c->dgram;
+	int n = d->received;
+
+	d->received = 0;
+	deliver_stash(c);
+	for (int i = 0; i < n; i++) {
+		const void *data = d->batch->iov[i].iov_base;
+		size_t len = d->batch->v[i].msg_len;
+		struct tn_addr *peer = &d->batch->addr[i];
+
+		peer->len = d->batch->v[i].msg_hdr.msg_namelen;
+		if (d->raw && !tni_raw_take(d->raw, peer, &data, &len))
+			continue;
+		if (len > c->frame.max || d->batch->v[i].msg_hdr.msg_flags & MSG_TRUNC)
+			d->lost++; /* whole or not at all */
+		else if (may_deliver(c) && !d->stash.count)
+			hand_over(c, data, len, peer);
+		else
+			put_by(c, data, len, peer);
+	}
+	if (n)
+		tni_batch_prepare(d->batch, &d->mm);
+}
+
+/* ---- out ---- */
+
+static size_t longest(const struct tn_conn *c)
+{
+	if (tni_scheme_raw(c->ep->scheme))
+		return TNI_RAW_MAX;
+	return c->ep->scheme->kinds & TNI_SK_UNIX_DGRAM ? TNI_UNIX_DGRAM_MAX : TNI_DGRAM_MAX;
+}
+
+int tni_dgram_put(struct tn_conn *c, const struct tn_addr *to, const struct iovec *iov, int count)
+{
+	struct tni_dgram *d = c->dgram;
+	size_t len = 0;
+	unsigned char *data;
+	int rc;
+
+	for (int i = 0; i < count; i++)
+		len += iov[i].iov_len;
+	if (len > c->frame.max)
+		return tni_frame_too_big(&c->frame, len);
+	if (len > longest(c))
+		return -EMSGSIZE;
+	if (!d->connected && (!to || !to->len))
+		return -EDESTADDRREQ;
+	if (d->connected)
+		to = d->raw ? tni_raw_to(d->raw) : NULL;
+	rc = tni_dgram_queue_put(&d->tx, to, iov, count);
+	if (rc == 0 && d->raw) {
+		data = tni_dgram_queue_last(&d->tx, &len);
+		tni_raw_give(d->raw, to, data, len);
+	}
+	return rc;
+}
+
+static void drop_first(struct tni_dgram *d)
+{
+	tni_dgram_queue_drop(&d->tx, 1);
+	d->lost++;
+	d->retries = 0;
+}
+
+/* The receiver of the first datagram, or the system, has no room. */
+static void wait_for_room(struct tn_conn *c)
+{
+	struct tni_dgram *d = c->dgram;
+	uint64_t now = c->loop->now_ns;
+	struct tn_addr to;
+	const void *data;
+	size_t len;
+
+	tni_dgram_queue_first(&d->tx, &to, &data, &len);
+	if (now < d->stuck_until_ns && to.len == d->stuck.len && !memcmp(to.bytes, d->stuck.bytes, to.len)) {
+		drop_first(d);
+	} else if (++d->retries > RETRIES_MAX) {
+		d->stuck = to;
+		d->stuck_until_ns = now + STUCK_NS;
+		drop_first(d);
+	} else {
+		tni_loop_timer(c->loop, &d->retry, RETRY_NS);
+	}
+}
+
+/* What a connection over datagrams takes for a loss like any other: too long for the path, or filtered here. */
+static bool is_loss(const struct tn_conn *c, int err)
+{
+	return c->layered && (err == -EMSGSIZE || err == -EPERM);
+}
+
+/*
+ * sendmmsg(2) fails only for the first datagram of a batch. That one is given up where sending it again could not help:
+ * a datagram may be lost, and the others must not wait for it.
+ */
+static void sent(struct tn_conn *c, int res)
+{
+	struct tni_dgram *d = c->dgram;
+
+	if (res > 0) {
+		size_t bytes = tni_dgram_queue_drop(&d->tx, (unsigned)res);
+
+		if (!c->layered) {
+			c->bytes_out += bytes;
+			c->active_ns = c->loop->now_ns;
+		}
+		d->retries = 0;
+	} else if (res == -ENOBUFS || res == -ENOMEM) {
+		wait_for_room(c);
+	} else if (res < 0 && res != -ECANCELED) {
+		drop_first(d);
+		if (d->connected && !is_loss(c, res))
+			tni_conn_fail(c, res, step_of(c, "send"));
+	}
+}
+
+void tni_dgram_send_done(struct tni_op *op, int res)
+{
+	struct tn_conn *c = tni_conn_of_wr(op);
+
+	sent(c, res);
+	tni_loop_ready(c->loop, &c->task);
+}
+
+void tni_dgram_flush(struct tn_conn *c)
+{
+	struct tni_dgram *d = c->dgram;
+	int rc;
+
+	while (d->tx.count && !tni_op_busy(&c->io.wr) && !tni_timer_armed(&d->retry) && !(c->flags & TNI_DEAD)) {
+		tni_dgram_queue_describe(&d->tx, &d->outbox);
+		c->io.wr.mm = &d->outbox.mm;
+		rc = tni_submit(c->loop, &c->io, &c->io.wr, TNI_OP_SENDMM);
+		if (rc == TNI_DONE)
+			sent(c, c->io.wr.res);
+		else if (rc < 0)
+			tni_conn_fail(c, rc, "send");
+		else
+			break;
+	}
+	if (d->peers && d->tx.buf.len <= c->ep->queue / 2)
+		tni_peers_go_on(c);
+}

@@ -1,0 +1,67 @@
+/* A connection with a layer below its frame (layer.h): the pump's part of it. */
+#ifndef TNI_CONN_LAYERED_H
+#define TNI_CONN_LAYERED_H
+
+#include "conn/conn.h"
+#include "layer.h"
+
+struct tni_creds;
+struct tni_lossy;
+
+struct tni_layered {
+	struct tni_layer *layer;
+	struct tn_buf in;        /* from the peer, as it came */
+	struct tn_buf wire;      /* to the peer, as it goes */
+	uint32_t tx_max;         /* bound of tx and wire together */
+	int err;                 /* the layer has failed; what came before it is still to be handed over */
+	char *words;             /* of that; malloc'ed */
+	bool eof;                /* no more comes from the socket */
+	bool shut;               /* the peer has been told that we send no more */
+	bool failed;             /* nothing goes through the layer any more */
+	struct tni_lossy *lossy; /* what it has beside over datagrams; NULL: it stands over a stream */
+};
+
+/* Puts TLS below a connection that is not open yet; the credentials' reference is handed over in every case. `host`: the
+ * peer's, when dialled; otherwise NULL. 0 or -ENOMEM. */
+int tni_layered_new(struct tn_conn *conn, struct tni_creds *creds, const char *host);
+
+/* Puts a layer over datagrams, which is handed over in every case, below one that came through a served socket. 0 or
+ * -ENOMEM. */
+int tni_layered_join(struct tn_conn *conn, struct tni_layer *layer, struct tn_conn *socket);
+
+/* The same for a connection that is about to be dialled, where its scheme wants it. 0, TN_EURL, -ENOMEM. */
+int tni_layered_dial(struct tn_conn *conn);
+
+void tni_layered_free(struct tn_conn *conn);
+
+/* The socket is connected: begins the handshake and its deadline. */
+void tni_layered_start(struct tn_conn *conn);
+
+/* The deadline has passed. */
+void tni_layered_timeout(struct tn_conn *conn);
+
+/* What has not been answered is due to go again. */
+void tni_layered_tick(struct tn_conn *conn);
+
+/* Whether a closing connection still needs what comes: it has bytes to send, once the handshake is done. */
+bool tni_layered_wants(const struct tn_conn *conn);
+
+/* Takes a received block, whose reference is handed over. 0 or -ENOMEM. */
+int tni_layered_take(struct tn_conn *conn, struct tni_blk *blk);
+
+/* From the task: what has come is put into rx; the peer's end and failures are noted. */
+void tni_layered_up(struct tn_conn *conn);
+
+/* From the task, after messages have been handed over: acts upon a failure. */
+void tni_layered_settle(struct tn_conn *conn);
+
+/* From the task: moves what is to be sent to the wire, as much as makes one call. Returns the wire. */
+struct tn_buf *tni_layered_seal(struct tn_conn *conn);
+
+/* So many bytes of the wire have gone. */
+void tni_layered_sent(struct tn_conn *conn, size_t len);
+
+/* Whether the task must run again: it was held while something came. */
+bool tni_layered_owes(const struct tn_conn *conn);
+
+#endif

@@ -1,0 +1,258 @@
+#include "conn/peers.h"
+
+#include "base/err.h"
+#include "conn/layered.h"
+#include "conn/lossy.h"
+#include "conn/server.h"
+#include "secure/dtls.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define SLOTS_MIN 64
+
+/* A place in the table; its address is the connection's. */
+struct tni_peer {
+	struct tni_peer *next; /* of the same slot */
+	struct tni_peers *home;
+	struct tn_conn *conn;
+	struct tni_list all, waiting;
+	unsigned char
+		random[TNI_DTLS_RANDOM]; /* of the hello it began with: the same hello again is no new beginning */
+};
+
+struct tni_peers {
+	struct tni_dtls_door *door;
+	struct tni_peer **slots;
+	uint32_t nslots, count; /* nslots: a power of two */
+	uint64_t seed;          /* so that nobody can choose addresses that share a slot */
+	struct tni_list all, waiting;
+};
+
+static struct tni_peer *peer_of(const struct tn_conn *c)
+{
+	return c->layered->lossy->peer;
+}
+
+/* ---- the table ---- */
+
+static uint32_t slot_of(const struct tni_peers *peers, const unsigned char *addr, size_t len)
+{
+	uint64_t hash = peers->seed;
+
+	for (size_t i = 0; i < len; i++)
+		hash = (hash ^ addr[i]) * 0x9e3779b97f4a7c15ULL;
+	return (uint32_t)(hash >> 32) & (peers->nslots - 1);
+}
+
+static struct tni_peer **slot_of_peer(const struct tni_peers *peers, const struct tni_peer *p)
+{
+	return &peers->slots[slot_of(peers, p->conn->peer, p->conn->peer_len)];
+}
+
+static struct tni_peer *find(const struct tni_peers *peers, const struct tn_addr *addr)
+{
+	struct tni_peer *p = peers->slots[slot_of(peers, addr->bytes, addr->len)];
+
+	while (p && (p->conn->peer_len != addr->len || memcmp(p->conn->peer, addr->bytes, addr->len) != 0))
+		p = p->next;
+	return p;
+}
+
+static void put(struct tni_peers *peers, struct tni_peer *p)
+{
+	struct tni_peer **slot = slot_of_peer(peers, p);
+
+	p->next = *slot;
+	*slot = p;
+}
+
+/* Without memory it stays as it is, and is slower. */
+static void resize(struct tni_peers *peers, uint32_t nslots)
+{
+	struct tni_peer **old = peers->slots, **slots = calloc(nslots, sizeof(*slots));
+	uint32_t nold = peers->nslots;
+
+	if (!slots)
+		return;
+	peers->slots = slots;
+	peers->nslots = nslots;
+	for (uint32_t i = 0; i < nold; i++) {
+		for (struct tni_peer *p = old[i], *next; p; p = next) {
+			next = p->next;
+			put(peers, p);
+		}
+	}
+	free(old);
+}
+
+void tni_peers_leave(struct tn_conn *c)
+{
+	struct tni_peer *p = peer_of(c), **at;
+	struct tni_peers *peers = p->home;
+
+	for (at = slot_of_peer(peers, p); *at != p; at = &(*at)->next)
+		;
+	*at = p->next;
+	peers->count--;
+	tni_list_del(&p->all);
+	tni_list_del(&p->waiting);
+	c->layered->lossy->peer = NULL;
+	free(p);
+	if (peers->nslots > SLOTS_MIN && peers->count < peers->nslots / 8)
+		resize(peers, peers->nslots / 2);
+}
+
+int tni_peers_new(struct tn_conn *socket)
+{
+	struct tni_peers *peers = calloc(1, sizeof(*peers));
+
+	if (!peers)
+		return -ENOMEM;
+	tni_list_init(&peers->all);
+	tni_list_init(&peers->waiting);
+	socket->dgram->peers = peers;
+	socket->dgram->take = tni_peers_take;
+	peers->slots = calloc(SLOTS_MIN, sizeof(*peers->slots));
+	peers->nslots = SLOTS_MIN;
+	peers->door = tni_dtls_door_new();
+	return peers->slots && peers->door && getrandom(&peers->seed, sizeof(peers->seed), 0) > 0 ? 0 : -ENOMEM;
+}
+
+void tni_peers_end(struct tn_conn *socket)
+{
+	struct tni_peers *peers = socket->dgram->peers;
+
+	while (!tni_list_empty(&peers->all)) {
+		struct tn_conn *c = tni_container_of(peers->all.next, struct tni_peer, all)->conn;
+
+		tni_lossy_part(c);
+		tni_conn_fail(c, socket->err ? socket->err : -ECANCELED, NULL);
+	}
+}
+
+void tni_peers_free(struct tn_conn *socket)
+{
+	struct tni_peers *peers = socket->dgram->peers;
+
+	if (peers->door)
+		tni_dtls_door_free(peers->door);
+	free(peers->slots);
+	free(peers);
+	socket->dgram->peers = NULL;
+}
+
+unsigned tni_peers_count(const struct tn_conn *socket)
+{
+	return socket->dgram->peers->count;
+}
+
+/* ---- the door ---- */
+
+/* Who had this address before and has lost all he knew (RFC 6347 4.2.8): he will not answer any more. */
+static void end_former(struct tni_peer *former)
+{
+	struct tn_conn *c = former->conn;
+
+	tni_peers_leave(c);
+	c->layered->lossy->socket = NULL; /* no last word: it would go to the new one */
+	tni_loop_untimer(c->loop, &c->layered->lossy->again);
+	tni_conn_fail(c, c->flags & TNI_CLOSING ? 0 : -ECONNRESET, "the client has begun anew");
+}
+
+/* Returns whether there was room. */
+static bool admit(struct tn_conn *socket, const struct tn_addr *addr, const unsigned char *random,
+		  struct tni_layer *layer)
+{
+	struct tni_peers *peers = socket->dgram->peers;
+	struct tni_peer *former = find(peers, addr), *p = calloc(1, sizeof(*p));
+	struct tn_conn *c = NULL;
+
+	if (former)
+		end_former(former);
+	if (p && tni_part_admit(socket->part)) {
+		c = tni_conn_accept_peer(socket, addr, layer);
+		if (!c)
+			tni_part_unadmit(socket->part);
+	} else {
+		layer->ops->free(layer);
+	}
+	if (!c) {
+		free(p);
+		return false;
+	}
+	p->home = peers;
+	p->conn = c;
+	memcpy(p->random, random, sizeof(p->random));
+	tni_list_init(&p->waiting);
+	tni_list_add_tail(&peers->all, &p->all);
+	c->layered->lossy->peer = p;
+	put(peers, p);
+	if (++peers->count > peers->nslots)
+		resize(peers, peers->nslots * 2);
+	return true;
+}
+
+/* What the door answers leaves with the rest of the turn. It is dropped where there is no room: he will ask again. */
+static void answer(struct tn_conn *socket, const struct tn_addr *addr, struct tn_buf *reply)
+{
+	while (reply->head) {
+		struct iovec iov = {.iov_base = reply->head->data, .iov_len = reply->head->len};
+
+		(void)tni_dgram_queue_put(&socket->dgram->tx, addr, &iov, 1);
+		tni_buf_consume(reply, iov.iov_len);
+	}
+}
+
+static void knock(struct tn_conn *socket, const struct tn_addr *addr, const void *data, size_t len,
+		  const unsigned char *random)
+{
+	struct tni_creds *creds;
+	struct tni_layer *layer;
+	struct tn_buf reply;
+
+	if (socket->part->draining)
+		return;
+	creds = tni_server_creds(socket->part->server);
+	tni_buf_init(&reply, &socket->loop->mem, SIZE_MAX);
+	if (tni_dtls_knock(socket->dgram->peers->door, creds, socket->loop->now_ns, addr->bytes, addr->len, data, len,
+			   &reply, &layer) > 0 &&
+	    !admit(socket, addr, random, layer))
+		tni_dtls_turn_away(data, &reply);
+	answer(socket, addr, &reply);
+	tni_creds_unref(creds);
+}
+
+void tni_peers_take(struct tn_conn *socket, const struct tn_addr *addr, const void *data, size_t len)
+{
+	const struct tni_peer *p = find(socket->dgram->peers, addr);
+	const unsigned char *random = tni_dtls_hello(data, len);
+
+	if (p && (!random || !memcmp(p->random, random, sizeof(p->random))))
+		tni_lossy_take(p->conn, addr, data, len);
+	else if (random)
+		knock(socket, addr, data, len, random);
+}
+
+/* ---- room in the socket's queue ---- */
+
+void tni_peers_wait(struct tn_conn *c)
+{
+	struct tni_peer *p = peer_of(c);
+
+	if (tni_list_empty(&p->waiting))
+		tni_list_add_tail(&p->home->waiting, &p->waiting);
+}
+
+void tni_peers_go_on(struct tn_conn *socket)
+{
+	struct tni_peers *peers = socket->dgram->peers;
+
+	while (!tni_list_empty(&peers->waiting)) {
+		struct tni_peer *p = tni_container_of(tni_list_pop(&peers->waiting), struct tni_peer, waiting);
+
+		tni_loop_ready(socket->loop, &p->conn->task);
+	}
+}
