@@ -1,0 +1,81 @@
+#include "handler/handler.h"
+
+#include <pthread.h>
+#include <sys/random.h>
+
+#define CHARS 95 /* the printable ones of ASCII, space to tilde */
+#define WIDTH 72 /* of a line */
+#define LINE_LEN (WIDTH + 2)
+#define DATAGRAM_MAX 512
+#define PATTERN_LEN (CHARS * LINE_LEN) /* after so many lines it starts anew: sent whole, it needs no state */
+
+static char pattern[PATTERN_LEN + DATAGRAM_MAX];
+
+static void pattern_make(void)
+{
+	for (size_t i = 0; i < sizeof(pattern); i++) {
+		size_t line = i / LINE_LEN, column = i % LINE_LEN;
+
+		if (column < WIDTH)
+			pattern[i] = (char)(' ' + (line + column) % CHARS);
+		else
+			pattern[i] = column == WIDTH ? '\r' : '\n';
+	}
+}
+
+static void pattern_ready(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, pattern_make);
+}
+
+static void fill(struct tn_conn *conn, void *arg)
+{
+	(void)arg;
+	pattern_ready();
+	while (tn_send(conn, pattern, PATTERN_LEN) == 0)
+		;
+}
+
+/* What comes in is thrown away, as the RFC says. */
+static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
+{
+	(void)conn, (void)msg, (void)arg;
+}
+
+/* A client that has nothing to say still wants to read: it ends the flow by closing. */
+static void on_end(struct tn_conn *conn, void *arg)
+{
+	(void)conn, (void)arg;
+}
+
+/* Random enough for a length, and no system call a datagram. */
+static uint32_t random_next(void)
+{
+	static _Thread_local uint32_t state;
+
+	while (!state)
+		if (getrandom(&state, sizeof(state), 0) != sizeof(state))
+			state = 2463534242U;
+	state ^= state << 13;
+	state ^= state >> 17;
+	state ^= state << 5;
+	return state;
+}
+
+static void on_datagram(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
+{
+	uint32_t dice = random_next();
+
+	(void)arg;
+	pattern_ready();
+	tn_reply(conn, msg, pattern + (dice >> 16) % CHARS * LINE_LEN, dice % (DATAGRAM_MAX + 1));
+}
+
+const struct handler_spec handler_chargen = {
+	.name = "chargen",
+	.meaning = "sends lines of characters without end; to each datagram 0 to 512 of them (RFC 864)",
+	.stream = {.on_open = fill, .on_msg = on_msg, .on_drain = fill, .on_end = on_end},
+	.datagrams = {.on_msg = on_datagram},
+};

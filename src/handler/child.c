@@ -1,0 +1,273 @@
+#include "handler/child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tenon.h"
+
+#define KILL_AFTER_MS 1000
+
+#ifndef PIDFD_SIGNAL_PROCESS_GROUP
+#define PIDFD_SIGNAL_PROCESS_GROUP (1UL << 2)
+#endif
+
+struct child {
+	struct child *next, **link; /* in the thread's list */
+	struct tn_loop *loop;
+	struct tn_poll *poll;
+	struct tn_timer *timer;
+	pid_t pid; /* also its group */
+	int pidfd;
+	bool reaped;
+	bool given_up;
+	bool terminated; /* SIGTERM was sent */
+};
+
+static _Thread_local struct child *children;
+static struct rlimit child_files;
+static bool child_files_set;
+
+void child_set_files(const struct rlimit *limit)
+{
+	child_files_set = limit;
+	if (limit)
+		child_files = *limit;
+}
+
+static void child_link(struct child *child)
+{
+	child->next = children;
+	child->link = &children;
+	if (children)
+		children->link = &child->next;
+	children = child;
+}
+
+static void child_free(struct child *child)
+{
+	*child->link = child->next;
+	if (child->next)
+		child->next->link = child->link;
+	close(child->pidfd);
+	free(child);
+}
+
+/*
+ * The group's number is safe to use while the child is unreaped. Afterwards it could belong to a stranger: newer
+ * kernels take the pidfd instead, older ones leave a gap of a whole turn of the process numbers.
+ */
+static int group_signal(const struct child *child, int signo)
+{
+	if (child->reaped && pidfd_send_signal(child->pidfd, signo, NULL, PIDFD_SIGNAL_PROCESS_GROUP) == 0)
+		return 0;
+	if (child->reaped && errno == ESRCH)
+		return -ESRCH;
+	return kill(-child->pid, signo) == 0 ? 0 : -errno;
+}
+
+static bool group_is_empty(const struct child *child)
+{
+	return child->reaped && group_signal(child, 0) == -ESRCH;
+}
+
+static void strike(void *arg)
+{
+	struct child *child = arg;
+
+	child->timer = NULL;
+	if (!child->terminated) {
+		child->terminated = true;
+		group_signal(child, SIGTERM);
+		if (tn_timer_start(child->loop, KILL_AFTER_MS, strike, child, &child->timer) == 0)
+			return;
+	}
+	group_signal(child, SIGKILL);
+	if (child->reaped)
+		child_free(child);
+}
+
+/* The leader has ended. What it left in the background is ended with the connection, not before. */
+static void on_exit_seen(void *arg)
+{
+	struct child *child = arg;
+	siginfo_t info = {0};
+
+	if (waitid(P_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG) == 0 && info.si_pid == 0)
+		return;
+	tn_poll_stop(child->poll);
+	child->poll = NULL;
+	child->reaped = true;
+	if (child->given_up && group_is_empty(child)) {
+		tn_timer_stop(child->timer);
+		child_free(child);
+	} else if (child->given_up && !child->timer) {
+		strike(child);
+	}
+}
+
+/* What the shell does by itself, or not at all without it. */
+static bool is_shells(const char *word, size_t len)
+{
+	static const char words[] =
+		" . : [ alias bg break case cd chdir command continue echo eval exec exit export false "
+		"fc fg for getopts hash if jobs kill local printf pwd read readonly return set shift "
+		"test times trap true type ulimit umask unalias unset until wait while ";
+	char padded[16];
+
+	if (len + 3 > sizeof(padded))
+		return false;
+	snprintf(padded, sizeof(padded), " %.*s ", (int)len, word);
+	return strstr(words, padded);
+}
+
+/*
+ * Whether the command is one program and its arguments, with nothing in it that means something to the shell. Then the
+ * shell gives its place to the program, as some shells do of their own accord: half the processes, and the one that is
+ * watched and dies with us is the one that works.
+ */
+static bool is_one_program(const char *command)
+{
+	const char *word = command + strspn(command, " ");
+	size_t len = strcspn(word, " ");
+
+	if (command[strspn(command, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./,:@%+=- ")])
+		return false;
+	return len > 0 && !memchr(word, '=', len) && !is_shells(word, len);
+}
+
+/* Between fork and exec only calls that are safe in a signal handler: other threads may have held any lock. */
+static _Noreturn void child_run(const char *command, int input, int output, pid_t parent)
+{
+	char *const args[] = {(char *)"sh", (char *)"-c", (char *)command, NULL};
+	sigset_t none;
+
+	setpgid(0, 0);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(127);
+	for (int signo = 1; signo < NSIG; signo++)
+		signal(signo, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	if (child_files_set)
+		setrlimit(RLIMIT_NOFILE, &child_files);
+	/* A process that was started without standard descriptors has pipes in their place */
+	if (input <= STDERR_FILENO)
+		input = fcntl(input, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	if (output <= STDERR_FILENO)
+		output = fcntl(output, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	if (dup2(input, STDIN_FILENO) < 0 || dup2(output, STDOUT_FILENO) < 0)
+		_exit(127);
+	execv("/bin/sh", args);
+	_exit(127);
+}
+
+static int child_fork(struct child *child, const char *command, int input, int output)
+{
+	pid_t parent = getpid();
+	sigset_t all, before;
+
+	/* A handler of this process must not run in the child before its dispositions are reset */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	child->pid = fork();
+	if (child->pid == 0)
+		child_run(command, input, output, parent);
+	int err = errno;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (child->pid < 0)
+		return -err;
+	setpgid(child->pid, child->pid); /* whoever comes first: a signal to the group must never find none */
+	child->pidfd = pidfd_open(child->pid, 0);
+	return child->pidfd < 0 ? -errno : 0;
+}
+
+static void child_kill_now(struct child *child)
+{
+	kill(-child->pid, SIGKILL);
+	while (waitpid(child->pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
+int child_start(struct tn_loop *loop, const char *command, int input, int output, struct child **result)
+{
+	struct child *child = calloc(1, sizeof(*child));
+	char *line = NULL;
+	int err;
+
+	if (!child || asprintf(&line, "%s%s", is_one_program(command) ? "exec " : "", command) < 0) {
+		free(child);
+		return -ENOMEM;
+	}
+	child->loop = loop;
+	child->pidfd = -1;
+	err = child_fork(child, line, input, output);
+	free(line);
+	if (err == 0) {
+		fcntl(child->pidfd, F_SETFL, O_NONBLOCK);
+		err = tn_poll_start(loop, child->pidfd, on_exit_seen, child, &child->poll);
+	}
+	if (err < 0) {
+		if (child->pid > 0)
+			child_kill_now(child);
+		if (child->pidfd >= 0)
+			close(child->pidfd);
+		free(child);
+		return err;
+	}
+	child_link(child);
+	*result = child;
+	return 0;
+}
+
+void child_end(struct child *child, uint64_t grace_ms)
+{
+	if (!child)
+		return;
+	child->given_up = true;
+	if (group_is_empty(child))
+		child_free(child);
+	else if (grace_ms == 0 || tn_timer_start(child->loop, grace_ms, strike, child, &child->timer) < 0)
+		strike(child);
+}
+
+static uint64_t clock_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+void child_finish_all(void)
+{
+	uint64_t until = clock_ms() + KILL_AFTER_MS;
+
+	for (struct child *child = children; child; child = child->next)
+		if (!child->terminated)
+			group_signal(child, SIGTERM);
+	for (struct child *child = children, *next; child; child = next) {
+		uint64_t now = clock_ms();
+		struct pollfd ready = {.fd = child->pidfd, .events = POLLIN};
+
+		if (!child->reaped)
+			poll(&ready, 1, now < until ? (int)(until - now) : 0);
+		group_signal(child, SIGKILL);
+		while (!child->reaped && waitpid(child->pid, NULL, 0) < 0 && errno == EINTR)
+			;
+		next = child->next;
+		child_free(child);
+	}
+}

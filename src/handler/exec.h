@@ -1,0 +1,27 @@
+/* The two faces of the exec handler share how a child is started. */
+#ifndef TENON_HANDLER_EXEC_H
+#define TENON_HANDLER_EXEC_H
+
+#include "tenon.h"
+
+struct child;
+
+/* What happens on the connections to a child's standard input and from its standard output. */
+struct exec_ends {
+	const struct tn_handler *input, *output;
+};
+
+/*
+ * Starts a child and dials its ends, whose handlers get `arg`. On failure returns -errno or another of the library's
+ * codes; what had begun by then is returned all the same and is ended like any other.
+ */
+int exec_start(struct tn_loop *loop, const char *command, const struct exec_ends *ends, void *arg, struct child **child,
+	       struct tn_conn **input, struct tn_conn **output);
+
+/* The face for datagrams: see exec_datagram.c */
+void exec_on_gate_open(struct tn_conn *conn, void *arg);
+void exec_on_datagram(struct tn_conn *conn, const struct tn_msg *msg, void *arg);
+void exec_on_gate_end(struct tn_conn *conn, void *arg);
+void exec_on_gate_close(struct tn_conn *conn, int err, void *arg);
+
+#endif

@@ -1,0 +1,70 @@
+/*
+ * What a served endpoint does: a table of handlers with names, each written on tenon.h alone.
+ *
+ * A handler has two faces: `stream` for connections of their own (bytes, or packets in order as with unix-seqpacket),
+ * `datagrams` for the one connection on which a datagram endpoint hears every sender.
+ */
+#ifndef TENON_HANDLER_H
+#define TENON_HANDLER_H
+
+#include <stdbool.h>
+
+#include "tenon.h"
+
+struct rlimit;
+
+struct handler_spec {
+	const char *name;
+	const char *argument; /* what stands behind the colon of exec:COMMAND; NULL: none does */
+	const char *meaning;
+	struct tn_handler stream, datagrams;
+};
+
+extern const struct handler_spec handler_echo, handler_ack, handler_discard, handler_chargen, handler_exec;
+
+/* All of them, in the order in which a person wants to read them; NULL past the end. */
+const struct handler_spec *handler_at(int index);
+
+/*
+ * The handler that `text` (echo, exec:cat -n, ...) names, and its argument, which points into `text` or is NULL: the
+ * `arg` of tn_serve(). NULL when there is none; then `*why` is a text for a person, in memory of this thread.
+ */
+const struct handler_spec *handler_find(const char *text, const char **argument, const char **why);
+
+/* What an endpoint does when nobody says: ack for datagrams, echo for all else. */
+const struct handler_spec *handler_default(const char *url);
+
+/* Whether a good URL is a datagram endpoint: one connection, many senders. */
+bool handler_is_datagrams(const char *url);
+
+/* Whether its socket keeps messages whole, without a frame: datagrams and unix-seqpacket. */
+bool handler_is_packets(const char *url);
+
+/* The face that fits the URL. */
+const struct tn_handler *handler_face(const struct handler_spec *spec, const char *url);
+
+/* The limit of open files that children are given back when the caller has raised its own. Before the loops run. */
+void handler_set_child_files(const struct rlimit *limit);
+
+/*
+ * on_bad of the handlers that answer: tells the sender in the endpoint's own format, {"error": "line 1, byte 17: ..."}
+ * or, as text, "error: line 1, byte 17: ...". A stream that cannot be told is closed.
+ */
+void handler_refuse(struct tn_conn *conn, const struct tn_msg *msg, int err, void *arg);
+
+/* Whether a datagram may be answered at all, lest two servers keep each other busy: see answer.c. Streams always may. */
+bool handler_may_answer(struct tn_conn *conn, const struct tn_msg *msg);
+
+/* Whether it is, or looks like, a reply of ours: one is not replied to. */
+bool handler_is_reply(const struct tn_msg *msg);
+
+/*
+ * After a reply that could not be made or queued. A stream is ended by a reset: in good order it would tell its peer that
+ * this was all there was to say. A datagram is dropped, as networks drop them.
+ */
+void handler_unanswered(struct tn_conn *conn, const struct tn_msg *msg, int err);
+
+/* Ends what handlers have started on this thread and reaps it. After the thread's loop has been freed. */
+void handler_finish(void);
+
+#endif
