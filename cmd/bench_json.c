@@ -1,0 +1,527 @@
+/* The result for a program, and back: docs/bench-result.schema.json is its grammar. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench.h"
+#include "command.h"
+#include "output.h"
+#include "tenon_value.h"
+
+#define SCHEMA "tenon-bench-1"
+#define FILE_MAX (64U << 20)
+
+/* ---- writing: commas put themselves ---- */
+
+static void comma(struct text *text)
+{
+	char last = text->len ? text->data[text->len - 1] : '{';
+
+	if (last != '{' && last != '[')
+		text_bytes(text, ",", 1);
+}
+
+static void key(struct text *text, const char *name)
+{
+	comma(text);
+	text_add(text, "\"%s\":", name);
+}
+
+static void string(struct text *text, const char *value)
+{
+	struct text one = {0};
+
+	json_begin(&one, NULL);
+	json_text(&one, "", value);
+	if (one.failed)
+		text->failed = true;
+	else
+		text_bytes(text, one.data + 4, one.len - 4); /* behind {"": */
+	text_free(&one);
+}
+
+static void put_text(struct text *text, const char *name, const char *value)
+{
+	key(text, name);
+	string(text, value);
+}
+
+static void put_count(struct text *text, const char *name, uint64_t value)
+{
+	key(text, name);
+	text_add(text, "%llu", (unsigned long long)value);
+}
+
+static void put_real(struct text *text, const char *name, double value)
+{
+	key(text, name);
+	text_add(text, "%.10g", value);
+}
+
+static void put_bool(struct text *text, const char *name, bool value)
+{
+	key(text, name);
+	text_add(text, value ? "true" : "false");
+}
+
+static void begin(struct text *text, const char *name)
+{
+	if (name)
+		key(text, name);
+	else
+		comma(text);
+	text_bytes(text, "{", 1);
+}
+
+static void end(struct text *text)
+{
+	text_bytes(text, "}", 1);
+}
+
+static void put_ladder(struct text *text, const char *name, const struct tn_hist *hist)
+{
+	static const struct {
+		const char *name;
+		double quantile;
+	} ladder[] = {{"p50", 0.5},  {"p75", 0.75},    {"p90", 0.9},       {"p95", 0.95},
+		      {"p99", 0.99}, {"p99.9", 0.999}, {"p99.99", 0.9999}, {"max", 1}};
+
+	if (!tn_hist_count(hist)) {
+		key(text, name);
+		text_add(text, "null");
+		return;
+	}
+	begin(text, name);
+	put_real(text, "min", (double)tn_hist_min(hist) / 1e3);
+	put_real(text, "mean", tn_hist_mean(hist) / 1e3);
+	put_real(text, "stddev", tn_hist_deviation(hist) / 1e3);
+	for (size_t i = 0; i < sizeof(ladder) / sizeof(ladder[0]); i++)
+		put_real(text, ladder[i].name, (double)tn_hist_quantile(hist, ladder[i].quantile) / 1e3);
+	end(text);
+}
+
+static void put_hist(struct text *text, const char *name, const struct tn_hist *hist)
+{
+	char *encoded = NULL;
+
+	if (!tn_hist_count(hist) || tn_hist_encode(hist, &encoded) < 0) {
+		key(text, name);
+		text_add(text, "null");
+		return;
+	}
+	begin(text, name);
+	put_count(text, "min_ns", tn_hist_min(hist));
+	put_count(text, "max_ns", tn_hist_max(hist));
+	put_text(text, "v2", encoded);
+	end(text);
+	free(encoded);
+}
+
+static void put_setup(const struct result *r, struct text *text)
+{
+	begin(text, "setup");
+	put_text(text, "url", r->url);
+	put_text(text, "mode", r->mode);
+	put_count(text, "conns", r->conns);
+	put_count(text, "depth", r->depth);
+	put_count(text, "threads", r->threads);
+	put_text(text, "size", r->size);
+	put_text(text, "expect", r->expect);
+	if (r->rate_wanted > 0)
+		put_real(text, "rate", r->rate_wanted);
+	put_real(text, "warmup_s", r->warmup_s);
+	put_count(text, "seed", r->seed);
+	put_text(text, "engine", r->engine ? r->engine : "");
+	put_bool(text, "numbered", r->numbered);
+	put_bool(text, "may_lose", r->may_lose);
+	end(text);
+	begin(text, "machine");
+	put_text(text, "host", r->host);
+	put_text(text, "kernel", r->kernel);
+	put_text(text, "cpu", r->cpu);
+	end(text);
+}
+
+static void put_counts(const struct result *r, struct text *text)
+{
+	const struct counts *c = &r->counts;
+
+	put_count(text, "sent", c->sent);
+	put_count(text, "received_bytes", c->received_bytes);
+	put_count(text, "unanswered", c->unanswered);
+	put_count(text, "unsent", c->unsent);
+	put_count(text, "reconnects", c->reconnects);
+	if (r->may_lose) {
+		begin(text, "datagrams");
+		put_count(text, "lost", c->lost);
+		put_count(text, "duplicates", c->duplicates);
+		put_count(text, "reordered", c->reordered);
+		put_count(text, "late", c->late);
+		end(text);
+	}
+	begin(text, "errors_by_kind");
+	for (unsigned i = 0; i < r->errors.n; i++) {
+		comma(text);
+		string(text, r->errors.list[i].text);
+		text_add(text, ":%llu", (unsigned long long)r->errors.list[i].count);
+	}
+	end(text);
+}
+
+static void put_slo(const struct result *r, struct text *text)
+{
+	if (!r->nslo_steps)
+		return;
+	begin(text, "slo");
+	put_real(text, "quantile", r->slo_quantile);
+	put_real(text, "limit_us", r->slo_limit_us);
+	key(text, "steps");
+	text_bytes(text, "[", 1);
+	for (unsigned i = 0; i < r->nslo_steps; i++) {
+		begin(text, NULL);
+		put_real(text, "rate", r->slo_steps[i].rate);
+		put_real(text, "achieved", r->slo_steps[i].achieved);
+		put_real(text, "value_us", r->slo_steps[i].value_us);
+		put_bool(text, "kept", r->slo_steps[i].kept);
+		end(text);
+	}
+	text_bytes(text, "]", 1);
+	end(text);
+}
+
+void column_json(const struct column *c, const char *event, bool with_heat, struct text *text)
+{
+	begin(text, NULL);
+	if (event)
+		put_text(text, "event", event);
+	put_real(text, "at_s", c->at_s);
+	put_real(text, "seconds", c->seconds);
+	put_count(text, "round", c->round);
+	put_count(text, "messages", c->messages);
+	put_count(text, "bytes", c->bytes);
+	put_count(text, "errors", c->errors);
+	put_real(text, "rate", c->seconds > 0 ? (double)c->messages / c->seconds : 0);
+	put_real(text, "p50_us", c->p50_us);
+	put_real(text, "p99_us", c->p99_us);
+	put_real(text, "max_us", c->max_us);
+	if (with_heat) {
+		key(text, "heat");
+		text_bytes(text, "[", 1);
+		for (unsigned i = 0; i < HEAT_ROWS; i++)
+			if (c->heat[i]) {
+				comma(text);
+				text_add(text, "[%u,%u]", i, c->heat[i]);
+			}
+		text_bytes(text, "]", 1);
+	}
+	end(text);
+}
+
+static void put_intervals(const struct result *r, struct text *text)
+{
+	key(text, "intervals");
+	text_bytes(text, "[", 1);
+	for (unsigned i = 0; i < r->ncolumns; i++)
+		column_json(&r->columns[i], NULL, true, text);
+	text_bytes(text, "]", 1);
+}
+
+static void put_generator(const struct result *r, struct text *text)
+{
+	begin(text, "generator");
+	put_real(text, "cpu_s", r->cpu_s);
+	put_real(text, "busy", r->busy);
+	key(text, "warnings");
+	text_bytes(text, "[", 1);
+	for (unsigned i = 0; i < r->nwarnings; i++) {
+		comma(text);
+		string(text, r->warnings[i]);
+	}
+	text_bytes(text, "]", 1);
+	end(text);
+}
+
+void result_json(const struct result *r, struct text *text)
+{
+	begin(text, NULL);
+	put_text(text, "event", "result");
+	put_text(text, "schema", SCHEMA);
+	put_text(text, "tenon", r->version);
+	put_text(text, "started", r->started);
+	put_setup(r, text);
+	put_real(text, "duration_s", r->duration_s);
+	put_count(text, "rounds", r->rounds);
+	put_bool(text, "interrupted", r->interrupted);
+	put_count(text, "messages", r->messages);
+	put_count(text, "errors", r->errors.total);
+	put_real(text, "rate", result_rate(r));
+	put_count(text, "bytes", r->bytes);
+	put_real(text, "bytes_per_second", result_bytes_rate(r));
+	put_ladder(text, "latency_us", result_latency(r));
+	put_ladder(text, "service_us", r->hists.service);
+	put_ladder(text, "response_us", r->hists.response);
+	put_ladder(text, "late_us", r->hists.late);
+	put_counts(r, text);
+	put_generator(r, text);
+	put_slo(r, text);
+	put_intervals(r, text);
+	begin(text, "histograms");
+	put_hist(text, "service", r->hists.service);
+	put_hist(text, "response", r->hists.response);
+	put_hist(text, "late", r->hists.late);
+	end(text);
+	end(text);
+}
+
+/* ---- reading ---- */
+
+/* A file of at most FILE_MAX bytes. */
+static int slurp(const char *path, struct text *text)
+{
+	FILE *file = fopen(path, "re");
+	char piece[65536];
+	size_t got;
+	int err = file ? 0 : -errno;
+
+	while (file && text->len <= FILE_MAX && (got = fread(piece, 1, sizeof(piece), file)) > 0)
+		text_bytes(text, piece, got);
+	if (file && ferror(file))
+		err = -EIO;
+	if (file)
+		fclose(file);
+	if (!err && text->len > FILE_MAX)
+		err = -EFBIG;
+	return !err && text->failed ? -ENOMEM : err;
+}
+
+/* The last line that is not empty: before it may stand the seconds of a run. */
+static const char *last_line(const struct text *text, size_t *len)
+{
+	size_t to = text->len, from;
+
+	while (to && strchr(" \t\r\n", text->data[to - 1]))
+		to--;
+	from = to;
+	while (from && text->data[from - 1] != '\n')
+		from--;
+	*len = to - from;
+	return text->data ? text->data + from : ""; /* an empty file never made any */
+}
+
+static double real_of(const struct tn_value *map, const char *name)
+{
+	double value = 0;
+
+	tn_value_float(tn_value_get(map, name), &value);
+	return value;
+}
+
+static uint64_t count_of(const struct tn_value *map, const char *name)
+{
+	uint64_t value = 0;
+
+	tn_value_uint(tn_value_get(map, name), &value);
+	return value;
+}
+
+static char *text_of(const struct tn_value *map, const char *name)
+{
+	const char *text = tn_value_text(tn_value_get(map, name), NULL);
+
+	return strdup(text ? text : "");
+}
+
+static void read_setup(const struct tn_value *top, struct result *r)
+{
+	const struct tn_value *setup = tn_value_get(top, "setup"), *machine = tn_value_get(top, "machine");
+
+	r->url = text_of(setup, "url");
+	r->mode = text_of(setup, "mode");
+	r->size = text_of(setup, "size");
+	r->expect = text_of(setup, "expect");
+	r->engine = text_of(setup, "engine");
+	r->conns = (unsigned)count_of(setup, "conns");
+	r->depth = (unsigned)count_of(setup, "depth");
+	r->threads = (unsigned)count_of(setup, "threads");
+	r->rate_wanted = real_of(setup, "rate");
+	r->warmup_s = real_of(setup, "warmup_s");
+	r->seed = count_of(setup, "seed");
+	r->numbered = tn_value_bool(tn_value_get(setup, "numbered"));
+	r->may_lose = tn_value_bool(tn_value_get(setup, "may_lose"));
+	r->host = text_of(machine, "host");
+	r->kernel = text_of(machine, "kernel");
+	r->cpu = text_of(machine, "cpu");
+	r->version = text_of(top, "tenon");
+	r->started = text_of(top, "started");
+}
+
+static void read_counts(const struct tn_value *top, struct result *r)
+{
+	const struct tn_value *datagrams = tn_value_get(top, "datagrams"), *kinds = tn_value_get(top, "errors_by_kind");
+	const struct tn_value *name, *value, *generator = tn_value_get(top, "generator");
+	uint64_t count;
+
+	r->duration_s = real_of(top, "duration_s");
+	r->rounds = (unsigned)count_of(top, "rounds");
+	r->interrupted = tn_value_bool(tn_value_get(top, "interrupted"));
+	r->messages = count_of(top, "messages");
+	r->bytes = count_of(top, "bytes");
+	r->counts = (struct counts){.sent = count_of(top, "sent"),
+				    .received_bytes = count_of(top, "received_bytes"),
+				    .unanswered = count_of(top, "unanswered"),
+				    .unsent = count_of(top, "unsent"),
+				    .reconnects = count_of(top, "reconnects"),
+				    .lost = count_of(datagrams, "lost"),
+				    .duplicates = count_of(datagrams, "duplicates"),
+				    .reordered = count_of(datagrams, "reordered"),
+				    .late = count_of(datagrams, "late")};
+	for (name = tn_value_first(kinds); name; name = tn_value_next(kinds, value)) {
+		value = tn_value_next(kinds, name);
+		if (tn_value_uint(value, &count) == 0)
+			kinds_add(&r->errors, tn_value_text(name, NULL), count);
+	}
+	r->cpu_s = real_of(generator, "cpu_s");
+	r->busy = real_of(generator, "busy");
+}
+
+static void read_column(const struct tn_value *from, struct column *column)
+{
+	const struct tn_value *heat = tn_value_get(from, "heat"), *pair;
+
+	*column = (struct column){.at_s = real_of(from, "at_s"),
+				  .seconds = real_of(from, "seconds"),
+				  .round = (unsigned)count_of(from, "round"),
+				  .messages = count_of(from, "messages"),
+				  .bytes = count_of(from, "bytes"),
+				  .errors = count_of(from, "errors"),
+				  .p50_us = real_of(from, "p50_us"),
+				  .p99_us = real_of(from, "p99_us"),
+				  .max_us = real_of(from, "max_us")};
+	for (pair = tn_value_first(heat); pair; pair = tn_value_next(heat, pair)) {
+		const struct tn_value *row = tn_value_first(pair), *count = tn_value_next(pair, row);
+		uint64_t n = 0, i = HEAT_ROWS;
+
+		if (tn_value_uint(row, &i) == 0 && i < HEAT_ROWS && tn_value_uint(count, &n) == 0)
+			column->heat[i] = (uint32_t)n;
+	}
+}
+
+static int read_columns(const struct tn_value *top, struct result *r)
+{
+	const struct tn_value *list = tn_value_get(top, "intervals"), *one;
+	size_t n = tn_value_count(list);
+
+	r->columns = calloc(n ? n : 1, sizeof(*r->columns));
+	if (!r->columns)
+		return -ENOMEM;
+	for (one = tn_value_first(list); one; one = tn_value_next(list, one))
+		read_column(one, &r->columns[r->ncolumns++]);
+	r->cap_columns = r->ncolumns;
+	return 0;
+}
+
+static int read_hist(const struct tn_value *hists, const char *name, struct tn_hist *to)
+{
+	const struct tn_value *from = tn_value_get(hists, name);
+	size_t len;
+	const char *v2 = tn_value_text(tn_value_get(from, "v2"), &len);
+	int rc = v2 ? tn_hist_decode(to, v2, len) : 0;
+
+	if (v2 && rc == 0)
+		tn_hist_set_bounds(to, count_of(from, "min_ns"), count_of(from, "max_ns"));
+	return rc;
+}
+
+static int read_hists(const struct tn_value *top, struct result *r)
+{
+	const struct tn_value *hists = tn_value_get(top, "histograms");
+	int rc = hists_new(&r->hists);
+
+	if (rc == 0)
+		rc = read_hist(hists, "service", r->hists.service);
+	if (rc == 0)
+		rc = read_hist(hists, "response", r->hists.response);
+	return rc == 0 ? read_hist(hists, "late", r->hists.late) : rc;
+}
+
+static void read_slo(const struct tn_value *top, struct result *r)
+{
+	const struct tn_value *slo = tn_value_get(top, "slo"), *steps = tn_value_get(slo, "steps");
+
+	r->slo_quantile = real_of(slo, "quantile");
+	r->slo_limit_us = real_of(slo, "limit_us");
+	for (const struct tn_value *step = tn_value_first(steps); step; step = tn_value_next(steps, step))
+		if (r->nslo_steps < sizeof(r->slo_steps) / sizeof(r->slo_steps[0]))
+			r->slo_steps[r->nslo_steps++] =
+				(struct slo_step){.rate = real_of(step, "rate"),
+						  .achieved = real_of(step, "achieved"),
+						  .value_us = real_of(step, "value_us"),
+						  .kept = tn_value_bool(tn_value_get(step, "kept"))};
+}
+
+static int refuse(const char *path, const char *why)
+{
+	complain("%s: %s", path, why);
+	return STATUS_REFUSED;
+}
+
+static int read_result(const char *path, const struct tn_value *top, struct result *r)
+{
+	const char *schema = tn_value_text(tn_value_get(top, "schema"), NULL);
+	uint64_t known = 0;
+
+	if (!schema || strncmp(schema, "tenon-bench-", 12) != 0)
+		return refuse(path, "this is no result of tenon bench (write one with --output FILE)");
+	if (strcmp(schema, SCHEMA) != 0) {
+		complain("%s: a result of version %s; this tenon reads %s: measure again with one tenon", path, schema,
+			 SCHEMA);
+		return STATUS_REFUSED;
+	}
+	if (tn_value_uint(tn_value_get(top, "messages"), &known) < 0 || !tn_value_get(top, "setup") ||
+	    !tn_value_get(top, "histograms"))
+		return refuse(path, "parts of the result are missing: the file was changed, or cut short");
+	read_setup(top, r);
+	read_counts(top, r);
+	read_slo(top, r);
+	if (read_columns(top, r) < 0)
+		return refuse(path, "out of memory");
+	if (read_hists(top, r) < 0)
+		return refuse(path, tn_errmsg());
+	if (tn_hist_count(r->hists.service) && tn_hist_count(r->hists.service) != r->messages)
+		return refuse(path,
+			      "its histogram and its number of messages contradict each other: the file was changed");
+	return STATUS_DONE;
+}
+
+int result_read(const char *path, struct result *result)
+{
+	struct text text = {0};
+	struct tn_value *top = NULL;
+	const char *line;
+	size_t len = 0;
+	int rc = slurp(path, &text), status;
+
+	*result = (struct result){0};
+	if (rc < 0) {
+		complain("%s: %s", path, tn_strerror(rc));
+		text_free(&text);
+		return STATUS_FAILED;
+	}
+	line = last_line(&text, &len);
+	if (hlog_is(text.data, text.len)) {
+		status = hlog_read(path, text.data, text.len, result);
+	} else if (len == 0) {
+		status = refuse(path, "the file is empty: was the run cut off?");
+	} else if (tn_decode("json", line, len, 0, &top) < 0) {
+		complain("%s: no whole result in it (%s): was the file cut short?", path, tn_errmsg());
+		status = STATUS_REFUSED;
+	} else {
+		status = read_result(path, top, result);
+	}
+	tn_value_free(top);
+	text_free(&text);
+	if (status != STATUS_DONE)
+		result_free(result);
+	return status;
+}

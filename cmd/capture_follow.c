@@ -1,0 +1,422 @@
+/* Messages instead of packets: TCP put together again and taken apart by an endpoint's frame, both directions. */
+#include "capture.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "command.h"
+#include "emit.h"
+#include "options.h"
+#include "output.h"
+#include "packet/streams.h"
+#include "tenon.h"
+#include "tenon_value.h"
+
+#define PAIR_COST 512 /* what a connection costs beside the bytes that wait */
+
+/* One direction of a connection. */
+struct way {
+	struct tn_split *split;
+	bool pieces;    /* its frame is lost for good: what comes is shown as it came */
+	bool resyncing; /* its frame is lost until the next byte that ends a message */
+};
+
+struct pair {
+	struct way way[2];
+};
+
+struct follow {
+	struct streams *streams;
+	struct sink *sink;
+	struct tn_split *kind; /* what all splits are like */
+	struct tn_value *value;
+	struct tn_bytes bytes;
+	const char *format; /* of the kind; NULL: raw */
+	bool nanoseconds;
+	uint64_t messages, unreadable, fragments, out_of_memory;
+};
+
+/* ---- one line ---- */
+
+/* Who speaks to whom. */
+struct speakers {
+	const struct stream *stream; /* NULL: datagrams */
+	unsigned ip;
+	const unsigned char *from, *to;
+	uint16_t from_port, to_port;
+	int side;
+};
+
+static struct speakers speakers_of(const struct stream *s, int from)
+{
+	return (struct speakers){.stream = s,
+				 .ip = s->ip,
+				 .from = s->addr[from],
+				 .to = s->addr[!from],
+				 .from_port = s->port[from],
+				 .to_port = s->port[!from],
+				 .side = from};
+}
+
+static void begin_line(struct follow *f, const struct speakers *who, uint64_t ns)
+{
+	char *p = sink_begin(f->sink);
+
+	if (settings.json) {
+		p = EMIT(line_time_json(EMIT(p, "{\"time\":\""), ns), "\"");
+		if (who->stream) {
+			p = emit_number(EMIT(p, ",\"stream\":"), who->stream->id);
+			p = emit_text(EMIT(p, ",\"from\":\""), who->side == 0 ? "client\"" : "server\"");
+		}
+		p = line_endpoint(EMIT(p, ",\"source\":\""), who->ip, who->from, true, who->from_port);
+		p = line_endpoint(EMIT(p, "\",\"destination\":\""), who->ip, who->to, true, who->to_port);
+		p = EMIT(p, "\"");
+	} else {
+		p = line_time(p, ns, f->nanoseconds);
+		p = who->stream ? emit_number(EMIT(p, " #"), who->stream->id) : EMIT(p, " udp");
+		p = line_endpoint(EMIT(p, " "), who->ip, who->from, true, who->from_port);
+		p = line_endpoint(EMIT(p, " > "), who->ip, who->to, true, who->to_port);
+	}
+	sink_end(f->sink, p);
+}
+
+static void end_line(struct follow *f)
+{
+	sink_bytes(f->sink, settings.json ? "}\n" : "\n", settings.json ? 2 : 1);
+}
+
+static void put(struct follow *f, const char *text)
+{
+	sink_bytes(f->sink, text, strlen(text));
+}
+
+/* Something that is no message: `event` for programs, `words` for people. `bytes`: how many; 0: it is not about bytes. */
+static void notice(struct follow *f, const struct speakers *who, uint64_t ns, const char *event, const char *words,
+		   uint64_t bytes)
+{
+	char *p;
+
+	begin_line(f, who, ns);
+	p = sink_begin(f->sink);
+	if (settings.json) {
+		p = EMIT(emit_text(EMIT(p, ",\"event\":\""), event), "\"");
+		if (bytes)
+			p = emit_number(EMIT(p, ",\"bytes\":"), bytes);
+	} else {
+		p = EMIT(p, " -- ");
+		if (bytes)
+			p = EMIT(emit_number(p, bytes), " ");
+		p = emit_text(p, words);
+	}
+	sink_end(f->sink, p);
+	end_line(f);
+}
+
+/* What the format refuses is shown as it is, with the reason. */
+static void show_unreadable(struct follow *f, const void *data, size_t len)
+{
+	f->unreadable++;
+	if (settings.json) {
+		put(f, ",\"error\":");
+		line_json_string(f->sink, tn_errmsg(), strlen(tn_errmsg()));
+		put(f, ",\"data\":");
+		line_json_string(f->sink, data, len);
+	} else {
+		put(f, " (");
+		put(f, tn_errmsg());
+		put(f, ") ");
+		line_escaped(f->sink, data, len);
+	}
+}
+
+static void show_plain(struct follow *f, const void *data, size_t len)
+{
+	if (settings.json) {
+		put(f, ",\"data\":");
+		line_json_string(f->sink, data, len);
+	} else {
+		put(f, " ");
+		line_escaped(f->sink, data, len);
+	}
+}
+
+static void show_value(struct follow *f)
+{
+	put(f, settings.json ? ",\"value\":" : " ");
+	sink_bytes(f->sink, f->bytes.data, f->bytes.len);
+}
+
+static void message(struct follow *f, const struct speakers *who, uint64_t ns, const void *data, size_t len,
+		    bool formatted)
+{
+	bool value = formatted && f->format && strcmp(f->format, "text") != 0;
+
+	f->messages++;
+	begin_line(f, who, ns);
+	if (settings.json) {
+		char text[32] = ",\"length\":";
+
+		*emit_number(text + strlen(text), len) = 0;
+		put(f, text);
+	}
+	if (!formatted || !f->format)
+		show_plain(f, data, len);
+	else if (tn_split_value(f->kind, data, len, &f->value) < 0 ||
+		 (value && tn_encode("json", f->value, 0, &f->bytes) < 0))
+		show_unreadable(f, data, len);
+	else if (value)
+		show_value(f);
+	else
+		show_plain(f, data, len);
+	end_line(f);
+}
+
+/* ---- streams ---- */
+
+/* The byte that ends a message wherever it stands, or -1: then a hole leaves no way to find the next one. */
+static int ending_of(const struct follow *f)
+{
+	const char *frame = tn_split_frame(f->kind);
+
+	if (strcmp(frame, "line") == 0 || strcmp(frame, "crlf") == 0)
+		return '\n';
+	if (strcmp(frame, "nul") == 0 || strcmp(frame, "cobs") == 0)
+		return 0;
+	return strcmp(frame, "slip") == 0 ? 0xc0 : -1;
+}
+
+static bool is_framed(const struct follow *f)
+{
+	return strcmp(tn_split_frame(f->kind), "none") != 0;
+}
+
+static void hold(struct follow *f, struct stream *s)
+{
+	struct pair *pair = s->data;
+
+	if (pair)
+		streams_hold(f->streams, s,
+			     PAIR_COST + tn_split_memory(pair->way[0].split) + tn_split_memory(pair->way[1].split));
+}
+
+static void on_open(void *arg, struct stream *s, uint64_t ns)
+{
+	struct follow *f = arg;
+	struct pair *pair = calloc(1, sizeof(*pair));
+	struct speakers who = speakers_of(s, 0);
+
+	if (!pair || tn_split_another(f->kind, &pair->way[0].split) < 0 ||
+	    tn_split_another(f->kind, &pair->way[1].split) < 0) {
+		if (pair)
+			tn_split_free(pair->way[0].split);
+		free(pair);
+		f->out_of_memory++;
+		return;
+	}
+	s->data = pair;
+	hold(f, s);
+	if (s->joined)
+		notice(f, &who, ns, "joined", "joined after its beginning", 0);
+	else if (settings.verbose)
+		notice(f, &who, ns, "open", "open", 0);
+}
+
+/* The frame's rules are broken, or a hole has taken away where messages begin. */
+static void lose_frame(struct follow *f, struct way *way, const struct speakers *who, uint64_t ns)
+{
+	tn_split_reset(way->split);
+	way->resyncing = ending_of(f) >= 0;
+	way->pieces = !way->resyncing && is_framed(f);
+	if (way->pieces)
+		notice(f, who, ns, "unframed", "where messages begin is lost: the rest is shown as it came", 0);
+}
+
+static void broken_frame(struct follow *f, struct way *way, const struct speakers *who, uint64_t ns)
+{
+	f->unreadable++;
+	begin_line(f, who, ns);
+	put(f, settings.json ? ",\"event\":\"broken\",\"error\":" : " -- ");
+	if (settings.json)
+		line_json_string(f->sink, tn_errmsg(), strlen(tn_errmsg()));
+	else
+		put(f, tn_errmsg());
+	end_line(f);
+	lose_frame(f, way, who, ns);
+}
+
+static void take_messages(struct follow *f, struct way *way, const struct speakers *who, uint64_t ns)
+{
+	const void *data;
+	size_t len;
+	int rc;
+
+	while ((rc = tn_split_next(way->split, &data, &len)) > 0)
+		message(f, who, ns, data, len, true);
+	if (rc < 0)
+		broken_frame(f, way, who, ns);
+}
+
+static void on_data(void *arg, struct stream *s, int from, uint64_t ns, const void *data, uint32_t len)
+{
+	struct follow *f = arg;
+	struct pair *pair = s->data;
+	struct way *way = pair ? &pair->way[from] : NULL;
+	struct speakers who = speakers_of(s, from);
+	const unsigned char *at = data, *ending;
+
+	if (way && way->resyncing) {
+		ending = memchr(at, ending_of(f), len);
+		if (!ending)
+			return;
+		len -= (uint32_t)(ending + 1 - at);
+		at = ending + 1;
+		way->resyncing = false;
+	}
+	if (len == 0)
+		return;
+	if (!way || way->pieces) {
+		message(f, &who, ns, at, len, false);
+		return;
+	}
+	if (tn_split_feed(way->split, at, len) < 0)
+		broken_frame(f, way, &who, ns);
+	else
+		take_messages(f, way, &who, ns);
+	hold(f, s);
+}
+
+static void on_gap(void *arg, struct stream *s, int from, uint64_t ns, uint32_t missing)
+{
+	struct follow *f = arg;
+	struct pair *pair = s->data;
+	struct speakers who = speakers_of(s, from);
+
+	notice(f, &who, ns, "missing", "bytes are missing from the capture", missing);
+	if (pair && !pair->way[from].pieces)
+		lose_frame(f, &pair->way[from], &who, ns);
+	hold(f, s);
+}
+
+/* What is left when a direction ends may be a last message, such as a line without its end. */
+static void on_end(void *arg, struct stream *s, int from, uint64_t ns)
+{
+	struct follow *f = arg;
+	struct pair *pair = s->data;
+	struct speakers who = speakers_of(s, from);
+
+	if (pair && !pair->way[from].pieces) {
+		tn_split_end(pair->way[from].split);
+		take_messages(f, &pair->way[from], &who, ns);
+		hold(f, s);
+	}
+	if (settings.verbose)
+		notice(f, &who, ns, "end", "has ended its direction", 0);
+}
+
+static void on_close(void *arg, struct stream *s, uint64_t ns, enum stream_end why)
+{
+	static const char *const events[] = {"close", "reset", "reused", "let go", "over"};
+	static const char *const words[] = {"closed", "reset", "its ports are used again, without an end",
+					    "let go: --memory is used up", "still open when the capture ended"};
+	struct follow *f = arg;
+	struct pair *pair = s->data;
+	struct speakers who = speakers_of(s, 0);
+	size_t waiting;
+
+	for (int from = 0; pair && from < 2; from++) {
+		who = speakers_of(s, from);
+		waiting = tn_split_waiting(pair->way[from].split);
+		if (waiting)
+			notice(f, &who, ns, "unfinished", "bytes of a message that never became whole", waiting);
+		tn_split_free(pair->way[from].split);
+	}
+	free(pair);
+	s->data = NULL;
+	who = speakers_of(s, 0);
+	if (settings.verbose || (why != STREAM_FINISHED && why != STREAM_OVER))
+		notice(f, &who, ns, events[why], words[why], 0);
+}
+
+/* ---- what the command calls ---- */
+
+static const struct stream_ops ops = {on_open, on_data, on_gap, on_end, on_close};
+
+int follow_new(struct follow **out, struct sink *sink, const char *url, size_t memory)
+{
+	struct follow *f = calloc(1, sizeof(*f));
+	uint64_t seed = 0;
+	int err;
+
+	if (!f)
+		return complain_library(-12, NULL);
+	f->sink = sink;
+	err = tn_split_new(url, &f->kind);
+	if (err == 0) {
+		(void)!getrandom(&seed, sizeof(seed), GRND_NONBLOCK);
+		f->format = tn_split_format(f->kind);
+		err = streams_new(&f->streams, &ops, f, memory, seed);
+	}
+	if (err < 0) {
+		follow_free(f);
+		return complain_library(err, url);
+	}
+	*out = f;
+	return 0;
+}
+
+int follow_packet(struct follow *f, const struct packet *p, uint64_t ns, bool nanoseconds)
+{
+	f->nanoseconds = nanoseconds;
+	if (p->fragment && (p->proto == PROTO_TCP || p->proto == PROTO_UDP)) {
+		f->fragments++;
+	} else if (p->kind == PACKET_UDP && p->payload) {
+		struct speakers who = {
+			.ip = p->ip, .from = p->src, .to = p->dst, .from_port = p->sport, .to_port = p->dport};
+
+		message(f, &who, ns, p->payload, p->payload_cap, true);
+		if (p->payload_cap < p->payload_len)
+			notice(f, &who, ns, "missing", "bytes are missing from the capture",
+			       p->payload_len - p->payload_cap);
+	} else if (streams_packet(f->streams, p, ns) < 0) {
+		f->out_of_memory++;
+	}
+	return f->sink->err;
+}
+
+static void tell(uint64_t count, const char *what)
+{
+	if (count && !settings.quiet)
+		complain("%llu %s", (unsigned long long)count, what);
+}
+
+bool follow_over(struct follow *f, uint64_t ns)
+{
+	const struct streams_counts *c = streams_counted(f->streams);
+
+	streams_over(f->streams, ns);
+	complain("%llu messages, %llu TCP connections", (unsigned long long)f->messages,
+		 (unsigned long long)c->streams);
+	tell(c->out_of_order, "segments out of order");
+	tell(c->retransmitted, "segments retransmitted");
+	tell(c->overlapping, "segments overlapping others");
+	tell(c->conflicting, "overlapping segments that say different things: the first one was believed");
+	tell(c->outside, "segments far outside their stream: ignored");
+	tell(c->missing_bytes, "bytes missing");
+	tell(c->let_go, "connections let go for want of memory (--memory)");
+	tell(f->fragments, "IP fragments, which are not put together");
+	tell(f->out_of_memory, "times out of memory");
+	tell(f->unreadable, "messages that are not what the format or the frame allows");
+	return f->unreadable == 0;
+}
+
+void follow_free(struct follow *f)
+{
+	if (!f)
+		return;
+	streams_free(f->streams);
+	tn_split_free(f->kind);
+	tn_value_free(f->value);
+	tn_bytes_free(&f->bytes);
+	free(f);
+}

@@ -1,0 +1,435 @@
+/*
+ * tenon convert: messages of one format in, the same messages of another out. Input and output are two connections on
+ * one loop; the input is held back while the output is full, so memory is bounded by one message and the queue.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "command.h"
+#include "options.h"
+#include "output.h"
+#include "signals.h"
+#include "tenon.h"
+#include "tenon_value.h"
+
+#define MAX_DEFAULT (64U << 20) /* of one message */
+
+/* A format and what stands between its messages. */
+struct side {
+	const char *text; /* as it was given */
+	char format[16];
+	const char *frame; /* of the library */
+	bool whole;        /* in: all of the input is one message */
+	bool line_feed;    /* out: one behind each message, whatever is in it */
+};
+
+static struct {
+	const char *from, *to, *on_bad;
+	uint64_t max;
+	bool pretty, strict, jsonml;
+} options = {.max = MAX_DEFAULT};
+
+static struct {
+	struct tn_loop *loop;
+	struct tn_conn *input, *output; /* NULL: gone */
+	struct side from, to;
+	char **files;
+	const char *name; /* of the input, for people */
+	char url[128];    /* of the input */
+	struct tn_value *value;
+	struct tn_bytes bytes;
+	struct text whole; /* the input so far, where it is one message */
+	uint64_t number;   /* of the message in this input, from 1 */
+	unsigned flags_in, flags_out;
+	bool leaving;
+	int status;
+} state;
+
+/* ---- --from and --to ---- */
+
+static const struct {
+	const char *format, *frame_in, *frame_out; /* where none is named; NULL: see sides below */
+} defaults[] = {
+	{"json", "json", "json"}, {"xml", NULL, NULL}, /* in: one document; out: one a line */
+	{"cbor", "cbor", "cbor"}, {"msgpack", "msgpack", "msgpack"},
+	{"text", "line", NULL},   {"raw", NULL, "none"},
+};
+
+#define NFORMATS (sizeof(defaults) / sizeof(defaults[0]))
+
+static bool no_format(const char *option, const char *format)
+{
+	const char *names[NFORMATS], *near;
+
+	for (size_t i = 0; i < NFORMATS; i++)
+		names[i] = defaults[i].format;
+	near = tn_nearest(format, names, NFORMATS);
+	complain("convert: --%s: no format '%.32s'%s%s%s", option, format, near ? " (did you mean " : "; there are ",
+		 near ? near : "json, xml, cbor, msgpack, text, raw", near ? "?)" : "");
+	return false;
+}
+
+/* The library knows its frames: its words, without the URL that carried the question. */
+static bool check_frame(const char *option, const char *frame)
+{
+	char url[128];
+	const char *why;
+
+	snprintf(url, sizeof(url), "fd:0?frame=%.64s", frame);
+	if (!strpbrk(frame, "&#%?") && tn_url_check(url, TN_DIAL) == 0)
+		return true;
+	why = strpbrk(frame, "&#%?") ? NULL : strstr(tn_errmsg(), "key 'frame': ");
+	if (why)
+		complain("convert: --%s: %s", option, why + strlen("key 'frame': "));
+	else
+		complain("convert: --%s: no such frame '%.64s'", option, frame);
+	return false;
+}
+
+static bool side_parse(struct side *side, const char *option, bool in)
+{
+	size_t len, i = 0;
+
+	if (!side->text) {
+		complain("convert: --%s is missing: --from FORMAT --to FORMAT", option);
+		return false;
+	}
+	len = strcspn(side->text, "/");
+	snprintf(side->format, sizeof(side->format), "%.*s", len > 15 ? 15 : (int)len, side->text);
+	while (i < NFORMATS && strcmp(defaults[i].format, side->format) != 0)
+		i++;
+	if (i == NFORMATS)
+		return no_format(option, side->format);
+	side->frame = side->text[len] ? side->text + len + 1 : in ? defaults[i].frame_in : defaults[i].frame_out;
+	if (side->frame && !check_frame(option, side->frame))
+		return false;
+	side->whole = in && (!side->frame || strcmp(side->frame, "none") == 0);
+	side->line_feed = !in && !side->frame;
+	if (!side->frame)
+		side->frame = "none";
+	return true;
+}
+
+/* ---- ending ---- */
+
+static void note_status(int status)
+{
+	if (state.status == STATUS_DONE)
+		state.status = status;
+}
+
+/* What has been converted goes out, however long its reader takes. */
+static void leave(int status)
+{
+	note_status(status);
+	if (state.leaving)
+		return;
+	state.leaving = true;
+	if (state.input)
+		tn_pause(state.input);
+	if (state.output)
+		tn_close(state.output);
+	else
+		tn_loop_stop(state.loop);
+}
+
+/* ---- messages ---- */
+
+/* The library's reason without the URL or the call in front of it, neither of which a person has typed. */
+static const char *reason(void)
+{
+	const char *why = tn_errmsg(), *send = strstr(why, ": send: ");
+	size_t len = strlen(state.url);
+
+	if (strncmp(why, "fd:", 3) == 0 && send)
+		return send + strlen(": send: ");
+	return strncmp(why, state.url, len) == 0 && strncmp(why + len, ": ", 2) == 0 ? why + len + 2 : why;
+}
+
+static void hint_max(int err)
+{
+	if (err == TN_ETOOBIG && strstr(tn_errmsg(), "(key max)"))
+		complain_hint("--max SIZE");
+}
+
+/* What went before has been delivered or is on its way. */
+static void refuse(int err)
+{
+	bool skip = options.on_bad && strcmp(options.on_bad, "skip") == 0 && status_of(err) == STATUS_REFUSED;
+
+	complain("%s: message %llu: %s", state.name, (unsigned long long)state.number, reason());
+	hint_max(err);
+	if (skip)
+		note_status(STATUS_REFUSED);
+	else
+		leave(status_of(err));
+}
+
+static int write_out(void)
+{
+	const struct iovec message[] = {{state.bytes.data, state.bytes.len}, {(void *)(uintptr_t) "\n", 1}};
+
+	return tn_replyv(state.output, NULL, message, state.to.line_feed ? 2 : 1);
+}
+
+static void convert(const void *data, size_t len)
+{
+	int err;
+
+	if (state.leaving || !state.output)
+		return;
+	state.number++;
+	err = tn_decode(state.from.format, data, len, state.flags_in, &state.value);
+	if (err == 0)
+		err = tn_encode(state.to.format, state.value, state.flags_out, &state.bytes);
+	if (err == 0)
+		err = write_out();
+	if (err == 1 && state.input)
+		tn_pause(state.input);
+	else if (err < 0)
+		refuse(err);
+}
+
+/* ---- input ---- */
+
+static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
+{
+	(void)conn, (void)arg;
+	if (!state.from.whole) {
+		convert(msg->data, msg->len);
+		return;
+	}
+	if (state.leaving)
+		return;
+	text_bytes(&state.whole, msg->data, msg->len);
+	if (!state.whole.failed && state.whole.len <= options.max)
+		return;
+	complain("%s: message 1: more than %llu bytes", state.name, (unsigned long long)options.max);
+	complain_hint("--max SIZE");
+	leave(STATUS_REFUSED);
+}
+
+static void on_input_end(struct tn_conn *conn, void *arg)
+{
+	(void)arg;
+	if (state.from.whole)
+		convert(state.whole.data ? state.whole.data : "", state.whole.len);
+	tn_close(conn);
+}
+
+static void next_input(void);
+
+static void on_input_close(struct tn_conn *conn, int err, void *arg)
+{
+	(void)conn, (void)arg;
+	state.input = NULL;
+	if (state.leaving)
+		return;
+	if (status_of(err) == STATUS_REFUSED) { /* the frame's rules are broken: nothing behind that can be read */
+		complain("%s: message %llu: %s", state.name, (unsigned long long)state.number + 1, reason());
+		hint_max(err);
+		leave(STATUS_REFUSED);
+	} else if (err < 0) {
+		complain("%s: %s", state.name, tn_strerror(err));
+		leave(STATUS_FAILED);
+	} else {
+		next_input();
+	}
+}
+
+static int input_open(const char *file)
+{
+	static const struct tn_handler handler = {.on_msg = on_msg, .on_end = on_input_end, .on_close = on_input_close};
+	bool standard = strcmp(file, "-") == 0;
+	int fd = standard ? STDIN_FILENO : open(file, O_RDONLY | O_CLOEXEC), err;
+
+	state.name = standard ? "standard input" : file;
+	state.number = state.whole.len = 0;
+	if (fd < 0)
+		return -errno;
+	/* The library's limit is for what lies in its buffers; a whole input is gathered here. */
+	snprintf(state.url, sizeof(state.url), "fd:%d?frame=%.64s&max=%llu", fd, state.from.frame,
+		 (unsigned long long)options.max);
+	err = tn_dial(state.loop, state.url, &handler, NULL, &state.input);
+	if (err < 0 && !standard)
+		close(fd);
+	return err;
+}
+
+static void next_input(void)
+{
+	const char *file = *state.files;
+	int err;
+
+	if (!file) {
+		leave(STATUS_DONE);
+		return;
+	}
+	state.files++;
+	err = input_open(file);
+	if (err == 0)
+		return;
+	complain("%s: %s", state.name, tn_strerror(err));
+	leave(STATUS_FAILED);
+}
+
+/* ---- output ---- */
+
+static void on_output_open(struct tn_conn *conn, void *arg)
+{
+	(void)arg;
+	tn_pause(conn); /* one socket may be both input and output: only the input reads it */
+}
+
+static void on_drain(struct tn_conn *conn, void *arg)
+{
+	(void)conn, (void)arg;
+	if (state.input && !state.leaving)
+		tn_resume(state.input);
+}
+
+static void on_output_close(struct tn_conn *conn, int err, void *arg)
+{
+	(void)conn, (void)arg;
+	state.output = NULL;
+	if (err < 0) {
+		complain("standard output: %s", tn_strerror(err));
+		note_status(STATUS_FAILED);
+	}
+	state.leaving = true;
+	tn_loop_stop(state.loop);
+}
+
+static int output_open(void)
+{
+	static const struct tn_handler handler = {
+		.on_open = on_output_open, .on_drain = on_drain, .on_close = on_output_close};
+	char url[128];
+
+	/* A reader that takes its time, such as a pager, is no reason to give up */
+	snprintf(url, sizeof(url), "fd:1?frame=%.64s&max=1GiB&queue=256KiB&drain=1000h", state.to.frame);
+	return tn_dial(state.loop, url, &handler, NULL, &state.output);
+}
+
+/* ---- the command ---- */
+
+static void on_signal(int nth, void *arg)
+{
+	(void)arg;
+	if (nth > 1)
+		tn_loop_stop(state.loop);
+	leave(STATUS_FAILED);
+}
+
+static bool files_there(char **files)
+{
+	for (; *files; files++)
+		if (strcmp(*files, "-") != 0 && access(*files, R_OK) < 0) {
+			complain("%s: %s", *files, tn_strerror(-errno));
+			return false;
+		}
+	return true;
+}
+
+static int convert_all(void)
+{
+	/* A ring takes longer to set up than a file takes to convert, and files and pipes do not go through it */
+	int err = options_loop_new(&state.loop, "epoll");
+
+	if (err < 0)
+		return err == -EINVAL ? STATUS_USAGE : STATUS_FAILED;
+	err = signals_start(state.loop, on_signal, NULL);
+	if (err >= 0)
+		err = output_open();
+	if (err >= 0) {
+		next_input();
+		err = tn_loop_run(state.loop);
+	}
+	signals_stop();
+	if (err < 0)
+		note_status(complain_library(err, NULL));
+	tn_loop_free(state.loop);
+	tn_value_free(state.value);
+	tn_bytes_free(&state.bytes);
+	text_free(&state.whole);
+	return state.status;
+}
+
+static int run(char **operands, int count)
+{
+	static char standard[] = "-";
+	static char *none[] = {standard, NULL};
+
+	state.from.text = options.from;
+	state.to.text = options.to;
+	if (!side_parse(&state.from, "from", true) || !side_parse(&state.to, "to", false)) {
+		complain_hint("%s convert --help", settings.program);
+		return STATUS_USAGE;
+	}
+	state.flags_in = (options.strict ? TN_STRICT : 0U) | (options.jsonml ? TN_JSONML : 0U);
+	state.flags_out = state.flags_in | (options.pretty ? TN_PRETTY : 0U);
+	state.files = count ? operands : none;
+	return files_there(state.files) ? convert_all() : STATUS_FAILED;
+}
+
+static const char *set_max(const char *value, void *to)
+{
+	int err = tn_parse_size(value, to);
+
+	if (err == 0 && *(uint64_t *)to >= 1 && *(uint64_t *)to <= 1U << 30)
+		return NULL;
+	return err == -EINVAL ? "is not a size (4096, 64KiB, 1MiB)" : "is out of range (1 to 1GiB)";
+}
+
+static const char *set_on_bad(const char *value, void *to)
+{
+	if (strcmp(value, "stop") != 0 && strcmp(value, "skip") != 0)
+		return "is neither stop nor skip";
+	return option_set_text(value, to);
+}
+
+static const struct option_spec own_options[] = {
+	{"from", 0, OPTION_VALUE, option_set_text, &options.from},
+	{"to", 0, OPTION_VALUE, option_set_text, &options.to},
+	{"pretty", 0, OPTION_ALONE, option_set_flag, &options.pretty},
+	{"strict", 0, OPTION_ALONE, option_set_flag, &options.strict},
+	{"jsonml", 0, OPTION_ALONE, option_set_flag, &options.jsonml},
+	{"max", 0, OPTION_VALUE, set_max, &options.max},
+	{"on-bad", 0, OPTION_VALUE, set_on_bad, &options.on_bad},
+	{0},
+};
+
+const struct command convert_command = {
+	.name = "convert",
+	.meaning = "turn messages of one format into another: JSON, XML, CBOR, MessagePack",
+	.help = "Examples:\n"
+		"  tenon convert --from cbor --to json --pretty < request.cbor\n"
+		"  tenon convert --from json/line --to cbor/u32 events.ndjson > events.bin\n"
+		"  tenon convert --from xml --to json --pretty feed.xml\n"
+		"  tail -f log.msgpack | tenon convert --from msgpack --to json\n"
+		"\n"
+		"Usage:\n"
+		"  tenon convert --from FORMAT[/FRAME] --to FORMAT[/FRAME] [FILE...]\n"
+		"\n"
+		"Formats: json xml cbor msgpack text raw. A frame says where a message ends: none line crlf nul\n"
+		"u8 u16 u32 u64 u16le u32le u64le varint netstring fixed:N cobs slip json cbor msgpack.\n"
+		"Without one, JSON, CBOR and MessagePack follow one another as they are (JSON is written a message\n"
+		"a line), each line of text is a message, an XML document or raw bytes are the whole of an input.\n"
+		"Without FILE, or where it is -, standard input is read.\n"
+		"\n"
+		"Options:\n"
+		"      --pretty          text for people: one item a line\n"
+		"      --strict          refuse what formats leave open (equal keys in JSON), write nothing marked\n"
+		"      --jsonml          XML is JsonML both ways: [\"name\", {\"attribute\": \"value\"}, child, ...]\n"
+		"      --max SIZE        longest message, 1 to 1GiB (default 64MiB)\n"
+		"      --on-bad WHAT     stop (default) or skip: go on behind a message that is refused; the exit\n"
+		"                        status is 4 in either case\n",
+	.options = own_options,
+	.run = run,
+};

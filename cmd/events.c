@@ -1,0 +1,305 @@
+#include "events.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "options.h"
+#include "output.h"
+#include "tenon.h"
+
+int served_note(struct served *served)
+{
+	int n = tn_server_nurls(served->server);
+
+	served->urls = calloc((size_t)n + 1, sizeof(*served->urls));
+	while (served->urls && served->nurls < n) {
+		served->urls[served->nurls] = strdup(tn_server_url(served->server, served->nurls));
+		if (!served->urls[served->nurls])
+			return -ENOMEM;
+		served->nurls++;
+	}
+	return served->urls ? 0 : -ENOMEM;
+}
+
+void events_listening(const struct served *served)
+{
+	for (int i = 0; i < served->nurls; i++) {
+		struct text line = {0};
+
+		if (settings.json) {
+			json_begin(&line, "listening");
+			json_text(&line, "url", served->urls[i]);
+			json_text(&line, "handler", served->handler);
+			json_line(&line);
+			continue;
+		}
+		text_add(&line, "listening %s%s%s (%s)", out_paint(STDOUT_FILENO, PAINT_GREEN), served->urls[i],
+			 out_paint(STDOUT_FILENO, PAINT_NONE), served->handler);
+		out_line(&line);
+	}
+}
+
+/* ---- connections ---- */
+
+/* The listener a connection came to: of several, the one whose address it has. */
+static const char *listener_of(const struct served *served, const struct tn_conn_info *info)
+{
+	for (int i = 0; i < served->nurls; i++)
+		if (strcmp(served->urls[i], info->local) == 0)
+			return served->urls[i];
+	return served->nurls > 0 ? served->urls[0] : "";
+}
+
+static const char *reason_of(int err)
+{
+	switch (err) {
+	case 0:
+		return "end";
+	case TN_EIDLE:
+		return "idle";
+	case TN_EDRAIN:
+		return "drain";
+	case TN_ELIMIT:
+		return "limit";
+	case -ECANCELED:
+		return "stopped";
+	case -ECONNRESET:
+	case -EPIPE:
+		return "reset";
+	case -ETIMEDOUT:
+		return "timeout";
+	case TN_ETLS:
+	case TN_ECERT:
+		return "tls";
+	case TN_ECUT:
+		return "cut";
+	default:
+		return err <= TN_EFORMAT && err >= TN_EREPR ? "refused" : "error";
+	}
+}
+
+static void security_json(struct text *line, const struct tn_security *s)
+{
+	json_text(line, "protocol", s->protocol);
+	json_text(line, "cipher", s->cipher);
+	json_text(line, "alpn", *s->alpn ? s->alpn : NULL);
+	json_text(line, "server_name", *s->server_name ? s->server_name : NULL);
+	json_text(line, "identity", *s->identity ? s->identity : NULL);
+	json_bool(line, "resumed", s->resumed);
+}
+
+static void security_text(struct text *line, const struct tn_security *s)
+{
+	text_add(line, " (%s, %s%s%s%s%s%s)", s->protocol, s->cipher, s->resumed ? ", resumed" : "",
+		 *s->alpn ? ", " : "", s->alpn, *s->identity ? ", from " : "", s->identity);
+}
+
+static void on_open(struct tn_conn *conn, void *arg)
+{
+	const struct served *served = arg;
+	struct tn_conn_info info;
+	struct tn_security security;
+	bool secured = tn_conn_security(conn, &security) == 0;
+	struct text line = {0};
+
+	tn_conn_info(conn, &info);
+	if (settings.json) {
+		json_begin(&line, "open");
+		json_number(&line, "id", tn_conn_id(conn));
+		json_text(&line, "url", listener_of(served, &info));
+		json_text(&line, "peer", info.peer);
+		if (secured)
+			security_json(&line, &security);
+		json_time(&line, "time");
+		json_line(&line);
+		return;
+	}
+	text_add(&line, "open #%llu %s on %s", (unsigned long long)tn_conn_id(conn), info.peer,
+		 listener_of(served, &info));
+	if (secured)
+		security_text(&line, &security);
+	out_line(&line);
+}
+
+static uint64_t duration_ns(const struct tn_conn *conn, const struct tn_conn_info *info)
+{
+	uint64_t now = tn_loop_now(tn_conn_loop(conn));
+
+	return now > info->opened_ns ? now - info->opened_ns : 0;
+}
+
+static void counts_json(struct text *line, const struct tn_conn_info *info, uint64_t duration)
+{
+	json_number(line, "bytes_in", info->bytes_in);
+	json_number(line, "bytes_out", info->bytes_out);
+	json_number(line, "messages_in", info->msgs_in);
+	json_number(line, "messages_out", info->msgs_out);
+	json_ms(line, "duration_ms", duration);
+}
+
+static void close_json(struct text *line, const struct tn_conn_info *info, uint64_t id, int err, uint64_t duration)
+{
+	char *why = err ? strdup(tn_errmsg()) : NULL;
+
+	json_begin(line, "close");
+	json_number(line, "id", id);
+	json_text(line, "peer", info->peer);
+	counts_json(line, info, duration);
+	json_text(line, "reason", reason_of(err));
+	json_text(line, "error", why);
+	json_time(line, "time");
+	json_line(line);
+	free(why);
+}
+
+static void counts_text(struct text *line, const struct tn_conn_info *info, uint64_t duration)
+{
+	text_add(line, "%llu bytes in, %llu out, %.3f s", (unsigned long long)info->bytes_in,
+		 (unsigned long long)info->bytes_out, (double)duration / 1e9);
+}
+
+static void on_close(struct tn_conn *conn, int err, void *arg)
+{
+	const struct served *served = arg;
+	struct tn_conn_info info;
+	struct text line = {0};
+
+	if (served->gone)
+		served->gone(arg);
+	if (!served->told)
+		return;
+	tn_conn_info(conn, &info);
+	if (settings.json) {
+		close_json(&line, &info, tn_conn_id(conn), err, duration_ns(conn, &info));
+		return;
+	}
+	text_add(&line, "close #%llu %s: ", (unsigned long long)tn_conn_id(conn), info.peer);
+	counts_text(&line, &info, duration_ns(conn, &info));
+	text_add(&line, ", %s%s%s", reason_of(err), err ? ": " : "", err ? tn_errmsg() : "");
+	out_line(&line);
+}
+
+void events_datagrams(const struct served *served, const struct tn_conn *conn)
+{
+	struct tn_conn_info info;
+	struct text line = {0};
+
+	tn_conn_info(conn, &info);
+	if (settings.json) {
+		json_begin(&line, "datagrams");
+		json_text(&line, "url", listener_of(served, &info));
+		counts_json(&line, &info, duration_ns(conn, &info));
+		json_number(&line, "lost", info.lost);
+		json_line(&line);
+		return;
+	}
+	text_add(&line, "datagrams on %s: %llu in, %llu out, %llu lost; ", listener_of(served, &info),
+		 (unsigned long long)info.msgs_in, (unsigned long long)info.msgs_out, (unsigned long long)info.lost);
+	counts_text(&line, &info, duration_ns(conn, &info));
+	out_line(&line);
+}
+
+/* ---- bad messages ---- */
+
+/* On a datagram endpoint the sender is the message's. */
+static const char *sender_of(const struct tn_conn_info *info, const struct tn_msg *msg, char *text, size_t cap)
+{
+	return msg->peer ? tn_addr_text(msg->peer, text, cap) : info->peer;
+}
+
+static void bad_json(struct text *line, const struct tn_conn *conn, const struct tn_msg *msg, const char *why, long at)
+{
+	struct tn_conn_info info;
+	char sender[128];
+
+	tn_conn_info(conn, &info);
+	json_begin(line, "bad");
+	json_number(line, "id", tn_conn_id(conn));
+	json_text(line, "peer", sender_of(&info, msg, sender, sizeof(sender)));
+	json_number(line, "message", info.msgs_in);
+	json_number(line, "bytes", msg->len);
+	if (at >= 0)
+		json_number(line, "position", (uint64_t)at);
+	json_text(line, "error", why);
+	json_time(line, "time");
+	json_line(line);
+}
+
+static void on_bad(struct tn_conn *conn, const struct tn_msg *msg, int err, void *arg)
+{
+	struct tn_conn_info info;
+	struct text line = {0};
+	char why[512], sender[128];
+	long at = tn_errpos();
+
+	(void)err, (void)arg;
+	snprintf(why, sizeof(why), "%s", tn_errmsg());
+	if (settings.json) {
+		bad_json(&line, conn, msg, why, at);
+		return;
+	}
+	tn_conn_info(conn, &info);
+	text_add(&line, "bad #%llu %s: message %llu: %s", (unsigned long long)tn_conn_id(conn),
+		 sender_of(&info, msg, sender, sizeof(sender)), (unsigned long long)info.msgs_in, why);
+	out_line(&line);
+}
+
+/* ---- trouble ---- */
+
+/* One complaint a second about the limit is enough for a person who did not ask for more. */
+static bool too_often(void)
+{
+	static _Atomic(time_t) last;
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return atomic_exchange(&last, now.tv_sec) == now.tv_sec;
+}
+
+static void on_trouble(struct tn_server *server, int err, const char *text, void *arg)
+{
+	const struct served *served = arg;
+	struct text line = {0};
+
+	(void)server;
+	if (!settings.json) {
+		if (err != TN_ELIMIT || settings.verbose || !too_often())
+			complain("%s", text);
+		return;
+	}
+	json_begin(&line, "trouble");
+	json_text(&line, "url", served->nurls > 0 ? served->urls[0] : NULL);
+	json_text(&line, "reason", reason_of(err));
+	json_text(&line, "error", text);
+	json_time(&line, "time");
+	json_line(&line);
+}
+
+void events_watch(struct served *served)
+{
+	const struct tn_watch watch = {
+		.on_open = served->told ? on_open : NULL,
+		.on_close = served->told || served->gone ? on_close : NULL,
+		.on_trouble = on_trouble,
+		.on_bad = served->told ? on_bad : NULL,
+	};
+
+	tn_server_watch(served->server, &watch, served);
+}
+
+void events_stopped(void)
+{
+	struct text line = {0};
+
+	if (!settings.json)
+		return;
+	json_begin(&line, "stopped");
+	json_time(&line, "time");
+	json_line(&line);
+}

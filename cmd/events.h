@@ -1,0 +1,38 @@
+/* What `tenon serve` tells: a line for each listener, and for each connection when asked for, or JSON of it all. */
+#ifndef TENON_EVENTS_H
+#define TENON_EVENTS_H
+
+#include <stdbool.h>
+
+struct tn_conn;
+struct tn_handler;
+struct tn_server;
+
+/* An endpoint that is served. */
+struct served {
+	struct tn_server *server; /* NULL: closed */
+	const char *handler;      /* its name */
+	const struct tn_handler *face;
+	bool datagrams;
+	bool told; /* its connections are */
+	int nurls;
+	char **urls;                         /* of its listeners: they outlive the server */
+	void (*gone)(struct served *served); /* fd:N that is one connection: it has ended, and the server with it */
+};
+
+/* Notes the listeners' URLs. Returns 0 or -ENOMEM. */
+int served_note(struct served *served);
+
+/* Tells that it listens. */
+void events_listening(const struct served *served);
+
+/* Has its connections told, if they are to be, and its troubles. Before the loops run. */
+void events_watch(struct served *served);
+
+/* Tells what a datagram endpoint has seen: it is one connection for all who ever wrote. Inside its on_close. */
+void events_datagrams(const struct served *served, const struct tn_conn *conn);
+
+/* Tells that all is over. */
+void events_stopped(void);
+
+#endif

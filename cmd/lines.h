@@ -1,0 +1,27 @@
+/* Lines out of pieces of bytes. */
+#ifndef TENON_LINES_H
+#define TENON_LINES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct lines {
+	char *data;
+	size_t start, len, cap; /* what waits is data[start..len) */
+	size_t seen;            /* up to where no line feed is */
+	size_t max;             /* longest line, line feed included */
+};
+
+/* Adds bytes. Returns 0 or -ENOMEM. */
+int lines_add(struct lines *lines, const void *data, size_t len);
+
+/*
+ * Takes the next line, its line feed included; valid until the next lines_add(). `over`: no more bytes come, so the
+ * rest is a line too. Returns 1, 0: there is none yet, or TN_ETOOBIG: it is longer than `max`.
+ */
+int lines_next(struct lines *lines, bool over, const char **line, size_t *len);
+
+/* Bytes that wait. */
+size_t lines_waiting(const struct lines *lines);
+
+#endif

@@ -1,0 +1,201 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "command.h"
+#include "options.h"
+#include "output.h"
+#include "sandbox.h"
+#include "signals.h"
+#include "tenon.h"
+
+static const struct command *const commands[] = {
+	&serve_command, &send_command,    &connect_command, &convert_command, &options_command,
+	&bench_command, &inspect_command, &ping_command,    &capture_command,
+#ifdef TNI_HAVE_TLS
+	&cert_command,
+#endif
+};
+
+#define NCOMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static const char examples[] =
+	"Examples:\n"
+	"  tenon serve                                     an echo server on tcp://localhost:10000,\n"
+	"                                                  an ack server on udp://localhost:10000\n"
+	"  tenon send udp://localhost:10000 'Hello, world!'\n"
+	"  tenon connect tcp://localhost:10000             standard input and output, on a socket\n"
+	"  tenon serve 'unix:/tmp/date.sock' --handler 'exec:date'\n";
+
+static const char common_options[] = "Every command takes:\n"
+				     "  -h, --help            help for the command\n"
+				     "  -v, --verbose         more about what happens; -q, --quiet: less\n"
+				     "      --color[=WHEN]    auto, always or never; auto honours NO_COLOR\n"
+				     "      --engine ENGINE   auto, uring or epoll\n";
+
+static const char footer[] =
+	"URLs: tcp://HOST:PORT  udp://HOST:PORT  unix:/PATH  unix:@NAME  unix-dgram:/PATH  unix-seqpacket:/PATH\n"
+	"      mptcp://HOST:PORT  tls://HOST:PORT  raw://HOST?proto=N  icmp://HOST  packet:INTERFACE  fd:N;\n"
+	"      tcp4 tcp6 udp4 udp6 ... for one IP version; options as ?key=value&key=value\n"
+	"Exit status: 0 done, 1 network or peer failed, 2 usage, 3 timed out, 4 data refused\n";
+
+enum status status_of(int err)
+{
+	if (err >= 0)
+		return STATUS_DONE;
+	if (err == TN_EURL)
+		return STATUS_USAGE;
+	if (err == -ETIMEDOUT || err == TN_EIDLE)
+		return STATUS_TIMEOUT;
+	if ((err <= TN_EFORMAT && err >= TN_EREPR) || err == -EMSGSIZE)
+		return STATUS_REFUSED;
+	return STATUS_FAILED;
+}
+
+static const struct command *find(const char *name)
+{
+	for (size_t i = 0; i < NCOMMANDS; i++)
+		if (strcmp(commands[i]->name, name) == 0)
+			return commands[i];
+	return NULL;
+}
+
+static void overview_text(struct text *text)
+{
+	text_add(text, "%sUsage:\n  tenon COMMAND [OPTIONS] [ARGUMENTS]\n\nCommands:\n", "");
+	for (size_t i = 0; i < NCOMMANDS; i++)
+		text_add(text, "  %-9s %s\n", commands[i]->name, commands[i]->meaning);
+	text_add(text, "  %-9s %s\n", "help", "help for a command: tenon help COMMAND");
+	text_add(text, "\n%s\n%s\n%s", examples, common_options, footer);
+}
+
+static int overview(void)
+{
+	struct text text = {0};
+
+	text_add(&text, "tenon: sockets for programs and people who depend on them\n\n");
+	overview_text(&text);
+	out_text(&text);
+	return STATUS_DONE;
+}
+
+static int help(const struct command *command)
+{
+	struct text text = {0};
+
+	text_add(&text, "tenon %s: %s\n\n%s\n%s", command->name, command->meaning, command->help, common_options);
+	out_text(&text);
+	return STATUS_DONE;
+}
+
+static int version(void)
+{
+	struct text text = {0};
+
+	text_add(&text, "tenon %s\n", tn_version());
+	for (const char *const *feature = tn_features(); feature && *feature; feature++)
+		text_add(&text, "%s\n", *feature);
+	text_add(&text, "capture: %s\n", live_library());
+	text_add(&text, "%s\n", sandbox_version());
+	out_text(&text);
+	return STATUS_DONE;
+}
+
+static int unknown(const char *name)
+{
+	const char *names[NCOMMANDS + 1] = {"help"}, *near;
+
+	for (size_t i = 0; i < NCOMMANDS; i++)
+		names[i + 1] = commands[i]->name;
+	near = tn_nearest(name, names, NCOMMANDS + 1);
+	complain("no command '%.64s'%s%s%s", name, near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
+	complain_hint("%s --help", settings.program);
+	return STATUS_USAGE;
+}
+
+static int help_asked(const char *name)
+{
+	const struct command *command = name ? find(name) : NULL;
+
+	if (!name)
+		return overview();
+	return command ? help(command) : unknown(name);
+}
+
+/* What the library has to say beside failures. */
+static void report(bool important, const char *text, void *arg)
+{
+	(void)arg;
+	if (settings.verbose || (important && !settings.quiet))
+		complain("%s", text);
+}
+
+static int run(const struct command *command, char **args)
+{
+	int count;
+
+	switch (options_parse(command->options, command->name, args, false, &count)) {
+	case PARSED_HELP:
+		return help(command);
+	case PARSED_VERSION:
+		return version();
+	case PARSED_WRONG:
+		return STATUS_USAGE;
+	default:
+		tn_set_log(report, NULL);
+		return command->run(args, count);
+	}
+}
+
+static int dispatch(char **args, int count)
+{
+	const struct command *command;
+
+	if (count == 0) {
+		complain("which command?");
+		complain_hint("%s --help", settings.program);
+		return STATUS_USAGE;
+	}
+	if (strcmp(args[0], "help") == 0)
+		return help_asked(args[1]);
+	command = find(args[0]);
+	return command ? run(command, args + 1) : unknown(args[0]);
+}
+
+/* A socket that took the place of a closed standard descriptor would receive what is meant for a person. */
+static void standard_descriptors_open(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
+			(void)!open("/dev/null", fd == STDIN_FILENO ? O_RDONLY : O_WRONLY);
+}
+
+static int run_all(char **args)
+{
+	int count;
+
+	switch (options_parse(NULL, NULL, args, true, &count)) {
+	case PARSED_HELP:
+		return overview();
+	case PARSED_VERSION:
+		return version();
+	case PARSED_WRONG:
+		return STATUS_USAGE;
+	default:
+		return dispatch(args, count);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	int status;
+
+	settings.program = argc > 0 ? argv[0] : "tenon";
+	standard_descriptors_open();
+	signals_init();
+	status = run_all(argc > 0 ? argv + 1 : argv);
+	/* A reader that has gone had its reasons; a full disk is a failure. */
+	return status == STATUS_DONE && out_lost() && out_lost() != -EPIPE ? STATUS_FAILED : status;
+}

@@ -1,0 +1,47 @@
+/* Parsing of options, the same for every command: -h anywhere, --name VALUE or --name=VALUE, -- ends options. */
+#ifndef TENON_OPTIONS_H
+#define TENON_OPTIONS_H
+
+#include <stdbool.h>
+
+struct tn_loop;
+
+/* What the options that every command has have set. */
+struct settings {
+	const char *program; /* as it was called, for what a person is told to type */
+	const char *engine;  /* NULL: none was asked for */
+	bool json, quiet;
+	int verbose;
+};
+
+extern struct settings settings;
+
+enum option_takes { OPTION_ALONE, OPTION_VALUE, OPTION_MAYBE /* only as --name=VALUE */ };
+
+struct option_spec {
+	const char *name;
+	char letter; /* 0: none */
+	enum option_takes takes;
+	const char *(*set)(const char *value, void *to); /* returns why not, or NULL */
+	void *to;
+};
+
+/* Setters: `to` is a bool, const char *, unsigned (a number from 1 up), uint64_t (a duration in ns). */
+const char *option_set_flag(const char *value, void *to);
+const char *option_set_text(const char *value, void *to);
+const char *option_set_number(const char *value, void *to);
+const char *option_set_duration(const char *value, void *to);
+
+enum parsed { PARSED_FINE, PARSED_HELP, PARSED_VERSION, PARSED_WRONG /* and a person has been told */ };
+
+/*
+ * Parses the NULL-terminated `args`: the options every command has and those of `own` (which may be NULL). What is not
+ * an option is moved to the front of `args`, NULL-terminated, and counted. `leading`: stops at the first such, and
+ * leaves all from there on. `command` is for messages and may be NULL.
+ */
+enum parsed options_parse(const struct option_spec *own, const char *command, char **args, bool leading, int *count);
+
+/* Makes a loop with the engine asked for, or else `preferred` (NULL: the library's choice). 0, or a code: told. */
+int options_loop_new(struct tn_loop **loop, const char *preferred);
+
+#endif

@@ -1,0 +1,81 @@
+/* What the command writes: whole lines, data to standard output, everything else to standard error. */
+#ifndef TENON_OUTPUT_H
+#define TENON_OUTPUT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* A text that grows. Without memory it stays as it is and is marked. */
+struct text {
+	char *data;
+	size_t len, cap;
+	bool failed;
+};
+
+void text_add(struct text *text, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void text_bytes(struct text *text, const void *data, size_t len);
+void text_free(struct text *text);
+
+/*
+ * One JSON object on one line: json_begin(), members, json_line(). Strings are UTF-8; a byte that is not becomes the
+ * lone surrogate \udc80 to \udcff (U+DC00 plus the byte, as Python's surrogateescape does), so nothing is lost.
+ */
+void json_begin(struct text *text, const char *event);                 /* NULL: no member "event" */
+void json_text(struct text *text, const char *key, const char *value); /* NULL: null */
+void json_bytes(struct text *text, const char *key, const void *data, size_t len);
+void json_number(struct text *text, const char *key, uint64_t value);
+void json_signed(struct text *text, const char *key, int64_t value);
+void json_share(struct text *text, const char *key, double value); /* 0 to 1 */
+void json_bool(struct text *text, const char *key, bool value);
+void json_list(struct text *text, const char *key); /* begins one; then its texts, then its end */
+void json_item(struct text *text, const char *value);
+void json_list_end(struct text *text);
+void json_object(struct text *text, const char *key); /* begins a member that is an object; then its members, its end */
+void json_object_end(struct text *text);
+void json_ms(struct text *text, const char *key, uint64_t ns);
+void json_time(struct text *text, const char *key); /* now, in UTC */
+void json_line(struct text *text);                  /* writes it out and frees it */
+
+/* Adds a line feed, writes the line to standard output at once and in one piece, and frees it. From any thread. */
+void out_line(struct text *text);
+
+/* Writes bytes to standard output; blocks while it is full. Returns 0 or -errno; see out_lost(). */
+int out_bytes(const void *data, size_t len);
+
+/* The same with a text, which is freed. One that there was no memory for counts as lost: -ENOMEM. */
+int out_text(struct text *text);
+
+/*
+ * Standard output cannot be written any more. -EPIPE: its reader has gone, which is its right; anything else has been
+ * complained of. 0: all is well.
+ */
+int out_lost(void);
+
+/*
+ * Lets a thread of its own write the lines from now on, so that a slow reader holds nobody up: what is more than some
+ * megabytes behind is dropped and counted. lost(arg) is called from that thread when there is no reader any more.
+ */
+int out_thread_start(void (*lost)(void *arg), void *arg);
+
+/* Writes what is left, for at most a second, and ends the thread. */
+void out_thread_stop(void);
+
+enum colour { COLOUR_AUTO, COLOUR_ALWAYS, COLOUR_NEVER };
+enum paint { PAINT_NONE, PAINT_BOLD, PAINT_DIM, PAINT_RED, PAINT_GREEN };
+
+void out_colour(enum colour when);
+
+/* The sequence that begins a colour on a descriptor, or "" where there are no colours. */
+const char *out_paint(int fd, enum paint paint);
+
+/* "tenon: ..." as one line on standard error, in one piece. */
+void complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* "Try: ...", beneath a complaint. */
+void complain_hint(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* The library's last failure, with the place in the URL when it has one. Returns the exit status for `err`. */
+int complain_library(int err, const char *url);
+
+#endif

@@ -1,0 +1,116 @@
+#include "privileges.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <pwd.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define NOBODY 65534
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
+
+static long number_of(const char *name)
+{
+	const char *text = getenv(name);
+	char *end;
+	long value = text ? strtol(text, &end, 10) : -1;
+
+	return text && *text && !*end && value > 0 ? value : -1;
+}
+
+bool privileges_find(const char *name, struct privileges_user *user)
+{
+	const struct passwd *found = getpwnam(name);
+
+	if (found)
+		*user = (struct privileges_user){name, found->pw_uid, found->pw_gid};
+	return found != NULL;
+}
+
+static int set_user(uid_t uid, gid_t gid)
+{
+	return setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0 ? -errno : 0;
+}
+
+static int become(uid_t uid, gid_t gid)
+{
+	return setgroups(0, NULL) < 0 ? -errno : set_user(uid, gid);
+}
+
+static int drop_root(void)
+{
+	const struct passwd *nobody;
+	long uid = number_of("SUDO_UID"), gid = number_of("SUDO_GID");
+	int err;
+
+	if (uid > 0 && gid > 0)
+		return become((uid_t)uid, (gid_t)gid);
+	nobody = getpwnam("nobody");
+	err = become(nobody ? nobody->pw_uid : NOBODY, nobody ? nobody->pw_gid : NOBODY);
+	/* In a user namespace there may be nobody else to become: without capabilities its root is nobody special */
+	return err == -EINVAL || err == -EPERM ? 0 : err;
+}
+
+/* All but those whose bits are set in `kept`. */
+static int drop_capabilities(uint32_t kept)
+{
+	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct left[_LINUX_CAPABILITY_U32S_3] = {{.effective = kept, .permitted = kept}};
+
+	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	return syscall(SYS_capset, &head, left) < 0 ? -errno : 0;
+}
+
+static void drop_bounds(void)
+{
+	for (unsigned long capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
+		prctl(PR_CAPBSET_DROP, capability, 0, 0, 0); /* needs privilege; without it there is nothing to drop */
+}
+
+static int no_new_privileges(void)
+{
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
+}
+
+int privileges_leave(const struct privileges_user *user, bool files)
+{
+	bool root = geteuid() == 0;
+	int err = 0;
+
+	drop_bounds();
+	if (root && files && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+		err = -errno;
+	if (err == 0 && user && initgroups(user->name, user->gid) < 0 && user->uid != geteuid())
+		err = -errno;
+	if (err == 0 && user)
+		err = user->uid == geteuid() ? 0 : set_user(user->uid, user->gid);
+	else if (err == 0 && root)
+		err = drop_root();
+	if (err == 0)
+		err = drop_capabilities(root && files ? 1U << CAP_DAC_OVERRIDE : 0);
+	return err == 0 ? no_new_privileges() : err;
+}
+
+int privileges_leave_to_children(const struct privileges_user *user)
+{
+	return user ? privileges_leave(user, false) : no_new_privileges();
+}
+
+int privileges_drop(void)
+{
+	int err = privileges_leave(NULL, false);
+
+#ifdef __SANITIZE_ADDRESS__
+	prctl(PR_SET_DUMPABLE, 1, 0, 0, 0); /* the leak checker looks at the process from outside */
+#endif
+	return err;
+}

@@ -1,0 +1,34 @@
+/* Giving up what a program needed only to open something. */
+#ifndef TENON_PRIVILEGES_H
+#define TENON_PRIVILEGES_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+/* Somebody to become. */
+struct privileges_user {
+	const char *name; /* the caller's */
+	uid_t uid;
+	gid_t gid;
+};
+
+/* False: the system has no such user. */
+bool privileges_find(const char *name, struct privileges_user *user);
+
+/*
+ * For a server that has its sockets: becomes `user` (NULL: who called sudo, or nobody, if it is root), and gives up every
+ * capability and what a program that is executed could bring. `files`: root can still read and remove what belongs to
+ * others, which something else then has to bound. Returns 0 or a negative errno, and then it must not go on.
+ */
+int privileges_leave(const struct privileges_user *user, bool files);
+
+/* The same for one that runs commands: they are who we are unless a user is named. */
+int privileges_leave_to_children(const struct privileges_user *user);
+
+/*
+ * For good: becomes who called sudo, or nobody, if it is root; gives up every capability, and what a program that is
+ * executed could bring. Returns 0 or a negative errno, and then it must not go on.
+ */
+int privileges_drop(void);
+
+#endif

@@ -1,0 +1,576 @@
+/*
+ * tenon send: one message after another, the reply to each before the next.
+ *
+ * Where the endpoint keeps messages whole, one that comes is the reply. A stream does not say where a reply ends: for
+ * the last message the end of the stream does; for those before it, as many bytes as were sent or a short silence.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "command.h"
+#include "handler/handler.h"
+#include "lines.h"
+#include "messages.h"
+#include "options.h"
+#include "output.h"
+#include "tenon.h"
+#include "tongue.h"
+
+#define NS_PER_S 1000000000ULL
+#define NS_PER_MS 1000000ULL
+#define CHUNK (64U << 10)     /* of a message that goes out as a stream */
+#define AHEAD_MAX (64U << 10) /* bytes of lines read before they can be sent */
+#define LINE_MAX_LEN (64U << 20)
+#define JSON_REPLY_MAX (64U << 20) /* a reply that is shown as one JSON string is held in memory */
+#define PAUSE_NS (60 * NS_PER_MS)  /* silence that ends a reply within a stream: longer than a delayed ACK's 40 ms */
+
+static struct {
+	uint64_t wait_ns;
+	unsigned count;
+	bool no_reply;
+} options = {.wait_ns = UINT64_MAX, .count = 1};
+
+static struct {
+	const char *url;
+	struct tn_loop *loop;
+	struct tn_conn *conn, *input; /* NULL: gone */
+	struct tn_timer *timer;
+	struct messages messages;
+	struct lines lines;
+	struct message message; /* the one being sent or answered */
+	uint64_t number;        /* of it, from 1; 0: none yet */
+	uint64_t started_ns, active_ns;
+	size_t sent, replied; /* bytes */
+	struct text reply;    /* for --json */
+	struct tongue tongue;
+	bool skipped;    /* a bad reply, as the URL wants it */
+	bool refused;    /* what was typed is no message: what went before still goes out */
+	bool keeps;      /* the endpoint keeps messages whole */
+	bool open, busy; /* busy: the message has not been done with */
+	bool last;       /* it is the last: the end of the stream ends its reply */
+	bool tail;       /* it has been answered as far as it seemed, and was the last: what comes is added */
+	bool full;       /* the queue is: on_drain goes on */
+	bool line_open;  /* what was written last did not end with a line feed */
+	bool over;
+	int status;
+} state;
+
+static uint64_t clock_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+/* Leaves the loop. What is still open is closed by the kernel as the process ends, in good order. */
+static void leave(int status)
+{
+	if (state.over)
+		return;
+	state.over = true;
+	state.status = status == STATUS_DONE && (state.refused || state.skipped) ? STATUS_REFUSED : status;
+	tn_loop_stop(state.loop);
+}
+
+static void leave_for(int err)
+{
+	if (!state.over)
+		leave(complain_library(err, NULL));
+}
+
+/* ---- the reply ---- */
+
+static void write_out(const char *data, size_t len)
+{
+	if (len == 0)
+		return;
+	state.line_open = data[len - 1] != '\n';
+	if (out_bytes(data, len) < 0)
+		leave(out_lost() == -EPIPE ? STATUS_DONE : STATUS_FAILED);
+}
+
+static void reply_bytes(const void *data, size_t len)
+{
+	state.replied += len;
+	if (!settings.json)
+		write_out(data, len);
+	else if (state.reply.len + len <= JSON_REPLY_MAX)
+		text_bytes(&state.reply, data, len);
+	if (settings.json && (state.reply.failed || state.replied > JSON_REPLY_MAX) && !state.over) {
+		complain("%s: a reply of more than %u MiB does not fit --json", state.url, JSON_REPLY_MAX >> 20);
+		leave(STATUS_REFUSED);
+	}
+}
+
+static void reply_json(void)
+{
+	struct text line = {0};
+
+	json_begin(&line, "reply");
+	json_number(&line, "message", state.number);
+	json_number(&line, "bytes", state.reply.len);
+	json_ms(&line, "ms", clock_ns() - state.started_ns);
+	if (state.tongue.values) { /* JSON already */
+		text_add(&line, ",\"value\":");
+		text_bytes(&line, state.reply.data, state.reply.len);
+	} else {
+		json_bytes(&line, "data", state.reply.data, state.reply.len);
+	}
+	json_line(&line);
+	state.reply.len = 0;
+	if (out_lost())
+		leave(out_lost() == -EPIPE ? STATUS_DONE : STATUS_FAILED);
+}
+
+static void reply_end(void)
+{
+	if (settings.json && (state.reply.len > 0 || !state.tail))
+		reply_json();
+	else if (state.line_open || (state.keeps && state.replied == 0))
+		write_out("\n", 1);
+	state.busy = false;
+}
+
+/* ---- time ---- */
+
+static void tick(void *arg);
+
+/* Whether a short silence ends the reply. */
+static bool pause_counts(void)
+{
+	return state.busy && !state.keeps && !state.last && state.replied > 0 && state.sent == state.message.len;
+}
+
+/* A peer that sends its reply in pieces may wait for our acknowledgement between them: a round trip. */
+static uint64_t pause_ns(void)
+{
+	struct tn_conn_info info;
+	struct tcp_info tcp = {0};
+	socklen_t len = sizeof(tcp);
+
+	tn_conn_info(state.conn, &info);
+	if (getsockopt(info.fd, IPPROTO_TCP, TCP_INFO, &tcp, &len) < 0)
+		return PAUSE_NS;
+	return PAUSE_NS + 2000ULL * tcp.tcpi_rtt;
+}
+
+static uint64_t patience_ns(void)
+{
+	return pause_counts() ? pause_ns() : options.wait_ns;
+}
+
+static void timer_set(uint64_t delay_ns)
+{
+	tn_timer_stop(state.timer);
+	state.timer = NULL;
+	if (tn_timer_start(state.loop, (delay_ns + NS_PER_MS - 1) / NS_PER_MS, tick, NULL, &state.timer) < 0)
+		leave_for(-ENOMEM);
+}
+
+static void next(void);
+
+static void time_is_up(void)
+{
+	double wait_s = (double)options.wait_ns / (double)NS_PER_S;
+
+	if (!state.open)
+		complain("%s: connect: timed out after %g s", state.url, wait_s);
+	else if (state.replied == 0)
+		complain("%s: no reply within %g s", state.url, wait_s);
+	leave(state.open && state.replied > 0 ? STATUS_DONE : STATUS_TIMEOUT);
+}
+
+/*
+ * One timer, which looks how long nothing has come and goes to sleep for the rest: traffic only notes the time. The
+ * clock is read anew, for writing to a slow reader may have taken long, and what came meanwhile is not silence.
+ */
+static void tick(void *arg)
+{
+	uint64_t quiet_ns = clock_ns() - state.active_ns, patience = patience_ns();
+
+	(void)arg;
+	state.timer = NULL;
+	if (state.over || (state.open && !state.busy))
+		return;
+	if (quiet_ns < patience) {
+		timer_set(patience - quiet_ns);
+	} else if (pause_counts()) {
+		reply_end();
+		next();
+	} else {
+		if (state.replied > 0)
+			reply_end();
+		time_is_up();
+	}
+}
+
+/* ---- sending ---- */
+
+/* Sends a piece; returns whether it is queued. */
+static bool put(const char *data, size_t len)
+{
+	int err = state.tongue.spoken ? tn_reply_value(state.conn, NULL, state.tongue.value)
+				      : tn_send(state.conn, data, len);
+
+	state.full = err == 1 || err == TN_EFULL;
+	/* TN_ESTATE: the connection is ending; the peer's last words and the reason are on their way */
+	if (err < 0 && err != TN_EFULL && err != TN_ESTATE)
+		leave_for(err);
+	return err >= 0;
+}
+
+/* The rest of the message, as far as the queue takes it. */
+static void pump(void)
+{
+	size_t most = state.keeps ? SIZE_MAX : CHUNK;
+
+	do {
+		size_t left = state.message.len - state.sent, len = left < most ? left : most;
+
+		if ((len > 0 || state.keeps) && !put(state.message.data + state.sent, len))
+			return;
+		state.sent += len;
+	} while (state.sent < state.message.len && !state.full);
+	if (state.sent == state.message.len && state.last && !state.keeps && !options.no_reply)
+		tn_finish(state.conn);
+}
+
+/* Whether the message needs no (more) reply. */
+static bool is_answered(void)
+{
+	if (state.sent < state.message.len)
+		return false;
+	return options.no_reply || (!state.keeps && !state.last && state.replied >= state.message.len);
+}
+
+static void nothing_left(void)
+{
+	if (options.no_reply)
+		tn_close(state.conn);
+	else if (state.keeps || !state.number)
+		leave(STATUS_DONE);
+	else
+		tn_finish(state.conn);
+}
+
+/* In good order: what has been queued goes out, and on_close ends it. */
+static void refuse_typed(void)
+{
+	complain("message %llu: %s", (unsigned long long)state.number, tn_errmsg());
+	state.refused = true;
+	tn_close(state.conn);
+}
+
+static void begin(void)
+{
+	state.number++;
+	state.sent = state.replied = 0;
+	state.busy = true;
+	state.last = messages_over(&state.messages);
+	state.started_ns = state.active_ns = clock_ns();
+	if (!options.no_reply)
+		timer_set(options.wait_ns);
+	if (state.line_open)
+		write_out("\n", 1); /* something came that nothing had been asked for */
+	if (state.tongue.spoken && tongue_hear(&state.tongue, state.message.data, state.message.len) < 0)
+		refuse_typed();
+	else
+		pump();
+}
+
+/* Takes messages until one has to wait: for its reply, for room, or for the line that is the next. */
+static void next(void)
+{
+	while (!state.over && state.open && !state.busy) {
+		if (!messages_take(&state.messages, &state.message)) {
+			if (state.messages.complete)
+				nothing_left();
+			else if (state.input)
+				tn_resume(state.input);
+			return;
+		}
+		begin();
+		if (state.refused)
+			return;
+		if (state.busy && !state.over && is_answered()) {
+			if (!options.no_reply)
+				reply_end();
+			state.busy = false;
+		}
+		if (options.no_reply && state.full)
+			return;
+	}
+}
+
+/* ---- the connection ---- */
+
+static void on_open(struct tn_conn *conn, void *arg)
+{
+	struct tn_conn_info info;
+
+	(void)arg;
+	if (settings.verbose) {
+		tn_conn_info(conn, &info);
+		complain("connected to %s from %s", info.peer, info.local);
+	}
+	state.open = true;
+	next();
+}
+
+static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
+{
+	(void)conn, (void)arg;
+	if (state.over || state.refused || options.no_reply || !state.number || (state.keeps && !state.busy))
+		return; /* nothing was asked: a late or second reply */
+	if (!state.tongue.spoken)
+		reply_bytes(msg->data, msg->len);
+	else if (tongue_say(&state.tongue, conn, msg) == 0)
+		reply_bytes(state.tongue.bytes.data, state.tongue.bytes.len);
+	else
+		leave_for(TN_EREPR);
+	state.active_ns = clock_ns();
+	if (state.over || !state.busy)
+		return;
+	if (state.keeps || is_answered()) {
+		reply_end();
+		next();
+	} else if (pause_counts()) {
+		timer_set(PAUSE_NS); /* at first: tick() looks closer */
+	}
+}
+
+static void on_bad(struct tn_conn *conn, const struct tn_msg *msg, int err, void *arg)
+{
+	(void)msg, (void)arg;
+	if (state.over)
+		return;
+	complain("%s: reply: %s", state.url, tn_errmsg());
+	if (!tongue_skips(conn))
+		leave(status_of(err));
+	else
+		state.skipped = true;
+}
+
+static void go_on(void *arg)
+{
+	(void)arg;
+	if (state.over || !state.conn || state.refused)
+		return;
+	state.full = false;
+	if (state.busy && state.sent < state.message.len)
+		pump();
+	if (options.no_reply && state.busy && state.sent == state.message.len)
+		state.busy = false;
+	next();
+}
+
+/* Not from here: a connection whose own callbacks fill its queue is not read from, so a peer that echoes would wait. */
+static void on_drain(struct tn_conn *conn, void *arg)
+{
+	(void)conn, (void)arg;
+	state.active_ns = clock_ns();
+	if (!state.over && tn_loop_post(state.loop, go_on, NULL) < 0)
+		leave_for(-ENOMEM);
+}
+
+/* The peer says no more. That is how the last reply ends; any other it leaves out. */
+static void on_end(struct tn_conn *conn, void *arg)
+{
+	bool all_sent = state.sent == state.message.len && messages_over(&state.messages);
+
+	(void)conn, (void)arg;
+	if (state.over || options.no_reply)
+		return;
+	if (state.busy && (state.replied > 0 || (settings.json && all_sent)))
+		reply_end();
+	if (!all_sent || state.keeps || !state.number) {
+		complain("%s: the peer ended the connection before %s", state.url,
+			 all_sent ? "it replied" : "all was sent");
+		leave(STATUS_FAILED);
+	}
+	leave(STATUS_DONE);
+}
+
+static void on_close(struct tn_conn *conn, int err, void *arg)
+{
+	(void)conn, (void)arg;
+	state.conn = NULL;
+	if (err < 0 && state.busy && state.replied > 0 && !state.over)
+		reply_end();
+	if (err < 0)
+		leave_for(err);
+	leave(STATUS_DONE);
+}
+
+/* ---- lines of standard input ---- */
+
+static void take_lines(bool over)
+{
+	const char *line;
+	size_t len;
+	int found;
+
+	while ((found = lines_next(&state.lines, over, &line, &len)) > 0)
+		if (tongue_is_blank(&state.tongue, line, len))
+			continue; /* JSON lines may have empty ones */
+		else if (messages_add(&state.messages, line, line[len - 1] == '\n' ? len - 1 : len) < 0)
+			leave_for(-ENOMEM);
+	if (found < 0) {
+		complain("standard input: a line of more than %u MiB", LINE_MAX_LEN >> 20);
+		leave(STATUS_REFUSED);
+	}
+}
+
+static void on_input(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
+{
+	(void)arg;
+	if (lines_add(&state.lines, msg->data, msg->len) < 0)
+		leave_for(-ENOMEM);
+	take_lines(false);
+	/* The list that is to be repeated is kept whole, so there is nothing to hold back */
+	if (options.count == 1 && state.messages.waiting > AHEAD_MAX)
+		tn_pause(conn);
+	next();
+}
+
+/* The message under way may turn out to be the last. */
+static void input_over(void)
+{
+	if (state.messages.complete)
+		return;
+	take_lines(true);
+	state.messages.complete = true;
+	if (state.busy && messages_over(&state.messages)) {
+		state.last = true;
+		if (!state.keeps && state.open && !options.no_reply && state.sent == state.message.len)
+			tn_finish(state.conn);
+	} else if (!state.busy && state.open && state.number && !state.keeps && messages_over(&state.messages)) {
+		state.last = state.busy = state.tail = true;
+		state.active_ns = clock_ns();
+		timer_set(options.wait_ns);
+		nothing_left();
+		return;
+	}
+	next();
+}
+
+static void on_input_end(struct tn_conn *conn, void *arg)
+{
+	(void)conn, (void)arg;
+	input_over();
+}
+
+static void on_input_close(struct tn_conn *conn, int err, void *arg)
+{
+	(void)conn, (void)arg;
+	state.input = NULL;
+	if (err < 0)
+		leave_for(err);
+	if (!state.over)
+		input_over();
+}
+
+/* ---- the command ---- */
+
+static int dial(void)
+{
+	static const struct tn_handler peer = {.on_open = on_open,
+					       .on_msg = on_msg,
+					       .on_drain = on_drain,
+					       .on_end = on_end,
+					       .on_close = on_close,
+					       .on_bad = on_bad};
+	static const struct tn_handler input = {.on_msg = on_input, .on_end = on_input_end, .on_close = on_input_close};
+	/* A ring takes longer to set up than one message takes to come and go */
+	int err = options_loop_new(&state.loop, "epoll");
+
+	if (err < 0)
+		return err == -ENOENT ? STATUS_USAGE : STATUS_FAILED;
+	err = tn_dial(state.loop, state.url, &peer, NULL, &state.conn);
+	if (err >= 0)
+		tongue_learn(&state.tongue, state.conn);
+	if (err >= 0 && !state.messages.complete)
+		err = tn_dial(state.loop, "fd:0", &input, NULL, &state.input);
+	if (err < 0)
+		return complain_library(err, state.url);
+	state.active_ns = clock_ns();
+	if (options.wait_ns != UINT64_MAX && !options.no_reply)
+		timer_set(options.wait_ns);
+	if (options.wait_ns == UINT64_MAX)
+		options.wait_ns = 5 * NS_PER_S;
+	err = tn_loop_run(state.loop);
+	if (err < 0)
+		return complain_library(err, NULL);
+	if (state.conn) { /* the peer is told that we leave, and that is not waited for */
+		tn_close(state.conn);
+		(void)tn_loop_step(state.loop, 0);
+	}
+	return state.status;
+}
+
+static int run(char **operands, int count)
+{
+	if (count == 0) {
+		complain("send: to which URL?");
+		complain_hint("%s send --help", settings.program);
+		return STATUS_USAGE;
+	}
+	state.url = operands[0];
+	if (tn_url_check(state.url, TN_DIAL) < 0)
+		return complain_library(TN_EURL, state.url);
+	state.keeps = handler_is_packets(state.url) || tn_url_keeps_messages(state.url) == 1;
+	state.messages.rounds = options.count;
+	state.messages.complete = count > 1;
+	for (int i = 1; i < count; i++)
+		if (messages_add_argument(&state.messages, operands[i]) < 0)
+			return STATUS_FAILED;
+	state.lines.max = LINE_MAX_LEN;
+	return dial();
+}
+
+static const struct option_spec own_options[] = {
+	{"wait", 0, OPTION_VALUE, option_set_duration, &options.wait_ns},
+	{"no-reply", 0, OPTION_ALONE, option_set_flag, &options.no_reply},
+	{"count", 0, OPTION_VALUE, option_set_number, &options.count},
+	{"json", 0, OPTION_ALONE, option_set_flag, &settings.json},
+	{"pretty", 0, OPTION_ALONE, option_set_flag, &state.tongue.pretty},
+	{0},
+};
+
+const struct command send_command = {
+	.name = "send",
+	.meaning = "send messages and print the reply to each",
+	.help = "Examples:\n"
+		"  tenon send udp://localhost:10000 'Hello, world!'\n"
+		"  tenon send tcp://localhost:10000 one two three\n"
+		"  tenon send unix:/run/app.sock @request.json       the contents of a file\n"
+		"  seq 10 | tenon send udp://localhost:10000         each line is a message\n"
+		"  tenon send --no-reply udp://localhost:8125 'hits:1|c'\n"
+		"  tenon send 'tcp://localhost:7000?frame=u32&format=cbor' '{\"op\":\"ping\"}'\n"
+		"\n"
+		"Usage:\n"
+		"  tenon send URL [MESSAGE...]\n"
+		"\n"
+		"A message @FILE stands for the contents of FILE, @- for all of standard input, @@TEXT for @TEXT.\n"
+		"Without messages, each line of standard input is one. On a stream the last message ends our\n"
+		"direction, and all that comes until the peer ends is its reply. With the key format (json, xml,\n"
+		"cbor, msgpack) a message is JSON, is sent in that format, and its reply printed as JSON.\n"
+		"\n"
+		"Options:\n"
+		"      --wait DUR        time to wait for a reply: 20ms, 1.5s, 2m (default 5s)\n"
+		"      --no-reply        leave as soon as all has been sent\n"
+		"      --count N         send the list of messages N times\n"
+		"      --json            each reply as a JSON object on a line\n"
+		"      --pretty          with the key format: replies with one item a line\n",
+	.options = own_options,
+	.run = run,
+};

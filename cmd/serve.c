@@ -1,0 +1,580 @@
+/*
+ * tenon serve: several endpoints in one process, a loop and a thread for each processor asked for.
+ *
+ * The first SIGINT or SIGTERM closes the servers, which lets their connections finish; once all have gone the loops
+ * stop, each is freed by the thread that ran it, and the process ends. A second signal does not wait.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "command.h"
+#include "events.h"
+#include "handler/handler.h"
+#include "options.h"
+#include "output.h"
+#include "sandbox.h"
+#include "signals.h"
+#include "tenon.h"
+
+#define THREADS_MAX 1024
+#define NS_PER_MS 1000000ULL
+#define UNSET UINT64_MAX
+#define KEEP_MS 3600000 /* how often a loop that has nothing else to do turns over in its sleep */
+
+static struct {
+	const char *handler, *threads;
+	unsigned max_conns;
+	uint64_t idle_ns, drain_ns;
+	const char *idle, *drain, *on_bad; /* as they were given */
+	struct privileges_user user;       /* without a name: none was given */
+	bool no_sandbox;
+} options = {.idle_ns = UNSET, .drain_ns = UNSET};
+
+/* A loop and its thread. The first is the main thread's. */
+struct worker {
+	struct tn_loop *loop;
+	struct tn_timer *keep;
+	pthread_t thread;
+	int err;
+};
+
+static struct {
+	struct worker *workers;
+	int nworkers;
+	struct served *served;
+	int nserved, open;
+	bool closing;
+	unsigned cut_off;
+} state;
+
+/* ---- options ---- */
+
+static const char *set_idle(const char *value, void *to)
+{
+	options.idle = value;
+	return option_set_duration(value, to);
+}
+
+static const char *set_drain(const char *value, void *to)
+{
+	options.drain = value;
+	return option_set_duration(value, to);
+}
+
+static const char *set_on_bad(const char *value, void *to)
+{
+	if (strcmp(value, "close") != 0 && strcmp(value, "skip") != 0)
+		return "is neither close nor skip";
+	return option_set_text(value, to);
+}
+
+/* "auto" is what this process may use, not what the machine has. */
+static const char *set_threads(const char *value, void *to)
+{
+	cpu_set_t set;
+	const char *why = NULL;
+
+	if (strcmp(value, "auto") != 0)
+		why = option_set_number(value, to);
+	else if (sched_getaffinity(0, sizeof(set), &set) == 0)
+		*(unsigned *)to = (unsigned)CPU_COUNT(&set);
+	if (!why && *(unsigned *)to > THREADS_MAX)
+		why = "is out of range (1 to 1024, or auto)";
+	return why;
+}
+
+static const char *set_user(const char *value, void *to)
+{
+	return privileges_find(value, to) ? NULL : "is no user of this system";
+}
+
+static unsigned nthreads = 1;
+
+static bool has_key(const char *url, const char *key)
+{
+	size_t len = strlen(key);
+
+	for (const char *at = strchr(url, '?'); at; at = strchr(at + 1, '&'))
+		if (strncmp(at + 1, key, len) == 0 && strchr("=&", at[1 + len]))
+			return true;
+	return false;
+}
+
+/* Adds key=value to the URL where it has none and it can apply (to datagrams it cannot). */
+static bool add_key(char **url, const char *key, const char *value)
+{
+	char *longer;
+
+	if (!value || has_key(*url, key))
+		return true;
+	if (asprintf(&longer, "%s%c%s=%s", *url, strchr(*url, '?') ? '&' : '?', key, value) < 0)
+		return false;
+	if (tn_url_check(longer, TN_SERVE) < 0) {
+		free(longer);
+		return true;
+	}
+	free(*url);
+	*url = longer;
+	return true;
+}
+
+/* The URL with what the options say added; free() it. NULL without memory. */
+static char *full_url(const char *url)
+{
+	char *full = strdup(url);
+
+	if (!full || !add_key(&full, "idle", options.idle) || !add_key(&full, "drain", options.drain) ||
+	    !add_key(&full, "bad", options.on_bad)) {
+		free(full);
+		return NULL;
+	}
+	return full;
+}
+
+/* ---- ending ---- */
+
+static void stop_all(void)
+{
+	for (int i = 0; i < state.nworkers; i++)
+		tn_loop_stop(state.workers[i].loop);
+}
+
+static void on_server_closed(void *arg)
+{
+	struct served *served = arg;
+
+	served->server = NULL;
+	if (--state.open == 0)
+		stop_all();
+}
+
+/* A server that was one inherited connection ends with it, and is the library's to free. */
+static void on_gone(struct served *served)
+{
+	if (!state.closing)
+		on_server_closed(served);
+}
+
+static bool is_one_connection(const char *url)
+{
+	int listening = 0;
+	socklen_t len = sizeof(listening);
+
+	if (strncmp(url, "fd:", 3) != 0 || handler_is_datagrams(url))
+		return false;
+	return getsockopt(atoi(url + 3), SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == 0 && !listening;
+}
+
+static void close_all(void)
+{
+	uint64_t drain_ns = options.drain_ns == UNSET ? 5000 * NS_PER_MS : options.drain_ns;
+
+	if (state.closing)
+		return;
+	state.closing = true;
+	for (int i = 0; i < state.nserved; i++)
+		if (state.served[i].server)
+			tn_server_close(state.served[i].server, drain_ns / NS_PER_MS, on_server_closed,
+					&state.served[i]);
+}
+
+static void on_signal(int nth, void *arg)
+{
+	(void)arg;
+	if (nth == 1) {
+		close_all();
+		return;
+	}
+	for (int i = 0; i < state.nserved; i++)
+		if (state.served[i].server && !state.served[i].datagrams)
+			state.cut_off += tn_server_nconns(state.served[i].server);
+	stop_all();
+}
+
+/* Certificates are read anew; what cannot be used leaves the old ones in use. */
+static void on_hangup(void *arg)
+{
+	(void)arg;
+	for (int i = 0; i < state.nserved; i++) {
+		struct served *served = &state.served[i];
+		int err = served->server ? tn_server_reload(served->server) : -EOPNOTSUPP;
+
+		if (err >= 0 && !settings.quiet)
+			complain("%s: the certificates have been read anew", served->urls[0]);
+		else if (err < 0 && err != -EOPNOTSUPP)
+			complain("%s; the old certificates stay in use", tn_errmsg());
+	}
+}
+
+static bool any_is_secured(void)
+{
+	char value[16];
+
+	for (int i = 0; i < state.nserved; i++)
+		if (tn_server_option(state.served[i].server, "tls-min", value, sizeof(value)) == 0)
+			return true;
+	return false;
+}
+
+static void close_posted(void *arg)
+{
+	(void)arg;
+	close_all();
+}
+
+/* The reader of the events has gone, and it was the reason to serve. */
+static void on_output_lost(void *arg)
+{
+	tn_loop_post(arg, close_posted, NULL);
+}
+
+/* ---- threads ---- */
+
+/* A loop without a listener of its own (Unix sockets have one in all) must not end for want of work. */
+static void keep(void *arg)
+{
+	struct worker *worker = arg;
+
+	worker->keep = NULL;
+	tn_timer_start(worker->loop, KEEP_MS, keep, worker, &worker->keep);
+}
+
+static void *worker_run(void *arg)
+{
+	struct worker *worker = arg;
+
+	keep(worker);
+	worker->err = tn_loop_run(worker->loop);
+	tn_timer_stop(worker->keep);
+	if (worker->err < 0)
+		complain("%s", tn_errmsg());
+	if (worker == state.workers) {
+		for (int i = 1; i < state.nworkers; i++)
+			pthread_join(state.workers[i].thread, NULL);
+		signals_stop();
+	}
+	tn_loop_free(worker->loop);
+	handler_finish();
+	return NULL;
+}
+
+/* Before any thread runs, what has been made is freed here. */
+static void workers_free(int count)
+{
+	signals_stop();
+	for (int i = count - 1; i >= 0; i--)
+		tn_loop_free(state.workers[i].loop);
+	handler_finish();
+}
+
+static int no_memory(void)
+{
+	complain("serve: out of memory");
+	return -ENOMEM;
+}
+
+static int workers_new(void)
+{
+	int err = 0;
+
+	state.workers = calloc(nthreads, sizeof(*state.workers));
+	if (!state.workers)
+		return no_memory();
+	while (err >= 0 && state.nworkers < (int)nthreads) {
+		err = options_loop_new(&state.workers[state.nworkers].loop, NULL);
+		state.nworkers += err >= 0;
+	}
+	return err;
+}
+
+static int workers_run(void)
+{
+	for (int i = 1; i < state.nworkers; i++) {
+		int err = pthread_create(&state.workers[i].thread, NULL, worker_run, &state.workers[i]);
+
+		if (err) {
+			complain("thread: %s", tn_strerror(-err));
+			_exit(STATUS_FAILED); /* loops that no thread has run cannot be taken back in good order */
+		}
+	}
+	worker_run(&state.workers[0]);
+	for (int i = 0; i < state.nworkers; i++)
+		if (state.workers[i].err < 0)
+			return STATUS_FAILED;
+	return STATUS_DONE;
+}
+
+/* ---- serving ---- */
+
+/* The watch tells of those who come and go, so the end of a datagram endpoint is seen on its handler's way. */
+static void on_datagrams_close(struct tn_conn *conn, int err, void *arg)
+{
+	const struct tn_server *server = tn_conn_server(conn);
+
+	for (int i = 0; i < state.nserved; i++) {
+		const struct served *served = &state.served[i];
+
+		if (served->server != server)
+			continue;
+		events_datagrams(served, conn);
+		if (served->face->on_close)
+			served->face->on_close(conn, err, arg);
+	}
+}
+
+static int open_on_loops(struct served *served, const char *url, const char *argument)
+{
+	struct tn_loop *loops[THREADS_MAX];
+	struct tn_handler face = *served->face;
+	char *full = full_url(url);
+	int err;
+
+	if (!full)
+		return -ENOMEM;
+	for (int i = 0; i < state.nworkers; i++)
+		loops[i] = state.workers[i].loop;
+	if (served->told && served->datagrams)
+		face.on_close = on_datagrams_close;
+	err = tn_serve_loops(loops, state.nworkers, full, &face, (void *)(uintptr_t)argument, &served->server);
+	free(full);
+	return err;
+}
+
+static int serve_one(struct served *served, const char *url, const struct handler_spec *spec, const char *argument)
+{
+	int err;
+
+	served->handler = spec->name;
+	served->face = handler_face(spec, url);
+	served->datagrams = handler_is_datagrams(url);
+	served->told = settings.json || settings.verbose;
+	served->gone = is_one_connection(url) ? on_gone : NULL;
+	err = open_on_loops(served, url, argument);
+	if (err < 0)
+		return complain_library(err, url);
+	state.nserved++;
+	state.open++;
+	tn_server_limit(served->server, options.max_conns);
+	if (served_note(served) < 0) {
+		no_memory();
+		return STATUS_FAILED;
+	}
+	events_watch(served);
+	return STATUS_DONE;
+}
+
+static int serve_all(char **urls, int count)
+{
+	const struct handler_spec *spec = NULL;
+	const char *argument = NULL, *why;
+
+	if (options.handler)
+		spec = handler_find(options.handler, &argument, &why);
+	for (int i = 0; i < count; i++) {
+		int status = serve_one(&state.served[i], urls[i], spec ? spec : handler_default(urls[i]), argument);
+
+		if (status != STATUS_DONE)
+			return status;
+	}
+	return STATUS_DONE;
+}
+
+/* Thousands of clients need as many descriptors; children get back the limit that was set for us. */
+static void raise_file_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == limit.rlim_max)
+		return;
+	handler_set_child_files(&limit);
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static void hint(void)
+{
+	if (settings.quiet || settings.json)
+		return;
+	fprintf(stderr,
+		"\nType in a second terminal:\n"
+		"  %1$s send udp://localhost:10000 'Hello, world!'\n"
+		"  %1$s send tcp://localhost:10000 'Hello, world!'\n"
+		"  %1$s connect tcp://localhost:10000\n"
+		"Ctrl-C ends the server.\n",
+		settings.program);
+}
+
+static int check_all(char **urls, int count)
+{
+	const char *argument, *why;
+
+	for (int i = 0; i < count; i++)
+		if (tn_url_check(urls[i], TN_SERVE) < 0)
+			return complain_library(TN_EURL, urls[i]);
+	if (options.handler && !handler_find(options.handler, &argument, &why)) {
+		complain("serve: --handler: %s", why);
+		return STATUS_USAGE;
+	}
+	return STATUS_DONE;
+}
+
+static int begin(char **urls, int count)
+{
+	int err = workers_new();
+
+	if (err < 0)
+		return err == -ENOENT ? STATUS_USAGE : STATUS_FAILED;
+	err = signals_start(state.workers[0].loop, on_signal, NULL);
+	if (err < 0)
+		return complain_library(err, NULL);
+	err = serve_all(urls, count);
+	if (err == STATUS_DONE && any_is_secured() && signals_on_hangup(state.workers[0].loop, on_hangup, NULL) < 0)
+		return complain_library(-ENOMEM, NULL);
+	return err;
+}
+
+/* What is reached from here on: the sockets that are open, and the files that they need. */
+static int confine(void)
+{
+	struct sandbox box = {.user = options.user.name ? &options.user : NULL,
+			      .children = options.handler && strncmp(options.handler, "exec:", 5) == 0};
+	enum tn_file_use use;
+	const char *path;
+
+	if (options.no_sandbox)
+		return STATUS_DONE;
+	for (int i = 0; i < state.nserved; i++) {
+		const char *url = state.served[i].nurls ? state.served[i].urls[0] : ""; /* one connection has none */
+		bool inherited = strncmp(url, "fd:", 3) == 0;
+
+		if (!state.served[i].datagrams)
+			continue;
+		box.answers |= inherited || strncmp(url, "unix", 4) == 0;
+		box.below |= inherited || strncmp(url, "raw", 3) == 0 || strncmp(url, "icmp", 4) == 0 ||
+			     strncmp(url, "packet:", 7) == 0;
+	}
+	for (int i = 0; i < state.nserved; i++) {
+		for (int n = 0; tn_server_file(state.served[i].server, n, &path, &use) == 0; n++)
+			if (!sandbox_allow(&box, path, use)) {
+				complain("too many files for the sandbox");
+				complain_hint("--no-sandbox");
+				return STATUS_FAILED;
+			}
+	}
+	return sandbox_enter(&box);
+}
+
+static int run_all(bool with_hint)
+{
+	int status;
+
+	for (int i = 0; i < state.nserved; i++)
+		events_listening(&state.served[i]);
+	if (settings.json || settings.verbose)
+		out_thread_start(on_output_lost, state.workers[0].loop);
+	if (with_hint)
+		hint();
+	status = workers_run();
+	events_stopped();
+	out_thread_stop();
+	if (state.cut_off > 0) {
+		complain("%u connection%s cut off", state.cut_off, state.cut_off == 1 ? "" : "s");
+		return STATUS_FAILED;
+	}
+	return status;
+}
+
+static void served_free(void)
+{
+	for (int i = 0; i < state.nserved; i++) {
+		for (int j = 0; j < state.served[i].nurls; j++)
+			free(state.served[i].urls[j]);
+		free(state.served[i].urls);
+	}
+	free(state.served);
+	free(state.workers);
+}
+
+static int run(char **operands, int count)
+{
+	static char tcp[] = "tcp://localhost:10000", udp[] = "udp://localhost:10000";
+	char *defaults[] = {tcp, udp};
+	char **urls = count ? operands : defaults;
+	int nurls = count ? count : 2, status = check_all(urls, nurls);
+
+	if (status != STATUS_DONE)
+		return status;
+	state.served = calloc((size_t)nurls, sizeof(*state.served));
+	if (!state.served) {
+		no_memory();
+		return STATUS_FAILED;
+	}
+	raise_file_limit();
+	status = begin(urls, nurls);
+	if (status == STATUS_DONE)
+		status = confine();
+	if (status == STATUS_DONE)
+		status = run_all(count == 0);
+	else
+		workers_free(state.nworkers);
+	served_free();
+	return status;
+}
+
+static const struct option_spec own_options[] = {
+	{"handler", 0, OPTION_VALUE, option_set_text, &options.handler},
+	{"threads", 0, OPTION_VALUE, set_threads, &nthreads},
+	{"max-conns", 0, OPTION_VALUE, option_set_number, &options.max_conns},
+	{"idle", 0, OPTION_VALUE, set_idle, &options.idle_ns},
+	{"drain", 0, OPTION_VALUE, set_drain, &options.drain_ns},
+	{"on-bad", 0, OPTION_VALUE, set_on_bad, &options.on_bad},
+	{"user", 0, OPTION_VALUE, set_user, &options.user},
+	{"no-sandbox", 0, OPTION_ALONE, option_set_flag, &options.no_sandbox},
+	{"json", 0, OPTION_ALONE, option_set_flag, &settings.json},
+	{0},
+};
+
+const struct command serve_command = {
+	.name = "serve",
+	.meaning = "serve endpoints: echo, ack, discard, chargen, or a command of yours",
+	.help = "Examples:\n"
+		"  tenon serve                                       echo on tcp://localhost:10000,\n"
+		"                                                    ack on udp://localhost:10000\n"
+		"  tenon serve 'tcp://*:7' 'udp://*:7' --handler echo\n"
+		"  tenon serve unix:/tmp/sort.sock --handler 'exec:sort'\n"
+		"  tenon serve tcp://localhost:0 --threads auto --json\n"
+		"  tenon serve 'tls://*:10443?cert=server.pem&key=server.key'\n"
+		"\n"
+		"Usage:\n"
+		"  tenon serve [URL...]\n"
+		"\n"
+		"One line on standard output for each listener, with its real address. SIGINT or SIGTERM stops\n"
+		"accepting and lets connections finish; a second one ends at once. SIGHUP reads certificates anew.\n"
+		"\n"
+		"Options:\n"
+		"      --handler NAME    echo      sends back what comes (default on streams)\n"
+		"                        ack       replies 'ack: ' and the data (default on datagrams)\n"
+		"                        discard   reads and throws away\n"
+		"                        chargen   sends lines of characters without end\n"
+		"                        exec:COMMAND   runs COMMAND for each connection (or datagram)\n"
+		"      --threads N       loops, each with a thread of its own; auto: one for each processor (default 1)\n"
+		"      --max-conns N     connections at a time on each endpoint; more are closed at once\n"
+		"      --idle DUR        close connections on which nothing has come or gone for so long\n"
+		"      --drain DUR       time that connections have to finish when the server ends (default 5s)\n"
+		"      --on-bad WHAT     a message that the key format refuses: close the connection, or skip it\n"
+		"                        (default: echo and ack answer with an error and go on, others close)\n"
+		"      --user NAME       who to be once the sockets are bound (default for root: who called sudo, or nobody)\n"
+		"      --no-sandbox      keep root, files, system calls: all that a server that is taken over could use\n"
+		"      --json            events as JSON objects, one a line\n"
+		"  -v                    a line for each connection that opens or closes\n",
+	.options = own_options,
+	.run = run,
+};

@@ -1,0 +1,99 @@
+#include "signals.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "tenon.h"
+
+static struct {
+	int fd, count;
+	struct tn_poll *poll;
+	void (*fn)(int nth, void *arg);
+	void *arg;
+} watch = {.fd = -1};
+
+static struct {
+	int fd;
+	struct tn_poll *poll;
+	void (*fn)(void *arg);
+	void *arg;
+} hangup = {.fd = -1};
+
+void signals_init(void)
+{
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGCHLD, SIG_DFL); /* ignored, as some parents leave it, children could not be waited for */
+}
+
+static void on_signal(void *arg)
+{
+	struct signalfd_siginfo info;
+
+	(void)arg;
+	while (watch.fd >= 0 && read(watch.fd, &info, sizeof(info)) == sizeof(info))
+		watch.fn(++watch.count, watch.arg);
+}
+
+int signals_start(struct tn_loop *loop, void (*fn)(int nth, void *arg), void *arg)
+{
+	sigset_t set;
+	int err;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	watch.fn = fn;
+	watch.arg = arg;
+	watch.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	err = watch.fd < 0 ? -errno : tn_poll_start(loop, watch.fd, on_signal, NULL, &watch.poll);
+	if (err < 0)
+		signals_stop();
+	return err;
+}
+
+static void on_hangup(void *arg)
+{
+	struct signalfd_siginfo info;
+	bool came = false;
+
+	(void)arg;
+	while (read(hangup.fd, &info, sizeof(info)) == sizeof(info))
+		came = true;
+	if (came)
+		hangup.fn(hangup.arg);
+}
+
+int signals_on_hangup(struct tn_loop *loop, void (*fn)(void *arg), void *arg)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	hangup.fn = fn;
+	hangup.arg = arg;
+	hangup.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return hangup.fd < 0 ? -errno : tn_poll_start(loop, hangup.fd, on_hangup, NULL, &hangup.poll);
+}
+
+static void unwatch(int *fd, struct tn_poll **poll)
+{
+	if (*fd < 0)
+		return;
+	tn_poll_stop(*poll);
+	*poll = NULL;
+	close(*fd);
+	*fd = -1;
+}
+
+void signals_stop(void)
+{
+	unwatch(&hangup.fd, &hangup.poll);
+	unwatch(&watch.fd, &watch.poll);
+}
