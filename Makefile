@@ -1,0 +1,86 @@
+# A thin front over Meson. `make help` says what there is.
+
+BUILD  ?= build
+PREFIX ?= /usr/local
+# Debian's python3-* packages belong to this interpreter
+PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
+# Extra arguments of run and bench
+ARGS   ?=
+# How long `make fuzz` works on each target
+SECONDS ?= 60
+
+.PHONY: all help setup run test quick bench lint format fault drain fuzz install clean
+.NOTPARALLEL:
+
+all: $(BUILD)/build.ninja
+	@ninja -C $(BUILD)
+
+$(BUILD)/build.ninja:
+	@command -v meson >/dev/null || { echo "meson is not installed. Type: make setup" >&2; exit 1; }
+	@meson setup $(BUILD) --buildtype=release || { echo "If a package is missing, type: make setup" >&2; exit 1; }
+
+help:
+	@echo 'make            build the command $(BUILD)/tenon and the library'
+	@echo 'make run        install what is missing, build, start an echo server: `tenon serve` (ARGS=... for others)'
+	@echo 'make test       install what is missing, run every test; `make quick` without sanitizers and fuzzing'
+	@echo 'make bench      install what is missing, measure tenon beside bare loops and other servers (ARGS=...)'
+	@echo 'make fault      every allocation of every scenario fails once, and all from each on: hours (ARGS=...)'
+	@echo 'make drain      a million messages, the server told to stop in their midst twenty times'
+	@echo 'make fuzz       fuzz every target for a minute (SECONDS=...), keeping what is found'
+	@echo 'make lint       install what is missing, check layout, include directions and likely bugs'
+	@echo 'make format     lay out the C code'
+	@echo 'make install    install to $(PREFIX) (PREFIX=..., DESTDIR=...)'
+	@echo 'make setup      only install the packages that building and testing need (they are listed in packages.txt)'
+	@echo 'make clean      remove all that was built'
+
+setup:
+	@scripts/setup build test
+
+run:
+	@scripts/setup build
+	@$(MAKE) --no-print-directory all
+	@exec $(BUILD)/tenon serve $(ARGS)
+
+test:
+	@scripts/setup build test
+	@$(PYTHON) scripts/test
+
+quick:
+	@scripts/setup build test
+	@$(PYTHON) scripts/test quick
+
+bench:
+	@scripts/setup build bench
+	@test -f build-bench/build.ninja || meson setup build-bench --buildtype=release -Dbench=true
+	@ninja -C build-bench
+	@$(PYTHON) bench/run.py --tenon build-bench/tenon --build build-bench $(ARGS)
+
+# ARGS: --sample N --seed S, a scenario's name, or the one trial that a failure names
+fault: all
+	@$(BUILD)/tests/fault/fault $(ARGS)
+
+drain: all
+	@TENON_DRAINS=10 TENON=$(CURDIR)/$(BUILD)/tenon TENON_BUILD=$(CURDIR)/$(BUILD) $(PYTHON) -m pytest -q \
+		-p no:cacheprovider tests/e2e/test_drain.py
+
+fuzz:
+	@scripts/setup build test
+	@$(PYTHON) scripts/test fuzz --seconds $(SECONDS)
+
+lint:
+	@scripts/setup build test lint
+	@$(MAKE) --no-print-directory all
+	@scripts/lint $(BUILD)
+
+format:
+	@scripts/setup lint
+	@scripts/lint --format
+
+# The prefix is fixed when configuring: pkg-config's file holds it. Meson's own choice of lib64 is not searched on Debian
+install: all
+	@meson configure $(BUILD) -Dprefix='$(PREFIX)' -Dlibdir=lib
+	@ninja -C $(BUILD)
+	@DESTDIR='$(DESTDIR)' meson install -C $(BUILD) --no-rebuild
+
+clean:
+	rm -rf build build-asan build-bench build-fuzz build-test
