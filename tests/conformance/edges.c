@@ -1,0 +1,782 @@
+/*
+ * What the library promises where a program is at its least careful: calls from inside callbacks, loops freed in any
+ * order, numbers at their limits, peers that write and leave. Each test is one way in which a program was once wronged.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "harness.h"
+
+/* ---- a message that waits for its rest ---- */
+
+static void count_message(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
+{
+	(void)conn, (void)msg;
+	++*(int *)arg;
+}
+
+/* Turning in vain, every step comes back at once; a loop with nothing to do sleeps for as long as it is told to. */
+static bool sleeps(struct tn_loop *loop)
+{
+	bool slept = false;
+
+	for (int i = 0; i < 10 && !slept; i++) {
+		uint64_t before = th_now_ms();
+
+		assert_int_equal(tn_loop_step(loop, 50), 1);
+		slept = th_now_ms() - before >= 40;
+	}
+	return slept;
+}
+
+static void test_half_a_message_costs_no_processor(void **state)
+{
+	static const struct tn_handler handler = {.on_msg = count_message};
+	struct tn_loop *loop = th_loop();
+	int pair[2], msgs = 0;
+	char url[64];
+
+	(void)state;
+	th_pair(SOCK_STREAM, pair);
+	snprintf(url, sizeof(url), "fd:%d?frame=line", pair[0]);
+	assert_int_equal(tn_dial(loop, url, &handler, &msgs, NULL), 0);
+	assert_int_equal(send(pair[1], "one\ntw", 6, 0), 6);
+	th_until(loop, msgs == 1);
+	assert_true(sleeps(loop));
+	assert_int_equal(send(pair[1], "o\n", 2, 0), 2);
+	th_until(loop, msgs == 2);
+	tn_loop_free(loop);
+	close(pair[1]);
+}
+
+/* ---- datagrams put by while paused ---- */
+
+struct resume {
+	struct tn_conn *server;
+	int msgs;
+};
+
+static void answer_and_pause(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
+{
+	struct resume *r = arg;
+
+	r->server = conn;
+	r->msgs++;
+	if (tn_reply(conn, msg, msg->data, msg->len) != 0)
+		tn_pause(conn);
+}
+
+static void resume(struct tn_conn *conn, void *arg)
+{
+	(void)arg;
+	tn_resume(conn);
+}
+
+/* The pattern that the header recommends: pause when the queue is at its mark, resume when it has drained. */
+static void test_datagrams_resumed_in_on_drain(void **state)
+{
+	static const struct tn_handler handler = {.on_msg = answer_and_pause, .on_drain = resume};
+	struct tn_loop *loop = th_loop();
+	struct resume r = {0};
+	struct tn_server *server;
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	static char data[1000];
+
+	(void)state;
+	assert_int_equal(tn_serve(loop, "udp://127.0.0.1:0?queue=4096", &handler, &r, &server), 0);
+	to.sin_port = htons((uint16_t)atoi(strrchr(tn_server_url(server, 0), ':') + 1));
+	for (int i = 0; i < 16; i++)
+		assert_int_equal(sendto(fd, data, sizeof(data), 0, (struct sockaddr *)&to, sizeof(to)), sizeof(data));
+	th_until(loop, r.msgs == 16);
+	tn_loop_free(loop);
+	close(fd);
+}
+
+/* ---- packets sent before the connection is open ---- */
+
+struct packets {
+	int n;
+	size_t len[8];
+};
+
+static void note_packet(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
+{
+	struct packets *p = arg;
+
+	(void)conn;
+	if (p->n < 8)
+		p->len[p->n] = msg->len;
+	p->n++;
+}
+
+static void test_packets_sent_before_open_stay_apart(void **state)
+{
+	static const struct tn_handler handler = {.on_msg = note_packet}, none = {0};
+	struct tn_loop *loop = th_loop();
+	struct packets p = {0};
+	struct tn_conn *conn;
+	char url[128];
+
+	(void)state;
+	snprintf(url, sizeof(url), "unix-seqpacket:%s/s", th_dir);
+	assert_int_equal(tn_serve(loop, url, &handler, &p, NULL), 0);
+	assert_int_equal(tn_dial(loop, url, &none, NULL, &conn), 0);
+	assert_int_equal(tn_send(conn, "one", 3), 0);
+	assert_int_equal(tn_send(conn, "three", 5), 0);
+	tn_close(conn);
+	th_until(loop, p.n >= 2 || p.len[0] > 3);
+	assert_int_equal(p.len[0], 3);
+	assert_int_equal(p.len[1], 5);
+	tn_loop_free(loop);
+}
+
+/* ---- the last words of a peer that reads no more ---- */
+
+struct words {
+	size_t in, out;
+	int closes, err;
+};
+
+static void note_words(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
+{
+	struct words *w = arg;
+
+	(void)conn;
+	w->in += msg->len;
+}
+
+static void push_on(struct tn_conn *conn, void *arg)
+{
+	static char piece[4096];
+	struct words *w = arg;
+	int rc;
+
+	do {
+		rc = tn_send(conn, piece, sizeof(piece));
+		w->out += rc >= 0 ? sizeof(piece) : 0;
+	} while (rc == 0);
+}
+
+static void note_close(struct tn_conn *conn, int err, void *arg)
+{
+	struct words *w = arg;
+
+	(void)conn;
+	w->closes++;
+	w->err = err;
+}
+
+/* It has our request half read, replies that it will not have it, and goes: the reply is in our socket. */
+static void last_words(const char *url, int peer)
+{
+	static const struct tn_handler handler = {
+		.on_open = push_on, .on_msg = note_words, .on_drain = push_on, .on_close = note_close};
+	struct tn_loop *loop = th_loop();
+	struct words w = {0};
+	struct tn_conn *conn;
+	char reply[5000];
+	struct pollfd p;
+
+	assert_int_equal(tn_dial(loop, url, &handler, &w, &conn), 0);
+	th_until(loop, w.out > 100000);
+	th_turn_for(loop, 20);
+	p = (struct pollfd){.fd = peer, .events = POLLIN};
+	assert_int_equal(poll(&p, 1, 5000), 1);
+	th_fill(reply, sizeof(reply), 0);
+	assert_int_equal(send(peer, reply, sizeof(reply), MSG_NOSIGNAL), sizeof(reply));
+	close(peer);
+	th_until(loop, w.closes);
+	assert_int_equal(w.in, sizeof(reply));
+	assert_true(w.err < 0);
+	tn_loop_free(loop);
+}
+
+static void test_last_words(void **state)
+{
+	char url[32];
+	int pair[2];
+
+	(void)state;
+	th_pair(SOCK_STREAM, pair);
+	snprintf(url, sizeof(url), "fd:%d", pair[0]);
+	last_words(url, pair[1]);
+}
+
+static void test_last_words_tcp(void **state)
+{
+	char url[32];
+	int pair[2];
+
+	(void)state;
+	th_tcp_pair(pair);
+	snprintf(url, sizeof(url), "fd:%d", pair[0]);
+	last_words(url, pair[1]);
+}
+
+/* ---- loops freed in any order ---- */
+
+static const struct tn_handler nothing = {0};
+
+static void count(void *arg)
+{
+	++*(int *)arg;
+}
+
+static void free_in_order(const char *url, const int order[3], bool closing)
+{
+	struct tn_loop *loops[3];
+	struct tn_server *server;
+	int done = 0;
+
+	for (int i = 0; i < 3; i++)
+		loops[i] = th_loop();
+	assert_int_equal(tn_serve_loops(loops, 3, url, &nothing, NULL, &server), 0);
+	if (closing)
+		tn_server_close(server, 0, count, &done);
+	if (closing) /* the first loop's part may well be gone by the time the others hear of it */
+		th_turn_for(loops[0], 50);
+	for (int i = 0; i < 3; i++)
+		tn_loop_free(loops[order[i]]);
+	assert_int_equal(done, closing);
+}
+
+static void test_loops_freed_in_any_order(void **state)
+{
+	static const int orders[][3] = {{0, 1, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
+	char url[128];
+
+	(void)state;
+	snprintf(url, sizeof(url), "unix:%s/s", th_dir);
+	for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++) {
+		free_in_order("tcp://127.0.0.1:0", orders[i], false);
+		free_in_order("udp://127.0.0.1:0", orders[i], true);
+		free_in_order(url, orders[i], false);
+		free_in_order(url, orders[i], true);
+	}
+}
+
+static void test_server_closed_after_a_loop_was_freed(void **state)
+{
+	struct tn_loop *loops[2] = {th_loop(), th_loop()};
+	struct tn_server *server;
+	int done = 0;
+
+	(void)state;
+	assert_int_equal(tn_serve_loops(loops, 2, "tcp://127.0.0.1:0", &nothing, NULL, &server), 0);
+	tn_loop_free(loops[1]);
+	tn_server_close(server, 0, count, &done);
+	th_until(loops[0], done);
+	tn_loop_free(loops[0]);
+}
+
+static void test_no_loops(void **state)
+{
+	struct tn_loop *loop = th_loop();
+	struct tn_server *server;
+
+	(void)state;
+	assert_int_equal(tn_serve_loops(&loop, 0, "tcp://127.0.0.1:0", &nothing, NULL, &server), -EINVAL);
+	tn_loop_free(loop);
+}
+
+/* ---- the loop inside itself ---- */
+
+struct inside {
+	struct tn_loop *loop;
+	int step, run, call, fired;
+};
+
+static void turn_inside(void *arg)
+{
+	struct inside *in = arg;
+	void *reply;
+	size_t len;
+
+	in->step = tn_loop_step(in->loop, 0);
+	in->run = tn_loop_run(in->loop);
+	in->call = tn_call(in->loop, "tcp://127.0.0.1:1", "x", 1, &reply, &len, 100);
+	in->fired++;
+}
+
+static void test_loop_inside_itself(void **state)
+{
+	struct inside in = {.loop = th_loop()};
+
+	(void)state;
+	assert_int_equal(tn_timer_start(in.loop, 0, turn_inside, &in, NULL), 0);
+	th_until(in.loop, in.fired);
+	assert_int_equal(in.step, TN_ESTATE);
+	assert_int_equal(in.run, TN_ESTATE);
+	assert_int_equal(in.call, TN_ESTATE);
+	tn_loop_free(in.loop);
+}
+
+/* ---- callbacks while the loop is freed ---- */
+
+struct again {
+	struct tn_loop *loop;
+	int closes, rc;
+};
+
+static void dial_again(struct tn_conn *conn, int err, void *arg);
+
+static const struct tn_handler stubborn = {.on_close = dial_again};
+
+static void dial_again(struct tn_conn *conn, int err, void *arg)
+{
+	struct again *a = arg;
+
+	(void)conn, (void)err;
+	a->closes++;
+	a->rc = tn_dial(a->loop, "tcp://127.0.0.1:1", &stubborn, a, NULL);
+}
+
+/* Reconnecting in on_close is what clients do; freeing the loop is the end of it. */
+static void test_dialling_again_while_the_loop_is_freed(void **state)
+{
+	struct again a = {.loop = th_loop()};
+
+	(void)state;
+	assert_int_equal(tn_dial(a.loop, "tcp://127.0.0.1:1", &stubborn, &a, NULL), 0);
+	tn_loop_free(a.loop);
+	assert_int_equal(a.closes, 1);
+	assert_int_equal(a.rc, TN_ESTATE);
+}
+
+static void post_again(void *arg)
+{
+	struct again *a = arg;
+
+	a->closes++;
+	if (a->closes < 3)
+		assert_int_equal(tn_loop_post(a->loop, post_again, a), 0);
+}
+
+static void test_posts_made_while_the_loop_is_freed(void **state)
+{
+	struct again a = {.loop = th_loop()};
+
+	(void)state;
+	assert_int_equal(tn_loop_post(a.loop, post_again, &a), 0);
+	tn_loop_free(a.loop);
+	assert_int_equal(a.closes, 3);
+}
+
+/* ---- no callback from inside a call ---- */
+
+struct within {
+	bool in_call, told_inside;
+	int opens;
+};
+
+static void note_open(struct tn_conn *conn, void *arg)
+{
+	struct within *w = arg;
+
+	(void)conn;
+	w->opens++;
+	w->told_inside |= w->in_call;
+}
+
+static void test_failing_to_serve_calls_nobody(void **state)
+{
+	static const struct tn_handler handler = {.on_open = note_open};
+	struct tn_loop *loop = th_loop();
+	struct tn_server *server;
+	struct within w = {0};
+	char url[128];
+	int pair[2];
+
+	(void)state;
+	assert_int_equal(tn_serve(loop, "tcp://127.0.0.1:0", &nothing, NULL, &server), 0);
+	th_pair(SOCK_STREAM, pair);
+	snprintf(url, sizeof(url), "fd:%d", pair[0]);
+	assert_int_equal(tn_dial(loop, url, &handler, &w, NULL), 0);
+	w.in_call = true;
+	assert_int_equal(tn_serve(loop, tn_server_url(server, 0), &nothing, NULL, NULL), -EADDRINUSE);
+	w.in_call = false;
+	assert_false(w.told_inside);
+	th_until(loop, w.opens);
+	tn_loop_free(loop);
+	close(pair[1]);
+}
+
+/* ---- numbers at their limits ---- */
+
+static void test_timers_for_ever(void **state)
+{
+	struct tn_loop *loop = th_loop();
+	struct tn_timer *timers[2];
+	int fired = 0;
+
+	(void)state;
+	assert_int_equal(tn_timer_start(loop, UINT64_MAX, count, &fired, &timers[0]), 0);
+	assert_int_equal(tn_timer_start(loop, UINT64_MAX / 1000000, count, &fired, &timers[1]), 0);
+	th_turn_for(loop, 20);
+	assert_int_equal(fired, 0);
+	tn_timer_stop(timers[0]);
+	tn_timer_stop(timers[1]);
+	tn_loop_free(loop);
+}
+
+static void test_drain_for_ever(void **state)
+{
+	struct tn_loop *loop = th_loop();
+	struct words w = {0};
+	struct tn_server *server;
+	static const struct tn_handler handler = {.on_msg = note_words, .on_close = note_close};
+	int done = 0, fd;
+
+	(void)state;
+	assert_int_equal(tn_serve(loop, "tcp://127.0.0.1:0", &handler, &w, &server), 0);
+	fd = th_tcp_dial(atoi(strrchr(tn_server_url(server, 0), ':') + 1));
+	assert_int_equal(send(fd, "x", 1, 0), 1);
+	th_until(loop, w.in == 1);
+	tn_server_close(server, UINT64_MAX, count, &done);
+	for (int i = 0; i < 4; i++) { /* busy, so it goes on */
+		assert_int_equal(send(fd, "x", 1, MSG_NOSIGNAL), 1);
+		th_turn_for(loop, 20);
+	}
+	assert_int_equal(w.in, 5);
+	th_until(loop, done);
+	assert_int_equal(w.err, 0);
+	tn_loop_free(loop);
+	close(fd);
+}
+
+static void *serve_one(void *arg)
+{
+	struct tn_loop *loop = arg;
+
+	assert(tn_loop_run(loop) == 0);
+	return NULL;
+}
+
+static void echo(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
+{
+	(void)arg;
+	tn_forward(conn, msg);
+}
+
+static void end_it(void *arg)
+{
+	tn_server_close(arg, 1000, NULL, NULL);
+}
+
+struct reasons {
+	int closes, err;
+};
+
+static void note_reason(struct tn_conn *conn, int err, void *arg)
+{
+	struct reasons *r = arg;
+
+	(void)conn;
+	r->closes++;
+	if (err)
+		r->err = err;
+}
+
+/* For as long as it takes, as with tn_loop_step(); and a peer that has done its duty sees an end, not a reset. */
+static void test_call_without_a_limit(void **state)
+{
+	static const struct tn_handler handler = {.on_msg = echo, .on_close = note_reason};
+	struct tn_loop *loop = th_loop();
+	struct tn_server *server;
+	struct reasons r = {0};
+	pthread_t thread;
+	void *reply = NULL;
+	size_t len = 0;
+	char url[160];
+	int rc;
+
+	(void)state;
+	assert_int_equal(tn_serve(loop, "tcp://127.0.0.1:0?frame=line", &handler, &r, &server), 0);
+	snprintf(url, sizeof(url), "%s?frame=line", tn_server_url(server, 0));
+	if (strchr(tn_server_url(server, 0), '?'))
+		snprintf(url, sizeof(url), "%s", tn_server_url(server, 0));
+	assert_int_equal(pthread_create(&thread, NULL, serve_one, loop), 0);
+	rc = tn_call(NULL, url, "hello", 5, &reply, &len, -1);
+	assert_int_equal(tn_loop_post(loop, end_it, server), 0);
+	pthread_join(thread, NULL);
+	assert_int_equal(rc, 0);
+	assert_int_equal(len, 5);
+	free(reply);
+	tn_loop_free(loop);
+	assert_int_equal(r.closes, 1);
+	assert_int_equal(r.err, 0);
+}
+
+/* ---- addresses that are free again ---- */
+
+struct restart {
+	struct tn_loop *loop;
+	char url[128];
+	int rc, done;
+};
+
+static void serve_again(void *arg)
+{
+	struct restart *r = arg;
+
+	r->rc = tn_serve(r->loop, r->url, &nothing, NULL, NULL);
+	r->done++;
+}
+
+static void restart(const char *url)
+{
+	struct restart r = {.loop = th_loop()};
+	struct tn_server *server;
+
+	assert_int_equal(tn_serve(r.loop, url, &nothing, NULL, &server), 0);
+	snprintf(r.url, sizeof(r.url), "%s", tn_server_url(server, 0));
+	th_turn_for(r.loop, 5);
+	tn_server_close(server, 0, serve_again, &r);
+	th_until(r.loop, r.done);
+	assert_int_equal(r.rc, 0);
+	tn_loop_free(r.loop);
+	/* And after the loop, which leaves nothing behind it. */
+	r.loop = th_loop();
+	assert_int_equal(tn_serve(r.loop, r.url, &nothing, NULL, NULL), 0);
+	tn_loop_free(r.loop);
+}
+
+static void test_restart_when_done(void **state)
+{
+	char path[128];
+
+	(void)state;
+	restart("tcp://127.0.0.1:0");
+	snprintf(path, sizeof(path), "unix:%s/s", th_dir);
+	restart(path);
+	snprintf(path, sizeof(path), "unix-dgram:%s/d", th_dir);
+	restart(path);
+	snprintf(path, sizeof(path), "unix:@%s/s", th_dir);
+	restart(path);
+	restart("udp://127.0.0.1:0");
+	snprintf(path, sizeof(path), "unix-dgram:@%s/s", th_dir);
+	restart(path);
+}
+
+/* ---- what on_close can ask ---- */
+
+struct asked {
+	struct tn_conn_info info;
+	int closes;
+};
+
+static void ask(struct tn_conn *conn, int err, void *arg)
+{
+	struct asked *a = arg;
+
+	(void)err;
+	tn_conn_info(conn, &a->info);
+	a->closes++;
+}
+
+static void test_info_in_on_close(void **state)
+{
+	static const struct tn_handler handler = {.on_close = ask};
+	struct tn_loop *loop = th_loop();
+	struct tn_server *server;
+	struct asked a = {0};
+	int fd;
+
+	(void)state;
+	assert_int_equal(tn_serve(loop, "tcp://127.0.0.1:0", &handler, &a, &server), 0);
+	fd = th_tcp_dial(atoi(strrchr(tn_server_url(server, 0), ':') + 1));
+	th_turn_for(loop, 5);
+	close(fd);
+	th_until(loop, a.closes);
+	assert_true(a.info.peer[0]);
+	assert_string_equal(a.info.local, tn_server_url(server, 0));
+	tn_loop_free(loop);
+}
+
+/* ---- two servers that start at the same moment ---- */
+
+struct starter {
+	char path[96];
+	_Atomic(bool) bound;
+	int fd;
+};
+
+/* What a server does as it starts, with all the time in the world before it listens. */
+static void *start_slowly(void *arg)
+{
+	struct starter *s = arg;
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	int lock = open(th_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	assert(lock >= 0 && flock(lock, LOCK_EX) == 0);
+	memcpy(un.sun_path, s->path, sizeof(s->path));
+	s->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert(bind(s->fd, (struct sockaddr *)&un, sizeof(un)) == 0);
+	atomic_store(&s->bound, true);
+	usleep(100000);
+	assert(listen(s->fd, 1) == 0);
+	close(lock);
+	return NULL;
+}
+
+static void test_server_that_does_not_listen_yet(void **state)
+{
+	struct tn_loop *loop = th_loop();
+	struct starter s = {.fd = -1};
+	pthread_t thread;
+	char url[128];
+
+	(void)state;
+	snprintf(s.path, sizeof(s.path), "%s/s", th_dir);
+	snprintf(url, sizeof(url), "unix:%s", s.path);
+	assert_int_equal(pthread_create(&thread, NULL, start_slowly, &s), 0);
+	while (!atomic_load(&s.bound))
+		usleep(1000);
+	assert_int_equal(tn_serve(loop, url, &nothing, NULL, NULL), -EADDRINUSE);
+	pthread_join(thread, NULL);
+	tn_loop_free(loop);
+	close(s.fd);
+	unlink(s.path);
+}
+
+/* ---- closed before it was open ---- */
+
+static void test_drain_of_what_was_closed_before_open(void **state)
+{
+	static const struct tn_handler handler = {.on_close = note_close};
+	struct tn_loop *loop = th_loop();
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	static char data[1 << 20]; /* more than the socket takes while nobody reads */
+	struct words w = {0};
+	struct tn_conn *conn;
+	char url[160];
+
+	(void)state;
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s/s", th_dir);
+	assert_int_equal(bind(fd, (struct sockaddr *)&un, sizeof(un)), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	snprintf(url, sizeof(url), "unix:%s?drain=100ms&idle=1h&queue=1MiB&sndbuf=64KiB", un.sun_path);
+	assert_int_equal(tn_dial(loop, url, &handler, &w, &conn), 0);
+	assert_true(tn_send(conn, data, sizeof(data)) >= 0);
+	tn_close(conn);
+	th_until(loop, w.closes);
+	assert_int_equal(w.err, TN_EDRAIN);
+	tn_loop_free(loop);
+	close(fd);
+	unlink(un.sun_path);
+}
+
+/* ---- pieces longer than max ---- */
+
+static void echo_message(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
+{
+	int rc = tn_forward(conn, msg);
+
+	assert(rc >= 0);
+	if (msg->len > *(size_t *)arg)
+		*(size_t *)arg = msg->len;
+}
+
+/* Without a frame `max` cuts; an echo then always fits the queue, however much comes at once. */
+static void test_bytes_longer_than_max(void **state)
+{
+	static const struct tn_handler handler = {.on_msg = echo_message};
+	static unsigned char sent[200000], got[sizeof(sent)];
+	struct tn_loop *loop = th_loop();
+	size_t out = 0, in = 0, longest = 0;
+	struct tn_server *server;
+	int fd;
+
+	(void)state;
+	assert_int_equal(tn_serve(loop, "tcp://127.0.0.1:0?max=1KiB&queue=4KiB", &handler, &longest, &server), 0);
+	fd = th_tcp_dial(atoi(strrchr(tn_server_url(server, 0), ':') + 1));
+	th_fill(sent, sizeof(sent), 0);
+	for (uint64_t end = th_now_ms() + TH_PATIENCE_MS; in < sizeof(got) && th_now_ms() < end;) {
+		ssize_t n = send(fd, sent + out, sizeof(sent) - out, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		out += n > 0 ? (size_t)n : 0;
+		assert_true(tn_loop_step(loop, 1) >= 0);
+		n = recv(fd, got + in, sizeof(got) - in, MSG_DONTWAIT);
+		in += n > 0 ? (size_t)n : 0;
+	}
+	assert_int_equal(in, sizeof(got));
+	assert_memory_equal(got, sent, sizeof(got));
+	assert_true(longest > 0 && longest <= 1024);
+	close(fd);
+	tn_loop_free(loop);
+}
+
+static void note_err(struct tn_conn *conn, int err, void *arg)
+{
+	(void)conn;
+	*(int *)arg = err;
+}
+
+/* A packet is whole or refused, never cut. */
+static void test_packet_longer_than_max(void **state)
+{
+	static const struct tn_handler handler = {.on_close = note_err};
+	static const unsigned char packet[1025];
+	struct tn_loop *loop = th_loop();
+	int pair[2], err = 1;
+	char url[64];
+
+	(void)state;
+	th_pair(SOCK_SEQPACKET, pair);
+	snprintf(url, sizeof(url), "fd:%d?max=1KiB", pair[0]);
+	assert_int_equal(tn_dial(loop, url, &handler, &err, NULL), 0);
+	assert_int_equal(send(pair[1], packet, 1024, 0), 1024);
+	for (int i = 0; i < 50; i++)
+		assert_true(tn_loop_step(loop, 1) >= 0);
+	assert_int_equal(err, 1);
+	assert_int_equal(send(pair[1], packet, 1025, 0), 1025);
+	th_until(loop, err != 1);
+	assert_int_equal(err, TN_ETOOBIG);
+	close(pair[1]);
+	tn_loop_free(loop);
+}
+
+#define T(fn) cmocka_unit_test_setup_teardown(fn, th_setup, th_teardown)
+
+static const struct CMUnitTest tests[] = {
+	T(test_half_a_message_costs_no_processor),
+	T(test_datagrams_resumed_in_on_drain),
+	T(test_packets_sent_before_open_stay_apart),
+	T(test_last_words),
+	T(test_last_words_tcp),
+	T(test_loops_freed_in_any_order),
+	T(test_server_closed_after_a_loop_was_freed),
+	T(test_no_loops),
+	T(test_loop_inside_itself),
+	T(test_dialling_again_while_the_loop_is_freed),
+	T(test_posts_made_while_the_loop_is_freed),
+	T(test_failing_to_serve_calls_nobody),
+	T(test_timers_for_ever),
+	T(test_drain_for_ever),
+	T(test_call_without_a_limit),
+	T(test_restart_when_done),
+	T(test_info_in_on_close),
+	T(test_server_that_does_not_listen_yet),
+	T(test_bytes_longer_than_max),
+	T(test_packet_longer_than_max),
+	T(test_drain_of_what_was_closed_before_open),
+};
+
+int main(int argc, char **argv)
+{
+	return th_main(argc, argv, "edges", tests, sizeof(tests) / sizeof(tests[0]));
+}

@@ -1,0 +1,600 @@
+"""tenon capture: what tcpdump and tshark say of the same packets; messages out of streams; files that are damaged."""
+import contextlib
+import json
+import os
+import random
+import re
+import signal
+import socket
+import ssl
+import struct
+import subprocess
+import threading
+
+import cbor2
+import pytest
+
+import harness
+import packets
+import system
+from packets import ACK, FIN, PSH, SYN
+
+pytestmark = pytest.mark.parametrize("engine", ["auto"], indirect=True)
+
+FAILED, USAGE, REFUSED = 1, 2, 4
+LINKS = {"ethernet": packets.ETHERNET, "raw": packets.RAW, "null": packets.NULL, "sll": packets.SLL, "sll2": packets.SLL2}
+
+
+@pytest.fixture
+def libpcap():
+    text = subprocess.run([harness.COMMAND, "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    if "capture: libpcap version" not in text:
+        pytest.skip("no libpcap here")
+
+
+def write(path, pieces):
+    path.write_bytes(b"".join(pieces))
+    return path
+
+
+def packets_of(tenon, path, *args):
+    return [json.loads(line) for line in tenon.run("capture", "--read", path, "--json", *args).lines]
+
+
+def tcpdump_of(tenon, program, path, *args):
+    done = tenon.finish([program("tcpdump"), "-n", "-tt", "-S", "-r", path, *args])
+    return [line for line in done.lines if not line.startswith("\t")]
+
+
+def tshark_of(tenon, program, path, fields, *args):
+    done = tenon.finish([program("tshark"), "-n", "-r", path, "-o", "tcp.relative_sequence_numbers:false", "-o",
+                         "ip.defragment:false", "-T", "fields", "-E", "occurrence=f", *args,
+                         *[arg for field in fields for arg in ("-e", field)]], limit=3 * harness.LIMIT)
+    return [line.split("\t") for line in done.text.split("\n")[:-1]]
+
+
+def place(text, port):
+    """An address as tcpdump writes it, with the port behind a dot, as we do."""
+    if port is None:
+        return text
+    return f"[{text}]:{port}" if ":" in text else f"{text}:{port}"
+
+
+# The same packets as others see them
+
+@pytest.mark.parametrize("link", LINKS)
+def test_each_packet_as_tcpdump_sees_it(tenon, tmp_path, program, link):
+    path = write(tmp_path / "a.pcap", packets.pcap(LINKS[link], packets.frames(LINKS[link])))
+    ours, theirs = packets_of(tenon, path), tcpdump_of(tenon, program, path)
+    assert len(ours) == len(theirs) == len(list(packets.frames(LINKS[link])))
+    compared = 0
+    for mine, line in zip(ours, theirs):
+        seconds = re.match(r"(\d+)\.(\d{6}) ", line)
+        assert mine["time"].endswith(f".{seconds[2]}000Z")
+        found = re.search(r" IP6? (\S+?)(?:\.(\d+))? > (\S+?)(?:\.(\d+))?: (?:HBH )?Flags \[(.*?)\],(.*) length (\d+)", line)
+        if not found or "ports" in mine:
+            continue
+        source, sport, target, dport, flags, rest, length = found.groups()
+        assert (mine["source"], mine["destination"]) == (place(source, sport), place(target, dport)), line
+        assert set(mine["flags"].replace("A", ".")) == set(flags), line
+        assert mine["payload"] == int(length), line
+        if seq := re.search(r" seq (\d+)", rest):
+            assert mine["seq"] == int(seq[1]), line
+        if ack := re.search(r" ack (\d+)", rest):
+            assert mine["ack"] == int(ack[1]), line
+        assert mine["window"] == int(re.search(r" win (\d+)", rest)[1]), line
+        assert mine.get("mss") == ((m := re.search(r"mss (\d+)", rest)) and int(m[1])), line
+        assert mine.get("timestamp") == ((m := re.search(r"TS val (\d+)", rest)) and int(m[1])), line
+        compared += 1
+    assert compared == (13 if link == "ethernet" else 12)
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_each_packet_as_tshark_sees_it(tenon, tmp_path, program, link):
+    path = write(tmp_path / "a.pcap", packets.pcap(LINKS[link], packets.frames(LINKS[link])))
+    fields = ["frame.len", "ip.src", "ip.dst", "ipv6.src", "ipv6.dst", "tcp.srcport", "tcp.dstport", "tcp.flags", "tcp.seq",
+              "tcp.ack", "tcp.len", "udp.srcport", "udp.dstport", "udp.length", "ip.id", "ip.frag_offset", "icmp.type",
+              "icmpv6.type", "ip.ttl", "vlan.id", "arp.opcode", "tcp.window_size_value"]
+    ours, theirs = packets_of(tenon, path), tshark_of(tenon, program, path, fields)
+    assert len(ours) == len(theirs)
+    letters = dict(zip("FSRPAU", (1, 2, 4, 8, 16, 32)))
+    for mine, line in zip(ours, theirs):
+        theirs = dict(zip(fields, line))
+
+        def number(field):
+            return int(theirs[field], 0) if theirs[field] else None
+        assert mine["length"] == number("frame.len")
+        source, target = theirs["ip.src"] or theirs["ipv6.src"], theirs["ip.dst"] or theirs["ipv6.dst"]
+        kind = "tcp" if mine["protocol"] == "tcp" and "flags" in mine else "udp" if mine["protocol"] == "udp" else None
+        if kind and source and not mine.get("fragment", {}).get("at"):
+            sport, dport = number(f"{kind}.srcport"), number(f"{kind}.dstport")
+            assert (mine["source"], mine["destination"]) == (place(source, sport), place(target, dport))
+        elif source:
+            assert (mine["source"], mine["destination"]) == (source, target)
+        if kind == "tcp":
+            assert sum(letters[flag] for flag in mine["flags"]) == number("tcp.flags")
+            assert (mine["seq"], mine["payload"], mine["window"]) == \
+                (number("tcp.seq"), number("tcp.len"), number("tcp.window_size_value"))
+            assert mine["ack"] == number("tcp.ack") or not mine["flags"].count("A")
+        elif kind == "udp" and "fragment" not in mine:
+            assert mine["payload"] == number("udp.length") - 8
+        if mine["protocol"] in ("icmp", "icmp6"):
+            assert mine["type"] == number("icmp.type" if mine["protocol"] == "icmp" else "icmpv6.type")
+        if "fragment" in mine:
+            assert (mine["fragment"]["id"], mine["fragment"]["at"]) == (77, 0 if mine["fragment"]["more"] else 1480)
+        assert mine.get("vlan", [None])[0] == number("vlan.id")
+        assert mine.get("operation") == number("arp.opcode")
+        assert not {"bad", "cut"} & set(mine), mine
+
+
+@pytest.mark.parametrize("kind", ["pcap", "pcapng"])
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("nanoseconds", [False, True])
+def test_every_kind_of_file_says_the_same(tenon, tmp_path, program, kind, order, nanoseconds):
+    make = {"pcap": packets.pcap, "pcapng": packets.pcapng}[kind]
+    path = write(tmp_path / "a", make(packets.ETHERNET, packets.frames(packets.ETHERNET), order, nanoseconds))
+    ours = packets_of(tenon, path)
+    theirs = tshark_of(tenon, program, path, ["frame.time_epoch", "frame.len"])
+    assert len(ours) == len(theirs) == 32
+    for mine, (time, length) in zip(ours, theirs):
+        assert mine["length"] == int(length)
+        assert mine["time"].split(".")[1] == time.split(".")[1] + "Z"
+        assert mine.get("interface") == ("eth7" if kind == "pcapng" else None)
+    lines = tenon.run("capture", "--read", path, env={"TZ": "UTC"}).lines
+    assert len(lines) == 32
+    assert re.match(r"22:13:20\.0{9} " if nanoseconds else r"22:13:20\.0{6} ", lines[0]), lines[0]
+    # The same through a pipe, which comes in pieces
+    assert tenon.run("capture", "--read", "-", input=path.read_bytes(), env={"TZ": "UTC"}).lines == lines
+
+
+def test_lines_and_hex(tenon, tmp_path):
+    path = write(tmp_path / "a.pcap", packets.pcap(packets.ETHERNET, packets.frames(packets.ETHERNET)))
+    text = tenon.run("capture", "--read", path, "-x", env={"TZ": "UTC"}).text
+    for said in ("22:13:20.000000 ethernet tcp 10.0.0.1:40000 > 10.0.0.2:80 S seq 100 win 512 len 0 mss 1460 sackok ws 7 ts 11:22",
+                 "icmp 10.0.0.1 > 10.0.0.2 echo request id 7 seq 1 len 64",
+                 "icmp 10.0.0.1 > 10.0.0.2 port unreachable (udp 10.0.0.2:1 > 10.0.0.1:53) len 36",
+                 "icmp6 2001:db8::1 > 2001:db8::1:0:0:2 neighbour solicitation 2001:db8::9 len",
+                 "tcp [2001:db8::1]:40000 > [::1]:80 hop-by-hop A seq 1 ack 2 win 512 len 3",
+                 "udp 10.0.0.1 > 10.0.0.2 fragment id 77 at 1480 len 528",
+                 "arp who has 10.0.0.2 tell 10.0.0.1", "arp 10.0.0.1 is at 02:00:00:00:00:01",
+                 "ethernet vlan 6 vlan 7 tcp", "lldp 02:00:00:00:00:01 > 02:00:00:00:00:02 len 43", "gre 10.0.0.1 > 10.0.0.2 len 44",
+                 "  0000  02 00 00 00 00 02 02 00 00 00 00 01 08 00 45 00  ..............E."):
+        assert said in text, said
+    verbose = tenon.run("capture", "--read", path, "-v", "--count", 1).text
+    assert "| frame 74 from 02:00:00:00:00:01 to 02:00:00:00:00:02 ttl 64" in verbose
+
+
+def test_snapped_packets(tenon, tmp_path, program):
+    for snaplen in (13, 20, 40, 60, 70):
+        path = write(tmp_path / "a.pcap", packets.pcap(packets.ETHERNET, packets.frames(packets.ETHERNET), snaplen=snaplen))
+        ours = packets_of(tenon, path)
+        assert len(ours) == len(tcpdump_of(tenon, program, path)) == 32
+        for mine in ours:
+            assert mine["captured"] == min(snaplen, mine["length"]) and "bad" not in mine
+            assert ("cut" in mine) or snaplen > 20 or mine["protocol"] == "lldp", mine
+
+
+# Filters
+
+@pytest.mark.parametrize("text", ["tcp", "udp port 9999", "icmp or icmp6", "ip6", "host 10.0.0.2 and not tcp", "vlan",
+                                  "tcp[tcpflags] & (tcp-syn|tcp-fin) != 0", "less 60", "arp"])
+def test_filters_of_files_as_in_tcpdump(tenon, tmp_path, program, libpcap, text):
+    path = write(tmp_path / "a.pcapng", packets.pcapng(packets.ETHERNET, packets.frames(packets.ETHERNET)))
+    ours, theirs = tenon.run("capture", "--read", path, *text.split()).lines, tcpdump_of(tenon, program, path, text)
+    assert len(ours) == len(theirs) > 0
+
+
+@pytest.mark.parametrize("text, at", [("tcp prot 80", 4), ("tcp and", 7), ("(tcp or udp", 11), ("port nosuchservice", 5),
+                                      ("tcp[13 == 2", 7), ("host 1.2.3.4 or or udp", 16)])
+def test_bad_filters(tenon, tmp_path, libpcap, text, at):
+    path = write(tmp_path / "a.pcap", packets.pcap(packets.ETHERNET, []))
+    said = tenon.run("capture", "--read", path, text, status=USAGE).err
+    assert re.search(rf"filter: .*(syntax error|unknown port|illegal).* \(byte {at}: ", said), said
+
+
+@pytest.mark.parametrize("url, wanted", [
+    ("tcp://10.0.0.2:80", 6), ("tcp://10.0.0.1:80", 0), ("tcp4://*:80", 6), ("tcp6://*:80", 6), ("udp://10.0.0.2:9999", 2),
+    ("udp://[2001:db8::1]:5353", 2), ("tls://10.0.0.2:80", 6)])
+def test_endpoint_is_a_filter(tenon, tmp_path, libpcap, url, wanted):
+    frames = [frame for frame in packets.frames(packets.ETHERNET) if b"ext" not in frame]
+    if url == "tcp://10.0.0.1:80":
+        wanted = 6  # a host is either end
+    path = write(tmp_path / "a.pcap", packets.pcap(packets.ETHERNET, frames))
+    assert len(tenon.run("capture", "--read", path, "--endpoint", url).lines) == wanted
+
+
+@pytest.mark.parametrize("args, said", [
+    (["--endpoint", "unix:/run/x"], "Unix sockets"), (["--endpoint", "tcp://localhost:1?fram=u32"], "frame"),
+    (["--frame", "line"], "--follow"), (["--follow", "--frame", "lime"], "line"), (["--follow", "--format", "jsn"], "json"),
+    (["--follow", "-x"], "which of the two"), (["--follow", "--endpoint", "tls://localhost:1"], "encrypted"),
+    (["--keylog", "x"], "--write"), (["--snaplen", "0"], "range"), (["--memory", "1"], "range"), (["--iface", "lo"], "which"),
+    (["--write", "a.pcap", "--comment", "x"], ".pcapng")])
+def test_bad_usage(tenon, tmp_path, args, said):
+    path = write(tmp_path / "in.pcap", packets.pcap(packets.ETHERNET, []))
+    assert said in tenon.run("capture", "--read", path, *args, status=USAGE, cwd=tmp_path).err
+
+
+def test_a_file_is_not_written_over_itself(tenon, tmp_path):
+    path = write(tmp_path / "in.pcap", packets.pcap(packets.ETHERNET, packets.frames(packets.ETHERNET)))
+    before = path.read_bytes()
+    assert "over" in tenon.run("capture", "--read", path, "--write", path, status=USAGE).err
+    assert path.read_bytes() == before
+    assert "no-such" in tenon.run("capture", "--read", tmp_path / "no-such", status=FAILED).err
+
+
+# Writing
+
+def test_written_files_are_what_was_read(tenon, tmp_path, program):
+    path = write(tmp_path / "a.pcapng", packets.pcapng(packets.ETHERNET, packets.frames(packets.ETHERNET), ">", True))
+    wanted = tshark_of(tenon, program, path, ["frame.time_epoch", "frame.len", "frame.protocols"])
+    for name in ("b.pcapng", "b.pcap"):
+        assert tenon.run("capture", "--read", path, "--write", tmp_path / name).out == b""
+        assert tshark_of(tenon, program, tmp_path / name, ["frame.time_epoch", "frame.len", "frame.protocols"]) == wanted
+        assert packets_of(tenon, tmp_path / name, "-x") == [
+            {key: value for key, value in packet.items() if key != "interface" or name == "b.pcapng"}
+            for packet in packets_of(tenon, path, "-x")]
+    assert b"a comment" in (tmp_path / "b.pcapng").read_bytes()
+    out = tenon.run("capture", "--read", path, "--write", "-").out
+    assert out == (tmp_path / "b.pcapng").read_bytes()
+    few = tenon.run("capture", "--read", path, "--write", tmp_path / "c.pcapng", "--count", 3, "--snaplen", 30, "--print")
+    assert len(few.lines) == 3
+    assert [packet["captured"] for packet in packets_of(tenon, tmp_path / "c.pcapng")] == [30, 30, 30]
+
+
+def test_comments_and_counts(tenon, tmp_path, program):
+    def pieces():
+        whole = list(packets.pcapng(packets.ETHERNET, [packets.ethernet(packets.udp("10.0.0.1", 1, "10.0.0.2", 2, b"x"))]))
+        yield from whole
+        frame = packets.ethernet(packets.udp("10.0.0.1", 1, "10.0.0.2", 2, b"y"))
+        yield packets.block(6, struct.pack("<IIIII", 0, 0, 0, len(frame), len(frame)) + frame + b"\0" * (-len(frame) % 4) +
+                            packets.option(1, "it was h\u00e9re\x1b".encode()) + packets.option(0, b""))
+        yield packets.block(5, struct.pack("<III", 0, 0, 0) + packets.option(4, struct.pack("<Q", 99)) +
+                            packets.option(5, struct.pack("<Q", 7)) + packets.option(0, b""))
+    path = write(tmp_path / "a.pcapng", pieces())
+    done = tenon.run("capture", "--read", path)
+    assert done.lines[1].endswith("# it was h\u00e9re\\x1b")
+    assert "7 were dropped" in done.err
+    assert packets_of(tenon, path)[1]["comment"] == "it was h\u00e9re\x1b"
+    again = tmp_path / "b.pcapng"
+    assert "7 were dropped" in tenon.run("capture", "--read", path, "--write", again, "--comment", "mine").err
+    assert "7 were dropped" in tenon.run("capture", "--read", again).err
+    assert b"mine" in again.read_bytes() and b"a comment" not in again.read_bytes()
+    [[comment]] = tshark_of(tenon, program, again, ["frame.comment"], "-Y", "frame.comment")
+    assert "it was h" in comment
+
+
+# Damage
+
+def damaged_files():
+    frames = list(packets.frames(packets.ETHERNET))[:5]
+    plain, blocks = list(packets.pcap(packets.ETHERNET, frames)), list(packets.pcapng(packets.ETHERNET, frames))
+    upto = len(b"".join(plain[:4]))
+    ngto = len(b"".join(blocks[:5]))
+    yield "cut in a header", b"".join(plain[:4]) + plain[4][:7], 3, upto + 7
+    yield "cut in a packet", b"".join(plain[:4]) + plain[4][:30], 3, upto + 30
+    yield "huge", b"".join(plain[:4]) + struct.pack("<IIII", 1, 1, 0x7fffffff, 60) + b"x" * 500, 3, upto + 8
+    yield "pcapng cut", b"".join(blocks[:5]) + blocks[5][:-1], 3, ngto + len(blocks[5]) - 1
+    yield "pcapng of no length", b"".join(blocks[:5]) + struct.pack("<II", 6, 0) + b"\0" * 100, 3, ngto + 4
+    yield "pcapng huge", b"".join(blocks[:5]) + struct.pack("<II", 6, 0x70000000) + b"\0" * 100, 3, ngto + 4
+    yield "pcapng ends differ", b"".join(blocks[:5]) + blocks[5][:-4] + b"\1\0\0\0", 3, ngto + len(blocks[5]) - 4
+    yield "pcapng interface", b"".join(blocks[:5]) + blocks[5][:8] + b"\7\0\0\0" + blocks[5][12:], 3, ngto + 8
+    yield "pcapng packet", b"".join(blocks[:5]) + blocks[5][:20] + b"\xff\xff\0\0" + blocks[5][24:], 3, ngto + 20
+    yield "pcapng option", b"".join(blocks[:5]) + packets.block(
+        6, struct.pack("<IIIII", 0, 0, 0, 4, 4) + b"abcd" + struct.pack("<HH", 1, 5000)), 4, ngto + 32
+    yield "no capture", b"this is text\n" * 10, 0, 0
+    yield "compressed", b"\x1f\x8b\x08" + b"\0" * 20, 0, 0
+    yield "empty", b"", 0, 0
+    yield "three bytes", b"\xd4\xc3\xb2", 0, 3
+
+
+@pytest.mark.parametrize("data, lines, at", [case[1:] for case in damaged_files()], ids=[case[0] for case in damaged_files()])
+def test_damaged_files(tenon, tmp_path, data, lines, at):
+    path = tmp_path / "a.pcap"
+    path.write_bytes(data)
+    for args in ([], ["--json"]):
+        done = tenon.run("capture", "--read", path, *args, status=REFUSED)
+        assert len(done.lines) == lines
+        assert [int(found) for found in re.findall(r"a\.pcap: byte (\d+): ", done.err)] == [at], done.err
+    done = tenon.run("capture", "--read", path, "--follow", status=REFUSED)
+    assert f"byte {at}: " in done.err
+    again = tmp_path / "b.pcapng"
+    tenon.run("capture", "--read", path, "--write", again, status=REFUSED)
+    if lines:
+        assert len(packets_of(tenon, again)) == lines
+
+
+def test_names_in_a_file_do_not_reach_the_terminal_raw(tenon, tmp_path):
+    pieces = list(packets.pcapng(packets.ETHERNET, [packets.ethernet(packets.udp("10.0.0.1", 1, "10.0.0.2", 2, b"x"))]))
+    pieces[1] = packets.block(1, struct.pack("<HHI", 1, 0, 0) + packets.option(2, b"e\x1b[31m\n" + b"x" * 500))
+    [line] = tenon.run("capture", "--read", write(tmp_path / "a", pieces)).lines
+    assert "\x1b" not in line and "e?[31m?xxx" in line and len(line) < 200
+
+
+# Messages
+
+class Talk:
+    """A TCP connection between a client and a server, as packets."""
+
+    def __init__(self, first=0xfffffff0):
+        self.ends = {"c": ("10.0.0.1", 40000), "s": ("10.0.0.2", 7000)}
+        self.start, self.next = {"c": first, "s": 5000}, {"c": first, "s": 5000}
+        self.acknowledges, self.packets = True, []
+        self.put("c", SYN, -1)
+        self.put("s", SYN | ACK, -1)
+        self.put("c", ACK, 0)
+
+    def put(self, who, flags, at, data=b""):
+        """A segment of these bytes at `at` of the stream."""
+        other = "s" if who == "c" else "c"
+        seq = (self.start[who] + at) & 0xffffffff
+        ack = self.next[other] if self.acknowledges else self.start[other]
+        self.packets.append(packets.ethernet(packets.tcp(*self.ends[who], *self.ends[other], flags, seq, ack, data)))
+        end = (self.start[who] + at + len(data)) & 0xffffffff
+        if (end - self.next[who]) & 0xffffffff < 1 << 31:
+            self.next[who] = end
+
+    def finish(self, lengths):
+        for who in "cs":
+            self.put(who, FIN | ACK, lengths[who])
+
+
+def follow(tenon, tmp_path, frames, *args, status=0):
+    path = write(tmp_path / "talk.pcap", packets.pcap(packets.ETHERNET, frames))
+    done = tenon.run("capture", "--read", path, "--follow", "--json", *args, status=status)
+    return [json.loads(line) for line in done.lines], done
+
+
+def test_messages_whatever_their_segments(tenon, tmp_path):
+    asked = b"".join(json.dumps({"ask": n, "pad": "x" * n}).encode() + b"\n" for n in range(60))
+    told = b"".join(json.dumps({"tell": n}).encode() + b"\n" for n in range(60))
+    talk = Talk()
+    talk.acknowledges = False  # or what comes late is given up as missing
+    pieces = [("c", at, asked[at:at + 37]) for at in range(0, len(asked), 37)]
+    pieces += [("s", at, told[at:at + 100]) for at in range(0, len(told), 100)]
+    pieces += pieces[::3]                                              # retransmitted
+    pieces += [("c", at, asked[at:at + 90]) for at in range(0, len(asked), 200)]  # overlapping
+    random.Random(5).shuffle(pieces)                                   # out of order
+    for who, at, data in pieces:
+        talk.put(who, ACK | PSH, at, data)
+    talk.finish({"c": len(asked), "s": len(told)})
+    got, done = follow(tenon, tmp_path, talk.packets, "--frame", "line", "--format", "json")
+    values = {side: [m["value"] for m in got if m.get("from") == side and "value" in m] for side in ("client", "server")}
+    assert [value["ask"] for value in values["client"]] == list(range(60))
+    assert [value["tell"] for value in values["server"]] == list(range(60))
+    assert not [m for m in got if "event" in m]
+    assert "out of order" in done.err and "retransmitted" in done.err
+
+
+def test_every_frame_and_format(tenon, tmp_path):
+    values = [{"n": n, "list": [1, 2, "three"]} for n in range(20)]
+    for frame, form, wrap in (("u32", "cbor", lambda v: (lambda b: struct.pack(">I", len(b)) + b)(cbor2.dumps(v))),
+                              ("cbor", "cbor", cbor2.dumps),
+                              ("line", "json", lambda v: json.dumps(v).encode() + b"\n"),
+                              ("netstring", "json", lambda v: (lambda b: b"%d:%s," % (len(b), b))(json.dumps(v).encode()))):
+        stream, talk = b"".join(map(wrap, values)), Talk()
+        for at in range(0, len(stream), 11):
+            talk.put("c", ACK, at, stream[at:at + 11])
+        talk.finish({"c": len(stream), "s": 0})
+        got, _ = follow(tenon, tmp_path, talk.packets, "--frame", frame, "--format", form)
+        assert [m["value"] for m in got] == values
+        assert all(m["source"] == "10.0.0.1:40000" and m["stream"] == 1 and m["from"] == "client" for m in got)
+
+
+def test_what_is_missing_is_said_where_it_was(tenon, tmp_path):
+    stream = b"".join(b'{"n":%03d}\n' % n for n in range(100, 200))
+    talk = Talk()
+    for at in range(0, len(stream), 50):
+        if at not in (500, 550):
+            talk.put("s", ACK, at, stream[at:at + 50])
+            talk.put("c", ACK, 0)
+    talk.finish({"c": 0, "s": len(stream)})
+    got, done = follow(tenon, tmp_path, talk.packets, "--frame", "line", "--format", "json")
+    where = [m.get("event") for m in got].index("missing")
+    assert got[where]["bytes"] == 100 and got[where]["from"] == "server"
+    assert "100 bytes missing" in done.err
+    before, after = [m["value"]["n"] for m in got[:where]], [m["value"]["n"] for m in got[where + 1:]]
+    assert before == list(range(100, 100 + len(before))) and len(before) == 50
+    assert after == list(range(200 - len(after), 200)) and len(after) >= 38
+    # A frame that cannot be found again: the rest as it came
+    got, _ = follow(tenon, tmp_path, talk.packets, "--frame", "u8")
+    assert "unframed" in [m.get("event") for m in got]
+    plain = tenon.run("capture", "--read", tmp_path / "talk.pcap", "--follow", "--frame", "line").text
+    assert "-- 100 bytes are missing from the capture" in plain
+
+
+def test_what_a_format_refuses(tenon, tmp_path):
+    talk = Talk()
+    stream = b'{"a":1}\n{"a":\x1b}\n{"a":3}\n'
+    talk.put("c", ACK, 0, stream)
+    talk.finish({"c": len(stream), "s": 0})
+    got, done = follow(tenon, tmp_path, talk.packets, "--frame", "line", "--format", "json", status=REFUSED)
+    assert [m.get("value") for m in got] == [{"a": 1}, None, {"a": 3}]
+    assert "json: " in got[1]["error"] and got[1]["data"] == '{"a":\x1b}'
+    assert "1 messages that are not what" in done.err
+    plain = tenon.run("capture", "--read", tmp_path / "talk.pcap", "--follow", "--frame", "line", "--format", "json",
+                      status=REFUSED).text
+    assert r'{"a":\x1b}' in plain and "\x1b" not in plain
+
+
+def test_datagrams_are_messages(tenon, tmp_path, libpcap):
+    frames = [packets.ethernet(packets.udp("10.0.0.1", 5, "10.0.0.2", 7, cbor2.dumps([n, "x"]))) for n in range(5)]
+    frames += [packets.ethernet(packets.udp("10.0.0.1", 5, "10.0.0.2", 8, b"other"))]
+    got, _ = follow(tenon, tmp_path, frames, "--endpoint", "udp://10.0.0.2:7?format=cbor")
+    assert [m["value"] for m in got] == [[n, "x"] for n in range(5)]
+
+
+def test_memory_is_bounded(tenon, tmp_path):
+    """A thousand streams with holes in them: what is kept stays below the maximum, and what is let go is said."""
+    frames = []
+    for port in range(1000):
+        frames.append(packets.ethernet(packets.tcp("10.0.0.1", 1000 + port, "10.0.0.2", 80, SYN, 0, 0)))
+        frames.append(packets.ethernet(packets.tcp("10.0.0.1", 1000 + port, "10.0.0.2", 80, ACK, 2, 1, b"y" * 1400)))
+    got, done = follow(tenon, tmp_path, frames, "--memory", "100KiB")
+    let_go = [m for m in got if m.get("event") == "let go"]
+    assert len(let_go) > 900
+    assert f"{len(let_go)} connections let go for want of memory" in done.err
+    assert sum(m.get("bytes", 0) for m in got if m.get("event") == "missing") == 1000
+    assert sum(m["length"] for m in got if "length" in m) == 1400 * 1000
+
+
+# Live
+
+@pytest.fixture
+def live(tenon, network, libpcap, tmp_path):
+    """live(ARGS): a capture on the loopback of a network of its own, which listens."""
+    def start(*args):
+        process = tenon.start("capture", "--iface", "lo", *args, preexec_fn=network.enter)
+        process.wait_for_text("listening on lo")
+        return process
+    return start
+
+
+def stop(process, status=0):
+    process.signal(signal.SIGINT)
+    process.wait(status)
+    return process
+
+
+def exchange(network, pairs, port=7000, answer=lambda data: data):
+    """One connection on which each message is answered; `pairs` are the messages."""
+    listener = network.socket(socket.AF_INET, socket.SOCK_STREAM)
+    client = network.socket(socket.AF_INET, socket.SOCK_STREAM)
+    with listener, client:
+        listener.bind(("127.0.0.1", port))
+        listener.listen()
+        client.connect(listener.getsockname())
+        server, _ = listener.accept()
+        with server:
+            for message in pairs:
+                client.sendall(message)
+                server.sendall(answer(harness.receive_exactly(server, len(message))))
+                harness.receive_exactly(client, len(answer(message)))
+            client.shutdown(socket.SHUT_WR)
+            assert server.recv(1) == b""
+
+
+def test_live_packets_as_tcpdump_captures_them(tenon, live, network, program, tmp_path):
+    theirs = tenon.peer(program("tcpdump"), "-i", "lo", "-n", "-U", "-Z", "root", "-w", tmp_path / "theirs.pcap", "tcp",
+                        preexec_fn=network.enter)
+    theirs.wait_for_text("listening on")
+    ours = live("--write", tmp_path / "ours.pcapng", "tcp")
+    exchange(network, [b"x" * n for n in range(1, 200)])
+    stop(ours)
+    harness.wait_until(lambda: (tmp_path / "theirs.pcap").stat().st_size > 50000, "tcpdump has written")
+    found = re.search(r"lo: (\d+) packets; 0 dropped for want of room \(--buffer\), 0 by the interface", ours.err)
+    harness.wait_until(lambda: len(packets_of(tenon, tmp_path / "ours.pcapng")) == int(found[1]), "all is written")
+
+    def seen(name):
+        return [line.split(" ", 1)[1] for line in tcpdump_of(tenon, program, tmp_path / name)]
+    harness.wait_until(lambda: stop_theirs_when(seen, theirs), "tcpdump has as many")
+    assert seen("ours.pcapng") == seen("theirs.pcap")
+    assert tshark_of(tenon, program, tmp_path / "ours.pcapng", ["frame.interface_name"])[0] == ["lo"]
+    again = tenon.run("capture", "--read", tmp_path / "ours.pcapng")
+    assert "; 0 were dropped while it was captured" in again.err
+
+
+def stop_theirs_when(seen, theirs):
+    if len(seen("theirs.pcap")) < len(seen("ours.pcapng")):
+        return False
+    theirs.signal(signal.SIGINT)
+    theirs.wait(None)
+    return True
+
+
+def test_live_lines_and_privileges(live, network):
+    capture = live("--json")
+    status = dict(line.split(":\t", 1) for line in open(f"/proc/{capture.pid}/status", encoding="utf-8").read().splitlines()
+                  if ":\t" in line)
+    assert 0 not in map(int, status["Uid"].split() + status["Gid"].split()) and status["Groups"].strip() == ""
+    assert {int(status[name], 16) for name in ("CapEff", "CapPrm", "CapInh", "CapAmb", "CapBnd")} == {0}
+    assert status["NoNewPrivs"] == "1"
+    exchange(network, [b"hello"])
+    stop(capture)
+    got = [json.loads(line) for line in capture.lines]
+    assert [packet["flags"] for packet in got[:2]] == ["S", "SA"]
+    assert sum(packet["payload"] for packet in got) == 10
+
+
+def test_live_any_interface_and_count(tenon, network, libpcap):
+    capture = tenon.start("capture", "--count", 3, "udp", preexec_fn=network.enter)
+    capture.wait_for_text("listening on any")
+    with network.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for _ in range(3):
+            sock.sendto(b"hello", ("127.0.0.1", 9))
+    capture.wait()
+    assert len(capture.lines) == 3
+    assert re.search(r" lo in udp 127\.0\.0\.1:\d+ > 127\.0\.0\.1:9 len 5$", capture.lines[0]), capture.lines[0]
+    assert "0 dropped" in capture.err
+
+
+@pytest.mark.parametrize("keys, wrap", [("frame=line&format=json", lambda v: json.dumps(v).encode() + b"\n"),
+                                        ("frame=u32&format=cbor",
+                                         lambda v: (lambda b: struct.pack(">I", len(b)) + b)(cbor2.dumps(v)))])
+def test_live_messages_between_two_programs(live, network, keys, wrap):
+    values = [{"n": n, "text": "x" * n} for n in range(30)]
+    capture = live("--follow", "--json", "--endpoint", f"tcp://127.0.0.1:7000?{keys}")
+    exchange(network, [wrap(value) for value in values])
+    exchange(network, [b"not this"], port=7001)
+    stop(capture)
+    got = [json.loads(line) for line in capture.lines]
+    for side in ("client", "server"):
+        assert [m["value"] for m in got if m.get("from") == side and "value" in m] == values
+    assert not [m for m in got if "event" in m]
+
+
+def test_live_tls_secrets_reach_tshark(tenon, live, network, program, tmp_path):
+    tenon.run("cert", "new", "--out", tmp_path / "certs", "--host", "localhost")
+    keys, trace = tmp_path / "keys", tmp_path / "trace.pcapng"
+    keys.touch()
+    capture = live("--write", trace, "--keylog", keys, "tcp")
+    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_side.load_cert_chain(tmp_path / "certs/server.pem", tmp_path / "certs/server.key")
+    client_side = ssl.create_default_context(cafile=tmp_path / "certs/ca.pem")
+    client_side.keylog_filename = str(keys)
+    listener = network.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.bind(("127.0.0.1", 443))
+    listener.listen()
+
+    def serve():
+        with contextlib.closing(listener), server_side.wrap_socket(listener.accept()[0], server_side=True) as conn:
+            conn.recv(1000)
+            conn.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+    thread = threading.Thread(target=serve)
+    thread.start()
+    raw = network.socket(socket.AF_INET, socket.SOCK_STREAM)
+    raw.connect(("127.0.0.1", 443))
+    with client_side.wrap_socket(raw, server_hostname="localhost") as conn:
+        conn.sendall(b"GET /secret-place HTTP/1.0\r\n\r\n")
+        harness.receive_to_end(conn)
+    thread.join()
+    stop(capture)
+    found = tenon.finish([program("tshark"), "-r", trace, "-T", "fields", "-e", "http.request.uri", "-Y", "http.request"],
+                         limit=3 * harness.LIMIT).text
+    assert "/secret-place" in found
+    again = tmp_path / "again.pcapng"
+    tenon.run("capture", "--read", trace, "--write", again)
+    assert b"CLIENT_HANDSHAKE_TRAFFIC_SECRET" in again.read_bytes()
+
+
+def test_without_privilege(tenon, libpcap):
+    if os.geteuid() == 0:
+        done = tenon.run("capture", "--iface", "lo", status=FAILED, preexec_fn=system.drop_capabilities)
+    else:
+        done = tenon.run("capture", "--iface", "lo", status=FAILED)
+    assert "CAP_NET_RAW" in done.err and "setcap cap_net_raw" in done.err
+    assert "packets" not in done.err
+
+
+def test_no_such_interface(tenon, network, libpcap):
+    done = tenon.run("capture", "--iface", "loo", status=FAILED, preexec_fn=network.enter)
+    assert "did you mean lo?" in done.err
+    assert "lo" in tenon.run("capture", "--iface", "wlan99", status=FAILED, preexec_fn=network.enter).err
+
+
+def test_a_reader_that_goes_ends_it(tenon, tmp_path):
+    path = write(tmp_path / "a.pcap", packets.pcap(packets.ETHERNET, list(packets.frames(packets.ETHERNET)) * 2000))
+    process = tenon.start("capture", "--read", path, stdout=subprocess.PIPE)
+    assert process.popen.stdout.readline()
+    process.popen.stdout.close()
+    process.wait(None)
+    assert "Broken pipe" not in process.err

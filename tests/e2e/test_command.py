@@ -1,0 +1,146 @@
+"""The command itself: help, version, colours, and how it takes its leave."""
+import os
+import pty
+import re
+import subprocess
+
+import pytest
+
+from harness import COMMAND, exchange, wait_until
+
+pytestmark = pytest.mark.parametrize("engine", ["auto"], indirect=True)
+
+# `cert` is there where the build has OpenSSL
+HAS_TLS = b"tls: not in this build" not in subprocess.run([COMMAND, "--version"], stdout=subprocess.PIPE, check=False).stdout
+COMMANDS = ["serve", "send", "connect", "convert", "options", "bench"] + ["cert"] * HAS_TLS
+
+
+def test_help(tenon):
+    text = tenon.finish([COMMAND, "--help"]).text
+    assert all(f"  {name} " in text for name in COMMANDS)
+    assert "tenon send udp://localhost:10000 'Hello, world!'" in text and "Exit status" in text
+    for argv in (["-h"], ["help"]):
+        assert tenon.finish([COMMAND, *argv]).text == text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_a_command(tenon, name):
+    result = tenon.finish([COMMAND, name, "--help"])
+    text = result.text
+    assert result.err == "" and "Usage:" in text and "--engine" in text
+    assert text.index("Examples") < text.index("Usage:")
+    # -h stands anywhere, and beside anything
+    for argv in (["help", name], [name, "-h"], [name, "x", "-h"], [name, "x", "y", "z", "--help"]):
+        assert tenon.finish([COMMAND, *argv]).text == text
+    assert all(len(line) <= 120 for line in text.splitlines())
+
+
+def test_every_option_of_the_help_exists(tenon):
+    """Whatever --name the help of a command mentions is an option that it takes."""
+    for name in COMMANDS:
+        text = tenon.finish([COMMAND, name, "--help"]).text
+        for option in set(re.findall(r"^\s+(?:-\w, )?(--[a-z-]+)", text, re.M)):
+            result = tenon.finish([COMMAND, name, option, "--help"], None)
+            assert "no option" not in result.err, result
+
+
+def test_version(tenon):
+    for argv in (["--version"], ["serve", "--version"]):
+        lines = tenon.finish([COMMAND, *argv]).text.splitlines()
+        assert re.fullmatch(r"tenon \d+\.\d+\.\d+", lines[0])
+        assert any(line.startswith("engine epoll: ") for line in lines)
+        assert any(line.startswith("engine uring: ") for line in lines)
+
+
+def test_defaults(tenon, network):
+    """The main job, on its own ports: in a network of its own, so that it stands in nobody's way."""
+    inside = {"preexec_fn": network.enter}
+    server = tenon.serve(listeners=4, **inside)
+    assert server.lines == ["listening tcp://127.0.0.1:10000 (echo)", "listening tcp://[::1]:10000 (echo)",
+                            "listening udp://127.0.0.1:10000 (ack)", "listening udp://[::1]:10000 (ack)"]
+    wait_until(lambda: "tcp://localhost:10000" in server.err and "udp://localhost:10000" in server.err,
+               "it says what to type in a second terminal")
+    assert tenon.run("send", "udp://localhost:10000", "Hello, world!", **inside).text == "ack: Hello, world!\n"
+    assert tenon.run("send", "tcp://localhost:10000", "Hello, world!", **inside).text == "Hello, world!\n"
+    assert tenon.run("connect", "tcp://localhost:10000", input=b"Hello, world!", **inside).text == "Hello, world!"
+
+
+def test_defaults_where_there_is_no_ipv6(tenon, network):
+    """localhost is then what there is."""
+    def without_ipv6():
+        with open("/proc/sys/net/ipv6/conf/all/disable_ipv6", "w", encoding="utf-8") as file:
+            file.write("1")
+    try:
+        network.inside(without_ipv6)
+    except (OSError, IndexError):
+        pytest.skip("IPv6 cannot be switched off here")
+    inside = {"preexec_fn": network.enter}
+    server = tenon.serve(listeners=2, **inside)
+    assert server.lines == ["listening tcp://127.0.0.1:10000 (echo)", "listening udp://127.0.0.1:10000 (ack)"]
+    assert tenon.run("send", "udp://localhost:10000", "Hello, world!", **inside).text == "ack: Hello, world!\n"
+    assert tenon.run("send", "tcp://localhost:10000", "Hello, world!", **inside).text == "Hello, world!\n"
+
+
+def on_a_terminal(tenon, argv, env):
+    """What it writes to a terminal that is its standard output and error."""
+    person, terminal = pty.openpty()
+    process = tenon.peer(*argv, stdout=terminal, env=env)
+    os.close(terminal)
+    got = b""
+    try:
+        while data := os.read(person, 10000):
+            got += data
+    except OSError:  # the other side is closed
+        pass
+    os.close(person)
+    process.wait(0)
+    return got
+
+
+@pytest.mark.parametrize("env,args,coloured", [
+    ({"TERM": "xterm"}, [], True), ({"TERM": "xterm", "NO_COLOR": "1"}, [], False), ({"TERM": "dumb"}, [], False),
+    ({"TERM": "xterm", "NO_COLOR": ""}, [], True), ({"TERM": "xterm", "NO_COLOR": "1"}, ["--color=always"], True),
+    ({"TERM": "xterm"}, ["--color=never"], False),
+])
+def test_colours_on_a_terminal(tenon, env, args, coloured):
+    got = on_a_terminal(tenon, [COMMAND, "options", *args], env)
+    assert b"nodelay" in got and (b"\x1b[" in got) == coloured
+
+
+def test_no_colours_in_a_file(tenon):
+    env = {"TERM": "xterm"}
+    assert b"\x1b" not in tenon.finish([COMMAND, "options"], env=env).out
+    assert "\x1b" not in tenon.finish([COMMAND, "serve", "tcp://h?x=1"], 2, env=env).err
+    assert b"\x1b" in tenon.finish([COMMAND, "options", "--color=always"], env=env).out
+    assert b"\x1b" in tenon.finish([COMMAND, "options", "--color"], env=env).out
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["options"], ["options", "--json"], ["serve", "--help"], ["--version"]])
+def test_a_reader_that_goes_away(tenon, argv):
+    """| true: quietly, and never killed by SIGPIPE in a way that a shell would mention."""
+    result = tenon.finish(["/bin/sh", "-c", '("$@"; echo $? >&2) | true', "sh", COMMAND, *argv])
+    assert result.err == "0\n"
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["options"], ["options", "--json"], ["--version"]])
+def test_no_room_for_the_output(tenon, argv):
+    """A result that could not be written is a failure."""
+    with open("/dev/full", "wb") as full:
+        result = tenon.finish([COMMAND, *argv], 1, stdout=full)
+    assert "No space left on device" in result.err
+
+
+def test_options_stand_anywhere(tenon):
+    server = tenon.serve("--handler", "ack", "tcp://127.0.0.1:0", options=["--threads=1"], listeners=1)
+    assert server.handlers == ["ack"]
+    result = tenon.finish([COMMAND, "-v", "send", server.url, "--wait=10s", "hello", "-q"])
+    assert result.text == "ack: hello\n"
+
+
+def test_engines_by_name_and_by_environment(tenon):
+    for engine in ("epoll", "sim:3"):
+        for how in ({"env": {"TENON_ENGINE": engine}}, {"options": [f"--engine={engine}"]}):
+            options = [*how.get("options", []), "-v"]
+            server = tenon.serve("tcp://127.0.0.1:0", options=options, env=how.get("env"))
+            assert f"engine: {engine.split(':')[0]}" in server.err
+            assert exchange(tenon.dial(server.url), b"hello") == b"hello"

@@ -1,0 +1,337 @@
+"""exec:COMMAND: a child for each connection, and never one too long."""
+import os
+import re
+import resource
+import signal
+import socket
+
+import pytest
+
+from harness import (KIB, MIB, children_of, dial_when_served, exchange, is_running, is_zombie, noise, open_socket,
+                     receive_exactly, receive_to_end, reset, send_until_stuck, wait_until)
+from system import limit_files
+
+
+@pytest.fixture
+def run_for_each(tenon):
+    """Serves with exec:COMMAND."""
+    def start(command, url="tcp://127.0.0.1:0", **how):
+        return tenon.serve(url, options=["--handler", f"exec:{command}"], **how)
+    return start
+
+
+def child_of(server):
+    return wait_until(lambda: children_of(server.pid), "a child runs")[0]
+
+
+def has_ended(pid):
+    wait_until(lambda: not is_running(pid), f"child {pid} ends")
+    wait_until(lambda: not is_zombie(pid), f"child {pid} is reaped")
+
+
+def test_cat(tenon, run_for_each):
+    server = run_for_each("cat")
+    assert server.handlers == ["exec"] or server.handlers == ["exec:cat"]
+    for size in (0, 1, 16, 65536, 65537, MIB):
+        with open_socket(server.url) as client:
+            assert exchange(client, noise(size), finish=True) == noise(size)
+
+
+def test_tr(tenon, run_for_each):
+    server = run_for_each("tr a-z A-Z")
+    assert exchange(tenon.dial(server.url), b"hello, world\n", finish=True) == b"HELLO, WORLD\n"
+
+
+@pytest.mark.parametrize("url", ["unix:{}/sock", "unix-seqpacket:{}/sock", "mptcp://127.0.0.1:0", "tcp://[::1]:0"])
+def test_on_every_stream(tenon, run_for_each, url):
+    server = run_for_each("rev", url.format(tenon.folder))
+    client = tenon.dial(server.url)
+    client.sendall(b"hello\n")
+    client.shutdown(socket.SHUT_WR)
+    assert receive_to_end(client) == b"olleh\n"
+
+
+def test_the_command_is_a_shells(tenon, run_for_each):
+    server = run_for_each("read name; echo \"Good day, $name\" | tr a-z A-Z; cat")
+    client = tenon.dial(server.url)
+    client.sendall(b"reader\nand the rest")
+    client.shutdown(socket.SHUT_WR)
+    assert receive_to_end(client) == b"GOOD DAY, READER\nand the rest"
+
+
+@pytest.mark.parametrize("command", ["cat", "tee /dev/null | cat"])
+def test_20_mib_both_ways(tenon, run_for_each, command):
+    """More than all buffers on the way hold, in both directions at once: nobody may wait for the other for ever."""
+    server = run_for_each(command)
+    data = noise(20 * MIB)
+    assert exchange(tenon.dial(server.url), data, finish=True) == data
+
+
+def test_a_client_that_sends_all_before_it_reads(tenon, run_for_each):
+    """The child is held up by its own unread output, so the client is; once it reads, all flows."""
+    server = run_for_each("cat")
+    client = tenon.dial(server.url, receive_buffer=16 * KIB)
+    sent = send_until_stuck(client)
+    other = tenon.dial(server.url)
+    assert exchange(other, noise(MIB), finish=True) == noise(MIB)
+    assert receive_exactly(client, len(sent)) == sent
+    assert exchange(client, b"end", finish=True) == b"end"
+
+
+def test_a_child_that_only_talks(tenon, run_for_each):
+    server = run_for_each("seq 1 200000")
+    assert receive_to_end(tenon.dial(server.url)) == b"".join(b"%d\n" % i for i in range(1, 200001))
+
+
+def test_a_child_that_does_not_read_what_it_is_sent(tenon, run_for_each):
+    """Its reply arrives all the same, and in good order."""
+    server = run_for_each("echo enough")
+    for _ in range(10):
+        with open_socket(server.url) as client:
+            client.sendall(noise(10 * KIB))
+            assert receive_to_end(client) == b"enough\n"
+
+
+def test_a_child_that_closes_its_input_and_goes_on(tenon, run_for_each):
+    server = run_for_each("read line; exec <&-; sleep 0.2; echo $line; echo more")
+    client = tenon.dial(server.url)
+    client.sendall(b"first\n" + noise(200 * KIB))
+    assert receive_to_end(client) == b"first\nmore\n"
+
+
+@pytest.mark.parametrize("command", ["true", "exit 3", "kill -9 $$", "no-such-command-here"])
+def test_a_child_that_ends_at_once(tenon, run_for_each, command):
+    server = run_for_each(command)
+    for _ in range(5):
+        with open_socket(server.url) as client:
+            assert receive_to_end(client) == b""
+    server.wait_for_rest()
+
+
+def test_the_client_resets_and_the_child_goes(tenon, run_for_each):
+    server = run_for_each("sleep 1000")
+    client = open_socket(server.url)
+    pid = child_of(server)
+    reset(client)
+    has_ended(pid)
+
+
+def test_the_client_ends_and_a_child_that_reads_goes(tenon, run_for_each):
+    """To a server, a client that has gone looks like one that has only said all: the child meets the end of its input."""
+    server = run_for_each("cat >/dev/null")
+    with open_socket(server.url):
+        pid = child_of(server)
+    has_ended(pid)
+
+
+def test_the_client_goes_and_a_child_that_writes_goes(tenon, run_for_each):
+    server = run_for_each("while :; do echo tick; sleep 0.02; done")
+    with open_socket(server.url) as client:
+        pid = child_of(server)
+        assert client.recv(5) == b"tick\n"
+    has_ended(pid)
+
+
+def test_idle_ends_a_child_that_neither_reads_nor_writes(tenon):
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "exec:sleep 1000", "--idle", "300ms"])
+    with open_socket(server.url):
+        pid = child_of(server)
+    has_ended(pid)
+
+
+@pytest.mark.parametrize("url", ["tcp://127.0.0.1:0", "unix:{}/sock"])
+def test_all_that_a_client_leaves_behind_arrives(tenon, run_for_each, url):
+    """Fire and forget: it sends and goes, and the child gets every byte."""
+    server = run_for_each(f"sleep 0.1; cat >{tenon.folder}/got; touch {tenon.folder}/done", url.format(tenon.folder))
+    with open_socket(server.url) as client:
+        client.sendall(noise(2 * MIB))
+    wait_until((tenon.folder / "done").exists, "the child ends")
+    assert (tenon.folder / "got").read_bytes() == noise(2 * MIB)
+
+
+def test_a_child_that_does_not_want_to_go(tenon, run_for_each):
+    server = run_for_each("trap '' TERM; echo ready; while :; do sleep 1000; done")
+    client = open_socket(server.url)
+    assert receive_exactly(client, 6) == b"ready\n"
+    pid = child_of(server)
+    reset(client)
+    has_ended(pid)
+
+
+def test_what_the_child_left_in_the_background_goes_too(tenon, run_for_each):
+    server = run_for_each("sleep 1000 & echo $!; wait")
+    client = open_socket(server.url)
+    grandchild = int(client.recv(100))
+    assert is_running(grandchild)
+    reset(client)
+    wait_until(lambda: not is_running(grandchild), "it ends with its leader")
+
+
+def test_a_child_that_has_said_all_may_tidy_up(tenon, run_for_each):
+    mark = tenon.folder / "tidied"
+    server = run_for_each(f"cat; exec >&-; sleep 0.2; touch {mark}")
+    assert exchange(tenon.dial(server.url), b"hello", finish=True) == b"hello"
+    wait_until(mark.exists, "the child has finished its work")
+
+
+def test_many_children(tenon, run_for_each):
+    server = run_for_each("cat")
+    clients = [tenon.dial(server.url) for _ in range(60)]
+    for i, client in enumerate(clients):
+        client.sendall(b"child %d" % i)
+    for i, client in enumerate(clients):
+        assert client.recv(100) == b"child %d" % i
+    assert len(children_of(server.pid)) == 60
+    for client in clients[:30]:
+        client.close()
+    wait_until(lambda: len(children_of(server.pid)) == 30, "half of the children end")
+    for i, client in enumerate(clients[30:]):
+        assert exchange(client, b"again %d" % i, finish=True) == b"again %d" % i
+
+
+def test_many_children_on_threads(tenon, run_for_each):
+    server = tenon.serve("tcp://127.0.0.1:0", f"unix:{tenon.folder}/sock",
+                         options=["--handler", "exec:cat", "--threads", 3])
+    for url in server.urls:
+        clients = [tenon.dial(url) for _ in range(40)]
+        for i, client in enumerate(clients):
+            assert exchange(client, b"child %d" % i, finish=True) == b"child %d" % i
+
+
+def test_no_zombie_ever(tenon, run_for_each):
+    server = run_for_each("true")
+    for _ in range(50):
+        with open_socket(server.url) as client:
+            assert receive_to_end(client) == b""
+    server.wait_for_rest()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_children_end_with_the_server(tenon, run_for_each, number):
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "exec:sleep 1000", "--drain", "200ms"])
+    clients = [tenon.dial(server.url) for _ in range(5)]
+    family = wait_until(lambda: len(found := children_of(server.pid)) == 5 and found, "five children run")
+    server.untidy = True
+    server.stop(number)
+    assert not any(is_running(pid) for pid in family)
+    assert len(clients) == 5
+
+
+def test_children_end_with_a_server_that_is_killed(tenon, run_for_each):
+    server = run_for_each("exec sleep 1000")
+    client = tenon.dial(server.url)
+    pid = child_of(server)
+    server.stopped = True
+    server.signal(signal.SIGKILL)
+    server.wait(-signal.SIGKILL)
+    wait_until(lambda: not is_running(pid), "the child ends with its parent")
+    client.close()
+
+
+def test_a_child_inherits_nothing(tenon, run_for_each):
+    """Only its three descriptors (and the one that ls reads with); no other connection, no listener."""
+    server = run_for_each("ls /proc/self/fd")
+    others = [tenon.dial(server.url) for _ in range(3)]
+    assert receive_to_end(tenon.dial(server.url)).split() == [b"0", b"1", b"2", b"3"]
+    assert len(others) == 3
+
+
+# The two that the C library keeps to itself: a process can set them only with a system call, and some container
+# runtimes start theirs with one of them ignored
+KEPT_BY_LIBC = 1 << 31 | 1 << 32
+
+
+def test_a_child_starts_with_clean_signals(tenon, run_for_each):
+    server = run_for_each("cat /proc/self/status")
+    status = receive_to_end(tenon.dial(server.url)).decode()
+    masks = re.findall(r"^Sig(?:Blk|Ign):\t(\w+)$", status, re.M)
+    assert [int(mask, 16) & ~KEPT_BY_LIBC for mask in masks] == [0, 0], status
+
+
+def test_a_child_starts_with_the_limits_that_the_server_was_given(tenon):
+    """The server raises its own limit of open files; select(2) in a child could not live with that."""
+    soft, hard = 512, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "exec:ulimit -n"],
+                         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard)))
+    assert receive_to_end(tenon.dial(server.url)) == b"512\n"
+
+
+def test_the_childs_errors_are_the_servers(tenon, run_for_each):
+    server = run_for_each("echo oh dear >&2; echo fine")
+    assert receive_to_end(tenon.dial(server.url)) == b"fine\n"
+    wait_until(lambda: "oh dear" in server.err, "the message arrives")
+
+
+def test_a_server_without_standard_descriptors(tenon):
+    """As some init systems start one: the sockets must not take the place of 0, 1 and 2."""
+    argv = tenon.argv("serve", f"unix:{tenon.folder}/sock", "--handler", "exec:cat")
+    server = tenon.peer("/bin/sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *argv)
+    with dial_when_served(f"unix:{tenon.folder}/sock") as client:
+        assert exchange(client, b"hello", finish=True) == b"hello"
+    server.signal(signal.SIGTERM)
+    server.wait()
+
+
+def test_no_descriptors_for_a_child(tenon):
+    """A connection gets in but its pipes do not: it ends, the server goes on."""
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "exec:cat"], preexec_fn=limit_files(32))
+    clients = [tenon.dial(server.url) for _ in range(20)]
+    for client in clients:
+        client.settimeout(2)
+    alive = []
+    for client in clients:
+        try:
+            client.sendall(b"?")
+            if client.recv(1):
+                alive.append(client)
+        except OSError:
+            pass
+    assert 0 < len(alive) < 20
+    for client in clients:
+        client.close()
+    wait_until(lambda: not children_of(server.pid), "all children end")
+    assert exchange(tenon.dial(server.url), b"hello", finish=True) == b"hello"
+
+
+# Datagrams: a child for each
+
+@pytest.mark.parametrize("url", ["udp://127.0.0.1:0", "udp://[::1]:0", "unix-dgram:{}/sock"])
+def test_a_child_for_each_datagram(tenon, run_for_each, url):
+    server = run_for_each("tr a-z A-Z", url.format(tenon.folder))
+    client = tenon.dial(server.url)
+    for text in (b"hello", b"again", noise(2000)):
+        client.send(text)
+        wanted = bytes(byte - 32 if 97 <= byte <= 122 else byte for byte in text)
+        assert client.recv(70000) == wanted
+
+
+def test_datagrams_without_a_reply(tenon, run_for_each):
+    server = run_for_each("cat >/dev/null", "udp://127.0.0.1:0")
+    client = tenon.dial(server.url)
+    for _ in range(5):
+        client.send(b"hello")
+    wait_until(lambda: not children_of(server.pid), "all children end")
+
+
+def test_many_datagrams_have_many_children(tenon, run_for_each):
+    server = run_for_each("sleep 0.1; cat", "udp://127.0.0.1:0")
+    client = tenon.dial(server.url)
+    wanted = {b"%d" % i for i in range(100)}
+    for text in wanted:
+        client.send(text)
+    assert {client.recv(100) for _ in range(100)} == wanted
+
+
+def test_a_datagrams_child_ends_with_the_server(tenon, run_for_each):
+    server = run_for_each("sleep 1000", "udp://127.0.0.1:0")
+    tenon.dial(server.url).send(b"hello")
+    pid = child_of(server)
+    server.untidy = True
+    server.stop()
+    assert not is_running(pid)
+
+
+def test_the_environment_and_the_folder_are_the_servers(tenon):
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "exec:pwd; echo $GREETING"], cwd=tenon.folder,
+                         env={"GREETING": "good day"})
+    assert receive_to_end(tenon.dial(server.url)).decode() == f"{os.path.realpath(tenon.folder)}\ngood day\n"

@@ -1,0 +1,234 @@
+"""Framed endpoints, with clients that build every frame by hand: none of our code is on their side."""
+import random
+import socket
+import struct
+
+import pytest
+
+from harness import open_socket, receive_to_end, resident_bytes, KIB, MIB
+
+
+def varint(number):
+    out = bytearray()
+    while number > 0x7f:
+        out.append(number & 0x7f | 0x80)
+        number >>= 7
+    return bytes([*out, number])
+
+
+def cobs(message):
+    out = bytearray()
+    for part in message.split(b"\0"):
+        while len(part) >= 254:
+            out += b"\xff" + part[:254]
+            part = part[254:]
+        out += bytes([len(part) + 1]) + part
+    return bytes(out) + b"\0"
+
+
+def uncobs(frame):
+    out, at = bytearray(), 0
+    while at < len(frame):
+        code = frame[at]
+        out += frame[at + 1:at + code]
+        at += code
+        if code < 255 and at < len(frame):
+            out.append(0)
+    return bytes(out)
+
+
+def slip(message):
+    return b"\xc0" + message.replace(b"\xdb", b"\xdb\xdd").replace(b"\xc0", b"\xdb\xdc") + b"\xc0"
+
+
+def unslip(frame):
+    return frame.replace(b"\xdb\xdc", b"\xc0").replace(b"\xdb\xdd", b"\xdb")
+
+
+def with_length(layout):
+    return lambda message: struct.pack(layout, len(message)) + message
+
+
+def split_lengths(layout):
+    def split(data):
+        found, at, width = [], 0, struct.calcsize(layout)
+        while at < len(data):
+            length, = struct.unpack_from(layout, data, at)
+            at += width + length
+            assert at <= len(data)
+            found.append(data[at - length:at])
+        return found
+    return split
+
+
+def split_at(end, decode=bytes, empties=True):
+    def split(data):
+        *found, last = data.split(end)
+        assert last == b""
+        return [decode(frame) for frame in found if frame or empties]
+    return split
+
+
+def split_varints(data):
+    found, at = [], 0
+    while at < len(data):
+        length = shift = 0
+        while True:
+            byte = data[at]
+            length |= (byte & 0x7f) << shift
+            at, shift = at + 1, shift + 7
+            if byte < 0x80:
+                break
+        at += length
+        found.append(data[at - length:at])
+    return found
+
+
+def split_netstrings(data):
+    found = []
+    while data:
+        length, _, data = data.partition(b":")
+        assert data[int(length):int(length) + 1] == b","
+        found.append(data[:int(length)])
+        data = data[int(length) + 1:]
+    return found
+
+
+# name -> to frame a message, to take a stream apart, bytes that no message holds, lengths of messages
+FRAMES = {
+    "line": (lambda m: m + b"\n", split_at(b"\n"), b"\n\r", range(200)),
+    "crlf": (lambda m: m + b"\r\n", split_at(b"\r\n"), b"\n\r", range(200)),
+    "nul": (lambda m: m + b"\0", split_at(b"\0"), b"\0", range(200)),
+    "u8": (with_length(">B"), split_lengths(">B"), b"", range(200)),
+    "u16": (with_length(">H"), split_lengths(">H"), b"", range(3000)),
+    "u32": (with_length(">I"), split_lengths(">I"), b"", range(3000)),
+    "u64": (with_length(">Q"), split_lengths(">Q"), b"", range(3000)),
+    "u16le": (with_length("<H"), split_lengths("<H"), b"", range(3000)),
+    "u32le": (with_length("<I"), split_lengths("<I"), b"", range(3000)),
+    "u64le": (with_length("<Q"), split_lengths("<Q"), b"", range(3000)),
+    "varint": (lambda m: varint(len(m)) + m, split_varints, b"", range(3000)),
+    "netstring": (lambda m: b"%d:%s," % (len(m), m), split_netstrings, b"", range(3000)),
+    "cobs": (cobs, split_at(b"\0", uncobs), b"", range(3000)),
+    "slip": (slip, split_at(b"\xc0", unslip, empties=False), b"", range(1, 3000)),
+}
+
+
+def messages_of(frame, count=300):
+    source = random.Random(frame)
+    _, _, never, lengths = FRAMES[frame]
+    special = b"\0\1\n\r\xc0\xdb\xdc\xdd\xff,:"
+    found = []
+    for _ in range(count):
+        length = source.choice(lengths)
+        message = bytes(source.choice(special) if source.random() < 0.3 else source.randrange(256) for _ in range(length))
+        found.append(bytes(byte for byte in message if byte not in never) or b"x")
+    return found
+
+
+def talk(server, data, pieces):
+    """Sends the data cut as `pieces` says (a function of the bytes left), ends, and returns all that came back."""
+    with open_socket(server.url) as client:
+        at = 0
+        while at < len(data):
+            size = pieces(len(data) - at)
+            client.sendall(data[at:at + size])
+            at += size
+        client.shutdown(socket.SHUT_WR)
+        return receive_to_end(client)
+
+
+def in_pieces(seed):
+    source = random.Random(seed)
+    return lambda left: source.randint(1, 3000)
+
+
+@pytest.mark.parametrize("handler", ["echo", "ack"])
+@pytest.mark.parametrize("frame", FRAMES)
+def test_every_message_is_answered_in_order(tenon, frame, handler):
+    put, split, _, _ = FRAMES[frame]
+    server = tenon.serve(f"tcp://127.0.0.1:0?frame={frame}", options=["--handler", handler])
+    messages = messages_of(frame)
+    stream = b"".join(map(put, messages))
+    for pieces in (in_pieces(frame), lambda left: left):
+        replies = split(talk(server, stream, pieces))
+        assert replies == [(b"ack: " if handler == "ack" else b"") + message for message in messages]
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+def test_byte_by_byte(tenon, frame):
+    put, split, _, _ = FRAMES[frame]
+    server = tenon.serve(f"unix:{tenon.folder}/sock?frame={frame}", options=["--handler", "ack"])
+    messages = [message[:20] for message in messages_of(frame, 12)]
+    assert split(talk(server, b"".join(map(put, messages)), lambda left: 1)) == [b"ack: " + m for m in messages]
+
+
+def test_messages_of_one_length(tenon):
+    server = tenon.serve("tcp://127.0.0.1:0?frame=fixed:7")
+    data = random.Random(1).randbytes(7 * 5000)
+    assert talk(server, data, in_pieces(2)) == data
+    assert talk(server, data + b"rest", in_pieces(3)) == data
+
+
+def test_line_ends_become_the_servers_own(tenon):
+    ends = {"line": b"a\nb\n\nc\n", "crlf": b"a\r\nb\r\n\r\nc\r\n"}
+    for frame, expected in ends.items():
+        server = tenon.serve(f"tcp://127.0.0.1:0?frame={frame}")
+        assert talk(server, b"a\nb\r\n\nc", lambda left: left) == expected
+
+
+def test_datagrams_are_messages_by_nature(tenon):
+    server = tenon.serve(f"unix-seqpacket:{tenon.folder}/p", "udp://127.0.0.1:0", options=["--handler", "ack"])
+    for url in server.urls:
+        with open_socket(url) as client:
+            for message in messages_of("u32", 50):
+                client.send(message)
+                assert client.recv(64 * KIB) == b"ack: " + message
+
+
+# What is refused
+
+BAD = [
+    # frame, what is sent, what is still answered, what the event says
+    ("line", b"one\n" + b"x" * 30 + b"\n", b"one\n", "message of 30 bytes is too large: at most 20"),
+    ("u32", b"\0\0\0\3one\xff\xff\xff\xff", b"\0\0\0\3one", "message of 4294967295 bytes is too large: at most 20"),
+    ("u64le", b"\3" + bytes(7) + b"one" + bytes(7) + b"\x80", b"\3" + bytes(7) + b"one", "9223372036854775808 bytes"),
+    ("u16", b"\0\3one\0\3tw", b"\0\3one", "ended inside a message"),
+    ("varint", b"\3one" + b"\xff" * 10, b"\3one", "frame varint: a length of more than 64 bits"),
+    ("netstring", b"3:one,03:two,", b"3:one,", "leading zero"),
+    ("netstring", b"3:one,3:two;", b"3:one,", "','"),
+    ("cobs", b"\4one\0\7two\0", b"\4one\0", "frame cobs: a run goes beyond"),
+    ("slip", b"\xc0one\xc0two\xdb\xc0", b"\xc0one\xc0", "frame slip: an escape byte"),
+]
+
+
+@pytest.mark.parametrize("frame,sent,answered,reason", BAD, ids=lambda value: value if isinstance(value, str) else "")
+def test_a_bad_frame_ends_its_connection_alone(tenon, frame, sent, answered, reason):
+    server = tenon.serve(f"tcp://127.0.0.1:0?frame={frame}&max=20", options=["--json"])
+    other = tenon.dial(server.url)
+    assert talk(server, sent, lambda left: left) == answered
+    closed = server.wait_for_event("close")
+    assert reason in closed["error"] and closed["messages_in"] == 1
+    good = FRAMES[frame][0](b"still here")
+    other.sendall(good)
+    assert other.recv(100) == good
+
+
+def test_an_ack_without_room_ends_the_connection(tenon):
+    server = tenon.serve("tcp://127.0.0.1:0?frame=u8", options=["--handler", "ack"])
+    sent = b"\3one" + bytes([251]) + b"x" * 251 + b"\3two"
+    with open_socket(server.url) as client:
+        client.sendall(sent)
+        assert receive_to_end(client) == b"\x08ack: one"
+
+
+def test_claims_cost_nothing(tenon):
+    """A hundred peers that each promise a gigabyte and send three bytes of it."""
+    server = tenon.serve("tcp://127.0.0.1:0?frame=u32&max=1GiB")
+    before = resident_bytes(server.pid)
+    clients = [tenon.dial(server.url) for _ in range(100)]
+    for client in clients:
+        client.sendall(struct.pack(">I", 1 << 30) + b"abc")
+    with open_socket(server.url) as last:
+        last.sendall(b"\0\0\0\2ok")
+        assert last.recv(100) == b"\0\0\0\2ok"
+    assert resident_bytes(server.pid) - before < 16 * MIB

@@ -1,0 +1,446 @@
+"""tenon inspect: what it says of a process's sockets is what the process, and ss, say of them."""
+import contextlib
+import json
+import os
+import re
+import select
+import signal
+import socket
+import struct
+import sys
+
+import pytest
+
+import system
+from harness import LIMIT, Process, port_of, wait_until
+from test_options import number
+
+# Nothing here runs a loop but --watch: one engine will do
+pytestmark = pytest.mark.parametrize("engine", ["auto"], indirect=True)
+
+IPPROTO_MPTCP = 262
+
+# What a process is that has one connection within itself, set up so that every value differs from the default
+TARGET = r"""
+import os, socket, sys
+listener = socket.create_server(("127.0.0.1", 0), backlog=7)
+client = socket.create_connection(listener.getsockname())
+served, _ = listener.accept()
+client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+print(os.getpid(), listener.getsockname()[1], listener.fileno(), client.fileno(), served.fileno(), flush=True)
+sys.stdin.read()
+"""
+
+
+def inspected(tenon, *args, status=0, **how):
+    """The objects of `tenon inspect --json ARGS`; skips where this machine lets nobody look."""
+    result = tenon.run("inspect", "--json", *args, status=None, **how)
+    if result.status == 1 and status == 0 and "CAP_SYS_PTRACE" in result.err:
+        pytest.skip(f"descriptors of other processes cannot be read here: {result.err}")
+    assert result.status == status, result
+    return [json.loads(line) for line in result.lines]
+
+
+def by_descriptor(tenon, *args):
+    return {found["fd"]: found for found in inspected(tenon, *args) if found.get("pid") == os.getpid()}
+
+
+@contextlib.contextmanager
+def opened(*socks):
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(contextlib.closing(sock)) for sock in socks]
+
+
+def tcp_pair(tenon):
+    listener = tenon.listen()
+    client = tenon.cleanups.enter_context(contextlib.closing(socket.create_connection(listener.getsockname())))
+    return listener, client, tenon.accept(listener)
+
+
+# Options
+
+SETTINGS = {
+    "nodelay": (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1, "on", "off"),
+    "keepalive": (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1, "on", "off"),
+    "keepidle": (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 77, "77s", None),
+    "keepcnt": (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3, "3", None),
+    "user_timeout": (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 4321, "4321ms", "0s"),
+    "cork": (socket.IPPROTO_TCP, socket.TCP_CORK, 1, "on", "off"),
+    "tos": (socket.IPPROTO_IP, socket.IP_TOS, 0x10, "lowdelay", "0"),
+    "ttl": (socket.IPPROTO_IP, socket.IP_TTL, 9, "9", None),
+    "rcvbuf": (socket.SOL_SOCKET, socket.SO_RCVBUF, 40000, "40000", None),
+    "oobinline": (socket.SOL_SOCKET, socket.SO_OOBINLINE, 1, "on", "off"),
+}
+
+
+def test_options_that_were_set(tenon):
+    _, client, served = tcp_pair(tenon)
+    for level, name, value, _, _ in SETTINGS.values():
+        client.setsockopt(level, name, value)
+    found = by_descriptor(tenon, os.getpid())
+    for key, (_, _, _, text, default) in SETTINGS.items():
+        option = found[client.fileno()]["options"][key]
+        assert (option["value"], option["differs"], option["by"]) == (text, True, "program"), key
+        assert default is None or option["default"] == default, key
+        other = found[served.fileno()]["options"][key]
+        assert not other["differs"] or other["by"] == "kernel", (key, other)
+    assert found[served.fileno()]["options"]["nodelay"] == {"value": "off", "default": "off", "differs": False}
+    # What nobody has set is as Python reads it
+    options = found[served.fileno()]["options"]
+    for key, level, name, scale in (("sndbuf", socket.SOL_SOCKET, socket.SO_SNDBUF, 2),
+                                    ("maxseg", socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1),
+                                    ("syncnt", socket.IPPROTO_TCP, socket.TCP_SYNCNT, 1),
+                                    ("priority", socket.SOL_SOCKET, socket.SO_PRIORITY, 1)):
+        assert number(options[key]["value"]) == served.getsockopt(level, name) / scale, key
+
+
+def test_every_readable_key_of_the_table(tenon):
+    _, client, _ = tcp_pair(tenon)
+    url = f"tcp://127.0.0.1:{client.getpeername()[1]}"
+    table = [json.loads(line) for line in tenon.run("options", "--json", url).lines]
+    dialled = {option["key"] for option in table if option["constant"]}
+    found = set(by_descriptor(tenon, os.getpid())[client.fileno()]["options"])
+    assert dialled <= found
+    assert {"nodelay", "rcvbuf", "congestion", "defer_accept"} <= found and not {"frame", "passcred", "v6only"} & found
+
+
+def test_for_people(tenon):
+    listener, client, _ = tcp_pair(tenon)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    inspected(tenon, os.getpid())
+    text = tenon.run("inspect", os.getpid(), client.fileno()).text
+    host, port = client.getsockname()
+    assert text.split("\n")[0].endswith(f" ({os.getpid()}) fd {client.fileno()}: tcp established {host}:{port} -> "
+                                        f"127.0.0.1:{listener.getsockname()[1]}"), text
+    assert re.search(r"^ +set .*\bnodelay=on \(off\)", text, re.M), text
+    assert re.search(r"^ +default .*\breuseaddr=off", text, re.M | re.S), text
+    assert re.search(r"^ +path +rtt [0-9.]+ [um]?s ", text, re.M), text
+    assert re.search(r"^ +window +\w+, cwnd \d+ segments", text, re.M), text
+    assert "nodelay=on" not in tenon.run("inspect", os.getpid(), listener.fileno()).text
+
+
+# States, queues and TCP, beside ss
+
+STATES = {"LISTEN": "listening", "ESTAB": "established", "CLOSE-WAIT": "close-wait", "FIN-WAIT-2": "fin-wait-2",
+          "UNCONN": "bound"}
+
+
+def ss_of(tenon, program, *options):
+    """inode -> (state, unread, unsent, local, peer, everything else), as ss has it."""
+    lines = tenon.finish([program("ss"), "-Hanei", *options]).lines
+    found, fields = {}, []
+    for line in lines:
+        if not line.startswith(("\t", " ")):
+            fields = []
+        fields += line.split()
+        if fields[0] in STATES and (ino := re.search(r"\bino:(\d+)", " ".join(fields))):
+            found[int(ino[1])] = (fields[0], int(fields[1]), int(fields[2]), fields[3], fields[4], " ".join(fields[5:]))
+    return found
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_tcp_beside_ss(tenon, program, host):
+    listener = tenon.listen(socket.AF_INET6 if ":" in host else socket.AF_INET, (host, 0), backlog=5)
+    clients = [tenon.cleanups.enter_context(contextlib.closing(socket.create_connection(listener.getsockname()[:2])))
+               for _ in range(4)]
+    served = [tenon.accept(listener), tenon.accept(listener)]  # two wait
+    clients[0].sendall(b"x" * 12345)
+    by_port = {sock.getpeername()[1]: sock for sock in served}
+    by_port[clients[0].getsockname()[1]].sendall(b"y" * 10)
+    clients[1].shutdown(socket.SHUT_WR)
+    wait_until(lambda: b"x" in by_port[clients[0].getsockname()[1]].recv(1, socket.MSG_PEEK), "bytes arrive")
+    wait_until(lambda: not by_port[clients[1].getsockname()[1]].recv(1, socket.MSG_PEEK), "the end arrives")
+
+    def agree():
+        found, theirs = by_descriptor(tenon, os.getpid()), ss_of(tenon, program, "-t")
+        for sock in [listener, *clients, *served]:
+            ours = found[sock.fileno()]
+            state, unread, unsent, local, peer, rest = theirs[ours["inode"]]
+            assert (ours["state"], ours["local"]) == (STATES[state], local)
+            if sock is listener:
+                assert (ours["waiting"], ours["backlog"]) == (unread, unsent) == (2, 5)
+                continue
+            assert ours["peer"] == peer
+            # An orderly end counts as a byte to ss, and none to the reader
+            assert abs(ours["unread"] - unread) <= (state == "CLOSE-WAIT") and ours["unsent"] == unsent
+            tcp = ours["tcp"]
+            assert tcp["cwnd"] == int(re.search(r"\bcwnd:(\d+)", rest)[1])
+            assert tcp["snd_mss"] == int(re.search(r"\bmss:(\d+)", rest)[1])
+            assert tcp["rtt_us"] == round(float(re.search(r"\brtt:([0-9.]+)/", rest)[1]) * 1000)
+            assert tcp["congestion"] in rest.split()
+            if sent := re.search(r"\bbytes_sent:(\d+)", rest):
+                assert tcp["bytes_sent"] == int(sent[1])
+        return True
+
+    def settled():  # a late acknowledgement may fall between the two looks
+        try:
+            return agree()
+        except AssertionError as error:
+            problem.append(error)
+            return False
+    problem = []
+    wait_until(settled, lambda: f"both say the same: {problem[-1]}")
+
+
+def test_udp_and_what_was_dropped(tenon, program):
+    with opened(socket.socket(type=socket.SOCK_DGRAM), socket.socket(type=socket.SOCK_DGRAM)) as (server, client):
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        server.bind(("127.0.0.1", 0))
+        client.connect(server.getsockname())
+        for _ in range(50):
+            client.send(b"z" * 1000)
+        found, theirs = by_descriptor(tenon, os.getpid()), ss_of(tenon, program, "-um")
+        ours = found[server.fileno()]
+        assert (ours["kind"], ours["state"]) == ("udp", "bound")
+        assert ours["drops"] == int(re.search(r"skmem:.*,d(\d+)\)", theirs[ours["inode"]][5])[1]) > 0
+        assert ours["memory_in"] == theirs[ours["inode"]][1] > 0
+        assert (found[client.fileno()]["state"], found[client.fileno()]["peer"]) == \
+            ("connected", "127.0.0.1:%d" % server.getsockname()[1])
+
+
+# Unix sockets: who is at the other end
+
+def test_unix_peers(tenon, tmp_path):
+    path = str(tmp_path / "s")
+    server = tenon.serve(f"unix:{path}")
+    client = tenon.dial(f"unix:{path}")
+    client.sendall(b"hello")
+    assert client.recv(100)
+    ours = by_descriptor(tenon, os.getpid())[client.fileno()]
+    assert (ours["kind"], ours["state"], ours["peer"]) == ("unix", "connected", path)
+    assert ours["peer_process"]["pid"] == server.pid
+    assert ours["credentials"] == {"pid": server.pid, "uid": os.getuid(), "gid": os.getgid()}
+    both = inspected(tenon, "--endpoint", f"unix:{path}")
+    assert sorted((one["pid"] == server.pid, one["state"]) for one in both) == \
+        [(False, "connected"), (True, "connected"), (True, "listening")]
+    theirs = next(one for one in both if one["pid"] == server.pid and one["state"] == "connected")
+    assert theirs["peer_process"] == {"pid": os.getpid(), "fd": client.fileno(), "command": ours["command"]}
+    assert theirs["credentials"]["pid"] == os.getpid()
+
+
+def test_unix_of_every_type(tenon):
+    names = {socket.SOCK_STREAM: "unix", socket.SOCK_DGRAM: "unix-dgram", socket.SOCK_SEQPACKET: "unix-seqpacket"}
+    for kind, name in names.items():
+        with opened(*socket.socketpair(socket.AF_UNIX, kind)) as (a, b):
+            a.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+            found = by_descriptor(tenon, os.getpid())
+            assert [found[sock.fileno()]["kind"] for sock in (a, b)] == [name, name]
+            assert found[a.fileno()]["peer_process"]["fd"] == b.fileno()
+            assert found[a.fileno()]["options"]["passcred"]["differs"]
+            assert not found[b.fileno()]["options"]["passcred"]["differs"]
+
+
+# The rest of the families
+
+def maybe(family, kind, protocol=0):
+    with contextlib.suppress(OSError):
+        return socket.socket(family, kind, protocol)
+    return None
+
+
+def test_other_families(tenon):
+    socks = {
+        "raw 47": maybe(socket.AF_INET, socket.SOCK_RAW, 47), "raw 89": maybe(socket.AF_INET6, socket.SOCK_RAW, 89),
+        "packet": maybe(socket.AF_PACKET, socket.SOCK_RAW), "packet-dgram": maybe(socket.AF_PACKET, socket.SOCK_DGRAM),
+        "netlink route": maybe(socket.AF_NETLINK, socket.SOCK_RAW, 0), "vsock": maybe(socket.AF_VSOCK, socket.SOCK_STREAM),
+        "mptcp": maybe(socket.AF_INET, socket.SOCK_STREAM, IPPROTO_MPTCP), "udp": maybe(socket.AF_INET6, socket.SOCK_DGRAM),
+        "icmp": maybe(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP),
+    }
+    socks = {kind: sock for kind, sock in socks.items() if sock}
+    with opened(*socks.values()):
+        if "netlink route" in socks:
+            socks["netlink route"].bind((0, 5))
+        found = by_descriptor(tenon, os.getpid())
+        assert {kind: found[sock.fileno()]["kind"] for kind, sock in socks.items()} == {kind: kind for kind in socks}
+        assert all("rcvbuf" in found[sock.fileno()]["options"] for sock in socks.values())
+        if "netlink route" in socks:
+            assert found[socks["netlink route"].fileno()]["local"].endswith("groups 0x5")
+        # All but those that stand in no table are in the list of all sockets, too
+        listed = {one["inode"] for one in inspected(tenon) if one.get("pid") == os.getpid()}
+        assert {found[sock.fileno()]["inode"] for sock in socks.values()} <= listed
+
+
+def test_mptcp(tenon):
+    listener = maybe(socket.AF_INET, socket.SOCK_STREAM, IPPROTO_MPTCP)
+    if not listener:
+        pytest.skip("no MPTCP here")
+    with opened(listener, socket.socket(socket.AF_INET, socket.SOCK_STREAM, IPPROTO_MPTCP)) as (_, client):
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        client.connect(listener.getsockname())
+        served = tenon.accept(listener)
+        client.sendall(b"hello")
+        assert served.recv(10)
+        ours = by_descriptor(tenon, os.getpid())[client.fileno()]
+        assert (ours["kind"], ours["state"], ours["subflows"], ours["fallback"]) == ("mptcp", "established", 1, False)
+        assert ours["tcp"]["bytes_sent"] >= 5
+
+
+# By endpoint
+
+def test_endpoint(tenon):
+    server = tenon.serve("tcp://127.0.0.1:0?rcvbuf=40000")
+    client = tenon.dial(server.url)
+    client.sendall(b"x")
+    assert client.recv(1)
+    found = inspected(tenon, "--endpoint", server.url)
+    assert sorted((one["pid"], one["state"]) for one in found) == \
+        sorted([(server.pid, "listening"), (server.pid, "established"), (os.getpid(), "established")])
+    listener = next(one for one in found if one["state"] == "listening")
+    assert listener["options"]["rcvbuf"]["value"] == "40000"
+    assert next(one for one in found if one["pid"] == os.getpid())["peer_process"]["pid"] == server.pid
+    mine = inspected(tenon, os.getpid(), "--endpoint", server.url)
+    assert [one["fd"] for one in mine] == [client.fileno()]
+
+
+def test_endpoint_of_who_serves_every_address(tenon):
+    with opened(socket.create_server(("", 0)), socket.create_server(("127.0.0.2", 0))) as (every, other):
+        port = every.getsockname()[1]
+        assert [one["fd"] for one in inspected(tenon, "--endpoint", f"tcp://localhost:{port}")] == [every.fileno()]
+        assert [one["fd"] for one in inspected(tenon, "--endpoint", f"tcp://*:{port}")] == [every.fileno()]
+        tenon.run("inspect", "--endpoint", f"udp://localhost:{port}", status=1)
+        tenon.run("inspect", "--endpoint", f"tcp://127.0.0.1:{other.getsockname()[1]}", status=1)
+
+
+def test_endpoint_of_udp(tenon):
+    server = tenon.serve("udp://127.0.0.1:0")
+    client = tenon.dial(server.url)
+    found = inspected(tenon, "--endpoint", server.url)
+    assert {(one["pid"], one["state"]) for one in found} == {(server.pid, "bound"), (os.getpid(), "connected")}
+    assert client.fileno() in [one["fd"] for one in found]
+
+
+def test_endpoint_below_the_transports(tenon, wire):
+    server = tenon.serve("raw://10.9.0.1?proto=253", "raw://10.9.0.1?proto=254", "packet:near?proto=arp",
+                         preexec_fn=wire.near.enter)
+    for url, kind in (("raw://10.9.0.1?proto=254", "raw 254"), ("packet:near?proto=arp", "packet-dgram"),
+                      ("packet:*?proto=arp", "packet-dgram")):
+        found = inspected(tenon, "--endpoint", url, preexec_fn=wire.near.enter)
+        assert [(one["pid"], one["kind"]) for one in found] == [(server.pid, kind)], url
+    tenon.run("inspect", "--endpoint", "raw://10.9.0.1?proto=252", status=1, preexec_fn=wire.near.enter)
+    tenon.run("inspect", "--endpoint", "packet:lo?proto=arp", status=1, preexec_fn=wire.near.enter)
+
+
+def test_endpoint_of_ping_sockets(tenon, network):
+    system.write_inside(network, "/proc/sys/net/ipv4/ping_group_range", "0 2147483647")
+    watch = tenon.start("ping", "--json", "--interval", "1h", "127.0.0.1", preexec_fn=network.enter)
+    watch.wait_for_text("reply", "out")
+    found = inspected(tenon, "--endpoint", "icmp://127.0.0.1", preexec_fn=network.enter)
+    assert [(one["pid"], one["kind"], one["state"], one["local"], one["peer"]) for one in found] == \
+        [(watch.pid, "icmp", "connected", "127.0.0.1", "127.0.0.1")]
+    watch.signal(signal.SIGINT)
+    watch.wait(0)
+
+
+def test_one_socket_in_two_processes(tenon):
+    listener = tenon.listen()
+    sleeper = tenon.peer(sys.executable, "-c", "import sys; sys.stdout.write('x'); sys.stdout.flush(); sys.stdin.read()",
+                         pass_fds=[listener.fileno()], stdin=-1)
+    wait_until(lambda: sleeper.out == b"x", "it runs")
+    found = inspected(tenon, "--endpoint", "tcp://127.0.0.1:%d" % listener.getsockname()[1])
+    assert [(one["shared"], one["pid"] in (os.getpid(), sleeper.pid)) for one in found] == [(1, True)]
+
+
+# The process is left as it is
+
+def test_nothing_is_disturbed(tenon):
+    with opened(socket.socket(type=socket.SOCK_DGRAM)) as (client,):
+        client.connect(("127.0.0.1", 9))  # discard: nobody is there
+        with contextlib.suppress(ConnectionRefusedError):
+            client.send(b"x")
+        poller = select.poll()
+        poller.register(client, 0)
+        wait_until(lambda: poller.poll(100), "the refusal has come")
+        assert client.fileno() in by_descriptor(tenon, os.getpid())
+        # The error that waits for its reader still does
+        assert client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+    _, client, served = tcp_pair(tenon)
+    served.sendall(b"unread")
+    before = by_descriptor(tenon, os.getpid())[client.fileno()]["options"]
+    for _ in range(3):
+        assert by_descriptor(tenon, os.getpid())[client.fileno()]["options"] == before
+    assert client.recv(100) == b"unread"
+    client.close()
+    assert served.recv(100) == b""  # nobody keeps a duplicate open
+
+
+# Again and again
+
+def test_watch(tenon):
+    listener = tenon.listen()
+    inspected(tenon, os.getpid(), listener.fileno())
+    watch = tenon.start("inspect", "--json", "--watch", "10ms", os.getpid(), listener.fileno())
+    client = tenon.cleanups.enter_context(contextlib.closing(socket.create_connection(listener.getsockname())))
+    wait_until(lambda: any(json.loads(line).get("waiting") == 1 for line in watch.lines), "the new client is seen")
+    client.close()
+    watch.signal(signal.SIGINT)
+    watch.wait(0)
+    looks = [json.loads(line) for line in watch.lines]
+    assert [look.get("event") for look in looks[::2]] == ["look"] * (len(looks) // 2)
+    assert {look["state"] for look in looks[1::2]} == {"listening"}
+
+
+def test_watch_ends_with_its_process(tenon):
+    sleeper = tenon.peer("sleep", "600")
+    inspected(tenon, sleeper.pid)
+    watch = tenon.start("inspect", "--json", "--watch", "10ms", sleeper.pid)
+    wait_until(lambda: len(watch.lines) > 2, "it looks")
+    sleeper.kill()
+    watch.wait(1)
+    assert f"there is no process {sleeper.pid}" in watch.err
+
+
+# Other networks
+
+def test_process_in_another_network(tenon, network):
+    target = tenon.keep(Process([sys.executable, "-c", TARGET], tenon.folder, stdin=-1, preexec_fn=network.enter))
+    pid, port, listener, client, served = map(int, target.wait_for_text(r"^(\d+ \d+ \d+ \d+ \d+)$", "out")[1].split())
+    found = {one["fd"]: one for one in inspected(tenon, pid)}
+    assert found[listener]["local"] == f"127.0.0.1:{port}" and found[listener]["backlog"] == 7
+    assert found[client]["options"]["nodelay"]["differs"]
+    assert found[client]["peer_process"]["fd"] == served
+    # From here that endpoint is not to be seen
+    tenon.run("inspect", "--endpoint", f"tcp://127.0.0.1:{port}", status=1)
+
+
+# Without privileges
+
+def test_privileges(tenon):
+    if os.geteuid() != 0:
+        pytest.skip("only root can start what may be looked at and give up the right to")
+    target = tenon.keep(Process([sys.executable, "-c", TARGET], tenon.folder, stdin=-1))
+    pid, port, *_ = map(int, target.wait_for_text(r"^(\d+ \d+ \d+ \d+ \d+)$", "out")[1].split())
+    lacking = tenon.run("inspect", pid, status=1, preexec_fn=system.drop_capabilities)
+    assert "CAP_SYS_PTRACE" in lacking.err and "setcap cap_sys_ptrace+ep" in lacking.err
+    # What everybody may know is told all the same
+    result = tenon.run("inspect", "--json", "--endpoint", f"tcp://127.0.0.1:{port}", status=1,
+                       preexec_fn=system.drop_capabilities)
+    assert sorted(json.loads(line)["state"] for line in result.lines) == ["established", "established", "listening"]
+    assert "CAP_SYS_PTRACE" in result.err
+    assert tenon.run("inspect", preexec_fn=system.drop_capabilities).lines
+
+
+# Bad input
+
+@pytest.mark.parametrize("args, status, text", [
+    (["x"], 2, "'x' is not the number of a process"), (["0"], 2, "not the number"), (["-1"], 2, "no option"),
+    (["1", "y"], 2, "'y' is not the number of a descriptor"), (["1", "2", "3"], 2, "please"),
+    (["99999999999"], 2, "not the number"), (["2147483647"], 1, "there is no process 2147483647"),
+    (["--endpoint", "tcp://localhost"], 2, "port is missing"), (["--endpoint", "fd:3"], 2, "inherited"),
+    (["--endpoint", "tpc://localhost:1"], 2, "did you mean 'tcp'"), (["--watch", "x"], 2, "is not a duration"),
+    (["--endpoint", "tcp://name.invalid:1"], 1, "name.invalid"), (["--endpont=x"], 2, "did you mean --endpoint"),
+    (["--endpoint", "unix:/nobody/is/here"], 1, "no process has a socket at unix:/nobody/is/here"),
+])
+def test_bad_usage(tenon, args, status, text):
+    result = tenon.run("inspect", *args, status=status)
+    assert text in result.err and not result.out, result
+
+
+def test_no_socket(tenon, tmp_path):
+    result = tenon.run("inspect", os.getpid(), 4095, status=1)
+    assert f"process {os.getpid()} has no descriptor 4095" in result.err
+    with open(tmp_path / "plain", "wb") as file:
+        result = tenon.run("inspect", os.getpid(), file.fileno(), status=1)
+    assert f"is no socket but {tmp_path}/plain" in result.err
+    sleeper = tenon.peer("sleep", "600")
+    assert inspected(tenon, sleeper.pid) == []

@@ -1,0 +1,290 @@
+/* Scenarios of the command: its own main(), with what fails inside it, and peers that nothing happens to. */
+#include "fault.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+int tenon_main(int argc, char **argv);
+
+#define ARGS_MAX 16
+
+/* %s: the test's directory, %c: the certificates', %p: the port of an echo server. */
+struct run {
+	const char *name, *input;
+	const char *args[ARGS_MAX];
+	bool peer, engines;
+	bool served; /* it serves: somebody comes, talks, and ends it */
+	bool varies; /* what it writes is another thing each time */
+};
+
+#define DOCUMENT "{\"a\":[1,-2,3.25e10,true,null,\"text \\u00e9\"],\"b\":{\"c\":{\"d\":[]}},\"e\":\"\"}\n"
+
+static const struct run runs[] = {
+	{"convert-json-xml", DOCUMENT, {"convert", "--from", "json", "--to", "xml"}, false, false, false, false},
+	{"convert-json-cbor", DOCUMENT, {"convert", "--from", "json", "--to", "cbor"}, false, false, false, false},
+	{"convert-json-msgpack",
+	 DOCUMENT,
+	 {"convert", "--from", "json", "--to", "msgpack"},
+	 false,
+	 false,
+	 false,
+	 false},
+	{"convert-xml-json",
+	 "<a><b x='1'>t</b>u</a>",
+	 {"convert", "--from", "xml", "--to", "json"},
+	 false,
+	 false,
+	 false,
+	 false},
+	{"convert-cbor-json",
+	 "\x82\x01\xa1\x61"
+	 "k\x63"
+	 "xyz",
+	 {"convert", "--from", "cbor", "--to", "json"},
+	 false,
+	 false,
+	 false,
+	 false},
+	{"convert-msgpack-json",
+	 "\x92\x01\x81\xa1"
+	 "k\xa3"
+	 "xyz",
+	 {"convert", "--from", "msgpack", "--to", "json"},
+	 false,
+	 false,
+	 false,
+	 false},
+	{"convert-bad", "{\"a\":", {"convert", "--from", "json", "--to", "cbor"}, false, false, false, false},
+	{"options", "", {"options"}, false, false, false, false},
+	{"version", "", {"--version"}, false, false, false, true},
+	{"send", "", {"send", "tcp://127.0.0.1:%p", "hello"}, true, true, false, false},
+	{"send-input", "line one\nline two\n", {"send", "tcp://127.0.0.1:%p?frame=line"}, true, true, false, false},
+	{"send-name", "", {"send", "tcp://localhost:%p", "hello"}, true, true, false, false},
+	{"connect", "hello\n", {"connect", "tcp://127.0.0.1:%p"}, true, true, false, false},
+	{"bench", "", {"bench", "tcp://127.0.0.1:%p", "--requests", "20", "--json"}, true, true, false, true},
+	{"ping-connect",
+	 "",
+	 {"ping", "--count", "3", "--interval", "1ms", "tcp://127.0.0.1:%p"},
+	 true,
+	 true,
+	 false,
+	 true},
+	{"ping-messages",
+	 "",
+	 {"ping", "--json", "--count", "3", "--interval", "1ms", "tcp://127.0.0.1:%p?frame=line&format=json"},
+	 true,
+	 true,
+	 false,
+	 true},
+	{"inspect", "", {"inspect"}, true, false, false, true},
+	{"inspect-json", "", {"inspect", "--json"}, true, false, false, true},
+	{"serve", "", {"serve", "--no-sandbox", "unix:%s/s"}, false, true, true, true},
+	{"serve-json",
+	 "",
+	 {"serve", "--no-sandbox", "--json", "unix:%s/s", "udp://127.0.0.1:0"},
+	 false,
+	 true,
+	 true,
+	 true},
+	{"serve-threads",
+	 "",
+	 {"serve", "--no-sandbox", "--threads", "2", "unix:%s/s", "tcp://127.0.0.1:0"},
+	 false,
+	 true,
+	 true,
+	 true},
+	{"serve-exec", "", {"serve", "--no-sandbox", "--handler", "exec:cat", "unix:%s/s"}, false, true, true, true},
+	{"serve-tls",
+	 "",
+	 {"serve", "--no-sandbox", "unix:%s/s", "tls://127.0.0.1:0?cert=%c/a.pem&key=%c/a.key"},
+	 false,
+	 true,
+	 true,
+	 true},
+	{"cert", "", {"cert", "show", "%c/a.pem"}, false, false, false, true},
+};
+
+#define NRUNS (sizeof(runs) / sizeof(runs[0]))
+
+/* ---- peers: processes of their own, without this library, that end with the trial's ---- */
+
+static pid_t peer_fork(void)
+{
+	pid_t pid = fork();
+
+	if (pid < 0)
+		trial_fails("fork: %s", strerror(errno));
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		alarm(120);
+	}
+	return pid;
+}
+
+/* Echoes to one after the other; each has a process. */
+static _Noreturn void echo_for_ever(int listener)
+{
+	char data[65536];
+
+	signal(SIGCHLD, SIG_IGN);
+	for (;;) {
+		int fd = accept(listener, NULL, NULL);
+		ssize_t n;
+
+		if (fd >= 0 && peer_fork() == 0) {
+			while ((n = read(fd, data, sizeof(data))) > 0)
+				for (ssize_t at = 0, w; at < n; at += w)
+					if ((w = write(fd, data + at, (size_t)(n - at))) < 0)
+						_exit(0);
+			_exit(0);
+		}
+		close(fd);
+	}
+}
+
+static pid_t echo_start(int *port)
+{
+	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(addr);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	pid_t pid;
+
+	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, len) < 0 || listen(fd, 64) < 0 ||
+	    getsockname(fd, (struct sockaddr *)&addr, &len) < 0)
+		trial_fails("the peer's socket: %s", strerror(errno));
+	*port = ntohs(addr.sin_port);
+	pid = peer_fork();
+	if (pid == 0)
+		echo_for_ever(fd);
+	close(fd);
+	return pid;
+}
+
+static void pause_ms(int ms)
+{
+	struct timespec ts = {.tv_nsec = ms * 1000000L};
+
+	nanosleep(&ts, NULL);
+}
+
+static bool ask_once(const char *path)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	struct timeval patience = {.tv_sec = 1};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char reply[5];
+	bool well;
+
+	memccpy(addr.sun_path, path, 0, sizeof(addr.sun_path) - 1);
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	well = connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0 && send(fd, "hello", 5, MSG_NOSIGNAL) == 5 &&
+	       recv(fd, reply, 5, MSG_WAITALL) == 5 && !memcmp(reply, "hello", 5);
+	close(fd);
+	return well;
+}
+
+/* Comes when there is somebody to come to, asks until it has been answered, and tells the server to end. */
+static pid_t visitor_start(const char *path)
+{
+	pid_t server = getpid(), pid = peer_fork();
+	struct stat st;
+
+	if (pid != 0)
+		return pid;
+	while (stat(path, &st) < 0)
+		pause_ms(2);
+	for (int i = 0; i < 20 && !ask_once(path); i++)
+		pause_ms(10);
+	kill(server, SIGTERM);
+	_exit(0);
+}
+
+/* ---- a run ---- */
+
+static const char *fill_in(const char *arg, int port)
+{
+	static char texts[ARGS_MAX][512];
+	static int next;
+	char *out = texts[next++ % ARGS_MAX];
+	size_t n = 0;
+
+	for (; *arg && n + 1 < sizeof(texts[0]); arg++) {
+		if (arg[0] != '%')
+			out[n++] = *arg;
+		else if (*++arg == 'p')
+			n += (size_t)snprintf(out + n, sizeof(texts[0]) - n, "%d", port);
+		else
+			n += (size_t)snprintf(out + n, sizeof(texts[0]) - n, "%s",
+					      *arg == 's' ? trial->dir : trial->certs);
+	}
+	out[n] = '\0';
+	return out;
+}
+
+static void feed(const char *input)
+{
+	int fds[2];
+
+	if (pipe(fds) < 0 || write(fds[1], input, strlen(input)) != (ssize_t)strlen(input))
+		trial_fails("pipe: %s", strerror(errno));
+	close(fds[1]);
+	dup2(fds[0], STDIN_FILENO);
+	close(fds[0]);
+}
+
+static void end_peer(pid_t pid)
+{
+	if (pid <= 0)
+		return;
+	kill(pid, SIGKILL);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
+static void run_command(const void *arg)
+{
+	const struct run *run = arg;
+	char engine[64], path[256];
+	char *argv[ARGS_MAX + 3] = {(char *)"tenon"};
+	pid_t pid = 0;
+	int argc = 1, port = 0;
+
+	if (run->engines) {
+		snprintf(engine, sizeof(engine), "--engine=%s", trial->engine);
+		argv[argc++] = engine;
+	}
+	if (run->peer)
+		pid = echo_start(&port);
+	snprintf(path, sizeof(path), "%s/s", trial->dir);
+	for (int i = 0; i < ARGS_MAX && run->args[i]; i++)
+		argv[argc++] = (char *)(uintptr_t)fill_in(run->args[i], port);
+	feed(run->input);
+	if (run->served)
+		pid = visitor_start(path);
+	trial_arm(true);
+	trial->status = tenon_main(argc, argv);
+	trial_arm(false);
+	end_peer(pid);
+	fflush(stdout);
+}
+
+size_t command_scenarios_make(struct scenario *out, size_t max)
+{
+	size_t n = 0;
+
+	for (; n < NRUNS && n < max; n++)
+		out[n] = (struct scenario){runs[n].name, run_command, &runs[n], runs[n].engines, true, !runs[n].varies};
+	return n;
+}

@@ -1,0 +1,530 @@
+/*
+ * Runs the scenarios, each trial in a process of its own:
+ *
+ *	fault                         every scenario, every engine, every allocation: hours
+ *	fault --sample 8 --seed 3     so many draws of the allocation that fails, for each
+ *	fault --part 1/4              a quarter of the scenarios
+ *	fault tls-guest               those whose name begins so
+ *	fault tls-guest epoll once 17 one trial, with all it says: what a failure prints
+ *	fault --here 1 ...            that one in this process, for a debugger
+ */
+#include "fault.h"
+
+#ifdef TNI_HAVE_TLS
+#include "../support/certs.h"
+
+#include <openssl/ssl.h>
+#endif
+
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <execinfo.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tenon.h"
+
+#ifdef WRAPPED
+#define SLOW 4 /* with sanitizers */
+#else
+#define SLOW 1
+#endif
+
+#define SCENARIOS_MAX 128
+#define HANG_MS (30000 * SLOW)
+#define DIR_ROOM 64
+
+struct trial *trial;
+
+static struct scenario scenarios[SCENARIOS_MAX];
+static size_t nscenarios;
+static char root[DIR_ROOM], dir[DIR_ROOM + 8], certs[DIR_ROOM + 8];
+static struct site usual[SITES_MAX]; /* what a trial in which nothing fails leaves: caches */
+static size_t nusual;
+static uint64_t usual_output;
+static int outs[2]; /* what a trial's process writes: memory files */
+static unsigned ntrials, nfailures;
+static bool loud, measuring, here;
+
+/* ---- in the trial's process ---- */
+
+uint64_t trial_now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+int trial_patience_ms(void)
+{
+	return HANG_MS * 2 / 3;
+}
+
+void trial_fails(const char *format, ...)
+{
+	va_list ap;
+
+	memory_arm(false);
+	va_start(ap, format);
+	vsnprintf(trial->failure, sizeof(trial->failure), format, ap);
+	va_end(ap);
+	_exit(1);
+}
+
+void trial_told(int err, const char *words)
+{
+	if (!*words || strstr(words, "(null)") || strstr(words, "unknown error"))
+		trial_fails("error %d is told without words: '%s'", err, words);
+	trial->told = true;
+	snprintf(trial->words, sizeof(trial->words), "%s", words);
+}
+
+bool trial_hit(void)
+{
+	return trial->memory.failed;
+}
+
+void trial_arm(bool on)
+{
+	memory_arm(on);
+}
+
+static int count_entries(const char *path)
+{
+	DIR *d = opendir(path);
+	int n = 0;
+
+	while (d && readdir(d))
+		n++;
+	if (d)
+		closedir(d);
+	return n;
+}
+
+static void check_children(void)
+{
+	siginfo_t info = {0};
+
+	if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0)
+		trial_fails("a child is left behind: %d", (int)info.si_pid);
+}
+
+/* The descriptors count from 3: the command closes the standard ones as it likes. */
+static _Noreturn void run_trial(const struct scenario *s)
+{
+	int fds;
+
+	if (!here) {
+		setpgid(0, 0);
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	}
+	for (int i = 0; i < 2 && !here; i++)
+		dup2(outs[i], STDOUT_FILENO + i);
+	fds = count_entries("/proc/self/fd");
+	memory_watch(&trial->memory);
+	s->run(s->arg);
+	memory_arm(false);
+	if (!s->is_command && count_entries("/proc/self/fd") != fds)
+		trial_fails("descriptors: %d before, %d after", fds - 3, count_entries("/proc/self/fd") - 3);
+	check_children();
+	if (count_entries(dir) != 2)
+		trial_fails("a socket file is left behind");
+#ifdef TNI_HAVE_TLS
+	OPENSSL_thread_stop(); /* keeps the words of past errors, which are no leak */
+#endif
+	trial->nleft = memory_left(trial->left, SITES_MAX);
+	trial->ended = true;
+	_exit(0);
+}
+
+/* ---- beside it ---- */
+
+static const char *name_of_site(const struct site *site)
+{
+	static char text[256];
+	Dl_info info;
+
+	if (site->line)
+		snprintf(text, sizeof(text), "%s:%d", (const char *)site->who, site->line);
+	else if (dladdr(site->who, &info) && info.dli_fname)
+		snprintf(text, sizeof(text), "%s+0x%zx%s%s", info.dli_fname,
+			 (size_t)((const char *)site->who - (const char *)info.dli_fbase), info.dli_sname ? " in " : "",
+			 info.dli_sname ? info.dli_sname : "");
+	else
+		snprintf(text, sizeof(text), "%p", site->who);
+	return text;
+}
+
+static void remove_entries(const char *path)
+{
+	DIR *d = opendir(path);
+	const struct dirent *entry;
+	char name[512];
+
+	while (d && (entry = readdir(d))) {
+		snprintf(name, sizeof(name), "%s/%s", path, entry->d_name);
+		if (entry->d_name[0] != '.')
+			unlink(name);
+	}
+	if (d)
+		closedir(d);
+}
+
+static uint64_t hash_of(int fd, off_t *len)
+{
+	unsigned char data[4096];
+	uint64_t hash = 14695981039346656037ULL;
+	ssize_t n;
+
+	*len = 0;
+	while ((n = pread(fd, data, sizeof(data), *len)) > 0) {
+		for (ssize_t i = 0; i < n; i++)
+			hash = (hash ^ data[i]) * 1099511628211ULL;
+		*len += n;
+	}
+	return hash;
+}
+
+static void print_output(int fd)
+{
+	char data[2000];
+	ssize_t n = pread(fd, data, sizeof(data) - 1, 0);
+
+	if (n > 0)
+		printf("%.*s\n", (int)n, data);
+}
+
+/* Waits for the end of the process, and ends it and what it has started when it does not come. */
+static int await(pid_t pid)
+{
+	struct pollfd end = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
+	int status;
+	bool hangs = poll(&end, 1, HANG_MS) == 0;
+
+	close(end.fd);
+	kill(-pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	return hangs ? -1 : status;
+}
+
+/* OpenSSL's tables of names, algorithms and errors grow while it runs, in another order when something failed. */
+static bool is_openssl_table(const struct site *site)
+{
+	return site->line && (strstr(site->who, "crypto/property/") || strstr(site->who, "crypto/lhash/") ||
+			      strstr(site->who, "crypto/err/") || strstr(site->who, "crypto/core_") ||
+			      strstr(site->who, "crypto/evp/keymgmt_lib"));
+}
+
+static bool is_usual(const struct site *site)
+{
+	if (is_openssl_table(site))
+		return true;
+	for (size_t i = 0; i < nusual; i++)
+		if (usual[i].who == site->who && usual[i].line == site->line)
+			return site->line || site->count <= usual[i].count;
+	return false;
+}
+
+static void judge_memory(void)
+{
+	for (size_t i = 0; i < trial->nleft && !trial->failure[0]; i++)
+		if (!is_usual(&trial->left[i]))
+			snprintf(trial->failure, sizeof(trial->failure), "memory is left behind: %u times that of %s",
+				 trial->left[i].count, name_of_site(&trial->left[i]));
+}
+
+static void judge_command(const struct scenario *s)
+{
+	off_t out, err;
+	uint64_t hash = hash_of(outs[0], &out);
+
+	hash_of(outs[1], &err);
+	if (trial->status < 0 || trial->status > 4)
+		snprintf(trial->failure, sizeof(trial->failure), "exit status %d", trial->status);
+	else if (trial->status && !err)
+		snprintf(trial->failure, sizeof(trial->failure), "exit status %d without a word", trial->status);
+	else if (!trial->status && s->is_same_output && trial->memory.failed && hash != usual_output)
+		snprintf(trial->failure, sizeof(trial->failure), "exit status 0, and not all of the output");
+	else if (measuring)
+		usual_output = hash;
+}
+
+static void judge(const struct scenario *s, int status)
+{
+	if (status == -1)
+		snprintf(trial->failure, sizeof(trial->failure), "it hangs");
+	else if (WIFSIGNALED(status))
+		snprintf(trial->failure, sizeof(trial->failure), "it dies of signal %d (%s)", WTERMSIG(status),
+			 strsignal(WTERMSIG(status)));
+	else if (!trial->ended && !trial->failure[0] && !(s->is_command && WEXITSTATUS(status) == 1))
+		snprintf(trial->failure, sizeof(trial->failure), "it leaves with exit status %d", WEXITSTATUS(status));
+	if (trial->failure[0])
+		return;
+	if (s->is_command)
+		judge_command(s);
+	else if (!measuring)
+		judge_memory();
+}
+
+static bool one_trial(const struct scenario *s, const char *engine, uint64_t n, bool for_ever)
+{
+	pid_t pid;
+	int status;
+
+	*trial = (struct trial){.engine = engine, .dir = dir, .certs = certs};
+	trial->memory.fail_at = n;
+	trial->memory.for_ever = for_ever;
+	remove_entries(dir);
+	for (int i = 0; i < 2; i++)
+		if (ftruncate(outs[i], 0) < 0 || lseek(outs[i], 0, SEEK_SET) < 0)
+			abort();
+	fflush(stdout);
+	pid = here && loud ? 0 : fork();
+	if (pid == 0)
+		run_trial(s);
+	status = await(pid);
+	judge(s, status);
+	ntrials++;
+	if (trial->failure[0]) {
+		nfailures++;
+		printf("not ok - %s %s %s %ju: %s\n", s->name, engine, for_ever ? "for-ever" : "once", (uintmax_t)n,
+		       trial->failure);
+		if (trial->memory.failed)
+			printf("#   failed: %s\n", name_of_site(&trial->memory.failed_at));
+	}
+	if (loud || (trial->failure[0] && !trial->memory.failed)) {
+		print_output(outs[0]);
+		print_output(outs[1]);
+		printf("%ju allocations, %ju failed%s%s\n", (uintmax_t)trial->memory.count,
+		       (uintmax_t)trial->memory.failed, trial->told ? "; told: " : "", trial->words);
+		for (size_t i = 0; loud && i < trial->nleft; i++)
+			printf("left%s: %u of %s\n", is_usual(&trial->left[i]) ? " as usual" : "", trial->left[i].count,
+			       name_of_site(&trial->left[i]));
+	}
+	return !trial->failure[0];
+}
+
+/* ---- which trials ---- */
+
+static uint64_t sample, seed = 1;
+
+static uint64_t draw(void)
+{
+	uint64_t z = seed += 0x9e3779b97f4a7c15ULL;
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
+	return z ^ z >> 31;
+}
+
+/* Nothing fails: the measure of what is left, and of how many allocations there are. */
+static bool measure(const struct scenario *s, const char *engine, uint64_t *total)
+{
+	bool well;
+
+	measuring = true;
+	well = one_trial(s, engine, 0, false);
+	measuring = false;
+	nusual = trial->nleft;
+	memcpy(usual, trial->left, sizeof(usual));
+	*total = trial->memory.count;
+	return well;
+}
+
+static void run_scenario(const struct scenario *s, const char *engine)
+{
+	unsigned before = nfailures, trials = ntrials;
+	uint64_t total, n;
+
+	if (!measure(s, engine, &total))
+		return;
+	for (int mode = 0; mode < 2 && total; mode++) {
+		for (uint64_t i = 1; sample ? i <= sample : 1; i++) {
+			n = sample ? draw() % total + 1 : i;
+			one_trial(s, engine, n, mode);
+			if (!sample && !trial->memory.failed && !trial->failure[0])
+				break;
+		}
+	}
+	if (nfailures == before)
+		printf("ok - %s %s: %ju allocations, %u trials\n", s->name, engine, (uintmax_t)total, ntrials - trials);
+}
+
+static bool engine_is_there(const char *engine)
+{
+	struct tn_loop *loop;
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		if (tn_loop_new(&loop, engine) < 0)
+			_exit(1);
+		tn_loop_free(loop);
+		_exit(0);
+	}
+	waitpid(pid, &status, 0);
+	return status == 0;
+}
+
+#ifdef TNI_HAVE_TLS
+static SSL *warm_side(bool server)
+{
+	char cert[DIR_ROOM + 32], key[DIR_ROOM + 32], ca[DIR_ROOM + 32];
+	SSL_CTX *ctx = SSL_CTX_new(TLS_method());
+	SSL *ssl;
+
+	snprintf(cert, sizeof(cert), "%s/a.pem", certs);
+	snprintf(key, sizeof(key), "%s/a.key", certs);
+	snprintf(ca, sizeof(ca), "%s/ca.pem", certs);
+	SSL_CTX_use_certificate_chain_file(ctx, cert);
+	SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM);
+	SSL_CTX_load_verify_locations(ctx, ca, NULL);
+	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+	ssl = SSL_new(ctx);
+	SSL_CTX_free(ctx);
+	server ? SSL_set_accept_state(ssl) : SSL_set_connect_state(ssl);
+	return ssl;
+}
+
+/*
+ * A handshake between two of OpenSSL's own ends. What OpenSSL sets up once in a process and could not, it never tries
+ * again: some ten thousand allocations that are its tests' business, and not for us to mend.
+ */
+static void warm_openssl(void)
+{
+	SSL *ends[2] = {warm_side(false), warm_side(true)};
+	BIO *bios[2];
+	char byte;
+
+	if (!BIO_new_bio_pair(&bios[0], 0, &bios[1], 0))
+		abort();
+	for (int i = 0; i < 2; i++)
+		SSL_set_bio(ends[i], bios[i], bios[i]);
+	for (int i = 0; i < 20; i++)
+		SSL_do_handshake(ends[i % 2]);
+	if (!SSL_is_init_finished(ends[0]) || SSL_write(ends[1], "x", 1) != 1 || SSL_read(ends[0], &byte, 1) != 1)
+		abort();
+	for (int i = 0; i < 2; i++)
+		SSL_free(ends[i]);
+}
+
+static void make_certs(void)
+{
+	char path[DIR_ROOM + 32];
+	FILE *f;
+
+	certs_make(certs, "ca", NULL, NULL, -1, 30);
+	certs_make(certs, "a", "ca", "DNS:localhost,IP:127.0.0.1", -1, 30);
+	warm_openssl();
+	snprintf(path, sizeof(path), "%s/psk", certs);
+	f = fopen(path, "w");
+	if (f) {
+		fputs("me:000102030405060708090a0b0c0d0e0f\n", f);
+		fclose(f);
+	}
+}
+#else
+static void make_certs(void)
+{
+}
+#endif
+
+static void set_up(void)
+{
+	snprintf(root, sizeof(root), "/tmp/tenon-fault-XXXXXX");
+	if (!mkdtemp(root))
+		abort();
+	snprintf(dir, sizeof(dir), "%s/d", root);
+	snprintf(certs, sizeof(certs), "%s/c", root);
+	if (mkdir(dir, 0700) < 0 || mkdir(certs, 0700) < 0)
+		abort();
+	make_certs();
+	trial = mmap(NULL, sizeof(*trial), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	outs[0] = memfd_create("out", MFD_CLOEXEC);
+	outs[1] = memfd_create("err", MFD_CLOEXEC);
+	nscenarios = talk_scenarios_make(scenarios, SCENARIOS_MAX);
+	nscenarios += command_scenarios_make(scenarios + nscenarios, SCENARIOS_MAX - nscenarios);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+}
+
+static void tidy_up(void)
+{
+	remove_entries(dir);
+	remove_entries(certs);
+	rmdir(dir);
+	rmdir(certs);
+	rmdir(root);
+}
+
+static const char *const engines[] = {"epoll", "uring"};
+
+static void run_all(const char *prefix, const char *engine, unsigned part, unsigned parts)
+{
+	for (unsigned e = 0; e < sizeof(engines) / sizeof(engines[0]); e++) {
+		if ((engine && strcmp(engine, engines[e]) != 0) || !engine_is_there(engines[e]))
+			continue;
+		for (size_t i = 0; i < nscenarios; i++)
+			if ((!prefix || !strncmp(scenarios[i].name, prefix, strlen(prefix))) && i % parts == part &&
+			    (scenarios[i].on_engines || e == 0))
+				run_scenario(&scenarios[i], engines[e]);
+	}
+}
+
+static int replay(char **args)
+{
+	uint64_t unused;
+
+	for (size_t i = 0; i < nscenarios; i++) {
+		if (strcmp(scenarios[i].name, args[0]) != 0)
+			continue;
+		if (!measure(&scenarios[i], args[1], &unused))
+			return 1;
+		loud = true;
+		return !one_trial(&scenarios[i], args[1], strtoull(args[3], NULL, 10), !strcmp(args[2], "for-ever"));
+	}
+	fprintf(stderr, "no scenario %s\n", args[0]);
+	return 2;
+}
+
+int main(int argc, char **argv)
+{
+	unsigned part = 0, parts = 1;
+	int at = 1;
+
+	memory_init();
+	for (; at + 1 < argc && !strncmp(argv[at], "--", 2); at += 2) {
+		if (!strcmp(argv[at], "--sample"))
+			sample = strtoull(argv[at + 1], NULL, 10);
+		else if (!strcmp(argv[at], "--seed"))
+			seed = strtoull(argv[at + 1], NULL, 10);
+		else if (!strcmp(argv[at], "--here"))
+			here = true;
+		else if (!strcmp(argv[at], "--part") && sscanf(argv[at + 1], "%u/%u", &part, &parts) == 2)
+			part--;
+	}
+	set_up();
+	if (argc - at == 4) {
+		nfailures = (unsigned)replay(argv + at);
+	} else {
+		if (sample)
+			printf("# seed %ju\n", (uintmax_t)seed);
+		run_all(at < argc ? argv[at] : NULL, at + 1 < argc ? argv[at + 1] : NULL, part, parts);
+		printf("1..1\n%s - %u trials, %u failures\n", nfailures ? "not ok" : "ok", ntrials, nfailures);
+	}
+	tidy_up();
+	return nfailures != 0;
+}

@@ -1,0 +1,56 @@
+/*
+ * The fault tests. A scenario is something whole: serve, dial, talk, close, or a run of the command. Each trial of it is a
+ * process of its own in which one thing fails: the n-th allocation, or all from the n-th on. It must end by itself, well or
+ * with an error in words, and leave nothing behind.
+ */
+#ifndef TENON_TESTS_FAULT_FAULT_H
+#define TENON_TESTS_FAULT_FAULT_H
+
+#include "memory.h"
+
+struct scenario {
+	const char *name;
+	void (*run)(const void *arg); /* in the trial's process */
+	const void *arg;
+	bool on_engines;     /* on each engine; otherwise once */
+	bool is_command;     /* its status, output and words count; it need not free at its end */
+	bool is_same_output; /* what it writes is the same each time it succeeds */
+};
+
+/* What a trial is, and what came of it; parent and child share it. */
+struct trial {
+	const char *engine;
+	const char *dir;   /* for socket files; must be empty afterwards */
+	const char *certs; /* a.pem, a.key: localhost's, of authority ca.pem */
+	struct memory_plan memory;
+	bool ended, told;  /* came to its end; an error was reported */
+	char words[256];   /* that one's */
+	char failure[512]; /* what should not have been; empty: nothing */
+	int status;        /* of a command */
+	struct site left[SITES_MAX];
+	size_t nleft;
+};
+
+extern struct trial *trial;
+
+/* Ends the trial's process: something is not as it must be. */
+_Noreturn void trial_fails(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* An error was reported, in words that a person can use; without words the trial fails. */
+void trial_told(int err, const char *words);
+
+/* Whether something has been made to fail by now. */
+bool trial_hit(void);
+
+/* The trial's failing begins and ends. */
+void trial_arm(bool on);
+
+/* Milliseconds that anything may take: far more than any does. */
+int trial_patience_ms(void);
+
+uint64_t trial_now_ms(void);
+
+size_t talk_scenarios_make(struct scenario *out, size_t max);
+size_t command_scenarios_make(struct scenario *out, size_t max);
+
+#endif

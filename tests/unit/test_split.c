@@ -1,0 +1,187 @@
+/* Messages without a connection: the same frames and formats as an endpoint's, however the bytes come. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tenon_value.h"
+
+/* What comes out, each message in brackets, then the last code. */
+static int gather(struct tn_split *split, char *out)
+{
+	const void *data;
+	size_t len;
+	int rc;
+
+	out += strlen(out);
+	while ((rc = tn_split_next(split, &data, &len)) > 0) {
+		*out++ = '[';
+		memcpy(out, data, len);
+		out += len;
+		*out++ = ']';
+		*out = 0;
+	}
+	return rc;
+}
+
+/* The stream fed in pieces of every size. */
+static void check(const char *url, const void *stream, size_t len, const char *wanted, int ends)
+{
+	for (size_t step = 1; step <= len; step++) {
+		struct tn_split *split;
+		char out[512] = "";
+		int rc = 0;
+
+		assert_int_equal(tn_split_new(url, &split), 0);
+		for (size_t at = 0; at < len && rc == 0; at += step) {
+			assert_int_equal(
+				tn_split_feed(split, (const char *)stream + at, len - at < step ? len - at : step), 0);
+			rc = gather(split, out);
+		}
+		if (rc == 0) {
+			tn_split_end(split);
+			rc = gather(split, out);
+		}
+		assert_string_equal(out, wanted);
+		assert_int_equal(rc, ends);
+		tn_split_free(split);
+	}
+}
+
+static void test_frames(void **state)
+{
+	(void)state;
+	check("tcp://localhost:1?frame=line", "ab\ncd\r\n\nef", 10, "[ab][cd][][ef]", 0);
+	check("tcp://localhost:1?frame=u16", "\0\2ab\0\0\0\1c", 9, "[ab][][c]", 0);
+	check("tcp://localhost:1?frame=u16", "\0\2ab\0\5c", 7, "[ab]", TN_ETRUNC);
+	check("tcp://localhost:1?frame=u32&max=3", "\0\0\0\2ab\0\0\0\4wxyz", 14, "[ab]", TN_ETOOBIG);
+	check("tcp://localhost:1?frame=netstring", "2:ab,x", 6, "[ab]", TN_EFORMAT);
+	check("tcp://localhost:1?format=json", "{\"a\":1} [2] 3", 13, "[{\"a\":1}][[2]][3]", 0);
+	check("unix:/run/x?frame=cobs", "\3ab\0\1\0", 6, "[ab][]", 0);
+}
+
+static void test_pieces(void **state)
+{
+	struct tn_split *split;
+	char out[64] = "";
+
+	(void)state;
+	assert_int_equal(tn_split_new("tcp://localhost:1", &split), 0);
+	assert_string_equal(tn_split_frame(split), "none");
+	assert_null(tn_split_format(split));
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(tn_split_feed(split, "piece", 5), 0);
+		assert_int_equal(gather(split, out), 0);
+	}
+	assert_string_equal(out, "[piece][piece][piece]");
+	tn_split_free(split);
+}
+
+/* Behind an error nothing comes until it is told to forget. */
+static void test_reset(void **state)
+{
+	struct tn_split *split;
+	const void *data;
+	size_t len;
+	char out[64] = "";
+
+	(void)state;
+	assert_int_equal(tn_split_new("tcp://localhost:1?frame=netstring", &split), 0);
+	tn_split_feed(split, "nonsense", 8);
+	assert_int_equal(tn_split_next(split, &data, &len), TN_EFORMAT);
+	assert_int_equal(tn_split_next(split, &data, &len), TN_EFORMAT);
+	assert_int_equal(tn_split_waiting(split), 8);
+	tn_split_reset(split);
+	assert_int_equal(tn_split_waiting(split), 0);
+	assert_int_equal(tn_split_memory(split), 0);
+	tn_split_feed(split, "2:ok,", 5);
+	assert_int_equal(gather(split, out), 0);
+	assert_string_equal(out, "[ok]");
+	tn_split_free(split);
+}
+
+static void test_memory(void **state)
+{
+	struct tn_split *split;
+	char piece[1000] = {0};
+	const void *data;
+	size_t len;
+
+	(void)state;
+	assert_int_equal(tn_split_new("tcp://localhost:1?frame=u32", &split), 0);
+	assert_int_equal(tn_split_memory(split), 0);
+	tn_split_feed(split, "\0\1\0\0", 4);
+	for (int i = 0; i < 65; i++) {
+		assert_int_equal(tn_split_next(split, &data, &len), 0);
+		tn_split_feed(split, piece, sizeof(piece));
+	}
+	assert_int_equal(tn_split_waiting(split), 65004);
+	assert_in_range(tn_split_memory(split), 65004, 4 * 65004);
+	tn_split_feed(split, piece, 536);
+	assert_int_equal(tn_split_next(split, &data, &len), 1);
+	assert_int_equal(len, 65536);
+	assert_int_equal(tn_split_next(split, &data, &len), 0);
+	assert_int_equal(tn_split_memory(split), 0);
+	tn_split_free(split);
+}
+
+static void test_others_of_its_kind(void **state)
+{
+	struct tn_split *split, *others[3];
+	struct tn_value *value = NULL;
+	const void *data;
+	size_t len;
+	int64_t number = 0;
+
+	(void)state;
+	assert_int_equal(tn_split_new("tcp://localhost:1?frame=u8&format=cbor", &split), 0);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(tn_split_another(split, &others[i]), 0);
+	tn_split_free(split); /* they outlive it */
+	for (int i = 0; i < 3; i++)
+		tn_split_feed(others[i], (char[]){2, 0x18, (char)(40 + i)}, 3);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(tn_split_next(others[i], &data, &len), 1);
+		assert_string_equal(tn_split_format(others[i]), "cbor");
+		assert_int_equal(tn_split_value(others[i], data, len, &value), 0);
+		assert_int_equal(tn_value_int(value, &number), 0);
+		assert_int_equal(number, 40 + i);
+		assert_int_equal(tn_split_value(others[i], "\x1c", 1, &value), TN_EFORMAT);
+	}
+	tn_value_free(value);
+	for (int i = 0; i < 3; i++)
+		tn_split_free(others[i]);
+	tn_split_free(NULL);
+}
+
+static void test_bad_urls(void **state)
+{
+	struct tn_split *split;
+	struct tn_value *value = NULL;
+
+	(void)state;
+	assert_int_equal(tn_split_new("tcp://localhost:1?frame=lime", &split), TN_EURL);
+	assert_non_null(strstr(tn_errmsg(), "line"));
+	assert_int_equal(tn_split_new("nothing", &split), TN_EURL);
+	assert_int_equal(tn_split_new("tcp://*:1?backlog=5", &split), 0); /* only good for serving */
+	assert_int_equal(tn_split_value(split, "1", 1, &value), -EINVAL);
+	tn_split_free(split);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_frames),
+		cmocka_unit_test(test_pieces),
+		cmocka_unit_test(test_reset),
+		cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_others_of_its_kind),
+		cmocka_unit_test(test_bad_urls),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
