@@ -1,0 +1,108 @@
+/*
+ * A frame, -DFRAME="u32": however a stream is cut, the same messages and the same verdict come out of it; what came out is
+ * read as the same again when it is put; and the stream taken as a message survives its own frame. The first byte chooses
+ * max, the second how many bytes behind it say how the stream is cut.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#define MODEL_CHECK(condition) ((condition) ? (void)0 : broken(#condition, __FILE__, __LINE__))
+
+static void broken(const char *what, const char *file, int line)
+{
+	fprintf(stderr, "%s:%d: does not hold: %s\n", file, line, what);
+	abort();
+}
+
+#include "../tests/unit/frame_model.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* Each cut's byte says how long the piece is, and whether it gets a block of its own; they are used in turns. */
+static void run(struct line *line, size_t max, const void *bytes, size_t len, const uint8_t *cuts, size_t ncuts)
+{
+	line_open(line, FRAME, max);
+	for (size_t at = 0, i = 0, piece; at < len; at += piece, i++) {
+		uint8_t cut = ncuts ? cuts[i % ncuts] : 0;
+
+		piece = ncuts && len - at > (cut & 0x7f) + 1U ? (cut & 0x7f) + 1U : len - at;
+		line_feed(line, (const char *)bytes + at, piece, cut & 0x80);
+	}
+	line_end(line);
+}
+
+static int put(struct line *line, struct tn_buf *out, const void *msg, size_t len)
+{
+	struct iovec iov[2] = {{(void *)(uintptr_t)msg, len / 3}, {(char *)(uintptr_t)msg + len / 3, len - len / 3}};
+
+	return line->frame.ops->put(&line->frame, out, iov, 2);
+}
+
+/* Puts all that came out, in order, and reads it again. */
+static void put_back(struct line *line, const uint8_t *cuts, size_t ncuts)
+{
+	struct record wanted = line->got;
+	struct line again;
+	struct tn_buf out;
+
+	tni_buf_init(&out, &line->mem, SIZE_MAX);
+	for (size_t at = 0, len; at < wanted.len; at += len) {
+		memcpy(&len, wanted.bytes + at, sizeof(len));
+		at += sizeof(len);
+		MODEL_CHECK(put(line, &out, wanted.bytes + at, len) == 0);
+	}
+	wanted.err = 0;
+	run(&again, line->frame.max, out.len ? tni_buf_pullup(&out, out.len) : NULL, out.len, cuts, ncuts);
+	MODEL_CHECK(same_record(&again.got, &wanted));
+	line_close(&again);
+	tni_buf_clear(&out);
+}
+
+/* Any bytes as one message: refused for the frame's own reasons, or carried. */
+static void carry(struct line *line, const void *msg, size_t len)
+{
+	struct record wanted = {0};
+	struct line other;
+	struct tn_buf out;
+	int rc;
+
+	tni_buf_init(&out, &line->mem, SIZE_MAX);
+	rc = put(line, &out, msg, len);
+	MODEL_CHECK(rc == 0 || ((rc == TN_EFORMAT || rc == TN_ETOOBIG) && !out.len));
+	if (rc == 0) {
+		if (len <= line->frame.max)
+			record_msg(&wanted, msg, len);
+		else
+			wanted.err = TN_ETOOBIG;
+		run(&other, line->frame.max, tni_buf_pullup(&out, out.len), out.len, NULL, 0);
+		MODEL_CHECK(same_record(&other.got, &wanted));
+		line_close(&other);
+	}
+	record_free(&wanted);
+	tni_buf_clear(&out);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static const size_t maxima[] = {7, 100, 300, 70000};
+	struct line whole, cut;
+	const uint8_t *cuts;
+	size_t max, ncuts;
+
+	if (size < 2)
+		return 0;
+	max = maxima[data[0] % 4];
+	ncuts = data[1] % 32;
+	data += 2, size -= 2;
+	ncuts = ncuts < size ? ncuts : size;
+	cuts = data;
+	data += ncuts, size -= ncuts;
+	run(&whole, max, data, size, NULL, 0);
+	run(&cut, max, data, size, cuts, ncuts);
+	MODEL_CHECK(same_record(&whole.got, &cut.got));
+	put_back(&whole, cuts, ncuts);
+	carry(&whole, data, size);
+	line_close(&whole);
+	line_close(&cut);
+	return 0;
+}
