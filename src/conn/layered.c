@@ -233,7 +233,7 @@ struct tn_buf *tni_layered_seal(struct tn_conn *c)
 	uint32_t before = c->tx.len;
 	int rc = 0;
 
-	if (l->layer->open && !l->failed) {
+	if (l->layer->open && !l->err) {
 		if (c->tx.head && l->wire.len < WIRE_MAX)
 			rc = l->layer->ops->down(l->layer, &c->tx, &l->wire, WIRE_MAX);
 		c->bytes_out += before - c->tx.len;
@@ -243,7 +243,7 @@ struct tn_buf *tni_layered_seal(struct tn_conn *c)
 			if (rc == 0 && l->lossy)
 				tni_lossy_note_bye(c);
 		}
-		if (rc < 0 && !l->err) {
+		if (rc < 0) {
 			note_failure(l, rc);
 			tni_layered_settle(c);
 		}

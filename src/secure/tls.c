@@ -125,6 +125,13 @@ static int make_ssl(struct tls *t)
 	return tni_err(TN_EURL, "TLS: '%.200s' cannot be a server's name: see key sni", t->host);
 }
 
+static int failed(struct tls *t, int what)
+{
+	t->broken = true;
+	return what == SSL_ERROR_SYSCALL && !ERR_peek_error() ? tni_err(-ENOMEM, "TLS: out of memory")
+							      : tni_tls_explain(t);
+}
+
 /* What OpenSSL said to a call that returned `rc`. 0: it wants more bytes. */
 int tni_tls_outcome(struct tls *t, int rc)
 {
@@ -136,9 +143,22 @@ int tni_tls_outcome(struct tls *t, int rc)
 		t->layer.ended = true;
 		return 0;
 	}
+	return failed(t, what);
+}
+
+int tni_tls_write(struct tls *t, const void *data, size_t len, size_t *n)
+{
+	int what;
+
+	if (SSL_write_ex(t->ssl, data, len, n))
+		return 1;
+	what = SSL_get_error(t->ssl, 0);
+	if (what == SSL_ERROR_WANT_READ)
+		return 0;
+	if (what != SSL_ERROR_ZERO_RETURN)
+		return failed(t, what);
 	t->broken = true;
-	return what == SSL_ERROR_SYSCALL && !ERR_peek_error() ? tni_err(-ENOMEM, "TLS: out of memory")
-							      : tni_tls_explain(t);
+	return tni_err(TN_ETLS, "nothing can be sent any more: the peer has broken off");
 }
 
 static int shake_hands(struct tls *t)
@@ -272,13 +292,13 @@ static int tls_open(struct tni_layer *layer, struct tn_buf *net)
 static int tls_down(struct tni_layer *layer, struct tn_buf *in, struct tn_buf *net, size_t max)
 {
 	struct tls *t = tls_of(layer);
-	int rc = 0;
+	int rc = 1;
 
 	if (!in->head)
 		return 0;
 	t->net = net;
 	ERR_clear_error();
-	while (rc == 0 && in->head && net->len < max) {
+	while (rc > 0 && in->head && net->len < max) {
 		size_t len = in->len < RECORD_MAX ? in->len : RECORD_MAX, n;
 		const unsigned char *data = tni_buf_pullup(in, len);
 
@@ -286,13 +306,11 @@ static int tls_down(struct tni_layer *layer, struct tn_buf *in, struct tn_buf *n
 			rc = tni_err(-ENOMEM, "TLS: out of memory");
 		else if (!len)
 			tni_buf_consume(in, 0);
-		else if (SSL_write_ex(t->ssl, data, len, &n))
+		else if ((rc = tni_tls_write(t, data, len, &n)) > 0)
 			tni_buf_consume(in, n);
-		else
-			rc = tni_tls_outcome(t, 0);
 	}
 	t->net = NULL;
-	return rc;
+	return rc < 0 ? rc : 0;
 }
 
 int tni_tls_shut(struct tni_layer *layer, struct tn_buf *net)

@@ -31,6 +31,9 @@ struct tls {
 int tni_tls_outcome(struct tls *tls, int rc);
 bool tni_tls_expect_host(struct tls *tls);
 
+/* Seals a part of these bytes, `n` of them. 1: done; 0: not before more has come from the peer; < 0: never, with words. */
+int tni_tls_write(struct tls *tls, const void *data, size_t len, size_t *n);
+
 /* Says close_notify: the layers' `shut`, over streams and over datagrams. Also tls.c's. */
 int tni_tls_shut(struct tni_layer *layer, struct tn_buf *net);
 

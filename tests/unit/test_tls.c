@@ -363,6 +363,25 @@ static void feed(struct end *e, const void *data, size_t len)
 	note(e, e->layer->ops->up(e->layer, &e->in, &e->up, &e->net));
 }
 
+/* After a fatal alert nothing can be sent, and to try says so: once it was tried for ever. */
+static void test_a_write_after_an_alert(void **state)
+{
+	(void)state;
+	for (int version = 12; version <= 13; version++) {
+		pair_open("server", "localhost", version);
+		handshake();
+		say(&client, 0, 100);
+		client.net.head->data[client.net.head->len - 1] ^= 1;
+		converse(SIZE_MAX);
+		assert_int_equal(server.err, TN_ETLS);
+		assert_int_equal(client.err, TN_ETLS);
+		assert_int_equal(tni_buf_append(&client.down, "more", 4, false), 0);
+		assert_int_equal(client.layer->ops->down(client.layer, &client.down, &client.net, SIZE_MAX), TN_ETLS);
+		assert_int_equal(client.down.len, 4);
+		pair_close();
+	}
+}
+
 static void test_what_is_not_tls(void **state)
 {
 	static const struct {
@@ -545,6 +564,7 @@ int main(void)
 		cmocka_unit_test(test_torn_handshake),
 		cmocka_unit_test(test_truncation),
 		cmocka_unit_test(test_changed_bytes),
+		cmocka_unit_test(test_a_write_after_an_alert),
 		cmocka_unit_test(test_what_is_not_tls),
 		cmocka_unit_test(test_an_echo),
 		cmocka_unit_test(test_refused_certificates),
