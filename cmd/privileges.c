@@ -4,7 +4,6 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <pwd.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -81,13 +80,13 @@ static int no_new_privileges(void)
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
 }
 
-int privileges_leave(const struct privileges_user *user, bool files)
+int privileges_leave(const struct privileges_user *user, uint32_t kept)
 {
 	bool root = geteuid() == 0;
 	int err = 0;
 
 	drop_bounds();
-	if (root && files && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+	if (root && kept && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
 		err = -errno;
 	if (err == 0 && user && initgroups(user->name, user->gid) < 0 && user->uid != geteuid())
 		err = -errno;
@@ -96,18 +95,18 @@ int privileges_leave(const struct privileges_user *user, bool files)
 	else if (err == 0 && root)
 		err = drop_root();
 	if (err == 0)
-		err = drop_capabilities(root && files ? 1U << CAP_DAC_OVERRIDE : 0);
+		err = drop_capabilities(root ? kept : 0);
 	return err == 0 ? no_new_privileges() : err;
 }
 
 int privileges_leave_to_children(const struct privileges_user *user)
 {
-	return user ? privileges_leave(user, false) : no_new_privileges();
+	return user ? privileges_leave(user, 0) : no_new_privileges();
 }
 
 int privileges_drop(void)
 {
-	int err = privileges_leave(NULL, false);
+	int err = privileges_leave(NULL, 0);
 
 #ifdef __SANITIZE_ADDRESS__
 	prctl(PR_SET_DUMPABLE, 1, 0, 0, 0); /* the leak checker looks at the process from outside */

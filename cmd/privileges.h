@@ -3,6 +3,7 @@
 #define TENON_PRIVILEGES_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /* Somebody to become. */
@@ -17,10 +18,10 @@ bool privileges_find(const char *name, struct privileges_user *user);
 
 /*
  * For a server that has its sockets: becomes `user` (NULL: who called sudo, or nobody, if it is root), and gives up every
- * capability and what a program that is executed could bring. `files`: root can still read and remove what belongs to
- * others, which something else then has to bound. Returns 0 or a negative errno, and then it must not go on.
+ * capability and what a program that is executed could bring. `kept`: the bits of those that root keeps all the same, which
+ * something else then has to bound. Returns 0 or a negative errno, and then it must not go on.
  */
-int privileges_leave(const struct privileges_user *user, bool files);
+int privileges_leave(const struct privileges_user *user, uint32_t kept);
 
 /* The same for one that runs commands: they are who we are unless a user is named. */
 int privileges_leave_to_children(const struct privileges_user *user);

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <linux/landlock.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -333,13 +334,24 @@ static void close_all(const struct sandbox *box)
 #endif
 }
 
+/* Files of others are read and removed still, also out of a directory such as /tmp, where only their owner may. */
+static uint32_t capabilities_for(const struct sandbox *box)
+{
+	uint32_t kept = box->nfiles > 0 || box->answers ? 1U << CAP_DAC_OVERRIDE : 0;
+
+	for (size_t i = 0; i < box->nfiles; i++)
+		if (box->files[i].use == TN_FILE_REMOVE)
+			kept |= 1U << CAP_FOWNER;
+	return kept;
+}
+
 int sandbox_enter(const struct sandbox *box)
 {
 	int err;
 
 	tzset(); /* reads a file */
 	err = box->children ? privileges_leave_to_children(box->user)
-			    : privileges_leave(box->user, box->nfiles > 0 || box->answers);
+			    : privileges_leave(box->user, capabilities_for(box));
 	if (err < 0) {
 		complain("privileges cannot be given up: %s", tn_strerror(err));
 		if (err == -EPERM && box->user)

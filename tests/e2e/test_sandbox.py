@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(SANITIZED, reason="sanitizers look at the proces
 
 BUILD = pathlib.Path(os.environ.get("TENON_BUILD", pathlib.Path(COMMAND).parent))
 ROOT = os.geteuid() == 0
-DAC_OVERRIDE = 1 << 1
+DAC_OVERRIDE, FOWNER = 1 << 1, 1 << 3
 
 
 def status_of(server):
@@ -72,7 +72,18 @@ def test_privileges(tenon):
 def test_privileges_kept_for_files(tenon):
     """Root's server can remove its socket from root's directory, and no more than that."""
     server = tenon.serve(f"unix:{tenon.folder}/sock")
-    assert int(status_of(server)["CapPrm"], 16) == (DAC_OVERRIDE if ROOT else 0)
+    assert int(status_of(server)["CapPrm"], 16) == (DAC_OVERRIDE | FOWNER if ROOT else 0)
+
+
+def test_a_socket_in_a_directory_for_all(tenon, tmp_path):
+    """As in /tmp: who is not the owner of a file there may not remove it."""
+    folder = tmp_path / "all"
+    folder.mkdir()
+    folder.chmod(0o1777)
+    server = tenon.serve(f"unix:{folder}/sock")
+    assert (folder / "sock").exists()
+    server.stop()
+    assert not (folder / "sock").exists()
 
 
 def test_no_sandbox(tenon):
