@@ -253,8 +253,9 @@ def test_a_child_finishes_its_reply(tenon):
     client = tenon.dial(server.url)
     text = b"".join(b"%06d\n" % i for i in range(100000))
     client.sendall(text)
+    client.shutdown(socket.SHUT_WR)
     server.signal(signal.SIGTERM)
-    assert exchange(client, b"", finish=True) == b"".join(reversed(text.splitlines(True)))
+    assert receive_to_end(client) == b"".join(reversed(text.splitlines(True)))
     server.stopped = True
     server.wait(0)
 
