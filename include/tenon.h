@@ -92,7 +92,7 @@ TN_API long tn_errpos(void);
 /* ---- the loop -------------------------------------------------------------------------------------------------- */
 
 /*
- * Makes a loop. `engine`: NULL or "auto" (io_uring where the system allows it and it is sound, otherwise epoll),
+ * Makes a loop. `engine`: NULL or "auto" (io_uring where the system allows it, from Linux 6.6 on; otherwise epoll),
  * "uring" (or fail), "epoll", or "sim" / "sim:SEED" (for tests: short reads, one-byte writes, delays and reorderings
  * drawn from the seed). The environment variable TENON_ENGINE stands in for NULL. Free it with tn_loop_free().
  * Errors: -ENOENT (no such engine), -ENOMEM, -EMFILE; with "uring" also what io_uring_setup(2) says.

@@ -1,7 +1,7 @@
 /* What this build and this system can do. */
 #include "tenon.h"
 
-#include "io/io.h"
+#include "io/uring.h"
 
 #include <stdio.h>
 #include <sys/utsname.h>
@@ -30,7 +30,8 @@ static void describe_uring(char *out, size_t cap)
 		return;
 	}
 	tn_loop_free(loop);
-	snprintf(out, cap, "engine uring: yes, the default (liburing " TNI_URING_VERSION ")");
+	snprintf(out, cap, "engine uring: yes, %s (liburing " TNI_URING_VERSION ")",
+		 tni_uring_is_ripe() ? "the default" : "by name; epoll is the default before Linux 6.6");
 #else
 	snprintf(out, cap, "engine uring: not in this build");
 #endif

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "io/fault.h"
 #include "io/ready.h"
+#include "io/uring.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -475,6 +476,23 @@ static int open_sure(struct tn_loop *loop, const struct tni_engine_ops *engine, 
 	return rc < 0 ? tni_err(rc, "engine %s: %s", engine->name, tn_strerror(rc)) : 0;
 }
 
+#ifdef TNI_HAVE_URING
+/* False: epoll is to serve, and the curious have been told why. */
+static bool open_best(struct tn_loop *loop)
+{
+	int rc;
+
+	if (!tni_uring_is_ripe()) {
+		tni_log(false, "engine uring: not chosen on a Linux before 6.6; epoll serves");
+		return false;
+	}
+	rc = open_engine(loop, &tni_engine_uring, 0);
+	if (rc < 0)
+		tni_log(false, "engine uring: the system refuses io_uring: %s; epoll serves", tn_strerror(rc));
+	return rc == 0;
+}
+#endif
+
 static int choose_engine(struct tn_loop *loop, const char *name)
 {
 	int rc;
@@ -483,10 +501,8 @@ static int choose_engine(struct tn_loop *loop, const char *name)
 		name = getenv("TENON_ENGINE");
 	if (!name || !*name || !strcmp(name, "auto")) {
 #ifdef TNI_HAVE_URING
-		rc = open_engine(loop, &tni_engine_uring, 0);
-		if (rc == 0)
+		if (open_best(loop))
 			return 0;
-		tni_log(false, "engine uring: the system refuses io_uring: %s; epoll serves", tn_strerror(rc));
 #endif
 		return open_sure(loop, &tni_engine_epoll, 0);
 	}

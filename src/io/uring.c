@@ -13,11 +13,16 @@
 #include <errno.h>
 #include <liburing.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <unistd.h>
+
+#define RIPE_MAJOR 6
+#define RIPE_MINOR 6
 
 #define SQ_ENTRIES 512
 #define CQ_ENTRIES (SQ_ENTRIES * 8)
@@ -368,6 +373,15 @@ static int open_sized(struct tn_loop *loop, const struct ring_size *size)
 	if (rc == 0)
 		loop->engine_state = st;
 	return rc;
+}
+
+bool tni_uring_is_ripe(void)
+{
+	struct utsname u;
+	int major = 0, minor = 0;
+
+	return uname(&u) == 0 && sscanf(u.release, "%d.%d", &major, &minor) == 2 &&
+	       (major > RIPE_MAJOR || (major == RIPE_MAJOR && minor >= RIPE_MINOR));
 }
 
 static int uring_open(struct tn_loop *loop, uint64_t seed)

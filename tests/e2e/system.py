@@ -131,6 +131,11 @@ def replace_file(original, replacement):
     return install
 
 
+def call_kernel_old():
+    """For preexec_fn: uname(2) says 2.6 (personality(2), UNAME26)."""
+    check(LIBC.personality(0x0020000))
+
+
 REFUSALS = [errno.EPERM, errno.ENOSYS, errno.ENOMEM, errno.EINVAL, errno.EOPNOTSUPP]
 
 

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from harness import COMMAND, exchange, wait_until
+from system import call_kernel_old, uring_refusal
 
 pytestmark = pytest.mark.parametrize("engine", ["auto"], indirect=True)
 
@@ -21,6 +22,19 @@ def test_help(tenon):
     assert "tenon send udp://localhost:10000 'Hello, world!'" in text and "Exit status" in text
     for argv in (["-h"], ["help"]):
         assert tenon.finish([COMMAND, *argv]).text == text
+
+
+def test_the_engine_on_an_old_kernel(tenon):
+    """Unasked, the ring of a kernel before 6.6 is left alone; by name it is had."""
+    if (version := tenon.finish([COMMAND, "--version"]).text) and "uring: not in" in version or uring_refusal():
+        pytest.skip("no ring")
+    server = tenon.serve("tcp://127.0.0.1:0", options=["-v"], preexec_fn=call_kernel_old)
+    assert "before 6.6; epoll serves" in server.err
+    assert exchange(tenon.dial(server.url), b"hello") == b"hello"
+    assert "uring: yes, by name" in tenon.finish([COMMAND, "--version"], preexec_fn=call_kernel_old).text
+    server = tenon.serve("tcp://127.0.0.1:0", options=["-v", "--engine=uring"], preexec_fn=call_kernel_old)
+    assert "epoll serves" not in server.err
+    assert exchange(tenon.dial(server.url), b"hello") == b"hello"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
