@@ -142,8 +142,11 @@ void tni_ready_release(struct tn_loop *loop, struct tni_fd *fd)
 	fd->armed_events = 0;
 }
 
+/* What a ring has is not tried here as well: its bytes would go out twice. */
 static bool can_try(const struct tni_fd *fd, const struct tni_op *op)
 {
+	if (op->state != TNI_ARMED || op->in_kernel)
+		return false;
 	return fd->ready & (direction(fd, op) | TNI_HUP) || op->kind >= TNI_OP_POLL_IN;
 }
 
@@ -152,13 +155,13 @@ static void try_both(struct tn_loop *loop, struct tni_fd *fd)
 {
 	uint64_t key = tni_slot_key(loop, fd);
 
-	if (fd->wr.state == TNI_ARMED && can_try(fd, &fd->wr)) {
+	if (can_try(fd, &fd->wr)) {
 		try_op(loop, fd, &fd->wr);
 		tni_loop_settle(loop);
 		if (tni_slot_find(loop, key) != fd)
 			return;
 	}
-	if (fd->rd.state == TNI_ARMED && can_try(fd, &fd->rd)) {
+	if (can_try(fd, &fd->rd)) {
 		try_op(loop, fd, &fd->rd);
 		tni_loop_settle(loop);
 	}

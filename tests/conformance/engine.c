@@ -527,6 +527,63 @@ static void test_end_behind_a_stuck_send(void **state)
 	close(pair[1]);
 }
 
+/* What a peer has received without reading on: all that is there now. */
+static void read_what_is_there(int fd, uint64_t *got)
+{
+	unsigned char bytes[65536];
+	ssize_t n;
+
+	while ((n = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT)) > 0) {
+		assert_true(th_matches(bytes, (size_t)n, *got));
+		*got += (uint64_t)n;
+	}
+}
+
+/*
+ * A send that waits in a ring is the ring's alone, although the stream's reading goes over to readiness meanwhile and
+ * hears that the peer has ended: what readiness sent besides would go out twice.
+ */
+static void test_stuck_send_while_reading_goes_over(void **state)
+{
+	uint64_t deadline = th_now_ms() + TH_PATIENCE_MS, got = 0;
+	int pair[2], small = 64 * 1024;
+	struct end e;
+
+	(void)state;
+	th_tcp_pair(pair);
+	setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+	setsockopt(pair[1], SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+	end_init(&e, pair[0], 0);
+	give(&e, 2 << 20, false);
+	for (int i = 0; i < 50; i++) {
+		keep_receiving(&e);
+		keep_sending(&e);
+		assert_true(tn_loop_step(loop, 1) >= 0);
+	}
+	assert_true(tni_op_busy(&e.io.wr));
+	for (int i = 0; i < 8; i++) {
+		write_stream(pair[1], 32768, e.got);
+		receive_until(&e, e.got == (uint64_t)(i + 1) * 32768);
+	}
+	if (th_is_uring())
+		assert_true(e.io.mode != 0); /* otherwise this has tested nothing */
+	(void)tni_cancel(loop, &e.io, &e.io.rd);
+	shutdown(pair[1], SHUT_WR);
+	th_turn_for(loop, 5);
+	while (e.out.head) {
+		read_what_is_there(pair[1], &got); /* now both could send */
+		keep_sending(&e);
+		keep_receiving(&e);
+		assert_true(tn_loop_step(loop, 1) >= 0);
+		th_check_deadline(deadline, "all is sent", __FILE__, __LINE__);
+	}
+	receive_until(&e, e.ended);
+	end_close(&e);
+	read_what_is_there(pair[1], &got);
+	assert_true(got == e.given);
+	close(pair[1]);
+}
+
 /* More blocks held than the ring has buffers: receiving goes on, in order, and recovers when they come back. */
 static void test_recv_while_all_buffers_are_held(void **state)
 {
@@ -2012,6 +2069,7 @@ int main(int argc, char **argv)
 		T(test_recv_what_was_there_before),
 		T(test_recv_reset),
 		T(test_end_behind_a_stuck_send),
+		T(test_stuck_send_while_reading_goes_over),
 		T(test_recv_while_all_buffers_are_held),
 		T(test_recv_beside_one_that_holds_all),
 		T(test_one_byte_at_a_time),
