@@ -119,7 +119,7 @@ static int fault_submit(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *
 	}
 	if (!fd->slot && draw(f) % 4 == 0)
 		fd->flags |= TNI_FD_POLLED;
-	if (op->kind == TNI_OP_SEND && draw(f) % 4 == 0)
+	if (op->kind == TNI_OP_SEND && !(fd->flags & TNI_FD_MESSAGES) && draw(f) % 4 == 0) /* a packet goes whole */
 		loop->limit = 1;
 	rc = f->below->submit(loop, fd, op);
 	loop->limit = 0;
@@ -152,7 +152,7 @@ static void take_up(struct tn_loop *loop)
 
 		if (fd && p.err && op_of(fd, p.dir)->state == TNI_ARMED)
 			tni_complete(loop, op_of(fd, p.dir), -p.err, false);
-		else if (fd && !p.err && !op_of(fd, p.dir)->in_kernel) /* the ring has it now */
+		else if (fd && !p.err)
 			tni_ready_event(loop, fd, p.events);
 		tni_loop_settle(loop);
 	}

@@ -1705,9 +1705,10 @@ static void test_datagram_client_gone(void **state)
 		until(rig, s[0].closes);
 		check_side(&s[0]);
 	}
+	s[1].unchecked = !(rig->row->traits & APART); /* it hears late replies to the others as well */
 	dial(rig, &s[1], &play_sink);
 	send_text(&s[1], 100);
-	until(rig, s[1].in == 100);
+	until(rig, s[1].in >= 100);
 	assert_int_equal(rig->served[0].closes, 0);
 	rig_free(rig);
 	check_side(&s[1]);
