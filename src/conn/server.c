@@ -515,15 +515,10 @@ void tni_part_conn_gone(struct tni_part *part, const struct tn_conn *conn)
 		tni_loop_ready(part->loop, &part->task);
 }
 
-static void drain_tick(struct tni_part *part)
+static void close_quiet(const struct tni_part *part, uint64_t now)
 {
-	uint64_t now = part->loop->now_ns;
 	struct tni_list *node;
 
-	if (now >= part->deadline_ns) {
-		drop_conns(part);
-		return;
-	}
 	for (node = part->conns.next; node != &part->conns; node = node->next) {
 		struct tn_conn *c = tni_container_of(node, struct tn_conn, owned.node);
 
@@ -532,6 +527,20 @@ static void drain_tick(struct tni_part *part)
 		if (now - c->active_ns >= QUIET_NS && !c->rx.head && !tn_conn_queued(c))
 			tn_close(c);
 	}
+}
+
+/* A tick that comes late, since the process or the machine had other things to do, knows of no silence: what has arrived
+ * meanwhile is read first. */
+static void drain_tick(struct tni_part *part)
+{
+	uint64_t now = part->loop->now_ns;
+
+	if (now >= part->deadline_ns) {
+		drop_conns(part);
+		return;
+	}
+	if (now - part->timer.when_ns < QUIET_NS / 2)
+		close_quiet(part, now);
 	tni_loop_timer(part->loop, &part->timer, DRAIN_TICK_NS);
 }
 

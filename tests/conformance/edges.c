@@ -680,7 +680,7 @@ static void test_drain_of_what_was_closed_before_open(void **state)
 	unlink(un.sun_path);
 }
 
-/* ---- pieces longer than max ---- */
+/* ---- a server that ends, in a process that was stopped for a while ---- */
 
 static void echo_message(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 {
@@ -690,6 +690,34 @@ static void echo_message(struct tn_conn *conn, const struct tn_msg *msg, void *a
 	if (msg->len > *(size_t *)arg)
 		*(size_t *)arg = msg->len;
 }
+
+/* Silence is what was heard, not that nobody has listened. */
+static void test_drain_after_a_pause(void **state)
+{
+	static const struct tn_handler handler = {.on_msg = echo_message};
+	struct tn_loop *loop = th_loop();
+	size_t longest = 0;
+	struct tn_server *server;
+	char got[3];
+	int fd;
+
+	(void)state;
+	assert_int_equal(tn_serve(loop, "tcp://127.0.0.1:0", &handler, &longest, &server), 0);
+	fd = th_tcp_dial(atoi(strrchr(tn_server_url(server, 0), ':') + 1));
+	assert_int_equal(send(fd, "one", 3, 0), 3);
+	th_until(loop, recv(fd, got, 3, MSG_DONTWAIT | MSG_PEEK) == 3);
+	assert_int_equal(recv(fd, got, 3, 0), 3);
+	tn_server_close(server, TH_PATIENCE_MS, NULL, NULL);
+	assert_true(tn_loop_step(loop, 0) >= 0);
+	usleep(150000);
+	assert_int_equal(send(fd, "two", 3, 0), 3);
+	th_until(loop, recv(fd, got, 3, MSG_DONTWAIT | MSG_PEEK) == 3);
+	assert_memory_equal(got, "two", 3);
+	close(fd);
+	tn_loop_free(loop);
+}
+
+/* ---- pieces longer than max ---- */
 
 /* Without a frame `max` cuts; an echo then always fits the queue, however much comes at once. */
 static void test_bytes_longer_than_max(void **state)
@@ -774,6 +802,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_bytes_longer_than_max),
 	T(test_packet_longer_than_max),
 	T(test_drain_of_what_was_closed_before_open),
+	T(test_drain_after_a_pause),
 };
 
 int main(int argc, char **argv)
