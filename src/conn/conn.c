@@ -438,6 +438,7 @@ void tni_conn_refuse_rest(struct tn_conn *c, int err)
 static void deliver_stream(struct tn_conn *c)
 {
 	struct tni_view view;
+	bool part = false;
 	int rc = 0;
 
 	while (c->rx.head && may_deliver(c)) {
@@ -447,6 +448,7 @@ static void deliver_stream(struct tn_conn *c)
 			rc = c->frame.ops->next(&c->frame, &c->rx, &view);
 		if (rc == 0 && c->flags & TNI_RX_END)
 			rc = c->frame.ops->end(&c->frame, &c->rx, &view);
+		part = rc == 0;
 		if (rc <= 0)
 			break;
 		view.ops = c->frame.ops;
@@ -461,7 +463,8 @@ static void deliver_stream(struct tn_conn *c)
 	}
 	if (rc < 0)
 		tni_conn_refuse_rest(c, rc);
-	tni_frame_free(&c->frame); /* an idle connection keeps no memory of its last message */
+	if (!part || !c->rx.head)
+		tni_frame_free(&c->frame); /* an idle connection keeps no memory of its last message */
 	tni_buf_compact(&c->rx);
 }
 

@@ -17,8 +17,10 @@ static int find_end(struct tni_frame *frame, struct tn_buf *in, int end, size_t 
 		frame->scanned = in->len;
 	if ((at < 0 ? in->len : (size_t)at) > stuffed_max)
 		return (void)tni_frame_too_big(frame, at < 0 ? in->len : (size_t)at), TN_ETOOBIG;
-	if (at < 0)
+	if (at < 0) {
+		tni_frame_free(frame); /* who waits keeps no memory of the last message */
 		return 0;
+	}
 	frame->scanned = 0;
 	*len = (size_t)at;
 	*data = tni_buf_pullup(in, (size_t)at + 1);

@@ -67,6 +67,12 @@ def cpu_seconds(pid):
     return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def running_ns(pid):
+    """The same to the nanosecond, for what is short."""
+    return sum(int((task / "schedstat").read_text(encoding="ascii").split()[0])
+               for task in pathlib.Path(f"/proc/{pid}/task").iterdir())
+
+
 def resident_bytes(pid):
     text = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     return int(re.search(r"^VmRSS:\s+(\d+) kB", text, re.M).group(1)) * KIB
