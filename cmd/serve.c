@@ -33,8 +33,8 @@ static struct {
 	const char *handler, *threads;
 	unsigned max_conns;
 	uint64_t idle_ns, drain_ns;
-	const char *idle, *drain, *on_bad; /* as they were given */
-	struct privileges_user user;       /* without a name: none was given */
+	const char *idle, *drain, *on_bad, *request, *per_source, *accept_rate; /* as they were given */
+	struct privileges_user user;                                            /* without a name: none was given */
 	bool no_sandbox;
 } options = {.idle_ns = UNSET, .drain_ns = UNSET};
 
@@ -67,6 +67,22 @@ static const char *set_drain(const char *value, void *to)
 {
 	options.drain = value;
 	return option_set_duration(value, to);
+}
+
+static const char *set_request(const char *value, void *to)
+{
+	uint64_t ns;
+
+	*(const char **)to = value;
+	return option_set_duration(value, &ns);
+}
+
+static const char *set_count(const char *value, void *to)
+{
+	unsigned count;
+
+	*(const char **)to = value;
+	return option_set_number(value, &count);
 }
 
 static const char *set_on_bad(const char *value, void *to)
@@ -132,7 +148,8 @@ static char *full_url(const char *url)
 	char *full = strdup(url);
 
 	if (!full || !add_key(&full, "idle", options.idle) || !add_key(&full, "drain", options.drain) ||
-	    !add_key(&full, "bad", options.on_bad)) {
+	    !add_key(&full, "bad", options.on_bad) || !add_key(&full, "request", options.request) ||
+	    !add_key(&full, "per-source", options.per_source) || !add_key(&full, "accept-rate", options.accept_rate)) {
 		free(full);
 		return NULL;
 	}
@@ -533,7 +550,10 @@ static const struct option_spec own_options[] = {
 	{"handler", 0, OPTION_VALUE, option_set_text, &options.handler},
 	{"threads", 0, OPTION_VALUE, set_threads, &nthreads},
 	{"max-conns", 0, OPTION_VALUE, option_set_number, &options.max_conns},
+	{"per-source", 0, OPTION_VALUE, set_count, &options.per_source},
+	{"accept-rate", 0, OPTION_VALUE, set_count, &options.accept_rate},
 	{"idle", 0, OPTION_VALUE, set_idle, &options.idle_ns},
+	{"request", 0, OPTION_VALUE, set_request, &options.request},
 	{"drain", 0, OPTION_VALUE, set_drain, &options.drain_ns},
 	{"on-bad", 0, OPTION_VALUE, set_on_bad, &options.on_bad},
 	{"user", 0, OPTION_VALUE, set_user, &options.user},
@@ -567,7 +587,10 @@ const struct command serve_command = {
 		"                        exec:COMMAND   runs COMMAND for each connection (or datagram)\n"
 		"      --threads N       loops, each with a thread of its own; auto: one for each processor (default 1)\n"
 		"      --max-conns N     connections at a time on each endpoint; more are closed at once\n"
+		"      --per-source N    connections at a time from one address; more are closed at once\n"
+		"      --accept-rate N   new connections a second on each endpoint; more wait\n"
 		"      --idle DUR        close connections on which nothing has come or gone for so long\n"
+		"      --request DUR     close connections on which a message is not whole after so long (default 1m)\n"
 		"      --drain DUR       time that connections have to finish when the server ends (default 5s)\n"
 		"      --on-bad WHAT     a message that the key format refuses: close the connection, or skip it\n"
 		"                        (default: echo and ack answer with an error and go on, others close)\n"

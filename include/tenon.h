@@ -245,7 +245,10 @@ TN_API int tn_serve(struct tn_loop *loop, const char *url, const struct tn_handl
 TN_API int tn_serve_loops(struct tn_loop *const *loops, int nloops, const char *url, const struct tn_handler *handler,
 			  void *arg, struct tn_server **server);
 
-/* Serves at most this many connections at a time; further ones are accepted and closed at once. 0: no limit. */
+/*
+ * Serves at most this many connections at a time; further ones are accepted and closed at once. 0: no limit. How many of
+ * them one address may hold and how many are accepted a second are keys of the URL: per-source, accept-rate.
+ */
 TN_API void tn_server_limit(struct tn_server *server, unsigned max_conns);
 
 /* The number of listeners (localhost can have two) and the URL of each, with its real address and port. */
@@ -258,8 +261,8 @@ TN_API unsigned tn_server_nconns(const struct tn_server *server);
 /*
  * What a server tells besides the handler: for logs and metrics. on_open and on_close come right before the handler's.
  * on_trouble: accepting failed (out of descriptors, ...: at most once a second; it is tried again by itself), a connection was
- * refused (err TN_ELIMIT), or a TLS handshake failed, which no handler has heard of (TN_ETLS, TN_ECERT, -ETIMEDOUT).
- * `conn` is NULL then. on_bad: a message was refused, as the handler's on_bad is told next; tn_errmsg() says where and why.
+ * refused (err TN_ELIMIT: too many, or too many of one source), or a TLS handshake failed, which no handler has heard of
+ * (TN_ETLS, TN_ECERT, -ETIMEDOUT). `conn` is NULL then. on_bad: a message was refused, as the handler's on_bad is told next; tn_errmsg() says where and why.
  */
 struct tn_watch {
 	void (*on_open)(struct tn_conn *conn, void *arg);

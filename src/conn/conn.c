@@ -205,9 +205,18 @@ static bool kernel_has_unsent(const struct tn_conn *c)
 	return ioctl(c->io.fd, SIOCOUTQ, &queued) == 0 && queued > 0;
 }
 
+/* While open: idle, or the deadline of a message, whichever comes first. */
+static void arm_open(struct tn_conn *c, uint64_t idle_at_ns)
+{
+	uint64_t at = c->deadline_ns && c->deadline_ns < idle_at_ns ? c->deadline_ns : idle_at_ns;
+
+	if (at != TNI_NEVER)
+		tni_timer_arm(&c->loop->timers, &c->timer, at);
+}
+
 /*
- * One timer serves in turn: idle while open (lazily: traffic only notes the time), the drain deadline once closing,
- * and the linger steps after our FIN.
+ * One timer serves in turn: what ends it while open (lazily: traffic only notes the time), the drain deadline once
+ * closing, and the linger steps after our FIN.
  */
 static void timer_fired(struct tni_timer *timer)
 {
@@ -229,10 +238,12 @@ static void timer_fired(struct tni_timer *timer)
 		tni_conn_fail(c, c->err, c->failed_at);
 	else if (c->layered && !c->layered->layer->open)
 		tni_layered_timeout(c);
-	else if (now - quiet_since >= c->ep->idle_ns)
+	else if (c->deadline_ns && now >= c->deadline_ns)
+		tni_conn_fail(c, -ETIMEDOUT, "a message that is not whole (key request)");
+	else if (c->ep->idle_ns && now - quiet_since >= c->ep->idle_ns)
 		tni_conn_fail(c, TN_EIDLE, "idle");
 	else
-		tni_loop_timer(c->loop, &c->timer, quiet_since + c->ep->idle_ns - now);
+		arm_open(c, c->ep->idle_ns ? quiet_since + c->ep->idle_ns : TNI_NEVER);
 }
 
 /* ---- engine side: no user code here (invariant 4) ---- */
@@ -435,8 +446,29 @@ void tni_conn_refuse_rest(struct tn_conn *c, int err)
 		tn_close(c);
 }
 
+/*
+ * What has begun must be whole in time, however lively its sender is: `whole` says that something was, since the last
+ * look. While we are held it is not the peer who is late. A timer that stands is left where it is as long as it is early
+ * enough: it will look again.
+ */
+static void watch_message(struct tn_conn *c, bool part, bool whole)
+{
+	if (c->flags & (TNI_CLOSING | TNI_DEAD | TNI_WRITE_LOST | TNI_RX_END))
+		return;
+	if (!may_deliver(c) || !(part || tni_layered_has_part(c))) {
+		c->deadline_ns = 0;
+		return;
+	}
+	if (c->deadline_ns && !whole)
+		return;
+	c->deadline_ns = tni_ns_add(c->loop->now_ns, c->ep->request_ns);
+	if (!tni_timer_armed(&c->timer) || c->timer.when_ns > c->deadline_ns)
+		tni_timer_arm(&c->loop->timers, &c->timer, c->deadline_ns);
+}
+
 static void deliver_stream(struct tn_conn *c)
 {
+	uint64_t before = c->msgs_in;
 	struct tni_view view;
 	bool part = false;
 	int rc = 0;
@@ -466,6 +498,8 @@ static void deliver_stream(struct tn_conn *c)
 	if (!part || !c->rx.head)
 		tni_frame_free(&c->frame); /* an idle connection keeps no memory of its last message */
 	tni_buf_compact(&c->rx);
+	if (c->ep->request_ns && c->part)
+		watch_message(c, part && c->rx.head, c->msgs_in != before);
 }
 
 static void tell_end(struct tn_conn *c)
@@ -685,14 +719,22 @@ void tni_conn_kill(struct tn_conn *c, int err)
 	tni_conn_fail(c, err, NULL);
 }
 
-static void note_peer(struct tn_conn *c)
+static void note_peer(struct tn_conn *c, const struct tn_addr *addr)
+{
+	if (addr->len && addr->len <= sizeof(c->peer) && tni_addr_family(addr) != AF_UNIX) {
+		memcpy(c->peer, addr->bytes, addr->len);
+		c->peer_len = (uint8_t)addr->len;
+	}
+}
+
+uint64_t tni_conn_source(const struct tn_conn *c)
 {
 	struct tn_addr addr;
 
-	if (tni_addr_peer(c->io.fd, &addr) == 0 && addr.len <= sizeof(c->peer) && tni_addr_family(&addr) != AF_UNIX) {
-		memcpy(c->peer, addr.bytes, addr.len);
-		c->peer_len = (uint8_t)addr.len;
-	}
+	if (!c->peer_len)
+		return c->uid;
+	tni_addr_from(&addr, (const struct sockaddr *)(const void *)c->peer, c->peer_len);
+	return tni_source_of(&addr);
 }
 
 static void opened(struct tn_conn *c)
@@ -729,7 +771,8 @@ static unsigned stream_fd_flags(const struct tni_endpoint *ep)
 	return ep->scheme->kinds == TNI_SK_UNIX_STREAM ? TNI_FD_UNIX : 0;
 }
 
-struct tn_conn *tni_conn_accept(struct tni_part *part, int fd, unsigned flags)
+struct tn_conn *tni_conn_accept(struct tni_part *part, int fd, const struct tn_addr *peer, uint64_t source,
+				unsigned flags)
 {
 	struct tn_conn *c = conn_new(part->loop, part->ep);
 
@@ -739,7 +782,9 @@ struct tn_conn *tni_conn_accept(struct tni_part *part, int fd, unsigned flags)
 	c->user = &part->server->user;
 	c->flags |= flags;
 	set_stream(c, fd, stream_fd_flags(part->ep));
-	note_peer(c);
+	note_peer(c, peer);
+	if (!c->peer_len)
+		c->uid = (uint32_t)source;
 	if (part->ep->noptions)
 		tni_endpoint_prepare_accepted(part->ep, fd,
 					      c->peer_len ? ((const struct sockaddr *)(const void *)c->peer)->sa_family
@@ -766,8 +811,7 @@ struct tn_conn *tni_conn_accept_peer(struct tn_conn *socket, const struct tn_add
 	}
 	c->part = socket->part;
 	c->user = socket->user;
-	memcpy(c->peer, peer->bytes, peer->len);
-	c->peer_len = (uint8_t)peer->len;
+	note_peer(c, peer);
 	tni_list_add_tail(&c->part->conns, &c->owned.node);
 	if (tni_layered_join(c, layer, socket) < 0) {
 		c->flags |= TNI_SOCKET;
@@ -821,7 +865,8 @@ static int open_connected(struct tn_conn *c, int fd, int type)
 	} else {
 		set_stream(c, fd, type == SOCK_SEQPACKET ? TNI_FD_MESSAGES : is_unix ? TNI_FD_UNIX : 0);
 	}
-	note_peer(c);
+	if (tni_addr_peer(fd, &addr) == 0)
+		note_peer(c, &addr);
 	opened(c);
 	return rc;
 }

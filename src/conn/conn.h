@@ -88,21 +88,29 @@ struct tn_conn {
 	struct tni_layered *layered; /* what stands below the frame (TLS); NULL: nothing does */
 	struct tni_dial *dial;       /* while it connects */
 	struct tni_timer timer;      /* idle while open; drain, then linger while closing */
-	uint64_t opened_ns, active_ns, deadline_ns;
+	uint64_t opened_ns, active_ns;
+	uint64_t deadline_ns; /* while open, of the message that has begun (0: none has); then of closing */
 	uint64_t bytes_in, bytes_out, msgs_in, msgs_out;
 	char *failed_at; /* the operation that failed; with TNI_DESCRIBED the whole detail, malloc'ed */
 	int err;
 	uint32_t flags; /* enum tni_conn_flag */
 	uint8_t hold;   /* enum tni_hold */
 	uint8_t peer_len;
-	unsigned char peer[28]; /* of IP sockets; others are asked when needed */
+	union {
+		unsigned char peer[28]; /* of IP sockets; others are asked when needed */
+		uint32_t uid;           /* without peer_len: whose a Unix socket's other end is, where that counts */
+	};
 };
 
 /*
- * A connection over a connected descriptor, which it owns from now on. `part` gives endpoint, handler and loop. Returns
- * NULL without memory; the descriptor is still the caller's then.
+ * A connection over a connected descriptor, which it owns from now on. `part` gives endpoint, handler and loop; `source`
+ * is what its peer counts as (conn/sources.h). Returns NULL without memory; the descriptor is still the caller's then.
  */
-struct tn_conn *tni_conn_accept(struct tni_part *part, int fd, unsigned flags);
+struct tn_conn *tni_conn_accept(struct tni_part *part, int fd, const struct tn_addr *peer, uint64_t source,
+				unsigned flags);
+
+/* The same of a connection that is there. */
+uint64_t tni_conn_source(const struct tn_conn *conn);
 
 /* A served datagram socket: one connection for all peers. */
 struct tn_conn *tni_conn_serve_dgram(struct tni_part *part, int fd);

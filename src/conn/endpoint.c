@@ -8,6 +8,7 @@
 #include "net/resolve.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -99,6 +100,7 @@ struct own_key {
 #define PACKET_ONLY 256
 #define DTLS_IDLE_NS (300 * TNI_NS_PER_S)
 #define HOUR_NS (3600 * TNI_NS_PER_S)
+#define REQUEST_NS (60 * TNI_NS_PER_S)
 #define FIELD(name) offsetof(struct tni_endpoint, name)
 
 static const struct own_key own_keys[] = {
@@ -109,6 +111,8 @@ static const struct own_key own_keys[] = {
 	 "what each message must be; others are refused (default raw: anything)"},
 	{"bad", OWN_BAD, FIELD(bad), 0, 0, BOTH, ON_CONNS, "close|skip", "streams, dtls",
 	 "what a message that its format refuses does: closes the connection, or is skipped (default: a handler's, or close)"},
+	{"depth", OWN_COUNT, FIELD(codec_opts.max_depth), 1, TNI_DEPTH_MAX, BOTH, ON_ALL, "integer 1..1024",
+	 "all, with a format", "how deep a message may nest arrays, maps and the like (default 128)"},
 	{"strict", OWN_BOOL, FIELD(codec_opts.strict), 0, 0, BOTH, ON_ALL, "on|off", "all, with a format",
 	 "refuses what formats leave open, such as duplicate keys in JSON (default off)"},
 	{"jsonml", OWN_BOOL, FIELD(codec_opts.jsonml), 0, 0, BOTH, ON_ALL, "on|off", "all, with format=xml",
@@ -126,6 +130,14 @@ static const struct own_key own_keys[] = {
 	 "how long a closing connection may take to send what is queued (default 5s)"},
 	{"backlog", OWN_COUNT, FIELD(backlog), 1, 1 << 20, TNI_ROLE_SERVE, ON_STREAMS, "integer 1..1048576",
 	 "streams, served", "connections that may wait to be accepted (default 4096; capped by net.core.somaxconn)"},
+	{"per-source", OWN_COUNT, FIELD(per_source), 0, INT_MAX, TNI_ROLE_SERVE, ON_CONNS, "integer, 0 = no limit",
+	 "streams, dtls, served",
+	 "connections that one address (IPv6: one /64; Unix: one user) may hold; more are closed at once (default 0)"},
+	{"accept-rate", OWN_COUNT, FIELD(accept_rate), 0, INT_MAX, TNI_ROLE_SERVE, ON_CONNS, "integer, 0 = no limit",
+	 "streams, dtls, served", "new connections a second; more wait to be accepted (default 0)"},
+	{"request", OWN_DURATION, FIELD(request_ns), 0, 1000 * HOUR_NS, TNI_ROLE_SERVE, ON_STREAMS,
+	 "duration, 0 = never", "framed streams, served",
+	 "closes a connection on which a message that has begun is not whole after so long (default 1m)"},
 	{"cert", OWN_TEXT, FIELD(tls.cert), 0, 0, BOTH | TLS_ONLY, ON_CONNS, "file, or several: a,b", "tls, dtls",
 	 "our certificate and those that vouch for it, PEM; a server may have several, chosen by name"},
 	{"key", OWN_TEXT, FIELD(tls.key), 0, 0, BOTH | TLS_ONLY, ON_CONNS, "file, or several: a,b", "tls, dtls",
@@ -457,6 +469,24 @@ static int frame_for_format(const struct context *c, const struct tni_url *url)
 	return fail_at(c, format->key_at, why);
 }
 
+/* Only where messages have an end can one be late. */
+static int check_request(const struct context *c, const struct tni_url *url)
+{
+	bool framed = c->ep->frame.ops != tni_frame_at(0);
+
+	for (size_t i = 0; i < url->nparams; i++) {
+		if (strcmp(url->params[i].key, "request") != 0)
+			continue;
+		if (!framed)
+			return fail_key(c, &url->params[i], url->params[i].key_at,
+					"applies to framed streams only; set frame as well");
+		return 0;
+	}
+	if (framed && c->ep->role == TN_SERVE)
+		c->ep->request_ns = REQUEST_NS;
+	return 0;
+}
+
 /* What sockets below the transports cannot do without. */
 static int check_raw(const struct context *c, const struct tni_url *url)
 {
@@ -501,6 +531,8 @@ static int parse_params(const struct context *c, const struct tni_url *url)
 		rc = frame_for_format(c, url);
 	if (rc == 0)
 		rc = check_fixed(c, url);
+	if (rc == 0)
+		rc = check_request(c, url);
 	if (rc == 0)
 		rc = check_raw(c, url);
 	/* The table's order is the one in which they can be set without undoing each other. */
@@ -656,6 +688,7 @@ int tni_endpoint_new(const char *text, enum tn_role role, struct tni_endpoint **
 		.fd = -1,
 		.frame = {.ops = tni_frame_at(0), .max = 1 << 20},
 		.queue = 128 * 1024,
+		.codec_opts = {.max_depth = TNI_DEPTH_DEFAULT},
 		.connect_ns = 30 * TNI_NS_PER_S,
 		.drain_ns = 5 * TNI_NS_PER_S,
 		.spin_ns = TNI_NEVER,

@@ -76,11 +76,13 @@ struct tni_endpoint {
 	enum tni_bad bad;
 	uint32_t queue;                         /* mark of the outgoing queue, bytes */
 	uint64_t idle_ns, connect_ns, drain_ns; /* 0: none */
+	uint64_t request_ns;                    /* in which a message must be whole; 0: for ever, or unframed */
 	uint64_t spin_ns;                       /* TNI_NEVER: auto */
 	uint64_t handshake_ns;
 	struct tni_creds_spec tls;
 	int backlog;
-	int protocol; /* keys proto, type, to: sockets below the transports */
+	int per_source, accept_rate; /* 0: no limit */
+	int protocol;                /* keys proto, type, to: sockets below the transports */
 	bool frames;
 	char *to;
 	struct tni_option_value *options;

@@ -258,6 +258,13 @@ void tni_layered_sent(struct tn_conn *c, size_t len)
 	bound_tx(c);
 }
 
+bool tni_layered_has_part(const struct tn_conn *c)
+{
+	const struct tni_layered *l = c->layered;
+
+	return l && l->layer->open && !l->lossy && (l->in.head || tni_tls_has_part(l->layer));
+}
+
 bool tni_layered_owes(const struct tn_conn *c)
 {
 	const struct tni_layered *l = c->layered;

@@ -61,6 +61,9 @@ struct tn_buf *tni_layered_seal(struct tn_conn *conn);
 /* So many bytes of the wire have gone. */
 void tni_layered_sent(struct tn_conn *conn, size_t len);
 
+/* Whether the peer has begun to say something that is not whole. */
+bool tni_layered_has_part(const struct tn_conn *conn);
+
 /* Whether the task must run again: it was held while something came. */
 bool tni_layered_owes(const struct tn_conn *conn);
 

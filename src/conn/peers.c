@@ -168,14 +168,16 @@ static bool admit(struct tn_conn *socket, const struct tn_addr *addr, const unsi
 {
 	struct tni_peers *peers = socket->dgram->peers;
 	struct tni_peer *former = find(peers, addr), *p = calloc(1, sizeof(*p));
+	uint64_t source = tni_source_of(addr);
 	struct tn_conn *c = NULL;
 
 	if (former)
 		end_former(former);
-	if (p && tni_part_admit(socket->part)) {
+	tni_part_rate_note(socket->part);
+	if (p && tni_part_admit(socket->part, addr, source)) {
 		c = tni_conn_accept_peer(socket, addr, layer);
 		if (!c)
-			tni_part_unadmit(socket->part);
+			tni_part_unadmit(socket->part, source);
 	} else {
 		layer->ops->free(layer);
 	}
@@ -213,8 +215,8 @@ static void knock(struct tn_conn *socket, const struct tn_addr *addr, const void
 	struct tni_layer *layer;
 	struct tn_buf reply;
 
-	if (socket->part->draining)
-		return;
+	if (socket->part->draining || tni_part_rate_wait(socket->part))
+		return; /* he will ask again */
 	creds = tni_server_creds(socket->part->server);
 	tni_buf_init(&reply, &socket->loop->mem, SIZE_MAX);
 	if (tni_dtls_knock(socket->dgram->peers->door, creds, socket->loop->now_ns, addr->bytes, addr->len, data, len,

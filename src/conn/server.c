@@ -20,6 +20,10 @@
 #define QUIET_NS (100 * TNI_NS_PER_MS)
 #define DRAIN_TICK_NS (10 * TNI_NS_PER_MS)
 
+/* A pause that the key accept-rate wants is at least so long, and what was saved up for so long may come at once. */
+#define RATE_PAUSE_NS (10 * TNI_NS_PER_MS)
+#define RATE_BURST_NS (100 * TNI_NS_PER_MS)
+
 /* So many refused clients are closed with patience at a time; further ones at once. */
 #define REFUSED_MAX 64
 
@@ -41,6 +45,12 @@ static void stop_accepting(struct tni_part *part)
 
 static void start_accepting(struct tni_part *part)
 {
+	uint64_t wait_ns = tni_part_rate_wait(part);
+
+	if (wait_ns) {
+		tni_loop_timer(part->loop, &part->timer, wait_ns > RATE_PAUSE_NS ? wait_ns : RATE_PAUSE_NS);
+		return;
+	}
 	for (int i = 0; i < part->nlisteners; i++) {
 		struct tni_fd *io = &part->listeners[i].io;
 
@@ -55,12 +65,15 @@ static void note_trouble(struct tni_part *part, int err)
 	tni_loop_ready(part->loop, &part->task);
 }
 
-bool tni_part_admit(struct tni_part *part)
+bool tni_part_admit(struct tni_part *part, const struct tn_addr *peer, uint64_t source)
 {
 	struct tn_server *server = part->server;
 	unsigned max = atomic_load(&server->max_conns);
+	bool full = max && atomic_load(&server->nconns) >= max;
 
-	if (max && atomic_load(&server->nconns) >= max) {
+	if (full || (server->sources && !tni_sources_enter(server->sources, source))) {
+		part->one_source = !full;
+		part->crowd = *peer;
 		note_trouble(part, TN_ELIMIT);
 		return false;
 	}
@@ -69,10 +82,46 @@ bool tni_part_admit(struct tni_part *part)
 	return true;
 }
 
-void tni_part_unadmit(struct tni_part *part)
+void tni_part_unadmit(struct tni_part *part, uint64_t source)
 {
+	if (part->server->sources)
+		tni_sources_leave(part->server->sources, source);
 	atomic_fetch_sub(&part->server->nconns, 1);
 	part->nconns--;
+}
+
+static uint64_t rate_interval_ns(const struct tni_part *part)
+{
+	return TNI_NS_PER_S / (unsigned)part->ep->accept_rate;
+}
+
+uint64_t tni_part_rate_wait(const struct tni_part *part)
+{
+	uint64_t due, at;
+
+	if (!part->ep->accept_rate)
+		return 0;
+	due = atomic_load(&part->server->accept_due_ns);
+	at = part->loop->now_ns + RATE_BURST_NS;
+	if (rate_interval_ns(part) >= RATE_BURST_NS)
+		at = part->loop->now_ns;
+	return due > at ? due - at : 0;
+}
+
+/*
+ * Each connection puts the time at which the next is due further on. All parts share it, so that the rate is that of the
+ * server. What other parts accept before they look is let in, and paid for by the pause that follows.
+ */
+void tni_part_rate_note(const struct tni_part *part)
+{
+	_Atomic(uint64_t) *at = &part->server->accept_due_ns;
+	uint64_t due, now = part->loop->now_ns;
+
+	if (!part->ep->accept_rate)
+		return;
+	due = atomic_load(at);
+	while (!atomic_compare_exchange_weak(at, &due, (due > now ? due : now) + rate_interval_ns(part)))
+		;
 }
 
 /* With a reset: an end in good order would tell the client that it was served and there was nothing to say. */
@@ -86,24 +135,55 @@ static void turn_away(struct tni_part *part, int fd, int err)
 }
 
 /* Closed with patience, so that the client reads an end instead of an error; those beyond a number at once. */
-static void refuse(struct tni_part *part, int fd)
+static void refuse(struct tni_part *part, int fd, const struct tn_addr *peer)
 {
-	if (part->refused >= REFUSED_MAX || !tni_conn_accept(part, fd, TNI_UNTOLD))
+	if (part->refused >= REFUSED_MAX || !tni_conn_accept(part, fd, peer, 0, TNI_UNTOLD))
 		close(fd);
 	else
 		part->refused++;
 }
 
+/* Asked once: a peer that has gone in the meantime has no address any more. */
+static uint64_t source_of(const struct tni_part *part, int fd, const struct tn_addr *peer)
+{
+	struct ucred who = {0};
+	socklen_t len = sizeof(who);
+
+	if (!part->server->sources)
+		return 0;
+	if (tni_addr_family(peer) != AF_UNIX)
+		return tni_source_of(peer);
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0 ? who.uid : 0;
+}
+
 static void take(struct tni_part *part, int fd)
 {
+	struct tn_addr peer = {0};
+	uint64_t source;
+
 	if (part->loop->ending) { /* what a handler began now, nobody would end */
 		close(fd);
-	} else if (!tni_part_admit(part)) {
-		refuse(part, fd);
-	} else if (!tni_conn_accept(part, fd, TNI_ACCEPTED)) {
-		tni_part_unadmit(part);
+		return;
+	}
+	if (tni_addr_peer(fd, &peer) < 0)
+		peer.len = 0;
+	source = source_of(part, fd, &peer);
+	if (!tni_part_admit(part, &peer, source)) {
+		refuse(part, fd, &peer);
+	} else if (!tni_conn_accept(part, fd, &peer, source, TNI_ACCEPTED)) {
+		tni_part_unadmit(part, source);
 		turn_away(part, fd, -ENOMEM);
 	}
+}
+
+/* Those beyond the rate wait in the listener's queue. */
+static void keep_rate(struct tni_part *part)
+{
+	tni_part_rate_note(part);
+	if (part->draining || !tni_part_rate_wait(part))
+		return;
+	stop_accepting(part);
+	start_accepting(part); /* later, that is */
 }
 
 static void accept_done(struct tni_op *op, int res)
@@ -117,6 +197,7 @@ static void accept_done(struct tni_op *op, int res)
 			hand_round(part->server, res);
 		else
 			take(part, res);
+		keep_rate(part);
 	} else if (res != -ECANCELED) {
 		note_trouble(part, res);
 		tni_loop_timer(part->loop, &part->timer, ACCEPT_PAUSE_NS);
@@ -177,15 +258,31 @@ void tni_part_trouble(struct tni_part *part, int err)
 		part->server->watch.on_trouble(part->server, err, tn_errmsg(), part->server->watch_arg);
 }
 
+static const char *crowd_text(const struct tni_part *part, char *out, size_t cap)
+{
+	struct tn_addr addr = part->crowd;
+
+	if (tni_addr_family(&addr) != AF_INET && tni_addr_family(&addr) != AF_INET6)
+		return "one user";
+	tni_addr_set_port(&addr, 0);
+	return tn_addr_text(&addr, out, cap);
+}
+
 static void tell_trouble(struct tni_part *part)
 {
+	const char *url = part->nlisteners ? part->listeners[0].url : part->ep->url;
 	int err = part->trouble;
+	char who[80];
 
 	part->trouble = 0;
 	if (!err || !may_tell_trouble(part))
 		return;
-	tni_err(err, "%s: %s: %s", part->nlisteners ? part->listeners[0].url : part->ep->url,
-		err == TN_ELIMIT ? "a connection was refused" : "accept", tn_strerror(err));
+	if (err == TN_ELIMIT && part->one_source)
+		tni_err(err, "%s: a connection was refused: too many from %s (key per-source)", url,
+			crowd_text(part, who, sizeof(who)));
+	else
+		tni_err(err, "%s: %s: %s", url, err == TN_ELIMIT ? "a connection was refused" : "accept",
+			tn_strerror(err));
 	part->server->watch.on_trouble(part->server, err, tn_errmsg(), part->server->watch_arg);
 }
 
@@ -220,7 +317,8 @@ static int add_listener(struct tni_part *part, int fd, const struct tn_addr *add
 	part->nlisteners++;
 	if (part->ep->scheme->type == SOCK_DGRAM)
 		return tni_conn_serve_dgram(part, fd) ? 0 : tni_err(-ENOMEM, "%s: out of memory", part->ep->url);
-	tni_fd_init(&l->io, fd, 0);
+	/* A ring accepts all there are before it can be told to stop. */
+	tni_fd_init(&l->io, fd, part->ep->accept_rate ? TNI_FD_POLLED : 0);
 	l->io.rd.done = accept_done;
 	return 0;
 }
@@ -411,6 +509,7 @@ static void creds_close(struct tn_server *server)
 {
 	tni_loop_untimer(server->parts[0].loop, &server->creds_timer);
 	tni_creds_unref(server->creds);
+	tni_sources_free(server->sources);
 	pthread_mutex_destroy(&server->creds_lock);
 }
 
@@ -504,7 +603,7 @@ static void part_check_end(struct tni_part *part)
 void tni_part_conn_gone(struct tni_part *part, const struct tn_conn *conn)
 {
 	if (conn->flags & TNI_ACCEPTED) {
-		tni_part_unadmit(part);
+		tni_part_unadmit(part, tni_conn_source(conn));
 	} else if (conn->flags & TNI_UNTOLD) {
 		part->refused--;
 	}
@@ -679,6 +778,14 @@ static void undo(struct tn_server *server)
 	tni_err(0, "%s", detail);
 }
 
+/* What all parts share. */
+static int prepare(struct tn_server *server, const struct tni_endpoint *ep)
+{
+	if (ep->per_source && !(server->sources = tni_sources_new((uint32_t)ep->per_source)))
+		return tni_err(-ENOMEM, "%s: out of memory", ep->url);
+	return ep->scheme->secure ? tni_endpoint_creds(ep, &server->creds) : 0;
+}
+
 int tn_serve_loops(struct tn_loop *const *loops, int nloops, const char *url, const struct tn_handler *handler,
 		   void *arg, struct tn_server **out)
 {
@@ -699,8 +806,8 @@ int tn_serve_loops(struct tn_loop *const *loops, int nloops, const char *url, co
 		struct tni_part *part = &server->parts[i];
 
 		rc = part_init(part, server, loops[i], url);
-		if (rc == 0 && i == 0 && part->ep->scheme->secure)
-			rc = tni_endpoint_creds(part->ep, &server->creds);
+		if (rc == 0 && i == 0)
+			rc = prepare(server, part->ep);
 		if (rc == 0)
 			rc = i == 0 ? open_first(part) : open_joining(part, &server->parts[0]);
 	}

@@ -3,6 +3,7 @@
 #define TNI_CONN_SERVER_H
 
 #include "conn/conn.h"
+#include "conn/sources.h"
 #include "net/listen.h"
 
 #include <pthread.h>
@@ -30,8 +31,10 @@ struct tni_part {
 	unsigned nconns;
 	struct tni_timer timer; /* accepting again after trouble; drain ticks */
 	uint64_t trouble_told_ns;
-	int trouble;      /* error to tell from the ready queue; 0: none */
-	unsigned refused; /* lingering refused connections */
+	int trouble;          /* error to tell from the ready queue; 0: none */
+	bool one_source;      /* of TN_ELIMIT: that of one source */
+	struct tn_addr crowd; /* of which this was one */
+	unsigned refused;     /* lingering refused connections */
 	bool draining;
 	struct tni_post drain_post;   /* tells its loop that it drains; in parts[0], that the last part has gone */
 	_Atomic(bool) ended;          /* nothing is posted to its loop any more */
@@ -46,7 +49,9 @@ struct tn_server {
 	void *watch_arg;
 	_Atomic(unsigned) nconns;
 	_Atomic(unsigned) max_conns;
-	unsigned next_part; /* where the acceptor hands the next connection */
+	struct tni_sources *sources;     /* NULL: each may hold as many as it likes */
+	_Atomic(uint64_t) accept_due_ns; /* when the next connection is due by the key accept-rate */
+	unsigned next_part;              /* where the acceptor hands the next connection */
 	_Atomic(int) parts_left;
 	_Atomic(bool) home_freed; /* loops[0] went before the others: nobody is left there to be told */
 	void (*done)(void *arg);
@@ -65,9 +70,13 @@ struct tni_creds *tni_server_creds(struct tn_server *server);
 /* Tells the observer of a failure with the words that stand in tn_errmsg(), at most once a second. From a task. */
 void tni_part_trouble(struct tni_part *part, int err);
 
-/* Counts one more connection, unless there are too many, which is told of. */
-bool tni_part_admit(struct tni_part *part);
-void tni_part_unadmit(struct tni_part *part);
+/* Counts one more connection, unless there are too many, or too many of its source, which is told of. */
+bool tni_part_admit(struct tni_part *part, const struct tn_addr *peer, uint64_t source);
+void tni_part_unadmit(struct tni_part *part, uint64_t source);
+
+/* How long nobody is to be accepted now, and that somebody has been: key accept-rate. */
+uint64_t tni_part_rate_wait(const struct tni_part *part);
+void tni_part_rate_note(const struct tni_part *part);
 
 /* A connection of the part has gone. */
 void tni_part_conn_gone(struct tni_part *part, const struct tn_conn *conn);

@@ -71,6 +71,12 @@ static inline bool tni_tls_heard(const struct tni_layer *layer)
 	return false;
 }
 
+static inline bool tni_tls_has_part(const struct tni_layer *layer)
+{
+	(void)layer;
+	return false;
+}
+
 static inline void tni_tls_describe(const struct tni_layer *layer, struct tn_security *security)
 {
 	(void)layer;

@@ -416,6 +416,11 @@ int tni_tls_verify(X509_STORE_CTX *store, void *arg)
 
 /* ---- asking ---- */
 
+bool tni_tls_has_part(const struct tni_layer *layer)
+{
+	return SSL_has_pending(tls_of((struct tni_layer *)(uintptr_t)layer)->ssl);
+}
+
 bool tni_tls_heard(const struct tni_layer *layer)
 {
 	return tls_of((struct tni_layer *)(uintptr_t)layer)->heard;

@@ -21,6 +21,9 @@ int tni_tls_new(struct tni_creds *creds, const char *host, struct tni_layer **la
 /* Whether anything has come from the peer. */
 bool tni_tls_heard(const struct tni_layer *layer);
 
+/* Whether a part of a record has come whose rest has not. Only while open. */
+bool tni_tls_has_part(const struct tni_layer *layer);
+
 /* What has been agreed upon. Only while open. */
 void tni_tls_describe(const struct tni_layer *layer, struct tn_security *security);
 
