@@ -102,7 +102,8 @@ void tni_layered_start(struct tn_conn *c)
 
 	if (rc < 0)
 		note_failure(l, rc);
-	tni_loop_timer(c->loop, &c->timer, c->ep->handshake_ns);
+	if (!(c->flags & TNI_CLOSING)) /* the timer is the drain's then */
+		tni_loop_timer(c->loop, &c->timer, c->ep->handshake_ns);
 }
 
 void tni_layered_timeout(struct tn_conn *c)

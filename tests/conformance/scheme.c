@@ -726,7 +726,10 @@ static void test_dial_without_answer(void **state)
 	tn_abort(s[2].conn, -EINTR);
 	until(rig, s[2].closes);
 	assert_int_equal(s[2].err, -EINTR);
-	dial_url(rig, &s[3], &play_sink, with_keys(url, "connect=60s&drain=100ms", keys, sizeof(keys)));
+	dial_url(rig, &s[3], &play_sink,
+		 with_keys(url,
+			   rig->row->traits & TLS ? "connect=60s&handshake=60s&drain=100ms" : "connect=60s&drain=100ms",
+			   keys, sizeof(keys)));
 	send_text(&s[3], 10);
 	usleep(120 * 1000); /* no turn has seen this time: the deadline below begins after it */
 	start = th_now_ms();
@@ -972,8 +975,10 @@ static void test_close_from_every_callback(void **state)
 	for (size_t i = 0; i < NENDERS; i++) {
 		struct rig *rig = rig_new(row_of(state), &enders[i], "");
 		struct side s = {0};
+		/* An abort over datagrams takes along the last word of the handshake: its client waits for it in vain. */
+		bool in_vain = rig->row->traits & LOSSY && enders[i].on_open == abort_side;
 
-		dial(rig, &s, &play_close_at_end);
+		dial_keys(rig, &s, &play_close_at_end, in_vain ? "handshake=1s" : "");
 		send_text(&s, 3000);
 		until(rig, s.opens || s.closes);
 		if (s.conn && (enders[i].on_end == close_side || enders[i].on_end == abort_side))
