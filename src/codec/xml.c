@@ -1,8 +1,9 @@
 /*
  * XML 1.0, read by expat.
  *
- * A document type declaration is read past, not followed: nothing outside the document is opened, and every
- * declaration that could make text out of nothing (an entity, the default of an attribute) is refused where it stands.
+ * What a document type declaration says inside the document counts, as XML 1.0 asks of every reader: entities and the
+ * defaults of attributes. Nothing outside the document is opened, a reference to what may be declared there is refused,
+ * and entities make a document only so much longer.
  */
 #include "codec/xml.h"
 
@@ -13,6 +14,13 @@
 #include "base/utf8.h"
 
 #define PIECE (1 << 30) /* expat counts in int */
+
+/* Each entity may stand in the next, and expat's stack grows with every one of them. HTML has 253. */
+#define ENTITIES_MAX 512
+
+/* What entities may make of a document: so much in any case, else so many times its own length. */
+#define GROWTH_FREE 65536
+#define GROWTH_TIMES 8
 
 size_t tni_xml_here(const struct tni_xml *x)
 {
@@ -73,6 +81,8 @@ static void XMLCALL on_entity(void *ctx, const XML_Char *name, int parameter, co
 			      const XML_Char *base, const XML_Char *system, const XML_Char *public,
 			      const XML_Char *notation)
 {
+	struct tni_xml *x = ctx;
+
 	(void)name;
 	(void)parameter;
 	(void)value;
@@ -81,18 +91,8 @@ static void XMLCALL on_entity(void *ctx, const XML_Char *name, int parameter, co
 	(void)system;
 	(void)public;
 	(void)notation;
-	tni_xml_refuse(ctx, TN_EREPR, "an entity declaration");
-}
-
-static void XMLCALL on_attribute(void *ctx, const XML_Char *element, const XML_Char *name, const XML_Char *type,
-				 const XML_Char *value, int required)
-{
-	(void)element;
-	(void)name;
-	(void)type;
-	(void)required;
-	if (value)
-		tni_xml_refuse(ctx, TN_EREPR, "a declaration of an attribute's default");
+	if (x->entities++ == ENTITIES_MAX)
+		tni_xml_refuse(x, TN_ETOOBIG, "more than 512 entities");
 }
 
 /* Where there may be a declaration elsewhere, expat skips a reference it cannot resolve. Text is not to vanish. */
@@ -103,6 +103,17 @@ static void XMLCALL on_skipped(void *ctx, const XML_Char *name, int parameter)
 	(void)name;
 	(void)parameter;
 	tni_xml_refuse(ctx, TN_EREPR, skipped);
+}
+
+static int XMLCALL on_external(XML_Parser parser, const XML_Char *context, const XML_Char *base, const XML_Char *system,
+			       const XML_Char *public)
+{
+	(void)context;
+	(void)base;
+	(void)system;
+	(void)public;
+	tni_xml_refuse(XML_GetUserData(parser), TN_EREPR, "a reference to an external entity");
+	return XML_STATUS_ERROR;
 }
 
 static int XMLCALL on_not_standalone(void *ctx)
@@ -134,13 +145,10 @@ static bool is_predefined(const char *p, const char *end)
 	return name[0] == '#';
 }
 
-bool tni_xml_whole_tag(struct tni_xml *x)
+/* The same where the reference stands in an attribute: there expat does not even tell. */
+static bool is_whole(struct tni_xml *x, const char *p, const char *end)
 {
-	const char *p = x->data + tni_xml_here(x);
-	const char *end = p + XML_GetCurrentByteCount(x->parser);
-
-	/* in attributes expat does not even tell */
-	while (x->elsewhere && (p = memchr(p, '&', (size_t)(end - p)))) {
+	while ((p = memchr(p, '&', (size_t)(end - p)))) {
 		if (!is_predefined(p + 1, end)) {
 			tni_xml_refuse_at(x, TN_EREPR, skipped, (size_t)(p - x->data));
 			return false;
@@ -150,24 +158,78 @@ bool tni_xml_whole_tag(struct tni_xml *x)
 	return true;
 }
 
+/* A tag that comes out of an entity is not in the document to be looked at. */
+bool tni_xml_whole_tag(struct tni_xml *x, const char **attributes)
+{
+	const char *p = x->data + tni_xml_here(x);
+	int size = XML_GetCurrentByteCount(x->parser);
+
+	if (!x->elsewhere || !*attributes)
+		return true;
+	if (size)
+		return is_whole(x, p, p + size);
+	tni_xml_refuse(x, TN_EREPR, skipped);
+	return false;
+}
+
+/* The event is the default's text with its quotes; in UTF-16 their end is not looked for. */
+static void XMLCALL on_attribute(void *ctx, const XML_Char *element, const XML_Char *name, const XML_Char *type,
+				 const XML_Char *value, int required)
+{
+	struct tni_xml *x = ctx;
+	const char *p = x->data + tni_xml_here(x);
+
+	(void)element;
+	(void)name;
+	(void)type;
+	(void)required;
+	if (!value || !x->elsewhere)
+		return;
+	if ((*p == '"' || *p == '\'') && p[1])
+		is_whole(x, p + 1, strchr(p + 1, *p));
+	else
+		tni_xml_refuse(x, TN_EREPR, skipped);
+}
+
+/* XML 1.0: the version is "1." and digits. */
+static void XMLCALL on_declaration(void *ctx, const XML_Char *version, const XML_Char *encoding, int standalone)
+{
+	(void)encoding;
+	(void)standalone;
+	if (strncmp(version, "1.", 2) != 0 || !version[2] || version[2 + strspn(version + 2, "0123456789")])
+		tni_xml_refuse(ctx, TN_EFORMAT, "no version of XML 1");
+}
+
+static bool is_early(enum XML_Error error)
+{
+	return error == XML_ERROR_NO_ELEMENTS || error == XML_ERROR_UNCLOSED_TOKEN ||
+	       error == XML_ERROR_UNCLOSED_CDATA_SECTION || error == XML_ERROR_PARTIAL_CHAR;
+}
+
 static int refuse_by_expat(struct tni_xml *x, const char *data, size_t len)
 {
 	enum XML_Error error = XML_GetErrorCode(x->parser);
 
 	x->text = XML_ErrorString(error);
 	x->at = tni_xml_here(x);
-	switch (error) {
-	case XML_ERROR_NO_MEMORY:
+	if (error == XML_ERROR_NO_MEMORY)
 		return -ENOMEM;
-	case XML_ERROR_NO_ELEMENTS:
-	case XML_ERROR_UNCLOSED_TOKEN:
-	case XML_ERROR_UNCLOSED_CDATA_SECTION:
-	case XML_ERROR_PARTIAL_CHAR:
+	if (is_early(error) && x->at + 1 < len && (data[x->at] == '&' || data[x->at + 1] == '&') &&
+	    memchr(data + x->at, ';', len - x->at)) {
+		x->text = "a reference to an entity that is not whole";
+		return TN_EFORMAT;
+	}
+	if (is_early(error)) {
 		x->text = "the document ends early";
 		x->at = len;
 		return TN_ETRUNC;
+	}
+	switch (error) {
 	case XML_ERROR_UNKNOWN_ENCODING:
 		return TN_EREPR;
+	case XML_ERROR_AMPLIFICATION_LIMIT_BREACH:
+		x->text = "entities make too much of the document";
+		return TN_ETOOBIG;
 	case XML_ERROR_INVALID_TOKEN:
 		if (x->at == tni_utf8_check(data, len)) {
 			x->text = "not UTF-8";
@@ -206,9 +268,14 @@ static int read_way(struct tni_xml *x, const char *data, size_t len, bool fn)
 	XML_SetUserData(x->parser, x);
 	x->data = data;
 	x->elsewhere = false;
+	x->entities = 0;
+	XML_SetBillionLaughsAttackProtectionActivationThreshold(x->parser, GROWTH_FREE);
+	XML_SetBillionLaughsAttackProtectionMaximumAmplification(x->parser, GROWTH_TIMES);
+	XML_SetXmlDeclHandler(x->parser, on_declaration);
 	XML_SetStartDoctypeDeclHandler(x->parser, on_doctype);
 	XML_SetEntityDeclHandler(x->parser, on_entity);
 	XML_SetAttlistDeclHandler(x->parser, on_attribute);
+	XML_SetExternalEntityRefHandler(x->parser, on_external);
 	XML_SetSkippedEntityHandler(x->parser, on_skipped);
 	XML_SetNotStandaloneHandler(x->parser, on_not_standalone);
 	if (fn)

@@ -2,6 +2,7 @@
 #ifndef TNI_CODEC_XML_H
 #define TNI_CODEC_XML_H
 
+#define XML_DTD /* how the library is built; its header shows the limit of what entities make only then */
 #include <expat.h>
 
 #include "codec/build.h"
@@ -16,7 +17,8 @@ struct tni_xml {
 	const char *data;
 	struct tni_build build;
 	bool strict;
-	bool elsewhere; /* there may be declarations outside the document */
+	bool elsewhere;    /* there may be declarations outside the document */
+	unsigned entities; /* declared so far */
 	int code;       /* why it was stopped */
 	const char *text;
 	size_t at;
@@ -39,7 +41,7 @@ bool tni_xml_took(struct tni_xml *x, int code);
 size_t tni_xml_here(const struct tni_xml *x);
 
 /* Refuses the present start tag if expat has dropped a reference from its attributes. Returns whether it has not. */
-bool tni_xml_whole_tag(struct tni_xml *x);
+bool tni_xml_whole_tag(struct tni_xml *x, const char **attributes);
 
 /* Sets the handlers of one way; the parser of the first is one that resolves namespaces. */
 void tni_xml_fn_begin(struct tni_xml *x);

@@ -306,7 +306,7 @@ static void XMLCALL on_start(void *ctx, const XML_Char *name, const XML_Char **l
 	struct tni_xml *x = ctx;
 	const char *local = local_name(name);
 
-	if (x->code || !tni_xml_whole_tag(x))
+	if (x->code || !tni_xml_whole_tag(x, list))
 		return;
 	if (!x->began && !local) {
 		x->foreign = true;

@@ -27,7 +27,7 @@ static void XMLCALL on_start(void *ctx, const XML_Char *name, const XML_Char **l
 	struct tni_xml *x = ctx;
 	struct tni_build *b = &x->build;
 
-	if (x->code || !tni_xml_whole_tag(x) || !add_chars(x) ||
+	if (x->code || !tni_xml_whole_tag(x, list) || !add_chars(x) ||
 	    !tni_xml_took(x, tni_build_open(b, TN_ARRAY, TNI_COUNT_OPEN)))
 		return;
 	if (!add_text(x, name, strlen(name)) || !*list)

@@ -278,29 +278,29 @@ static void must_refuse_inside(const char *text, size_t from, const struct tni_c
 	must_refuse(xml, text, strlen(text), opts, code, err.at);
 }
 
-static void declarations_make_nothing(void **state)
+static void nothing_outside_is_opened(void **state)
 {
 	static const struct {
 		const char *xml; /* `@` is where that begins which is refused */
 		int code;
 	} cases[] = {
-		{"<!DOCTYPE a [@<!ENTITY b \"c\">]><a>&b;</a>", TN_EREPR},
-		{"<!DOCTYPE a [@<!ENTITY b SYSTEM \"file:///etc/passwd\">]><a>&b;</a>", TN_EREPR},
-		{"<!DOCTYPE a [@<!ENTITY b PUBLIC \"p\" \"http://localhost/\">]><a>&b;</a>", TN_EREPR},
-		{"<!DOCTYPE a [@<!ENTITY % b \"<!ENTITY c 'd'>\"> %b;]><a>&c;</a>", TN_EREPR},
-		{"<!DOCTYPE a [@<!ENTITY % b SYSTEM \"file:///etc/passwd\"> %b;]><a/>", TN_EREPR},
-		{"<!DOCTYPE a [@<!ENTITY x0 \"ha\"><!ENTITY x1 \"&x0;&x0;\">]><a>&x1;</a>", TN_EREPR},
-		{"<!DOCTYPE a [<!NOTATION n SYSTEM \"n\">@<!ENTITY b SYSTEM \"c\" NDATA n>]><a/>", TN_EREPR},
-		{"<!DOCTYPE a [<!ELEMENT a ANY>@<!ATTLIST a b CDATA \"c\">]><a/>", TN_EREPR},
-		{"<!DOCTYPE a [@<!ATTLIST a b CDATA #FIXED \"c\">]><a/>", TN_EREPR},
+		{"<!DOCTYPE a [<!ENTITY b SYSTEM \"file:///etc/passwd\">]><a>@&b;</a>", TN_EREPR},
+		{"<!DOCTYPE a [<!ENTITY b PUBLIC \"p\" \"http://localhost/\">]><a>@&b;</a>", TN_EREPR},
+		{"<!DOCTYPE a [<!ENTITY b SYSTEM \"file:///etc/passwd\">]>@<a c=\"&b;\"/>", TN_EFORMAT},
+		{"<!DOCTYPE a [<!ENTITY b SYSTEM \"x\"><!ENTITY c \"&b;\">]><a>@&c;</a>", TN_EREPR},
+		{"<!DOCTYPE a [<!ENTITY % b \"<!ENTITY c 'd'>\"> %b;]><a>@&c;</a>", TN_EREPR},
+		{"<!DOCTYPE a [<!ENTITY % b SYSTEM \"file:///etc/passwd\"> %b;]><a>@&c;</a>", TN_EREPR},
+		{"<!DOCTYPE a [<!NOTATION n SYSTEM \"n\"><!ENTITY b SYSTEM \"c\" NDATA n>]><a>@&b;</a>", TN_EFORMAT},
 		{"<!DOCTYPE a SYSTEM \"file:///etc/passwd\"><a>@&b;</a>", TN_EREPR},
 		{"<!DOCTYPE a [%b;]><a>@&c;</a>", TN_EREPR},
 		{"<!DOCTYPE a SYSTEM \"x\"><a b=\"&amp;&#99;@&c;\"/>", TN_EREPR},
 		{"<!DOCTYPE a SYSTEM \"x\"><a><b/><b c=\"@&amp\"/></a>", TN_EFORMAT},
 		{"<!DOCTYPE a SYSTEM \"x\"><a><b/><b c=\"@&ampere;\"/></a>", TN_EREPR},
+		{"<!DOCTYPE a SYSTEM \"x\" [<!ENTITY b \"<c d='&e;'/>\">]><a>@&b;</a>", TN_EREPR},
+		{"<!DOCTYPE a SYSTEM \"x\" [<!ENTITY b \"&c;\">]><a>@&b;</a>", TN_EREPR},
+		{"<!DOCTYPE a SYSTEM \"x\" [@<!ATTLIST a b CDATA \"&c;\">]><a/>", TN_EREPR},
 		{"<?xml version='1.0' standalone='yes'?><!DOCTYPE a SYSTEM \"x\">@<a b=\"&c;\"/>", TN_EFORMAT},
 		{"<!DOCTYPE a [<!ELEMENT a ANY>]><a>@&b;</a>", TN_EFORMAT},
-		{"<!DOCTYPE map [@<!ENTITY b \"c\">]><map" NS "/>", TN_EREPR},
 	};
 	static const char *const accepted[] = {
 		"<!DOCTYPE a><a/>",
@@ -308,6 +308,9 @@ static void declarations_make_nothing(void **state)
 		"<!DOCTYPE a PUBLIC \"-//x\" \"http://localhost/\"><a/>",
 		"<!DOCTYPE a [<!ELEMENT a ANY><!ATTLIST a b CDATA #IMPLIED>]><a/>",
 		"<!DOCTYPE a [<!NOTATION n SYSTEM \"n\"><!-- c --><?p i?>]><a/>",
+		"<!DOCTYPE a [<!NOTATION n SYSTEM \"n\"><!ENTITY b SYSTEM \"c\" NDATA n>]><a/>",
+		"<!DOCTYPE a [<!ENTITY b SYSTEM \"file:///etc/passwd\">]><a/>",
+		"<!DOCTYPE a [<!ENTITY % b SYSTEM \"file:///etc/passwd\"> %b;]><a/>",
 		"<!DOCTYPE a SYSTEM \"x\" [%b;]><a/>",
 	};
 
@@ -325,6 +328,84 @@ static void declarations_make_nothing(void **state)
 		must_convert(xml, accepted[i], strlen(accepted[i]), json, LITERAL("[\"a\"]"));
 		must_refuse_inside(accepted[i], 0, &strict, TN_EREPR);
 	}
+}
+
+static void declarations_inside_count(void **state)
+{
+	static const struct {
+		const char *xml;
+		const char *json;
+	} cases[] = {
+		{"<!DOCTYPE a [<!ENTITY b \"c\">]><a>&b;-&b;</a>", "[\"a\",\"c-c\"]"},
+		{"<!DOCTYPE a [<!ENTITY b \"c\"><!ENTITY b \"d\">]><a>&b;</a>", "[\"a\",\"c\"]"},
+		{"<!DOCTYPE a [<!ENTITY b \"<c/>\">]><a>&b;</a>", "[\"a\",[\"c\"]]"},
+		{"<!DOCTYPE a [<!ENTITY b \"&c;&c;\"><!ENTITY c \"'\">]><a d='&b;'/>", "[\"a\",{\"d\":\"''\"}]"},
+		{"<!DOCTYPE a [<!ENTITY b \"&#38;#60;\">]><a>&b;</a>", "[\"a\",\"<\"]"},
+		{"<!DOCTYPE a [<!ATTLIST a b CDATA \"c\">]><a/>", "[\"a\",{\"b\":\"c\"}]"},
+		{"<!DOCTYPE a [<!ATTLIST a b CDATA #FIXED \"c\">]><a/>", "[\"a\",{\"b\":\"c\"}]"},
+		{"<!DOCTYPE a [<!ATTLIST a b CDATA \"c\">]><a b=\"d\"/>", "[\"a\",{\"b\":\"d\"}]"},
+		{"<!DOCTYPE a SYSTEM \"x\" [<!ATTLIST a b CDATA \"&lt;c\">]><a/>", "[\"a\",{\"b\":\"<c\"}]"},
+		{"<!DOCTYPE a [<!ATTLIST a b NMTOKENS #IMPLIED>]><a b=\" c  d \"/>", "[\"a\",{\"b\":\"c d\"}]"},
+		{"<!DOCTYPE array [<!ENTITY b \"<null/>\">]><array" NS ">&b;&b;</array>", "[null,null]"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		must_convert(xml, cases[i].xml, strlen(cases[i].xml), json, cases[i].json, strlen(cases[i].json));
+		must_refuse_inside(cases[i].xml, 0, &strict, TN_EREPR);
+	}
+	must_refuse(xml, LITERAL("<!DOCTYPE a [<!ENTITY b \"<\">]><a>&b;</a>"), NULL, TN_EFORMAT, 33);
+	must_refuse(xml, LITERAL("<!DOCTYPE a [<!ENTITY b \"<c>\">]><a>&b;</a>"), NULL, TN_EFORMAT, 35);
+	must_refuse(xml, LITERAL("<!DOCTYPE a [<!ENTITY b \"&b;\">]><a>&b;</a>"), NULL, TN_EFORMAT, 35);
+}
+
+/* `count` entities, each made of `times` references to the one before it, and a document that uses the last. */
+static void put_entities(struct tni_bytes *out, int count, int times, const char *use)
+{
+	char text[64];
+
+	out->len = 0;
+	tni_bytes_literal(out, "<!DOCTYPE a [<!ENTITY e0 \"ha\">");
+	for (int i = 1; i < count; i++) {
+		tni_bytes_append(out, text, (size_t)snprintf(text, sizeof text, "<!ENTITY e%d \"", i));
+		for (int j = 0; j < times; j++)
+			tni_bytes_append(out, text, (size_t)snprintf(text, sizeof text, "&e%d;", i - 1));
+		tni_bytes_literal(out, "\">");
+	}
+	tni_bytes_append(out, text, (size_t)snprintf(text, sizeof text, use, count - 1));
+}
+
+static void entities_make_little(void **state)
+{
+	static const char *const uses[] = {"]><a>&e%d;</a>", "]><a b=\"&e%d;\"/>"};
+	struct tni_bytes in = {0};
+	struct tn_value *v = NULL;
+	struct tni_codec_error err;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof uses / sizeof *uses; i++) {
+		put_entities(&in, 10, 10, uses[i]); /* the billion of them */
+		assert_int_equal(xml->decode(in.data, in.len, NULL, &v, &err), TN_ETOOBIG);
+		put_entities(&in, 3, 100, uses[i]); /* some */
+		assert_int_equal(xml->decode(in.data, in.len, NULL, &v, &err), 0);
+		put_entities(&in, 512, 1, uses[i]); /* a long row, for expat's stack */
+		assert_int_equal(xml->decode(in.data, in.len, NULL, &v, &err), 0);
+		put_entities(&in, 513, 1, uses[i]);
+		assert_int_equal(xml->decode(in.data, in.len, NULL, &v, &err), TN_ETOOBIG);
+		tn_value_free(v);
+		v = NULL;
+	}
+	tni_bytes_free(&in);
+}
+
+static void the_version_is_one(void **state)
+{
+	(void)state;
+	must_convert(xml, LITERAL("<?xml version=\"1.1\"?><a/>"), json, LITERAL("[\"a\"]"));
+	must_convert(xml, LITERAL("<?xml version='1.10'?><a/>"), json, LITERAL("[\"a\"]"));
+	must_refuse(xml, LITERAL("<?xml version=\"2.0\"?><a/>"), NULL, TN_EFORMAT, 0);
+	must_refuse(xml, LITERAL("<?xml version=\"1.\"?><a/>"), NULL, TN_EFORMAT, 0);
+	must_refuse(xml, LITERAL("<?xml version=\"1.0a\"?><a/>"), NULL, TN_EFORMAT, 0);
 }
 
 static void errors_have_line_and_column(void **state)
@@ -394,7 +475,10 @@ int main(void)
 		cmocka_unit_test(what_is_no_jsonml_is_not_written),
 		cmocka_unit_test(refused),
 		cmocka_unit_test(not_of_the_schema),
-		cmocka_unit_test(declarations_make_nothing),
+		cmocka_unit_test(nothing_outside_is_opened),
+		cmocka_unit_test(declarations_inside_count),
+		cmocka_unit_test(entities_make_little),
+		cmocka_unit_test(the_version_is_one),
 		cmocka_unit_test(errors_have_line_and_column),
 		cmocka_unit_test(nesting_is_limited),
 		cmocka_unit_test(pretty_output),
