@@ -421,6 +421,7 @@ const struct command convert_command = {
 		"u8 u16 u32 u64 u16le u32le u64le varint netstring fixed:N cobs slip json cbor msgpack.\n"
 		"Without one, JSON, CBOR and MessagePack follow one another as they are (JSON is written a message\n"
 		"a line), each line of text is a message, an XML document or raw bytes are the whole of an input.\n"
+		"FORMAT/none says the same of any format: all of an input is one message, and nothing follows it.\n"
 		"Without FILE, or where it is -, standard input is read.\n"
 		"\n"
 		"Options:\n"

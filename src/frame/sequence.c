@@ -29,12 +29,17 @@ struct scan {
 /* Looks at bytes that follow those it knows. 1: the message ends after `used` of them; 0: it goes on; < 0: an error. */
 typedef int scan_fn(const struct tni_frame *frame, struct scan *s, const unsigned char *p, size_t len, size_t *used);
 
-static int malformed(const struct tni_frame *frame, const struct scan *s, size_t at, const char *why)
+static int refuse(const struct tni_frame *frame, const struct scan *s, size_t at, int code, const char *why)
 {
 	at += s->at;
-	tni_err(TN_EFORMAT, "frame %s: byte %zu: %s", frame->ops->name, at, why);
+	tni_err(code, "frame %s: byte %zu: %s", frame->ops->name, at, why);
 	tni_err_at((long)at);
-	return TN_EFORMAT;
+	return code;
+}
+
+static int malformed(const struct tni_frame *frame, const struct scan *s, size_t at, const char *why)
+{
+	return refuse(frame, s, at, TN_EFORMAT, why);
 }
 
 /* ---- JSON: brackets and strings; a message ends where they are closed, a bare word before what cannot be in it ---- */
@@ -178,11 +183,10 @@ static int cbor_width(unsigned char head)
 	return info >= 24 && info <= 27 ? 1 << (info - 24) : 0;
 }
 
-static int cbor_open(const struct tni_frame *frame, struct scan *s)
+static int cbor_open(const struct tni_frame *frame, struct scan *s, size_t at)
 {
 	if (s->depth == OPEN_MAX)
-		return tni_err(TN_EDEPTH, "frame cbor: byte %zu: nested more deeply than %d", s->at, OPEN_MAX);
-	(void)frame;
+		return refuse(frame, s, at, TN_EDEPTH, "nested too deep");
 	s->open[s->depth++] = (uint32_t)s->left;
 	s->left = 0;
 	return 0;
@@ -207,7 +211,7 @@ static int cbor_head(const struct tni_frame *frame, struct scan *s, size_t at)
 		return malformed(frame, s, at, "no item begins so");
 	s->left -= s->left > 0; /* none: a container of indefinite length takes any number */
 	if (info == 31)
-		return cbor_open(frame, s);
+		return cbor_open(frame, s, at);
 	if (major == 2 || major == 3)
 		return claim(frame, s, arg, 0);
 	if (major == 4 || major == 6)

@@ -230,6 +230,7 @@ static void test_refused(void **state)
 	}
 	memset(deep, 0x9f, sizeof(deep));
 	assert_int_equal(verdict("cbor", deep, sizeof(deep), false), TN_EDEPTH);
+	assert_int_equal(tn_errpos(), 128);
 	assert_int_equal(verdict("cbor", deep, 128, false), 0);
 	assert_int_equal(verdict("cbor", "\x82\x01", 2, true), TN_ETRUNC);
 	assert_int_equal(verdict("msgpack", "\xa3hi", 3, true), TN_ETRUNC);
