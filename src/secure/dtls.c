@@ -386,6 +386,9 @@ const char *tni_dtls_silence(const struct tni_layer *layer, char *out, size_t ca
 			 d->strange_len == sizeof(d->strange) ? "..." : "");
 	else if (d->echoed)
 		snprintf(out, cap, "the peer does not speak DTLS: it sent our own hello back");
+	else if (t->heard && t->psk) /* a record under another key is passed over as one that was forged */
+		snprintf(out, cap, "the peer, whose key for '%.128s' may be another (psk-file), has not completed it",
+			 t->psk);
 	else
 		snprintf(out, cap, "the peer has %s", t->heard ? "not completed it" : "said nothing");
 	return out;

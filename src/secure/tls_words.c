@@ -156,21 +156,20 @@ static const struct {
 #define NREASONS (sizeof(reasons) / sizeof(reasons[0]))
 
 /* What may help when the peer is the one that refuses. */
-static const char *alert_hint(const struct tls *t, int alert)
+static const char *handshake_hint(const struct tls *t, int alert)
 {
 	switch (alert) {
 	case SSL_AD_PROTOCOL_VERSION:
 		return ": it speaks no version of TLS that is allowed here";
-	case SSL_AD_UNKNOWN_CA:
-		return t->creds->server ? ": it does not trust who signed our certificate"
-					: ": it does not trust who signed our certificate (cert=FILE)";
-	case SSL_AD_CERTIFICATE_REQUIRED:
-		return ": it wants a client certificate (cert=FILE&key=FILE)";
 	case SSL_AD_HANDSHAKE_FAILURE:
 		return t->creds->server ? ""
 					: ": no common cipher, or it wants a client certificate (cert=FILE&key=FILE)";
 	case SSL_AD_UNKNOWN_PSK_IDENTITY:
 		return ": it does not know our identity (psk-file)";
+	case SSL_AD_ILLEGAL_PARAMETER: /* to OpenSSL's servers of TLS 1.3, others and 1.2 say the next two */
+	case SSL_AD_DECRYPT_ERROR:
+	case SSL_AD_BAD_RECORD_MAC:
+		return t->psk ? ": its key for our identity may be another (psk-file)" : "";
 	case SSL_AD_NO_APPLICATION_PROTOCOL:
 		return ": it speaks none of the protocols of key alpn";
 	case SSL_AD_UNRECOGNIZED_NAME:
@@ -180,13 +179,40 @@ static const char *alert_hint(const struct tls *t, int alert)
 	}
 }
 
+/* What a server of TLS 1.3 finds wrong with our certificate it says when the handshake is over for us. */
+static const char *alert_hint(const struct tls *t, int alert)
+{
+	switch (alert) {
+	case SSL_AD_UNKNOWN_CA:
+		return t->creds->server ? ": it does not trust who signed our certificate"
+					: ": it does not trust who signed our certificate (cert=FILE)";
+	case SSL_AD_CERTIFICATE_REQUIRED:
+		return ": it wants a client certificate (cert=FILE&key=FILE)";
+	default:
+		return t->layer.open ? "" : handshake_hint(t, alert);
+	}
+}
+
+/* OpenSSL 3.0 has no words for these two of TLS 1.3. */
+static const char *alert_name(int alert)
+{
+	switch (alert) {
+	case SSL_AD_MISSING_EXTENSION:
+		return "missing extension";
+	case SSL_AD_CERTIFICATE_REQUIRED:
+		return "certificate required";
+	default:
+		return SSL_alert_desc_string_long(alert);
+	}
+}
+
 static int explain_alert(const struct tls *t, int alert)
 {
 	const char *did = t->layer.open         ? "ended the connection"
 			  : SSL_is_dtls(t->ssl) ? "refused the DTLS handshake"
 						: "refused the TLS handshake";
 
-	return tni_err(TN_ETLS, "the peer %s with the alert '%s' (%d)%s", did, SSL_alert_desc_string_long(alert), alert,
+	return tni_err(TN_ETLS, "the peer %s with the alert '%s' (%d)%s", did, alert_name(alert), alert,
 		       alert_hint(t, alert));
 }
 
