@@ -22,6 +22,18 @@
  */
 #define CIPHERS "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:ECDHEPSK+CHACHA20:DHEPSK+AESGCM:kPSK+AESGCM"
 
+/* OpenSSL's own list without DSA and SHA-224, and so without the ciphers that take a DSA key. */
+#define SIGNATURES                                                  \
+	"ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512:ed25519:ed448:"     \
+	"rsa_pss_pss_sha256:rsa_pss_pss_sha384:rsa_pss_pss_sha512:" \
+	"rsa_pss_rsae_sha256:rsa_pss_rsae_sha384:rsa_pss_rsae_sha512:RSA+SHA256:RSA+SHA384:RSA+SHA512"
+
+/* A pre-shared key belongs to a hash, SHA-256: with a cipher of another TLS 1.3 would leave it aside. */
+#define PSK_SUITES "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384"
+
+/* 112 bits: no keys that are shorter, no SHA-1. Debian's default; a system may ask for more, not for less. */
+#define SECURITY_LEVEL 2
+
 void tni_creds_spec_free(struct tni_creds_spec *spec)
 {
 	free(spec->cert);
@@ -433,6 +445,17 @@ static const SSL_METHOD *method_of(bool server, bool datagrams)
 	return server ? TLS_server_method() : TLS_client_method();
 }
 
+/* The server's order of ciphers holds, but that a client who wants ChaCha20 first has no fast AES and gets it. */
+static bool set_algorithms(SSL_CTX *ctx, bool psk)
+{
+	SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE |
+					 SSL_OP_PRIORITIZE_CHACHA);
+	if (SSL_CTX_get_security_level(ctx) < SECURITY_LEVEL)
+		SSL_CTX_set_security_level(ctx, SECURITY_LEVEL);
+	return SSL_CTX_set_cipher_list(ctx, CIPHERS) && SSL_CTX_set1_sigalgs_list(ctx, SIGNATURES) &&
+	       (!psk || SSL_CTX_set_ciphersuites(ctx, PSK_SUITES));
+}
+
 static SSL_CTX *new_context(const struct tni_creds *creds, const struct tni_creds_spec *spec)
 {
 	static const unsigned char name[] = "tenon";
@@ -448,7 +471,6 @@ static SSL_CTX *new_context(const struct tni_creds *creds, const struct tni_cred
 		tni_dtls_context(ctx);
 	else
 		SSL_CTX_set_min_proto_version(ctx, spec->min_version == 13 ? TLS1_3_VERSION : TLS1_2_VERSION);
-	SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	if (creds->server)
@@ -457,7 +479,7 @@ static SSL_CTX *new_context(const struct tni_creds *creds, const struct tni_cred
 	if (spec->tickets == 0 || spec->psk_file)
 		SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
 	SSL_CTX_set_num_tickets(ctx, spec->psk_file ? 0 : (size_t)spec->tickets);
-	if (!SSL_CTX_set_cipher_list(ctx, CIPHERS)) {
+	if (!set_algorithms(ctx, spec->psk_file)) {
 		SSL_CTX_free(ctx);
 		return NULL;
 	}

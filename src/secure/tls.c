@@ -426,13 +426,20 @@ bool tni_tls_heard(const struct tni_layer *layer)
 	return tls_of((struct tni_layer *)(uintptr_t)layer)->heard;
 }
 
+/* A client of TLS 1.3 may name a key that the handshake then leaves aside, and so prove nothing. Tickets there are none. */
+static const char *psk_identity(const struct tls *t)
+{
+	return SSL_version(t->ssl) != TLS1_3_VERSION || SSL_session_reused(t->ssl) ? t->psk : NULL;
+}
+
 /* Who the peer has proved to be. */
 static void write_identity(const struct tls *t, char *out, size_t cap)
 {
 	X509 *cert = SSL_get0_peer_certificate(t->ssl);
+	const char *psk = psk_identity(t);
 
-	if (!cert && t->psk)
-		snprintf(out, cap, "%s", t->psk);
+	if (!cert && psk)
+		snprintf(out, cap, "%s", psk);
 	else if (cert && (t->creds->verifies || t->creds->npins))
 		tni_cert_write(cert,
 			       X509_NAME_entry_count(X509_get_subject_name(cert)) ? TNI_CERT_SUBJECT : TNI_CERT_NAMES,

@@ -303,7 +303,7 @@ def test_pre_shared_keys(tenon, psk_file):
         assert tenon.run("send", f"{server.url}?psk-file={psk_file}&tls-min={version}", "hello").out == b"hello\n"
     assert server.wait_for_event("open")["identity"] == "bob"
     wrong = tenon.file("wrong", f"bob:{KEY[::-1]}\n".encode())
-    refused(tenon, f"{server.url}?psk-file={wrong}", "refused the TLS handshake")
+    refused(tenon, f"{server.url}?psk-file={wrong}", "refused the TLS handshake", "key for our identity may be another")
     stranger = tenon.file("stranger", f"eve:{KEY}\n".encode())
     refused(tenon, f"{server.url}?psk-file={stranger}", "refused the TLS handshake")
     assert KEY not in server.err and KEY[::-1] not in server.err
@@ -321,6 +321,32 @@ def test_pre_shared_keys_with_openssl(tenon, psk_file, version):
                       "-rev", version, stdin=subprocess.PIPE)
     peer.wait_for_text("ACCEPT", "out")
     assert tenon.run("send", f"tls://127.0.0.1:{port}?psk-file={psk_file}&frame=line", "abc").out == b"cba\n"
+
+
+@pytest.fixture
+def both(tenon, authority, psk_file):
+    """A server with a certificate for some and pre-shared keys for others."""
+    return tenon.serve(f"tls://127.0.0.1:0?{authority.pair('server')}&psk-file={psk_file}", options=["--json"])
+
+
+def test_keys_and_a_certificate(tenon, both, psk_file, trusted):
+    """Who has a key uses it, though in TLS 1.3 that takes a cipher of SHA-256."""
+    assert tenon.run("send", f"{both.url}?psk-file={psk_file}", "key").out == b"key\n"
+    assert both.wait_for_event("open")["identity"] == "bob"
+    assert tenon.run("send", f"{both.url}?{trusted}", "none").out == b"none\n"
+    assert [e["identity"] for e in both.events if e["event"] == "open"][1:] == [None]
+
+
+@pytest.mark.parametrize("cipher", ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384"])
+def test_a_name_that_is_not_proved(tenon, both, cipher):
+    """A key that the handshake leaves aside proves nothing: its owner is who he says only where it was used."""
+    client = tenon.peer("openssl", "s_client", "-connect", f"127.0.0.1:{both.port}", "-psk_identity", "bob", "-psk",
+                        KEY[::-1], "-tls1_3", "-ciphersuites", cipher, "-quiet", stdin=subprocess.PIPE)
+    if cipher == "TLS_AES_128_GCM_SHA256":
+        both.wait_for_event("trouble")
+    else:
+        says_hello(client)
+        assert both.wait_for_event("open")["identity"] is None
 
 
 # Several certificates, protocols, versions
@@ -366,6 +392,96 @@ def test_versions(tenon, authority, trusted):
         dial_python(server.port, made)
     server.wait_for_text("versions of TLS that are not allowed here")
     assert tenon.run("send", f"{server.url}?{trusted}", "x").out == b"x\n"
+
+
+# Which algorithms
+
+def with_length(size, data):
+    return len(data).to_bytes(size, "big") + data
+
+
+def extension(kind, data):
+    return kind.to_bytes(2, "big") + with_length(2, data)
+
+
+def numbers(data):
+    return [int.from_bytes(data[i:i + 2], "big") for i in range(0, len(data), 2)]
+
+
+def parts_of_hello(record):
+    """The numbers of the ciphers that a client's first record offers, and its extensions."""
+    at = 5 + 4 + 2 + 32
+    at += 1 + record[at]
+    ciphers = numbers(record[at + 2:at + 2 + int.from_bytes(record[at:at + 2], "big")])
+    at += 2 + 2 * len(ciphers)
+    at += 1 + record[at] + 2
+    extensions = {}
+    while at < len(record):
+        kind, length = numbers(record[at:at + 4])
+        extensions[kind] = record[at + 4:at + 4 + length]
+        at += 4 + length
+    return ciphers, extensions
+
+
+def hello_with(signatures):
+    """A client's first record for TLS 1.2 and this server's kind of key."""
+    kinds = b"".join(s.to_bytes(2, "big") for s in signatures)
+    extensions = extension(10, with_length(2, b"\0\x17")) + extension(13, with_length(2, kinds))
+    body = b"\3\3" + bytes(32) + b"\0" + with_length(2, b"\xc0\x2b\xc0\x2c") + b"\1\0" + with_length(2, extensions)
+    return b"\x16\3\1" + with_length(2, b"\1" + with_length(3, body))
+
+
+def test_nothing_weak_is_offered(tenon):
+    """No key exchange without forward secrecy, no CBC, no DSA, no SHA-1 or SHA-224."""
+    listener = tenon.listen()
+    client = tenon.start("send", f"tls://127.0.0.1:{listener.getsockname()[1]}", "x")
+    sock = tenon.accept(listener)
+    head = sock.recv(5, socket.MSG_WAITALL)
+    ciphers, extensions = parts_of_hello(head + sock.recv(numbers(head[3:])[0], socket.MSG_WAITALL))
+    client.kill()
+    assert set(ciphers) <= {0x1301, 0x1302, 0x1303, 0xc02b, 0xc02c, 0xc02f, 0xc030, 0xcca8, 0xcca9, 0xccaa, 0x9e, 0x9f, 0xff}
+    assert set(numbers(extensions[13][2:])) <= {0x403, 0x503, 0x603, 0x807, 0x808, 0x401, 0x501, 0x601,
+                                                *range(0x804, 0x80c)}
+
+
+@pytest.mark.parametrize("signatures, answer", [
+    ([0x403], b"\x16\3\3"),
+    ([0x203, 0x303, 0x302, 0x402], b"\x15\3\3\0\2\2\x28"),  # SHA-1, SHA-224, DSA: handshake failure
+])
+def test_nothing_weak_is_agreed_to(tenon, server, signatures, answer):
+    sock = tenon.dial(f"tcp://127.0.0.1:{server.port}")
+    sock.sendall(hello_with(signatures))
+    assert sock.recv(len(answer), socket.MSG_WAITALL) == answer
+
+
+@pytest.mark.parametrize("wanted, chosen", [
+    ("ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-ECDSA-AES256-GCM-SHA384"),
+    ("ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-ECDSA-CHACHA20-POLY1305"),
+])
+def test_the_server_chooses_the_cipher(tenon, server, authority, wanted, chosen):
+    """But for ChaCha20, which is what a client without fast AES names first."""
+    client = tenon.peer("openssl", "s_client", "-connect", f"127.0.0.1:{server.port}", "-CAfile", authority.pem("ca"),
+                        "-tls1_2", "-cipher", wanted, "-quiet", stdin=subprocess.PIPE)
+    says_hello(client)
+    assert server.wait_for_event("open")["cipher"] == chosen
+
+
+def test_words_of_alerts(tenon, authority, trusted):
+    """Two of TLS 1.3 have no name in OpenSSL 3.0; and a hint about the handshake is none once that is over."""
+    server = tenon.serve(f"tls://127.0.0.1:0?{authority.pair('server')}&{trusted}")
+    refused(tenon, f"{server.url}?{trusted}", "certificate required", "cert=FILE&key=FILE")
+    port = free_port()
+    peer = tenon.peer("openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-cert", authority.pem("server"), "-key",
+                      authority.key("server"), "-tls1_2", stdin=subprocess.PIPE)
+    peer.wait_for_text("ACCEPT", "out")
+    client = tenon.start("connect", f"tls://127.0.0.1:{port}?{trusted}", stdin=subprocess.PIPE)
+    client.popen.stdin.write(b"hello\n")
+    client.popen.stdin.flush()
+    peer.wait_for_text("^hello", "out")
+    peer.popen.stdin.write(b"R\n")  # it wants to negotiate anew and takes the refusal badly
+    peer.popen.stdin.flush()
+    client.wait(status=1)
+    assert "handshake failure" in client.err and "cert=FILE" not in client.err, client.err
 
 
 def test_renegotiation_is_refused(tenon, server, authority):
