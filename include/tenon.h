@@ -182,6 +182,7 @@ struct tn_msg {
 	const void *data;
 	size_t len;
 	const struct tn_addr *peer; /* datagram servers: who sent it; otherwise NULL */
+	unsigned hops;              /* how much further it could have gone; 0: not known (see tn_conn_fade()) */
 	void *block;                /* the library's own */
 };
 
@@ -331,6 +332,14 @@ TN_API int tn_replyv(struct tn_conn *conn, const struct tn_msg *msg, const struc
  * its own datagram server it goes back to its sender. Returns as tn_send().
  */
 TN_API int tn_forward(struct tn_conn *conn, const struct tn_msg *msg);
+
+/*
+ * For what answers any datagram of a served UDP socket: from now on each reply leaves with one hop less to go than what it
+ * answers came with (and no more than key ttl or unicast_hops says), and none leaves where nothing is left. A datagram with
+ * a forged sender can set two such servers talking to each other; with this, what they say dies away. Called again it does
+ * nothing. Returns 0; -EOPNOTSUPP: not a UDP server, whose peers are its own.
+ */
+TN_API int tn_conn_fade(struct tn_conn *conn);
 
 /* Ends our direction once everything queued is sent (FIN: shutdown(2) SHUT_WR); the peer's goes on. A connection whose
  * both directions have ended closes by itself. Datagrams: does nothing. Returns 0 or TN_ESTATE. */

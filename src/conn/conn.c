@@ -1103,7 +1103,7 @@ int tn_replyv(struct tn_conn *c, const struct tn_msg *msg, const struct iovec *i
 		return tni_err(TN_ESTATE, "%s: send: not open", c->ep->url);
 	if (tni_scheme_is_dgram(c->ep->scheme) && !c->dgram && tni_dgram_open(c, true) < 0)
 		return tni_err(-ENOMEM, "%s: send: out of memory", c->ep->url);
-	rc = is_stream(c) ? put_stream(c, iov, count) : tni_dgram_put(c, msg ? msg->peer : NULL, iov, count);
+	rc = is_stream(c) ? put_stream(c, iov, count) : tni_dgram_put(c, msg, iov, count);
 	return queued_result(c, rc);
 }
 

@@ -60,6 +60,7 @@ struct tni_dgram {
 	struct tn_addr stuck; /* a peer that has taken nothing for long */
 	uint64_t stuck_until_ns;
 	bool connected;
+	uint8_t hops_max; /* of tn_conn_fade(): most that a reply gets; 0: replies do not fade */
 	struct tni_raw *raw; /* of sockets below the transports; otherwise NULL */
 	/* Takes each datagram as it comes, where messages are made of them first (DTLS); NULL: they are the messages. */
 	void (*take)(struct tn_conn *conn, const struct tn_addr *peer, const void *data, size_t len);
@@ -145,7 +146,7 @@ int tni_dgram_open(struct tn_conn *conn, bool connected);
 void tni_dgram_free(struct tn_conn *conn);
 void tni_dgram_deliver(struct tn_conn *conn);
 void tni_dgram_flush(struct tn_conn *conn);
-int tni_dgram_put(struct tn_conn *conn, const struct tn_addr *to, const struct iovec *iov, int count);
+int tni_dgram_put(struct tn_conn *conn, const struct tn_msg *answered, const struct iovec *iov, int count);
 void tni_dgram_recv_done(struct tni_op *op, int res);
 void tni_dgram_send_done(struct tni_op *op, int res);
 

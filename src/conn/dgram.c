@@ -133,9 +133,9 @@ static bool may_deliver(const struct tn_conn *c)
 	return !(c->flags & (TNI_DEAD | TNI_CLOSING)) && !(c->hold & TNI_HOLD_USER);
 }
 
-static void hand_over(struct tn_conn *c, const void *data, size_t len, const struct tn_addr *peer)
+static void hand_over(struct tn_conn *c, const void *data, size_t len, const struct tn_addr *peer, unsigned hops)
 {
-	struct tn_msg msg = {.data = data, .len = len, .peer = c->dgram->connected ? NULL : peer};
+	struct tn_msg msg = {.data = data, .len = len, .peer = c->dgram->connected ? NULL : peer, .hops = hops};
 	int err;
 
 	c->msgs_in++;
@@ -152,20 +152,21 @@ static void deliver_stash(struct tn_conn *c)
 {
 	struct tn_addr peer;
 	const void *data;
+	unsigned hops;
 	size_t len;
 
-	while (may_deliver(c) && tni_dgram_queue_first(&c->dgram->stash, &peer, &data, &len)) {
-		hand_over(c, data, len, &peer);
+	while (may_deliver(c) && tni_dgram_queue_first(&c->dgram->stash, &peer, &hops, &data, &len)) {
+		hand_over(c, data, len, &peer, hops);
 		tni_dgram_queue_drop(&c->dgram->stash, 1);
 	}
 }
 
 /* The batch is the whole loop's: what cannot be handed over now is put by. */
-static void put_by(struct tn_conn *c, const void *data, size_t len, const struct tn_addr *peer)
+static void put_by(struct tn_conn *c, const void *data, size_t len, const struct tn_addr *peer, unsigned hops)
 {
 	struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
 
-	if (c->flags & (TNI_DEAD | TNI_CLOSING) || tni_dgram_queue_put(&c->dgram->stash, peer, &iov, 1) < 0)
+	if (c->flags & (TNI_DEAD | TNI_CLOSING) || tni_dgram_queue_put(&c->dgram->stash, peer, hops, &iov, 1) < 0)
 		c->dgram->lost++;
 }
 
@@ -180,6 +181,7 @@ void tni_dgram_deliver(struct tn_conn *c)
 		const void *data = d->batch->iov[i].iov_base;
 		size_t len = d->batch->v[i].msg_len;
 		struct tn_addr *peer = &d->batch->addr[i];
+		unsigned hops = d->hops_max ? tni_dgram_hops(&d->batch->v[i].msg_hdr) : 0;
 
 		peer->len = d->batch->v[i].msg_hdr.msg_namelen;
 		if (d->raw && !tni_raw_take(d->raw, peer, &data, &len))
@@ -187,9 +189,9 @@ void tni_dgram_deliver(struct tn_conn *c)
 		if (len > c->frame.max || d->batch->v[i].msg_hdr.msg_flags & MSG_TRUNC)
 			d->lost++; /* whole or not at all */
 		else if (may_deliver(c) && !d->stash.count)
-			hand_over(c, data, len, peer);
+			hand_over(c, data, len, peer, hops);
 		else
-			put_by(c, data, len, peer);
+			put_by(c, data, len, peer, hops);
 	}
 	if (n)
 		tni_batch_prepare(d->batch, &d->mm);
@@ -204,9 +206,20 @@ static size_t longest(const struct tn_conn *c)
 	return c->ep->scheme->kinds & TNI_SK_UNIX_DGRAM ? TNI_UNIX_DGRAM_MAX : TNI_DGRAM_MAX;
 }
 
-int tni_dgram_put(struct tn_conn *c, const struct tn_addr *to, const struct iovec *iov, int count)
+int tn_conn_fade(struct tn_conn *c)
 {
+	if (!c->part || !c->dgram || c->layered || c->dgram->connected || !(c->ep->scheme->kinds & TNI_SK_UDP))
+		return -EOPNOTSUPP;
+	if (!c->dgram->hops_max)
+		c->dgram->hops_max = (uint8_t)tni_dgram_tell_hops(c->io.fd);
+	return 0;
+}
+
+int tni_dgram_put(struct tn_conn *c, const struct tn_msg *answered, const struct iovec *iov, int count)
+{
+	const struct tn_addr *to = answered ? answered->peer : NULL;
 	struct tni_dgram *d = c->dgram;
+	unsigned hops = 0;
 	size_t len = 0;
 	unsigned char *data;
 	int rc;
@@ -221,7 +234,13 @@ int tni_dgram_put(struct tn_conn *c, const struct tn_addr *to, const struct iove
 		return -EDESTADDRREQ;
 	if (d->connected)
 		to = d->raw ? tni_raw_to(d->raw) : NULL;
-	rc = tni_dgram_queue_put(&d->tx, to, iov, count);
+	if (d->hops_max && answered->hops)
+		hops = answered->hops > d->hops_max ? d->hops_max : answered->hops - 1;
+	if (d->hops_max && answered->hops && !hops) {
+		d->lost++;
+		return 0;
+	}
+	rc = tni_dgram_queue_put(&d->tx, to, hops, iov, count);
 	if (rc == 0 && d->raw) {
 		data = tni_dgram_queue_last(&d->tx, &len);
 		tni_raw_give(d->raw, to, data, len);
@@ -243,9 +262,10 @@ static void wait_for_room(struct tn_conn *c)
 	uint64_t now = c->loop->now_ns;
 	struct tn_addr to;
 	const void *data;
+	unsigned hops;
 	size_t len;
 
-	tni_dgram_queue_first(&d->tx, &to, &data, &len);
+	tni_dgram_queue_first(&d->tx, &to, &hops, &data, &len);
 	if (now < d->stuck_until_ns && to.len == d->stuck.len && !memcmp(to.bytes, d->stuck.bytes, to.len)) {
 		drop_first(d);
 	} else if (++d->retries > RETRIES_MAX) {

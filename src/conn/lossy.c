@@ -68,7 +68,7 @@ static void put(struct tn_conn *c, const void *data, size_t len)
 	struct tn_addr addr;
 
 	peer_addr(c, &addr);
-	if (tni_dgram_queue_put(&y->socket->dgram->tx, addr.len ? &addr : NULL, &iov, 1) < 0)
+	if (tni_dgram_queue_put(&y->socket->dgram->tx, addr.len ? &addr : NULL, 0, &iov, 1) < 0)
 		y->lost++;
 }
 

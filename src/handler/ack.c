@@ -64,5 +64,5 @@ const struct handler_spec handler_ack = {
 	.name = "ack",
 	.meaning = "replies 'ack: ' and the data",
 	.stream = {.on_msg = on_msg, .on_bad = handler_refuse},
-	.datagrams = {.on_msg = on_datagram, .on_bad = handler_refuse},
+	.datagrams = {.on_open = handler_on_datagrams_open, .on_msg = on_datagram, .on_bad = handler_refuse},
 };

@@ -4,7 +4,8 @@
  *
  * Not answered are: what comes from the port of a small service that answers anything; what comes from the port that we
  * serve ourselves, which is the one of our like on other machines; what begins as our own replies do. A client's port is
- * one of the system's choice, and none of these.
+ * one of the system's choice, and none of these. Whatever is answered all the same fades (tn_conn_fade()), which ends what
+ * two servers of ours on different ports could be made to say to each other.
  */
 #include <netinet/in.h>
 #include <stdint.h>
@@ -61,6 +62,12 @@ bool handler_may_answer(struct tn_conn *conn, const struct tn_msg *msg)
 		if (services[i] == port)
 			return false;
 	return !port || port != own_port(conn);
+}
+
+void handler_on_datagrams_open(struct tn_conn *conn, void *arg)
+{
+	(void)arg;
+	tn_conn_fade(conn);
 }
 
 bool handler_is_reply(const struct tn_msg *msg)

@@ -69,6 +69,8 @@ static void on_datagram(struct tn_conn *conn, const struct tn_msg *msg, void *ar
 	uint32_t dice = random_next();
 
 	(void)arg;
+	if (!handler_may_answer(conn, msg))
+		return;
 	pattern_ready();
 	tn_reply(conn, msg, pattern + (dice >> 16) % CHARS * LINE_LEN, dice % (DATAGRAM_MAX + 1));
 }
@@ -77,5 +79,5 @@ const struct handler_spec handler_chargen = {
 	.name = "chargen",
 	.meaning = "sends lines of characters without end; to each datagram 0 to 512 of them (RFC 864)",
 	.stream = {.on_open = fill, .on_msg = on_msg, .on_drain = fill, .on_end = on_end},
-	.datagrams = {.on_msg = on_datagram},
+	.datagrams = {.on_open = handler_on_datagrams_open, .on_msg = on_datagram},
 };

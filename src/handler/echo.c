@@ -14,5 +14,5 @@ const struct handler_spec handler_echo = {
 	.name = "echo",
 	.meaning = "sends back what comes, unchanged (RFC 862)",
 	.stream = {.on_msg = on_msg, .on_bad = handler_refuse},
-	.datagrams = {.on_msg = on_msg, .on_bad = handler_refuse},
+	.datagrams = {.on_open = handler_on_datagrams_open, .on_msg = on_msg, .on_bad = handler_refuse},
 };

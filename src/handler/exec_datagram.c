@@ -27,6 +27,7 @@ struct job {
 	struct tn_conn *input, *output;
 	struct child *child;
 	struct tn_addr peer;
+	unsigned hops;
 	char *reply;
 	size_t reply_len;
 };
@@ -68,7 +69,7 @@ static void job_unlink(struct job *job)
 /* The reply is complete, or nobody wants it: then the child is told at once. */
 static void job_end(struct job *job, uint64_t grace_ms)
 {
-	struct tn_msg question = {.peer = &job->peer};
+	struct tn_msg question = {.peer = &job->peer, .hops = job->hops};
 
 	if (!job->gate)
 		return;
@@ -141,6 +142,7 @@ void exec_on_gate_open(struct tn_conn *conn, void *arg)
 		return;
 	gate->conn = conn;
 	tn_conn_set_data(conn, gate);
+	tn_conn_fade(conn); /* the command may answer anything */
 }
 
 void exec_on_datagram(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
@@ -156,6 +158,7 @@ void exec_on_datagram(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 		return; /* a datagram is lost, as datagrams are */
 	if (msg->peer)
 		job->peer = *msg->peer;
+	job->hops = msg->hops;
 	job_link(job, gate);
 	if (exec_start(tn_conn_loop(conn), arg, &ends, job, &job->child, &job->input, &job->output) < 0) {
 		job_end(job, 0);

@@ -52,6 +52,9 @@ void handler_set_child_files(const struct rlimit *limit);
  */
 void handler_refuse(struct tn_conn *conn, const struct tn_msg *msg, int err, void *arg);
 
+/* on_open of handlers that answer datagrams: see answer.c. */
+void handler_on_datagrams_open(struct tn_conn *conn, void *arg);
+
 /* Whether a datagram may be answered at all, lest two servers keep each other busy: see answer.c. Streams always may. */
 bool handler_may_answer(struct tn_conn *conn, const struct tn_msg *msg);
 

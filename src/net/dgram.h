@@ -16,11 +16,17 @@
 /* The largest Unix datagram that is sent and accepted: what a receive buffer of the batch holds. */
 #define TNI_UNIX_DGRAM_MAX 65536
 
+/* Room for what a socket tells of a datagram beside it, or is told: how many hops it may go. */
+struct tni_hops {
+	_Alignas(struct cmsghdr) unsigned char bytes[CMSG_SPACE(sizeof(int))];
+};
+
 /* Receiving: one per loop, shared by all its datagram sockets, since a batch is handed over before the next comes. */
 struct tni_batch {
 	struct mmsghdr v[TNI_BATCH];
 	struct iovec iov[TNI_BATCH];
 	struct tn_addr addr[TNI_BATCH];
+	struct tni_hops control[TNI_BATCH];
 	unsigned char data[];
 };
 
@@ -28,6 +34,7 @@ struct tni_batch {
 struct tni_outbox {
 	struct mmsghdr v[TNI_BATCH];
 	struct iovec iov[TNI_BATCH];
+	struct tni_hops control[TNI_BATCH];
 	struct tni_mmsg mm;
 };
 
@@ -36,6 +43,12 @@ struct tni_batch *tni_batch_of(struct tn_loop *loop);
 
 /* Makes it ready for recvmmsg(2) and describes it in `mm`. */
 void tni_batch_prepare(struct tni_batch *batch, struct tni_mmsg *mm);
+
+/* A UDP socket tells from now on how many hops each datagram could still go. Returns how many its own get. */
+unsigned tni_dgram_tell_hops(int fd);
+
+/* What it told of this one; 0: nothing. */
+unsigned tni_dgram_hops(const struct msghdr *msg);
 
 struct tni_dgram_record;
 
@@ -46,8 +59,10 @@ struct tni_dgram_queue {
 
 void tni_dgram_queue_init(struct tni_dgram_queue *queue, struct tni_mem *mem, size_t max);
 
-/* Copies a datagram to the end; `to` may be NULL (a connected socket). 0, -ENOBUFS, -ENOMEM or -EMSGSIZE. */
-int tni_dgram_queue_put(struct tni_dgram_queue *queue, const struct tn_addr *to, const struct iovec *iov, int count);
+/* Copies a datagram to the end; `to` may be NULL (a connected socket). `hops`: how many it may go when it is sent; 0: as
+ * many as the socket's others. 0, -ENOBUFS, -ENOMEM or -EMSGSIZE. */
+int tni_dgram_queue_put(struct tni_dgram_queue *queue, const struct tn_addr *to, unsigned hops, const struct iovec *iov,
+			int count);
 
 /* The bytes of the last one, which may still be changed. */
 unsigned char *tni_dgram_queue_last(const struct tni_dgram_queue *queue, size_t *len);
@@ -57,7 +72,8 @@ void tni_dgram_queue_each(const struct tni_dgram_queue *queue, void (*fn)(void *
 			  void *arg);
 
 /* Shows the first datagram. Returns false when there is none. */
-bool tni_dgram_queue_first(const struct tni_dgram_queue *queue, struct tn_addr *addr, const void **data, size_t *len);
+bool tni_dgram_queue_first(const struct tni_dgram_queue *queue, struct tn_addr *addr, unsigned *hops, const void **data,
+			   size_t *len);
 
 /* Drops the first `n` datagrams; returns their payload's bytes. */
 size_t tni_dgram_queue_drop(struct tni_dgram_queue *queue, unsigned n);

@@ -1,10 +1,16 @@
 """Echo and ack on every kind of socket, against Python's socket module used the way tutorials use it."""
+import os
 import socket
+import struct
 import threading
+import time
 
 import pytest
 
-from harness import KIB, MIB, exchange, noise, open_socket, place_of, port_of, receive_exactly, receive_to_end
+from harness import (KIB, LIMIT, MIB, exchange, family_of, noise, open_socket, place_of, port_of, receive_exactly,
+                     receive_to_end)
+
+IP_RECVTTL = 12  # Python has no name for it
 
 SIZES = [0, 1, 15, 16, 17, 1024, 4095, 4096, 65535, 65536, 65537, MIB]
 
@@ -383,7 +389,7 @@ def from_port(address, server, data):
     return client
 
 
-@pytest.mark.parametrize("handler", ["echo", "ack"])
+@pytest.mark.parametrize("handler", ["echo", "ack", "chargen"])
 def test_services_that_answer_are_not_answered(tenon, handler):
     """One forged packet must not keep two servers busy for ever. Replies come in order: the last one tells of the others."""
     server = tenon.serve("udp://127.0.0.1:0", options=["--handler", handler])
@@ -392,7 +398,7 @@ def test_services_that_answer_are_not_answered(tenon, handler):
     if handler == "ack":
         silent += [from_port(("127.0.0.1", 0), place, data) for data in (b"ack: x", b"error: x")]
     with from_port(("127.0.0.1", 0), place, b"hello") as client:
-        assert client.recv(100).endswith(b"hello")
+        assert client.recv(1000).endswith(b"hello") or handler == "chargen"
     for client in silent:
         with client, pytest.raises(BlockingIOError):
             client.setblocking(False)
@@ -417,3 +423,53 @@ def test_two_servers_do_not_talk_to_each_other(tenon):
                     said = None
             hops += 1
         assert hops <= 3, said
+
+
+def forged(source, target, data):
+    """An IPv4 datagram whose sender is of our choice."""
+    udp = struct.pack(">HHHH", source[1], target[1], 8 + len(data), 0) + data
+    ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, socket.IPPROTO_UDP, 0,
+                     socket.inet_aton(source[0]), socket.inet_aton(target[0]))
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sock:
+        sock.sendto(ip + udp, (target[0], 0))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can forge an address")
+@pytest.mark.parametrize("handlers", [("echo", "echo"), ("echo", "chargen"), ("ack", "chargen"), ("echo", "exec:cat"),
+                                      ("chargen", "chargen")])
+def test_no_two_servers_can_be_made_to_loop(tenon, handlers):
+    """Whatever they answer each other, it has a hop less to go each time: at most the 64 that a datagram gets at first."""
+    servers = [tenon.serve("udp://127.0.0.1:0", options=["--handler", handler, "--json"]) for handler in handlers]
+    places = [("127.0.0.1", server.port) for server in servers]
+    for n in range(3):
+        forged(places[1], places[0], b"%d from a stranger" % n)
+    time.sleep(1)
+    for server in servers:
+        server.untidy = True
+        server.stop()
+        told = server.wait_for_event("datagrams")
+        assert 0 < told["messages_in"] <= 3 * 64
+
+
+@pytest.mark.parametrize("handler", ["echo", "ack"])
+@pytest.mark.parametrize("url,to,level,set_hops,tell_hops", [
+    ("udp://127.0.0.1:0", "127.0.0.1", socket.IPPROTO_IP, socket.IP_TTL, IP_RECVTTL),
+    ("udp://[::1]:0", "::1", socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, socket.IPV6_RECVHOPLIMIT),
+    ("udp6://[::]:0?v6only=off", "127.0.0.1", socket.IPPROTO_IP, socket.IP_TTL, IP_RECVTTL),
+])
+def test_a_reply_has_a_hop_less_to_go(tenon, handler, url, to, level, set_hops, tell_hops):
+    server = tenon.serve(url, options=["--handler", handler])
+    with socket.socket(family_of(to), socket.SOCK_DGRAM) as client:
+        client.settimeout(LIMIT)
+        client.setsockopt(level, tell_hops, 1)
+        client.connect((to, server.port))
+        for hops, wanted in ((9, 8), (2, 1), (64, 63), (255, 64)):
+            client.setsockopt(level, set_hops, hops)
+            client.send(b"%d" % hops)
+            data, told, _, _ = client.recvmsg(100, 100)
+            assert data.endswith(b"%d" % hops) and struct.unpack("i", told[0][2]) == (wanted,)
+        client.setsockopt(level, set_hops, 1)
+        client.send(b"the end")
+        client.setsockopt(level, set_hops, 64)
+        client.send(b"and after")
+        assert client.recv(100).endswith(b"and after")
