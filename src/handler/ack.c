@@ -21,7 +21,7 @@ static int ack_value(struct tn_conn *conn, const struct tn_msg *msg)
 	if (rc == 0 && (!msg->peer || !is_reply_value(value))) {
 		map = tn_value_new_map(value);
 		rc = map ? tn_value_put(map, "ack", value) : -ENOMEM;
-		if (rc == 0)
+		if (rc == 0 && handler_reply_fits(conn, msg, map))
 			rc = tn_reply_value(conn, msg, map);
 	}
 	tn_value_free(value);

@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 
 #include "handler/handler.h"
+#include "tenon_value.h"
 
 /* Whoever hears of these answers: echo, discard, systat, daytime, netstat, qotd, chargen, time, domain, tftp, sunrpc, ntp,
  * netbios, snmp, cldap, rip, ipmi, l2tp, ssdp, stun, nat-pmp, sip, mdns, llmnr, memcached. */
@@ -68,6 +69,43 @@ void handler_on_datagrams_open(struct tn_conn *conn, void *arg)
 {
 	(void)arg;
 	tn_conn_fade(conn);
+}
+
+/* Nobody else's datagram can come from there. */
+static bool is_loopback(const struct sockaddr *addr)
+{
+	const struct sockaddr_in6 *in6 = (const void *)addr;
+	const unsigned char *bytes = in6->sin6_addr.s6_addr;
+
+	if (addr->sa_family == AF_INET)
+		return ntohl(((const struct sockaddr_in *)(const void *)addr)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+	if (addr->sa_family == AF_INET6)
+		return IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr) ||
+		       (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr) && bytes[12] == IN_LOOPBACKNET);
+	return true; /* a Unix socket's other end is on this machine */
+}
+
+/* What `ack: ` is in each format, around what came. */
+static size_t wrapping_of(const char *format)
+{
+	static const char xml[] = "<map xmlns=\"http://www.w3.org/2005/xpath-functions\"></map>";
+
+	if (strcmp(format, "json") == 0)
+		return strlen("{\"ack\":}");
+	return strcmp(format, "xml") == 0 ? strlen(xml) + strlen(" key=\"ack\"") : strlen("ack: ");
+}
+
+bool handler_reply_fits(struct tn_conn *conn, const struct tn_msg *msg, const struct tn_value *reply)
+{
+	const char *format = tn_conn_format(conn);
+	struct tn_bytes bytes = {0};
+	bool fits;
+
+	if (!msg->peer || is_loopback(tn_addr_sockaddr(msg->peer)))
+		return true;
+	fits = tn_encode(format, reply, 0, &bytes) == 0 && bytes.len <= msg->len + wrapping_of(format);
+	tn_bytes_free(&bytes);
+	return fits;
 }
 
 bool handler_is_reply(const struct tn_msg *msg)

@@ -181,7 +181,9 @@ void handler_refuse(struct tn_conn *conn, const struct tn_msg *msg, int err, voi
 	if (strncmp(why, format, len) == 0 && why[len] == ':')
 		why += len + 2; /* the sender knows what it speaks */
 	value = error_value(format, why);
-	err = value ? tn_reply_value(conn, msg, value) : -ENOMEM;
+	err = value ? 0 : -ENOMEM;
+	if (value && handler_reply_fits(conn, msg, value))
+		err = tn_reply_value(conn, msg, value);
 	if (err < 0)
 		handler_unanswered(conn, msg, err);
 	tn_value_free(value);

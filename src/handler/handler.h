@@ -12,6 +12,7 @@
 #include "tenon.h"
 
 struct rlimit;
+struct tn_value;
 
 struct handler_spec {
 	const char *name;
@@ -57,6 +58,12 @@ void handler_on_datagrams_open(struct tn_conn *conn, void *arg);
 
 /* Whether a datagram may be answered at all, lest two servers keep each other busy: see answer.c. Streams always may. */
 bool handler_may_answer(struct tn_conn *conn, const struct tn_msg *msg);
+
+/*
+ * Whether a reply is no longer than `ack: ` and the datagram that it answers, or what its format has for that: a forged
+ * address must not be sent more than its forger has sent. This machine's own clients and streams may get any.
+ */
+bool handler_reply_fits(struct tn_conn *conn, const struct tn_msg *msg, const struct tn_value *reply);
 
 /* Whether it is, or looks like, a reply of ours: one is not replied to. */
 bool handler_is_reply(const struct tn_msg *msg);

@@ -473,3 +473,34 @@ def test_a_reply_has_a_hop_less_to_go(tenon, handler, url, to, level, set_hops, 
         client.setsockopt(level, set_hops, 64)
         client.send(b"and after")
         assert client.recv(100).endswith(b"and after")
+
+
+# For each format what is always answered, and what makes replies long
+GREEDY = {
+    "": (b"the end", [b"", b"x", bytes(1000)]),
+    "json": (b'"the end"', [b"1", b"[1E400]", b"{", b"x", b"[1e15,1e15,1e15]", b'"\x7f"', b'{"a":1,"a":2}', b"[" * 129]),
+    "cbor": (b"\x67the end", [b"\1", b"\xff", b"\x9f\1\xff", b"\xf9\x3c\1", b"\xa1", b"\x81" * 129]),
+    "msgpack": (b"\xa7the end", [b"\1", b"\xc1", b"\xdc", b"\xca\x3f\x80\0\0", b"\x91" * 129]),
+    "text": (b"the end", [b"hello", b"\xff"]),
+    "xml": (b'<null xmlns="http://www.w3.org/2005/xpath-functions"/>',
+            [b"<a/>", b"<a", b"<a><![CDATA[<<<<<<<<]]></a>", b"<a>" + b"<b/>" * 100 + b"</a>"]),
+}
+
+
+@pytest.mark.parametrize("form", GREEDY)
+def test_a_stranger_gets_no_more_than_he_sends(tenon, wire, form):
+    """Whoever can forge an address must not have tenon multiply what he sends there: `ack: ` is all that is added."""
+    added = {"json": 8, "xml": 69}.get(form, 5)
+    server = tenon.serve("udp://10.9.0.1:0" + (f"?format={form}" if form else ""), preexec_fn=wire.near.enter)
+    end, greedy = GREEDY[form]
+    with wire.far.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(LIMIT)
+        client.connect(("10.9.0.1", server.port))
+        client.send(end)
+        answer_to_end = client.recv(1000)
+        assert len(answer_to_end) <= len(end) + added
+        for data in greedy:
+            client.send(data)
+            client.send(end)
+            while (reply := client.recv(70000)) != answer_to_end:
+                assert len(reply) <= len(data) + added
