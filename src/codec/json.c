@@ -333,6 +333,7 @@ static const struct {
 	const char *text;
 	bool inside; /* the error is inside a token, and yajl knows where */
 } complaints[] = {
+	{"unallowed token", "a value must stand here", false}, /* the most common first: a stream of rubbish has many */
 	{"invalid char in json text", "unexpected character", false},
 	{"comment", "unexpected character", false},
 	{"invalid string", "unexpected character in true, false or null", true},

@@ -386,6 +386,13 @@ static void update_hold(struct tn_conn *c)
 	}
 }
 
+static void say_again(int err, const char *why, long at)
+{
+	if (strcmp(tn_errmsg(), why) != 0 || tn_errpos() != at)
+		tni_err(err, "%s", why);
+	tni_err_at(at);
+}
+
 /* Those who are told may call the library, which must not cost the reason its words. */
 static void tell_bad(struct tn_conn *c, const struct tn_msg *msg, int err)
 {
@@ -393,16 +400,14 @@ static void tell_bad(struct tn_conn *c, const struct tn_msg *msg, int err)
 	long at = tn_errpos();
 	char why[512];
 
-	snprintf(why, sizeof(why), "%s", tn_errmsg());
+	*stpncpy(why, tn_errmsg(), sizeof(why) - 1) = '\0';
 	if (watch && watch->on_bad) {
 		watch->on_bad(c, msg, err, c->part->server->watch_arg);
-		tni_err(err, "%s", why);
-		tni_err_at(at);
+		say_again(err, why, at);
 	}
 	if (c->user->handler.on_bad) {
 		c->user->handler.on_bad(c, msg, err, c->user->arg);
-		tni_err(err, "%s", why);
-		tni_err_at(at);
+		say_again(err, why, at);
 	}
 }
 
