@@ -9,7 +9,7 @@ ARGS   ?=
 # How long `make fuzz` works on each target
 SECONDS ?= 60
 
-.PHONY: all help setup run test quick bench lint format fault drain fuzz install clean
+.PHONY: all help setup run test quick bench lint format fault drain attack fuzz install clean
 .NOTPARALLEL:
 
 all: $(BUILD)/build.ninja
@@ -26,6 +26,7 @@ help:
 	@echo 'make bench      install what is missing, measure tenon beside bare loops and other servers (ARGS=...)'
 	@echo 'make fault      every allocation of every scenario fails once, and all from each on: hours (ARGS=...)'
 	@echo 'make drain      a million messages, the server told to stop in their midst twenty times'
+	@echo 'make attack     clients too many, too slow, deaf or hostile: what they cost, beside what is promised; five minutes'
 	@echo 'make fuzz       fuzz every target for a minute (SECONDS=...), keeping what is found'
 	@echo 'make lint       install what is missing, check layout, include directions and likely bugs'
 	@echo 'make format     lay out the C code'
@@ -62,6 +63,10 @@ fault: all
 drain: all
 	@TENON_DRAINS=10 TENON=$(CURDIR)/$(BUILD)/tenon TENON_BUILD=$(CURDIR)/$(BUILD) $(PYTHON) -m pytest -q \
 		-p no:cacheprovider tests/e2e/test_drain.py
+
+# ARGS: engines. Figures are for a machine that has nothing else to do
+attack: all
+	@TENON=$(CURDIR)/$(BUILD)/tenon TENON_BUILD=$(CURDIR)/$(BUILD) $(PYTHON) tests/e2e/attack.py $(ARGS)
 
 fuzz:
 	@scripts/setup build test

@@ -1,0 +1,431 @@
+"""
+Attacks on a server, each as one function that gives figures. test_attack.py makes small ones and asserts what must hold on any
+machine, however busy; `make attack` runs this file: all of it at full size, a line for each figure, beside what is promised.
+"""
+import contextlib
+import pathlib
+import selectors
+import socket
+import struct
+import sys
+import tempfile
+import threading
+import time
+
+import harness
+from harness import KIB, MIB, cpu_seconds, noise, open_socket, place_of, resident_bytes, running_ns, wait_until
+from system import allow_files, limit_files
+
+
+def percentile(values, share):
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
+# Out of descriptors
+
+def exchange_once(client, data):
+    client.sendall(data)
+    return harness.receive_exactly(client, len(data)) == data
+
+
+def delays(clients, seconds):
+    """One after the other says a word and waits for it: how long each took, in seconds."""
+    taken, end = [], time.monotonic() + seconds
+    while time.monotonic() < end:
+        for client in clients:
+            start = time.monotonic()
+            assert exchange_once(client, b"still here?")
+            taken.append(time.monotonic() - start)
+    return taken
+
+
+def out_of_descriptors(tenon, queued, seconds, inside=20):
+    """
+    So many clients more than there are descriptors for. Figures: share of a core that the server uses while it can do
+    nothing for them, p99 of those inside before and meanwhile, how long the first waits once one has left, lines on
+    standard error a second.
+    """
+    server = tenon.serve("tcp://127.0.0.1:0", preexec_fn=limit_files(inside + 30))
+    clients = [tenon.dial(server.url) for _ in range(inside)]
+    delays(clients, seconds / 10)
+    before = delays(clients, seconds / 2)
+    fillers = [tenon.dial(server.url) for _ in range(40)]  # the rest of the descriptors, and some that wait already
+    wait_until(lambda: "Too many open files" in server.err, "there are no more descriptors")
+    waiting = [tenon.dial(server.url) for _ in range(queued)]
+    for client in waiting:
+        client.sendall(b"?")
+    start, busy, said = time.monotonic(), cpu_seconds(server.pid), len(server.err.splitlines())
+    time.sleep(seconds)
+    share = (cpu_seconds(server.pid) - busy) / (time.monotonic() - start)
+    lines = (len(server.err.splitlines()) - said) / (time.monotonic() - start)
+    during = delays(clients, seconds / 2)
+    for client in fillers:
+        client.close()
+    with selectors.DefaultSelector() as ready:
+        for client in waiting:
+            ready.register(client, selectors.EVENT_READ)
+        start = time.monotonic()
+        served = ready.select(harness.LIMIT)
+        first = time.monotonic() - start
+        assert served, "nobody is let in"
+    return {"core": share, "p99_before": percentile(before, 0.99), "p99_during": percentile(during, 0.99),
+            "first_served": first, "lines_a_second": lines}
+
+
+# Slow ones
+
+def trickle(tenon, count, deadline, url="tcp://127.0.0.1:0?frame=u32", threads=1, pause=0.5):
+    """
+    So many clients that send a byte of a message now and then, and one that speaks whole messages. Figures: how long the
+    last slow one was there after its first byte, exchanges of the other meanwhile.
+    """
+    server = tenon.serve(f"{url}&request={deadline}s", options=["--threads", threads])
+    address = place_of(server.url.split("?")[0])[2]
+    lively, exchanges = tenon.dial(server.url.split("?")[0]), 0
+    ready = selectors.DefaultSelector()
+    started, last, stays = {}, 0.0, 0.0
+    with contextlib.ExitStack() as held:
+        held.callback(ready.close)
+        for _ in range(count):
+            sock = held.enter_context(socket.create_connection(address, harness.LIMIT))
+            sock.setblocking(False)
+            sock.send(b"\0")  # of a length that is never whole, or of what never fills it
+            started[sock] = time.monotonic()
+            ready.register(sock, selectors.EVENT_READ)
+        give_up = time.monotonic() + deadline + harness.LIMIT
+        while started:
+            assert time.monotonic() < give_up, f"{len(started)} slow clients are kept"
+            for key, _ in ready.select(0.05):
+                ready.unregister(key.fileobj)
+                stays = max(stays, time.monotonic() - started.pop(key.fileobj))
+            assert exchange_once(lively, b"\0\0\0\4word")
+            exchanges += 1
+            if time.monotonic() - last > pause:
+                last = time.monotonic()
+                for sock in started:
+                    with contextlib.suppress(ConnectionError, BlockingIOError):
+                        sock.send(b"\1")
+    return {"last_gone": stays, "exchanges": exchanges}
+
+
+# Deaf ones
+
+def deaf(tenon, deaf_count, count, size, keys=""):
+    """
+    Some that send and never read, among others that exchange `size` bytes each meanwhile. Figures: memory of the server
+    before, and at most meanwhile; exchanges of the others that did not come back whole.
+    """
+    server = tenon.serve("tcp://127.0.0.1:0" + keys)
+    where = server.url.split("?")[0]
+    listening = [tenon.dial(where) for _ in range(count - deaf_count)]
+    ears = [tenon.dial(where, receive_buffer=16 * KIB) for _ in range(deaf_count)]
+    data = noise(size)
+
+    def talk_all():
+        for client in listening:
+            whole.append(harness.exchange(client, data) == data)
+
+    def be_deaf():
+        for client in ears:
+            harness.send_until_stuck(client, quiet=0.3)
+    whole = []
+    talk_all()
+    base, peak = resident_bytes(server.pid), 0
+    filling, others = threading.Thread(target=be_deaf), threading.Thread(target=talk_all)
+    filling.start()
+    others.start()
+    while filling.is_alive() or others.is_alive():
+        peak = max(peak, resident_bytes(server.pid))
+        time.sleep(0.02)
+    talk_all()  # now that they all stand still
+    peak = max(peak, resident_bytes(server.pid))
+    assert len(whole) == 3 * len(listening)
+    return {"base": base, "peak": peak, "lost": whole.count(False)}
+
+
+# Hostile input
+
+CPU_PROMISED, MEMORY_PROMISED = 100, MIB  # by the sender's, and bytes
+
+def json_inputs(size):
+    half = size // 2
+    yield "deep", b"[" * half + b"]" * half
+    yield "not so deep", b"[" * 128 + b"]" * 128
+    yield "small items", b"[" + b"0," * (half - 2) + b"0]"
+    yield "empty maps", b"[" + b"{}," * (size // 3 - 1) + b"{}]"
+    yield "nested twice", b"[" + b"[0]," * (size // 4 - 1) + b"0]"
+    yield "keys", b"{" + b",".join(b'"%x":0' % n for n in range(size // 8)) + b"}"
+    yield "equal keys", b"{" + b",".join(b'"":0' for _ in range(size // 5)) + b"}"
+    yield "alike keys", b"{" + b",".join(b'"%s%03x":0' % (b"a" * 40, n) for n in range(size // 49)) + b"}"
+    yield "escapes", b'"' + b"\\u0001" * ((size - 2) // 6) + b'"'
+    yield "surrogates", b'"' + b"\\ud83d\\ude00" * ((size - 2) // 12) + b'"'
+    yield "a huge number", b"9" * size
+    yield "a huge fraction", b"0." + b"3" * (size - 2)
+    yield "a huge exponent", b"1e" + b"9" * (size - 2)
+    yield "huge numbers", b"[" + b",".join([b"9" * 300] * (size // 301)) + b"]"
+    yield "words", b" ".join([b"1"] * half)
+    yield "wrong words", b"x" * size
+    yield "wrong marks", b"," * size
+    yield "marks", b'[' + b'{"$bytes":""},' * (size // 14 - 1) + b"0]"
+    yield "marked maps", b'{"$map":[' * 60 + b"[0,0]" + b"]}" * 60
+
+
+def binary_inputs(size, cbor):
+    array32 = b"\x9a" if cbor else b"\xdd"
+    map32 = b"\xba" if cbor else b"\xdf"
+    one, empty_array, empty_map = (b"\x81", b"\x80", b"\xa0") if cbor else (b"\x91", b"\x90", b"\x80")
+    yield "deep", one * (size - 1) + b"\0"
+    yield "small items", array32 + struct.pack(">I", size - 5) + b"\0" * (size - 5)
+    yield "empty arrays", array32 + struct.pack(">I", size - 5) + empty_array * (size - 5)
+    yield "empty maps", array32 + struct.pack(">I", size - 5) + empty_map * (size - 5)
+    yield "equal keys", map32 + struct.pack(">I", size // 2 - 5) + b"\0\0" * (size // 2 - 5)
+    keys = b"".join((b"\x19" if cbor else b"\xcd") + struct.pack(">H", n) + b"\0" for n in range(size // 4))
+    yield "keys", map32 + struct.pack(">I", size // 4) + keys
+    texts = b"".join((b"\x64" if cbor else b"\xa4") + b"%04x" % n + b"\0" for n in range(size // 6))
+    yield "text keys", map32 + struct.pack(">I", size // 6) + texts
+    yield "a claim", array32 + b"\0\x0f\xff\xff" + b"\0" * (size - 5)
+    yield "a claimed map", map32 + b"\0\x07\xff\xff" + b"\0" * (size - 5)
+    yield "wrong heads", (b"\xff" if cbor else b"\xc1") * size
+    if cbor:
+        yield "indefinite", b"\x9f" * 128 + b"\xff" * 128
+        yield "chunks", b"\x7f" + b"\x60" * (size - 2) + b"\xff"
+        yield "tags", b"\xc1" * (size - 1) + b"\0"
+        yield "big numbers", b"\xc2\x59" + struct.pack(">H", size - 4) + b"\xff" * (size - 4)
+
+
+def xml_inputs(size):
+    def document(text):
+        return b"<a>" + text + b"</a>"
+    yield "deep", b"<a>" * (size // 7) + b"</a>" * (size // 7)
+    yield "elements", document(b"<b/>" * (size // 4))
+    yield "attributes", b"<a " + b" ".join(b'a%x=""' % n for n in range(size // 8)) + b"/>"
+    yield "equal attributes", b"<a " + b'a="" ' * (size // 5) + b"/>"
+    yield "names", b"<" + b"a" * (size - 3) + b"/>"
+    yield "prefixes", b"<a " + b" ".join(b'xmlns:a%x="b"' % n for n in range(size // 15)) + b"/>"
+    yield "references", document(b"&#x41;" * (size // 6))
+    yield "sections", document(b"<![CDATA[]]>" * (size // 12))
+    yield "comments", document(b"<!---->" * (size // 7))
+    yield "texts", document(b"x<b/>" * (size // 5))
+    laughs = b"".join(b'<!ENTITY a%d "%s">' % (n + 1, b"&a%d;" % n * 10) for n in range(20))
+    yield "a billion laughs", b'<!DOCTYPE a [<!ENTITY a0 "ha">' + laughs + b"]><a>&a20;</a>"
+    blow = b'<!DOCTYPE a [<!ENTITY x "' + b"x" * (size // 2) + b'">]><a>' + b"&x;" * (size // 6) + b"</a>"
+    yield "quadratic blow-up", blow
+    yield "outside", b'<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><a>&x;</a>'
+    yield "parameters", b'<!DOCTYPE a [<!ENTITY % x "<!ENTITY y \'z\'>">' + b"%x;" * (size // 3) + b"]><a/>"
+    yield "declared attributes", (b"<!DOCTYPE a [" + b'<!ATTLIST b ' + b"".join(b'x%x CDATA "vvvv"\n' % n for n in range(200)) +
+                                  b">]><a>" + b"<b/>" * (size // 8) + b"</a>")
+
+
+def frame_inputs(size):
+    """frame -> (name, bytes as they go over the wire)"""
+    yield "line", "crumbs", b"\n" * size
+    yield "line", "never whole", b"x" * size
+    yield "crlf", "false ends", b"\r" * size
+    yield "crlf", "crumbs", b"\r\n" * (size // 2)
+    yield "nul", "crumbs", bytes(size)
+    yield "u8", "crumbs", bytes(size)
+    yield "u32", "crumbs", bytes(size)
+    yield "varint", "crumbs", bytes(size)
+    yield "varint", "never ends", b"\xff" * size
+    yield "netstring", "crumbs", b"0:," * (size // 3)
+    yield "netstring", "never ends", b"0" * size
+    yield "fixed:1", "crumbs", bytes(size)
+    yield "cobs", "crumbs", b"\1\0" * (size // 2)
+    yield "cobs", "stuffing", b"\1" * (size - 1) + b"\0"
+    yield "slip", "ends", b"\xc0" * size
+    yield "slip", "escapes", b"\xdb\xdc" * (size // 2 - 1) + b"\xc0"
+    yield "slip", "crumbs", b"x\xc0" * (size // 2)
+    yield "json", "crumbs", b"0 " * (size // 2)
+    yield "json", "never whole", b"[" * size
+    yield "json", "white space", b" " * size
+    yield "cbor", "crumbs", bytes(size)
+    yield "cbor", "never whole", b"\x9f" * 128 + b"\x81" * (size - 128)
+    yield "msgpack", "crumbs", bytes(size)
+    yield "msgpack", "never whole", b"\x91" * size
+
+
+def inputs(size):
+    """(keys of the URL, name, bytes)"""
+    for strict in ("", "&strict=on"):
+        for name, data in json_inputs(size):
+            yield f"format=json{strict}", name, data
+        for name, data in binary_inputs(size, True):
+            yield f"format=cbor{strict}", name, data
+        for name, data in binary_inputs(size, False):
+            yield f"format=msgpack{strict}", name, data
+        for name, data in xml_inputs(size):
+            yield f"format=xml&frame=u32{strict}", name, struct.pack(">I", len(data)) + data
+            yield f"format=xml&jsonml=on&frame=u32{strict}", name, struct.pack(">I", len(data)) + data
+    for frame, name, data in frame_inputs(size):
+        yield f"frame={frame}", name, data
+
+
+def peak_bytes(pid):
+    """Most memory since forget_peak()."""
+    text = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    return int(text.split("VmHWM:")[1].split()[0]) * KIB
+
+
+def forget_peak(pid):
+    pathlib.Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
+
+
+def swallow(sock):
+    """Reads, in a thread, until the server ends it."""
+    with contextlib.suppress(OSError):
+        while sock.recv(256 * KIB):
+            pass
+
+
+def feed(url, data):
+    """A client connects, sends all of it and ends; another thread reads the replies. Returns the CPU time of the first, in ns."""
+    scheme, family, address = place_of(url)
+    start = time.thread_time_ns()
+    sock = socket.socket(family)
+    sock.connect(address)
+    with contextlib.suppress(OSError):
+        sock.sendall(data)
+        sock.shutdown(socket.SHUT_WR)
+    spent = time.thread_time_ns() - start
+    with sock:
+        sock.settimeout(harness.LIMIT)
+        reader = threading.Thread(target=swallow, args=[sock])
+        reader.start()
+        reader.join(2 * harness.LIMIT)
+        assert not reader.is_alive(), "the server does not end"
+    return spent
+
+
+def hostile(tenon, size, times):
+    """
+    Each hostile input of `size` bytes, so many times; a dear one again, since another's work on this machine only adds: the
+    least cost counts. Figures: (keys, name) -> (most memory, by what the server had when it began, its CPU time by that of
+    the sender).
+    """
+    figures, servers, bases = {}, {}, {}
+    for keys, name, data in inputs(size):
+        if keys not in servers:
+            servers[keys] = tenon.serve(f"tcp://127.0.0.1:0?{keys}", options=["--handler", "ack"])
+            feed(servers[keys].url.split("?")[0], b"0")  # what any first client costs
+            bases[keys] = resident_bytes(servers[keys].pid)
+        server, url = servers[keys], servers[keys].url.split("?")[0]
+        forget_peak(server.pid)
+        cost = []
+        while len(cost) < times or (min(cost) > CPU_PROMISED / 2 and len(cost) < times + 10):
+            before = running_ns(server.pid)
+            sending = feed(url, data)
+            cost.append((running_ns(server.pid) - before) / sending)
+        figures[keys, name] = peak_bytes(server.pid) - bases[keys], min(cost)
+    return figures
+
+
+def held(tenon, size, count):
+    """
+    So many clients that send a hostile beginning and then nothing. Figures: keys and name -> memory for each.
+    """
+    figures = {}
+    for keys, name, data in inputs(size):
+        if "strict" in keys or "jsonml" in keys:
+            continue  # which are looked at when all is there
+        server = tenon.serve(f"tcp://127.0.0.1:0?{keys}", options=["--handler", "ack"])
+        url = server.url.split("?")[0]
+        feed(url, data)
+        base = resident_bytes(server.pid)
+        clients = []
+        for _ in range(count):
+            sock = tenon.dial(url)
+            with contextlib.suppress(OSError):
+                sock.sendall(data[:-1])
+            clients.append(sock)
+        time.sleep(0.1)
+        figures[keys, name] = (resident_bytes(server.pid) - base) / count
+        for sock in clients:
+            sock.close()
+        server.untidy = True
+        server.stop()
+    return figures
+
+
+# Churn
+
+def churn(tenon, rate, count):
+    """So many clients that connect and reset at once. Figures: seconds of CPU without a limit, and with it while they come."""
+    figures = {}
+    for name, options in (("free", []), ("limited", ["--accept-rate", rate])):
+        server = tenon.serve("tcp://127.0.0.1:0", options=options)
+        server.untidy = True  # those that wait are let in when it ends
+        inside = tenon.dial(server.url)
+        assert exchange_once(inside, b"hello")
+        busy = running_ns(server.pid)
+        for _ in range(count):
+            harness.reset(open_socket(server.url))
+        figures[name] = (running_ns(server.pid) - busy) / 1e9
+        assert exchange_once(inside, b"still here")
+    return figures
+
+
+# All of it
+
+MISSED = []
+
+
+def tell(what, figure, promise, kept):
+    print(f"{what:<64} {figure:>22}   promised: {promise:<24} {'ok' if kept else 'MISSED'}", flush=True)
+    if not kept:
+        MISSED.append(what)
+
+
+def run_all(tenon):
+    got = out_of_descriptors(tenon, 200, 10)
+    tell("200 clients wait for a descriptor, 10 s: CPU", f"{got['core']:.1%} of a core", "5%", got["core"] <= 0.05)
+    ratio = got["p99_during"] / got["p99_before"]
+    tell("... p99 of 20 clients inside, by what it was", f"{ratio:.2f} x {got['p99_before'] * 1e6:.0f} us", "2 x", ratio <= 2)
+    tell("... first one served after a descriptor is free", f"{got['first_served'] * 1e3:.0f} ms", "1 s", got["first_served"] <= 1)
+    tell("... lines on standard error", f"{got['lines_a_second']:.2f} a second", "1 a second", got["lines_a_second"] <= 1.05)
+    for threads in (1, 2):
+        got = trickle(tenon, 5000, 10, threads=threads)
+        tell(f"5,000 slow clients, request=10s, {threads} thread(s): the last is gone",
+             f"after {got['last_gone']:.2f} s", "10 s and a turn", got["last_gone"] <= 11)
+        tell("... exchanges of one lively client meanwhile", str(got["exchanges"]), "> 0", got["exchanges"] > 0)
+    for keys, bound in (("", 128 * KIB + MIB), ("?queue=64KiB&max=64KiB", 128 * KIB)):
+        got = deaf(tenon, 5, 105, MIB, keys)
+        limit = (got["base"] + 5 * bound) * 1.1
+        tell(f"5 of 105 never read {keys}: memory, from {got['base'] / MIB:.1f} MiB",
+             f"{got['peak'] / MIB:.1f} MiB", f"{limit / MIB:.1f} MiB", got["peak"] <= limit)
+        tell("... of 300 exchanges of 1 MiB by the others, incomplete", str(got["lost"]), "0", got["lost"] == 0)
+    got = hostile(tenon, 10 * KIB, 5)
+    worst = max(got, key=lambda which: got[which][0])
+    tell(f"10 KiB, {len(got)} hostile inputs: memory ({worst[0]}, {worst[1]})", f"{got[worst][0] / KIB:.0f} KiB", "1 MiB",
+         got[worst][0] < MEMORY_PROMISED)
+    worst = max(got, key=lambda which: got[which][1])
+    tell(f"... CPU, by the sender's ({worst[0]}, {worst[1]})", f"{got[worst][1]:.0f} x", "100 x",
+         got[worst][1] < CPU_PROMISED)
+    got = held(tenon, 10 * KIB, 50)
+    worst = max(got, key=got.get)
+    tell(f"... memory of one that is never whole ({worst[0]}, {worst[1]})", f"{got[worst] / KIB:.0f} KiB", "1 MiB",
+         got[worst] < MEMORY_PROMISED)
+    got = churn(tenon, 20, 3000)
+    tell("3,000 connections that are reset at once: CPU", f"{got['free'] * 1e3:.0f} ms", "", True)
+    tell("... with --accept-rate 20, while they come", f"{got['limited'] * 1e3:.0f} ms", "a fifth of that",
+         got["limited"] <= got["free"] / 5)
+
+
+def main():
+    if not allow_files(12000):
+        print("attack: 12,000 descriptors are needed (ulimit -n)", file=sys.stderr)
+        return 1
+    for engine in sys.argv[1:] or ["uring", "epoll"]:
+        print(f"== {engine}", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            tenon = harness.Tenon(folder, engine)
+            try:
+                run_all(tenon)
+            finally:
+                tenon.close()
+    print(f"{len(MISSED)} missed" if MISSED else "all kept")
+    return 1 if MISSED else 0
+
+
+if __name__ == "__main__":
+    sys.dont_write_bytecode = True
+    sys.exit(main())
