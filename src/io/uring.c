@@ -429,19 +429,20 @@ static int uring_watch(struct tn_loop *loop, struct tni_fd *fd, unsigned want)
 }
 
 /*
- * Since Linux 6.17 (SO_INQ for Unix sockets) a multishot receive that reads the last bytes of a Unix stream goes to wait
- * although the end of the stream came with them, and waits for ever (liburing issue 1549). A poll for the hang-up tells.
+ * A multishot receive that has read the last bytes goes to wait for more although a reset came with them (seen on Linux
+ * 6.18), and since 6.17 also although the end of a Unix stream did (liburing issue 1549). It waits for ever: the socket tells
+ * such a thing once. A poll for the hang-up tells; TCP's ends are not missed, and no reason to leave the ring.
  */
 static int watch_hangup(struct tn_loop *loop, struct tni_fd *fd)
 {
 	struct io_uring_sqe *sqe;
 
-	if (!(fd->flags & TNI_FD_UNIX) || fd->armed_events & TNI_HUP)
+	if (fd->armed_events & TNI_HUP)
 		return 0;
 	sqe = get_sqe(loop->engine_state);
 	if (!sqe)
 		return -ENOMEM;
-	io_uring_prep_poll_add(sqe, fd->fd, POLLRDHUP);
+	io_uring_prep_poll_add(sqe, fd->fd, fd->flags & TNI_FD_UNIX ? POLLRDHUP : 0);
 	sqe->user_data = request_key(loop, fd, RQ_POLL_HUP);
 	fd->armed_events |= TNI_HUP;
 	return 0;
@@ -784,7 +785,7 @@ static void on_send(struct tn_loop *loop, struct tni_fd *fd, int res)
 static void maybe_return(struct tn_loop *loop, struct tni_fd *fd)
 {
 	if (fd->mode != MODE_READY || fd->streak < SMALL_STREAK || fd->rd.state != TNI_ARMED ||
-	    fd->rd.kind != TNI_OP_RECV)
+	    fd->rd.kind != TNI_OP_RECV || fd->ready & TNI_HUP)
 		return;
 	if (cancel_request(loop, fd, RQ_POLL_IN) < 0)
 		return;
@@ -821,11 +822,22 @@ static void on_poll(struct tn_loop *loop, struct tni_fd *fd, unsigned dir, int r
 		maybe_return(loop, fd);
 }
 
-/* The peer has ended: the rest, and the end itself, is read by readiness. Armed once; HUP stays set. */
+/*
+ * The peer has gone: the rest, and the end itself, is read by readiness, now or when somebody wants it. Armed once: HUP stays
+ * set.
+ */
 static void on_hangup(struct tn_loop *loop, struct tni_fd *fd, int res)
 {
-	if (res != -ECANCELED && fd->mode == MODE_RING && fd->rd.kind == TNI_OP_RECV && fd->rd.state == TNI_ARMED &&
-	    fd->rd.in_kernel)
+	if (res == -ECANCELED)
+		return;
+	fd->ready |= TNI_HUP;
+	if (fd->mode != MODE_RING || fd->rd.kind != TNI_OP_RECV)
+		return;
+	if (!fd->rd.in_kernel)
+		fd->mode = MODE_READY;
+	else if (fd->rd.state == TNI_CANCELLING)
+		fd->mode = MODE_LEAVING;
+	else
 		leave_ring(loop, fd);
 }
 

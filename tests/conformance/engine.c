@@ -501,6 +501,55 @@ static void test_recv_reset(void **state)
 	end_close(&e);
 }
 
+/* A reset behind bytes that have not been read yet, while somebody waits for bytes and while nobody does. */
+static void test_recv_reset_behind_bytes(void **state)
+{
+	struct linger now = {.l_onoff = 1};
+	struct end e;
+	int pair[2];
+
+	(void)state;
+	for (int paused = 0; paused < 2; paused++) {
+		th_tcp_pair(pair);
+		end_init(&e, pair[0], 0);
+		keep_receiving(&e);
+		th_turn_for(loop, 5);
+		if (paused) {
+			(void)tni_cancel(loop, &e.io, &e.io.rd);
+			th_until(loop, !tni_op_busy(&e.io.rd));
+		}
+		write_stream(pair[1], 10, 0);
+		setsockopt(pair[1], SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+		close(pair[1]);
+		if (paused)
+			th_turn_for(loop, 5);
+		receive_until(&e, e.rd_err);
+		assert_int_equal(e.rd_err, -ECONNRESET);
+		end_close(&e);
+	}
+}
+
+/* The same with the end of a stream: a Unix socket tells it only once. */
+static void test_recv_end_behind_bytes_after_a_pause(void **state)
+{
+	struct end e;
+	int pair[2];
+
+	(void)state;
+	th_pair(SOCK_STREAM, pair);
+	end_init(&e, pair[0], 0);
+	keep_receiving(&e);
+	th_turn_for(loop, 5);
+	(void)tni_cancel(loop, &e.io, &e.io.rd);
+	th_until(loop, !tni_op_busy(&e.io.rd));
+	write_stream(pair[1], 10, 0);
+	close(pair[1]);
+	th_turn_for(loop, 5);
+	receive_until(&e, e.ended);
+	assert_true(e.got == 10);
+	end_close(&e);
+}
+
 /* An end of stream must be told although our own direction is stuck for good. */
 static void test_end_behind_a_stuck_send(void **state)
 {
@@ -2068,6 +2117,8 @@ int main(int argc, char **argv)
 		T(test_recv_order_and_end),
 		T(test_recv_what_was_there_before),
 		T(test_recv_reset),
+		T(test_recv_reset_behind_bytes),
+		T(test_recv_end_behind_bytes_after_a_pause),
 		T(test_end_behind_a_stuck_send),
 		T(test_stuck_send_while_reading_goes_over),
 		T(test_recv_while_all_buffers_are_held),
