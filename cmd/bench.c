@@ -1,5 +1,6 @@
 /* tenon bench: what is asked for, and what is run in which order. */
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +25,7 @@ static struct {
 	unsigned requests;
 	uint64_t duration_ns, warmup_ns, timeout_ns;
 	const char *seed;
-} options = {.warmup_ns = UINT64_MAX, .timeout_ns = 2 * NS_PER_S};
+} options = {.duration_ns = UINT64_MAX, .warmup_ns = UINT64_MAX, .timeout_ns = 2 * NS_PER_S};
 
 /* ---- what is asked for ---- */
 
@@ -154,6 +155,8 @@ static int check(const struct plan *plan)
 		return wrong("--size and --payload: --mode %s sends nothing", options.mode);
 	if (plan->mode == MODE_RECV && options.rate)
 		return wrong("--rate%s: in --mode recv the peer decides how fast it sends", "");
+	if (!options.duration_ns || !options.timeout_ns)
+		return wrong("--%s: it takes more than no time", options.timeout_ns ? "duration" : "timeout");
 	if (options.size && options.payload)
 		return wrong("--size and --payload%s: the file is the message", "");
 	if (options.slo && (options.rate || !request || options.requests))
@@ -198,7 +201,9 @@ static int make_plan(struct plan *plan, struct result *result)
 	if (status == STATUS_DONE && options.rate && parse_rate(options.rate, &plan->rate) < 0)
 		status = wrong("--rate: '%s' is not a number of messages a second (2500, 50k, 1.5M)", options.rate);
 	plan->depth = options.depth ? options.depth : options.rate || options.slo ? 0 : 1;
-	plan->duration_ns = options.duration_ns ? options.duration_ns : plan->requests ? UINT64_MAX / 4 : 10 * NS_PER_S;
+	plan->duration_ns = options.duration_ns != UINT64_MAX ? options.duration_ns
+			    : plan->requests                  ? UINT64_MAX / 4
+							      : 10 * NS_PER_S;
 	plan->warmup_ns = options.warmup_ns != UINT64_MAX ? options.warmup_ns : plan->requests ? 0 : NS_PER_S;
 	if (status == STATUS_DONE)
 		status = parse_seed(plan);
@@ -224,11 +229,10 @@ static void warn(const struct plan *plan, struct result *r)
 	char us[32];
 
 	if (plan->rate > 0 && late_us > 1000 && !r->counts.reconnects)
-		result_warn(
-			r,
-			"one message in a hundred was sent more than %s late: the rate is more than this generator or "
-			"the connections take; response times hold that delay",
-			people_us(late_us, us, sizeof(us)));
+		result_warn(r,
+			    "one message in a hundred was sent more than %s late: this machine is busy, or the rate is "
+			    "more than this generator or the connections take; response times hold that delay",
+			    people_us(late_us, us, sizeof(us)));
 	if (plan->rate <= 0 && r->busy > 0.9 && r->duration_s > 0.1)
 		result_warn(
 			r,
@@ -451,12 +455,27 @@ static int hlog_open(struct plan *plan)
 	return 0;
 }
 
+/* Before the run: it would be lost on a file that cannot be written. */
+static bool can_write(const char *path)
+{
+	int fd = path ? open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666) : -1;
+
+	if (fd >= 0) {
+		close(fd);
+		unlink(path);
+	} else if (path && (errno != EEXIST || access(path, W_OK) < 0)) {
+		complain("%s: %s", path, tn_strerror(-errno));
+		return false;
+	}
+	return true;
+}
+
 static int measure(struct plan *plan, struct result *result)
 {
 	int rc, status;
 
 	raise_file_limit(plan);
-	if (hlog_open(plan) < 0)
+	if (!can_write(options.output) || !can_write(options.html) || hlog_open(plan) < 0)
 		return STATUS_FAILED;
 	rc = options.slo ? search_and_run(plan, result, choose_watcher()) : run_once(plan, result, choose_watcher());
 	status = hlog_close(plan);

@@ -207,6 +207,9 @@ bool bench_interrupted(void);
 /* ---- showing ---- */
 
 void result_table(const struct result *result, struct text *text);
+
+/* What the service time of a run like this is, in one line. */
+const char *result_service_means(const struct result *result);
 void result_json(const struct result *result, struct text *text);
 void column_json(const struct column *column, const char *event, bool with_heat, struct text *text);
 int result_html(const struct result *result, const char *path);

@@ -170,7 +170,7 @@ static void table_row(struct text *text, enum metric metric, const struct compar
 	text_add(text, "  %-6s %12s %12s   %+7.2f %%", metrics[metric].name, shown(metric, c->a, a, sizeof(a)),
 		 shown(metric, c->b, b, sizeof(b)), c->change * 100);
 	if (c->verdict == VERDICT_UNKNOWN)
-		text_add(text, "   too few seconds to tell a difference from noise\n");
+		text_add(text, "   too few seconds to tell a difference from noise (at least %d)\n", LEAST);
 	else
 		text_add(text, "   95 %%: %+.2f to %+.2f %%   %s\n", c->low * 100, c->high * 100,
 			 c->verdict == VERDICT_SAME ? "within the noise" : verdicts[c->verdict]);

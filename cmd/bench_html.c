@@ -210,12 +210,10 @@ static void percentiles(const struct result *r, struct text *text)
 
 	text_add(text, "<h2>Latency by percentile</h2>\n<p>So many messages took at most so long.");
 	if (scheduled)
-		text_add(
-			text,
-			"<br><span class=\"key\"><i style=\"background:var(--a)\"></i>response: from when the schedule "
-			"wanted it sent, what a user would wait for</span> "
-			"<span class=\"key\"><i style=\"background:var(--b)\"></i>service: from when it was sent</span>");
-	text_add(text, "</p>\n");
+		text_add(text, "<br><span class=\"key\"><i style=\"background:var(--a)\"></i>response: from when the "
+			       "schedule wanted it sent, what a user would wait for</span>");
+	text_add(text, "<br><span class=\"key\"><i style=\"background:var(--%s)\"></i>service: %s</span></p>\n",
+		 scheduled ? "b" : "a", result_service_means(r));
 	svg_begin(text, "percentiles", "latency by percentile");
 	for (int i = 0; i <= (int)nines; i++)
 		tick_x(text, i / nines, labels[i]);
@@ -430,7 +428,7 @@ static void setup(const struct result *r, struct text *text)
 	row_number(text, "messages", (double)r->messages, "");
 	row_number(text, "threads", r->threads, "");
 	row(text, "engine", r->engine);
-	row_number(text, "generator's CPU time", r->cpu_s, " s");
+	row_number(text, "generator's CPU time", floor(r->cpu_s * 1000) / 1000, " s");
 	row_number(text, "generator busy", floor(r->busy * 1000) / 10, " %");
 	row(text, "host", r->host);
 	row(text, "processor", r->cpu);

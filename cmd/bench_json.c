@@ -287,7 +287,7 @@ static int slurp(const char *path, struct text *text)
 	while (file && text->len <= FILE_MAX && (got = fread(piece, 1, sizeof(piece), file)) > 0)
 		text_bytes(text, piece, got);
 	if (file && ferror(file))
-		err = -EIO;
+		err = errno ? -errno : -EIO;
 	if (file)
 		fclose(file);
 	if (!err && text->len > FILE_MAX)

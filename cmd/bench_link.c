@@ -121,7 +121,6 @@ static bool send_one(struct link *link, uint64_t now_ns)
 	}
 	worker_sent(w, due_of(link, link->next, now_ns), now_ns, size);
 	link->next++;
-	w->budget--;
 	return true;
 }
 
@@ -527,7 +526,6 @@ static void dial_again(struct link *link, uint64_t now_ns)
 	}
 	worker_sent(w, link->due_ns, now_ns, 0);
 	link->next++;
-	w->budget--;
 	w->waited++;
 }
 

@@ -130,6 +130,7 @@ void worker_sent(struct worker *w, uint64_t due_ns, uint64_t now_ns, size_t size
 	w->events++;
 	if (!worker_counts(w, due_ns))
 		return;
+	w->budget--; /* what is sent to warm up is none of those that were asked for */
 	w->counts.sent++;
 	w->counts.sent_bytes += size;
 	if (w->plan->mode == MODE_SEND) {

@@ -87,10 +87,7 @@ static void latency(const struct result *r, struct text *text)
 	if (scheduled)
 		text_add(text, "%s  response: from when the schedule wanted it sent; what a user would wait for\n%s",
 			 dim(), plain());
-	text_add(text, "%s  service:  from when it was sent; %s\n%s", dim(),
-		 scheduled ? "what the server took, once it was asked"
-			   : "a stalled server delays the next message too, so stalls hardly show (see --rate)",
-		 plain());
+	text_add(text, "%s  service:  %s\n%s", dim(), result_service_means(r), plain());
 	if (scheduled)
 		text_add(text, "  sent late    p50 %s",
 			 people_us((double)tn_hist_quantile(r->hists.late, 0.5) / 1e3, us, sizeof(us)));
@@ -148,6 +145,15 @@ static void generator(const struct result *r, struct text *text)
 		 r->cpu_s, r->threads, r->threads == 1 ? "" : "s", r->busy * 100, r->engine ? r->engine : "?");
 	for (unsigned i = 0; i < r->nwarnings; i++)
 		text_add(text, "\n  %swarning:%s %s\n", bold(), plain(), r->warnings[i]);
+}
+
+const char *result_service_means(const struct result *r)
+{
+	if (strcmp(r->mode, "connect") == 0)
+		return "from when connecting began until the connection was open";
+	if (r->rate_wanted > 0)
+		return "from when it was sent; what the server took, once it was asked";
+	return "from when it was sent; a stalled server delays the next message too, so stalls hardly show (see --rate)";
 }
 
 void result_table(const struct result *result, struct text *text)

@@ -209,6 +209,15 @@ def test_a_payload_of_ones_own(tenon):
         assert result["bytes"] == 20 * 12 and result["errors"] == 0 and not result["setup"]["numbered"]
 
 
+@pytest.mark.parametrize("how", [["--depth", "4"], ["--rate", "1k"], ["--mode", "connect"], ["--mode", "send"]])
+@one_engine
+def test_so_many_after_the_warm_up(tenon, schema, how):
+    server = tenon.serve("tcp://127.0.0.1:0")
+    result = bench(tenon, server.url, *how, "--requests", "50", "--warmup", "200ms")
+    check(schema, result)
+    assert result["messages"] == 50
+
+
 # One way
 
 def test_send(tenon, schema):
@@ -555,12 +564,22 @@ def test_a_server_that_never_answers(tenon, schema):
     (["tcp://h:1", "--expect", "("], "--expect"), (["tcp://h:1", "--expect", "any", "--depth", "2"], "--depth 1"),
     (["tcp://h:1", "--expect", "a.c", "--rate", "5"], "--depth 1"), (["tcp://h:1", "--seed", "x"], "--seed"),
     (["tcp://h:1", "--conns", "0"], "out of range"), (["tcp://h:1", "--duration", "x"], "duration"),
+    (["tcp://h:1", "--duration", "0"], "--duration"), (["udp://h:1", "--timeout", "0"], "--timeout"),
     (["compare", "x"], "which two"), (["merge", "x"], "merge which"),
 ])
 @one_engine
 def test_bad_options(tenon, args, words):
     result = tenon.run("bench", *args, status=USAGE)
     assert words in result.err and result.out == b""
+
+
+@pytest.mark.parametrize("option", ["--output", "--html", "--hlog"])
+@one_engine
+def test_a_file_that_cannot_be_written(tenon, option):
+    """It is told before the run, which would be lost."""
+    result = tenon.run("bench", tenon.serve("tcp://127.0.0.1:0").url, option, tenon.folder / "nowhere" / "file", "--duration",
+                       "1h", status=FAILED)
+    assert "nowhere/file: No such file" in result.err and result.out == b""
 
 
 @one_engine
@@ -851,7 +870,7 @@ def test_page_in_a_browser(tenon):
         [...document.querySelectorAll("svg")].map(e => [e.id, ...["x", "y", "width", "height"].map(
         n => Math.round(e.getBoundingClientRect()[n]))]))</script></body>"""), encoding="utf-8")
     argv = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
-            f"--user-data-dir={tenon.folder}/chromium", "--window-size=600,1600"]
+            "--disable-background-networking", f"--user-data-dir={tenon.folder}/chromium", "--window-size=600,1600"]
     result = tenon.finish([*argv, f"--screenshot={shot}", f"file://{page}"], None, limit=LIMIT * 3)
     if not shot.exists():
         pytest.skip(f"chromium does not run here: {result.err[-300:]}")
