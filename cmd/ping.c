@@ -201,6 +201,7 @@ static void summary_text(void)
 	text_add(&text, "%s%s%s: %llu sent, %llu answered, %llu lost (%.3g%%)", out_paint(STDOUT_FILENO, PAINT_BOLD),
 		 state.url, out_paint(STDOUT_FILENO, PAINT_NONE), (unsigned long long)state.sent, answered, lost,
 		 loss() * 100);
+	count_text(&text, state.failed, "of them with a reason");
 	count_text(&text, state.late, "late");
 	count_text(&text, state.duplicates, "duplicates");
 	count_text(&text, state.damaged, "damaged");
@@ -350,6 +351,8 @@ void ping_failed(uint64_t number, int err)
 	/* The line begins with the URL as it is */
 	if (!strncmp(words, state.url, len) && !strncmp(words + len, ": ", 2))
 		words += len + 2;
+	if (!strncmp(words, "read: ", 6)) /* it was told us: by the peer's machine, or a router on the way there */
+		words += 6;
 	snprintf(why, sizeof(why), "%s", words);
 	if (!slot || slot->fate != WAITING || state.over)
 		return;

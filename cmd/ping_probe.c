@@ -1,5 +1,6 @@
 /* What a probe is: an ICMP echo request, a message that is replied to, or a connection that is made. */
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -191,6 +192,20 @@ static void begun(int err)
 		fn(err);
 }
 
+/* What routers have to say of our datagrams ends the connection, with their reason: it is no loss without a cause. */
+static void hear_routers(int fd)
+{
+	int type = 0, on = 1;
+	socklen_t len = sizeof(type);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type == SOCK_STREAM)
+		return;
+	if (state.family == AF_INET6)
+		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_RECVERR, &on, sizeof(on));
+	else if (state.family == AF_INET)
+		(void)setsockopt(fd, IPPROTO_IP, IP_RECVERR, &on, sizeof(on));
+}
+
 static void on_open(struct tn_conn *conn, void *arg)
 {
 	struct tn_conn_info info;
@@ -201,6 +216,7 @@ static void on_open(struct tn_conn *conn, void *arg)
 	tn_conn_info(conn, &info);
 	snprintf(state.from, sizeof(state.from), "%s", info.peer);
 	(void)getsockopt(info.fd, SOL_SOCKET, SO_DOMAIN, &state.family, &len);
+	hear_routers(info.fd);
 	state.open = true;
 	state.unsent = 0;
 	begun(0);

@@ -98,6 +98,25 @@ def test_nobody_answers(tenon, wire, program):
     assert text[0] == "icmp://10.9.0.2 seq=1 no answer within 200 ms"
 
 
+@pytest.mark.parametrize("how", ["ping socket", "raw socket"])
+@pytest.mark.parametrize("host, message, reason, words", [
+    ("10.9.0.2", "icmp type echo-request", "icmp type host-unreachable", "No route to host"),
+    ("fd09::2", "icmpv6 type echo-request", "icmpv6 type admin-prohibited", "Permission denied"),
+])
+def test_what_routers_say(tenon, wire, program, how, host, message, reason, words):
+    """A probe that a router sends back is told at once, and with the reason; it has not been lost without a trace."""
+    allow_ping_sockets(wire.near, how == "ping socket")
+    for limit in ("ipv4/icmp_ratelimit", "ipv6/icmp/ratelimit"):
+        system.write_inside(wire.far, f"/proc/sys/net/{limit}", "0")
+    drop(program, wire.far, f"{message} reject with {reason}")
+    args = "--count", 3, "--interval", "20ms", "--timeout", "30s", host
+    lines, summary = ping(tenon, *args, status=1, preexec_fn=wire.near.enter)
+    assert counts(summary) == (3, 0, 0, 0, 3, 0)
+    assert [(line["event"], line["seq"], line["error"]) for line in lines] == [("failed", seq, words) for seq in (1, 2, 3)]
+    text = tenon.run("ping", *args, status=1, preexec_fn=wire.near.enter).lines
+    assert text[-1].endswith("3 sent, 0 answered, 3 lost (100%), 3 of them with a reason")
+
+
 class Responder(threading.Thread):
     """Answers echo requests in the kernel's place, in its own way."""
 
