@@ -351,8 +351,11 @@ int tni_sequence_next(struct tni_frame *frame, struct tn_buf *in, struct tni_vie
 			skip_space(in);
 	}
 	rc = walk(frame, s, in);
-	if (rc < 0)
+	if (rc < 0) {
+		tni_frame_free(
+			frame); /* who asks again is told the same again, not what may stand behind the mistake */
 		return rc;
+	}
 	if (rc == 0)
 		return in->head ? wait_for_rest(frame, s) : 0;
 	return show(frame, in, view, s->at);

@@ -104,6 +104,34 @@ static void test_reset(void **state)
 	tn_split_free(split);
 }
 
+/* Found by fuzz_split: asked again, a frame that had begun in an earlier piece went on behind its mistake. */
+static void test_a_mistake_stays(void **state)
+{
+	static const struct {
+		const char *url, *first, *rest;
+		size_t first_len, rest_len;
+		int err;
+	} mistakes[] = {
+		{"tcp://localhost:1?frame=cbor", "\x7a\x61", "\x61\0\0\0\0\x82\x01", 2, 7, TN_ETOOBIG},
+		{"tcp://localhost:1?frame=cbor", "\x82\x01", "\x1c\x01\x01", 2, 3, TN_EFORMAT},
+		{"tcp://localhost:1?frame=msgpack", "\x92\x01", "\xc1\x01\x01", 2, 3, TN_EFORMAT},
+	};
+	struct tn_split *split;
+	const void *data;
+	size_t len;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(mistakes) / sizeof(mistakes[0]); i++) {
+		assert_int_equal(tn_split_new(mistakes[i].url, &split), 0);
+		tn_split_feed(split, mistakes[i].first, mistakes[i].first_len);
+		assert_int_equal(tn_split_next(split, &data, &len), 0);
+		tn_split_feed(split, mistakes[i].rest, mistakes[i].rest_len);
+		for (int again = 0; again < 3; again++)
+			assert_int_equal(tn_split_next(split, &data, &len), mistakes[i].err);
+		tn_split_free(split);
+	}
+}
+
 static void test_memory(void **state)
 {
 	struct tn_split *split;
@@ -175,11 +203,9 @@ static void test_bad_urls(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_frames),
-		cmocka_unit_test(test_pieces),
-		cmocka_unit_test(test_reset),
-		cmocka_unit_test(test_memory),
-		cmocka_unit_test(test_others_of_its_kind),
+		cmocka_unit_test(test_frames),   cmocka_unit_test(test_pieces),
+		cmocka_unit_test(test_reset),    cmocka_unit_test(test_a_mistake_stays),
+		cmocka_unit_test(test_memory),   cmocka_unit_test(test_others_of_its_kind),
 		cmocka_unit_test(test_bad_urls),
 	};
 
