@@ -416,7 +416,7 @@ static int compare_items(const struct tn_value *a, const struct tn_value *b, uns
 		return order(a->len, b->len);
 	if (depth > TNI_DEPTH_MAX)
 		return 1;
-	while (x) {
+	while (x && y) {
 		diff = compare_deep(x, y, depth);
 		if (diff)
 			return diff;

@@ -250,11 +250,8 @@ void tni_peers_wait(struct tn_conn *c)
 
 void tni_peers_go_on(struct tn_conn *socket)
 {
-	struct tni_peers *peers = socket->dgram->peers;
+	struct tni_list *node;
 
-	while (!tni_list_empty(&peers->waiting)) {
-		struct tni_peer *p = tni_container_of(tni_list_pop(&peers->waiting), struct tni_peer, waiting);
-
-		tni_loop_ready(socket->loop, &p->conn->task);
-	}
+	while ((node = tni_list_pop(&socket->dgram->peers->waiting)))
+		tni_loop_ready(socket->loop, &tni_container_of(node, struct tni_peer, waiting)->conn->task);
 }
