@@ -10,7 +10,8 @@ struct tn_server;
 
 /* An endpoint that is served. */
 struct served {
-	struct tn_server *server; /* NULL: closed */
+	struct tn_server *server; /* read by all threads: it stays when the server has gone */
+	bool over;                /* it has */
 	const char *handler;      /* its name */
 	const struct tn_handler *face;
 	bool datagrams;

@@ -158,6 +158,11 @@ static char *full_url(const char *url)
 
 /* ---- ending ---- */
 
+static bool is_open(const struct served *served)
+{
+	return served->server && !served->over;
+}
+
 static void stop_all(void)
 {
 	for (int i = 0; i < state.nworkers; i++)
@@ -168,7 +173,7 @@ static void on_server_closed(void *arg)
 {
 	struct served *served = arg;
 
-	served->server = NULL;
+	served->over = true;
 	if (--state.open == 0)
 		stop_all();
 }
@@ -198,7 +203,7 @@ static void close_all(void)
 		return;
 	state.closing = true;
 	for (int i = 0; i < state.nserved; i++)
-		if (state.served[i].server)
+		if (is_open(&state.served[i]))
 			tn_server_close(state.served[i].server, drain_ns / NS_PER_MS, on_server_closed,
 					&state.served[i]);
 }
@@ -211,7 +216,7 @@ static void on_signal(int nth, void *arg)
 		return;
 	}
 	for (int i = 0; i < state.nserved; i++)
-		if (state.served[i].server && !state.served[i].datagrams)
+		if (is_open(&state.served[i]) && !state.served[i].datagrams)
 			state.cut_off += tn_server_nconns(state.served[i].server);
 	stop_all();
 }
@@ -222,7 +227,7 @@ static void on_hangup(void *arg)
 	(void)arg;
 	for (int i = 0; i < state.nserved; i++) {
 		struct served *served = &state.served[i];
-		int err = served->server ? tn_server_reload(served->server) : -EOPNOTSUPP;
+		int err = is_open(served) ? tn_server_reload(served->server) : -EOPNOTSUPP;
 
 		if (err >= 0 && !settings.quiet)
 			complain("%s: the certificates have been read anew", served->urls[0]);

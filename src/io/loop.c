@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -431,16 +432,20 @@ int tn_loop_run(struct tn_loop *loop)
 
 void tn_loop_stop(struct tn_loop *loop)
 {
+	atomic_fetch_add(&loop->callers, 1);
 	atomic_store(&loop->stop, true);
 	wake(loop);
+	atomic_fetch_sub(&loop->callers, 1);
 }
 
 static void put_post(struct tn_loop *loop, struct tni_post *post)
 {
+	atomic_fetch_add(&loop->callers, 1);
 	post->next = atomic_load(&loop->inbox);
 	while (!atomic_compare_exchange_weak(&loop->inbox, &post->next, post))
 		;
 	wake(loop);
+	atomic_fetch_sub(&loop->callers, 1);
 }
 
 int tn_loop_post(struct tn_loop *loop, void (*fn)(void *arg), void *arg)
@@ -614,6 +619,9 @@ void tn_loop_free(struct tn_loop *loop)
 	/* What callbacks posted meanwhile; one that posts itself for ever is not followed for ever. */
 	for (int round = 0; round < 1000 && atomic_load(&loop->inbox); round++)
 		run_inbox(loop);
+	/* Who told it to stop, or posted what ended it, may not have come back from waking it yet. */
+	while (atomic_load(&loop->callers))
+		sched_yield();
 	drop_inbox(loop);
 	if (loop->wake.fd >= 0) {
 		tni_cancel(loop, &loop->wake, &loop->wake.rd);

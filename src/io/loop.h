@@ -59,6 +59,7 @@ struct tn_loop {
 	_Atomic(bool) stop;
 	_Atomic(struct tni_post *) inbox;
 	_Atomic(bool) wake_sent;
+	_Atomic(unsigned) callers; /* other threads inside tn_loop_stop() or tn_loop_post() */
 	struct tni_fd wake;
 	uint64_t completions, tasks_run;
 	uint32_t limit;                /* most bytes of the next stream call; 0: no limit. The sim engine's */

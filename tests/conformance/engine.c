@@ -1958,6 +1958,34 @@ static void test_wake_and_stop_from_a_thread(void **state)
 	}
 }
 
+static void never(void *arg)
+{
+	(void)arg;
+}
+
+static void *stop_now(void *arg)
+{
+	tn_loop_stop(arg);
+	return NULL;
+}
+
+/* The loop may be freed as soon as it has stopped, though who stopped it is still about to wake it. */
+static void test_free_as_soon_as_stopped(void **state)
+{
+	pthread_t thread;
+
+	(void)state;
+	for (int i = 0; i < 50; i++) {
+		struct tn_loop *other = th_loop();
+
+		assert_int_equal(tn_timer_start(other, 100000, never, NULL, NULL), 0);
+		assert_int_equal(pthread_create(&thread, NULL, stop_now, other), 0);
+		assert_int_equal(tn_loop_run(other), 0);
+		tn_loop_free(other);
+		pthread_join(thread, NULL);
+	}
+}
+
 static void test_post_is_run_before_free(void **state)
 {
 	struct tn_loop *other = th_loop();
@@ -2152,6 +2180,7 @@ int main(int argc, char **argv)
 		T(test_user_timers),
 		T(test_inbox),
 		T(test_wake_and_stop_from_a_thread),
+		T(test_free_as_soon_as_stopped),
 		T(test_post_is_run_before_free),
 		T(test_loop_run_by_another_thread),
 		T(test_spin_on_and_off),
