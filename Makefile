@@ -6,10 +6,13 @@ PREFIX ?= /usr/local
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 # Extra arguments of run and bench
 ARGS   ?=
-# How long `make fuzz` works on each target
+# How long `make fuzz` works on each target, and after how many runs it is enough (0: only the time counts)
 SECONDS ?= 60
+RUNS ?= 0
+# How long `make soak` lasts
+MINUTES ?= 30
 
-.PHONY: all help setup run test quick bench lint format fault drain attack fuzz install clean
+.PHONY: all help setup run test quick bench lint format fault drain attack fuzz soak install clean
 .NOTPARALLEL:
 
 all: $(BUILD)/build.ninja
@@ -27,7 +30,8 @@ help:
 	@echo 'make fault      every allocation of every scenario fails once, and all from each on: hours (ARGS=...)'
 	@echo 'make drain      a million messages, the server told to stop in their midst twenty times'
 	@echo 'make attack     clients too many, too slow, deaf or hostile: what they cost, beside what is promised; five minutes'
-	@echo 'make fuzz       fuzz every target for a minute (SECONDS=...), keeping what is found'
+	@echo 'make fuzz       fuzz every target for a minute (SECONDS=... RUNS=...), keeping the smallest of what is found'
+	@echo 'make soak       one server under every kind of load for half an hour (MINUTES=...): nothing may grow'
 	@echo 'make lint       install what is missing, check layout, include directions and likely bugs'
 	@echo 'make format     lay out the C code'
 	@echo 'make install    install to $(PREFIX) (PREFIX=..., DESTDIR=...)'
@@ -70,7 +74,10 @@ attack: all
 
 fuzz:
 	@scripts/setup build test
-	@$(PYTHON) scripts/test fuzz --seconds $(SECONDS)
+	@$(PYTHON) scripts/test fuzz --seconds $(SECONDS) --runs $(RUNS)
+
+soak: all
+	@TENON=$(CURDIR)/$(BUILD)/tenon $(PYTHON) -B tests/e2e/soak.py --minutes $(MINUTES) $(ARGS)
 
 lint:
 	@scripts/setup build test lint

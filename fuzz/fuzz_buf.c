@@ -19,7 +19,7 @@ static void broken(const char *what, const char *file, int line)
 
 #include "../tests/unit/buf_model.h"
 
-#define STEPS_MAX 1000
+#define STEPS_MAX 100
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
