@@ -38,7 +38,7 @@ TN_API void tn_hist_free(struct tn_hist *hist);
 /* Forgets everything that was counted. */
 TN_API void tn_hist_clear(struct tn_hist *hist);
 
-/* Counts a value, once or `count` times. Never fails. */
+/* Counts a value, once or `count` times. Never fails. All counts together must stay below 2^63. */
 TN_API void tn_hist_add(struct tn_hist *hist, uint64_t value);
 TN_API void tn_hist_add_many(struct tn_hist *hist, uint64_t value, uint64_t count);
 
@@ -84,7 +84,7 @@ TN_API int tn_hist_encode(const struct tn_hist *hist, char **text);
 /*
  * Reads such a text, of any precision and unit, and adds what it counts to `hist`; each value is counted as the middle
  * of those that the writer did not tell apart (the counts of our own layout come back exactly). Returns 0; TN_EFORMAT: it is
- * damaged or of another version, and tn_errmsg() says how; -ENOMEM. After a failure `hist` is unchanged.
+ * damaged, of another version, or makes it more than 2^56 values, and tn_errmsg() says how; -ENOMEM. After a failure `hist` is unchanged.
  */
 TN_API int tn_hist_decode(struct tn_hist *hist, const char *text, size_t len);
 

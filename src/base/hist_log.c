@@ -44,6 +44,9 @@ static uint64_t get64(const unsigned char *from)
 	return (uint64_t)get32(from) << 32 | get32(from + 4);
 }
 
+/* More than anybody counts, and so little that a hundred such texts can be summed. */
+#define COUNT_MAX (UINT64_C(1) << 56)
+
 /* ---- counts ---- */
 
 static size_t put_count(unsigned char *to, int64_t count)
@@ -238,6 +241,8 @@ static int read_counts(const unsigned char *from, size_t left, const struct layo
 			return bad("it ends inside a number");
 		if (count < 0 ? (uint64_t) - (count + 1) >= layout->places - place : place >= layout->places)
 			return bad("it counts values beyond its range");
+		if (count > 0 && (uint64_t)count > COUNT_MAX - hist->count)
+			return bad("it counts more than 2^56 values");
 		if (count > 0) {
 			low = values_at(layout, place, &width);
 			if (!hist->count)
@@ -318,6 +323,8 @@ int tn_hist_decode(struct tn_hist *hist, const char *text, size_t len)
 
 	if (rc >= 0)
 		rc = packed_len < 0 ? bad("this is not base64") : read_packed(packed, (size_t)packed_len, read);
+	if (rc >= 0 && (hist->count > COUNT_MAX || read->count > COUNT_MAX - hist->count))
+		rc = bad("with what was counted before, it counts more than 2^56 values");
 	if (rc >= 0)
 		tn_hist_merge(hist, read);
 	tn_hist_free(read);

@@ -271,6 +271,34 @@ static void test_damaged_texts(void **state)
 	tn_hist_free(hist);
 }
 
+/* Found by fuzz_hist: counts that overflow when they are summed. */
+static void test_too_much_is_refused(void **state)
+{
+	const uint64_t most = UINT64_C(1) << 56;
+	struct tn_hist *hist, *sum;
+	char *text;
+
+	(void)state;
+	assert_int_equal(tn_hist_new(&hist), 0);
+	assert_int_equal(tn_hist_new(&sum), 0);
+	tn_hist_add_many(hist, 5, most - 1);
+	tn_hist_add(hist, 7000);
+	assert_int_equal(tn_hist_encode(hist, &text), 0);
+	assert_int_equal(tn_hist_decode(sum, text, strlen(text)), 0);
+	assert_true(tn_hist_equal(sum, hist));
+	assert_int_equal(tn_hist_decode(sum, text, strlen(text)), TN_EFORMAT);
+	assert_true(tn_hist_equal(sum, hist));
+	free(text);
+	tn_hist_add(hist, 5);
+	assert_int_equal(tn_hist_encode(hist, &text), 0);
+	tn_hist_clear(sum);
+	assert_int_equal(tn_hist_decode(sum, text, strlen(text)), TN_EFORMAT);
+	assert_int_equal(tn_hist_count(sum), 0);
+	free(text);
+	tn_hist_free(hist);
+	tn_hist_free(sum);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -283,6 +311,7 @@ int main(void)
 		cmocka_unit_test(test_round_trips),
 		cmocka_unit_test(test_reads_theirs),
 		cmocka_unit_test(test_damaged_texts),
+		cmocka_unit_test(test_too_much_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
