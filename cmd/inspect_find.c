@@ -49,6 +49,9 @@ int process_name(int pid, char *out, size_t cap)
 	if (!fgets(out, (int)cap, file))
 		snprintf(out, cap, "?");
 	out[strcspn(out, "\n")] = '\0';
+	for (char *c = out; *c; c++) /* a process gives itself any name it likes */
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			*c = '?';
 	fclose(file);
 	return 0;
 }

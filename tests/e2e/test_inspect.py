@@ -2,6 +2,7 @@
 import contextlib
 import json
 import os
+import pathlib
 import re
 import select
 import signal
@@ -196,6 +197,21 @@ def test_udp_and_what_was_dropped(tenon, program):
         assert ours["memory_in"] == theirs[ours["inode"]][1] > 0
         assert (found[client.fileno()]["state"], found[client.fileno()]["peer"]) == \
             ("connected", "127.0.0.1:%d" % server.getsockname()[1])
+
+
+def test_names_that_terminals_would_act_on(tenon):
+    """A process gives itself any name it likes."""
+    with tenon.listen() as listener:
+        name = pathlib.Path("/proc/self/comm")
+        before = name.read_bytes()
+        name.write_bytes(b"\x1b[31mred\x07")
+        try:
+            shown = tenon.run("inspect", os.getpid(), listener.fileno(), status=None)
+        finally:
+            name.write_bytes(before.rstrip(b"\n"))
+    if shown.status:
+        pytest.skip(f"descriptors of other processes cannot be read here: {shown.err}")
+    assert "?[31mred?" in shown.text and "\x1b" not in shown.text
 
 
 # Unix sockets: who is at the other end
