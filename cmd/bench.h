@@ -132,6 +132,7 @@ void counts_merge(struct counts *counts, const struct counts *from);
 #define HEAT_STEPS 4 /* to each power of two of a microsecond */
 #define HEAT_ROWS (33 * HEAT_STEPS)
 #define COLUMNS_MAX 600
+#define ROUNDS_MAX (2 * COLUMNS_MAX) /* runs that were merged, each with a column at least */
 
 /* A stretch of time: one second, or more where there would be too many. */
 struct column {

@@ -258,6 +258,8 @@ static int can_merge(const char *path, const struct result *to, const struct res
 /* As if they had been measured one after the other. */
 static int merge_into(struct result *to, const struct result *from)
 {
+	if (to->rounds + from->rounds > ROUNDS_MAX)
+		return STATUS_FAILED;
 	for (unsigned i = 0; i < from->ncolumns; i++) {
 		struct column *column = result_column_new(to);
 
@@ -297,8 +299,10 @@ int bench_merge(char **paths, int count, struct result *result)
 			break;
 		tell_differences(result, &next);
 		status = can_merge(paths[i], result, &next);
-		if (status == STATUS_DONE)
-			status = merge_into(result, &next);
+		if (status == STATUS_DONE && (status = merge_into(result, &next)) != STATUS_DONE)
+			complain("%s: with it there are more rounds than the %d that a result keeps, or too little "
+				 "memory",
+				 paths[i], ROUNDS_MAX);
 		result_free(&next);
 	}
 	return status;

@@ -3,6 +3,7 @@
  * read it, and read where a result is: what others have measured can be merged, compared and shown as a page.
  */
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,7 +57,9 @@ static int read_line(const char *line, size_t len, struct column *column, struct
 	snprintf(numbers, sizeof(numbers), "%.*s", len < 199 ? (int)len : 199, line);
 	*column = (struct column){0};
 	text = memmem(line, len, "HISTF", 5);
-	if (!text || sscanf(numbers, "%lf,%lf,%lf,", &column->at_s, &column->seconds, &max) != 3 || column->seconds < 0)
+	if (!text || sscanf(numbers, "%lf,%lf,%lf,", &column->at_s, &column->seconds, &max) != 3)
+		return TN_EFORMAT;
+	if (!isfinite(column->at_s) || !isfinite(column->seconds) || column->seconds < 0)
 		return TN_EFORMAT;
 	return tn_hist_decode(latency, text, len - (size_t)(text - line));
 }

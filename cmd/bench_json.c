@@ -1,5 +1,6 @@
 /* The result for a program, and back: docs/bench-result.schema.json is its grammar. */
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,7 +57,10 @@ static void put_count(struct text *text, const char *name, uint64_t value)
 static void put_real(struct text *text, const char *name, double value)
 {
 	key(text, name);
-	text_add(text, "%.10g", value);
+	if (isfinite(value))
+		text_add(text, "%.10g", value);
+	else
+		text_add(text, "null"); /* JSON knows no other word for it */
 }
 
 static void put_bool(struct text *text, const char *name, bool value)
@@ -325,22 +329,37 @@ static uint64_t count_of(const struct tn_value *map, const char *name)
 	return value;
 }
 
-static char *text_of(const struct tn_value *map, const char *name)
+static bool is_control(const char *c)
 {
-	const char *text = tn_value_text(tn_value_get(map, name), NULL);
+	const unsigned char *s = (const unsigned char *)c;
 
-	return strdup(text ? text : "");
+	return *s < ' ' || *s == 0x7f || (*s == 0xc2 && s[1] < 0xa0);
+}
+
+/* A stranger's text, which will be shown on terminals. */
+static char *text_of(const struct tn_value *value)
+{
+	const char *text = tn_value_text(value, NULL);
+	char *copy = strdup(text ? text : "");
+
+	for (char *c = copy; c && *c; c++)
+		if (is_control(c)) {
+			if ((unsigned char)*c == 0xc2) /* of two bytes */
+				*c++ = '?';
+			*c = '?';
+		}
+	return copy;
 }
 
 static void read_setup(const struct tn_value *top, struct result *r)
 {
 	const struct tn_value *setup = tn_value_get(top, "setup"), *machine = tn_value_get(top, "machine");
 
-	r->url = text_of(setup, "url");
-	r->mode = text_of(setup, "mode");
-	r->size = text_of(setup, "size");
-	r->expect = text_of(setup, "expect");
-	r->engine = text_of(setup, "engine");
+	r->url = text_of(tn_value_get(setup, "url"));
+	r->mode = text_of(tn_value_get(setup, "mode"));
+	r->size = text_of(tn_value_get(setup, "size"));
+	r->expect = text_of(tn_value_get(setup, "expect"));
+	r->engine = text_of(tn_value_get(setup, "engine"));
 	r->conns = (unsigned)count_of(setup, "conns");
 	r->depth = (unsigned)count_of(setup, "depth");
 	r->threads = (unsigned)count_of(setup, "threads");
@@ -349,11 +368,11 @@ static void read_setup(const struct tn_value *top, struct result *r)
 	r->seed = count_of(setup, "seed");
 	r->numbered = tn_value_bool(tn_value_get(setup, "numbered"));
 	r->may_lose = tn_value_bool(tn_value_get(setup, "may_lose"));
-	r->host = text_of(machine, "host");
-	r->kernel = text_of(machine, "kernel");
-	r->cpu = text_of(machine, "cpu");
-	r->version = text_of(top, "tenon");
-	r->started = text_of(top, "started");
+	r->host = text_of(tn_value_get(machine, "host"));
+	r->kernel = text_of(tn_value_get(machine, "kernel"));
+	r->cpu = text_of(tn_value_get(machine, "cpu"));
+	r->version = text_of(tn_value_get(top, "tenon"));
+	r->started = text_of(tn_value_get(top, "started"));
 }
 
 static void read_counts(const struct tn_value *top, struct result *r)
@@ -377,9 +396,12 @@ static void read_counts(const struct tn_value *top, struct result *r)
 				    .reordered = count_of(datagrams, "reordered"),
 				    .late = count_of(datagrams, "late")};
 	for (name = tn_value_first(kinds); name; name = tn_value_next(kinds, value)) {
+		char *kind = text_of(name);
+
 		value = tn_value_next(kinds, name);
-		if (tn_value_uint(value, &count) == 0)
-			kinds_add(&r->errors, tn_value_text(name, NULL), count);
+		if (kind && tn_value_uint(value, &count) == 0)
+			kinds_add(&r->errors, kind, count);
+		free(kind);
 	}
 	r->cpu_s = real_of(generator, "cpu_s");
 	r->busy = real_of(generator, "busy");
@@ -460,6 +482,15 @@ static void read_slo(const struct tn_value *top, struct result *r)
 						  .kept = tn_value_bool(tn_value_get(step, "kept"))};
 }
 
+/* As they are written: no more rounds than columns are kept, and no column beyond their number. */
+static bool rounds_agree(const struct result *r)
+{
+	for (unsigned i = 0; i < r->ncolumns; i++)
+		if (r->columns[i].round >= r->rounds)
+			return false;
+	return r->rounds <= ROUNDS_MAX;
+}
+
 static int refuse(const char *path, const char *why)
 {
 	complain("%s: %s", path, why);
@@ -486,6 +517,9 @@ static int read_result(const char *path, const struct tn_value *top, struct resu
 	read_slo(top, r);
 	if (read_columns(top, r) < 0)
 		return refuse(path, "out of memory");
+	if (!rounds_agree(r))
+		return refuse(path,
+			      "its intervals and its number of rounds contradict each other: the file was changed");
 	if (read_hists(top, r) < 0)
 		return refuse(path, tn_errmsg());
 	if (tn_hist_count(r->hists.service) && tn_hist_count(r->hists.service) != r->messages)

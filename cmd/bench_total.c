@@ -13,17 +13,31 @@
 
 /* ---- parts ---- */
 
-void kinds_add(struct kinds *kinds, const char *text, uint64_t count)
+/* As much as there is room for, and no half of a character: what is written must be text. */
+static void copy_text(char *to, size_t cap, const char *from)
 {
+	size_t len = strlen(from);
+
+	if (len >= cap)
+		for (len = cap - 1; len && ((unsigned char)from[len] & 0xc0) == 0x80;)
+			len--;
+	memcpy(to, from, len);
+	to[len] = '\0';
+}
+
+void kinds_add(struct kinds *kinds, const char *words, uint64_t count)
+{
+	char text[sizeof(kinds->list[0].text)];
 	unsigned i = 0;
 
+	copy_text(text, sizeof(text), words);
 	kinds->total += count;
-	while (i < kinds->n && strncmp(kinds->list[i].text, text, sizeof(kinds->list[i].text) - 1) != 0)
+	while (i < kinds->n && strcmp(kinds->list[i].text, text) != 0)
 		i++;
 	if (i == KINDS_MAX)
 		i = KINDS_MAX - 1; /* a seventeenth kind: nobody reads that far */
 	if (i == kinds->n) {
-		snprintf(kinds->list[i].text, sizeof(kinds->list[i].text), "%s", text);
+		memcpy(kinds->list[i].text, text, sizeof(text));
 		kinds->list[i].count = 0;
 		kinds->n++;
 	}

@@ -711,13 +711,40 @@ def test_files_that_are_no_results(tenon):
                         (whole.replace("tenon-bench-1", "tenon-bench-7"), "version tenon-bench-7"),
                         ('{"a":1}', "no result of tenon bench"), ("<html>", "no whole result"),
                         (whole.replace('"messages":500,"errors"', '"messages":501,"errors"'), "contradict"),
+                        (whole.replace('"rounds":1', '"rounds":4294967295'), "rounds contradict"),
+                        (whole.replace('"round":0', '"round":1'), "rounds contradict"),
                         (re.sub(r'"v2":"(.{40}).{8}', r'"v2":"\1AAAAAAAA', whole), "histogram")]:
         bad.write_text(text, encoding="utf-8")
         for command in ("compare", "merge"):
             result = tenon.run("bench", command, other, bad, status=REFUSED)
             assert words in result.err and "bad.json" in result.err and result.out == b""
     assert "No such file" in tenon.run("bench", "compare", other, tenon.folder / "none", status=FAILED).err
-    closed, scheduled = path, tenon.folder / "rate.json"
+    many = [path] * 1201
+    assert "more rounds than" in tenon.run("bench", "merge", *many, "--json", status=FAILED).err
+
+
+@one_engine
+def test_what_strangers_write_into_results(tenon):
+    """No terminal acts on it, and what is written of it can be read again."""
+    path, _ = two_results(tenon)
+    result = json.loads(path.read_text(encoding="utf-8"))
+    result["setup"]["url"] = "tcp://\x1b[31m\x9b1m\x07"
+    result["started"], result["duration_s"] = "\x1b]0;title\x07", 1e308
+    result["errors_by_kind"] = {"\x1b[2J": 1, "a" + "\u00e9" * 100: 2}
+    path.write_text(json.dumps(result, ensure_ascii=False), encoding="utf-8")
+    for command in ("compare", "merge"):
+        run = tenon.run("bench", command, path, path)
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", run.text + run.err), run
+    merged = tenon.folder / "merged.json"
+    tenon.run("bench", "merge", path, path, "--output", merged)
+    tenon.run("bench", "compare", merged, path)
+    assert json.loads(merged.read_text(encoding="utf-8"))["errors_by_kind"] == {"?[2J": 2, "a" + "\u00e9" * 59: 4}
+
+
+@one_engine
+def test_results_of_two_kinds(tenon):
+    closed = two_results(tenon)[0]
+    scheduled = tenon.folder / "rate.json"
     server = tenon.serve("tcp://127.0.0.1:0")
     tenon.run("bench", server.url, "--requests", "50", "--rate", "500", "--output", scheduled)
     assert "another kind" in tenon.run("bench", "merge", closed, scheduled, status=REFUSED).err
@@ -771,8 +798,10 @@ def test_logs_of_histograms(tenon, schema):
     merged = bench(tenon, "merge", log, log)
     check(schema, merged)
     assert merged["messages"] == 2400 and merged["service_us"]["p50"] == pytest.approx(result["response_us"]["p50"], rel=0.002)
-    log.write_text("\n".join(lines)[:-7], encoding="utf-8")
-    assert "histogram log" in tenon.run("bench", "merge", log, log, status=REFUSED).err
+    for text in ("\n".join(lines)[:-7], "\n".join([*lines[:4], "nan,1,1," + data[0][3]]),
+                 "\n".join([*lines[:4], "1,inf,1," + data[0][3]])):
+        log.write_text(text, encoding="utf-8")
+        assert "histogram log" in tenon.run("bench", "merge", log, log, status=REFUSED).err
 
 
 # The page
