@@ -119,7 +119,7 @@ static int take_lines(struct tni_creds *creds, const char *file, char *text)
 	return rc;
 }
 
-static int read_text(const char *file, char *text)
+static int read_text(const char *file, char *text, size_t *len)
 {
 	int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY), err = 0;
 	size_t used = 0;
@@ -136,6 +136,7 @@ static int read_text(const char *file, char *text)
 		err = -errno;
 	close(fd);
 	text[used] = '\0';
+	*len = used;
 	if (err)
 		return tni_err(err, "%s: %s", file, tn_strerror(err));
 	return n > 0 ? tni_err(TN_EFORMAT, "%s: it is larger than 1 MiB", file) : 0;
@@ -144,14 +145,15 @@ static int read_text(const char *file, char *text)
 int tni_psk_read(struct tni_creds *creds, const char *file)
 {
 	char *text = malloc(FILE_MAX + 1);
+	size_t len = 0;
 	int rc;
 
 	if (!text)
 		return tni_err(-ENOMEM, "TLS: out of memory");
-	rc = read_text(file, text);
+	rc = read_text(file, text, &len);
 	if (rc == 0)
 		rc = take_lines(creds, file, text);
-	OPENSSL_cleanse(text, FILE_MAX + 1);
+	OPENSSL_cleanse(text, len);
 	free(text);
 	if (rc < 0)
 		return rc;
