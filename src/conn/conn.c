@@ -551,9 +551,10 @@ static void send_fin(struct tn_conn *c)
 			tni_conn_fail(c, 0, NULL);
 		return;
 	}
-	if (!c->dgram && c->io.fd >= 0)
-		(void)shutdown(c->io.fd, SHUT_WR); /* ENOTCONN: the peer has gone; the read tells how */
-	if (c->flags & TNI_CLOSING)
+	/* ENOTCONN: the peer has gone; the read tells how. */
+	if (!c->dgram && c->io.fd >= 0 && shutdown(c->io.fd, SHUT_WR) < 0 && errno != ENOTCONN)
+		tni_conn_fail(c, -errno, "shutdown");
+	if ((c->flags & (TNI_CLOSING | TNI_DEAD)) == TNI_CLOSING)
 		tni_loop_timer(c->loop, &c->timer, LINGER_NS / 4);
 }
 

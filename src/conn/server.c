@@ -36,6 +36,14 @@ static void part_check_end(struct tni_part *part);
 
 static void hand_round(struct tn_server *server, int fd);
 
+static bool is_accepting(const struct tni_part *part)
+{
+	for (int i = 0; i < part->nlisteners; i++)
+		if (tni_op_busy(&part->listeners[i].io.rd))
+			return true;
+	return false;
+}
+
 static void stop_accepting(struct tni_part *part)
 {
 	for (int i = 0; i < part->nlisteners; i++)
@@ -592,12 +600,8 @@ static void part_check_end(struct tni_part *part)
 {
 	if (part->draining)
 		close_idle_listeners(part);
-	if (!part->draining || atomic_load(&part->ended) || !tni_list_empty(&part->conns))
-		return;
-	for (int i = 0; i < part->nlisteners; i++)
-		if (tni_op_busy(&part->listeners[i].io.rd))
-			return;
-	part_gone(part);
+	if (part->draining && !atomic_load(&part->ended) && tni_list_empty(&part->conns) && !is_accepting(part))
+		part_gone(part);
 }
 
 void tni_part_conn_gone(struct tni_part *part, const struct tn_conn *conn)
@@ -634,8 +638,11 @@ static void drain_tick(struct tni_part *part)
 {
 	uint64_t now = part->loop->now_ns;
 
+	stop_accepting(part); /* where the engine had no room to be told so before */
 	if (now >= part->deadline_ns) {
 		drop_conns(part);
+		if (is_accepting(part))
+			tni_loop_timer(part->loop, &part->timer, DRAIN_TICK_NS);
 		return;
 	}
 	if (now - part->timer.when_ns < QUIET_NS / 2)

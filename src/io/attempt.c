@@ -25,28 +25,33 @@ static int attempt_accept(struct tni_fd *fd)
 	}
 }
 
-/* connect(2) says EALREADY while it is under way and EISCONN once it is done; SO_ERROR tells why it failed. */
-static int attempt_connect(struct tni_fd *fd, struct tni_op *op)
+/* Made again while it is under way it says EALREADY, and EISCONN once it is done: an interrupted one goes on as well. */
+static int connect_now(struct tni_fd *fd, const struct tni_op *op)
+{
+	int rc;
+
+	do
+		rc = connect(fd->fd, (const struct sockaddr *)(const void *)op->addr->bytes, op->addr->len);
+	while (rc < 0 && errno == EINTR);
+	if (rc == 0 || errno == EISCONN)
+		return 0;
+	/* A Unix listener with a full backlog says EAGAIN, which no event will follow. */
+	if (errno == EAGAIN)
+		return -EBUSY;
+	return errno == EALREADY || errno == EINPROGRESS ? -EAGAIN : -errno;
+}
+
+/* SO_ERROR tells why it failed. */
+static int attempt_connect(struct tni_fd *fd, const struct tni_op *op)
 {
 	int err = 0;
 	socklen_t len = sizeof(err);
 
-	if (op->state == TNI_IDLE) {
-		if (connect(fd->fd, (const struct sockaddr *)(const void *)op->addr->bytes, op->addr->len) == 0)
-			return 0;
-		/* A Unix listener with a full backlog says EAGAIN, which no event will follow. */
-		if (errno == EAGAIN)
-			return -EBUSY;
-		return errno == EINPROGRESS || errno == EINTR ? -EAGAIN : -errno;
-	}
+	if (op->state == TNI_IDLE)
+		return connect_now(fd, op);
 	if (getsockopt(fd->fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
 		return -errno;
-	if (err)
-		return -err;
-	if (connect(fd->fd, (const struct sockaddr *)(const void *)op->addr->bytes, op->addr->len) == 0 ||
-	    errno == EISCONN)
-		return 0;
-	return errno == EALREADY || errno == EINPROGRESS || errno == EINTR ? -EAGAIN : -errno;
+	return err ? -err : connect_now(fd, op);
 }
 
 /* Most messages fit a large block; a longer one spills over, and both parts become one block of its own. */

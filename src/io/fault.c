@@ -5,34 +5,54 @@
 #include "io/uring.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* An attempt that was put off, or an operation that is to fail, until the next wait. */
+/* An attempt that was put off until the next wait. */
 struct put_off {
 	uint64_t key;
 	uint8_t dir;    /* TNI_RD, TNI_WR */
 	uint8_t events; /* what readiness knew, which forgets it for the time being */
-	int err;        /* 0: to be tried again */
 };
+
+/* What a script can make fail: the operations, and the engine's own answers. */
+enum { ON_SUBMIT = TNI_OP_POLL_OUT + 1, ON_CANCEL, SCRIPTED_MAX };
 
 /* Beside the state of the engine beneath, which stays where its engine looks for it. */
 struct tni_fault {
 	const struct tni_engine_ops *below;
 	uint64_t random;
+	bool bends, by_bytes;
 	struct put_off *list;
 	uint32_t n, cap;
-	enum tni_op_kind fail_kind;
-	unsigned fail_nth;
+	unsigned fail_kind, fail_nth; /* fail_nth 0: it has had its turn */
+	bool for_ever;
 	int fail_err;
 };
 
-static _Atomic(bool) script_hit;
+static _Atomic(bool) armed = true;
+static _Atomic(uint64_t) hits, seen[SCRIPTED_MAX], bent[TNI_BENDS];
 
-bool tni_fault_hit(void)
+uint64_t tni_fault_hits(void)
 {
-	return atomic_load(&script_hit);
+	return atomic_load(&hits);
+}
+
+void tni_fault_arm(bool on)
+{
+	atomic_store(&armed, on);
+}
+
+void tni_fault_bent(enum tni_bend how)
+{
+	atomic_fetch_add(&bent[how], 1);
+}
+
+uint64_t tni_fault_bends(enum tni_bend how)
+{
+	return atomic_load(&bent[how]);
 }
 
 static uint64_t draw(struct tni_fault *f)
@@ -54,7 +74,7 @@ static uint8_t dir_of(const struct tni_fd *fd, const struct tni_op *op)
 	return op == &fd->rd ? TNI_RD : TNI_WR;
 }
 
-static bool put_off(struct tn_loop *loop, struct tni_fd *fd, const struct tni_op *op, int err)
+static bool put_off(struct tn_loop *loop, struct tni_fd *fd, const struct tni_op *op)
 {
 	struct tni_fault *f = loop->fault;
 
@@ -67,39 +87,102 @@ static bool put_off(struct tn_loop *loop, struct tni_fd *fd, const struct tni_op
 		f->list = grown;
 		f->cap = cap;
 	}
-	f->list[f->n++] =
-		(struct put_off){tni_slot_key(loop, fd), dir_of(fd, op), dir_of(fd, op) | (fd->ready & TNI_HUP), err};
+	f->list[f->n++] = (struct put_off){tni_slot_key(loop, fd), dir_of(fd, op), dir_of(fd, op) | (fd->ready & TNI_HUP)};
 	return true;
 }
 
-static bool is_scripted(struct tni_fault *f, const struct tni_op *op)
+/* ---- the script ---- */
+
+static unsigned script_kind(unsigned kind)
 {
-	if (!f->fail_nth || op->kind != f->fail_kind || --f->fail_nth)
+	return kind == TNI_OP_POLL_OUT ? TNI_OP_POLL_IN : kind;
+}
+
+static bool is_turn(struct tni_fault *f, unsigned kind)
+{
+	kind = script_kind(kind);
+	if (!atomic_load(&armed))
 		return false;
-	atomic_store(&script_hit, true);
+	atomic_fetch_add(&seen[kind], 1);
+	if (!f->fail_nth || kind != f->fail_kind || (f->fail_nth > 1 && --f->fail_nth))
+		return false;
+	f->fail_nth = f->for_ever;
 	return true;
+}
+
+bool tni_fault_strikes(struct tn_loop *loop, unsigned kind)
+{
+	return is_turn(loop->fault, kind);
+}
+
+int tni_fault_error(const struct tn_loop *loop)
+{
+	atomic_fetch_add(&hits, 1);
+	return -loop->fault->fail_err;
+}
+
+/* A call that is interrupted is made again by who makes it; only the ring has requests that can be cancelled. */
+static bool can_be_attempted(int err)
+{
+	return err != EINTR && err != ECANCELED;
+}
+
+/* What one attempt says in the place of the kernel; 0: nothing. That it would have to wait is true for one wait. */
+static int scripted(struct tn_loop *loop, struct tni_fd *fd, const struct tni_op *op)
+{
+	struct tni_fault *f = loop->fault;
+
+	if (!is_turn(f, op->kind) || !can_be_attempted(f->fail_err))
+		return 0;
+	if (f->fail_err != EAGAIN)
+		return tni_fault_error(loop);
+	if (!fd->slot || fd->flags & TNI_FD_ALWAYS || !put_off(loop, fd, op))
+		return 0;
+	return tni_fault_error(loop);
 }
 
 /* ---- the engine ---- */
 
-/* A connect's state says whether the call was made: its first attempt is never put off. */
+static void note_bend(const struct tn_loop *loop, const struct tni_op *op, int res)
+{
+	if (op->kind == TNI_OP_RECV && res == (int)loop->limit)
+		tni_fault_bent(TNI_BEND_SHORT_READ);
+	if (op->kind == TNI_OP_SEND && res == (int)loop->limit)
+		tni_fault_bent(TNI_BEND_SHORT_WRITE);
+}
+
+static bool is_put_off(struct tn_loop *loop, struct tni_fd *fd, const struct tni_op *op)
+{
+	struct tni_fault *f = loop->fault;
+
+	/* A connect's state says whether the call was made: its first attempt is never put off. */
+	if (!f->bends || op->kind == TNI_OP_CONNECT || op->kind >= TNI_OP_POLL_IN || !fd->slot ||
+	    fd->flags & TNI_FD_ALWAYS || draw(f) % 10 == 0 || !put_off(loop, fd, op))
+		return false;
+	tni_fault_bent(TNI_BEND_PUT_OFF);
+	return true;
+}
+
 static int fault_attempt(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op)
 {
 	struct tni_fault *f = loop->fault;
 	bool bytes = (op->kind == TNI_OP_RECV || op->kind == TNI_OP_SEND) && !(fd->flags & TNI_FD_MESSAGES);
-	int res;
+	int res = scripted(loop, fd, op);
 
-	if (is_scripted(f, op))
-		return -f->fail_err;
-	if (op->kind != TNI_OP_CONNECT && op->kind < TNI_OP_POLL_IN && fd->slot && !(fd->flags & TNI_FD_ALWAYS) &&
-	    draw(f) % 10 && put_off(loop, fd, op, 0))
+	if (res)
+		return res;
+	if (is_put_off(loop, fd, op))
 		return -EAGAIN;
-	if (bytes && draw(f) % 2)
+	if (bytes && f->bends && draw(f) % 2)
 		loop->limit = draw(f) % 4 == 0 ? 1 : (uint32_t)(1 + draw(f) % 30000);
+	if (bytes && f->by_bytes)
+		loop->limit = 1;
 	res = f->below->attempt(loop, fd, op);
+	if (loop->limit)
+		note_bend(loop, op, res);
 	/* A short read is taken to have emptied the socket: no event would tell of what this one left there. */
 	if (loop->limit && op->kind == TNI_OP_RECV && res == (int)loop->limit)
-		(void)put_off(loop, fd, op, 0);
+		(void)put_off(loop, fd, op);
 	loop->limit = 0;
 	return res;
 }
@@ -109,19 +192,16 @@ static int fault_submit(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *
 	struct tni_fault *f = loop->fault;
 	int rc;
 
-	/* Readiness asks attempt(); what goes by the ring does not come there. */
-	if (f->below->attempt != tni_attempt && op->kind < TNI_OP_POLL_IN && op->kind != TNI_OP_CONNECT &&
-	    is_scripted(f, op)) {
-		rc = fd->slot ? 0 : tni_slot_take(loop, fd);
-		if (rc == 0 && put_off(loop, fd, op, f->fail_err))
-			op->state = TNI_ARMED;
-		return rc;
-	}
-	if (!fd->slot && draw(f) % 4 == 0)
+	if (is_turn(f, ON_SUBMIT))
+		return tni_fault_error(loop);
+	if (f->bends && !fd->slot && draw(f) % 4 == 0)
 		fd->flags |= TNI_FD_POLLED;
-	if (op->kind == TNI_OP_SEND && !(fd->flags & TNI_FD_MESSAGES) && draw(f) % 4 == 0) /* a packet goes whole */
+	/* A packet goes whole. */
+	if (op->kind == TNI_OP_SEND && !(fd->flags & TNI_FD_MESSAGES) && (f->by_bytes || (f->bends && draw(f) % 4 == 0)))
 		loop->limit = 1;
 	rc = f->below->submit(loop, fd, op);
+	if (loop->limit && op->kind == TNI_OP_SEND && op->in_kernel && op->buf->len > 1)
+		tni_fault_bent(TNI_BEND_SHORT_WRITE);
 	loop->limit = 0;
 	return rc;
 }
@@ -130,13 +210,9 @@ static int fault_cancel(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *
 {
 	struct tni_fault *f = loop->fault;
 
-	for (uint32_t i = 0; i < f->n; i++) {
-		if (f->list[i].err && f->list[i].key == tni_slot_key(loop, fd) && f->list[i].dir == dir_of(fd, op)) {
-			f->list[i].key = 0;
-			op->state = TNI_IDLE;
-			return TNI_DONE;
-		}
-	}
+	/* Only what is in the ring has to be asked for. */
+	if (op->in_kernel && is_turn(f, ON_CANCEL))
+		return tni_fault_error(loop);
 	return f->below->cancel(loop, fd, op);
 }
 
@@ -150,9 +226,7 @@ static void take_up(struct tn_loop *loop)
 		struct put_off p = f->list[i];
 		struct tni_fd *fd = p.key ? tni_slot_find(loop, p.key) : NULL;
 
-		if (fd && p.err && op_of(fd, p.dir)->state == TNI_ARMED)
-			tni_complete(loop, op_of(fd, p.dir), -p.err, false);
-		else if (fd && !p.err)
+		if (fd)
 			tni_ready_event(loop, fd, p.events);
 		tni_loop_settle(loop);
 	}
@@ -165,7 +239,7 @@ static void interrupt_one(struct tn_loop *loop)
 {
 #ifdef TNI_HAVE_URING
 	struct tni_fault *f = loop->fault;
-	uint32_t i = loop->nslots ? (uint32_t)(draw(f) % loop->nslots) : 0;
+	uint32_t i = f->bends && loop->nslots ? (uint32_t)(draw(f) % loop->nslots) : 0;
 
 	if (f->below == &tni_engine_uring && i && loop->slots[i].fd && draw(f) % 4 == 0)
 		tni_uring_interrupt(loop, loop->slots[i].fd);
@@ -223,18 +297,37 @@ static const struct tni_engine_ops engine_fault = {
 
 /* ---- opening ---- */
 
-static int parse_script(struct tni_fault *f, const char *text)
+static unsigned kind_of_name(const char *name)
 {
 	static const char *const kinds[] = {
 		[TNI_OP_ACCEPT] = "accept", [TNI_OP_CONNECT] = "connect", [TNI_OP_RECV] = "recv",
-		[TNI_OP_SEND] = "send",     [TNI_OP_RECVMM] = "recvmm",   [TNI_OP_SENDMM] = "sendmm"};
-	char kind[16], err[24];
+		[TNI_OP_SEND] = "send",     [TNI_OP_RECVMM] = "recvmm",   [TNI_OP_SENDMM] = "sendmm",
+		[TNI_OP_POLL_IN] = "poll",  [ON_SUBMIT] = "submit",       [ON_CANCEL] = "cancel"};
 
-	if (sscanf(text, "%15[a-z]=%23[A-Z0-9]@%u", kind, err, &f->fail_nth) != 3)
+	for (unsigned i = TNI_OP_ACCEPT; i < SCRIPTED_MAX; i++)
+		if (kinds[i] && !strcmp(kinds[i], name))
+			return i;
+	return 0;
+}
+
+uint64_t tni_fault_seen(const char *kind)
+{
+	return atomic_load(&seen[kind_of_name(kind)]);
+}
+
+/* KIND=ERRNO@N, the N-th; with + behind it all those after it, too. */
+static int parse_script(struct tni_fault *f, const char *text)
+{
+	char kind[16], err[24], more = 0;
+
+	if (!strcmp(text, "bytes")) {
+		f->by_bytes = true;
+		return 0;
+	}
+	if (sscanf(text, "%15[a-z]=%23[A-Z0-9]@%u%c", kind, err, &f->fail_nth, &more) < 3)
 		return -ENOENT;
-	for (unsigned i = TNI_OP_ACCEPT; i <= TNI_OP_SENDMM; i++)
-		if (!strcmp(kinds[i], kind))
-			f->fail_kind = i;
+	f->for_ever = more == '+';
+	f->fail_kind = kind_of_name(kind);
 	for (int e = 1; e < 200 && !f->fail_err; e++)
 		if (strerrorname_np(e) && !strcmp(strerrorname_np(e), err))
 			f->fail_err = e;
@@ -246,7 +339,7 @@ static int open_below(struct tn_loop *loop, struct tni_fault *f, const char *nam
 #ifdef TNI_HAVE_URING
 	if (!strcmp(name, "uring")) {
 		f->below = &tni_engine_uring;
-		return tni_uring_open_small(loop);
+		return f->bends ? tni_uring_open_small(loop) : f->below->open(loop, 0);
 	}
 #endif
 	if (strcmp(name, "epoll") != 0)
@@ -266,6 +359,7 @@ int tni_fault_open(struct tn_loop *loop, const char *text)
 		return -ENOMEM;
 	sscanf(text, "%7[a-z]", name);
 	f->random = seed ? strtoull(seed + 1, NULL, 10) : 1;
+	f->bends = f->random != 0;
 	if (script)
 		rc = parse_script(f, script + 1);
 	if (rc == 0)

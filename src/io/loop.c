@@ -256,6 +256,8 @@ static void wake_done(struct tni_op *op, int res)
 	uint64_t count;
 
 	(void)res;
+	if (!op->more) /* an error: the door stays open all the same */
+		(void)tni_submit(loop, fd, op, TNI_OP_POLL_IN);
 	while (read(fd->fd, &count, sizeof(count)) < 0 && errno == EINTR)
 		;
 	run_inbox(loop);
@@ -482,6 +484,15 @@ static int open_sure(struct tn_loop *loop, const struct tni_engine_ops *engine, 
 }
 
 #ifdef TNI_HAVE_URING
+/* Once, however many loops there are. */
+static void log_refusal(int rc)
+{
+	static _Atomic(int) told;
+
+	if (atomic_exchange(&told, rc) != rc)
+		tni_log(false, "engine uring: the system refuses io_uring: %s; epoll serves", tn_strerror(rc));
+}
+
 /* False: epoll is to serve, and the curious have been told why. */
 static bool open_best(struct tn_loop *loop)
 {
@@ -493,7 +504,7 @@ static bool open_best(struct tn_loop *loop)
 	}
 	rc = open_engine(loop, &tni_engine_uring, 0);
 	if (rc < 0)
-		tni_log(false, "engine uring: the system refuses io_uring: %s; epoll serves", tn_strerror(rc));
+		log_refusal(rc);
 	return rc == 0;
 }
 #endif
@@ -734,6 +745,8 @@ static void poll_run(struct tni_task *task)
 {
 	struct tn_poll *p = tni_container_of(task, struct tn_poll, task);
 
+	if (!tni_op_busy(&p->fd.rd)) /* an error, which the call below may find for itself */
+		(void)tni_submit(p->loop, &p->fd, &p->fd.rd, TNI_OP_POLL_IN);
 	p->fn(p->arg);
 }
 

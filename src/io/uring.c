@@ -7,6 +7,7 @@
  */
 #include "io/uring.h"
 
+#include "io/fault.h"
 #include "io/loop.h"
 #include "io/ready.h"
 
@@ -85,6 +86,7 @@ struct uring_state {
 	unsigned nscratch;
 	struct tni_mem *mem;
 	struct ring_size size;
+	uint64_t doomed; /* the request that the fault engine makes fail with its next result; 0: none */
 	bool enabled;
 };
 
@@ -93,23 +95,45 @@ static uint64_t request_key(const struct tn_loop *loop, const struct tni_fd *fd,
 	return tni_slot_key(loop, fd) | (uint64_t)kind << KIND_SHIFT;
 }
 
+/* Of a request whose result the fault engine may choose. */
+static unsigned op_kind_of(const struct tni_fd *fd, enum request kind)
+{
+	return kind == RQ_ACCEPT || kind == RQ_RECV || kind == RQ_DGRAM ? fd->rd.kind
+	       : kind == RQ_SEND                                        ? fd->wr.kind
+									: TNI_OP_POLL_IN;
+}
+
+/*
+ * The last step of preparing a request. One that the fault engine makes fail is never made: what goes in its place finds
+ * nothing to cancel, and fail_instead() knows its result by that.
+ */
+static void name_request(struct tn_loop *loop, const struct tni_fd *fd, struct io_uring_sqe *sqe, enum request kind)
+{
+	if (loop->fault && tni_fault_strikes(loop, op_kind_of(fd, kind)))
+		io_uring_prep_cancel64(sqe, ~0ULL, 0);
+	sqe->user_data = request_key(loop, fd, kind);
+}
+
 /*
  * The ring belongs to the thread that enables it, which must be the one that runs the loop; a loop is often made by one
  * thread and run by another. So it is enabled on first use.
  */
-static void enable(struct uring_state *st)
+static int enable(struct uring_state *st)
 {
 	/* liburing 2.3 declares io_uring_enable_rings() and does not export it. */
-	if (!st->enabled)
-		(void)syscall(__NR_io_uring_register, st->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+	if (!st->enabled &&
+	    syscall(__NR_io_uring_register, st->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0) < 0)
+		return -errno;
 	st->enabled = true;
+	return 0;
 }
 
 static int submit_now(struct uring_state *st)
 {
-	int rc;
+	int rc = enable(st);
 
-	enable(st);
+	if (rc < 0)
+		return rc;
 	rc = io_uring_submit(&st->ring);
 	if (!io_uring_sq_ready(&st->ring)) /* otherwise some of the headers are still to be read */
 		st->nscratch = 0;
@@ -228,9 +252,10 @@ static int open_ring(struct io_uring *ring, const struct ring_size *size)
 
 /*
  * What this engine never asks for, nobody who has got hold of the ring can ask for either: no files, no connections, no
- * registrations but of buffers. The kernel holds to it from when the ring is enabled; an older one without this serves as well.
+ * registrations but of buffers. The kernel holds to it from when the ring is enabled. All that have what the engine needs
+ * have this (Linux 5.10): who refuses it refuses the ring.
  */
-static void restrict_ring(struct io_uring *ring)
+static int restrict_ring(struct io_uring *ring)
 {
 	static const uint8_t ops[] = {IORING_OP_ACCEPT,  IORING_OP_RECV,     IORING_OP_SEND,
 				      IORING_OP_SENDMSG, IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL};
@@ -244,27 +269,39 @@ static void restrict_ring(struct io_uring *ring)
 	allowed[NOPS + 1] = (struct io_uring_restriction){.opcode = IORING_RESTRICTION_REGISTER_OP,
 							  .register_op = IORING_REGISTER_PBUF_RING};
 	/* As above: declared, not exported. */
-	(void)syscall(__NR_io_uring_register, ring->ring_fd, IORING_REGISTER_RESTRICTIONS, allowed, NOPS + 2);
+	return syscall(__NR_io_uring_register, ring->ring_fd, IORING_REGISTER_RESTRICTIONS, allowed, NOPS + 2) < 0 ? -errno : 0;
+}
+
+static bool put_byte(int fd, char byte)
+{
+	ssize_t n;
+
+	do
+		n = write(fd, &byte, 1);
+	while (n < 0 && errno == EINTR);
+	return n == 1;
 }
 
 /* Two bytes and an end of file through a multishot receive: what kernels and sandboxes get wrong shows here. */
 static int self_test_run(struct uring_state *st, int reader, int writer)
 {
 	struct __kernel_timespec second = {.tv_sec = 1};
-	int got = 0, ended = 0;
-
+	int got = 0, ended = 0, rc = enable(st);
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&st->ring);
 
-	enable(st);
+	if (rc < 0)
+		return rc;
 	io_uring_prep_recv_multishot(sqe, reader, NULL, 0, 0);
 	sqe->flags |= IOSQE_BUFFER_SELECT;
 	sqe->buf_group = RING_GROUP;
-	if (write(writer, "a", 1) != 1)
+	if (!put_byte(writer, 'a'))
 		return -EIO;
 	for (int i = 0; i < 8 && !ended; i++) {
 		struct io_uring_cqe *cqe;
-		int rc = io_uring_submit_and_wait_timeout(&st->ring, &cqe, 1, &second, NULL);
 
+		do
+			rc = io_uring_submit_and_wait_timeout(&st->ring, &cqe, 1, &second, NULL);
+		while (rc == -EINTR);
 		if (rc < 0)
 			return rc;
 		if (cqe->res < 0)
@@ -279,7 +316,7 @@ static int self_test_run(struct uring_state *st, int reader, int writer)
 		}
 		ended = cqe->res == 0;
 		io_uring_cqe_seen(&st->ring, cqe);
-		if (got == 1 && !ended && write(writer, "b", 1) != 1)
+		if (got == 1 && !ended && !put_byte(writer, 'b'))
 			return -EIO;
 		if (got == 2 && !ended)
 			shutdown(writer, SHUT_WR);
@@ -315,11 +352,12 @@ static int uring_new(struct tni_mem *mem, const struct ring_size *size, struct u
 		return rc;
 	}
 	rc = open_bufs(st);
+	if (rc == 0)
+		rc = restrict_ring(&st->ring);
 	if (rc < 0) {
 		uring_free(st);
 		return rc;
 	}
-	restrict_ring(&st->ring);
 	*out = st;
 	return 0;
 }
@@ -413,10 +451,10 @@ static int poll_for(struct tn_loop *loop, struct tni_fd *fd, unsigned want)
 		return -ENOMEM;
 	if (want == TNI_RD) {
 		io_uring_prep_poll_multishot(sqe, fd->fd, POLLIN | POLLRDHUP);
-		sqe->user_data = request_key(loop, fd, RQ_POLL_IN);
+		name_request(loop, fd, sqe, RQ_POLL_IN);
 	} else {
 		io_uring_prep_poll_add(sqe, fd->fd, POLLOUT);
-		sqe->user_data = request_key(loop, fd, RQ_POLL_OUT);
+		name_request(loop, fd, sqe, RQ_POLL_OUT);
 	}
 	fd->armed_events |= want;
 	return 0;
@@ -443,7 +481,7 @@ static int watch_hangup(struct tn_loop *loop, struct tni_fd *fd)
 	if (!sqe)
 		return -ENOMEM;
 	io_uring_prep_poll_add(sqe, fd->fd, fd->flags & TNI_FD_UNIX ? POLLRDHUP : 0);
-	sqe->user_data = request_key(loop, fd, RQ_POLL_HUP);
+	name_request(loop, fd, sqe, RQ_POLL_HUP);
 	fd->armed_events |= TNI_HUP;
 	return 0;
 }
@@ -472,7 +510,7 @@ static int submit_recv(struct tn_loop *loop, struct tni_fd *fd, bool poll_first)
 	sqe->buf_group = RING_GROUP;
 	if (poll_first)
 		sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
-	sqe->user_data = request_key(loop, fd, RQ_RECV);
+	name_request(loop, fd, sqe, RQ_RECV);
 	fd->rd.in_kernel = true;
 	return 0;
 }
@@ -484,7 +522,7 @@ static int submit_accept(struct tn_loop *loop, struct tni_fd *fd)
 	if (!sqe)
 		return -ENOMEM;
 	io_uring_prep_multishot_accept(sqe, fd->fd, NULL, NULL, SOCK_CLOEXEC);
-	sqe->user_data = request_key(loop, fd, RQ_ACCEPT);
+	name_request(loop, fd, sqe, RQ_ACCEPT);
 	fd->rd.in_kernel = true;
 	return 0;
 }
@@ -518,7 +556,7 @@ static int submit_send(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *o
 		m->msg.msg_iovlen = (size_t)tni_buf_iov(op->buf, m->iov, SEND_IOV_MAX, &total);
 		io_uring_prep_sendmsg(sqe, fd->fd, &m->msg, (unsigned)send_flags(fd));
 	}
-	sqe->user_data = request_key(loop, fd, RQ_SEND);
+	name_request(loop, fd, sqe, RQ_SEND);
 	op->in_kernel = true;
 	return 0;
 }
@@ -546,7 +584,7 @@ static int submit_recv_dgrams(struct tn_loop *loop, struct tni_fd *fd)
 	io_uring_prep_recv_multishot(sqe, fd->fd, NULL, 0, 0);
 	sqe->flags |= IOSQE_BUFFER_SELECT;
 	sqe->buf_group = DGRAM_GROUP;
-	sqe->user_data = request_key(loop, fd, RQ_DGRAM);
+	name_request(loop, fd, sqe, RQ_DGRAM);
 	fd->rd.in_kernel = true;
 	return 0;
 }
@@ -559,7 +597,7 @@ static int submit_datagram(struct tn_loop *loop, struct tni_fd *fd, struct tni_o
 	if (!sqe)
 		return -ENOMEM;
 	io_uring_prep_send(sqe, fd->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
-	sqe->user_data = request_key(loop, fd, RQ_SEND);
+	name_request(loop, fd, sqe, RQ_SEND);
 	op->in_kernel = true;
 	return 0;
 }
@@ -687,6 +725,12 @@ static void on_recv_data(struct tn_loop *loop, struct tni_fd *fd, int res, unsig
 		leave_ring(loop, fd);
 }
 
+/* The request has ended, which says nothing about the socket. */
+static bool is_mere_end(int res)
+{
+	return res == -ENOBUFS || res == -ECANCELED || res == -EAGAIN || res == -EINTR;
+}
+
 static void on_recv(struct tn_loop *loop, struct tni_fd *fd, int res, unsigned flags)
 {
 	struct uring_state *st = loop->engine_state;
@@ -702,10 +746,10 @@ static void on_recv(struct tn_loop *loop, struct tni_fd *fd, int res, unsigned f
 		tni_blk_unref(ring_buf_take(st, flags >> IORING_CQE_BUFFER_SHIFT, 0));
 	if (fd->mode == MODE_LEAVING)
 		fd->mode = MODE_READY;
-	if ((res == -ENOBUFS || res == -ECANCELED || res == -EAGAIN) && op->state == TNI_ARMED)
+	if (is_mere_end(res) && op->state == TNI_ARMED)
 		go_ready(loop, fd);
 	else
-		tni_complete(loop, op, res == -ENOBUFS ? -ECANCELED : res, false); /* the last word: fd may be gone */
+		tni_complete(loop, op, is_mere_end(res) ? -ECANCELED : res, false); /* the last word: fd may be gone */
 }
 
 /* As a batch of one, in the loop's own buffer: the ring has this one back at once. */
@@ -729,10 +773,10 @@ static void on_dgram(struct tn_loop *loop, struct tni_fd *fd, int res, unsigned 
 
 	op->in_kernel = flags & IORING_CQE_F_MORE;
 	if (res < 0) {
-		if ((res == -ENOBUFS || res == -EAGAIN) && op->state == TNI_ARMED)
+		if (is_mere_end(res) && op->state == TNI_ARMED)
 			go_ready(loop, fd);
 		else
-			tni_complete(loop, op, res == -ENOBUFS ? -ECANCELED : res, false);
+			tni_complete(loop, op, is_mere_end(res) ? -ECANCELED : res, false);
 		return;
 	}
 	take_dgram(loop, op, res, flags);
@@ -802,9 +846,6 @@ static void on_poll(struct tn_loop *loop, struct tni_fd *fd, unsigned dir, int r
 	uint64_t key = tni_slot_key(loop, fd);
 	unsigned bits = 0;
 
-	if (res ==
-	    -ECANCELED) /* one that was told to end when the stream went back to the ring; a new one may be armed */
-		return;
 	if (!(flags & IORING_CQE_F_MORE)) {
 		fd->armed_events &= ~dir;
 		/* A completion queue that overflows ends every multishot request. */
@@ -841,43 +882,78 @@ static void on_hangup(struct tn_loop *loop, struct tni_fd *fd, int res)
 		leave_ring(loop, fd);
 }
 
+/* Counts what a bent ring does. */
+static void note_bends(const struct tni_fd *fd, enum request kind, const struct io_uring_cqe *cqe)
+{
+	if (kind == RQ_RECV && cqe->res == -ENOBUFS)
+		tni_fault_bent(TNI_BEND_NO_BUFFER);
+	else if ((kind == RQ_RECV || kind == RQ_ACCEPT) && !(cqe->flags & IORING_CQE_F_MORE) && cqe->res &&
+		 fd->rd.state == TNI_ARMED)
+		tni_fault_bent(TNI_BEND_ENDED);
+}
+
+/*
+ * The fault engine's error in the place of the kernel's. A request that goes on is told to end, so that the kernel's word on
+ * that can stand for it: nothing is lost that had come before.
+ */
+static int fail_instead(struct tn_loop *loop, struct tni_fd *fd, enum request kind, const struct io_uring_cqe *cqe)
+{
+	struct uring_state *st = loop->engine_state;
+	bool more = cqe->flags & IORING_CQE_F_MORE, doomed = st->doomed == cqe->user_data && !more;
+
+	if (kind == RQ_IGNORED)
+		return cqe->res;
+	note_bends(fd, kind, cqe);
+	if (doomed)
+		st->doomed = 0;
+	if (cqe->res == -ENOENT || (doomed && cqe->res < 0))
+		return tni_fault_error(loop);
+	if (more && !st->doomed && tni_fault_strikes(loop, op_kind_of(fd, kind)) && cancel_request(loop, fd, kind) == 0)
+		st->doomed = cqe->user_data;
+	return cqe->res;
+}
+
 static void on_cqe(struct tn_loop *loop, const struct io_uring_cqe *cqe)
 {
+	struct uring_state *st = loop->engine_state;
 	uint64_t key = cqe->user_data;
 	enum request kind = (enum request)(key >> KIND_SHIFT & 0xff);
 	struct tni_fd *fd = tni_slot_find(loop, (key & SLOT_MASK) | (key >> 32 << 32));
+	int res = fd && loop->fault ? fail_instead(loop, fd, kind, cqe) : cqe->res;
 
 	if (!fd) {
+		if (key == st->doomed)
+			st->doomed = 0;
 		if (kind == RQ_RECV && cqe->flags & IORING_CQE_F_BUFFER)
-			tni_blk_unref(ring_buf_take(loop->engine_state, cqe->flags >> IORING_CQE_BUFFER_SHIFT, 0));
+			tni_blk_unref(ring_buf_take(st, cqe->flags >> IORING_CQE_BUFFER_SHIFT, 0));
 		if (kind == RQ_DGRAM && cqe->flags & IORING_CQE_F_BUFFER)
-			dgram_buf_put(loop->engine_state, cqe->flags >> IORING_CQE_BUFFER_SHIFT);
+			dgram_buf_put(st, cqe->flags >> IORING_CQE_BUFFER_SHIFT);
 		if (kind == RQ_ACCEPT && cqe->res >= 0)
 			close(cqe->res);
 		return;
 	}
 	switch (kind) {
 	case RQ_RECV:
-		on_recv(loop, fd, cqe->res, cqe->flags);
+		on_recv(loop, fd, res, cqe->flags);
 		break;
 	case RQ_DGRAM:
-		on_dgram(loop, fd, cqe->res, cqe->flags);
+		on_dgram(loop, fd, res, cqe->flags);
 		break;
 	case RQ_SEND:
-		on_send(loop, fd, cqe->res);
+		on_send(loop, fd, res);
 		break;
 	case RQ_ACCEPT:
-		on_accept(loop, fd, cqe->res, cqe->flags);
+		on_accept(loop, fd, res, cqe->flags);
 		break;
 	case RQ_POLL_IN:
 		if (fd->armed_events & TNI_RD)
-			on_poll(loop, fd, TNI_RD, cqe->res, cqe->flags);
+			on_poll(loop, fd, TNI_RD, res, cqe->flags);
 		break;
 	case RQ_POLL_OUT:
-		on_poll(loop, fd, TNI_WR, cqe->res, cqe->flags);
+		on_poll(loop, fd, TNI_WR, res, cqe->flags);
 		break;
 	case RQ_POLL_HUP:
-		on_hangup(loop, fd, cqe->res);
+		on_hangup(loop, fd, res);
 		break;
 	case RQ_IGNORED:
 		break;
@@ -889,9 +965,10 @@ static int enter(struct uring_state *st, uint64_t timeout_ns)
 	struct __kernel_timespec ts = {.tv_sec = (int64_t)(timeout_ns / TNI_NS_PER_S),
 				       .tv_nsec = (int64_t)(timeout_ns % TNI_NS_PER_S)};
 	struct io_uring_cqe *unused;
-	int rc;
+	int rc = enable(st);
 
-	enable(st);
+	if (rc < 0)
+		return rc;
 	if (io_uring_cq_ready(&st->ring))
 		timeout_ns = 0;
 	if (timeout_ns == TNI_NEVER)
@@ -915,8 +992,11 @@ static int uring_wait(struct tn_loop *loop, uint64_t timeout_ns)
 	struct uring_state *st = loop->engine_state;
 	struct io_uring_cqe *cqes[CQE_BATCH];
 	unsigned n, left;
-	int rc = enter(st, timeout_ns);
+	int rc;
 
+	if (loop->fault && IO_URING_READ_ONCE(*st->ring.sq.kflags) & IORING_SQ_CQ_OVERFLOW)
+		tni_fault_bent(TNI_BEND_OVERFLOW);
+	rc = enter(st, timeout_ns);
 	if (rc < 0)
 		return rc;
 	left = io_uring_cq_ready(&st->ring);

@@ -1,6 +1,7 @@
 #include "net/listen.h"
 
 #include "base/err.h"
+#include "base/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -201,7 +202,13 @@ void tni_unix_file_remove(const struct tni_unix_file *file, const struct tn_addr
 {
 	const char *path = unix_path(addr);
 	struct stat st;
+	int rc;
 
-	if (path && file->inode && lstat(path, &st) == 0 && st.st_dev == file->device && st.st_ino == file->inode)
-		unlink(path);
+	if (!path || !file->inode)
+		return;
+	rc = lstat(path, &st);
+	if (rc == 0 && st.st_dev == file->device && st.st_ino == file->inode)
+		rc = unlink(path);
+	if (rc < 0 && errno != ENOENT)
+		tni_log(true, "%s: the socket stays behind: %s", path, tn_strerror(-errno));
 }

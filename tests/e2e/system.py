@@ -7,11 +7,12 @@ import resource
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
 
 LIBC = ctypes.CDLL(None, use_errno=True)
-IO_URING_SETUP = 425  # on every architecture
+IO_URING_SETUP, IO_URING_ENTER, IO_URING_REGISTER = 425, 426, 427  # on every architecture
 
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, PR_SET_CHILD_SUBREAPER, SECCOMP_MODE_FILTER = 38, 22, 36, 2
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
@@ -48,12 +49,25 @@ class Program(ctypes.Structure):
     _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.POINTER(Filter))]
 
 
-def refuse_ring(number):
-    """For preexec_fn: io_uring_setup(2) fails with this errno, as under the default filters of containers."""
-    load_number, jump_if_equal, give, allow, refuse = 0x20, 0x15, 0x06, 0x7fff0000, 0x00050000
-    code = (Filter * 4)(Filter(load_number, 0, 0, 0), Filter(jump_if_equal, 0, 1, IO_URING_SETUP),
-                        Filter(give, 0, 0, refuse | number), Filter(give, 0, 0, allow))
-    program = Program(4, code)
+# What a ring's set-up asks of the kernel: a system call, and for io_uring_register(2) its operation
+RING_STEPS = {
+    "setup": (IO_URING_SETUP, None),
+    "buffers": (IO_URING_REGISTER, 22),
+    "restrictions": (IO_URING_REGISTER, 11),
+    "enabling": (IO_URING_REGISTER, 12),
+    "self-test": (IO_URING_ENTER, None),
+}
+
+
+def refuse_ring(number, step="setup"):
+    """For preexec_fn: io_uring_setup(2) fails with this errno, as under the default filters of containers; or another step."""
+    load, jump_if_equal, give, allow, refuse = 0x20, 0x15, 0x06, 0x7fff0000, 0x00050000
+    call, operation = RING_STEPS[step]
+    code = [Filter(load, 0, 0, 0), Filter(jump_if_equal, 0, 1 if operation is None else 3, call)]
+    if operation is not None:  # the low half of the second argument
+        code += [Filter(load, 0, 0, 24 if sys.byteorder == "little" else 28), Filter(jump_if_equal, 0, 1, operation)]
+    code += [Filter(give, 0, 0, refuse | number), Filter(give, 0, 0, allow)]
+    program = Program(len(code), (Filter * len(code))(*code))
 
     def install():
         check(LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))

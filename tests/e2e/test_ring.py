@@ -5,7 +5,7 @@ import os
 import pytest
 
 from harness import COMMAND, MIB, exchange, noise
-from system import REFUSALS, refuse_ring
+from system import REFUSALS, RING_STEPS, refuse_ring
 
 pytestmark = [
     pytest.mark.parametrize("engine", ["auto"], indirect=True),
@@ -44,10 +44,18 @@ def test_children_work(tenon, number):
     assert exchange(tenon.dial(server.url), noise(MIB), finish=True) == noise(MIB)
 
 
-def test_verbose_tells_which_engine_and_why(tenon, number):
-    server = tenon.serve("tcp://127.0.0.1:0", options=["-v"], preexec_fn=refuse_ring(number))
-    assert "epoll" in server.err
-    assert os.strerror(number) in server.err, server.err
+@pytest.mark.parametrize("step", RING_STEPS)
+def test_any_step_refused(tenon, number, step):
+    """Of the set-up: epoll serves, -v says so once and why, --version says it, and by name it is an error in words."""
+    refuse = {"preexec_fn": refuse_ring(number, step)}
+    server = tenon.serve("tcp://127.0.0.1:0", options=["-v", "--threads", 2], **refuse)
+    assert exchange(tenon.dial(server.url), b"hello") == b"hello"
+    said = [line for line in server.err.splitlines() if "io_uring" in line]
+    assert len(said) == 1 and "epoll serves" in said[0] and os.strerror(number) in said[0], server.err
+    text = tenon.finish([COMMAND, "--version"], **refuse).text
+    assert "engine uring: refused" in text and os.strerror(number) in text and "engine epoll: yes" in text
+    result = tenon.run("serve", "--engine=uring", "tcp://127.0.0.1:0", status=1, **refuse)
+    assert result.out == b"" and "uring" in result.err and os.strerror(number) in result.err, result
 
 
 def test_asked_for_by_name_it_is_an_error(tenon, number):
@@ -58,8 +66,3 @@ def test_asked_for_by_name_it_is_an_error(tenon, number):
         assert result.out == b"" and "uring" in result.err and os.strerror(number) in result.err, result
     result = tenon.run("serve", "tcp://127.0.0.1:0", status=1, env={"TENON_ENGINE": "uring"}, **refuse)
     assert "uring" in result.err
-
-
-def test_version_tells(tenon, number):
-    text = tenon.finish([COMMAND, "--version"], preexec_fn=refuse_ring(number)).text
-    assert "engine uring: refused" in text and os.strerror(number) in text and "engine epoll: yes" in text

@@ -285,6 +285,7 @@ size_t command_scenarios_make(struct scenario *out, size_t max)
 	size_t n = 0;
 
 	for (; n < NRUNS && n < max; n++)
-		out[n] = (struct scenario){runs[n].name, run_command, &runs[n], runs[n].engines, true, !runs[n].varies};
+		out[n] = (struct scenario){
+			runs[n].name, run_command, &runs[n], runs[n].engines, true, !runs[n].varies, false};
 	return n;
 }

@@ -2,13 +2,18 @@
  * Runs the scenarios, each trial in a process of its own:
  *
  *	fault                         every scenario, every engine, every allocation: hours
- *	fault --sample 8 --seed 3     so many draws of the allocation that fails, for each
+ *	fault --io 1                  every system call and operation of the engine in the place of every allocation
+ *	fault --bends 1               nothing fails, but the engine is bent (io/fault.h)
+ *	fault --sample 8 --seed 3     so many draws of what fails, for each
  *	fault --part 1/4              a quarter of the scenarios
- *	fault tls-guest               those whose name begins so
+ *	fault tls-guest               those whose name begins so; "=tls" that one alone
  *	fault tls-guest epoll once 17 one trial, with all it says: what a failure prints
+ *	fault tcp uring recv=EIO 2    another: the second receive
  *	fault --here 1 ...            that one in this process, for a debugger
  */
 #include "fault.h"
+
+#include "io/fault.h"
 
 #ifdef TNI_HAVE_TLS
 #include "../support/certs.h"
@@ -36,6 +41,8 @@
 #include <unistd.h>
 
 #include "tenon.h"
+
+_Static_assert(TNI_BENDS <= sizeof(((struct trial *)0)->bends) / sizeof(uint64_t), "a trial tells of each bend");
 
 #ifdef WRAPPED
 #define SLOW 4 /* with sanitizers */
@@ -74,11 +81,23 @@ int trial_patience_ms(void)
 	return HANG_MS * 2 / 3;
 }
 
+/* What the parent is to know of the fault engine. */
+static void note_fault_engine(void)
+{
+	trial->op_failed = tni_fault_hits();
+	for (size_t i = 0; i < nfailables; i++)
+		if (failables[i].is_op)
+			trial->calls.seen[i] = tni_fault_seen(failables[i].name);
+	for (int i = 0; i < TNI_BENDS; i++)
+		trial->bends[i] = tni_fault_bends((enum tni_bend)i);
+}
+
 void trial_fails(const char *format, ...)
 {
 	va_list ap;
 
-	memory_arm(false);
+	trial_arm(false);
+	note_fault_engine();
 	va_start(ap, format);
 	vsnprintf(trial->failure, sizeof(trial->failure), format, ap);
 	va_end(ap);
@@ -95,12 +114,13 @@ void trial_told(int err, const char *words)
 
 bool trial_hit(void)
 {
-	return trial->memory.failed;
+	return trial->memory.failed || trial->calls.failed || tni_fault_hits();
 }
 
 void trial_arm(bool on)
 {
 	memory_arm(on);
+	calls_arm(on);
 }
 
 static int count_entries(const char *path)
@@ -123,6 +143,12 @@ static void check_children(void)
 		trial_fails("a child is left behind: %d", (int)info.si_pid);
 }
 
+/* A file that cannot be looked at or removed stays. */
+static bool is_about_files(const char *call)
+{
+	return !strcmp(call, "unlink") || !strcmp(call, "lstat64");
+}
+
 /* The descriptors count from 3: the command closes the standard ones as it likes. */
 static _Noreturn void run_trial(const struct scenario *s)
 {
@@ -135,13 +161,16 @@ static _Noreturn void run_trial(const struct scenario *s)
 	for (int i = 0; i < 2 && !here; i++)
 		dup2(outs[i], STDOUT_FILENO + i);
 	fds = count_entries("/proc/self/fd");
+	trial_arm(false);
 	memory_watch(&trial->memory);
+	calls_watch(&trial->calls);
 	s->run(s->arg);
-	memory_arm(false);
+	trial_arm(false);
+	note_fault_engine();
 	if (!s->is_command && count_entries("/proc/self/fd") != fds)
 		trial_fails("descriptors: %d before, %d after", fds - 3, count_entries("/proc/self/fd") - 3);
 	check_children();
-	if (count_entries(dir) != 2)
+	if (count_entries(dir) != 2 && !is_about_files(trial->calls.name))
 		trial_fails("a socket file is left behind");
 #ifdef TNI_HAVE_TLS
 	OPENSSL_thread_stop(); /* keeps the words of past errors, which are no leak */
@@ -247,6 +276,12 @@ static void judge_memory(void)
 				 trial->left[i].count, name_of_site(&trial->left[i]));
 }
 
+/* In the parent, of the trial that was. */
+static bool was_hit(void)
+{
+	return trial->memory.failed || trial->calls.failed || trial->op_failed;
+}
+
 static void judge_command(const struct scenario *s)
 {
 	off_t out, err;
@@ -257,7 +292,9 @@ static void judge_command(const struct scenario *s)
 		snprintf(trial->failure, sizeof(trial->failure), "exit status %d", trial->status);
 	else if (trial->status && !err)
 		snprintf(trial->failure, sizeof(trial->failure), "exit status %d without a word", trial->status);
-	else if (!trial->status && s->is_same_output && trial->memory.failed && hash != usual_output)
+	else if (trial->status && trial->harmless)
+		snprintf(trial->failure, sizeof(trial->failure), "exit status %d of what makes no difference", trial->status);
+	else if (!trial->status && s->is_same_output && was_hit() && hash != usual_output && trial->calls.err != EPIPE)
 		snprintf(trial->failure, sizeof(trial->failure), "exit status 0, and not all of the output");
 	else if (measuring)
 		usual_output = hash;
@@ -280,14 +317,74 @@ static void judge(const struct scenario *s, int status)
 		judge_memory();
 }
 
-static bool one_trial(const struct scenario *s, const char *engine, uint64_t n, bool for_ever)
+/* What is made to fail: the n-th of a call or operation, or of all allocations. */
+struct cause {
+	const struct failable *what; /* NULL: allocations */
+	int err;
+	uint64_t n; /* 0: nothing */
+	bool for_ever;
+};
+
+static const char *name_of_cause(const struct cause *cause)
 {
+	static char text[80];
+
+	if (!cause->what)
+		return cause->for_ever ? "for-ever" : "once";
+	snprintf(text, sizeof(text), "%s=%s%s", cause->what->name, strerrorname_np(cause->err), cause->for_ever ? "+" : "");
+	return text;
+}
+
+static void prepare(const char *engine, const struct cause *cause, char *script, size_t size)
+{
+	*trial = (struct trial){.engine = engine, .dir = dir, .certs = certs, .for_ever = cause->for_ever};
+	if (cause->what)
+		trial->harmless = failable_is_harmless(cause->what, cause->err);
+	if (cause->n && cause->what && cause->what->is_op) {
+		snprintf(script, size, "fault:%s:0:%s=%s@%ju%s", engine, cause->what->name, strerrorname_np(cause->err),
+			 (uintmax_t)cause->n, cause->for_ever ? "+" : "");
+		trial->engine = script;
+	} else if (cause->n && cause->what) {
+		snprintf(trial->calls.name, sizeof(trial->calls.name), "%s", cause->what->name);
+		trial->calls.err = cause->err;
+		trial->calls.fail_at = cause->n;
+		trial->calls.for_ever = cause->for_ever;
+	} else {
+		trial->memory.fail_at = cause->n;
+		trial->memory.for_ever = cause->for_ever;
+	}
+}
+
+static void tell(const struct scenario *s, const char *engine, const struct cause *cause)
+{
+	if (trial->failure[0]) {
+		nfailures++;
+		printf("not ok - %s %s %s %ju: %s\n", s->name, engine, name_of_cause(cause), (uintmax_t)cause->n,
+		       trial->failure);
+		if (trial->memory.failed)
+			printf("#   failed: %s\n", name_of_site(&trial->memory.failed_at));
+		else if (trial->told)
+			printf("#   told: %s\n", trial->words);
+	}
+	if (!loud && !(trial->failure[0] && !was_hit()))
+		return;
+	print_output(outs[0]);
+	print_output(outs[1]);
+	printf("%ju allocations, %ju failed, %ju calls, %ju operations%s%s\n", (uintmax_t)trial->memory.count,
+	       (uintmax_t)trial->memory.failed, (uintmax_t)trial->calls.failed, (uintmax_t)trial->op_failed,
+	       trial->told ? "; told: " : "", trial->words);
+	for (size_t i = 0; loud && i < trial->nleft; i++)
+		printf("left%s: %u of %s\n", is_usual(&trial->left[i]) ? " as usual" : "", trial->left[i].count,
+		       name_of_site(&trial->left[i]));
+}
+
+static bool one_trial(const struct scenario *s, const char *engine, const struct cause *cause)
+{
+	char script[96];
 	pid_t pid;
 	int status;
 
-	*trial = (struct trial){.engine = engine, .dir = dir, .certs = certs};
-	trial->memory.fail_at = n;
-	trial->memory.for_ever = for_ever;
+	prepare(engine, cause, script, sizeof(script));
 	remove_entries(dir);
 	for (int i = 0; i < 2; i++)
 		if (ftruncate(outs[i], 0) < 0 || lseek(outs[i], 0, SEEK_SET) < 0)
@@ -299,22 +396,7 @@ static bool one_trial(const struct scenario *s, const char *engine, uint64_t n, 
 	status = await(pid);
 	judge(s, status);
 	ntrials++;
-	if (trial->failure[0]) {
-		nfailures++;
-		printf("not ok - %s %s %s %ju: %s\n", s->name, engine, for_ever ? "for-ever" : "once", (uintmax_t)n,
-		       trial->failure);
-		if (trial->memory.failed)
-			printf("#   failed: %s\n", name_of_site(&trial->memory.failed_at));
-	}
-	if (loud || (trial->failure[0] && !trial->memory.failed)) {
-		print_output(outs[0]);
-		print_output(outs[1]);
-		printf("%ju allocations, %ju failed%s%s\n", (uintmax_t)trial->memory.count,
-		       (uintmax_t)trial->memory.failed, trial->told ? "; told: " : "", trial->words);
-		for (size_t i = 0; loud && i < trial->nleft; i++)
-			printf("left%s: %u of %s\n", is_usual(&trial->left[i]) ? " as usual" : "", trial->left[i].count,
-			       name_of_site(&trial->left[i]));
-	}
+	tell(s, engine, cause);
 	return !trial->failure[0];
 }
 
@@ -331,37 +413,140 @@ static uint64_t draw(void)
 	return z ^ z >> 31;
 }
 
-/* Nothing fails: the measure of what is left, and of how many allocations there are. */
-static bool measure(const struct scenario *s, const char *engine, uint64_t *total)
+/* Nothing fails: the measure of what is left, and of how often each thing that can fail is done. */
+static bool measure(const struct scenario *s, const char *engine)
 {
 	bool well;
 
 	measuring = true;
-	well = one_trial(s, engine, 0, false);
+	well = one_trial(s, engine, &(struct cause){0});
 	measuring = false;
 	nusual = trial->nleft;
 	memcpy(usual, trial->left, sizeof(usual));
-	*total = trial->memory.count;
 	return well;
 }
 
-static void run_scenario(const struct scenario *s, const char *engine)
+static void fail_allocations(const struct scenario *s, const char *engine)
 {
-	unsigned before = nfailures, trials = ntrials;
-	uint64_t total, n;
+	uint64_t total;
 
-	if (!measure(s, engine, &total))
+	if (!measure(s, engine))
 		return;
+	total = trial->memory.count;
 	for (int mode = 0; mode < 2 && total; mode++) {
 		for (uint64_t i = 1; sample ? i <= sample : 1; i++) {
-			n = sample ? draw() % total + 1 : i;
-			one_trial(s, engine, n, mode);
+			one_trial(s, engine, &(struct cause){.n = sample ? draw() % total + 1 : i, .for_ever = mode});
 			if (!sample && !trial->memory.failed && !trial->failure[0])
 				break;
 		}
 	}
+}
+
+static int draw_err(const struct failable *f)
+{
+	unsigned n = 0;
+
+	while (n < ERRORS_MAX && f->errs[n])
+		n++;
+	return f->errs[draw() % n];
+}
+
+/* A run that goes on after a failure may do the same thing more often than one without: to where nothing fails any more. */
+static void fail_each(const struct scenario *s, const char *engine, const struct failable *f, uint64_t total)
+{
+	for (int i = 0; i < ERRORS_MAX && f->errs[i]; i++) {
+		for (int mode = 0; mode <= failable_is_shortage(f->errs[i]); mode++) {
+			unsigned before = nfailures;
+
+			for (uint64_t n = 1; nfailures < before + 3; n++) {
+				one_trial(s, engine, &(struct cause){f, f->errs[i], n, mode});
+				if (n >= total && !was_hit() && !trial->failure[0])
+					break;
+			}
+		}
+	}
+}
+
+static void fail_io(const struct scenario *s, const char *engine)
+{
+	uint64_t seen[FAILABLES_MAX];
+	const struct failable *f;
+	char measured[16];
+	size_t i;
+	int err;
+
+	snprintf(measured, sizeof(measured), "fault:%s:0", engine);
+	if (!measure(s, measured))
+		return;
+	memcpy(seen, trial->calls.seen, sizeof(seen));
+	for (i = 0; i < nfailables && !sample; i++)
+		if (seen[i])
+			fail_each(s, engine, &failables[i], seen[i]);
+	for (uint64_t drawn = 0; drawn < sample; drawn++) {
+		do
+			i = draw() % nfailables;
+		while (!seen[i]);
+		f = &failables[i];
+		err = draw_err(f);
+		one_trial(s, engine,
+			  &(struct cause){f, err, draw() % seen[i] + 1, failable_is_shortage(err) && draw() % 2});
+	}
+}
+
+/* Which kind of failure; by --io and --bends. */
+static void (*run_kind)(const struct scenario *s, const char *engine) = fail_allocations;
+
+static void run_scenario(const struct scenario *s, const char *engine)
+{
+	unsigned before = nfailures, trials = ntrials;
+
+	run_kind(s, engine);
 	if (nfailures == before)
-		printf("ok - %s %s: %ju allocations, %u trials\n", s->name, engine, (uintmax_t)total, ntrials - trials);
+		printf("ok - %s %s: %u trials\n", s->name, engine, ntrials - trials);
+}
+
+/* ---- bends: nothing of it is an error ---- */
+
+static uint64_t bends[TNI_BENDS];
+
+static void bend_one(const struct scenario *s, const char *engine)
+{
+	measuring = true;
+	one_trial(s, engine, &(struct cause){0});
+	measuring = false;
+	for (int i = 0; i < TNI_BENDS; i++)
+		bends[i] += trial->bends[i];
+}
+
+static void bend(const struct scenario *s, const char *engine)
+{
+	char name[40];
+
+	for (uint64_t i = 0; i < (sample ? sample : 20); i++) {
+		snprintf(name, sizeof(name), "fault:%s:%ju", engine, (uintmax_t)(seed + i));
+		bend_one(s, name);
+	}
+	snprintf(name, sizeof(name), "fault:%s:0:bytes", engine);
+	if (!s->is_large)
+		bend_one(s, name);
+}
+
+/* Each must have happened, or nothing is known of it. */
+static void judge_bends(const char *engine)
+{
+	static const char *const names[TNI_BENDS] = {[TNI_BEND_PUT_OFF] = "put off",
+						     [TNI_BEND_SHORT_READ] = "short reads",
+						     [TNI_BEND_SHORT_WRITE] = "short writes",
+						     [TNI_BEND_ENDED] = "multishot requests ended",
+						     [TNI_BEND_NO_BUFFER] = "no buffer",
+						     [TNI_BEND_OVERFLOW] = "completion queue overflows"};
+	int n = strcmp(engine, "uring") ? TNI_BEND_ENDED : TNI_BENDS; /* the others are the ring's */
+
+	for (int i = 0; i < n; i++) {
+		nfailures += !bends[i];
+		printf("%s - %s %s: %ju\n", bends[i] ? "ok" : "not ok", engine, names[i], (uintmax_t)bends[i]);
+	}
+	memset(bends, 0, sizeof(bends));
 }
 
 static bool engine_is_there(const char *engine)
@@ -472,29 +657,63 @@ static void tidy_up(void)
 
 static const char *const engines[] = {"epoll", "uring"};
 
+static bool is_chosen(const char *name, const char *prefix)
+{
+	if (!prefix)
+		return true;
+	return *prefix == '=' ? !strcmp(name, prefix + 1) : !strncmp(name, prefix, strlen(prefix));
+}
+
 static void run_all(const char *prefix, const char *engine, unsigned part, unsigned parts)
 {
 	for (unsigned e = 0; e < sizeof(engines) / sizeof(engines[0]); e++) {
 		if ((engine && strcmp(engine, engines[e]) != 0) || !engine_is_there(engines[e]))
 			continue;
 		for (size_t i = 0; i < nscenarios; i++)
-			if ((!prefix || !strncmp(scenarios[i].name, prefix, strlen(prefix))) && i % parts == part &&
+			if (is_chosen(scenarios[i].name, prefix) && i % parts == part &&
 			    (scenarios[i].on_engines || e == 0))
 				run_scenario(&scenarios[i], engines[e]);
+		if (run_kind == bend)
+			judge_bends(engines[e]);
 	}
+}
+
+/* As name_of_cause() has written it. */
+static bool parse_cause(struct cause *cause, const char *text, const char *n)
+{
+	const char *equals = strchr(text, '=');
+	char name[40];
+
+	*cause = (struct cause){.n = strtoull(n, NULL, 10), .for_ever = !strcmp(text, "for-ever")};
+	if (!equals)
+		return true;
+	snprintf(name, sizeof(name), "%.*s", (int)(equals - text), text);
+	cause->what = failable_find(name);
+	snprintf(name, sizeof(name), "%.*s", (int)strcspn(equals + 1, "+"), equals + 1);
+	for (int e = 1; e < 200 && !cause->err; e++)
+		if (strerrorname_np(e) && !strcmp(strerrorname_np(e), name))
+			cause->err = e;
+	cause->for_ever = strchr(equals, '+') != NULL;
+	return cause->what && cause->err;
 }
 
 static int replay(char **args)
 {
-	uint64_t unused;
+	char measured[40];
+	struct cause cause;
 
+	if (!parse_cause(&cause, args[2], args[3])) {
+		fprintf(stderr, "nothing that can fail: %s\n", args[2]);
+		return 2;
+	}
+	snprintf(measured, sizeof(measured), cause.what ? "fault:%s:0" : "%s", args[1]);
 	for (size_t i = 0; i < nscenarios; i++) {
 		if (strcmp(scenarios[i].name, args[0]) != 0)
 			continue;
-		if (!measure(&scenarios[i], args[1], &unused))
+		if (!measure(&scenarios[i], measured))
 			return 1;
 		loud = true;
-		return !one_trial(&scenarios[i], args[1], strtoull(args[3], NULL, 10), !strcmp(args[2], "for-ever"));
+		return !one_trial(&scenarios[i], args[1], &cause);
 	}
 	fprintf(stderr, "no scenario %s\n", args[0]);
 	return 2;
@@ -513,6 +732,10 @@ int main(int argc, char **argv)
 			seed = strtoull(argv[at + 1], NULL, 10);
 		else if (!strcmp(argv[at], "--here"))
 			here = true;
+		else if (!strcmp(argv[at], "--io"))
+			run_kind = fail_io;
+		else if (!strcmp(argv[at], "--bends"))
+			run_kind = bend;
 		else if (!strcmp(argv[at], "--part") && sscanf(argv[at + 1], "%u/%u", &part, &parts) == 2)
 			part--;
 	}

@@ -1,11 +1,12 @@
 /*
  * The fault tests. A scenario is something whole: serve, dial, talk, close, or a run of the command. Each trial of it is a
- * process of its own in which one thing fails: the n-th allocation, or all from the n-th on. It must end by itself, well or
- * with an error in words, and leave nothing behind.
+ * process of its own in which one thing fails: the n-th allocation, system call or operation of the engine, or all from the
+ * n-th on. It must end by itself, well or with an error in words, and leave nothing behind.
  */
 #ifndef TENON_TESTS_FAULT_FAULT_H
 #define TENON_TESTS_FAULT_FAULT_H
 
+#include "calls.h"
 #include "memory.h"
 
 struct scenario {
@@ -15,6 +16,7 @@ struct scenario {
 	bool on_engines;     /* on each engine; otherwise once */
 	bool is_command;     /* its status, output and words count; it need not free at its end */
 	bool is_same_output; /* what it writes is the same each time it succeeds */
+	bool is_large;       /* moves too much to do so by single bytes */
 };
 
 /* What a trial is, and what came of it; parent and child share it. */
@@ -23,6 +25,11 @@ struct trial {
 	const char *dir;   /* for socket files; must be empty afterwards */
 	const char *certs; /* a.pem, a.key: localhost's, of authority ca.pem */
 	struct memory_plan memory;
+	struct calls_plan calls;
+	bool for_ever;        /* what fails does so until memory and the like are back */
+	bool harmless;        /* what fails must make no difference */
+	uint64_t op_failed;   /* of the engine's operations; those seen are among the calls */
+	uint64_t bends[8];    /* what the fault engine did besides */
 	bool ended, told;  /* came to its end; an error was reported */
 	char words[256];   /* that one's */
 	char failure[512]; /* what should not have been; empty: nothing */
