@@ -27,7 +27,8 @@ help:
 	@echo 'make run        install what is missing, build, start an echo server: `tenon serve` (ARGS=... for others)'
 	@echo 'make test       install what is missing, run every test; `make quick` without sanitizers and fuzzing'
 	@echo 'make bench      install what is missing, measure tenon beside bare loops and other servers (ARGS=...)'
-	@echo 'make fault      every allocation of every scenario fails once, and all from each on: hours (ARGS=...)'
+	@echo 'make fault      every allocation of every scenario fails once, and all from each on: hours (ARGS=...);'
+	@echo '                with ARGS="--io 1" every system call and operation, with each error; "--bends 1" none, but bent'
 	@echo 'make drain      a million messages, the server told to stop in their midst twenty times'
 	@echo 'make attack     clients too many, too slow, deaf or hostile: what they cost, beside what is promised; five minutes'
 	@echo 'make fuzz       fuzz every target for a minute (SECONDS=... RUNS=...), keeping the smallest of what is found'
@@ -60,7 +61,7 @@ bench:
 	@ninja -C build-bench
 	@$(PYTHON) bench/run.py --tenon build-bench/tenon --build build-bench $(ARGS)
 
-# ARGS: --sample N --seed S, a scenario's name, or the one trial that a failure names
+# ARGS: --io 1, --bends 1, --sample N --seed S, a scenario's name, or the one trial that a failure names
 fault: all
 	@$(BUILD)/tests/fault/fault $(ARGS)
 

@@ -322,7 +322,7 @@ static size_t ask_inet(struct question *q, const struct table *table)
 	return sizeof(q->inet) + q->protocol_head.rta_len;
 }
 
-static void ask(int fd, struct question *q, const struct table *table)
+static int ask(int fd, struct question *q, const struct table *table)
 {
 	size_t len = 0;
 
@@ -350,7 +350,10 @@ static void ask(int fd, struct question *q, const struct table *table)
 	q->head = (struct nlmsghdr){.nlmsg_len = (uint32_t)(NLMSG_LENGTH(0) + len),
 				    .nlmsg_type = SOCK_DIAG_BY_FAMILY,
 				    .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP};
-	(void)!send(fd, q, q->head.nlmsg_len, 0);
+	while (send(fd, q, q->head.nlmsg_len, 0) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return 0;
 }
 
 /* 1: more follows; 0: that was all, or the kernel has no such table; -ENOMEM. */
@@ -374,10 +377,12 @@ static int take_answer(struct socks *socks, const struct table *table, const str
 static int read_table(int fd, struct socks *socks, const struct table *table, void *room)
 {
 	struct question q;
-	int rc = 1;
+	int rc;
 
 	memset(&q, 0, sizeof(q));
-	ask(fd, &q, table);
+	rc = ask(fd, &q, table);
+	if (rc == 0)
+		rc = 1;
 	while (rc > 0) {
 		ssize_t n = recv(fd, room, ROOM, 0);
 		size_t left = n < 0 ? 0 : (size_t)n;

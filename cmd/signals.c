@@ -30,12 +30,22 @@ void signals_init(void)
 	signal(SIGCHLD, SIG_DFL); /* ignored, as some parents leave it, children could not be waited for */
 }
 
-static void on_signal(void *arg)
+/* Whether one has come; no event tells of it a second time. */
+static bool take(int fd)
 {
 	struct signalfd_siginfo info;
+	ssize_t n;
 
+	do
+		n = read(fd, &info, sizeof(info));
+	while (n < 0 && errno == EINTR);
+	return n == sizeof(info);
+}
+
+static void on_signal(void *arg)
+{
 	(void)arg;
-	while (watch.fd >= 0 && read(watch.fd, &info, sizeof(info)) == sizeof(info))
+	while (watch.fd >= 0 && take(watch.fd))
 		watch.fn(++watch.count, watch.arg);
 }
 
@@ -59,11 +69,10 @@ int signals_start(struct tn_loop *loop, void (*fn)(int nth, void *arg), void *ar
 
 static void on_hangup(void *arg)
 {
-	struct signalfd_siginfo info;
 	bool came = false;
 
 	(void)arg;
-	while (read(hangup.fd, &info, sizeof(info)) == sizeof(info))
+	while (take(hangup.fd))
 		came = true;
 	if (came)
 		hangup.fn(hangup.arg);

@@ -592,7 +592,9 @@ static void arm_or_hold(struct tn_conn *c)
 	if (rd->state != TNI_IDLE)
 		return;
 	rc = tni_submit(c->loop, &c->io, rd, c->dgram ? TNI_OP_RECVMM : TNI_OP_RECV);
-	if (rc < 0)
+	if (rc < 0 && c->dgram && !c->dgram->connected)
+		c->hold |= TNI_HOLD_STARVED; /* it is a server's door for all, and is tried again */
+	else if (rc < 0)
 		tni_conn_fail(c, rc, "read");
 	assert(c->flags & TNI_DEAD || (rd->state == TNI_ARMED) == !is_held(c));
 }

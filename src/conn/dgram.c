@@ -325,12 +325,9 @@ void tni_dgram_flush(struct tn_conn *c)
 		tni_dgram_queue_describe(&d->tx, &d->outbox);
 		c->io.wr.mm = &d->outbox.mm;
 		rc = tni_submit(c->loop, &c->io, &c->io.wr, TNI_OP_SENDMM);
-		if (rc == TNI_DONE)
-			sent(c, c->io.wr.res);
-		else if (rc < 0)
-			tni_conn_fail(c, rc, "send");
-		else
+		if (rc == 0)
 			break;
+		sent(c, rc == TNI_DONE ? c->io.wr.res : rc);
 	}
 	if (d->peers && d->tx.buf.len <= c->ep->queue / 2)
 		tni_peers_go_on(c);

@@ -43,8 +43,11 @@ static int pipes_open(int fds[4])
 		pipes_close(fds);
 		return err;
 	}
-	fcntl(fds[1], F_SETFL, O_WRONLY | O_NONBLOCK);
-	fcntl(fds[2], F_SETFL, O_RDONLY | O_NONBLOCK);
+	if (fcntl(fds[1], F_SETFL, O_WRONLY | O_NONBLOCK) < 0 || fcntl(fds[2], F_SETFL, O_RDONLY | O_NONBLOCK) < 0) {
+		int err = -errno;
+		pipes_close(fds);
+		return err;
+	}
 	return 0;
 }
 
@@ -96,14 +99,24 @@ static void on_input_drain(struct tn_conn *conn, void *arg)
 		tn_resume(session->client);
 }
 
-/* The child reads no more (or has ended). What the client still sends is thrown away, its replies go on. */
+bool exec_is_failure(int err)
+{
+	return err < 0 && err != -EPIPE && err != -ECANCELED;
+}
+
+/*
+ * The child reads no more (or has ended). What the client still sends is thrown away, its replies go on. But a child that
+ * was told less than all must not answer for all of it.
+ */
 static void on_input_close(struct tn_conn *conn, int err, void *arg)
 {
 	struct session *session = arg;
 
-	(void)conn, (void)err;
+	(void)conn;
 	session->input = NULL;
-	if (session->client)
+	if (session->client && exec_is_failure(err))
+		tn_abort(session->client, err);
+	else if (session->client)
 		tn_resume(session->client);
 	session_free_if_done(session);
 }
@@ -157,9 +170,12 @@ static void on_output_close(struct tn_conn *conn, int err, void *arg)
 {
 	struct session *session = arg;
 
-	(void)conn, (void)err;
+	(void)conn;
 	session->output = NULL;
-	output_over(session);
+	if (session->client && !session->output_ended && exec_is_failure(err))
+		tn_abort(session->client, err); /* an end in good order would say that this is all */
+	else
+		output_over(session);
 	session_free_if_done(session);
 }
 

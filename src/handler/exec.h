@@ -2,6 +2,8 @@
 #ifndef TENON_HANDLER_EXEC_H
 #define TENON_HANDLER_EXEC_H
 
+#include <stdbool.h>
+
 #include "tenon.h"
 
 struct child;
@@ -10,6 +12,9 @@ struct child;
 struct exec_ends {
 	const struct tn_handler *input, *output;
 };
+
+/* Whether an end's on_close tells of a failure. That the child reads no more is its right, and we may have ended it. */
+bool exec_is_failure(int err);
 
 /*
  * Starts a child and dials its ends, whose handlers get `arg`. On failure returns -errno or another of the library's

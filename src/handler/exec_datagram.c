@@ -66,6 +66,15 @@ static void job_unlink(struct job *job)
 		tn_close(gate->conn);
 }
 
+static void job_end(struct job *job, uint64_t grace_ms);
+
+/* Better no reply than half of one, or one to half of the question. */
+static void job_fail(struct job *job)
+{
+	job->reply_len = 0;
+	job_end(job, 0);
+}
+
 /* The reply is complete, or nobody wants it: then the child is told at once. */
 static void job_end(struct job *job, uint64_t grace_ms)
 {
@@ -89,9 +98,12 @@ static void on_input_close(struct tn_conn *conn, int err, void *arg)
 {
 	struct job *job = arg;
 
-	(void)conn, (void)err;
+	(void)conn;
 	job->input = NULL;
-	job_free_if_done(job);
+	if (job->gate && exec_is_failure(err))
+		job_fail(job);
+	else
+		job_free_if_done(job);
 }
 
 static void on_output_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
@@ -106,12 +118,14 @@ static void on_output_msg(struct tn_conn *conn, const struct tn_msg *msg, void *
 	if (take > msg->len)
 		take = msg->len;
 	grown = realloc(job->reply, job->reply_len + take + 1);
-	if (grown) {
-		job->reply = grown;
-		memcpy(job->reply + job->reply_len, msg->data, take);
-		job->reply_len += take;
+	if (!grown) {
+		job_fail(job);
+		return;
 	}
-	if (!grown || job->reply_len == REPLY_MAX)
+	job->reply = grown;
+	memcpy(job->reply + job->reply_len, msg->data, take);
+	job->reply_len += take;
+	if (job->reply_len == REPLY_MAX)
 		job_end(job, 0);
 }
 
@@ -125,9 +139,11 @@ static void on_output_close(struct tn_conn *conn, int err, void *arg)
 {
 	struct job *job = arg;
 
-	(void)conn, (void)err;
+	(void)conn;
 	job->output = NULL;
-	if (job->gate)
+	if (job->gate && exec_is_failure(err))
+		job_fail(job);
+	else if (job->gate)
 		job_end(job, GRACE_MS);
 	else
 		job_free_if_done(job);
@@ -164,8 +180,10 @@ void exec_on_datagram(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 		job_end(job, 0);
 		return;
 	}
-	tn_send(job->input, msg->data, msg->len);
-	tn_finish(job->input);
+	if (tn_send(job->input, msg->data, msg->len) < 0)
+		job_fail(job);
+	else
+		tn_finish(job->input);
 }
 
 /* Of a connection over datagrams: the last replies go out before it ends. */

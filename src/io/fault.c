@@ -87,7 +87,8 @@ static bool put_off(struct tn_loop *loop, struct tni_fd *fd, const struct tni_op
 		f->list = grown;
 		f->cap = cap;
 	}
-	f->list[f->n++] = (struct put_off){tni_slot_key(loop, fd), dir_of(fd, op), dir_of(fd, op) | (fd->ready & TNI_HUP)};
+	f->list[f->n++] =
+		(struct put_off){tni_slot_key(loop, fd), dir_of(fd, op), dir_of(fd, op) | (fd->ready & TNI_HUP)};
 	return true;
 }
 

@@ -269,7 +269,9 @@ static int restrict_ring(struct io_uring *ring)
 	allowed[NOPS + 1] = (struct io_uring_restriction){.opcode = IORING_RESTRICTION_REGISTER_OP,
 							  .register_op = IORING_REGISTER_PBUF_RING};
 	/* As above: declared, not exported. */
-	return syscall(__NR_io_uring_register, ring->ring_fd, IORING_REGISTER_RESTRICTIONS, allowed, NOPS + 2) < 0 ? -errno : 0;
+	return syscall(__NR_io_uring_register, ring->ring_fd, IORING_REGISTER_RESTRICTIONS, allowed, NOPS + 2) < 0
+		       ? -errno
+		       : 0;
 }
 
 static bool put_byte(int fd, char byte)

@@ -146,6 +146,7 @@ static int bind_shared(const struct tni_listen_spec *spec, const struct tn_addr 
 
 static int listen_on(const struct tni_listen_spec *spec, struct tn_addr *addr)
 {
+	struct tn_addr bound;
 	int fd, rc = 0;
 
 	if (tni_addr_family(addr) == AF_UNIX)
@@ -159,11 +160,14 @@ static int listen_on(const struct tni_listen_spec *spec, struct tn_addr *addr)
 	if (rc >= 0 && spec->type != SOCK_DGRAM && listen(fd, spec->backlog) < 0)
 		rc = fail(-errno, "listen");
 	if (rc >= 0)
-		rc = tni_addr_local(fd, addr);
+		rc = tni_addr_local(fd, &bound);
 	if (rc < 0) {
 		close(fd);
+		if (unix_path(addr)) /* made just now, and nobody else's: the directory is ours */
+			unlink(unix_path(addr));
 		return rc;
 	}
+	*addr = bound;
 	return fd;
 }
 

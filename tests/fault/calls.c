@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -14,6 +15,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <time.h>
+#include <unistd.h>
 
 /* ---- what can fail, and how ---- */
 
@@ -24,28 +26,26 @@ const struct failable failables[] = {
 	 * io_uring_enter(2) for ECANCELED */
 	{"accept",
 	 true,
-	 {EAGAIN, EBADF, ECONNABORTED, EFAULT, EINTR, EINVAL, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOTSOCK, EOPNOTSUPP, EPERM,
-	  ENOPROTOOPT, EHOSTDOWN, ENONET, ECANCELED, NETWORK}},
+	 {EAGAIN, EBADF, ECONNABORTED, EFAULT, EINTR, EINVAL, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOTSOCK, EOPNOTSUPP,
+	  EPERM, ENOPROTOOPT, EHOSTDOWN, ENONET, ECANCELED, NETWORK}},
 	{"connect",
 	 true,
-	 {EACCES, EPERM, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, EBUSY, EBADF, ECONNREFUSED, ECONNRESET, EFAULT,
-	  ENOTSOCK, EPROTOTYPE, ETIMEDOUT, ENOMEM, ENOBUFS, NETWORK}},
+	 {EACCES, EPERM, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, EBUSY, EBADF, ECONNREFUSED, ECONNRESET,
+	  EFAULT, ENOTSOCK, EPROTOTYPE, ETIMEDOUT, ENOMEM, ENOBUFS, NETWORK}},
 	{"recv",
 	 true,
-	 {EAGAIN, EBADF, ECONNREFUSED, ECONNRESET, EFAULT, EINTR, EINVAL, ENOBUFS, ENOMEM, ENOTCONN, ENOTSOCK, ETIMEDOUT, EPIPE,
-	  EIO, ECANCELED, NETWORK}},
-	{"send",
-	 true,
-	 {EACCES,   EAGAIN,  EBADF,  ECONNRESET, EDESTADDRREQ, EFAULT,     EINTR, EINVAL,    EISCONN,  EMSGSIZE, ENOBUFS,
-	  ENOMEM,   ENOTCONN, ENOTSOCK, EOPNOTSUPP, EPIPE,     ETIMEDOUT, EPERM,  ECANCELED, ENETDOWN, EHOSTUNREACH}},
+	 {EAGAIN, EBADF, ECONNREFUSED, ECONNRESET, EFAULT, EINTR, EINVAL, ENOBUFS, ENOMEM, ENOTCONN, ENOTSOCK,
+	  ETIMEDOUT, EPIPE, EIO, ECANCELED, NETWORK}},
+	{"send", true, {EACCES,     EAGAIN,  EBADF,     ECONNRESET, EDESTADDRREQ, EFAULT,   EINTR,
+			EINVAL,     EISCONN, EMSGSIZE,  ENOBUFS,    ENOMEM,       ENOTCONN, ENOTSOCK,
+			EOPNOTSUPP, EPIPE,   ETIMEDOUT, EPERM,      ECANCELED,    ENETDOWN, EHOSTUNREACH}},
 	{"recvmm",
 	 true,
-	 {EAGAIN, EBADF, ECONNREFUSED, EFAULT, EINTR, EINVAL, ENOBUFS, ENOMEM, ENOTCONN, ENOTSOCK, ECONNRESET, ECANCELED,
-	  NETWORK}},
-	{"sendmm",
-	 true,
-	 {EACCES,  EAGAIN,   EBADF,    ECONNREFUSED, ECONNRESET, EDESTADDRREQ, EFAULT,    EINTR, EINVAL,   EISCONN,     EMSGSIZE,
-	  ENOBUFS, ENOMEM,   ENOTCONN, ENOTSOCK,     EOPNOTSUPP, EPIPE,        EPERM,     ENOENT, ECANCELED, ENETUNREACH}},
+	 {EAGAIN, EBADF, ECONNREFUSED, EFAULT, EINTR, EINVAL, ENOBUFS, ENOMEM, ENOTCONN, ENOTSOCK, ECONNRESET,
+	  ECANCELED, NETWORK}},
+	{"sendmm", true, {EACCES,   EAGAIN,     EBADF,   ECONNREFUSED, ECONNRESET, EDESTADDRREQ, EFAULT,
+			  EINTR,    EINVAL,     EISCONN, EMSGSIZE,     ENOBUFS,    ENOMEM,       ENOTCONN,
+			  ENOTSOCK, EOPNOTSUPP, EPIPE,   EPERM,        ENOENT,     ECANCELED,    ENETUNREACH}},
 	{"poll", true, {EFAULT, EINTR, EINVAL, ENOMEM, EBADF, ECANCELED}},
 	/* What an engine says itself: no room for a request. */
 	{"submit", true, {ENOMEM}},
@@ -55,12 +55,13 @@ const struct failable failables[] = {
 	{"socketpair", false, {EAFNOSUPPORT, EFAULT, EMFILE, ENFILE, EOPNOTSUPP, EPROTONOSUPPORT}},
 	{"bind",
 	 false,
-	 {EACCES, EADDRINUSE, EBADF, EINVAL, ENOTSOCK, EADDRNOTAVAIL, EFAULT, ELOOP, ENAMETOOLONG, ENOENT, ENOMEM, ENOTDIR,
-	  EROFS}},
+	 {EACCES, EADDRINUSE, EBADF, EINVAL, ENOTSOCK, EADDRNOTAVAIL, EFAULT, ELOOP, ENAMETOOLONG, ENOENT, ENOMEM,
+	  ENOTDIR, EROFS}},
 	{"listen", false, {EADDRINUSE, EBADF, ENOTSOCK, EOPNOTSUPP}},
 	{"accept4",
 	 false,
-	 {EBADF, ECONNABORTED, EFAULT, EINTR, EINVAL, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOTSOCK, EOPNOTSUPP, EPERM, EPROTO}},
+	 {EBADF, ECONNABORTED, EFAULT, EINTR, EINVAL, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOTSOCK, EOPNOTSUPP, EPERM,
+	  EPROTO}},
 	{"call-connect",
 	 false,
 	 {EACCES, EPERM, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, EBADF, ECONNREFUSED, EFAULT, EINTR, EISCONN,
@@ -78,8 +79,12 @@ const struct failable failables[] = {
 	 {EACCES, EBADF, ECONNRESET, EDESTADDRREQ, EFAULT, EINTR, EINVAL, EISCONN, EMSGSIZE, ENOBUFS, ENOMEM, ENOTCONN,
 	  ENOTSOCK, EOPNOTSUPP, EPIPE}},
 	{"sendto", false, {EACCES, EBADF, ECONNRESET, EINTR, EMSGSIZE, ENOBUFS, ENOMEM, EPIPE}},
-	{"sendmsg", false, {EACCES, EBADF, ECONNRESET, EFAULT, EINTR, EINVAL, EMSGSIZE, ENOBUFS, ENOMEM, ENOTCONN, EPIPE}},
-	{"sendmmsg", false, {EACCES, EBADF, ECONNRESET, EFAULT, EINTR, EINVAL, EMSGSIZE, ENOBUFS, ENOMEM, ENOTCONN, EPIPE}},
+	{"sendmsg",
+	 false,
+	 {EACCES, EBADF, ECONNRESET, EFAULT, EINTR, EINVAL, EMSGSIZE, ENOBUFS, ENOMEM, ENOTCONN, EPIPE}},
+	{"sendmmsg",
+	 false,
+	 {EACCES, EBADF, ECONNRESET, EFAULT, EINTR, EINVAL, EMSGSIZE, ENOBUFS, ENOMEM, ENOTCONN, EPIPE}},
 	{"read", false, {EBADF, EFAULT, EINTR, EINVAL, EIO}},
 	{"write", false, {EBADF, EFAULT, EFBIG, EINTR, EINVAL, EIO, ENOSPC, EPERM, EPIPE}},
 	{"writev", false, {EBADF, EFAULT, EFBIG, EINTR, EINVAL, EIO, ENOSPC, EPERM, EPIPE}},
@@ -111,13 +116,16 @@ const struct failable failables[] = {
 	 false,
 	 {EACCES, EBADF, EBUSY, EEXIST, EFAULT, EINVAL, ENOMEM, ENXIO, EOPNOTSUPP, ENOSYS, EPERM}},
 	{"syscall", false, {EACCES, EBADF, EBADFD, EBUSY, EFAULT, EINVAL, ENOMEM, ENXIO, EOPNOTSUPP, ENOSYS, EPERM}},
-	{"io_uring_submit", false, {EAGAIN, EBADF, EBADFD, EBUSY, EFAULT, EINVAL, ENXIO, EOPNOTSUPP, EOWNERDEAD, EINTR}},
+	{"io_uring_submit",
+	 false,
+	 {EAGAIN, EBADF, EBADFD, EBUSY, EFAULT, EINVAL, ENXIO, EOPNOTSUPP, EOWNERDEAD, EINTR}},
 	{"io_uring_submit_and_wait",
 	 false,
 	 {EAGAIN, EBADF, EBADFD, EBUSY, EFAULT, EINVAL, ENXIO, EOPNOTSUPP, EOWNERDEAD, EINTR}},
 	{"io_uring_submit_and_wait_timeout",
 	 false,
-	 {EAGAIN, EBADF, EBADFD, EBUSY, EFAULT, EINVAL, ENXIO, EOPNOTSUPP, EOWNERDEAD, EINTR, ETIME, ENOMEM, EPERM, ENOSYS}},
+	 {EAGAIN, EBADF, EBADFD, EBUSY, EFAULT, EINVAL, ENXIO, EOPNOTSUPP, EOWNERDEAD, EINTR, ETIME, ENOMEM, EPERM,
+	  ENOSYS}},
 	{"io_uring_submit_and_get_events",
 	 false,
 	 {EAGAIN, EBADF, EBADFD, EBUSY, EFAULT, EINVAL, ENXIO, EOPNOTSUPP, EOWNERDEAD, EINTR}},
@@ -183,12 +191,12 @@ static bool fails(const char *name)
 
 /* ---- the calls ---- */
 
-#define WRAP_AS(type, function, name, failed, params, args)                                                            \
-	type __real_##function params;                                                                                 \
-	type __wrap_##function params;                                                                                 \
-	type __wrap_##function params                                                                                  \
-	{                                                                                                              \
-		return fails(name) ? (failed) : __real_##function args;                                                \
+#define WRAP_AS(type, function, name, failed, params, args)             \
+	type __real_##function params;                                  \
+	type __wrap_##function params;                                  \
+	type __wrap_##function params                                   \
+	{                                                               \
+		return fails(name) ? (failed) : __real_##function args; \
 	}
 #define WRAP(type, function, params, args) WRAP_AS(type, function, #function, -1, params, args)
 
@@ -212,11 +220,9 @@ WRAP(ssize_t, sendto, (int fd, const void *data, size_t size, int flags, const s
 WRAP(ssize_t, sendmsg, (int fd, const struct msghdr *msg, int flags), (fd, msg, flags))
 WRAP(int, sendmmsg, (int fd, struct mmsghdr *v, unsigned n, int flags), (fd, v, n, flags))
 WRAP(ssize_t, read, (int fd, void *data, size_t size), (fd, data, size))
-WRAP(ssize_t, write, (int fd, const void *data, size_t size), (fd, data, size))
 WRAP(ssize_t, writev, (int fd, const struct iovec *iov, int n), (fd, iov, n))
 WRAP_AS(int, poll, "call-poll", -1, (struct pollfd * v, nfds_t n, int timeout), (v, n, timeout))
 WRAP(int, ioctl, (int fd, unsigned long request, void *arg), (fd, request, arg))
-WRAP(int, fcntl64, (int fd, int command, long arg), (fd, command, arg))
 WRAP(int, open64, (const char *path, int flags, mode_t mode), (path, flags, mode))
 WRAP(int, dup2, (int from, int to), (from, to))
 WRAP(int, dup3, (int from, int to, int flags), (from, to, flags))
@@ -236,8 +242,7 @@ WRAP(int, eventfd, (unsigned count, int flags), (count, flags))
 WRAP(int, epoll_create1, (int flags), (flags))
 WRAP(int, epoll_ctl, (int epfd, int what, int fd, struct epoll_event *event), (epfd, what, fd, event))
 WRAP(int, epoll_wait, (int epfd, struct epoll_event *v, int n, int timeout), (epfd, v, n, timeout))
-WRAP(int, epoll_pwait2,
-     (int epfd, struct epoll_event *v, int n, const struct timespec *timeout, const void *mask),
+WRAP(int, epoll_pwait2, (int epfd, struct epoll_event *v, int n, const struct timespec *timeout, const void *mask),
      (epfd, v, n, timeout, mask))
 WRAP(long, syscall, (long number, long a, long b, long c, long d, long e, long f), (number, a, b, c, d, e, f))
 
@@ -266,6 +271,34 @@ int __wrap_close(int fd)
 		return rc;
 	errno = plan->err;
 	return -1;
+}
+
+/* Of these two an error is true of some descriptors or commands only. */
+ssize_t __real_write(int fd, const void *data, size_t size);
+ssize_t __wrap_write(int fd, const void *data, size_t size);
+int __real_fcntl64(int fd, int command, long arg);
+int __wrap_fcntl64(int fd, int command, long arg);
+
+static bool is_eventfd(int fd)
+{
+	char path[32], target[32];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	n = readlink(path, target, sizeof(target));
+	return n > 0 && !memcmp(target, "anon_inode:[eventfd]", (size_t)n);
+}
+
+ssize_t __wrap_write(int fd, const void *data, size_t size)
+{
+	return !(plan && plan->err != EINTR && is_eventfd(fd)) && fails("write") ? -1 : __real_write(fd, data, size);
+}
+
+int __wrap_fcntl64(int fd, int command, long arg)
+{
+	bool number = command == F_DUPFD || command == F_DUPFD_CLOEXEC;
+
+	return (!plan || plan->err != EMFILE || number) && fails("fcntl64") ? -1 : __real_fcntl64(fd, command, arg);
 }
 
 /* liburing gives the error itself. */

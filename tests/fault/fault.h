@@ -17,6 +17,7 @@ struct scenario {
 	bool is_command;     /* its status, output and words count; it need not free at its end */
 	bool is_same_output; /* what it writes is the same each time it succeeds */
 	bool is_large;       /* moves too much to do so by single bytes */
+	bool is_refused;     /* it ends with a status other than 0 as it is */
 };
 
 /* What a trial is, and what came of it; parent and child share it. */
@@ -26,14 +27,15 @@ struct trial {
 	const char *certs; /* a.pem, a.key: localhost's, of authority ca.pem */
 	struct memory_plan memory;
 	struct calls_plan calls;
-	bool for_ever;        /* what fails does so until memory and the like are back */
-	bool harmless;        /* what fails must make no difference */
-	uint64_t op_failed;   /* of the engine's operations; those seen are among the calls */
-	uint64_t bends[8];    /* what the fault engine did besides */
-	bool ended, told;  /* came to its end; an error was reported */
-	char words[256];   /* that one's */
-	char failure[512]; /* what should not have been; empty: nothing */
-	int status;        /* of a command */
+	bool for_ever;      /* what fails does so until memory and the like are back */
+	bool harmless;      /* what fails must make no difference */
+	int err;            /* what fails says this errno; 0: it is an allocation, or nothing */
+	uint64_t op_failed; /* of the engine's operations; those seen are among the calls */
+	uint64_t bends[8];  /* what the fault engine did besides */
+	bool ended, told;   /* came to its end; an error was reported */
+	char words[256];    /* that one's */
+	char failure[512];  /* what should not have been; empty: nothing */
+	int status;         /* of a command */
 	struct site left[SITES_MAX];
 	size_t nleft;
 };

@@ -275,7 +275,8 @@ static void dial(struct client *c, struct tn_loop *loop, struct tn_server *serve
 
 static bool lost_datagrams(const struct client *c, uint64_t began)
 {
-	return c->talk->datagrams && failing && trial_hit() && trial_now_ms() - began > 4 * DROUGHT_MS;
+	return c->talk->datagrams && failing && trial_hit() && !trial->harmless &&
+	       trial_now_ms() - began > 4 * DROUGHT_MS;
 }
 
 /* Talks to the end. Returns whether all came back. */
@@ -300,7 +301,8 @@ static bool talk_once(struct tn_loop *loop, struct tn_server *server, const stru
 	while (!has_all(&c) && !c.err && troubles == before && tn_server_nconns(server) > guests)
 		if (!turn(loop, began))
 			break;
-	if (!has_all(&c) && !c.err && troubles == before)
+	if (!has_all(&c) && !c.err && troubles == before &&
+	    !(trial->err == EPIPE && !strncmp(talk->handler, "exec", 4)))
 		trial_fails("%s: %ju bytes came back and an end in good order, and nobody was told why", talk->name,
 			    (uintmax_t)c.got);
 	return has_all(&c);
@@ -387,7 +389,8 @@ static void run_whole(const void *arg)
 	trial->words[0] = '\0';
 	/* OpenSSL reads a key without memory as one of no known kind, and an authority read so is kept: known, not mended.
 	 * And that the system refuses the ring is asked once in a process. */
-	if (!whole_once(talk) && !trial->memory.failed_at.line && !(trial_hit() && strstr(trial->words, "refuses io_uring")))
+	if (!whole_once(talk) && !trial->memory.failed_at.line &&
+	    !(trial_hit() && strstr(trial->words, "refuses io_uring")))
 		trial_fails("it fails again although memory is back: %s", trial->words);
 }
 
@@ -488,15 +491,24 @@ size_t talk_scenarios_make(struct scenario *out, size_t max)
 	static char names[NTALKS * 2][40];
 	size_t n = 0;
 
-	out[n++] = (struct scenario){"crowd", run_crowd, &talks[0], true, false, false, false};
-	out[n++] = (struct scenario){"crowd-unix", run_crowd, talk_of("unix"), true, false, false, true};
+	out[n++] = (struct scenario){.name = "crowd", .run = run_crowd, .arg = talk_of("tcp"), .on_engines = true};
+	out[n++] = (struct scenario){
+		.name = "crowd-unix", .run = run_crowd, .arg = talk_of("unix"), .on_engines = true, .is_large = true};
 
 	for (size_t i = 0; i < NTALKS && n + 2 <= max; i++) {
 		snprintf(names[n], sizeof(names[n]), "%s", talks[i].name);
-		out[n] = (struct scenario){names[n], run_whole, &talks[i], true, false, false, is_large(&talks[i])};
+		out[n] = (struct scenario){.name = names[n],
+					   .run = run_whole,
+					   .arg = &talks[i],
+					   .on_engines = true,
+					   .is_large = is_large(&talks[i])};
 		n++;
 		snprintf(names[n], sizeof(names[n]), "%s-guest", talks[i].name);
-		out[n] = (struct scenario){names[n], run_guest, &talks[i], true, false, false, is_large(&talks[i])};
+		out[n] = (struct scenario){.name = names[n],
+					   .run = run_guest,
+					   .arg = &talks[i],
+					   .on_engines = true,
+					   .is_large = is_large(&talks[i])};
 		n++;
 	}
 	return n;
