@@ -163,10 +163,16 @@ static bool is_open(const struct served *served)
 	return served->server && !served->over;
 }
 
+/* Held while another thread's loop is told to stop, or taken away to be freed. */
+static pthread_mutex_t loops_lock = PTHREAD_MUTEX_INITIALIZER;
+
 static void stop_all(void)
 {
+	pthread_mutex_lock(&loops_lock);
 	for (int i = 0; i < state.nworkers; i++)
-		tn_loop_stop(state.workers[i].loop);
+		if (state.workers[i].loop)
+			tn_loop_stop(state.workers[i].loop);
+	pthread_mutex_unlock(&loops_lock);
 }
 
 static void on_server_closed(void *arg)
@@ -269,6 +275,16 @@ static void keep(void *arg)
 	tn_timer_start(worker->loop, KEEP_MS, keep, worker, &worker->keep);
 }
 
+static void worker_free(struct worker *worker)
+{
+	struct tn_loop *loop = worker->loop;
+
+	pthread_mutex_lock(&loops_lock);
+	worker->loop = NULL;
+	pthread_mutex_unlock(&loops_lock);
+	tn_loop_free(loop);
+}
+
 static void *worker_run(void *arg)
 {
 	struct worker *worker = arg;
@@ -276,14 +292,17 @@ static void *worker_run(void *arg)
 	keep(worker);
 	worker->err = tn_loop_run(worker->loop);
 	tn_timer_stop(worker->keep);
-	if (worker->err < 0)
+	/* One that cannot wait for events any more has clients whom nobody serves: the others do not go on as if all were well. */
+	if (worker->err < 0) {
 		complain("%s", tn_errmsg());
+		stop_all();
+	}
 	if (worker == state.workers) {
 		for (int i = 1; i < state.nworkers; i++)
 			pthread_join(state.workers[i].thread, NULL);
 		signals_stop();
 	}
-	tn_loop_free(worker->loop);
+	worker_free(worker);
 	handler_finish();
 	return NULL;
 }

@@ -949,37 +949,40 @@ static int start_dial(struct tn_conn *c)
  * A pipe or terminal may be shared with others who do not expect O_NONBLOCK: it gets a description of its own under the
  * same number. Where that cannot be had, the flag is set and taken back at the end. Returns flags for tni_fd_init().
  */
-static unsigned make_nonblocking(int fd, int access)
+static int make_nonblocking(int fd, int flags)
 {
-	int flags = fcntl(fd, F_GETFL), mine;
 	char path[64];
+	int mine;
 
 	if (flags & O_NONBLOCK)
 		return TNI_FD_FILE;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	mine = open(path, access | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
-	if (mine < 0) {
-		fcntl(fd, F_SETFL, flags | O_NONBLOCK);
-		return TNI_FD_FILE | TNI_FD_RESTORE;
+	mine = open(path, (flags & O_ACCMODE) | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	if (mine >= 0 && dup3(mine, fd, O_CLOEXEC) >= 0) {
+		close(mine);
+		return TNI_FD_FILE;
 	}
-	dup3(mine, fd, O_CLOEXEC);
-	close(mine);
-	return TNI_FD_FILE;
+	if (mine >= 0)
+		close(mine);
+	return fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : TNI_FD_FILE | TNI_FD_RESTORE;
 }
 
-static void adopt_file(struct tn_conn *c, int fd, mode_t mode)
+static int adopt_file(struct tn_conn *c, int fd, mode_t mode)
 {
-	int access = fcntl(fd, F_GETFL) & O_ACCMODE;
-	unsigned flags = S_ISFIFO(mode) || S_ISCHR(mode) ? make_nonblocking(fd, access) : TNI_FD_FILE;
+	int is = fcntl(fd, F_GETFL), access = is & O_ACCMODE;
+	int flags = is < 0 ? -errno : S_ISFIFO(mode) || S_ISCHR(mode) ? make_nonblocking(fd, is) : TNI_FD_FILE;
 
+	if (flags < 0)
+		return tni_err(flags, "%s: %s", c->ep->url, tn_strerror(flags));
 	if (access == O_RDONLY)
 		c->flags |= TNI_READ_ONLY;
 	else if (access == O_WRONLY || c->ep->fd == STDOUT_FILENO || c->ep->fd == STDERR_FILENO)
 		c->flags |= TNI_WRITE_ONLY; /* a terminal's three descriptors are one, open for both */
 	else if (c->ep->fd == STDIN_FILENO)
 		c->flags |= TNI_READ_ONLY;
-	set_stream(c, fd, flags);
+	set_stream(c, fd, (unsigned)flags);
 	opened(c);
+	return 0;
 }
 
 static int adopt(struct tn_conn *c)
@@ -991,10 +994,8 @@ static int adopt(struct tn_conn *c)
 
 	if (fstat(fd, &st) < 0)
 		return tni_err(-errno, "%s: %s", c->ep->url, tn_strerror(-errno));
-	if (!S_ISSOCK(st.st_mode)) {
-		adopt_file(c, fd, st.st_mode);
-		return 0;
-	}
+	if (!S_ISSOCK(st.st_mode))
+		return adopt_file(c, fd, st.st_mode);
 	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 ||
 	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0)
 		return tni_err(-errno, "%s: %s", c->ep->url, tn_strerror(-errno));

@@ -387,7 +387,7 @@ static int wait_events(struct tn_loop *loop, uint64_t until_ns)
 	int rc = timeout_ns && loop->spin.max_ns ? wait_idle(loop, timeout_ns) : loop->engine->wait(loop, timeout_ns);
 
 	tni_loop_settle(loop);
-	return rc;
+	return rc < 0 ? tni_err(rc, "engine %s: waiting for events: %s", loop->engine->name, tn_strerror(rc)) : rc;
 }
 
 int tn_loop_step_until(struct tn_loop *loop, uint64_t until_ns)

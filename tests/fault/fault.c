@@ -747,10 +747,13 @@ static const char *const found[][4] = {
 	{"tcp", "epoll", "shutdown=EBADF", "1"},
 	{"exec", "epoll", "recv=EIO", "3"},
 	{"exec", "epoll", "send=EIO", "2"},
+	{"exec", "epoll", "fcntl64=EBADF", "4"},
 	{"udp-guest", "epoll", "submit=ENOMEM", "4"},
 	{"unix-dgram-guest", "uring", "submit=ENOMEM+", "3"},
 	{"inspect", "epoll", "call-send=ENOMEM", "3"},
 	{"serve-threads", "epoll", "poll=ENOMEM", "1"},
+	{"serve-threads", "uring", "io_uring_submit_and_wait_timeout=ENOSYS", "6"},
+	{"serve-threads", "epoll", "epoll_pwait2=EBADF", "1"},
 	{"serve", "epoll", "read=EINTR", "1"},
 	{"serve", "uring", "listen=EBADF", "1"},
 };

@@ -253,7 +253,7 @@ static bool turn(struct tn_loop *loop, uint64_t began)
 
 	/* One turn that failed is the end of no loop. */
 	if (rc < 0)
-		trial_told(rc, tn_strerror(rc));
+		trial_told(rc, tn_errmsg());
 	if (trial->for_ever && trial_hit() && passed > DROUGHT_MS)
 		trial_arm(false);
 	return passed <= (uint64_t)trial_patience_ms();
