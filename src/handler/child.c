@@ -150,6 +150,7 @@ static bool is_one_program(const char *command)
 /* Between fork and exec only calls that are safe in a signal handler: other threads may have held any lock. */
 static _Noreturn void child_run(const char *command, int input, int output, pid_t parent)
 {
+	static const char failed[] = "exec: the command could not be started\n";
 	char *const args[] = {(char *)"sh", (char *)"-c", (char *)command, NULL};
 	sigset_t none;
 
@@ -168,9 +169,9 @@ static _Noreturn void child_run(const char *command, int input, int output, pid_
 		input = fcntl(input, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 	if (output <= STDERR_FILENO)
 		output = fcntl(output, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-	if (dup2(input, STDIN_FILENO) < 0 || dup2(output, STDOUT_FILENO) < 0)
-		_exit(127);
-	execv("/bin/sh", args);
+	if (dup2(input, STDIN_FILENO) >= 0 && dup2(output, STDOUT_FILENO) >= 0)
+		execv("/bin/sh", args);
+	(void)!write(STDERR_FILENO, failed, sizeof(failed) - 1);
 	_exit(127);
 }
 

@@ -130,8 +130,8 @@ static int read_text(const char *file, char *text, size_t *len)
 		return tni_err(-errno, "%s: %s", file, tn_strerror(-errno));
 	if (fstat(fd, &st) == 0 && st.st_mode & S_IROTH)
 		tni_log(true, "%s: everybody on this machine can read these keys: chmod 600 %s", file, file);
-	while (used < FILE_MAX && (n = read(fd, text + used, FILE_MAX - used)) > 0)
-		used += (size_t)n;
+	while (used < FILE_MAX && ((n = read(fd, text + used, FILE_MAX - used)) > 0 || (n < 0 && errno == EINTR)))
+		used += n > 0 ? (size_t)n : 0;
 	if (n < 0)
 		err = -errno;
 	close(fd);
