@@ -64,11 +64,6 @@ static uint64_t draw(struct tni_fault *f)
 	return z ^ z >> 31;
 }
 
-static struct tni_op *op_of(struct tni_fd *fd, uint8_t dir)
-{
-	return dir == TNI_RD ? &fd->rd : &fd->wr;
-}
-
 static uint8_t dir_of(const struct tni_fd *fd, const struct tni_op *op)
 {
 	return op == &fd->rd ? TNI_RD : TNI_WR;
@@ -198,7 +193,8 @@ static int fault_submit(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *
 	if (f->bends && !fd->slot && draw(f) % 4 == 0)
 		fd->flags |= TNI_FD_POLLED;
 	/* A packet goes whole. */
-	if (op->kind == TNI_OP_SEND && !(fd->flags & TNI_FD_MESSAGES) && (f->by_bytes || (f->bends && draw(f) % 4 == 0)))
+	if (op->kind == TNI_OP_SEND && !(fd->flags & TNI_FD_MESSAGES) &&
+	    (f->by_bytes || (f->bends && draw(f) % 4 == 0)))
 		loop->limit = 1;
 	rc = f->below->submit(loop, fd, op);
 	if (loop->limit && op->kind == TNI_OP_SEND && op->in_kernel && op->buf->len > 1)

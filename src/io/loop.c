@@ -484,12 +484,16 @@ static int open_sure(struct tn_loop *loop, const struct tni_engine_ops *engine, 
 }
 
 #ifdef TNI_HAVE_URING
-/* Once, however many loops there are. */
-static void log_refusal(int rc)
+/* Once, however many loops there are. 0: the ring was not even asked for. */
+static void tell_why_epoll(int rc)
 {
-	static _Atomic(int) told;
+	static _Atomic(int) told = 1;
 
-	if (atomic_exchange(&told, rc) != rc)
+	if (atomic_exchange(&told, rc) == rc)
+		return;
+	if (rc == 0)
+		tni_log(false, "engine uring: not chosen on a Linux before 6.6; epoll serves");
+	else
 		tni_log(false, "engine uring: the system refuses io_uring: %s; epoll serves", tn_strerror(rc));
 }
 
@@ -499,12 +503,12 @@ static bool open_best(struct tn_loop *loop)
 	int rc;
 
 	if (!tni_uring_is_ripe()) {
-		tni_log(false, "engine uring: not chosen on a Linux before 6.6; epoll serves");
+		tell_why_epoll(0);
 		return false;
 	}
 	rc = open_engine(loop, &tni_engine_uring, 0);
 	if (rc < 0)
-		log_refusal(rc);
+		tell_why_epoll(rc);
 	return rc == 0;
 }
 #endif

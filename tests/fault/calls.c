@@ -107,7 +107,9 @@ const struct failable failables[] = {
 	{"getrandom", false, {EAGAIN, EFAULT, EINTR, EINVAL, ENOSYS}},
 	{"eventfd", false, {EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM}},
 	{"epoll_create1", false, {EINVAL, EMFILE, ENFILE, ENOMEM}},
-	{"epoll_ctl", false, {EBADF, EEXIST, EINVAL, ELOOP, ENOENT, ENOMEM, ENOSPC, EPERM}},
+	{"epoll_ctl",
+	 false,
+	 {EBADF, EEXIST, EINVAL, ELOOP, ENOENT, ENOMEM, ENOSPC}}, /* EPERM says that it is a regular file */
 	{"epoll_wait", false, {EBADF, EFAULT, EINTR, EINVAL}},
 	{"epoll_pwait2", false, {EBADF, EFAULT, EINTR, EINVAL, ENOSYS, EPERM}},
 	/* io_uring_setup(2), io_uring_register(2), io_uring_enter(2) */
@@ -245,6 +247,10 @@ WRAP(int, epoll_wait, (int epfd, struct epoll_event *v, int n, int timeout), (ep
 WRAP(int, epoll_pwait2, (int epfd, struct epoll_event *v, int n, const struct timespec *timeout, const void *mask),
      (epfd, v, n, timeout, mask))
 WRAP(long, syscall, (long number, long a, long b, long c, long d, long e, long f), (number, a, b, c, d, e, f))
+
+/* What hardened builds call in the place of two of these. */
+WRAP_AS(ssize_t, __read_chk, "read", -1, (int fd, void *data, size_t size, size_t room), (fd, data, size, room))
+WRAP_AS(int, __open64_2, "open64", -1, (const char *path, int flags), (path, flags))
 
 /* It has been done all the same: the connection is being made, the descriptor is gone. */
 int __real_connect(int fd, const struct sockaddr *addr, socklen_t len);

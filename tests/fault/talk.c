@@ -493,7 +493,7 @@ static void run_crowd(const void *arg)
 
 size_t talk_scenarios_make(struct scenario *out, size_t max)
 {
-	static char names[NTALKS * 2][40];
+	static char names[NTALKS * 2 + 2][40];
 	size_t n = 0;
 
 	out[n++] = (struct scenario){.name = "crowd", .run = run_crowd, .arg = talk_of("tcp"), .on_engines = true};
