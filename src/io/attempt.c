@@ -3,11 +3,13 @@
 #include "io/ready.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -67,6 +69,20 @@ static struct tni_blk *join_spill(struct tn_loop *loop, struct tni_blk *blk, siz
 	return whole;
 }
 
+/* So many empty packets in a row are passed over before others have their turn. */
+#define EMPTY_MAX 64
+
+/* An empty packet reads as the end does; what is the end has no more behind it. */
+static bool is_end(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN | POLLRDHUP};
+	int queued = 0;
+
+	if (poll(&p, 1, 0) < 0 || !(p.revents & (POLLRDHUP | POLLHUP | POLLERR)))
+		return false;
+	return ioctl(fd, SIOCINQ, &queued) < 0 || queued == 0;
+}
+
 static int recv_message(struct tn_loop *loop, struct tni_fd *fd, struct tni_blk *blk)
 {
 	struct iovec iov[2];
@@ -79,7 +95,9 @@ static int recv_message(struct tn_loop *loop, struct tni_fd *fd, struct tni_blk 
 		return -ENOBUFS;
 	iov[0] = (struct iovec){.iov_base = blk->data, .iov_len = blk->cap};
 	iov[1] = (struct iovec){.iov_base = loop->spill, .iov_len = TNI_SPILL_CAP};
-	n = recvmsg(fd->fd, &msg, MSG_DONTWAIT);
+	for (int i = 0; (n = recvmsg(fd->fd, &msg, MSG_DONTWAIT)) == 0 && !is_end(fd->fd); i++)
+		if (i == EMPTY_MAX)
+			return -ENOBUFS; /* to be asked again soon */
 	if (n >= 0 && msg.msg_flags & MSG_TRUNC)
 		return -EMSGSIZE;
 	return n < 0 ? -errno : (int)n;

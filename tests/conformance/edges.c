@@ -143,6 +143,37 @@ static void test_packets_sent_before_open_stay_apart(void **state)
 	tn_loop_free(loop);
 }
 
+/* It reads as the end of the stream does, and is none: what comes behind it counts. The end itself is still one. */
+static void test_empty_packets_are_no_end(void **state)
+{
+	static const struct tn_handler handler = {.on_msg = note_packet};
+	static const char *const sent[] = {"one", "", "three", "", ""};
+	struct tn_loop *loop = th_loop();
+	struct packets p = {0};
+	struct tn_conn *conn;
+	char url[32];
+	int pair[2];
+
+	(void)state;
+	th_pair(SOCK_SEQPACKET, pair);
+	snprintf(url, sizeof(url), "fd:%d", pair[0]);
+	assert_int_equal(tn_dial(loop, url, &handler, &p, &conn), 0);
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(send(pair[1], sent[i], strlen(sent[i]), MSG_NOSIGNAL), (ssize_t)strlen(sent[i]));
+	th_until(loop, p.n == 2);
+	for (int i = 0; i < 200; i++)
+		assert_int_equal(send(pair[1], "", 0, MSG_NOSIGNAL | MSG_DONTWAIT), 0);
+	th_turn_for(loop, 50);
+	assert_int_equal(send(pair[1], "seven", 5, MSG_NOSIGNAL), 5);
+	close(pair[1]);
+	th_until(loop, p.n == 3);
+	assert_int_equal(p.len[0], 3);
+	assert_int_equal(p.len[1], 5);
+	assert_int_equal(p.len[2], 5);
+	th_until(loop, tn_loop_step(loop, 0) == 0); /* and with its end nothing is left on the loop */
+	tn_loop_free(loop);
+}
+
 /* ---- the last words of a peer that reads no more ---- */
 
 struct words {
@@ -784,6 +815,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_half_a_message_costs_no_processor),
 	T(test_datagrams_resumed_in_on_drain),
 	T(test_packets_sent_before_open_stay_apart),
+	T(test_empty_packets_are_no_end),
 	T(test_last_words),
 	T(test_last_words_tcp),
 	T(test_loops_freed_in_any_order),
