@@ -211,10 +211,13 @@ static int attempt_sendmm(struct tni_fd *fd, struct tni_op *op)
 static int attempt_poll(struct tni_fd *fd, short events)
 {
 	struct pollfd p = {.fd = fd->fd, .events = events};
-	int n = poll(&p, 1, 0);
+	int n;
 
+	do
+		n = poll(&p, 1, 0);
+	while (n < 0 && errno == EINTR);
 	if (n < 0)
-		return errno == EINTR ? -EAGAIN : -errno;
+		return -errno;
 	return n == 0 ? -EAGAIN : p.revents;
 }
 

@@ -263,6 +263,19 @@ static void *end_drought(void *arg)
 	return NULL;
 }
 
+/* Signals are the command's. */
+static void start_drought(void)
+{
+	sigset_t all, before;
+	pthread_t thread;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	if (pthread_create(&thread, NULL, end_drought, NULL) != 0)
+		trial_fails("no thread");
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
 static void run_command(const void *arg)
 {
 	const struct run *run = arg;
@@ -270,7 +283,6 @@ static void run_command(const void *arg)
 	char *argv[ARGS_MAX + 2] = {(char *)"tenon"};
 	pid_t pid = 0;
 	int argc = 1, port = 0;
-	pthread_t thread;
 
 	if (run->engines)
 		setenv("TENON_ENGINE", trial->engine, 1);
@@ -282,8 +294,8 @@ static void run_command(const void *arg)
 	feed(run->input);
 	if (run->served)
 		pid = visitor_start(path);
-	if (trial->for_ever && trial->err && pthread_create(&thread, NULL, end_drought, NULL) != 0)
-		trial_fails("no thread");
+	if (trial->for_ever && trial->err)
+		start_drought();
 	trial_arm(true);
 	trial->status = tenon_main(argc, argv);
 	trial_arm(false);

@@ -754,6 +754,7 @@ static const char *const found[][4] = {
 	{"serve-threads", "epoll", "poll=ENOMEM", "1"},
 	{"serve-threads", "uring", "io_uring_submit_and_wait_timeout=ENOSYS", "6"},
 	{"serve-threads", "epoll", "epoll_pwait2=EBADF", "1"},
+	{"serve-threads", "epoll", "call-poll=EINTR", "5"},
 	{"serve", "epoll", "read=EINTR", "1"},
 	{"serve", "uring", "listen=EBADF", "1"},
 };
