@@ -427,7 +427,7 @@ static int open_addrs(struct tni_part *part)
 /* fd:N: a listening socket, a datagram socket, or one connection that is there already. */
 static int open_inherited(struct tni_part *part)
 {
-	int fd = part->ep->fd, type = 0, listening = 0;
+	int fd = part->ep->fd, type = 0, listening = 0, flags;
 	socklen_t len = sizeof(type);
 	struct tni_scheme *scheme = &part->own_scheme;
 	struct tn_addr addr;
@@ -449,7 +449,9 @@ static int open_inherited(struct tni_part *part)
 	    (listening && tni_endpoint_prepare_listen(fd, tni_addr_family(&addr), part->ep) < 0))
 		return tni_err_prefix(-EINVAL, "%s", part->ep->url);
 	if (listening || type == SOCK_DGRAM) {
-		fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+		flags = fcntl(fd, F_GETFL);
+		if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+			return tni_err(-errno, "%s: %s", part->ep->url, tn_strerror(-errno));
 		return add_listener(part, fd, &addr);
 	}
 	part->lone = true;

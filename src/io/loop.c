@@ -139,11 +139,14 @@ void tni_fd_release(struct tn_loop *loop, struct tni_fd *fd)
 
 void tni_fd_close(struct tn_loop *loop, struct tni_fd *fd)
 {
+	int flags;
+
 	if (fd->fd < 0)
 		return;
 	tni_fd_release(loop, fd);
-	if (fd->flags & TNI_FD_RESTORE)
-		fcntl(fd->fd, F_SETFL, fcntl(fd->fd, F_GETFL) & ~O_NONBLOCK);
+	flags = fd->flags & TNI_FD_RESTORE ? fcntl(fd->fd, F_GETFL) : -1;
+	if (flags >= 0)
+		fcntl(fd->fd, F_SETFL, flags & ~O_NONBLOCK);
 	close_number(fd->fd);
 	fd->fd = -1;
 }

@@ -851,8 +851,8 @@ static void on_poll(struct tn_loop *loop, struct tni_fd *fd, unsigned dir, int r
 	if (!(flags & IORING_CQE_F_MORE)) {
 		fd->armed_events &= ~dir;
 		/* A completion queue that overflows ends every multishot request. */
-		if (dir == TNI_RD && fd->rd.state == TNI_ARMED && !fd->rd.in_kernel)
-			poll_for(loop, fd, dir);
+		if (dir == TNI_RD && fd->rd.state == TNI_ARMED && !fd->rd.in_kernel && poll_for(loop, fd, dir) < 0)
+			bits |= TNI_HUP; /* read on until that is asked for again, or is an error */
 	}
 	if (res < 0 || res & (POLLHUP | POLLERR | POLLRDHUP))
 		bits |= TNI_HUP;
