@@ -22,6 +22,9 @@
 #define GROWTH_FREE 65536
 #define GROWTH_TIMES 8
 
+/* What an element, a text, a name or a value that declarations make takes beside its bytes. */
+#define PART_COST 32
+
 size_t tni_xml_here(const struct tni_xml *x)
 {
 	XML_Index index = XML_GetCurrentByteIndex(x->parser);
@@ -158,12 +161,32 @@ static bool is_whole(struct tni_xml *x, const char *p, const char *end)
 	return true;
 }
 
+/*
+ * What declarations make of a tag: its attributes by default, or all of it out of an entity. expat's own limit knows bytes
+ * of entities only, and a few bytes can make a value of many parts.
+ */
+static bool growth_fits(struct tni_xml *x, const char **attributes, bool declared)
+{
+	size_t made = declared ? 3 * PART_COST : 0; /* with the text in front of it */
+
+	for (attributes += declared ? 0 : XML_GetSpecifiedAttributeCount(x->parser); *attributes; attributes++)
+		made += strlen(*attributes) + PART_COST;
+	if (made <= x->growth)
+		x->growth -= made;
+	else
+		tni_xml_refuse(x, TN_ETOOBIG, "declarations make too much of the document");
+	return !x->code;
+}
+
 /* A tag that comes out of an entity is not in the document to be looked at. */
 bool tni_xml_whole_tag(struct tni_xml *x, const char **attributes)
 {
 	const char *p = x->data + tni_xml_here(x);
 	int size = XML_GetCurrentByteCount(x->parser);
 
+	if (!growth_fits(x, attributes,
+			 size && p[p[0] == '\0'] == '&')) /* there stands the reference; UTF-16: a byte on */
+		return false;
 	if (!x->elsewhere || !*attributes)
 		return true;
 	if (size)
@@ -269,6 +292,7 @@ static int read_way(struct tni_xml *x, const char *data, size_t len, bool fn)
 	x->data = data;
 	x->elsewhere = false;
 	x->entities = 0;
+	x->growth = (GROWTH_TIMES - 1) * len > GROWTH_FREE ? (GROWTH_TIMES - 1) * len : GROWTH_FREE;
 	XML_SetBillionLaughsAttackProtectionActivationThreshold(x->parser, GROWTH_FREE);
 	XML_SetBillionLaughsAttackProtectionMaximumAmplification(x->parser, GROWTH_TIMES);
 	XML_SetXmlDeclHandler(x->parser, on_declaration);

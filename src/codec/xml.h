@@ -19,7 +19,8 @@ struct tni_xml {
 	bool strict;
 	bool elsewhere;    /* there may be declarations outside the document */
 	unsigned entities; /* declared so far */
-	int code;       /* why it was stopped */
+	size_t growth;     /* what declarations may still make of the document, bytes */
+	int code;          /* why it was stopped */
 	const char *text;
 	size_t at;
 	struct tni_bytes chars; /* character data not yet added */
@@ -40,7 +41,8 @@ bool tni_xml_took(struct tni_xml *x, int code);
 /* Where the present event begins in the document. */
 size_t tni_xml_here(const struct tni_xml *x);
 
-/* Refuses the present start tag if expat has dropped a reference from its attributes. Returns whether it has not. */
+/* Refuses the present start tag if expat has dropped a reference from its attributes, or has added too many. Returns
+ * whether it has not. */
 bool tni_xml_whole_tag(struct tni_xml *x, const char **attributes);
 
 /* Sets the handlers of one way; the parser of the first is one that resolves namespaces. */

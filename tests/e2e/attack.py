@@ -210,6 +210,11 @@ def xml_inputs(size):
     yield "a billion laughs", b'<!DOCTYPE a [<!ENTITY a0 "ha">' + laughs + b"]><a>&a20;</a>"
     blow = b'<!DOCTYPE a [<!ENTITY x "' + b"x" * (size // 2) + b'">]><a>' + b"&x;" * (size // 6) + b"</a>"
     yield "quadratic blow-up", blow
+    for name, text in (("elements of an entity", b"<b/>"), ("texts of an entity", b"x<b/>")):
+        yield name, (b'<!DOCTYPE a [<!ENTITY x "' + text * 100 + b'"><!ENTITY y "' + b"&x;" * 10 + b'">]><a>' + b"&x;" * 50 +
+                     b"&y;" * 3 + b" " * (size // 2) + b"</a>")
+    yield "elements of a long entity", (b'<!DOCTYPE a [<!ENTITY x "' + b"<b/>" * (size // 5) + b'">]><a>' + b"&x;" * 6 +
+                                        b"</a>")
     yield "outside", b'<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><a>&x;</a>'
     yield "parameters", b'<!DOCTYPE a [<!ENTITY % x "<!ENTITY y \'z\'>">' + b"%x;" * (size // 3) + b"]><a/>"
     yield "declared attributes", (b"<!DOCTYPE a [" + b'<!ATTLIST b ' + b"".join(b'x%x CDATA "vvvv"\n' % n for n in range(200)) +
@@ -302,20 +307,23 @@ def hostile(tenon, size, times):
     least cost counts. Figures: (keys, name) -> (most memory, by what the server had when it began, its CPU time by that of
     the sender).
     """
-    figures, servers, bases = {}, {}, {}
+    figures, servers = {}, {}
     for keys, name, data in inputs(size):
         if keys not in servers:
             servers[keys] = tenon.serve(f"tcp://127.0.0.1:0?{keys}", options=["--handler", "ack"])
             feed(servers[keys].url.split("?")[0], b"0")  # what any first client costs
-            bases[keys] = resident_bytes(servers[keys].pid)
         server, url = servers[keys], servers[keys].url.split("?")[0]
         forget_peak(server.pid)
-        cost = []
+        base, cost = resident_bytes(server.pid), []
         while len(cost) < times or (min(cost) > CPU_PROMISED / 2 and len(cost) < times + 10):
             before = running_ns(server.pid)
             sending = feed(url, data)
             cost.append((running_ns(server.pid) - before) / sending)
-        figures[keys, name] = peak_bytes(server.pid) - bases[keys], min(cost)
+        figures[keys, name] = peak_bytes(server.pid) - base, min(cost)
+        if figures[keys, name][0] > 64 * KIB:  # what an allocator keeps of that is not to hide what the next one takes
+            server.untidy = True
+            server.stop()
+            del servers[keys]
     return figures
 
 

@@ -398,6 +398,44 @@ static void entities_make_little(void **state)
 	tni_bytes_free(&in);
 }
 
+/* `count` times a text. */
+static void put_times(struct tni_bytes *out, const char *text, int count)
+{
+	while (count--)
+		tni_bytes_append(out, text, strlen(text));
+}
+
+/* An element of four bytes is a value of many more, and a default is in every one of them. */
+static void declarations_make_few_parts(void **state)
+{
+	static const struct {
+		const char *declared, *used, *end;
+		int few, many;
+	} cases[] = {
+		{"<!ENTITY x \"<b/><b/><b/><b/><b/><b/><b/><b/><b/><b/>\">]><a>", "&x;", "</a>", 50, 200},
+		{"<!ENTITY x \"t<b c=''/>\">]><a>", "&x;", "</a>", 100, 1000},
+		{"<!ATTLIST b c CDATA 'd' e CDATA 'f' g CDATA 'h' i CDATA 'j'>]><a>", "<b/>", "</a>", 100, 1000},
+		{"<!ATTLIST b c CDATA 'd'>]><a>", "<b e=''/>", "</a>", 100, 5000},
+	};
+	struct tni_bytes in = {0};
+	struct tn_value *v = NULL;
+	struct tni_codec_error err;
+
+	(void)state;
+	for (size_t i = 0; i < 2 * sizeof cases / sizeof *cases; i++) {
+		int count = i % 2 ? cases[i / 2].many : cases[i / 2].few;
+
+		in.len = 0;
+		tni_bytes_literal(&in, "<!DOCTYPE a [");
+		put_times(&in, cases[i / 2].declared, 1);
+		put_times(&in, cases[i / 2].used, count);
+		put_times(&in, cases[i / 2].end, 1);
+		assert_int_equal(xml->decode(in.data, in.len, NULL, &v, &err), i % 2 ? TN_ETOOBIG : 0);
+	}
+	tn_value_free(v);
+	tni_bytes_free(&in);
+}
+
 static void the_version_is_one(void **state)
 {
 	(void)state;
@@ -478,6 +516,7 @@ int main(void)
 		cmocka_unit_test(nothing_outside_is_opened),
 		cmocka_unit_test(declarations_inside_count),
 		cmocka_unit_test(entities_make_little),
+		cmocka_unit_test(declarations_make_few_parts),
 		cmocka_unit_test(the_version_is_one),
 		cmocka_unit_test(errors_have_line_and_column),
 		cmocka_unit_test(nesting_is_limited),
