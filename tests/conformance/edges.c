@@ -809,6 +809,110 @@ static void test_packet_longer_than_max(void **state)
 	tn_loop_free(loop);
 }
 
+/* ---- limits ---- */
+
+struct crowd {
+	struct tn_server *server;
+	int port, opened, closed, err;
+};
+
+static void count_open(struct tn_conn *conn, void *arg)
+{
+	(void)conn;
+	((struct crowd *)arg)->opened++;
+}
+
+static void count_close(struct tn_conn *conn, int err, void *arg)
+{
+	struct crowd *crowd = arg;
+
+	(void)conn;
+	crowd->closed++;
+	crowd->err = err;
+}
+
+static void serve_crowd(struct tn_loop *loop, const char *url, struct crowd *crowd)
+{
+	static const struct tn_handler handler = {.on_open = count_open, .on_close = count_close};
+
+	assert_int_equal(tn_serve(loop, url, &handler, crowd, &crowd->server), 0);
+	crowd->port = atoi(strrchr(tn_server_url(crowd->server, 0), ':') + 1);
+}
+
+static bool has_ended(int fd)
+{
+	char byte;
+
+	return recv(fd, &byte, 1, MSG_DONTWAIT) == 0;
+}
+
+static void test_per_source(void **state)
+{
+	struct tn_loop *loop = th_loop();
+	struct crowd crowd = {0};
+	int fds[4];
+
+	(void)state;
+	serve_crowd(loop, "tcp://127.0.0.1:0?per-source=2", &crowd);
+	for (int i = 0; i < 3; i++)
+		fds[i] = th_tcp_dial(crowd.port);
+	th_until(loop, has_ended(fds[2]));
+	assert_int_equal(crowd.opened, 2);
+	assert_int_equal(tn_server_nconns(crowd.server), 2);
+	close(fds[0]);
+	th_until(loop, crowd.closed == 1);
+	fds[3] = th_tcp_dial(crowd.port);
+	th_until(loop, crowd.opened == 3);
+	tn_loop_free(loop);
+	for (int i = 1; i < 4; i++)
+		close(fds[i]);
+}
+
+/* At every moment no more than a tenth of a second's worth and what the time since has added, and in the end all. */
+static void test_accept_rate(void **state)
+{
+	struct tn_loop *loop = th_loop();
+	struct crowd crowd = {0};
+	uint64_t start = th_now_ms();
+	int fds[16];
+
+	(void)state;
+	serve_crowd(loop, "tcp://127.0.0.1:0?accept-rate=50", &crowd);
+	for (int i = 0; i < 16; i++)
+		fds[i] = th_tcp_dial(crowd.port);
+	while (crowd.opened < 16) {
+		assert_true(tn_loop_step(loop, 5) >= 0);
+		assert_true((uint64_t)crowd.opened <= 7 + (th_now_ms() - start) * 50 / 1000);
+		th_check_deadline(start + TH_PATIENCE_MS, "all are let in", __FILE__, __LINE__);
+	}
+	for (int i = 0; i < 16; i++)
+		close(fds[i]);
+	th_until(loop, crowd.closed == 16);
+	tn_loop_free(loop);
+}
+
+static void test_request(void **state)
+{
+	struct tn_loop *loop = th_loop();
+	struct crowd crowd = {0};
+	int slow, silent;
+
+	(void)state;
+	serve_crowd(loop, "tcp://127.0.0.1:0?frame=line&request=50ms", &crowd);
+	silent = th_tcp_dial(crowd.port);
+	slow = th_tcp_dial(crowd.port);
+	assert_int_equal(send(silent, "whole\n", 6, 0), 6);
+	for (uint64_t start = th_now_ms(); !crowd.closed; th_turn_for(loop, 10)) {
+		(void)send(slow, "x", 1, MSG_NOSIGNAL);
+		th_check_deadline(start + TH_PATIENCE_MS, "the slow one is gone", __FILE__, __LINE__);
+	}
+	assert_int_equal(crowd.err, -ETIMEDOUT);
+	assert_false(has_ended(silent));
+	tn_loop_free(loop);
+	close(slow);
+	close(silent);
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, th_setup, th_teardown)
 
 static const struct CMUnitTest tests[] = {
@@ -835,6 +939,9 @@ static const struct CMUnitTest tests[] = {
 	T(test_packet_longer_than_max),
 	T(test_drain_of_what_was_closed_before_open),
 	T(test_drain_after_a_pause),
+	T(test_per_source),
+	T(test_accept_rate),
+	T(test_request),
 };
 
 int main(int argc, char **argv)
