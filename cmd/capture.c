@@ -500,6 +500,22 @@ static int check_filter(struct capture *c, const char *filter)
 	return filter ? filter_new(&c->filter, filter) : 0;
 }
 
+/* Only a first fragment has ports: the others pass, and what is put together is what the first ones let in. */
+static int let_fragments_in(struct capture *c, char **filter)
+{
+	struct text text = {0};
+
+	text_add(&text, "(%s) or (ip[6:2] & 0x1fff != 0) or (ip6[6] = 44 and ip6[42:2] & 0xfff8 != 0)", *filter);
+	text_bytes(&text, "", 1);
+	if (text.failed)
+		return STATUS_FAILED;
+	filter_free(c->filter);
+	c->filter = NULL;
+	free(*filter);
+	*filter = text.data;
+	return filter_new(&c->filter, *filter);
+}
+
 static int drop_privileges(void)
 {
 	int err;
@@ -520,14 +536,16 @@ static int open_live(struct capture *c, const char *filter)
 	return live_open(&c->live, &options, filter);
 }
 
-static int open_all(struct capture *c, const char *filter)
+static int open_all(struct capture *c, char **filter)
 {
-	int status = check_filter(c, filter);
+	int status = check_filter(c, *filter);
 
+	if (status == 0 && options.follow && *filter)
+		status = let_fragments_in(c, filter);
 	if (status == 0 && options.follow)
 		status = open_follow(c);
 	if (status == 0 && !options.read)
-		status = open_live(c, filter);
+		status = open_live(c, *filter);
 	if (status == 0)
 		status = open_files(c);
 	return status == 0 ? drop_privileges() : status;
@@ -587,7 +605,7 @@ static int run(char **operands, int count)
 	if (status == 0)
 		status = make_filter(operands, &filter);
 	if (status == 0)
-		status = open_all(&c, filter);
+		status = open_all(&c, &filter);
 	if (status == 0)
 		status = finish(&c, c.live ? run_live(&c) : run_file(&c));
 	capture_end(&c);

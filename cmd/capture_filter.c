@@ -209,6 +209,15 @@ void filter_free(struct filter *filter)
 
 /* ---- what an endpoint's packets look like ---- */
 
+/* libpcap looks for ports right behind IPv6's own header: those of a first fragment stand behind its extension header. */
+static void add_udp_port(struct text *text, int port)
+{
+	text_add(text,
+		 "(udp port %d or (ip6[6] = 44 and ip6[40] = 17 and ip6[42:2] & 0xfff8 = 0 and (ip6[48:2] = %d or "
+		 "ip6[50:2] = %d)))",
+		 port, port, port);
+}
+
 static bool add_protocol(struct text *text, const struct tn_place *place)
 {
 	bool icmp = place->protocol == 1 || place->protocol == 58;
@@ -217,6 +226,8 @@ static bool add_protocol(struct text *text, const struct tn_place *place)
 		return false;
 	if (place->type == SOCK_STREAM)
 		text_add(text, "%s", "tcp");
+	else if (place->type == SOCK_DGRAM && !icmp && place->port > 0)
+		add_udp_port(text, place->port);
 	else if (place->type == SOCK_DGRAM && !icmp)
 		text_add(text, "%s", "udp");
 	else if (icmp && place->family == AF_UNSPEC)
@@ -225,7 +236,7 @@ static bool add_protocol(struct text *text, const struct tn_place *place)
 		text_add(text, "%s proto %d", place->family == AF_INET6 ? "ip6" : "ip", place->protocol);
 	else
 		return false;
-	if (place->port > 0)
+	if (place->port > 0 && place->type == SOCK_STREAM)
 		text_add(text, " port %d", place->port);
 	if (place->family == AF_INET || place->family == AF_INET6)
 		text_add(text, " and %s", place->family == AF_INET ? "ip" : "ip6");

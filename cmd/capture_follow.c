@@ -9,11 +9,13 @@
 #include "emit.h"
 #include "options.h"
 #include "output.h"
+#include "packet/fragments.h"
 #include "packet/streams.h"
 #include "tenon.h"
 #include "tenon_value.h"
 
-#define PAIR_COST 512 /* what a connection costs beside the bytes that wait */
+#define PAIR_COST 512      /* what a connection costs beside the bytes that wait */
+#define FRAGMENTS_SHARE 16 /* of the memory that may be used, fragments have one part in so many */
 
 /* One direction of a connection. */
 struct way {
@@ -28,13 +30,14 @@ struct pair {
 
 struct follow {
 	struct streams *streams;
+	struct fragments *fragments;
 	struct sink *sink;
 	struct tn_split *kind; /* what all splits are like */
 	struct tn_value *value;
 	struct tn_bytes bytes;
 	const char *format; /* of the kind; NULL: raw */
 	bool nanoseconds;
-	uint64_t messages, unreadable, fragments, out_of_memory;
+	uint64_t messages, unreadable, out_of_memory;
 };
 
 /* ---- one line ---- */
@@ -355,8 +358,10 @@ int follow_new(struct follow **out, struct sink *sink, const char *url, size_t m
 	if (err == 0) {
 		(void)!getrandom(&seed, sizeof(seed), GRND_NONBLOCK);
 		f->format = tn_split_format(f->kind);
-		err = streams_new(&f->streams, &ops, f, memory, seed);
+		err = streams_new(&f->streams, &ops, f, memory - memory / FRAGMENTS_SHARE, seed);
 	}
+	if (err == 0)
+		err = fragments_new(&f->fragments, memory / FRAGMENTS_SHARE);
 	if (err < 0) {
 		follow_free(f);
 		return complain_library(err, url);
@@ -367,10 +372,18 @@ int follow_new(struct follow **out, struct sink *sink, const char *url, size_t m
 
 int follow_packet(struct follow *f, const struct packet *p, uint64_t ns, bool nanoseconds)
 {
+	struct packet whole;
+	int rc = 1;
+
 	f->nanoseconds = nanoseconds;
 	if (p->fragment && (p->proto == PROTO_TCP || p->proto == PROTO_UDP)) {
-		f->fragments++;
-	} else if (p->kind == PACKET_UDP && p->payload) {
+		rc = fragments_take(f->fragments, p, ns, &whole);
+		f->out_of_memory += rc < 0;
+		p = &whole;
+	}
+	if (rc <= 0)
+		return f->sink->err;
+	if (p->kind == PACKET_UDP && p->payload) {
 		struct speakers who = {
 			.ip = p->ip, .from = p->src, .to = p->dst, .from_port = p->sport, .to_port = p->dport};
 
@@ -393,6 +406,7 @@ static void tell(uint64_t count, const char *what)
 bool follow_over(struct follow *f, uint64_t ns)
 {
 	const struct streams_counts *c = streams_counted(f->streams);
+	const struct fragments_counts *pieces = fragments_over(f->fragments);
 
 	streams_over(f->streams, ns);
 	complain("%llu messages, %llu TCP connections", (unsigned long long)f->messages,
@@ -404,7 +418,8 @@ bool follow_over(struct follow *f, uint64_t ns)
 	tell(c->outside, "segments far outside their stream: ignored");
 	tell(c->missing_bytes, "bytes missing");
 	tell(c->let_go, "connections let go for want of memory (--memory)");
-	tell(f->fragments, "IP fragments, which are not put together");
+	tell(pieces->unfinished, "datagrams of which not all IP fragments were captured");
+	tell(pieces->conflicting, "datagrams whose IP fragments say different things: ignored");
 	tell(f->out_of_memory, "times out of memory");
 	tell(f->unreadable, "messages that are not what the format or the frame allows");
 	return f->unreadable == 0;
@@ -415,6 +430,7 @@ void follow_free(struct follow *f)
 	if (!f)
 		return;
 	streams_free(f->streams);
+	fragments_free(f->fragments);
 	tn_split_free(f->kind);
 	tn_value_free(f->value);
 	tn_bytes_free(&f->bytes);

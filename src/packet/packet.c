@@ -128,6 +128,9 @@ static void decode_icmp(struct packet *p, struct rest rest, enum packet_kind kin
 static void decode_transport(struct packet *p, struct rest rest)
 {
 	carry(p, &rest);
+	p->ip_data = rest.at;
+	p->ip_len = rest.len;
+	p->ip_cap = rest.cap;
 	if (p->fragment_at > 0)
 		return; /* what stands here is the middle of something */
 	if (p->proto == PROTO_TCP)

@@ -71,6 +71,9 @@ struct packet {
 	uint8_t ttl, tos, proto, ext; /* ext: extension headers seen (enum packet_ext) */
 	bool fragment, more_fragments;
 	uint32_t fragment_id, fragment_at;
+	const unsigned char
+		*ip_data; /* what IP carries: ip_cap bytes captured of ip_len; NULL: nothing is known of it */
+	uint32_t ip_len, ip_cap;
 
 	bool ports;         /* sport and dport are known, which they may be though the header is cut */
 	uint8_t flags;      /* enum tcp_flag */

@@ -28,6 +28,22 @@ def ip(source, target, protocol, payload, fragment=0, identity=1, extensions=b""
     return head[:10] + struct.pack(">H", checksum(head)) + head[12:] + payload
 
 
+def fragments(packet, size, identity=1):
+    """An IP packet cut into pieces of `size` bytes, a multiple of 8."""
+    four = packet[0] >> 4 == 4
+    data = packet[20 if four else 40:]
+    source, target = (str(ipaddress.ip_address(a)) for a in ((packet[12:16], packet[16:20]) if four else
+                                                             (packet[8:24], packet[24:40])))
+    protocol = packet[9 if four else 6]
+    for at in range(0, len(data), size):
+        more = at + size < len(data)
+        if four:
+            yield ip(source, target, protocol, data[at:at + size], fragment=at // 8 | more << 13, identity=identity)
+        else:
+            head = struct.pack(">BBHI", protocol, 0, at | more, identity)
+            yield ip(source, target, 44, head + data[at:at + size])
+
+
 def pseudo(source, target, protocol, payload):
     a, b = address(source), address(target)
     return a + b + struct.pack(">II" if len(a) == 16 else ">HH", *((len(payload), protocol) if len(a) == 16 else

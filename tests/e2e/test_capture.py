@@ -423,6 +423,29 @@ def test_datagrams_are_messages(tenon, tmp_path, libpcap):
     assert [m["value"] for m in got] == [[n, "x"] for n in range(5)]
 
 
+@pytest.mark.parametrize("a, b", [("10.0.0.1", "10.0.0.2"), ("2001:db8::1", "2001:db8::2")])
+@pytest.mark.parametrize("filtered", [True, False])
+def test_messages_in_fragments(tenon, tmp_path, libpcap, a, b, filtered):
+    """Longer than a packet of the network, and so cut by IP: in any order, with others between, by the ports of the first."""
+    texts = [bytes([ord("a") + n]) * 3000 for n in range(3)]
+    wanted = [list(packets.fragments(packets.udp(a, 5, b, 7, text), 1000, 10 + n)) for n, text in enumerate(texts)]
+    others = list(packets.fragments(packets.udp(a, 5, b, 8, b"x" * 3000), 1000, 99))
+    lacks = list(packets.fragments(packets.udp(a, 5, b, 7, b"y" * 3000), 1000, 77))[:-1]
+    order = [wanted[1][3], others[0], wanted[0][0], wanted[1][0], wanted[2][2], others[2], wanted[1][2], wanted[0][3], others[3],
+             *lacks, wanted[0][1], wanted[1][1], wanted[2][0], wanted[0][2], wanted[2][3], others[1], wanted[2][1]]
+    host = f"[{b}]" if ":" in b else b
+    got, done = follow(tenon, tmp_path, map(packets.ethernet, order), *(["--endpoint", f"udp://{host}:7"] if filtered else []))
+    assert [m["data"].encode() for m in got] == [texts[1], texts[0], *([] if filtered else [b"x" * 3000]), texts[2]]
+    assert "1 datagrams of which not all IP fragments were captured" in done.err
+
+
+def test_a_stream_in_fragments(tenon, tmp_path):
+    pieces = packets.fragments(packets.tcp("10.0.0.1", 5, "10.0.0.2", 7, ACK, 1, 1, b"one\ntwo\n"), 16)
+    got, _ = follow(tenon, tmp_path, [packets.ethernet(packets.tcp("10.0.0.1", 5, "10.0.0.2", 7, SYN, 0, 0)),
+                                      *map(packets.ethernet, pieces)], "--frame", "line")
+    assert [m["data"] for m in got if "data" in m] == ["one", "two"]
+
+
 def test_memory_is_bounded(tenon, tmp_path):
     """A thousand streams with holes in them: what is kept stays below the maximum, and what is let go is said."""
     frames = []
