@@ -15,6 +15,9 @@
 /* The longest that a record carries. */
 #define RECORD_MAX 16384
 
+/* What TLS itself answers (to a wish for new keys, or to negotiate anew) may wait up to so much. */
+#define ANSWERS_MAX (256 * 1024)
+
 /* A block with less room than this is not read into. */
 #define ROOM_MIN 1024
 
@@ -250,6 +253,7 @@ static int read_records(struct tls *t, struct tn_buf *out)
 static int tls_up(struct tni_layer *layer, struct tn_buf *in, struct tn_buf *out, struct tn_buf *net)
 {
 	struct tls *t = tls_of(layer);
+	size_t waiting = net->len;
 	int rc = 0;
 
 	if (!in->head && !(t->ssl && SSL_pending(t->ssl)))
@@ -266,6 +270,10 @@ static int tls_up(struct tni_layer *layer, struct tn_buf *in, struct tn_buf *out
 	if (rc == 0 && layer->open)
 		rc = read_records(t, out);
 	t->in = t->net = NULL;
+	if (rc == 0 && net->len > waiting && net->len > ANSWERS_MAX) {
+		t->broken = true;
+		return tni_err(TN_ETLS, "the peer goes on asking and takes no answer");
+	}
 	return rc;
 }
 

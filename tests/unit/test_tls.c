@@ -500,6 +500,30 @@ static void test_renegotiation(void **state)
 }
 
 /* Sets of clients are kept, and made anew when a file changes. */
+/* Whoever asks for new keys without end, and takes no answer, is not given memory without end. */
+static void test_questions_without_end(void **state)
+{
+	struct tls *t;
+	size_t asked = 0;
+
+	(void)state;
+	pair_open("server", "localhost", 13);
+	handshake();
+	t = tni_container_of(client.layer, struct tls, layer);
+	for (; !server.err && asked < 100000; asked++) {
+		t->net = &client.net;
+		assert_int_equal(SSL_key_update(t->ssl, SSL_KEY_UPDATE_REQUESTED), 1);
+		assert_int_equal(SSL_do_handshake(t->ssl), 1);
+		t->net = NULL;
+		carry(&client, &server, SIZE_MAX);
+		assert_true(server.net.len < 300000);
+	}
+	assert_true(asked > 1000);
+	assert_int_equal(server.err, TN_ETLS);
+	assert_non_null(strstr(server.words, "takes no answer"));
+	pair_close();
+}
+
 static void test_kept_credentials(void **state)
 {
 	struct tni_creds_spec a = spec_of(NULL, true, 12), b = spec_of(NULL, true, 12), c = spec_of(NULL, true, 13),
@@ -570,6 +594,7 @@ int main(void)
 		cmocka_unit_test(test_refused_certificates),
 		cmocka_unit_test(test_accepted_names),
 		cmocka_unit_test(test_renegotiation),
+		cmocka_unit_test(test_questions_without_end),
 		cmocka_unit_test(test_kept_credentials),
 	};
 
