@@ -71,12 +71,12 @@ class Load:
     """A tenon bench in the background, and what it found."""
 
     def __init__(self, tenon, name, url, options, seconds):
-        self.name, self.file = name, tenon.folder / f"{name}.json"
+        self.name, self.file, self.seconds = name, tenon.folder / f"{name}.json", seconds
         self.process = tenon.start("bench", url, *options.split(), "--duration", f"{seconds}s", "--warmup", "0",
                                    "--quiet", "--output", self.file)
 
     def result(self):
-        self.process.wait(None, 2 * LIMIT)
+        self.process.wait(None, self.seconds + 2 * LIMIT)
         if not self.file.exists():
             return {"messages": 0, "errors": 1, "errors_by_kind": {self.process.err.strip() or "no result": 1}}
         return json.loads(self.file.read_text(encoding="utf-8").splitlines()[-1])
@@ -116,10 +116,23 @@ class Soak:
     def fail(self, text):
         self.failures.append(text)
 
+    def loads(self, seconds, change=lambda options: options):
+        urls = [f"{self.urls[to]}?{keys.format(ca=self.ca)}".rstrip("?") for _, to, keys, _ in LOADS]
+        return [Load(self.tenon, load[0], url, change(load[3]), seconds) for load, url in zip(LOADS, urls)]
+
+    def fill_pools(self, seconds):
+        """As much as goes, for a moment: a server keeps blocks for what it once needed at a time, and a crowded machine
+        lets a modest load need more now and then. That is a step, and no slope."""
+        def as_much_as_goes(options):
+            return re.sub(r"--rate \d+", "" if "connect" in options else "--depth 32", options)
+        for load in self.loads(seconds, as_much_as_goes):
+            result = load.result()
+            if result["errors"]:
+                self.fail(f"{load.name}, at first: {result['errors']} errors: {list(result['errors_by_kind'])[:3]}")
+
     def load(self):
         visitors, began = Visitors(self.urls[0]), time.monotonic()
-        loads = [Load(self.tenon, name, f"{self.urls[to]}?{keys.format(ca=self.ca)}".rstrip("?"), options, self.seconds)
-                 for name, to, keys, options in LOADS]
+        loads = self.loads(self.seconds)
         visitors.start()
         while (at := time.monotonic() - began) < self.seconds and not self.server.is_over():
             self.samples.append((at, memory_of(self.server.pid), len(descriptors_of(self.server.pid))))
@@ -144,8 +157,12 @@ class Soak:
         if len(warm) < 3:
             return self.fail("too few samples of the server's memory: did it end?")
         slope, give = line_through(warm)
+        quarters = [warm[len(warm) * i // 4:len(warm) * (i + 1) // 4] for i in range(4)]
         self.lines.append(f"memory       {warm[0][1] / MIB:.2f} MiB after {self.warmup:.0f} s, "
-                          f"{warm[-1][1] / MIB:.2f} MiB at the end; slope {slope:+.3f} MiB an hour, 95 %: +- {give:.3f}")
+                          f"{warm[-1][1] / MIB:.2f} MiB at the end; slope {slope:+.3f} MiB an hour, 95 %: "
+                          f"+- {give:.3f}")
+        self.lines.append("             in each quarter: "
+                          + ", ".join(f"{sum(m for _, m in q) / len(q) / MIB:.3f} MiB" for q in quarters if q))
         if self.seconds - self.warmup < JUDGED:
             self.lines.append(f"             not judged: that takes {JUDGED} s after the warm-up")
         elif slope + give >= SLOPE_LIMIT:
@@ -202,6 +219,7 @@ class Soak:
 
 def soak(tenon, seconds, crowd=0):
     run = Soak(tenon, seconds)
+    run.fill_pools(min(60, max(1, seconds // 10)))
     run.load()
     run.judge_memory()
     run.judge_rest()
