@@ -666,7 +666,7 @@ static void uring_release(struct tn_loop *loop, struct tni_fd *fd)
 	if (fd->armed_events & TNI_HUP)
 		cancel_request(loop, fd, RQ_POLL_HUP);
 	/* A poll request holds the socket, and with it the address, beyond our close(): the next server wants to bind it. */
-	if (fd->rd.kind == TNI_OP_RECVMM && fd->armed_events && st->enabled)
+	if ((fd->rd.kind == TNI_OP_RECVMM || fd->rd.kind == TNI_OP_ACCEPT) && fd->armed_events && st->enabled)
 		(void)io_uring_submit_and_get_events(&st->ring);
 	tni_ready_release(loop, fd);
 	fd->mode = MODE_RING;
