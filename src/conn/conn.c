@@ -271,6 +271,24 @@ static void lose_reading(struct tn_conn *c, int err)
 	c->hold |= TNI_HOLD_CLOSED;
 }
 
+static void fail_reading(struct tn_conn *c, int err)
+{
+	/* Writing hears of a broken pipe when reading has had the reason, or is about to. */
+	if ((c->flags & (TNI_WRITE_LOST | TNI_CLOSING)) == TNI_WRITE_LOST && c->err == -EPIPE)
+		c->err = 0;
+	if (c->rx.head && !(c->flags & (TNI_CLOSING | TNI_DEAD)))
+		lose_reading(c, err);
+	else /* All was sent and ended before: that the peer then resets instead of ending is no failure. */
+		tni_conn_fail(c, c->flags & TNI_CLOSING && c->flags & TNI_FIN_SENT ? 0 : err,
+			      c->layered && !c->layered->layer->open ? "TLS handshake" : "read");
+}
+
+/* A reset tells of itself once: when writing has had it, reading finds what looks like an end in good order. */
+static bool was_reset(const struct tn_conn *c)
+{
+	return c->flags & TNI_WRITE_LOST && c->err == -ECONNRESET;
+}
+
 /* After tn_close() what comes is read only to be polite. */
 static bool is_wanted(const struct tn_conn *c)
 {
@@ -292,6 +310,8 @@ static void recv_done(struct tni_op *op, int res)
 			tni_blk_unref(op->blk);
 		else if ((c->layered ? tni_layered_take(c, op->blk) : keep(c, op->blk)) < 0)
 			tni_conn_fail(c, -ENOMEM, "read");
+	} else if (res == 0 && was_reset(c)) {
+		lose_reading(c, c->err);
 	} else if (res == 0) {
 		if (c->layered)
 			c->layered->eof = true;
@@ -303,12 +323,8 @@ static void recv_done(struct tni_op *op, int res)
 		if (!(c->flags & TNI_RUNNING))
 			tni_loop_starve(c->loop, &c->task);
 		return;
-	} else if (res != -ECANCELED && c->rx.head && !(c->flags & (TNI_CLOSING | TNI_DEAD))) {
-		lose_reading(c, res);
 	} else if (res != -ECANCELED) {
-		/* All was sent and ended before: that the peer then resets instead of ending is no failure. */
-		tni_conn_fail(c, c->flags & TNI_CLOSING && c->flags & TNI_FIN_SENT ? 0 : res,
-			      c->layered && !c->layered->layer->open ? "TLS handshake" : "read");
+		fail_reading(c, res);
 	}
 	run_soon(c);
 }
@@ -319,8 +335,10 @@ static void recv_done(struct tni_op *op, int res)
  */
 static void lose_writing(struct tn_conn *c, int err)
 {
-	c->err = err;
-	c->failed_at = (char *)(uintptr_t) "write";
+	if (!c->err) { /* otherwise reading has found why in this turn */
+		c->err = err;
+		c->failed_at = (char *)(uintptr_t) "write";
+	}
 	c->flags |= TNI_WRITE_LOST | TNI_FIN_WANTED | TNI_FIN_SENT;
 	tni_buf_clear(&c->tx);
 	tni_loop_timer(c->loop, &c->timer, LINGER_NS);

@@ -108,7 +108,7 @@ static void test_datagrams_resumed_in_on_drain(void **state)
 /* ---- packets sent before the connection is open ---- */
 
 struct packets {
-	int n;
+	int n, closes, err;
 	size_t len[8];
 };
 
@@ -120,6 +120,15 @@ static void note_packet(struct tn_conn *conn, const struct tn_msg *msg, void *ar
 	if (p->n < 8)
 		p->len[p->n] = msg->len;
 	p->n++;
+}
+
+static void note_closed_packets(struct tn_conn *conn, int err, void *arg)
+{
+	struct packets *p = arg;
+
+	(void)conn;
+	p->closes++;
+	p->err = err;
 }
 
 static void test_packets_sent_before_open_stay_apart(void **state)
@@ -255,6 +264,39 @@ static void test_last_words_tcp(void **state)
 	th_tcp_pair(pair);
 	snprintf(url, sizeof(url), "fd:%d", pair[0]);
 	last_words(url, pair[1]);
+}
+
+/* ---- half a line, and a reset ---- */
+
+/* A reset tells of itself once, here to a send that waits: what reading then finds is no end in good order, and what has
+ * come of a line no line. */
+static void test_half_a_line_and_a_reset(void **state)
+{
+	static const struct tn_handler handler = {.on_msg = note_packet, .on_close = note_closed_packets};
+	static char line[1 << 20];
+	struct linger now = {.l_onoff = 1};
+	struct tn_loop *loop = th_loop();
+	struct packets p = {0};
+	struct tn_conn *conn;
+	char url[64];
+	int pair[2];
+
+	(void)state;
+	memset(line, 'x', sizeof(line));
+	th_tcp_pair(pair);
+	snprintf(url, sizeof(url), "fd:%d?frame=line&queue=64MiB&sndbuf=16KiB", pair[0]);
+	assert_int_equal(tn_dial(loop, url, &handler, &p, &conn), 0);
+	for (int i = 0; i < 16; i++)
+		assert_int_equal(tn_send(conn, line, sizeof(line)), 0);
+	th_turn_for(loop, 20);
+	assert_int_equal(send(pair[1], "one\ntw", 6, 0), 6);
+	setsockopt(pair[1], SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	close(pair[1]);
+	th_until(loop, p.closes);
+	assert_int_equal(p.err, -ECONNRESET);
+	assert_int_equal(p.n, 1);
+	assert_int_equal(p.len[0], 3);
+	tn_loop_free(loop);
 }
 
 /* ---- loops freed in any order ---- */
@@ -922,6 +964,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_empty_packets_are_no_end),
 	T(test_last_words),
 	T(test_last_words_tcp),
+	T(test_half_a_line_and_a_reset),
 	T(test_loops_freed_in_any_order),
 	T(test_server_closed_after_a_loop_was_freed),
 	T(test_no_loops),
