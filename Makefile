@@ -12,7 +12,7 @@ RUNS ?= 0
 # How long `make soak` lasts
 MINUTES ?= 30
 
-.PHONY: all help setup run test quick bench lint format fault drain attack fuzz soak install clean
+.PHONY: all help setup run test quick bench lint format fault differential drain attack fuzz soak install clean
 .NOTPARALLEL:
 
 all: $(BUILD)/build.ninja
@@ -27,8 +27,9 @@ help:
 	@echo 'make run        install what is missing, build, start an echo server: `tenon serve` (ARGS=... for others)'
 	@echo 'make test       install what is missing, run every test; `make quick` without sanitizers and fuzzing'
 	@echo 'make bench      install what is missing, measure tenon beside bare loops and other servers (ARGS=...)'
-	@echo 'make fault      every allocation of every scenario fails once, and all from each on: hours (ARGS=...);'
+	@echo 'make fault      every allocation of every scenario fails once, and all from each on: hours (ARGS=...)'
 	@echo '                with ARGS="--io 1" every system call and operation, with each error; "--bends 1" none, but bent'
+	@echo 'make differential  10,000 scripts of traffic, the same on every engine: minutes (ARGS=...)'
 	@echo 'make drain      a million messages, the server told to stop in their midst twenty times'
 	@echo 'make attack     clients too many, too slow, deaf or hostile: what they cost, beside what is promised; five minutes'
 	@echo 'make fuzz       fuzz every target for a minute (SECONDS=... RUNS=...), keeping the smallest of what is found'
@@ -64,6 +65,10 @@ bench:
 # ARGS: --io 1, --bends 1, --sample N --seed S, a scenario's name, or the one trial that a failure names
 fault: all
 	@$(BUILD)/tests/fault/fault $(ARGS)
+
+# ARGS: --from N --scripts N, the one that a failure names (--seed N), the engines to compare
+differential: all
+	@$(BUILD)/tests/differential/differential $(ARGS)
 
 drain: all
 	@TENON_DRAINS=10 TENON=$(CURDIR)/$(BUILD)/tenon TENON_BUILD=$(CURDIR)/$(BUILD) $(PYTHON) -m pytest -q \
