@@ -13,6 +13,8 @@ int tni_build_begin(struct tni_build *b, const struct tni_codec_opts *opts, unsi
 	if (*out)
 		tni_tree_reset(b->tree);
 	b->root = NULL;
+	b->top = NULL;
+	b->left = TNI_COUNT_OPEN;
 	b->depth = 0;
 	b->max_depth = tni_codec_depth(opts);
 	b->marks = tni_codec_strict(opts) ? 0 : marks;
@@ -37,33 +39,10 @@ int tni_build_end(struct tni_build *b, int code, struct tn_value **out)
 	return code;
 }
 
-bool tni_build_at_key(const struct tni_build *b)
-{
-	return b->depth && b->open[b->depth].v->kind == TN_MAP && b->open[b->depth].v->len % 2 == 0;
-}
-
-struct tn_value *tni_build_top(const struct tni_build *b)
-{
-	return b->depth ? b->open[b->depth].v : NULL;
-}
-
 /* Keys whose uniqueness will be asked for carry their position, so that the second of two can be named. */
 static unsigned flags_of_next(const struct tni_build *b)
 {
 	return b->unique && tni_build_at_key(b) ? TNI_POSITION : 0;
-}
-
-static void link_next(struct tni_build *b, struct tn_value *v)
-{
-	if (v->flags & TNI_POSITION)
-		*tni_value_position(v) = b->at;
-	if (!b->depth) {
-		b->root = v;
-		return;
-	}
-	tni_value_link(b->open[b->depth].v, v);
-	if (b->open[b->depth].left != TNI_COUNT_OPEN)
-		b->open[b->depth].left--;
 }
 
 static int check_keys(struct tni_build *b, struct tn_value *map)
@@ -83,10 +62,12 @@ static int check_keys(struct tni_build *b, struct tn_value *map)
 
 static int close_top(struct tni_build *b)
 {
-	struct tn_value *v = b->open[b->depth].v;
+	struct tn_value *v = b->top;
 	int err = 0;
 
 	b->depth--;
+	b->top = b->around[b->depth].top;
+	b->left = b->around[b->depth].left;
 	if (v->kind != TN_MAP)
 		return 0;
 	if (b->unique)
@@ -97,11 +78,11 @@ static int close_top(struct tni_build *b)
 }
 
 /* Closes every container that has got its last item. */
-static int close_full(struct tni_build *b)
+int tni_build_full(struct tni_build *b)
 {
 	int err = 0;
 
-	while (!err && b->depth && !b->open[b->depth].left)
+	while (!err && !b->left)
 		err = close_top(b);
 	return err;
 }
@@ -110,16 +91,23 @@ int tni_build_close(struct tni_build *b)
 {
 	int err = close_top(b);
 
-	return err ? err : close_full(b);
+	return err ? err : tni_build_full(b);
 }
 
-static int add(struct tni_build *b, struct tn_value *v)
+/* The position of a key whose uniqueness will be asked for. */
+static void note_position(struct tni_build *b, struct tn_value *v)
 {
-	link_next(b, v);
-	return close_full(b);
+	if (v->flags & TNI_POSITION)
+		*tni_value_position(v) = b->at;
 }
 
-static struct tn_value *new_value(struct tni_build *b, enum tn_kind kind)
+static inline int add(struct tni_build *b, struct tn_value *v)
+{
+	note_position(b, v);
+	return tni_build_add(b, v);
+}
+
+static inline struct tn_value *new_value(struct tni_build *b, enum tn_kind kind)
 {
 	return tni_value_alloc(b->tree, kind, flags_of_next(b), 0);
 }
@@ -183,7 +171,7 @@ int tni_build_ext(struct tni_build *b, int8_t type, const void *data, size_t len
 	return add(b, v);
 }
 
-int tni_build_data(struct tni_build *b, enum tn_kind kind, const void *data, size_t len)
+int tni_build_long_data(struct tni_build *b, enum tn_kind kind, const void *data, size_t len)
 {
 	struct tn_value *v = tni_value_data(b->tree, kind, flags_of_next(b), data, len);
 
@@ -231,11 +219,19 @@ int tni_build_open(struct tni_build *b, enum tn_kind kind, uint64_t count)
 	v = new_value(b, kind);
 	if (!v)
 		return -ENOMEM;
-	link_next(b, v);
+	note_position(b, v);
+	if (b->top)
+		tni_value_link(b->top, v);
+	else
+		b->root = v;
+	if (b->left != TNI_COUNT_OPEN)
+		b->left--;
+	b->around[b->depth].top = b->top;
+	b->around[b->depth].left = b->left;
 	b->depth++;
-	b->open[b->depth].v = v;
-	b->open[b->depth].left = count;
-	return close_full(b);
+	b->top = v;
+	b->left = count;
+	return tni_build_full(b);
 }
 
 int tni_build_tag(struct tni_build *b, uint64_t tag)
@@ -243,6 +239,6 @@ int tni_build_tag(struct tni_build *b, uint64_t tag)
 	int err = tni_build_open(b, TN_TAG, 1);
 
 	if (!err)
-		b->open[b->depth].v->len = tag;
+		b->top->len = tag;
 	return err;
 }

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "codec/bytes.h"
 #include "codec/codec.h"
 #include "codec/value.h"
 
@@ -13,16 +14,18 @@
 struct tni_build {
 	struct tni_tree *tree;
 	struct tn_value *root;
-	unsigned depth; /* containers now open */
+	struct tn_value *top; /* the innermost open container, or NULL */
+	uint64_t left;        /* items it still wants, or TNI_COUNT_OPEN; that also where nothing is open */
+	unsigned depth;       /* containers now open */
 	unsigned max_depth;
 	unsigned marks;  /* the format's marks to recognize; 0 when strict */
 	bool unique;     /* equal keys are an error */
 	size_t at;       /* the decoder sets: byte position of what it is about to add */
 	size_t repeated; /* on TN_EDUPKEY: where the second of two equal keys is */
 	struct {
-		struct tn_value *v;
-		uint64_t left;     /* items still to come, or TNI_COUNT_OPEN */
-	} open[TNI_DEPTH_MAX + 1]; /* from 1: open[depth] is the innermost */
+		struct tn_value *top;
+		uint64_t left;
+	} around[TNI_DEPTH_MAX]; /* what was open when each of the open ones began */
 };
 
 /* Begins a message in the tree of `*out`, or in a new one. Returns 0 or -ENOMEM. */
@@ -38,8 +41,6 @@ int tni_build_int(struct tni_build *b, bool negative, uint64_t num);
 int tni_build_float(struct tni_build *b, double real);
 int tni_build_simple(struct tni_build *b, uint8_t number);
 int tni_build_ext(struct tni_build *b, int8_t type, const void *data, size_t len);
-/* TN_TEXT or TN_BYTES. */
-int tni_build_data(struct tni_build *b, enum tn_kind kind, const void *data, size_t len);
 /* A number of the JSON grammar. TN_ETOOBIG too: beyond a double, or an integer beyond 4096 bits, or beyond 64 when
  * strict. */
 int tni_build_number(struct tni_build *b, const char *text, size_t len, bool strict);
@@ -51,8 +52,40 @@ int tni_build_tag(struct tni_build *b, uint64_t tag);
 int tni_build_close(struct tni_build *b);
 
 /* Whether the next value is a key of a map. */
-bool tni_build_at_key(const struct tni_build *b);
-/* The innermost open container, or NULL. */
-struct tn_value *tni_build_top(const struct tni_build *b);
+static inline bool tni_build_at_key(const struct tni_build *b)
+{
+	return b->top && b->top->kind == TN_MAP && b->top->len % 2 == 0;
+}
+
+/* What the two below do when there is more to it. */
+int tni_build_full(struct tni_build *b);
+int tni_build_long_data(struct tni_build *b, enum tn_kind kind, const void *data, size_t len);
+
+/* Puts a value of the tree where the message stands. */
+static inline int tni_build_add(struct tni_build *b, struct tn_value *v)
+{
+	if (b->top)
+		tni_value_link(b->top, v);
+	else
+		b->root = v;
+	return b->left == TNI_COUNT_OPEN || --b->left ? 0 : tni_build_full(b);
+}
+
+/* TN_TEXT or TN_BYTES. Short texts are most of most messages, and this is most of their way: no call in it. */
+static inline int tni_build_data(struct tni_build *b, enum tn_kind kind, const void *data, size_t len)
+{
+	struct tn_value *v;
+	char *copy;
+
+	if (len > TNI_SHORT || b->unique || !tni_tree_has(b->tree, sizeof *v + TNI_SHORT + 1))
+		return tni_build_long_data(b, kind, data, len);
+	v = tni_value_alloc(b->tree, kind, 0, len + 1);
+	copy = (char *)(v + 1);
+	tni_copy_short(copy, data, len);
+	copy[len] = '\0';
+	v->u.data = copy;
+	v->len = len;
+	return tni_build_add(b, v);
+}
 
 #endif

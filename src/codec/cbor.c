@@ -232,9 +232,9 @@ static void read_break(void *ctx)
 		take(r, tni_build_data(b, r->chunk_kind, r->chunks.data, r->chunks.len));
 		return;
 	}
-	if (!b->depth || b->open[b->depth].left != TNI_COUNT_OPEN)
+	if (!b->top || b->left != TNI_COUNT_OPEN)
 		refuse(r, TN_EFORMAT, "a break where nothing of indefinite length is open", r->at);
-	else if (tni_build_top(b)->kind == TN_MAP && !tni_build_at_key(b))
+	else if (b->top->kind == TN_MAP && !tni_build_at_key(b))
 		refuse(r, TN_EFORMAT, "a break between a key and its value", r->at);
 	else
 		take(r, tni_build_close(b));
@@ -404,6 +404,20 @@ static void write_data(struct tni_bytes *out, unsigned major, const struct tn_va
 	out->len += head + v->len;
 }
 
+/* Most items of most messages are texts, short ones, and none needs a mark. */
+static inline void write_text(struct tni_bytes *out, const struct tn_value *v)
+{
+	uint8_t *to = out->data + out->len;
+
+	if (v->len >= 24 || out->cap - out->len < 24) {
+		write_data(out, 3, v);
+		return;
+	}
+	*to = (uint8_t)(0x60 | v->len);
+	tni_copy_short(to + 1, v->u.data, v->len);
+	out->len += 1 + v->len;
+}
+
 static void write_bits(struct tni_bytes *out, uint8_t head, uint64_t bits, int count)
 {
 	uint8_t *to = tni_bytes_room(out, HEAD_SIZE);
@@ -460,12 +474,52 @@ static void write_float(struct tni_bytes *out, double real)
 	}
 }
 
-static int write_value(struct writer *w, const struct tn_value *v, unsigned depth);
+static int write_items(struct writer *w, const struct tn_value *v, unsigned depth);
 
-static int write_items(struct writer *w, const struct tn_value *v, unsigned depth)
+/* Stands in the loop over items, so that most of them take no call. */
+__attribute__((always_inline)) static inline int write_value(struct writer *w, const struct tn_value *v, unsigned depth)
+{
+	int err = 0;
+
+	v = tni_mark_write(&w->marker, v, &err);
+	if (!v)
+		return err;
+	switch ((enum tn_kind)v->kind) {
+	case TN_NULL:
+		write_head(w->out, 7, 22);
+		break;
+	case TN_BOOL:
+		write_head(w->out, 7, v->u.truth ? 21 : 20);
+		break;
+	case TN_SIMPLE:
+		write_head(w->out, 7, v->u.num);
+		break;
+	case TN_INT:
+		write_head(w->out, v->flags & TNI_NEGATIVE ? 1 : 0, v->u.num);
+		break;
+	case TN_FLOAT:
+		write_float(w->out, v->u.real);
+		break;
+	case TN_BYTES:
+		write_data(w->out, 2, v);
+		break;
+	case TN_TEXT:
+		write_text(w->out, v);
+		break;
+	case TN_ARRAY:
+	case TN_MAP:
+	case TN_TAG:
+		return write_items(w, v, depth);
+	case TN_EXT: /* was marked */
+		break;
+	}
+	return 0;
+}
+
+__attribute__((noinline)) static int write_items(struct writer *w, const struct tn_value *v, unsigned depth)
 {
 	const struct tn_value *item;
-	int err;
+	int err = 0;
 
 	if (depth >= w->max_depth)
 		return TN_EDEPTH;
@@ -481,59 +535,9 @@ static int write_items(struct writer *w, const struct tn_value *v, unsigned dept
 			return unique ? unique : TN_EDUPKEY;
 		write_head(w->out, 5, v->len / 2);
 	}
-	for (item = tni_first(v); item; item = tni_next(v, item)) {
+	for (item = tni_first(v); item && !err; item = tni_next(v, item))
 		err = write_value(w, item, depth + 1);
-		if (err)
-			return err;
-	}
-	return 0;
-}
-
-static void write_simple(struct tni_bytes *out, uint8_t number)
-{
-	uint8_t *to = tni_bytes_room(out, HEAD_SIZE);
-
-	if (to)
-		out->len += cbor_encode_ctrl(number, to, HEAD_SIZE);
-}
-
-static int write_value(struct writer *w, const struct tn_value *v, unsigned depth)
-{
-	int err = 0;
-
-	v = tni_mark_write(&w->marker, v, &err);
-	if (!v)
-		return err;
-	switch ((enum tn_kind)v->kind) {
-	case TN_NULL:
-		write_simple(w->out, 22);
-		break;
-	case TN_BOOL:
-		write_simple(w->out, v->u.truth ? 21 : 20);
-		break;
-	case TN_SIMPLE:
-		write_simple(w->out, (uint8_t)v->u.num);
-		break;
-	case TN_INT:
-		write_head(w->out, v->flags & TNI_NEGATIVE ? 1 : 0, v->u.num);
-		break;
-	case TN_FLOAT:
-		write_float(w->out, v->u.real);
-		break;
-	case TN_BYTES:
-		write_data(w->out, 2, v);
-		break;
-	case TN_TEXT:
-		write_data(w->out, 3, v);
-		break;
-	case TN_ARRAY:
-	case TN_MAP:
-	case TN_TAG:
-		return write_items(w, v, depth);
-	case TN_EXT: /* was marked */
-		break;
-	}
-	return 0;
+	return err;
 }
 
 static int cbor_encode(const struct tn_value *v, const struct tni_codec_opts *opts, struct tni_bytes *out)

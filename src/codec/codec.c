@@ -1,30 +1,24 @@
 #include "codec/codec.h"
 
-#include <string.h>
-
 const struct tni_codec *const tni_codecs[] = {
 	&tni_codec_json, &tni_codec_xml, &tni_codec_cbor, &tni_codec_msgpack, &tni_codec_text, &tni_codec_raw, NULL,
 };
 
+/* Not strcmp(): tn_decode() and tn_encode() come here for every message, and most messages are short. */
+static bool same_name(const char *a, const char *b)
+{
+	while (*a && *a == *b)
+		a++, b++;
+	return *a == *b;
+}
+
 const struct tni_codec *tni_codec_find(const char *name)
 {
 	for (size_t i = 0; tni_codecs[i]; i++) {
-		if (!strcmp(tni_codecs[i]->name, name))
+		if (same_name(tni_codecs[i]->name, name))
 			return tni_codecs[i];
 	}
 	return NULL;
-}
-
-unsigned tni_codec_depth(const struct tni_codec_opts *opts)
-{
-	if (!opts || !opts->max_depth)
-		return TNI_DEPTH_DEFAULT;
-	return opts->max_depth < TNI_DEPTH_MAX ? opts->max_depth : TNI_DEPTH_MAX;
-}
-
-bool tni_codec_strict(const struct tni_codec_opts *opts)
-{
-	return opts && opts->strict;
 }
 
 int tni_codec_fail(struct tni_codec_error *err, int code, const char *text, size_t at)

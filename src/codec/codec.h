@@ -63,8 +63,17 @@ const struct tni_codec *tni_codec_find(const char *name);
 
 /* What the codecs share. */
 
-unsigned tni_codec_depth(const struct tni_codec_opts *opts);
-bool tni_codec_strict(const struct tni_codec_opts *opts);
+static inline unsigned tni_codec_depth(const struct tni_codec_opts *opts)
+{
+	if (!opts || !opts->max_depth)
+		return TNI_DEPTH_DEFAULT;
+	return opts->max_depth < TNI_DEPTH_MAX ? opts->max_depth : TNI_DEPTH_MAX;
+}
+
+static inline bool tni_codec_strict(const struct tni_codec_opts *opts)
+{
+	return opts && opts->strict;
+}
 
 /* Fills `err`, if there is one, and returns `code`. The second also finds line and column: for text formats. */
 int tni_codec_fail(struct tni_codec_error *err, int code, const char *text, size_t at);

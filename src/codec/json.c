@@ -2,8 +2,10 @@
  * Reading JSON (RFC 8259), by yajl.
  *
  * What yajl 2.1 gets wrong is decided here before it runs: overlong and surrogate UTF-8, escapes of lone surrogates
- * (it puts question marks or broken UTF-8), form feed and vertical tab as white space. Numbers reach us as their text.
+ * (it puts question marks or broken UTF-8), form feed and vertical tab as white space; and a string behind the value that
+ * does not end, which it does not mind, when it has run. Numbers reach us as their text.
  */
+#include <endian.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdlib.h>
@@ -87,10 +89,17 @@ static void heap_end(struct heap *heap)
 	}
 }
 
+#define PICTURE_SIZE 768
+
 /* One run of yajl over a text. */
 struct parse {
 	struct heap heap;
 	yajl_handle yajl;
+	/* What stands in the heap when yajl has been made for these callbacks, and how much: to make it again costs as
+	 * much as a short message. NULL: nothing yet. */
+	const yajl_callbacks *pictured;
+	size_t picture_size;
+	_Alignas(16) char picture[PICTURE_SIZE];
 	bool ended; /* the text was taken, and its end is being told */
 	/* reading: */
 	struct tni_build *build; /* NULL: only checking */
@@ -104,9 +113,28 @@ struct parse {
 	enum { AT_START, AT_KEY, AT_VALUE } last;
 };
 
-static yajl_status run_yajl(struct parse *p, const yajl_callbacks *callbacks, const char *data, size_t len)
+/* Makes yajl in an empty heap. It comes to lie where it lay before, so a picture of it needs no change. */
+static void make_yajl(struct parse *p, const yajl_callbacks *callbacks)
 {
 	yajl_alloc_funcs alloc = {heap_alloc, heap_realloc, heap_free, &p->heap};
+
+	if (p->pictured == callbacks) {
+		memcpy(p->heap.room, p->picture, p->picture_size);
+		p->heap.used = p->picture_size;
+		return;
+	}
+	p->pictured = NULL;
+	p->yajl = yajl_alloc(callbacks, &alloc, p);
+	yajl_config(p->yajl, yajl_dont_validate_strings, 1);
+	if (p->heap.used > sizeof p->picture)
+		return;
+	memcpy(p->picture, p->heap.room, p->heap.used);
+	p->picture_size = p->heap.used;
+	p->pictured = callbacks;
+}
+
+static yajl_status run_yajl(struct parse *p, const yajl_callbacks *callbacks, const char *data, size_t len)
+{
 	yajl_status status;
 
 	p->heap.more = NULL;
@@ -116,13 +144,14 @@ static yajl_status run_yajl(struct parse *p, const yajl_callbacks *callbacks, co
 		p->code = -ENOMEM;
 		return yajl_status_client_canceled;
 	}
-	p->yajl = yajl_alloc(callbacks, &alloc, p);
-	yajl_config(p->yajl, yajl_dont_validate_strings, 1);
+	make_yajl(p, callbacks);
 	status = yajl_parse(p->yajl, (const unsigned char *)data, len);
-	if (status == yajl_status_ok) {
-		p->ended = true;
+	p->ended = status == yajl_status_ok;
+	/* yajl does not mind a string behind the value that does not end; but a line feed cannot stand in one */
+	if (status == yajl_status_ok)
+		status = yajl_parse(p->yajl, (const unsigned char *)"\n", 1);
+	if (status == yajl_status_ok)
 		status = yajl_complete_parse(p->yajl);
-	}
 	return status;
 }
 
@@ -161,13 +190,13 @@ static int read_text(void *ctx, const unsigned char *text, size_t len)
 	return stop_on(p, tni_build_data(p->build, TN_TEXT, text, len));
 }
 
-static int read_key(void *ctx, const unsigned char *text, size_t len)
+/* A key whose position will be asked for. */
+static int read_strict_key(void *ctx, const unsigned char *text, size_t len)
 {
 	struct parse *p = ctx;
 
-	if (p->strict)
-		p->build->at = yajl_get_bytes_consumed(p->yajl);
-	return stop_on(p, tni_build_data(p->build, TN_TEXT, text, len));
+	p->build->at = yajl_get_bytes_consumed(p->yajl);
+	return read_text(p, text, len);
 }
 
 static int read_map(void *ctx)
@@ -191,17 +220,15 @@ static int read_end(void *ctx)
 	return stop_on(p, tni_build_close(p->build));
 }
 
-static const yajl_callbacks read_callbacks = {
-	.yajl_null = read_null,
-	.yajl_boolean = read_bool,
-	.yajl_number = read_number,
-	.yajl_string = read_text,
-	.yajl_start_map = read_map,
-	.yajl_map_key = read_key,
-	.yajl_end_map = read_end,
-	.yajl_start_array = read_array,
-	.yajl_end_array = read_end,
-};
+#define READ_CALLBACKS(on_key)                                                                        \
+	{                                                                                             \
+		.yajl_null = read_null, .yajl_boolean = read_bool, .yajl_number = read_number,        \
+		.yajl_string = read_text, .yajl_start_map = read_map, .yajl_map_key = on_key,         \
+		.yajl_end_map = read_end, .yajl_start_array = read_array, .yajl_end_array = read_end, \
+	}
+
+static const yajl_callbacks read_callbacks = READ_CALLBACKS(read_text);
+static const yajl_callbacks strict_callbacks = READ_CALLBACKS(read_strict_key);
 
 static int check_number(void *ctx, const char *text, size_t len)
 {
@@ -381,6 +408,9 @@ static int locate(const char *data, size_t len, const char **text, size_t *at)
 	*at = len;
 	if (status != yajl_status_error || complaint < 0) {
 		code = complaint < 0 ? -ENOMEM : p.code;
+	} else if (early && p.last == AT_VALUE && !p.depth) {
+		*text = "more after the end of the value";
+		*at = refused_token(&p, data, len);
 	} else if (early) {
 		code = TN_ETRUNC;
 	} else {
@@ -415,62 +445,75 @@ int tni_json_hex4(const char *text, size_t len)
 	return code;
 }
 
-/* The first \u escape that is half of a surrogate pair without the other half; `len` if there is none. */
-static size_t find_lone_surrogate(const char *data, size_t len)
+/* The size of an escape, as far as it matters here: 12 for a surrogate pair, 0 for half of one, 2 for any other, whether
+ * or not yajl will take it. */
+static size_t escape_size(const char *p, size_t left)
 {
-	const char *end = data + len;
-	const char *p = data;
+	int code;
 
-	while ((p = memchr(p, '\\', (size_t)(end - p)))) {
-		int code;
-
-		if (end - p < 2 || p[1] != 'u') {
-			p += end - p < 2 ? 1 : 2;
-			continue;
-		}
-		code = tni_json_hex4(p + 2, (size_t)(end - p) - 2);
-		if (code < 0xd800 || code > 0xdfff) {
-			p += 2;
-			continue;
-		}
-		if (code >= 0xdc00 || end - p < 12 || p[6] != '\\' || p[7] != 'u')
-			return (size_t)(p - data);
-		code = tni_json_hex4(p + 8, 4);
-		if (code < 0xdc00 || code > 0xdfff)
-			return (size_t)(p - data);
-		p += 12;
-	}
-	return len;
+	if (left < 2 || p[1] != 'u')
+		return left < 2 ? 1 : 2;
+	code = tni_json_hex4(p + 2, left - 2);
+	if (code < 0xd800 || code > 0xdfff)
+		return 2;
+	if (code >= 0xdc00 || left < 12 || p[6] != '\\' || p[7] != 'u')
+		return 0;
+	code = tni_json_hex4(p + 8, 4);
+	return code >= 0xdc00 && code <= 0xdfff ? 12 : 0;
 }
 
-static void find_byte(const char *data, char byte, size_t *limit)
-{
-	const char *found = memchr(data, byte, *limit);
+#define ONES 0x0101010101010101u
+#define HIGH_BITS 0x8080808080808080u
 
-	if (found)
-		*limit = (size_t)(found - data);
+/* Bit 7 of each of eight bytes that is not ASCII, a control character or a backslash; also of some behind such a one. */
+static uint64_t odd_bytes(const char *p)
+{
+	uint64_t word;
+	uint64_t escape;
+
+	memcpy(&word, p, sizeof word);
+	word = le64toh(word); /* so that the first byte is the lowest */
+	escape = word ^ ONES * '\\';
+	return (word | ((word - ONES * ' ') & ~word) | ((escape - ONES) & ~escape)) & HIGH_BITS;
+}
+
+/* The next byte from `at` on that may be one of those, or `len`. */
+static size_t skip_plain(const char *data, size_t at, size_t len)
+{
+	uint64_t odd;
+	size_t over;
+
+	for (; len - at >= 8; at += 8) {
+		odd = odd_bytes(data + at);
+		if (odd)
+			return at + (size_t)__builtin_ctzll(odd) / 8;
+	}
+	if (len < 8 || at == len)
+		return at;
+	over = 8 - (len - at); /* the last eight, without those known already */
+	odd = odd_bytes(data + len - 8) >> over * 8 << over * 8;
+	return odd ? len - 8 + (size_t)__builtin_ctzll(odd) / 8 : len;
 }
 
 /* The first thing wrong that yajl would take for right, and what it is; `len` if there is none. */
 static size_t find_unseen(const char *data, size_t len, int *code, const char **text)
 {
-	size_t at = tni_utf8_check(data, len);
-	size_t limit = at;
+	size_t at = 0;
 
-	*code = TN_EUTF8;
-	*text = "not UTF-8";
-	find_byte(data, '\f', &limit);
-	find_byte(data, '\v', &limit);
-	if (limit < at) {
-		at = limit;
-		*code = TN_EFORMAT;
-		*text = "unexpected character";
-	}
-	limit = find_lone_surrogate(data, at);
-	if (limit < at) {
-		at = limit;
-		*code = TN_EUTF8;
-		*text = "half of a surrogate pair";
+	while ((at = skip_plain(data, at, len)) < len) {
+		uint8_t byte = (uint8_t)data[at];
+		size_t size = 1;
+
+		if (byte == '\\')
+			size = escape_size(data + at, len - at);
+		else if (byte >= 0x80)
+			size = tni_utf8_size(data + at, len - at);
+		if (!size || byte == '\f' || byte == '\v') {
+			*code = size ? TN_EFORMAT : TN_EUTF8;
+			*text = size ? "unexpected character" : byte >= 0x80 ? "not UTF-8" : "half of a surrogate pair";
+			break;
+		}
+		at += size;
 	}
 	return at;
 }
@@ -520,7 +563,8 @@ static int stopped(const struct parse *p, const char *data, size_t len, const ch
 static int read_json(const char *data, size_t len, const struct tni_codec_opts *opts, struct tni_build *build,
 		     const char **text, size_t *at)
 {
-	struct parse p;
+	static _Thread_local struct parse parse;
+	struct parse *p = &parse;
 	yajl_status status;
 	int unseen_code;
 	const char *unseen_text;
@@ -535,14 +579,14 @@ static int read_json(const char *data, size_t len, const struct tni_codec_opts *
 		*text = unseen_text;
 		return unseen_code;
 	}
-	p.build = build;
-	p.strict = tni_codec_strict(opts);
-	p.depth = 0;
-	p.max_depth = tni_codec_depth(opts);
-	p.code = 0;
-	status = run_yajl(&p, build ? &read_callbacks : &check_callbacks, data, len);
-	code = p.code ? stopped(&p, data, len, text, at) : 0;
-	heap_end(&p.heap);
+	p->build = build;
+	p->strict = tni_codec_strict(opts);
+	p->depth = 0;
+	p->max_depth = tni_codec_depth(opts);
+	p->code = 0;
+	status = run_yajl(p, !build ? &check_callbacks : p->strict ? &strict_callbacks : &read_callbacks, data, len);
+	code = p->code ? stopped(p, data, len, text, at) : 0;
+	heap_end(&p->heap);
 	if (status == yajl_status_error)
 		code = locate(data, len, text, at);
 	return code;

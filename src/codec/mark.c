@@ -420,18 +420,6 @@ static struct tn_value *new_mark(struct tni_tree *tree, unsigned marks, const st
 	return ok && link_pair(mark, new_text(tree, "value"), inner) ? mark : NULL;
 }
 
-struct tni_marker tni_marker_begin(unsigned marks, bool strict)
-{
-	static const uint8_t kind_of[] = {TN_BYTES, TN_TAG, TN_EXT, TN_SIMPLE, TN_FLOAT, TN_INT, TN_MAP};
-	struct tni_marker m = {.marks = marks, .kinds = 1u << TN_MAP, .strict = strict};
-
-	for (unsigned i = 0; i < sizeof kind_of; i++) {
-		if (marks >> i & 1)
-			m.kinds |= 1u << kind_of[i];
-	}
-	return m;
-}
-
 const struct tn_value *tni_mark_make(struct tni_marker *m, const struct tn_value *v, int *err)
 {
 	bool foreign = is_foreign(m->marks, v);
@@ -451,10 +439,4 @@ const struct tn_value *tni_mark_make(struct tni_marker *m, const struct tn_value
 		mark = new_mark(m->scratch, m->marks, v);
 	*err = -ENOMEM;
 	return mark;
-}
-
-void tni_marker_end(struct tni_marker *m)
-{
-	tni_tree_free(m->scratch);
-	m->scratch = NULL;
 }

@@ -50,8 +50,23 @@ struct tni_marker {
 	struct tni_tree *scratch; /* holds the marks made */
 };
 
-struct tni_marker tni_marker_begin(unsigned marks, bool strict);
-void tni_marker_end(struct tni_marker *m);
+static inline struct tni_marker tni_marker_begin(unsigned marks, bool strict)
+{
+	unsigned kinds = 1u << TN_MAP;
+
+	kinds |= marks & TNI_MARK_BYTES ? 1u << TN_BYTES : 0;
+	kinds |= marks & TNI_MARK_TAG ? 1u << TN_TAG : 0;
+	kinds |= marks & TNI_MARK_EXT ? 1u << TN_EXT : 0;
+	kinds |= marks & TNI_MARK_SIMPLE ? 1u << TN_SIMPLE : 0;
+	kinds |= marks & TNI_MARK_FLOAT ? 1u << TN_FLOAT : 0;
+	kinds |= marks & TNI_MARK_INT ? 1u << TN_INT : 0;
+	return (struct tni_marker){.marks = marks, .kinds = kinds, .strict = strict};
+}
+
+static inline void tni_marker_end(struct tni_marker *m)
+{
+	tni_tree_free(m->scratch);
+}
 
 /* tni_mark_write() for a value that may need a mark. */
 const struct tn_value *tni_mark_make(struct tni_marker *m, const struct tn_value *v, int *err);

@@ -139,21 +139,25 @@ static double round_quotient(uint64_t head, unsigned tens)
 	return ldexp((double)quotient, divisor_shift - head_shift - 63);
 }
 
+/* head * 10^exponent where one rounding does it. Returns whether it does. */
+static bool quick_value(uint64_t head, int64_t exponent, double *real)
+{
+	/* both operands are exact, so the one rounding of the operation is the right one */
+	if (head <= EXACT_INT && exponent <= EXACT_TEN && exponent >= -EXACT_TEN)
+		*real = exponent < 0 ? (double)head / powers_of_ten[-exponent] : (double)head * powers_of_ten[exponent];
+	else if (exponent < 0 && exponent >= -19)
+		*real = round_quotient(head, (unsigned)-exponent);
+	else
+		return false;
+	return true;
+}
+
 static double decimal_value(struct decimal *d)
 {
-	if (!d->count)
-		return 0;
-	if (d->fits && d->head <= EXACT_INT) {
-		double head = (double)d->head;
+	double real = 0;
 
-		/* both operands are exact, so the one rounding of the operation is the right one */
-		if (d->exponent >= 0 && d->exponent <= EXACT_TEN)
-			return head * powers_of_ten[d->exponent];
-		if (d->exponent < 0 && d->exponent >= -EXACT_TEN)
-			return head / powers_of_ten[-d->exponent];
-	}
-	if (d->fits && d->exponent < 0 && d->exponent >= -19)
-		return round_quotient(d->head, (unsigned)-d->exponent);
+	if (!d->count || (d->fits && quick_value(d->head, d->exponent, &real)))
+		return real;
 	return round_by_libc(d);
 }
 
@@ -184,36 +188,61 @@ static int read_float(const char *p, const char *end, bool negative, struct tni_
 	return 0;
 }
 
+/* A number with a point, whose digits before it are `num`, and not more than 19 in all: most floats of most messages. */
+static bool read_short_float(const char *first, const char *point, const char *end, uint64_t num,
+			     struct tni_number *number)
+{
+	const char *p = point + 1;
+
+	if (end - first > 20)
+		return false;
+	while (p < end && is_digit(*p))
+		num = num * 10 + (uint64_t)(*p++ - '0');
+	if (p < end || !quick_value(num, point + 1 - end, &number->real))
+		return false;
+	number->kind = TNI_NUMBER_FLOAT;
+	if (number->negative)
+		number->real = -number->real;
+	return true;
+}
+
+/* An integer that goes on behind its first 19 digits, which are `num` and end at `p`. */
+static void read_long_int(const char *p, const char *end, uint64_t num, struct tni_number *number)
+{
+	unsigned digit = (unsigned)(*p - '0');
+
+	number->kind = TNI_NUMBER_INT;
+	/* the twentieth, and the one value below -(2^64-1) */
+	if (p + 1 == end && (num < UINT64_MAX / 10 || (num == UINT64_MAX / 10 && digit <= 5)))
+		number->num = num * 10 + digit - number->negative;
+	else if (p + 1 == end && number->negative && num == UINT64_MAX / 10 && digit == 6)
+		number->num = UINT64_MAX;
+	else
+		number->kind = TNI_NUMBER_BIG;
+}
+
 int tni_number_read(const char *text, size_t len, struct tni_number *number)
 {
 	const char *end = text + len;
 	bool negative = *text == '-';
 	const char *first = text + negative;
 	const char *p = first;
+	const char *sure = end - first > 19 ? first + 19 : end; /* so many digits always fit */
 	uint64_t num = 0;
 
-	/* nineteen digits always fit */
-	while (p < end && p - first < 19 && is_digit(*p))
-		num = num * 10 + (uint64_t)(*p++ - '0');
 	number->negative = negative;
-	if (p < end && is_digit(*p) && skip_digits(p, end) == end) {
-		unsigned digit = (unsigned)(*p - '0');
-		/* the twentieth, and the one value below -(2^64-1) */
-		if (p + 1 == end && (num < UINT64_MAX / 10 || (num == UINT64_MAX / 10 && digit <= 5))) {
-			num = num * 10 + digit;
-		} else if (p + 1 == end && negative && num == UINT64_MAX / 10 && digit == 6) {
-			number->kind = TNI_NUMBER_INT;
-			number->num = UINT64_MAX;
-			return 0;
-		} else {
-			number->kind = TNI_NUMBER_BIG;
-			return 0;
-		}
-	} else if (p < end || (negative && !num)) {
-		return read_float(first, end, negative, number);
+	while (p < sure && is_digit(*p))
+		num = num * 10 + (uint64_t)(*p++ - '0');
+	if (p == end && !(negative && !num)) {
+		number->kind = TNI_NUMBER_INT;
+		number->num = num - negative;
+		return 0;
 	}
-	number->kind = TNI_NUMBER_INT;
-	number->num = negative ? num - 1 : num;
+	if (p < end && *p == '.' && read_short_float(first, p, end, num, number))
+		return 0;
+	if (p == end || skip_digits(p, end) < end)
+		return read_float(first, end, negative, number);
+	read_long_int(p, end, num, number);
 	return 0;
 }
 

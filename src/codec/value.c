@@ -509,25 +509,34 @@ static int compare_keys(const void *a, const void *b)
 	return diff ? diff : order(position_of(x), position_of(y));
 }
 
-/* Most keys are texts that differ in length or in the first byte: that is seen here. */
-static bool can_be_equal(const struct tn_value *a, const struct tn_value *b)
+/* One bit of 64, the same for equal keys: where all bits differ, no two keys need be compared. */
+static uint64_t bit_of(const struct tn_value *key)
 {
-	if (a->len != b->len || a->kind != b->kind)
-		return false;
-	return a->kind != TN_TEXT || a->u.data[0] == b->u.data[0]; /* there is a zero byte at least */
+	const uint8_t *p = (const uint8_t *)key->u.data;
+	size_t len = key->len;
+	uint32_t mixed = 0;
+
+	if (key->kind == TN_TEXT && len)
+		mixed = (uint32_t)len * 31 + p[0] + ((uint32_t)p[len / 2] << 8) + ((uint32_t)p[len - 1] << 16);
+	return (uint64_t)1 << (mixed * 0x9e3779b1u >> 26);
 }
 
-static int unique_few(const struct tn_value *const *keys, size_t count, const struct tn_value **repeated)
+static int unique_few(const struct tn_value *map, const struct tn_value **repeated)
 {
-	for (size_t i = 1; i < count; i++) {
-		const struct tn_value *key = keys[i];
+	const struct tn_value *first = map->u.last->next;
+	const struct tn_value *key = first;
+	uint64_t seen = 0;
 
-		for (size_t j = 0; j < i; j++) {
-			if (!can_be_equal(keys[j], key) || tni_value_compare(keys[j], key))
+	for (size_t left = map->len / 2; left; left--, key = key->next->next) {
+		uint64_t bit = bit_of(key);
+
+		for (const struct tn_value *k = first; seen & bit && k != key; k = k->next->next) {
+			if (k->len != key->len || tni_value_compare(k, key))
 				continue;
 			*repeated = key;
 			return 0;
 		}
+		seen |= bit;
 	}
 	return 1;
 }
@@ -549,26 +558,23 @@ static int unique_many(const struct tn_value **keys, size_t count, const struct 
 
 int tni_value_unique(const struct tn_value *map, const struct tn_value **key)
 {
-	const struct tn_value *few[KEYS_FEW];
-	const struct tn_value **keys = few;
+	const struct tn_value **keys;
 	const struct tn_value *at;
 	size_t count = map->len / 2;
 	int unique;
 
 	if (map->flags & TNI_UNIQUE || count < 2)
 		return 1;
-	if (count > KEYS_FEW) {
-		keys = malloc(count * sizeof(const struct tn_value *));
-		if (!keys)
-			return -ENOMEM;
-	}
+	if (count <= KEYS_FEW)
+		return unique_few(map, key);
+	keys = malloc(count * sizeof(const struct tn_value *));
+	if (!keys)
+		return -ENOMEM;
 	at = map->u.last->next;
 	for (size_t i = 0; i < count; i++) {
 		keys[i] = at;
 		at = at->next->next;
 	}
-	if (keys == few)
-		return unique_few(few, count, key);
 	unique = unique_many(keys, count, key);
 	free(keys);
 	return unique;

@@ -70,6 +70,12 @@ static inline void *tni_tree_alloc(struct tni_tree *tree, size_t size)
 	return p;
 }
 
+/* Whether tni_tree_alloc() of so much needs no new chunk, which it also tells the compiler. */
+static inline bool tni_tree_has(const struct tni_tree *tree, size_t size)
+{
+	return (size_t)(tree->end - tree->at) >= ((size + 7) & ~(size_t)7);
+}
+
 /* A value with nothing set but its kind and flags, with `more` bytes of its own behind it, and before it room for
  * its position if it is flagged to have one. NULL: out of memory. */
 static inline struct tn_value *tni_value_alloc(struct tni_tree *tree, enum tn_kind kind, unsigned flags, size_t more)
@@ -125,7 +131,7 @@ static inline void tni_value_link(struct tn_value *parent, struct tn_value *item
 	item->flags |= TNI_PLACED;
 	if (parent->kind == TN_TAG)
 		return; /* `len` is the tag's number */
-	if (parent->kind == TN_MAP && parent->len % 2 == 0 && item->kind != TN_TEXT)
+	if (item->kind != TN_TEXT && parent->kind == TN_MAP && parent->len % 2 == 0)
 		parent->flags |= TNI_ODD_KEYS;
 	parent->len++;
 }

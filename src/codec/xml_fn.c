@@ -273,7 +273,7 @@ static const struct tni_xml_leaf *find_leaf(const char *name)
 
 static void begin_value(struct tni_xml *x, const char *name, const char **list)
 {
-	const struct tn_value *parent = tni_build_top(&x->build);
+	const struct tn_value *parent = x->build.top;
 	bool in_map = parent && parent->kind == TN_MAP;
 	const struct tni_xml_leaf *leaf = find_leaf(name);
 	struct attributes a = {0};
