@@ -150,7 +150,7 @@ static yajl_status run_yajl(struct parse *p, const yajl_callbacks *callbacks, co
 	/* yajl does not mind a string behind the value that does not end; but a line feed cannot stand in one */
 	if (status == yajl_status_ok)
 		status = yajl_parse(p->yajl, (const unsigned char *)"\n", 1);
-	if (status == yajl_status_ok)
+	if (status == yajl_status_ok && !(p->build && p->build->root && !p->build->top))
 		status = yajl_complete_parse(p->yajl);
 	return status;
 }
