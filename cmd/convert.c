@@ -19,6 +19,7 @@
 #include "tenon_value.h"
 
 #define MAX_DEFAULT (64U << 20) /* of one message */
+#define MAX_OUT (1U << 30)
 
 /* A format and what stands between its messages. */
 struct side {
@@ -76,12 +77,12 @@ static bool no_format(const char *option, const char *format)
 }
 
 /* The library knows its frames: its words, without the URL that carried the question. */
-static bool check_frame(const char *option, const char *frame)
+static bool check_frame(const char *option, const char *frame, uint64_t max)
 {
 	char url[128];
 	const char *why;
 
-	snprintf(url, sizeof(url), "fd:0?frame=%.64s", frame);
+	snprintf(url, sizeof(url), "fd:0?frame=%.64s&max=%llu", frame, (unsigned long long)max);
 	if (!strpbrk(frame, "&#%?") && tn_url_check(url, TN_DIAL) == 0)
 		return true;
 	why = strpbrk(frame, "&#%?") ? NULL : strstr(tn_errmsg(), "key 'frame': ");
@@ -107,7 +108,7 @@ static bool side_parse(struct side *side, const char *option, bool in)
 	if (i == NFORMATS)
 		return no_format(option, side->format);
 	side->frame = side->text[len] ? side->text + len + 1 : in ? defaults[i].frame_in : defaults[i].frame_out;
-	if (side->frame && !check_frame(option, side->frame))
+	if (side->frame && !check_frame(option, side->frame, in ? options.max : MAX_OUT))
 		return false;
 	side->whole = in && (!side->frame || strcmp(side->frame, "none") == 0);
 	side->line_feed = !in && !side->frame;
@@ -313,7 +314,7 @@ static int output_open(void)
 	char url[128];
 
 	/* A reader that takes its time, such as a pager, is no reason to give up */
-	snprintf(url, sizeof(url), "fd:1?frame=%.64s&max=1GiB&queue=256KiB&drain=1000h", state.to.frame);
+	snprintf(url, sizeof(url), "fd:1?frame=%.64s&max=%u&queue=256KiB&drain=1000h", state.to.frame, MAX_OUT);
 	return tn_dial(state.loop, url, &handler, NULL, &state.output);
 }
 

@@ -409,6 +409,7 @@ def test_a_full_disk(tenon):
     (["--from", "json", "--to", "cbor/u33"], "--to: no such frame 'u33'; did you mean u32"),
     (["--from", "json", "--to", "cbor/u32&max=1"], "--to: no such frame"),
     (["--from", "json/fixed", "--to", "cbor"], "fixed needs a size"),
+    (["--from", "raw/fixed:5", "--to", "raw", "--max", "4"], "--from: such messages are longer than max allows"),
     (["--from", "json"], "--to is missing"),
     ([], "--from is missing"),
     (["--from", "json", "--to", "json", "--on-bad", "close"], "neither stop nor skip"),
