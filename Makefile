@@ -12,7 +12,7 @@ RUNS ?= 0
 # How long `make soak` lasts
 MINUTES ?= 30
 
-.PHONY: all help setup run test quick bench lint format fault differential drain attack fuzz soak install clean
+.PHONY: all help setup run test quick bench lint format fault differential drain attack tsan coverage fuzz soak install clean
 .NOTPARALLEL:
 
 all: $(BUILD)/build.ninja
@@ -32,8 +32,10 @@ help:
 	@echo 'make differential  10,000 scripts of traffic, the same on every engine: minutes (ARGS=...)'
 	@echo 'make drain      a million messages, the server told to stop in their midst twenty times'
 	@echo 'make attack     clients too many, too slow, deaf or hostile: what they cost, beside what is promised; five minutes'
-	@echo 'make fuzz       fuzz every target for a minute (SECONDS=... RUNS=...), keeping the smallest of what is found'
+	@echo 'make fuzz       fuzz every target for a minute (SECONDS=...), keeping what is found'
 	@echo 'make soak       one server under every kind of load for half an hour (MINUTES=...): nothing may grow'
+	@echo 'make tsan       what has threads, under ThreadSanitizer'
+	@echo 'make coverage   run the tests, then print which lines of src and cmd they reached'
 	@echo 'make lint       install what is missing, check layout, include directions and likely bugs'
 	@echo 'make format     lay out the C code'
 	@echo 'make install    install to $(PREFIX) (PREFIX=..., DESTDIR=...)'
@@ -78,6 +80,14 @@ drain: all
 attack: all
 	@TENON=$(CURDIR)/$(BUILD)/tenon TENON_BUILD=$(CURDIR)/$(BUILD) $(PYTHON) tests/e2e/attack.py $(ARGS)
 
+tsan:
+	@scripts/setup build test
+	@$(PYTHON) scripts/test tsan
+
+coverage:
+	@scripts/setup build test coverage
+	@$(PYTHON) scripts/test coverage
+
 fuzz:
 	@scripts/setup build test
 	@$(PYTHON) scripts/test fuzz --seconds $(SECONDS) --runs $(RUNS)
@@ -101,4 +111,4 @@ install: all
 	@DESTDIR='$(DESTDIR)' meson install -C $(BUILD) --no-rebuild
 
 clean:
-	rm -rf build build-asan build-bench build-fuzz build-test
+	rm -rf build build-analyzer build-asan build-bench build-coverage build-fuzz build-test build-tsan

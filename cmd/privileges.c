@@ -11,12 +11,6 @@
 
 #define NOBODY 65534
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define __SANITIZE_ADDRESS__ 1
-#endif
-#endif
-
 static long number_of(const char *name)
 {
 	const char *text = getenv(name);
@@ -108,7 +102,7 @@ int privileges_drop(void)
 {
 	int err = privileges_leave(NULL, 0);
 
-#ifdef __SANITIZE_ADDRESS__
+#ifdef TNI_WATCHED
 	prctl(PR_SET_DUMPABLE, 1, 0, 0, 0); /* the leak checker looks at the process from outside */
 #endif
 	return err;

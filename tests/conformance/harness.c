@@ -141,6 +141,24 @@ static bool engine_is_refused(const char *engine)
 	return rc < 0;
 }
 
+/* "1/4": every fourth test from the second on, for one of four that run side by side: most of the time they wait. Returns
+ * a copy, or NULL when all are meant. */
+static struct CMUnitTest *share_of(const char *text, const struct CMUnitTest *tests, size_t *ntests)
+{
+	size_t number, of, n = 0;
+	struct CMUnitTest *share;
+
+	if (sscanf(text, "%zu/%zu", &number, &of) != 2)
+		return NULL;
+	assert_true(number < of);
+	share = calloc(*ntests, sizeof(*share));
+	assert_non_null(share);
+	for (size_t i = number; i < *ntests; i += of)
+		share[n++] = tests[i];
+	*ntests = n;
+	return share;
+}
+
 static int run_on(const char *engine, const char *group, const struct CMUnitTest *tests, size_t ntests)
 {
 	char name[128];
@@ -154,17 +172,22 @@ int th_main(int argc, char **argv, const char *group, const struct CMUnitTest *t
 {
 	static const char *const all[] = {"epoll", "uring", "sim:1", "sim:2", "sim:3"};
 	const char *one = argc > 1 ? argv[1] : getenv("TENON_ENGINE");
+	struct CMUnitTest *share = argc > 2 ? share_of(argv[2], tests, &ntests) : NULL;
 	int failed = 0;
 
 	setvbuf(stdout, NULL, _IOLBF, 0); /* so that the name of a test that hangs is seen */
-	if (argc > 2 && *argv[2])
+	if (share)
+		tests = share;
+	else if (argc > 2 && *argv[2])
 		cmocka_set_test_filter(argv[2]);
 	if (one && *one && strcmp(one, "all") != 0)
-		return engine_is_refused(one) ? 77 : run_on(one, group, tests, ntests) != 0;
-	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-		if (!engine_is_refused(all[i]))
-			failed += run_on(all[i], group, tests, ntests);
-	return failed != 0;
+		failed = engine_is_refused(one) ? 77 : run_on(one, group, tests, ntests) != 0;
+	else
+		for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+			if (!engine_is_refused(all[i]))
+				failed |= run_on(all[i], group, tests, ntests) != 0;
+	free(share);
+	return failed;
 }
 
 struct tn_loop *th_loop(void)

@@ -16,6 +16,8 @@ COMMAND = os.environ.get("TENON") or str(ROOT / "build" / "tenon")
 BUILD = pathlib.Path(os.environ.get("TENON_BUILD") or ROOT / "build")
 PEERS = pathlib.Path(__file__).resolve().parent / "peers"
 SANITIZED = bool(os.environ.get("TENON_SANITIZED"))
+OPTIONS = {option["name"]: option["value"]
+           for option in json.loads((BUILD / "meson-info" / "intro-buildoptions.json").read_text(encoding="utf-8"))}
 
 # Seconds. Whatever must happen at all has happened by then; nothing here measures speed
 LIMIT = 60 if SANITIZED else 20

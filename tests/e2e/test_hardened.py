@@ -1,5 +1,4 @@
 """What a release build carries against mistakes of ours (meson.build), read in the files that were built."""
-import json
 import platform
 import re
 import subprocess
@@ -7,11 +6,9 @@ import subprocess
 import pytest
 
 import harness
-from harness import BUILD, COMMAND
+from harness import BUILD, COMMAND, OPTIONS
 
 LIBRARY = BUILD / "src" / "libtenon.so"
-OPTIONS = {option["name"]: option["value"]
-           for option in json.loads((BUILD / "meson-info" / "intro-buildoptions.json").read_text(encoding="utf-8"))}
 
 pytestmark = [
     pytest.mark.skipif(harness.SANITIZED, reason="sanitizers instead"),

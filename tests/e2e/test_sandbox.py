@@ -8,9 +8,10 @@ import signal
 
 import pytest
 
-from harness import COMMAND, SANITIZED, exchange
+from harness import COMMAND, OPTIONS, SANITIZED, exchange
 
-pytestmark = pytest.mark.skipif(SANITIZED, reason="sanitizers look at the process from outside: there is no sandbox")
+pytestmark = pytest.mark.skipif(
+    SANITIZED or OPTIONS["b_coverage"], reason="sanitizers look at the process from outside, counters want files: there is no sandbox")
 
 BUILD = pathlib.Path(os.environ.get("TENON_BUILD", pathlib.Path(COMMAND).parent))
 ROOT = os.geteuid() == 0
