@@ -106,9 +106,8 @@ static int lock_directory(const char *path)
 }
 
 /* Removes a dead server's file, with the directory locked. */
-static int remove_stale(const struct tni_listen_spec *spec, const struct tn_addr *addr)
+static int remove_stale(const struct tni_listen_spec *spec, const struct tn_addr *addr, const char *path)
 {
-	const char *path = unix_path(addr);
 	struct stat st;
 
 	if (lstat(path, &st) < 0)
@@ -122,11 +121,12 @@ static int remove_stale(const struct tni_listen_spec *spec, const struct tn_addr
 
 static int bind_unix(const struct tni_listen_spec *spec, const struct tn_addr *addr)
 {
+	const char *path = unix_path(addr);
 	int fd = open_bound(spec, addr), rc;
 
-	if (fd != -EADDRINUSE || !unix_path(addr))
+	if (fd != -EADDRINUSE || !path)
 		return fd;
-	rc = remove_stale(spec, addr);
+	rc = remove_stale(spec, addr, path);
 	return rc < 0 ? rc : open_bound(spec, addr);
 }
 

@@ -393,7 +393,8 @@ static void test_forged_short_records(void **state)
 {
 	(void)state;
 	for (unsigned len = 0; len < 40; len++) {
-		unsigned char record[13 + 40] = {SSL3_RT_APPLICATION_DATA, 254, 253, 0, 1, 0, 0, 0, 0, 1, 0, 0, (unsigned char)len};
+		unsigned char record[13 + 40] = {SSL3_RT_APPLICATION_DATA, 254, 253, 0, 1, 0, 0, 0, 0, 1, 0, 0,
+						 (unsigned char)len};
 
 		pair_plain("localhost");
 		shaken();
