@@ -215,11 +215,21 @@ int tn_conn_fade(struct tn_conn *c)
 	return 0;
 }
 
+/* How far a reply may go: 0: as far as any; < 0: nowhere. */
+static int reply_hops(const struct tni_dgram *d, const struct tn_msg *answered)
+{
+	if (!d->hops_max || !answered || !answered->hops)
+		return 0;
+	if (answered->hops == 1)
+		return -1;
+	return answered->hops > d->hops_max ? d->hops_max : (int)answered->hops - 1;
+}
+
 int tni_dgram_put(struct tn_conn *c, const struct tn_msg *answered, const struct iovec *iov, int count)
 {
 	const struct tn_addr *to = answered ? answered->peer : NULL;
 	struct tni_dgram *d = c->dgram;
-	unsigned hops = 0;
+	int hops = reply_hops(d, answered);
 	size_t len = 0;
 	unsigned char *data;
 	int rc;
@@ -234,13 +244,11 @@ int tni_dgram_put(struct tn_conn *c, const struct tn_msg *answered, const struct
 		return -EDESTADDRREQ;
 	if (d->connected)
 		to = d->raw ? tni_raw_to(d->raw) : NULL;
-	if (d->hops_max && answered->hops)
-		hops = answered->hops > d->hops_max ? d->hops_max : answered->hops - 1;
-	if (d->hops_max && answered->hops && !hops) {
+	if (hops < 0) {
 		d->lost++;
 		return 0;
 	}
-	rc = tni_dgram_queue_put(&d->tx, to, hops, iov, count);
+	rc = tni_dgram_queue_put(&d->tx, to, (unsigned)hops, iov, count);
 	if (rc == 0 && d->raw) {
 		data = tni_dgram_queue_last(&d->tx, &len);
 		tni_raw_give(d->raw, to, data, len);
