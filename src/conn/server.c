@@ -191,6 +191,9 @@ static void keep_rate(struct tni_part *part)
 	if (part->draining || !tni_part_rate_wait(part))
 		return;
 	stop_accepting(part);
+	for (int i = 0; i < part->nlisteners; i++) /* nor is anybody told of them: each would wake the loop */
+		if (part->listeners[i].io.fd >= 0 && !tni_op_busy(&part->listeners[i].io.rd))
+			tni_fd_release(part->loop, &part->listeners[i].io);
 	start_accepting(part); /* later, that is */
 }
 
