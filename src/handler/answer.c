@@ -52,17 +52,21 @@ static bool begins_with(const struct tn_msg *msg, const char *text)
 	return msg->len >= strlen(text) && !memcmp(msg->data, text, strlen(text));
 }
 
-bool handler_may_answer(struct tn_conn *conn, const struct tn_msg *msg)
+bool handler_is_service(const struct tn_msg *msg)
 {
-	unsigned port;
+	unsigned port = msg->peer ? port_of(tn_addr_sockaddr(msg->peer)) : 0;
 
-	if (!msg->peer)
-		return true;
-	port = port_of(tn_addr_sockaddr(msg->peer));
 	for (size_t i = 0; i < sizeof(services) / sizeof(services[0]); i++)
 		if (services[i] == port)
-			return false;
-	return !port || port != own_port(conn);
+			return true;
+	return false;
+}
+
+bool handler_may_answer(struct tn_conn *conn, const struct tn_msg *msg)
+{
+	unsigned port = msg->peer ? port_of(tn_addr_sockaddr(msg->peer)) : 0;
+
+	return !handler_is_service(msg) && (!port || port != own_port(conn));
 }
 
 void handler_on_datagrams_open(struct tn_conn *conn, void *arg)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "handler/child.h"
+#include "handler/handler.h"
 
 #define GRACE_MS 1000        /* for a child that has ended its output to end itself */
 #define JOBS_MAX 64          /* children at a time on one endpoint: further datagrams wait in the kernel */
@@ -168,7 +169,7 @@ void exec_on_datagram(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 		.on_msg = on_output_msg, .on_end = on_output_end, .on_close = on_output_close};
 	static const struct exec_ends ends = {&input, &output};
 	struct gate *gate = tn_conn_data(conn);
-	struct job *job = gate ? calloc(1, sizeof(*job)) : NULL;
+	struct job *job = gate && !handler_is_service(msg) ? calloc(1, sizeof(*job)) : NULL;
 
 	if (!job)
 		return; /* a datagram is lost, as datagrams are */

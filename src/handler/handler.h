@@ -56,6 +56,9 @@ void handler_refuse(struct tn_conn *conn, const struct tn_msg *msg, int err, voi
 /* on_open of handlers that answer datagrams: see answer.c. */
 void handler_on_datagrams_open(struct tn_conn *conn, void *arg);
 
+/* Whether a datagram comes from the port of a small service that answers anything. */
+bool handler_is_service(const struct tn_msg *msg);
+
 /* Whether a datagram may be answered at all, lest two servers keep each other busy: see answer.c. Streams always may. */
 bool handler_may_answer(struct tn_conn *conn, const struct tn_msg *msg);
 
