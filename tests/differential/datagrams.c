@@ -60,7 +60,7 @@ static void end_server(struct world *w, struct side *server, struct side *client
 void play_datagrams(struct world *w)
 {
 	int n = 1 + (int)below(w, CLIENTS_MAX), rounds = 1 + (int)below(w, 4);
-	struct side *clients[CLIENTS_MAX], *server = side_new(w, "served");
+	struct side *clients[CLIENTS_MAX] = {0}, *server = side_new(w, "served");
 	char name[24], url[1024];
 
 	server->served = true;
@@ -75,7 +75,9 @@ void play_datagrams(struct world *w)
 		clients[i]->from = &clients[i]->out;
 		side_dial(clients[i], url);
 	}
-	for (int r = 0; r < rounds && !*w->wrong; r++)
+	if (*w->wrong)
+		return;
+	for (int r = 0; r < rounds; r++)
 		play_round(w, server, clients, n);
 	for (int i = 0; i < n && !*w->wrong; i++)
 		if (one_in(w, 2))

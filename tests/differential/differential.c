@@ -83,15 +83,11 @@ static void draw_script(struct world *w)
 
 /* ---- before and after each ---- */
 
-static uint64_t current_seed;
-static const char *current_engine;
+static char if_it_hangs[128];
 
 static void hanging(int sig)
 {
-	char text[128];
-	int n = snprintf(text, sizeof(text), "\nseed %ju on %s: a call does not return\n", (uintmax_t)current_seed,
-			 current_engine);
-	ssize_t unused = write(STDERR_FILENO, text, (size_t)n);
+	ssize_t unused = write(STDERR_FILENO, if_it_hangs, strlen(if_it_hangs));
 
 	(void)unused;
 	(void)sig;
@@ -123,8 +119,7 @@ static void play(struct world *w, const char *engine, uint64_t seed, bool told)
 	w->engine = name;
 	w->seed = w->random = seed;
 	w->trace = told;
-	current_seed = seed;
-	current_engine = engine;
+	snprintf(if_it_hangs, sizeof(if_it_hangs), "seed %ju on %s: a call does not return\n", (uintmax_t)seed, engine);
 	alarm(120);
 	draw_script(w);
 	alarm(0);
@@ -197,7 +192,7 @@ static void choose_engines(char **names, int n)
 
 static void make_dir(void)
 {
-	strcpy(world_dir, "/tmp/tenon-diff-XXXXXX");
+	snprintf(world_dir, sizeof(world_dir), "/tmp/tenon-diff-XXXXXX");
 	if (!mkdtemp(world_dir))
 		abort();
 #ifdef TNI_HAVE_TLS

@@ -210,7 +210,7 @@ static void will_hear_cut(struct side *y)
 	if (traits & RESETS) {
 		will_close(y, -ECONNRESET);
 	} else if (traits & SECURE && !(traits & LOSSY)) {
-		will_close(y, TN_ECUT);
+		will_close(y, TN_ECUT, -ECONNRESET); /* the latter if the other had tickets of ours to read yet */
 	} else {
 		will_hear_end(y, CLOSE);
 		will_close(y, 0);
@@ -230,10 +230,8 @@ static void may_hear_anything(struct side *y)
 		will_close(y, 0, -ECONNRESET, -EPIPE, TN_ECUT);
 }
 
-static void end_by_abort(struct side *x, struct side *y)
+static void end_by_abort(struct world *w, struct side *x, struct side *y)
 {
-	struct world *w = x->world;
-
 	if (one_in(w, 2)) {
 		will_hear_cut(y);
 	} else {
@@ -248,10 +246,8 @@ static void end_by_abort(struct side *x, struct side *y)
 }
 
 /* In the midst of what it is told. */
-static void end_in_message(struct side *x, struct side *y)
+static void end_in_message(struct world *w, struct side *x, struct side *y)
 {
-	struct world *w = x->world;
-
 	x->at_msg = one_in(w, 2) ? CLOSE : ABORT;
 	x->loose = true;
 	if (x->at_msg == CLOSE) {
@@ -266,9 +262,8 @@ static void end_in_message(struct side *x, struct side *y)
 	say_some(y);
 }
 
-static void end(struct duo *d)
+static void end(struct world *w, struct duo *d)
 {
-	struct world *w = d->side[0]->world;
 	unsigned who = (unsigned)below(w, 2);
 	struct side *x = d->side[who], *y = d->side[!who];
 
@@ -286,10 +281,10 @@ static void end(struct duo *d)
 		end_by_both(d, x, y);
 		break;
 	case 6:
-		end_in_message(x, y);
+		end_in_message(w, x, y);
 		break;
 	default:
-		end_by_abort(x, y);
+		end_by_abort(w, x, y);
 	}
 	d->ended = true;
 }
@@ -441,13 +436,15 @@ void play_traffic(struct world *w)
 		return;
 	world_full_url(w, w->url, keys, url, sizeof(url));
 	begin_all(w, duos, n, url);
+	if (*w->wrong)
+		return;
 	for (int r = 0; r < rounds && !*w->wrong; r++) {
 		play_round(w, duos, n);
 		if (one_in(w, 12))
 			dial_in_vain(w, url);
 		for (int i = 0; i < n && r + 1 < rounds; i++) {
 			if (is_alive(&duos[i]) && one_in(w, 4))
-				end(&duos[i]);
+				end(w, &duos[i]);
 		}
 	}
 	if (one_in(w, 8)) {
@@ -456,7 +453,7 @@ void play_traffic(struct world *w)
 	}
 	for (int i = 0; i < n && !*w->wrong; i++)
 		if (is_alive(&duos[i]) && !one_in(w, 6))
-			end(&duos[i]);
+			end(w, &duos[i]);
 	settle(w, "ends");
 	end_server(w, duos, n);
 }

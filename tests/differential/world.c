@@ -75,7 +75,7 @@ void wrong(struct world *w, const char *format, ...)
 	va_end(ap);
 	trace(w, "WRONG: %s", text);
 	if (!*w->wrong)
-		strcpy(w->wrong, text);
+		snprintf(w->wrong, sizeof(w->wrong), "%s", text);
 }
 
 static uint64_t mix(uint64_t hash, const void *data, size_t len)
@@ -249,7 +249,7 @@ static void act(struct side *s, enum deed deed, const struct tn_msg *msg)
 		side_abort(s, ABORTED);
 	else if (deed == PAUSE)
 		pause_a_while(s);
-	else if (deed >= FORWARD)
+	else if (msg && deed >= FORWARD)
 		answer(s, msg);
 }
 
