@@ -62,21 +62,23 @@ static const char *role(const struct tls *t)
 
 static int refuse_names(const struct tls *t)
 {
-	char names[512];
+	char names[512], subject[200], issuer[200], dates[100];
 
 	tni_cert_write(t->refused.cert, TNI_CERT_NAMES, names, sizeof(names));
-	if (!*names)
-		return tni_err(TN_ECERT, "the certificate names no host (subject: %s), so it is not for %s",
-			       tni_cert_write(t->refused.cert, TNI_CERT_SUBJECT, names, sizeof(names)), t->host);
-	return tni_err(TN_ECERT, "the certificate is for %s, not for %s", names, t->host);
+	tni_cert_write(t->refused.cert, TNI_CERT_SUBJECT, subject, sizeof(subject));
+	tni_cert_write(t->refused.cert, TNI_CERT_ISSUER, issuer, sizeof(issuer));
+	tni_cert_write(t->refused.cert, TNI_CERT_DATES, dates, sizeof(dates));
+	return tni_err(TN_ECERT, "the certificate is for %s, not for %s: subject %s, issuer %s, %s",
+		       *names ? names : "no host", t->host, subject, issuer, dates);
 }
 
 static int refuse_pin(const struct tls *t)
 {
-	char pin[80];
+	char pin[80], line[600];
 
-	return tni_err(TN_ECERT, "the %s's public key is not the one of key pin: its SHA-256 is %s", role(t),
-		       tni_cert_write(t->refused.cert, TNI_CERT_PIN, pin, sizeof(pin)));
+	return tni_err(TN_ECERT, "the %s's public key is not the one of key pin: its SHA-256 is %s: %s", role(t),
+		       tni_cert_write(t->refused.cert, TNI_CERT_PIN, pin, sizeof(pin)),
+		       tni_cert_write(t->refused.cert, TNI_CERT_LINE, line, sizeof(line)));
 }
 
 static int refuse_issuer(const struct tls *t)

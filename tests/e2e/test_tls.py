@@ -212,7 +212,8 @@ def refused(tenon, url, *words, status=1):
 
 
 @pytest.mark.parametrize("name, words", [
-    ("a.example", ["the certificate is for a.example, b.example, not for 127.0.0.1"]),
+    ("a.example", ["the certificate is for a.example, b.example, not for 127.0.0.1", "subject CN=a.example, issuer CN=ca, valid "
+                   "from 2020-01-01 to 2090-01-01"]),
     ("expired", ["has expired", "CN=expired", "2020-02-01"]),
     ("future", ["not valid yet", "2090-01-01"]),
     ("self", ["self-signed", "CN=localhost", "ca=FILE"]),
