@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -170,8 +171,18 @@ static const char *addr_text(const struct tni_dial *d, const struct tn_addr *add
 	return tn_addr_text(&bare, out, cap);
 }
 
+static bool lacks_interface(const struct attempt *a)
+{
+	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)a->addr.bytes;
+
+	return a->err == -EINVAL && tni_addr_family(&a->addr) == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&in6->sin6_addr) &&
+	       !in6->sin6_scope_id;
+}
+
 static const char *why_of(const struct attempt *a)
 {
+	if (lacks_interface(a))
+		return "a link-local address needs its interface, as in [fe80::1%eth0]";
 	return a->why ? a->why : tn_strerror(a->err);
 }
 

@@ -117,6 +117,12 @@ def test_what_routers_say(tenon, wire, program, how, host, message, reason, word
     assert text[-1].endswith("3 sent, 0 answered, 3 lost (100%), 3 of them with a reason")
 
 
+def test_a_link_local_address(tenon, wire):
+    """It is many machines' own: which one, only the interface tells."""
+    lines, _ = ping(tenon, "--count", 1, "fe80::1", status=1, preexec_fn=wire.near.enter)
+    assert "needs its interface" in lines[0]["error"]
+
+
 class Responder(threading.Thread):
     """Answers echo requests in the kernel's place, in its own way."""
 
