@@ -445,6 +445,116 @@ static void test_pcapng_cyclic(void **state)
 	free(m.data);
 }
 
+static void block_of(struct memory *m, uint32_t type, const uint32_t *words, uint32_t nwords)
+{
+	put32(m, type, false);
+	put32(m, 12 + 4 * nwords, false);
+	for (uint32_t i = 0; i < nwords; i++)
+		put32(m, words[i], false);
+	put32(m, 12 + 4 * nwords, false);
+}
+
+/* Blocks one word shorter than what they must hold. */
+static void test_pcapng_short_blocks(void **state)
+{
+	static const struct {
+		uint32_t type, nwords;
+	} blocks[] = {{1, 1}, {2, 4}, {3, 0}, {5, 2}, {6, 4}, {10, 1}};
+	static const uint32_t zeros[4];
+	struct memory m;
+	unsigned packets;
+	uint64_t at;
+
+	(void)state;
+	memory_new(&m);
+	for (size_t i = 0; i < sizeof(blocks) / sizeof(blocks[0]); i++) {
+		m.len = 0;
+		section(&m, false);
+		interface(&m, LINK_RAW, -1, 0, false);
+		block_of(&m, blocks[i].type, zeros, blocks[i].nwords);
+		assert_int_equal(read_all(&m, &packets, &at), TN_EFORMAT);
+		assert_int_equal(at, 28 + 20 + 4);
+	}
+	m.len = 0;
+	block_of(&m, 0x0a0d0d0a, (uint32_t[]){0x1a2b3c4d, 1, 0}, 3);
+	assert_int_equal(read_all(&m, &packets, &at), TN_EFORMAT);
+	assert_int_equal(at, 4);
+	free(m.data);
+}
+
+/* A simple packet tells only how long it was: what the interface did not keep of it is not there. */
+static void test_pcapng_simple(void **state)
+{
+	struct memory m;
+	struct capfile *file;
+	struct capfile_record r;
+	unsigned packets;
+	uint64_t at;
+
+	(void)state;
+	memory_new(&m);
+	section(&m, false);
+	block_of(&m, 1, (uint32_t[]){LINK_RAW, 8}, 2);
+	block_of(&m, 3, (uint32_t[]){100, 0x04030201, 0x08070605}, 3);
+	assert_int_equal(capfile_new(&file, read_memory, &m), 0);
+	assert_int_equal(capfile_next(file, &r), 1);
+	assert_int_equal(capfile_next(file, &r), 1);
+	assert_int_equal(r.kind, CAPFILE_PACKET);
+	assert_int_equal(r.caplen, 8);
+	assert_int_equal(r.len, 100);
+	assert_memory_equal(r.data, "\1\2\3\4\5\6\7\10", 8);
+	assert_int_equal(capfile_next(file, &r), 0);
+	capfile_free(file);
+	block_of(&m, 3, (uint32_t[]){100, 0x04030201}, 2); /* not even what was kept */
+	m.damaged = true;
+	assert_int_equal(read_all(&m, &packets, &at), TN_EFORMAT);
+	assert_int_equal(packets, 1);
+	assert_int_equal(at, 28 + 20 + 24 + 8);
+	free(m.data);
+}
+
+/* The packet block of old has a count of drops beside the interface, and options like any. */
+static void test_pcapng_old_packet(void **state)
+{
+	struct memory m;
+	struct capfile *file;
+	struct capfile_record r;
+
+	(void)state;
+	memory_new(&m);
+	section(&m, false);
+	interface(&m, LINK_ETHERNET, 9, 0, false);
+	interface(&m, LINK_RAW, 9, 0, false);
+	block_of(&m, 2, (uint32_t[]){77 << 16 | 1, 0, 1234, 4, 60, 0x04030201}, 6);
+	assert_int_equal(capfile_new(&file, read_memory, &m), 0);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(capfile_next(file, &r), 1);
+	assert_int_equal(r.kind, CAPFILE_PACKET);
+	assert_int_equal(r.iface->link, LINK_RAW);
+	assert_int_equal(r.ns, 1234);
+	assert_int_equal(r.caplen, 4);
+	assert_int_equal(r.len, 60);
+	assert_int_equal(capfile_next(file, &r), 0);
+	capfile_free(file);
+	free(m.data);
+}
+
+/* Memory is not a stranger's to take: no more interfaces than anybody has. */
+static void test_pcapng_interfaces_without_end(void **state)
+{
+	struct memory m;
+	unsigned packets;
+	uint64_t at;
+
+	(void)state;
+	memory_new(&m);
+	section(&m, false);
+	while (m.len + 20 <= FILE_MAX)
+		interface(&m, LINK_RAW, -1, 0, false);
+	assert_int_equal(read_all(&m, &packets, &at), TN_ETOOBIG);
+	free(m.data);
+}
+
 /* ---- writing ---- */
 
 static void fill(unsigned char *data, uint32_t len)
@@ -552,11 +662,20 @@ static void test_write_fails(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_pcap_variants), cmocka_unit_test(test_pcap_old),
-		cmocka_unit_test(test_pcap_cut),      cmocka_unit_test(test_pcap_damaged),
-		cmocka_unit_test(test_pcapng_clocks), cmocka_unit_test(test_pcapng_sections),
-		cmocka_unit_test(test_pcapng_cut),    cmocka_unit_test(test_pcapng_damaged_words),
-		cmocka_unit_test(test_pcapng_cyclic), cmocka_unit_test(test_written_and_read),
+		cmocka_unit_test(test_pcap_variants),
+		cmocka_unit_test(test_pcap_old),
+		cmocka_unit_test(test_pcap_cut),
+		cmocka_unit_test(test_pcap_damaged),
+		cmocka_unit_test(test_pcapng_clocks),
+		cmocka_unit_test(test_pcapng_sections),
+		cmocka_unit_test(test_pcapng_cut),
+		cmocka_unit_test(test_pcapng_damaged_words),
+		cmocka_unit_test(test_pcapng_short_blocks),
+		cmocka_unit_test(test_pcapng_simple),
+		cmocka_unit_test(test_pcapng_old_packet),
+		cmocka_unit_test(test_pcapng_interfaces_without_end),
+		cmocka_unit_test(test_pcapng_cyclic),
+		cmocka_unit_test(test_written_and_read),
 		cmocka_unit_test(test_write_fails),
 	};
 
