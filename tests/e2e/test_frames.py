@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from harness import open_socket, receive_exactly, receive_to_end, resident_bytes, running_ns, KIB, MIB, SANITIZED
+from harness import open_socket, receive_exactly, receive_to_end, resident_bytes, running_ns, KIB, MIB, OPTIONS, SANITIZED
 
 SIOCOUTQ = 0x5411
 
@@ -254,7 +254,7 @@ def send_crumbs(sock, message, size):
             time.sleep(0)
 
 
-@pytest.mark.skipif(SANITIZED, reason="under a sanitizer the CPU time is not the command's own")
+@pytest.mark.skipif(SANITIZED or OPTIONS["b_coverage"], reason="under a sanitizer the CPU time is not the command's own")
 @pytest.mark.parametrize("frame", ENDLESS)
 def test_no_byte_is_looked_at_twice(tenon, frame):
     """A message that comes in crumbs: four times the bytes are four times the work, not sixteen times."""
