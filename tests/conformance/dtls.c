@@ -477,7 +477,7 @@ static void test_flood_of_hellos(void **state)
 	assert_true(mallinfo2().uordblks <= before + (1 << 20));
 	w.fate = NULL;
 	e = (struct end){0};
-	dial(&e, "handshake=60s");
+	dial(&e, "&handshake=60s");
 	until(e.opens); /* all the same to whom means it */
 	chat(&e, "hello");
 	world_free();
