@@ -32,7 +32,7 @@ help:
 	@echo 'make differential  10,000 scripts of traffic, the same on every engine: minutes (ARGS=...)'
 	@echo 'make drain      a million messages, the server told to stop in their midst twenty times'
 	@echo 'make attack     clients too many, too slow, deaf or hostile: what they cost, beside what is promised; five minutes'
-	@echo 'make fuzz       fuzz every target for a minute (SECONDS=...), keeping what is found'
+	@echo 'make fuzz       fuzz every target for a minute (SECONDS=... RUNS=...), keeping the smallest of what is found'
 	@echo 'make soak       one server under every kind of load for half an hour (MINUTES=...): nothing may grow'
 	@echo 'make tsan       what has threads, under ThreadSanitizer'
 	@echo 'make coverage   run the tests, then print which lines of src and cmd they reached'
