@@ -348,6 +348,7 @@ static void on_end(struct tn_conn *conn, void *arg)
 	else if (s->from && !s->loose && s->in != s->from->len)
 		wrong(s->world, "%s: on_end after %zu of %zu bytes", s->name, s->in, s->from->len);
 	s->ending = true;
+	s->drains_loose = s->drains_loose || s->at_end == SAY_AND_CLOSE; /* its queue may be at its mark, or not */
 	act(s, s->at_end, NULL);
 	s->ending = false;
 }
