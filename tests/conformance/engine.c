@@ -604,7 +604,7 @@ static void test_stuck_send_while_reading_goes_over(void **state)
 	setsockopt(pair[1], SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
 	end_init(&e, pair[0], 0);
 	give(&e, 2 << 20, false);
-	for (int quiet = 0; quiet < 20;) {
+	for (int quiet = 0; quiet < 100;) { /* longer than TCP delays an acknowledgement */
 		uint32_t before = e.out.len;
 
 		keep_receiving(&e);
