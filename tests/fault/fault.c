@@ -99,10 +99,10 @@ void trial_fails(const char *format, ...)
 	va_list ap;
 
 	trial_arm(false);
-	note_fault_engine();
 	va_start(ap, format);
 	vsnprintf(trial->failure, sizeof(trial->failure), format, ap);
 	va_end(ap);
+	note_fault_engine();
 	_exit(1);
 }
 
@@ -456,7 +456,7 @@ static void fail_allocations(const struct scenario *s, const char *engine)
 
 static int draw_err(const struct failable *f)
 {
-	unsigned n = 0;
+	unsigned n = 1;
 
 	while (n < ERRORS_MAX && f->errs[n])
 		n++;
@@ -496,7 +496,7 @@ static void fail_io(const struct scenario *s, const char *engine)
 			fail_each(s, engine, &failables[i], seen[i]);
 	for (uint64_t drawn = 0; drawn < sample; drawn++) {
 		do
-			i = draw() % nfailables;
+			i = draw() % FAILABLES_MAX;
 		while (!seen[i]);
 		f = &failables[i];
 		err = draw_err(f);
