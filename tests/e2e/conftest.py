@@ -27,6 +27,12 @@ def pytest_collection_modifyitems(items):
     items[:] = items[int(share)::int(count)]
 
 
+def pytest_collection_finish():
+    """Each test looks for what it has left open (nothing_left): not among all that was there before the first."""
+    gc.collect()
+    gc.freeze()
+
+
 def uring_missing():
     """Why the engine uring cannot be had, or None."""
     version = subprocess.run([harness.COMMAND, "--version"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
