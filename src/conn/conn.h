@@ -60,7 +60,7 @@ struct tni_dgram {
 	struct tn_addr stuck; /* a peer that has taken nothing for long */
 	uint64_t stuck_until_ns;
 	bool connected;
-	uint8_t hops_max; /* of tn_conn_fade(): most that a reply gets; 0: replies do not fade */
+	uint8_t hops_max;    /* of tn_conn_fade(): most that a reply gets; 0: replies do not fade */
 	struct tni_raw *raw; /* of sockets below the transports; otherwise NULL */
 	/* Takes each datagram as it comes, where messages are made of them first (DTLS); NULL: they are the messages. */
 	void (*take)(struct tn_conn *conn, const struct tn_addr *peer, const void *data, size_t len);
