@@ -115,7 +115,7 @@ int tni_peers_new(struct tn_conn *socket)
 	tni_list_init(&peers->waiting);
 	socket->dgram->peers = peers;
 	socket->dgram->take = tni_peers_take;
-	peers->slots = calloc(SLOTS_MIN, sizeof(*peers->slots));
+	peers->slots = calloc(SLOTS_MIN, sizeof(struct tni_peer *));
 	peers->nslots = SLOTS_MIN;
 	peers->door = tni_dtls_door_new();
 	return peers->slots && peers->door && getrandom(&peers->seed, sizeof(peers->seed), 0) > 0 ? 0 : -ENOMEM;

@@ -917,7 +917,7 @@ static void test_drain_deadline(void **state)
 
 static void test_idle(void **state)
 {
-	struct rig *rig = rig_new(row_of(state), &play_echo, "idle=100ms");
+	struct rig *rig = rig_new(row_of(state), &play_echo, "idle=300ms");
 	struct side s = {0};
 	uint64_t last;
 
@@ -926,11 +926,11 @@ static void test_idle(void **state)
 		send_text(&s, 10);
 		until(rig, s.in == s.out);
 		last = th_now_ms();
-		th_turn_for(rig->loop, 30);
+		th_turn_for(rig->loop, 70);
 	}
 	until(rig, rig->served[0].closes && s.closes);
 	assert_int_equal(rig->served[0].err, TN_EIDLE);
-	assert_true(th_now_ms() - last >= 60); /* it counts from when the turn of the last byte began */
+	assert_true(th_now_ms() - last >= 200); /* it counts from when the turn of the last byte began */
 	rig_free(rig);
 	check_side(&s);
 }
