@@ -293,8 +293,8 @@ TN_API int tn_server_file(const struct tn_server *server, int index, const char 
 
 /*
  * Stops accepting, lets every connection finish what is in flight (one that has been quiet for 100 ms is closed, a busy
- * one goes on until it is quiet), cuts off what is left after `drain_ms`, and frees the server; its Unix socket file is
- * removed. done(arg), when not NULL, is called on loops[0] once all of it has gone. From loops[0]'s thread.
+ * one goes on until it is quiet, and one whose peer has ended until we have ended too), cuts off what is left after
+ * `drain_ms`, and frees the server; its Unix socket file is removed. done(arg), when not NULL, is called on loops[0] once all of it has gone. From loops[0]'s thread.
  */
 TN_API void tn_server_close(struct tn_server *server, uint64_t drain_ms, void (*done)(void *arg), void *arg);
 

