@@ -214,9 +214,20 @@ static bool is_one_way(const struct worker *w)
 	return w->plan->mode == MODE_SEND || w->plan->mode == MODE_RECV;
 }
 
-/* What was handed to tn_send() and not to the kernel has not been sent: at the begin it is owed, at the end not done. */
+static bool is_flushed(const struct worker *w)
+{
+	for (unsigned i = 0; i < w->nlinks && w->plan->mode == MODE_SEND; i++)
+		if (w->links[i].conn && tn_conn_queued(w->links[i].conn))
+			return false;
+	return true;
+}
+
+/* What was handed to tn_send() and not to the kernel has not been sent: at the begin it is owed, at the end not done. Of a
+ * number that was asked for, what was sent to warm up is none. */
 static void settle_queued(struct worker *w, bool end)
 {
+	if (!end && w->plan->requests)
+		return;
 	for (unsigned i = 0; i < w->nlinks && w->plan->mode == MODE_SEND; i++) {
 		size_t queued = w->links[i].conn ? tn_conn_queued(w->links[i].conn) : 0;
 		uint64_t size = w->plan->payload.size_max, n = (queued + size - 1) / size;
@@ -281,7 +292,7 @@ static void move_on(struct worker *w, uint64_t now_ns)
 {
 	if (w->phase == PHASE_RUN) {
 		begin_counting(w, now_ns);
-		if (now_ns >= w->end_ns || (!w->budget && !w->waited))
+		if (now_ns >= w->end_ns || (!w->budget && !w->waited && is_flushed(w)))
 			begin_drain(w, now_ns);
 	}
 	if (w->phase == PHASE_DRAIN && (!w->waited || is_one_way(w) || now_ns >= w->drain_until_ns))
