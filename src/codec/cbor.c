@@ -407,12 +407,13 @@ static void write_data(struct tni_bytes *out, unsigned major, const struct tn_va
 /* Most items of most messages are texts, short ones, and none needs a mark. */
 static inline void write_text(struct tni_bytes *out, const struct tn_value *v)
 {
-	uint8_t *to = out->data + out->len;
+	uint8_t *to;
 
 	if (v->len >= 24 || out->cap - out->len < 24) {
 		write_data(out, 3, v);
 		return;
 	}
+	to = out->data + out->len;
 	*to = (uint8_t)(0x60 | v->len);
 	tni_copy_short(to + 1, v->u.data, v->len);
 	out->len += 1 + v->len;

@@ -200,7 +200,7 @@ static void XMLCALL on_attribute(void *ctx, const XML_Char *element, const XML_C
 				 const XML_Char *value, int required)
 {
 	struct tni_xml *x = ctx;
-	const char *p = x->data + tni_xml_here(x);
+	const char *p = x->data + tni_xml_here(x), *end = NULL;
 
 	(void)element;
 	(void)name;
@@ -208,8 +208,10 @@ static void XMLCALL on_attribute(void *ctx, const XML_Char *element, const XML_C
 	(void)required;
 	if (!value || !x->elsewhere)
 		return;
-	if ((*p == '"' || *p == '\'') && p[1])
-		is_whole(x, p + 1, strchr(p + 1, *p));
+	if ((size_t)(p - x->data) + 1 < x->len && (*p == '"' || *p == '\'') && p[1])
+		end = memchr(p + 1, *p, x->len - (size_t)(p + 1 - x->data));
+	if (end)
+		is_whole(x, p + 1, end);
 	else
 		tni_xml_refuse(x, TN_EREPR, skipped);
 }
@@ -290,6 +292,7 @@ static int read_way(struct tni_xml *x, const char *data, size_t len, bool fn)
 		return -ENOMEM;
 	XML_SetUserData(x->parser, x);
 	x->data = data;
+	x->len = len;
 	x->elsewhere = false;
 	x->entities = 0;
 	x->growth = (GROWTH_TIMES - 1) * len > GROWTH_FREE ? (GROWTH_TIMES - 1) * len : GROWTH_FREE;

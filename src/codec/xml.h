@@ -15,6 +15,7 @@
 struct tni_xml {
 	XML_Parser parser;
 	const char *data;
+	size_t len;
 	struct tni_build build;
 	bool strict;
 	bool elsewhere;    /* there may be declarations outside the document */
