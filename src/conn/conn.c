@@ -37,6 +37,10 @@
 /* After our FIN, how long a silent peer is waited for, so that a reset does not destroy what it has yet to read. */
 #define LINGER_NS TNI_NS_PER_S
 
+/* A deadline that is met so late, since the process or the machine had other things to do, says nothing of the peer: what
+ * has arrived meanwhile is read first. */
+#define LATE_NS (50 * TNI_NS_PER_MS)
+
 static_assert(sizeof(struct tn_conn) <= 440, "an idle connection costs at most 512 bytes, slot and allocator included");
 
 static void conn_run(struct tni_task *task);
@@ -214,6 +218,28 @@ static void arm_open(struct tn_conn *c, uint64_t idle_at_ns)
 		tni_timer_arm(&c->loop->timers, &c->timer, at);
 }
 
+/* The drain deadline, then the linger steps after our FIN. */
+static void closing_is_due(struct tn_conn *c, uint64_t now)
+{
+	if (!(c->flags & TNI_FIN_SENT)) {
+		c->flags |= TNI_RESET;
+		tni_conn_fail(c, TN_EDRAIN, "close");
+	} else if (now >= c->deadline_ns || (now - c->active_ns >= LINGER_NS && !kernel_has_unsent(c))) {
+		tni_conn_fail(c, 0, NULL);
+	} else {
+		tni_loop_timer(c->loop, &c->timer, LINGER_NS / 4);
+	}
+}
+
+/* Once for each deadline: a loop that is late always must not keep what is due for ever. */
+static bool is_met_late(struct tn_conn *c, uint64_t now)
+{
+	bool late = now - c->timer.when_ns >= LATE_NS && !(c->flags & TNI_MET_LATE);
+
+	c->flags = late ? c->flags | TNI_MET_LATE : c->flags & ~(unsigned)TNI_MET_LATE;
+	return late;
+}
+
 /*
  * One timer serves in turn: what ends it while open (lazily: traffic only notes the time), the drain deadline once
  * closing, and the linger steps after our FIN.
@@ -221,29 +247,22 @@ static void arm_open(struct tn_conn *c, uint64_t idle_at_ns)
 static void timer_fired(struct tni_timer *timer)
 {
 	struct tn_conn *c = tni_container_of(timer, struct tn_conn, timer);
-	uint64_t now = c->loop->now_ns, quiet_since = c->active_ns;
+	uint64_t now = c->loop->now_ns;
 
-	if (c->flags & TNI_CLOSING) {
-		if (!(c->flags & TNI_FIN_SENT)) {
-			c->flags |= TNI_RESET;
-			tni_conn_fail(c, TN_EDRAIN, "close");
-		} else if (now >= c->deadline_ns || (now - quiet_since >= LINGER_NS && !kernel_has_unsent(c))) {
-			tni_conn_fail(c, 0, NULL);
-		} else {
-			tni_loop_timer(c->loop, &c->timer, LINGER_NS / 4);
-		}
-		return;
-	}
-	if (c->flags & TNI_WRITE_LOST)
+	if (c->flags & TNI_CLOSING)
+		closing_is_due(c, now);
+	else if (c->flags & TNI_WRITE_LOST)
 		tni_conn_fail(c, c->err, c->failed_at);
+	else if (is_met_late(c, now))
+		tni_loop_timer(c->loop, &c->timer, LATE_NS / 5);
 	else if (c->layered && !c->layered->layer->open)
 		tni_layered_timeout(c);
 	else if (c->deadline_ns && now >= c->deadline_ns)
 		tni_conn_fail(c, -ETIMEDOUT, "a message that is not whole (key request)");
-	else if (c->ep->idle_ns && now - quiet_since >= c->ep->idle_ns)
+	else if (c->ep->idle_ns && now - c->active_ns >= c->ep->idle_ns)
 		tni_conn_fail(c, TN_EIDLE, "idle");
 	else
-		arm_open(c, c->ep->idle_ns ? quiet_since + c->ep->idle_ns : TNI_NEVER);
+		arm_open(c, c->ep->idle_ns ? c->active_ns + c->ep->idle_ns : TNI_NEVER);
 }
 
 /* ---- engine side: no user code here (invariant 4) ---- */

@@ -38,6 +38,7 @@ enum tni_conn_flag {
 	TNI_SELF_FED = 32768,    /* the queue holds replies: what its own on_msg sent */
 	TNI_READ_LOST = 524288,  /* a read has failed; what came before is still handed over */
 	TNI_WRITE_LOST = 262144, /* a write has failed; what came before is still read */
+	TNI_MET_LATE = 2097152,  /* a deadline was met late, and is about to be looked at again */
 	TNI_SOCKET = 1048576,    /* only the socket that connections share: nobody is told of it */
 	TNI_READ_ONLY = 8192,    /* a file or pipe of one direction */
 	TNI_WRITE_ONLY = 16384,

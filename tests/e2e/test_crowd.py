@@ -333,6 +333,18 @@ def test_idle_ends_those_who_say_nothing_and_nobody_else(tenon):
     assert exchange(lively, b"goes on") == b"goes on"
 
 
+def test_idle_knows_of_no_silence_while_the_server_stood_still(tenon):
+    """What has come meanwhile lies unread: it counts before the deadline does."""
+    server = tenon.serve("tcp://127.0.0.1:0?idle=500ms")
+    client = tenon.dial(server.url)
+    assert exchange(client, b"before") == b"before"
+    server.signal(signal.SIGSTOP)
+    client.sendall(b"meanwhile")
+    time.sleep(0.8)
+    server.signal(signal.SIGCONT)
+    assert receive_exactly(client, 9) == b"meanwhile"
+
+
 def test_idle_counts_what_goes_out_too(tenon):
     """A client that only listens, slowly, is not idle while it takes what it is sent."""
     server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "chargen", "--idle", "1s"])
