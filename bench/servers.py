@@ -1,7 +1,6 @@
 """Who is measured: for each contender that serves, how it starts and at which URL; and programs on a core of their own."""
 
 import atexit
-import json
 import os
 import pathlib
 import re
@@ -77,7 +76,7 @@ def tenon(tools, scenario, where, *options, framed=True, proto=None):
     if proto == "tls":
         cert, key, _ = certificate()
         keys += [f"cert={cert}", f"key={key}"]
-    return [need_file(tools.tenon), "serve", "--json", "--threads", "1", *options, url_of(proto, where, *keys)]
+    return [need_file(tools.tenon), "serve", "--threads", "1", *options, url_of(proto, where, *keys)]
 
 
 def floor_epoll(tools, scenario, where, *options):
@@ -180,12 +179,11 @@ def announced(text):
     """The port or path in the first complete line that says where a server listens, or None."""
     for line in text.splitlines(keepends=True):
         if line.startswith("listening ") and line.endswith("\n"):
-            return line.split(" ", 1)[1].strip()
-        if line.startswith("{") and line.endswith("\n"):
-            event = json.loads(line)
-            if event.get("event") == "listening":
-                url = urllib.parse.urlsplit(event["url"])
-                return url.path if url.scheme == "unix" else str(url.port)
+            place = line.split()[1]
+            if ":" not in place:
+                return place
+            url = urllib.parse.urlsplit(place)
+            return url.path if url.scheme.endswith("unix") else str(url.port)
     return None
 
 
