@@ -1,6 +1,7 @@
 """Bad URLs, bad options and bad days: the exit status says which, and the message names the cause."""
 import errno
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -8,7 +9,7 @@ import stat
 import pytest
 
 import system
-from harness import exchange, free_port, noise, open_socket, wait_until
+from harness import COMMAND, exchange, free_port, noise, open_socket, wait_until
 
 one_engine = pytest.mark.parametrize("engine", ["auto"], indirect=True)
 
@@ -192,12 +193,15 @@ def test_address_of_another_machine(tenon):
 
 
 def as_nobody(tenon):
-    """Arguments for Popen: without root's rights, in a folder that such a user can reach."""
+    """Arguments for Popen: without root's rights, in a folder that such a user can reach, with the command in it: this
+    checkout may lie where he cannot go."""
     for folder in [tenon.folder, *tenon.folder.parents]:
         if not folder.stat().st_mode & stat.S_IXOTH and folder.stat().st_uid == os.geteuid():
             if str(folder).startswith("/tmp/"):
                 folder.chmod(0o711)
-    return {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+    if os.geteuid() != 0:
+        return {}
+    return {"user": 65534, "group": 65534, "extra_groups": [], "executable": shutil.copy(COMMAND, tenon.folder / "command")}
 
 
 @one_engine
