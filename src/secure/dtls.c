@@ -174,21 +174,9 @@ static long bio_ctrl(BIO *bio, int what, long number, void *pointer)
 	return what == BIO_CTRL_FLUSH || what == BIO_CTRL_DGRAM_SET_NEXT_TIMEOUT;
 }
 
-static int bio_create(BIO *bio)
-{
-	BIO_set_init(bio, 1);
-	return 1;
-}
-
 static void make_method(void)
 {
-	datagrams = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "tenon datagrams");
-	if (!datagrams)
-		return;
-	BIO_meth_set_read(datagrams, bio_read);
-	BIO_meth_set_write(datagrams, bio_write);
-	BIO_meth_set_ctrl(datagrams, bio_ctrl);
-	BIO_meth_set_create(datagrams, bio_create);
+	datagrams = tni_tls_method("tenon datagrams", bio_read, bio_write, bio_ctrl);
 }
 
 /* ---- cookies ---- */
@@ -256,16 +244,6 @@ static int no_memory(void)
 	return tni_err(-ENOMEM, "DTLS: out of memory");
 }
 
-static int shake_hands(struct tls *t)
-{
-	int rc = SSL_do_handshake(t->ssl);
-
-	if (rc != 1)
-		return tni_tls_outcome(t, rc);
-	t->layer.open = true;
-	return 0;
-}
-
 /* One message. 1: there may be more; 0: there is none; < 0: it failed. */
 static int read_message(struct tls *t, struct tn_buf *out)
 {
@@ -294,7 +272,7 @@ static int dtls_up(struct tni_layer *layer, struct tn_buf *in, struct tn_buf *ou
 	t->heard |= in->head != NULL;
 	ERR_clear_error();
 	if (!layer->open)
-		rc = shake_hands(t);
+		rc = tni_tls_shake_hands(t);
 	if (rc == 0 && layer->open)
 		while (!layer->ended && (rc = read_message(t, out)) > 0)
 			;
@@ -313,7 +291,7 @@ static int dtls_open(struct tni_layer *layer, struct tn_buf *net)
 		return 0;
 	t->net = net;
 	ERR_clear_error();
-	rc = shake_hands(t);
+	rc = tni_tls_shake_hands(t);
 	t->net = NULL;
 	return rc;
 }

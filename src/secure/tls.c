@@ -73,15 +73,23 @@ static int bio_create(BIO *bio)
 	return 1;
 }
 
+BIO_METHOD *tni_tls_method(const char *name, int (*read)(BIO *, char *, int), int (*write)(BIO *, const char *, int),
+			   long (*ctrl)(BIO *, int, long, void *))
+{
+	BIO_METHOD *method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, name);
+
+	if (!method)
+		return NULL;
+	BIO_meth_set_read(method, read);
+	BIO_meth_set_write(method, write);
+	BIO_meth_set_ctrl(method, ctrl);
+	BIO_meth_set_create(method, bio_create);
+	return method;
+}
+
 static void make_method(void)
 {
-	queues = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "tenon queues");
-	if (!queues)
-		return;
-	BIO_meth_set_read(queues, bio_read);
-	BIO_meth_set_write(queues, bio_write);
-	BIO_meth_set_ctrl(queues, bio_ctrl);
-	BIO_meth_set_create(queues, bio_create);
+	queues = tni_tls_method("tenon queues", bio_read, bio_write, bio_ctrl);
 }
 
 /* ---- the handshake ---- */
@@ -164,7 +172,7 @@ int tni_tls_write(struct tls *t, const void *data, size_t len, size_t *n)
 	return tni_err(TN_ETLS, "nothing can be sent any more: the peer has broken off");
 }
 
-static int shake_hands(struct tls *t)
+int tni_tls_shake_hands(struct tls *t)
 {
 	int rc = SSL_do_handshake(t->ssl);
 
@@ -266,7 +274,7 @@ static int tls_up(struct tni_layer *layer, struct tn_buf *in, struct tn_buf *out
 	if (rc == 0 && !t->ssl)
 		rc = make_ssl(t);
 	if (rc == 0 && !layer->open)
-		rc = shake_hands(t);
+		rc = tni_tls_shake_hands(t);
 	if (rc == 0 && layer->open)
 		rc = read_records(t, out);
 	t->in = t->net = NULL;
@@ -291,7 +299,7 @@ static int tls_open(struct tni_layer *layer, struct tn_buf *net)
 	if (rc < 0)
 		return rc;
 	t->net = net;
-	rc = shake_hands(t);
+	rc = tni_tls_shake_hands(t);
 	t->net = NULL;
 	return rc;
 }
