@@ -229,38 +229,82 @@ static uint64_t values_at(const struct layout *layout, uint64_t place, uint64_t 
 	return (place - shift * half) << (shift + layout->unit_bits);
 }
 
-static int read_counts(const unsigned char *from, size_t left, const struct layout *layout, struct tn_hist *hist)
-{
-	uint64_t place = 0, low, width, first = 0, last = 0;
+/* Where reading counts has come to. */
+struct counts {
+	const unsigned char *at;
+	size_t left;
+	uint64_t place;
+};
 
-	while (left) {
-		int64_t count;
-		size_t len = get_count(from, left, &count);
+/* The next values that are counted at all. 1, 0: that was the last, or a code with words. */
+static int next_counted(struct counts *counts, const struct layout *layout, uint64_t *place, uint64_t *count)
+{
+	while (counts->left) {
+		int64_t number;
+		size_t len = get_count(counts->at, counts->left, &number);
 
 		if (!len)
 			return bad("it ends inside a number");
-		if (count < 0 ? (uint64_t) - (count + 1) >= layout->places - place : place >= layout->places)
+		if (number < 0 ? (uint64_t) - (number + 1) >= layout->places - counts->place
+			       : counts->place >= layout->places)
 			return bad("it counts values beyond its range");
-		if (count > 0 && (uint64_t)count > COUNT_MAX - hist->count)
-			return bad("it counts more than 2^56 values");
-		if (count > 0) {
-			low = values_at(layout, place, &width);
-			if (!hist->count)
-				first = low;
-			tn_hist_add_many(hist, low + width / 2, (uint64_t)count);
-			last = low + width - 1;
-		}
-		place += count < 0 ? (uint64_t)-count : 1;
-		from += len;
-		left -= len;
+		*place = counts->place;
+		*count = number > 0 ? (uint64_t)number : 0;
+		counts->place += number < 0 ? (uint64_t)-number : 1;
+		counts->at += len;
+		counts->left -= len;
+		if (*count)
+			return 1;
 	}
-	tn_hist_set_bounds(hist, first, last);
 	return 0;
+}
+
+static int check_counts(struct counts counts, const struct layout *layout, const struct tn_hist *hist)
+{
+	uint64_t place, count, sum = 0;
+	int rc;
+
+	while ((rc = next_counted(&counts, layout, &place, &count)) > 0) {
+		if (count > COUNT_MAX - sum)
+			return bad("it counts more than 2^56 values");
+		sum += count;
+	}
+	if (rc == 0 && (hist->count > COUNT_MAX || sum > COUNT_MAX - hist->count))
+		return bad("with what was counted before, it counts more than 2^56 values");
+	return rc;
+}
+
+static bool same_place(uint64_t a, uint64_t b)
+{
+	return tni_hist_place(a < TN_HIST_MAX ? a : TN_HIST_MAX) == tni_hist_place(b < TN_HIST_MAX ? b : TN_HIST_MAX);
+}
+
+/* They count in their middle; how far they reach is kept where the histogram can tell no more of them than that. */
+static void add_range(struct tn_hist *hist, uint64_t low, uint64_t width, uint64_t count)
+{
+	uint64_t middle = low + width / 2, high = low + width - 1;
+
+	tn_hist_add_many(hist, middle, count);
+	if (low < hist->min && same_place(low, middle))
+		hist->min = low;
+	if (high > hist->max && same_place(high, middle))
+		hist->max = high;
+}
+
+static void add_counts(struct counts counts, const struct layout *layout, struct tn_hist *hist)
+{
+	uint64_t place, count, width, low;
+
+	while (next_counted(&counts, layout, &place, &count) > 0) {
+		low = values_at(layout, place, &width);
+		add_range(hist, low, width, count);
+	}
 }
 
 static int read_plain(const unsigned char *plain, size_t len, struct tn_hist *hist)
 {
 	struct layout layout = {0};
+	struct counts counts;
 	int rc;
 
 	if (len < HEAD_PLAIN || (get32(plain) & COOKIE_MASK) != (COOKIE_PLAIN & COOKIE_MASK))
@@ -270,30 +314,51 @@ static int read_plain(const unsigned char *plain, size_t len, struct tn_hist *hi
 	if (get32(plain + 8))
 		return bad("its counts are shifted, which is not supported");
 	rc = read_layout(plain, &layout);
-	return rc < 0 ? rc : read_counts(plain + HEAD_PLAIN, get32(plain + 4), &layout, hist);
+	counts = (struct counts){.at = plain + HEAD_PLAIN, .left = get32(plain + 4)};
+	if (rc == 0)
+		rc = check_counts(counts, &layout, hist);
+	if (rc == 0)
+		add_counts(counts, &layout, hist);
+	return rc;
+}
+
+/* Room for what is inflated next, twice as much as there was. */
+static int grow(z_stream *z, unsigned char **plain, size_t *cap)
+{
+	size_t more = *cap ? 2 * *cap : 4096;
+	unsigned char *grown;
+
+	more = more < PLAIN_MAX ? more : PLAIN_MAX;
+	grown = *cap < PLAIN_MAX ? realloc(*plain, more) : NULL;
+	if (!grown)
+		return *cap < PLAIN_MAX ? Z_MEM_ERROR : Z_BUF_ERROR;
+	z->next_out = grown + *cap;
+	z->avail_out = (uInt)(more - *cap);
+	*plain = grown;
+	*cap = more;
+	return Z_OK;
 }
 
 static int inflate_all(const unsigned char *packed, size_t len, unsigned char **out, size_t *out_len)
 {
 	z_stream z = {.next_in = (unsigned char *)(uintptr_t)packed, .avail_in = (uInt)len};
-	unsigned char *plain = malloc(PLAIN_MAX);
-	int rc;
+	unsigned char *plain = NULL;
+	size_t cap = 0;
+	int rc = inflateInit(&z);
 
-	if (!plain || inflateInit(&z) != Z_OK) {
-		free(plain);
-		return tni_err(-ENOMEM, "histogram: out of memory");
+	while (rc == Z_OK) {
+		rc = z.avail_out ? Z_BUF_ERROR : grow(&z, &plain, &cap);
+		if (rc == Z_OK)
+			rc = inflate(&z, Z_NO_FLUSH);
 	}
-	z.next_out = plain;
-	z.avail_out = (uInt)PLAIN_MAX;
-	rc = inflate(&z, Z_FINISH);
 	*out_len = z.total_out;
 	inflateEnd(&z);
-	if (rc != Z_STREAM_END) {
-		free(plain);
-		return bad("its compressed data is damaged");
+	if (rc == Z_STREAM_END) {
+		*out = plain;
+		return 0;
 	}
-	*out = plain;
-	return 0;
+	free(plain);
+	return rc == Z_MEM_ERROR ? tni_err(-ENOMEM, "histogram: out of memory") : bad("its compressed data is damaged");
 }
 
 static int read_packed(const unsigned char *packed, size_t len, struct tn_hist *hist)
@@ -317,17 +382,12 @@ static int read_packed(const unsigned char *packed, size_t len, struct tn_hist *
 int tn_hist_decode(struct tn_hist *hist, const char *text, size_t len)
 {
 	unsigned char *packed = malloc(len / 4 * 3 + 1);
-	struct tn_hist *read = NULL;
 	long packed_len = packed ? unbase64(text, len, packed) : 0;
-	int rc = packed ? tn_hist_new(&read) : tni_err(-ENOMEM, "histogram: out of memory");
+	int rc;
 
-	if (rc >= 0)
-		rc = packed_len < 0 ? bad("this is not base64") : read_packed(packed, (size_t)packed_len, read);
-	if (rc >= 0 && (hist->count > COUNT_MAX || read->count > COUNT_MAX - hist->count))
-		rc = bad("with what was counted before, it counts more than 2^56 values");
-	if (rc >= 0)
-		tn_hist_merge(hist, read);
-	tn_hist_free(read);
+	if (!packed)
+		return tni_err(-ENOMEM, "histogram: out of memory");
+	rc = packed_len < 0 ? bad("this is not base64") : read_packed(packed, (size_t)packed_len, hist);
 	free(packed);
 	return rc;
 }
