@@ -95,12 +95,23 @@ static int take_line(struct tni_creds *creds, const char *file, int number, char
 	return 0;
 }
 
-static int take_lines(struct tni_creds *creds, const char *file, char *text)
+/* As many as can be in it, so that no key is moved and left behind. */
+static size_t most_lines(const char *text)
 {
+	size_t most = 1;
+
+	for (; most < TNI_PSKS_MAX && (text = strchr(text, '\n')); text++)
+		most++;
+	return most;
+}
+
+int tni_psk_take(struct tni_creds *creds, const char *file, char *text)
+{
+	size_t most = most_lines(text);
 	char *rest = text, *line;
 	int rc = 0, number = 0;
 
-	creds->psks = calloc(TNI_PSKS_MAX, sizeof(*creds->psks));
+	creds->psks = calloc(most, sizeof(*creds->psks));
 	if (!creds->psks)
 		return tni_err(-ENOMEM, "TLS: out of memory");
 	while (rc == 0 && (line = strsep(&rest, "\n"))) {
@@ -114,6 +125,8 @@ static int take_lines(struct tni_creds *creds, const char *file, char *text)
 		rc = creds->npsks < TNI_PSKS_MAX ? take_line(creds, file, number, line)
 						 : bad_line(file, number, "more than 1024 identities");
 	}
+	if (creds->npsks < most) /* a part of a key, where the line went wrong behind it */
+		OPENSSL_cleanse(&creds->psks[creds->npsks], sizeof(*creds->psks));
 	if (rc == 0 && !creds->npsks)
 		rc = tni_err(TN_EFORMAT, "%s: it holds no line IDENTITY:KEY", file);
 	return rc;
@@ -152,7 +165,7 @@ int tni_psk_read(struct tni_creds *creds, const char *file)
 		return tni_err(-ENOMEM, "TLS: out of memory");
 	rc = read_text(file, text, &len);
 	if (rc == 0)
-		rc = take_lines(creds, file, text);
+		rc = tni_psk_take(creds, file, text);
 	OPENSSL_cleanse(text, len);
 	free(text);
 	if (rc < 0)
@@ -169,6 +182,6 @@ void tni_psk_free(struct tni_creds *creds)
 	for (size_t i = 0; i < creds->npsks; i++)
 		free(creds->psks[i].identity);
 	if (creds->psks)
-		OPENSSL_cleanse(creds->psks, TNI_PSKS_MAX * sizeof(*creds->psks));
+		OPENSSL_cleanse(creds->psks, creds->npsks * sizeof(*creds->psks));
 	free(creds->psks);
 }

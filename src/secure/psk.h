@@ -7,6 +7,9 @@ struct tni_creds;
 /* Reads the file and has the contexts use it. Returns 0, or a code with words. */
 int tni_psk_read(struct tni_creds *creds, const char *file);
 
+/* What stands in it, ended by a 0 byte and cut up by this. The same codes. */
+int tni_psk_take(struct tni_creds *creds, const char *file, char *text);
+
 /* Wipes and frees. */
 void tni_psk_free(struct tni_creds *creds);
 
