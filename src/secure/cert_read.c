@@ -100,6 +100,16 @@ static int no_certificate(const char *name, const char *label)
 	return tni_err(TN_EFORMAT, "%s holds no certificate: a PEM file has a line -----BEGIN CERTIFICATE-----", name);
 }
 
+/* All forms of private keys are a sequence whose first element is a number, which to try them all takes much longer to see. */
+static bool may_be_key(const unsigned char *data, size_t len)
+{
+	long object_len;
+	int tag, class;
+
+	return !(ASN1_get_object(&data, &object_len, &tag, &class, (long)len) & 0x80) && tag == V_ASN1_SEQUENCE &&
+	       object_len > 0 && *data == V_ASN1_INTEGER;
+}
+
 /* What DER bytes are, as a PEM label would say it; "" for anything else. */
 static const char *der_label(const unsigned char *data, size_t len)
 {
@@ -109,7 +119,7 @@ static const char *der_label(const unsigned char *data, size_t len)
 	const char *label = bundle ? "PKCS12" : "";
 
 	at = data;
-	if (!bundle && (key = d2i_AutoPrivateKey(NULL, &at, (long)len)))
+	if (!bundle && may_be_key(data, len) && (key = d2i_AutoPrivateKey(NULL, &at, (long)len)))
 		label = "PRIVATE KEY";
 	PKCS12_free(bundle);
 	EVP_PKEY_free(key);
