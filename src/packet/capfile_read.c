@@ -9,7 +9,9 @@
 #include "packet/packet.h"
 #include "tenon.h"
 
-#define WINDOW (256U * 1024)  /* fits into the processor's cache beside all else */
+#ifndef WINDOW
+#define WINDOW (256U * 1024) /* fits into the processor's cache beside all else */
+#endif
 #define BLOCK_MAX (16U << 20) /* no honest block is longer */
 #define PACKET_MAX 262144U    /* what libpcap, too, takes for the longest packet of an ordinary link */
 #define IFACES_MAX 65536U
@@ -91,9 +93,10 @@ static int need(struct capfile *file, size_t len)
 	file->base += file->start;
 	file->end -= file->start;
 	file->start = 0;
-	if (len > file->cap && window_grow(file, len) < 0)
-		return damaged(file, -ENOMEM, position(file), "out of memory");
 	while (file->end < len) {
+		/* Step by step: what a block says of its length may be a lie */
+		if (file->end == file->cap && window_grow(file, len < 2 * file->cap ? len : 2 * file->cap) < 0)
+			return damaged(file, -ENOMEM, position(file), "out of memory");
 		got = file->read(file->arg, file->window + file->end, file->cap - file->end);
 		if (got < 0)
 			return damaged(file, (int)got, file->base + file->end, "%s", tn_strerror((int)got));

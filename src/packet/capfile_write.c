@@ -4,8 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifndef KEPT_MAX
 #define KEPT_MAX (1U << 20) /* written in pieces of this size */
-#define TEXT_MAX_ 65532U    /* an option's longest value, padded */
+#endif
+#define TEXT_MAX_ 65532U /* an option's longest value, padded */
 
 enum { BLOCK_SECTION = 0x0a0d0d0a, BLOCK_IFACE = 1, BLOCK_COUNTS = 5, BLOCK_PACKET = 6, BLOCK_SECRETS = 10 };
 
