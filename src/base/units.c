@@ -165,9 +165,9 @@ const char *tn_nearest(const char *word, const char *const *words, size_t nwords
 	if (len == 0 || len > WORD_MAX)
 		return NULL;
 	for (size_t i = 0; i < nwords; i++) {
-		size_t wlen = strlen(words[i]);
+		size_t wlen = strlen(words[i]), longer = wlen > len ? wlen - len : len - wlen;
 
-		if (wlen > WORD_MAX)
+		if (wlen > WORD_MAX || longer > best)
 			continue;
 		size_t d = edit_distance(word, len, words[i], wlen);
 		if (d < len && d < wlen && (d < best || (d == best && !found))) {
