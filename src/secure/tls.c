@@ -150,6 +150,10 @@ int tni_tls_outcome(struct tls *t, int rc)
 
 	if (what == SSL_ERROR_WANT_READ)
 		return 0;
+	if (what == SSL_ERROR_ZERO_RETURN && !t->layer.open) {
+		t->broken = true;
+		return tni_tls_explain_cut(t);
+	}
 	if (what == SSL_ERROR_ZERO_RETURN) {
 		t->layer.ended = true;
 		return 0;

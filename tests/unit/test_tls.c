@@ -389,6 +389,27 @@ static void test_a_write_after_an_alert(void **state)
 	}
 }
 
+/* A close_notify before there is a connection is its end, whatever stands behind it. */
+static void test_a_goodbye_in_the_handshake(void **state)
+{
+	static const unsigned char goodbye[] = {21, 3, 3, 0, 2, 1, 0, 0, 0, 0, 0};
+	struct end *ends[] = {&client, &server};
+
+	(void)state;
+	for (int version = 12; version <= 13; version++) {
+		for (int i = 0; i < 2; i++) {
+			pair_open("server", "localhost", version);
+			if (ends[i] == &server)
+				carry(&client, &server, SIZE_MAX);
+			feed(ends[i], goodbye, sizeof(goodbye));
+			assert_int_equal(ends[i]->err, TN_ETLS);
+			assert_non_null(
+				strstr(ends[i]->words, "ended the connection in the midst of the TLS handshake"));
+			pair_close();
+		}
+	}
+}
+
 static void test_what_is_not_tls(void **state)
 {
 	static const struct {
@@ -596,6 +617,7 @@ int main(void)
 		cmocka_unit_test(test_truncation),
 		cmocka_unit_test(test_changed_bytes),
 		cmocka_unit_test(test_a_write_after_an_alert),
+		cmocka_unit_test(test_a_goodbye_in_the_handshake),
 		cmocka_unit_test(test_what_is_not_tls),
 		cmocka_unit_test(test_an_echo),
 		cmocka_unit_test(test_refused_certificates),
