@@ -19,8 +19,8 @@ static void broken(const char *what, const char *file, int line)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* Blocks smaller than they are in earnest: more edges in less time */
-#define SMALL 64
-#define LARGE 512
+#define SMALL 16
+#define LARGE 64
 
 /* Each cut's byte says how long the piece is, and whether it gets a block of its own; they are used in turns. */
 static void run(struct line *line, size_t max, const void *bytes, size_t len, const uint8_t *cuts, size_t ncuts)

@@ -12,6 +12,10 @@
 
 #define MEMORY 16384
 
+/* Where streams can begin: all sequence numbers are close to where they wrap */
+#define LOWEST ((uint32_t)-4096)
+#define PLACES 12288U
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct side {
@@ -20,6 +24,7 @@ struct side {
 };
 
 static unsigned open_streams;
+static uint8_t places[PLACES + UINT16_MAX]; /* byte_at(LOWEST) and those behind it: to be searched */
 
 static void check(int holds)
 {
@@ -50,15 +55,12 @@ static void on_data(void *arg, struct stream *s, int from, uint64_t ns, const vo
 
 	(void)arg, (void)ns;
 	check(len > 0);
-	if (!side->placed)
-		for (side->at = (uint32_t)-4096; side->at != 8192; side->at++) {
-			uint32_t i = 0;
+	if (!side->placed) {
+		const uint8_t *place = memmem(places, PLACES + len - 1, data, len);
 
-			while (i < len && p[i] == byte_at(side->at + i))
-				i++;
-			if (i == len)
-				break;
-		}
+		check(place != NULL);
+		side->at = LOWEST + (uint32_t)(place - places);
+	}
 	/* A short beginning may fit in more than one place: then nothing is known yet */
 	if (!side->placed && len < 16)
 		return;
@@ -103,6 +105,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct streams *streams;
 	uint64_t ns = 0;
 
+	if (!places[0])
+		for (uint32_t i = 0; i < sizeof(places); i++)
+			places[i] = byte_at(LOWEST + i);
 	check(streams_new(&streams, &ops, NULL, MEMORY, 7) == 0);
 	for (; size >= 8; data += 8, size -= 8) {
 		int from = data[0] & 1;
