@@ -245,10 +245,10 @@ static int allow_some(scmp_filter_ctx filter)
 				       SCMP_A2_64(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
 	if (err == 0) /* abort(3) */
 		err = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
-				       SCMP_A0_64(SCMP_CMP_EQ, (scmp_datum_t)self));
+				       SCMP_A0_64(SCMP_CMP_EQ, (scmp_datum_t)self, 0));
 	for (size_t i = 0; i < sizeof(ring) / sizeof(ring[0]) && err == 0; i++)
 		err = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(io_uring_register), 1,
-				       SCMP_A1_32(SCMP_CMP_EQ, ring[i]));
+				       SCMP_A1_32(SCMP_CMP_EQ, ring[i], 0));
 	return err;
 }
 
@@ -314,7 +314,7 @@ static void lacks(const char *what, int err)
 static void close_all(const struct sandbox *box)
 {
 #ifdef TNI_WATCHED
-	(void)lacks, (void)close_files, (void)close_calls, (void)box;
+	(void)lacks, (void)landlock_version, (void)close_files, (void)close_calls, (void)box;
 	return; /* sanitizers read files, write reports and trace the process from outside */
 #else
 	int version = landlock_version();
