@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "base/err.h"
+#include "dns_reply.h"
 #include "io/loop.h"
 #include "io/sim.h"
 #include "net/addr.h"
@@ -231,44 +232,35 @@ static void test_race_bounds(void **state)
 
 /* ---- a name server ---- */
 
-enum { A = 1, AAAA = 28 };
-
-/* What to answer when a name that begins with this label is asked for; other names do not exist. */
-struct rule {
-	const char *label;
-	int type;
-	const char *addrs; /* separated by blanks; "SERVFAIL" */
-	int delay_ms;      /* NEVER: says nothing; HELD: right after the next reply */
-};
-
+/* Says nothing; right after the next reply */
 enum { NEVER = -1, HELD = -2 };
 
-static const struct rule rules[] = {
-	{"four", A, "127.0.0.1", 0},
-	{"four", AAAA, "", 0},
-	{"six", A, "", 0},
-	{"six", AAAA, "::1", 0},
-	{"both", A, "127.0.0.1", 0},
-	{"both", AAAA, "::1", 0},
-	{"soon", A, "127.0.0.1", 0}, /* IPv6 within the resolution delay */
-	{"soon", AAAA, "::1", HELD},
-	{"late", A, "127.0.0.1", 0}, /* IPv6 long after it */
-	{"late", AAAA, "::1", 30000},
-	{"mute", A, "", NEVER},
-	{"mute", AAAA, "", NEVER},
-	{"half", A, "127.0.0.1", 0}, /* nobody ever says whether there is an IPv6 address */
-	{"half", AAAA, "", NEVER},
-	{"sick", A, "SERVFAIL", 0},
-	{"sick", AAAA, "", 0},
-	{"many", A, "127.0.0.1 127.0.0.2 127.0.0.3 127.0.0.4 127.0.0.5 127.0.0.6 127.0.0.7 127.0.0.8", 0},
-	{"many", AAAA, "", 0},
+static const struct dns_rule rules[] = {
+	{"four", A, "127.0.0.1", NOERROR, 0, false},
+	{"four", AAAA, "", NOERROR, 0, false},
+	{"six", A, "", NOERROR, 0, false},
+	{"six", AAAA, "::1", NOERROR, 0, false},
+	{"both", A, "127.0.0.1", NOERROR, 0, false},
+	{"both", AAAA, "::1", NOERROR, 0, false},
+	{"soon", A, "127.0.0.1", NOERROR, 0, false}, /* IPv6 within the resolution delay */
+	{"soon", AAAA, "::1", NOERROR, HELD, false},
+	{"late", A, "127.0.0.1", NOERROR, 0, false}, /* IPv6 long after it */
+	{"late", AAAA, "::1", NOERROR, 30000, false},
+	{"mute", A, "", NOERROR, NEVER, false},
+	{"mute", AAAA, "", NOERROR, NEVER, false},
+	{"half", A, "127.0.0.1", NOERROR, 0, false}, /* nobody ever says whether there is an IPv6 address */
+	{"half", AAAA, "", NOERROR, NEVER, false},
+	{"sick", A, "", SERVFAIL, 0, false},
+	{"sick", AAAA, "", NOERROR, 0, false},
+	{"many", A, "127.0.0.1 127.0.0.2 127.0.0.3 127.0.0.4 127.0.0.5 127.0.0.6 127.0.0.7 127.0.0.8", NOERROR, 0,
+	 false},
+	{"many", AAAA, "", NOERROR, 0, false},
 };
 
 struct reply {
 	struct fixture *fixture;
 	struct sockaddr_in to;
-	size_t len;
-	unsigned char data[512];
+	struct dns_reply dns;
 };
 
 #define REPLIES_MAX 64
@@ -282,51 +274,11 @@ struct fixture {
 	int fds;
 };
 
-static void add_record(struct reply *r, int type, const char *text)
-{
-	unsigned char *p = r->data + r->len;
-	int len = type == A ? 4 : 16;
-	const unsigned char head[12] = {0xc0, 12, 0, (unsigned char)type, 0, 1, 0, 0, 0, 60, 0, (unsigned char)len};
-
-	memcpy(p, head, sizeof(head));
-	assert_int_equal(inet_pton(type == A ? AF_INET : AF_INET6, text, p + sizeof(head)), 1);
-	r->len += sizeof(head) + (size_t)len;
-	r->data[7]++;
-}
-
-static const struct rule *make_reply(struct reply *r, const unsigned char *query, size_t len)
-{
-	const struct rule *rule = NULL;
-	char addrs[256], *save, *addr;
-	size_t end = 12;
-
-	while (end < len && query[end])
-		end += query[end] + 1U;
-	end += 5;
-	assert_true(end <= len && len < 256);
-	for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++)
-		if (rules[i].type == query[end - 3] && strlen(rules[i].label) == query[12] &&
-		    !memcmp(rules[i].label, query + 13, query[12]))
-			rule = &rules[i];
-	memcpy(r->data, query, end);
-	memset(r->data + 6, 0, 6);
-	r->len = end;
-	r->data[2] = 0x81;
-	r->data[3] = rule ? 0x80 : 0x83;
-	snprintf(addrs, sizeof(addrs), "%s", rule ? rule->addrs : "");
-	if (!strcmp(addrs, "SERVFAIL"))
-		r->data[3] = 0x82;
-	else
-		for (addr = strtok_r(addrs, " ", &save); addr; addr = strtok_r(NULL, " ", &save))
-			add_record(r, rule->type, addr);
-	return rule;
-}
-
 static void send_reply(void *arg)
 {
 	struct reply *r = arg, *held = r->fixture->held;
 
-	sendto(r->fixture->names, r->data, r->len, 0, (struct sockaddr *)&r->to, sizeof(r->to));
+	sendto(r->fixture->names, r->dns.data, r->dns.len, 0, (struct sockaddr *)&r->to, sizeof(r->to));
 	r->fixture->held = NULL;
 	if (held)
 		send_reply(held);
@@ -342,13 +294,13 @@ static void names_readable(void *arg)
 
 	while ((n = recvfrom(f->names, query, sizeof(query), MSG_DONTWAIT, (struct sockaddr *)&from, &from_len)) > 0) {
 		struct reply *r = calloc(1, sizeof(*r));
-		const struct rule *rule;
+		const struct dns_rule *rule;
 
 		assert_true(r && f->nreplies < REPLIES_MAX);
 		f->replies[f->nreplies++] = r;
 		r->fixture = f;
 		r->to = from;
-		rule = make_reply(r, query, (size_t)n);
+		rule = dns_answer(rules, sizeof(rules) / sizeof(rules[0]), query, (size_t)n, false, &r->dns);
 		if (rule && rule->delay_ms > 0)
 			tn_timer_start(f->loop, (uint64_t)rule->delay_ms, send_reply, r, NULL);
 		else if (rule && rule->delay_ms == HELD)

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "dns_reply.h"
 #include "io/loop.h"
 #include "net/addr.h"
 #include "net/resolve.h"
@@ -19,38 +20,26 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { A = 1, AAAA = 28 };
-enum { NOERROR = 0, SERVFAIL = 2, NXDOMAIN = 3 };
-
 /* ---- the name server ---- */
 
-/* What to answer when a name that begins with this label is asked for. */
-struct rule {
-	const char *label;
-	int type;
-	int rcode;
-	const char *addrs; /* separated by blanks */
-	int delay_ms;      /* < 0: says nothing */
-	bool truncated;    /* over UDP */
-};
+#define SILENT (-1)
 
-static const struct rule rules[] = {
-	{"both", A, NOERROR, "192.0.2.1 192.0.2.2", 0, false},
-	{"both", AAAA, NOERROR, "2001:db8::1", 0, false},
-	{"four", A, NOERROR, "127.0.0.1", 0, false},
-	{"four", AAAA, NOERROR, "", 0, false},
-	{"late", A, NOERROR, "127.0.0.9", 40, false},
-	{"fails", A, SERVFAIL, "", 0, false},
-	{"silent", A, NOERROR, "", -1, false},
-	{"silent", AAAA, NOERROR, "", -1, false},
-	{"big", A, NOERROR, "127.0.0.2 127.0.0.3", 0, true},
+static const struct dns_rule rules[] = {
+	{"both", A, "192.0.2.1 192.0.2.2", NOERROR, 0, false},
+	{"both", AAAA, "2001:db8::1", NOERROR, 0, false},
+	{"four", A, "127.0.0.1", NOERROR, 0, false},
+	{"four", AAAA, "", NOERROR, 0, false},
+	{"late", A, "127.0.0.9", NOERROR, 40, false},
+	{"fails", A, "", SERVFAIL, 0, false},
+	{"silent", A, "", NOERROR, SILENT, false},
+	{"silent", AAAA, "", NOERROR, SILENT, false},
+	{"big", A, "127.0.0.2 127.0.0.3", NOERROR, 0, true},
 };
 
 struct reply {
 	struct server *server;
 	struct sockaddr_in to;
-	size_t len;
-	unsigned char data[512];
+	struct dns_reply dns;
 };
 
 #define REPLIES_MAX 1024
@@ -65,62 +54,16 @@ struct server {
 	int nreplies;
 };
 
-static const struct rule *find_rule(const unsigned char *query, int type)
+static const struct dns_rule *answer(const void *query, size_t len, bool tcp, struct dns_reply *reply)
 {
-	for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++)
-		if (rules[i].type == type && strlen(rules[i].label) == query[12] &&
-		    !memcmp(rules[i].label, query + 13, query[12]))
-			return &rules[i];
-	return NULL;
-}
-
-static void add_record(struct reply *r, int type, const char *text)
-{
-	unsigned char *p = r->data + r->len;
-	int len = type == A ? 4 : 16;
-	const unsigned char head[12] = {0xc0, 12, 0, (unsigned char)type, 0, 1, 0, 0, 0, 60, 0, (unsigned char)len};
-
-	memcpy(p, head, sizeof(head));
-	assert_int_equal(inet_pton(type == A ? AF_INET : AF_INET6, text, p + sizeof(head)), 1);
-	r->len += sizeof(head) + (size_t)len;
-	r->data[7]++;
-}
-
-/* Fills in the reply to a query; returns the rule, or NULL: such a name does not exist. */
-static const struct rule *make_reply(struct reply *r, const unsigned char *query, size_t len, bool tcp)
-{
-	const struct rule *rule;
-	char addrs[256], *save, *addr;
-	size_t end = 12;
-
-	assert_true(len >= 12 && len < 300);
-	while (end < len && query[end])
-		end += query[end] + 1U;
-	end += 5;
-	assert_true(end <= len);
-	rule = find_rule(query, query[end - 3]);
-	memcpy(r->data, query, end);
-	r->len = end;
-	r->data[2] = 0x81;
-	r->data[3] = 0x80 | (unsigned char)(rule ? rule->rcode : NXDOMAIN);
-	memset(r->data + 6, 0, 6);
-	if (!rule)
-		return NULL;
-	if (rule->truncated && !tcp) {
-		r->data[2] |= 2;
-		return rule;
-	}
-	snprintf(addrs, sizeof(addrs), "%s", rule->addrs);
-	for (addr = strtok_r(addrs, " ", &save); addr; addr = strtok_r(NULL, " ", &save))
-		add_record(r, rule->type, addr);
-	return rule;
+	return dns_answer(rules, sizeof(rules) / sizeof(rules[0]), query, len, tcp, reply);
 }
 
 static void send_reply(void *arg)
 {
 	struct reply *r = arg;
 
-	sendto(r->server->udp, r->data, r->len, 0, (struct sockaddr *)&r->to, sizeof(r->to));
+	sendto(r->server->udp, r->dns.data, r->dns.len, 0, (struct sockaddr *)&r->to, sizeof(r->to));
 }
 
 static void server_readable(void *arg)
@@ -133,7 +76,7 @@ static void server_readable(void *arg)
 
 	while ((n = recvfrom(s->udp, query, sizeof(query), MSG_DONTWAIT, (struct sockaddr *)&from, &from_len)) > 0) {
 		struct reply *r = calloc(1, sizeof(*r));
-		const struct rule *rule;
+		const struct dns_rule *rule;
 
 		assert_non_null(r);
 		assert_true(s->nreplies < REPLIES_MAX);
@@ -141,7 +84,7 @@ static void server_readable(void *arg)
 		s->asked++;
 		r->server = s;
 		r->to = from;
-		rule = make_reply(r, query, (size_t)n, false);
+		rule = answer(query, (size_t)n, false, &r->dns);
 		if (rule && rule->delay_ms > 0)
 			tn_timer_start(s->loop, (uint64_t)rule->delay_ms, send_reply, r, NULL);
 		else if (!rule || rule->delay_ms == 0)
@@ -153,14 +96,14 @@ static void server_readable(void *arg)
 static void peer_readable(void *arg)
 {
 	struct server *s = arg;
-	struct reply r = {.len = 0};
+	struct dns_reply r;
 	unsigned char query[512], out[514];
 	ssize_t n = recv(s->peer, query, sizeof(query), MSG_DONTWAIT);
 
 	if (n <= 2)
 		return;
 	s->asked_tcp++;
-	make_reply(&r, query + 2, (size_t)n - 2, true);
+	answer(query + 2, (size_t)n - 2, true, &r);
 	out[0] = 0;
 	out[1] = (unsigned char)r.len;
 	memcpy(out + 2, r.data, r.len);
