@@ -82,7 +82,7 @@ int tni_build_full(struct tni_build *b)
 {
 	int err = 0;
 
-	while (!err && !b->left)
+	while (!err && !b->left && b->top)
 		err = close_top(b);
 	return err;
 }

@@ -2,6 +2,7 @@
 #ifndef TNI_CODEC_BUILD_H
 #define TNI_CODEC_BUILD_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -80,6 +81,8 @@ static inline int tni_build_data(struct tni_build *b, enum tn_kind kind, const v
 	if (len > TNI_SHORT || b->unique || !tni_tree_has(b->tree, sizeof *v + TNI_SHORT + 1))
 		return tni_build_long_data(b, kind, data, len);
 	v = tni_value_alloc(b->tree, kind, 0, len + 1);
+	if (!v)
+		return -ENOMEM;
 	copy = (char *)(v + 1);
 	tni_copy_short(copy, data, len);
 	copy[len] = '\0';

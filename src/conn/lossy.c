@@ -141,7 +141,7 @@ void tni_lossy_flush(struct tn_conn *c)
 
 		if (!y->socket)
 			tni_buf_clear(wire);
-		if (!wire->head || c->flags & TNI_DEAD)
+		if (!y->socket || !wire->head || c->flags & TNI_DEAD)
 			break;
 		if (!hand_on(c, wire)) {
 			if (y->peer)

@@ -72,7 +72,7 @@ static void put(struct tni_peers *peers, struct tni_peer *p)
 /* Without memory it stays as it is, and is slower. */
 static void resize(struct tni_peers *peers, uint32_t nslots)
 {
-	struct tni_peer **old = peers->slots, **slots = calloc(nslots, sizeof(*slots));
+	struct tni_peer **old = peers->slots, **slots = calloc(nslots, sizeof(struct tni_peer *));
 	uint32_t nold = peers->nslots;
 
 	if (!slots)

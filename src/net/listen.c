@@ -147,6 +147,7 @@ static int bind_shared(const struct tni_listen_spec *spec, const struct tn_addr 
 static int listen_on(const struct tni_listen_spec *spec, struct tn_addr *addr)
 {
 	struct tn_addr bound;
+	const char *path;
 	int fd, rc = 0;
 
 	if (tni_addr_family(addr) == AF_UNIX)
@@ -163,8 +164,9 @@ static int listen_on(const struct tni_listen_spec *spec, struct tn_addr *addr)
 		rc = tni_addr_local(fd, &bound);
 	if (rc < 0) {
 		close(fd);
-		if (unix_path(addr)) /* made just now, and nobody else's: the directory is ours */
-			unlink(unix_path(addr));
+		path = unix_path(addr);
+		if (path) /* made just now, and nobody else's: the directory is ours */
+			unlink(path);
 		return rc;
 	}
 	*addr = bound;

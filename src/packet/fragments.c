@@ -73,8 +73,6 @@ static bool is_of(const struct datagram *d, const struct packet *p)
 	       !memcmp(d->addr[1], p->dst, len);
 }
 
-#define NONE UINT64_MAX
-
 /* But for the one that began as number `but`. */
 static struct datagram *oldest(struct fragments *f, uint64_t but)
 {
@@ -94,12 +92,12 @@ static struct datagram *begin(struct fragments *f, const struct packet *p, uint6
 	struct datagram *d = f->slots;
 	size_t len = p->ip == 4 ? 4 : 16;
 
-	while (d < f->slots + SLOTS && d->ip)
-		d++;
-	if (d == f->slots + SLOTS) {
-		d = oldest(f, NONE);
+	/* A free slot, or else the oldest datagram's */
+	for (size_t i = 1; i < SLOTS && d->ip; i++)
+		if (!f->slots[i].ip || f->slots[i].order < d->order)
+			d = &f->slots[i];
+	if (d->ip)
 		give_up(f, d, &f->counts.unfinished);
-	}
 	*d = (struct datagram){
 		.ip = p->ip, .proto = p->proto, .id = p->fragment_id, .begun_ns = ns, .order = f->order++};
 	memcpy(d->addr[0], p->src, len);
@@ -128,7 +126,7 @@ static int make_room(struct fragments *f, struct datagram *d, uint32_t end)
 	struct datagram *other;
 	unsigned char *grown;
 
-	if (end <= d->cap)
+	if (d->data && end <= d->cap)
 		return 0;
 	while (f->memory + more > f->memory_max && (other = oldest(f, d->order)))
 		give_up(f, other, &f->counts.unfinished);

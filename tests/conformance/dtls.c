@@ -195,7 +195,7 @@ static void turn_for(int ms)
 
 static int port_of(int fd)
 {
-	struct sockaddr_in addr;
+	struct sockaddr_in addr = {0};
 	socklen_t len = sizeof(addr);
 
 	assert_int_equal(getsockname(fd, (struct sockaddr *)&addr, &len), 0);
@@ -398,11 +398,11 @@ static void test_strangers_words(void **state)
 	th_fill(rubbish, sizeof(rubbish), 99);
 	for (int i = 0; i < 20; i++) {
 		put(true, w.hello, w.hello_len);
-		put(true, rubbish, (size_t)(i * 30));
+		put(true, rubbish, (size_t)i * 30);
 		put(true, record, sizeof(record));
 		put(true, alert, sizeof(alert));
 		put(true, record, sizeof(record) - 2);
-		put(false, rubbish, (size_t)(i * 30));
+		put(false, rubbish, (size_t)i * 30);
 		put(false, record, sizeof(record));
 		turn_for(2);
 	}
