@@ -2,9 +2,10 @@
 import pytest
 
 import attack
-from harness import KIB, MIB, SANITIZED
+from harness import KIB, MIB, OPTIONS, SANITIZED
 
-pytestmark = pytest.mark.skipif(SANITIZED, reason="under a sanitizer neither memory nor CPU time are the command's own")
+pytestmark = pytest.mark.skipif(SANITIZED or OPTIONS["b_coverage"],
+                                reason="with sanitizers and counters neither memory nor CPU time are the command's own")
 one_engine = pytest.mark.parametrize("engine", ["auto"], indirect=True)
 
 
