@@ -122,10 +122,24 @@ static void put_hist(struct text *text, const char *name, const struct tn_hist *
 	free(encoded);
 }
 
+/* In ASCII (RFC 3986, 2.1): what is no UTF-8 would be no JSON that is read again. */
+static void put_url(struct text *text, const char *url)
+{
+	struct text ascii = {0};
+
+	for (const unsigned char *c = (const unsigned char *)url; *c; c++)
+		text_add(&ascii, *c < 0x80 ? "%c" : "%%%02X", *c);
+	text_bytes(&ascii, "", 1);
+	if (!ascii.failed)
+		put_text(text, "url", ascii.data);
+	text->failed |= ascii.failed;
+	text_free(&ascii);
+}
+
 static void put_setup(const struct result *r, struct text *text)
 {
 	begin(text, "setup");
-	put_text(text, "url", r->url);
+	put_url(text, r->url);
 	put_text(text, "mode", r->mode);
 	put_count(text, "conns", r->conns);
 	put_count(text, "depth", r->depth);
