@@ -42,6 +42,7 @@ enum tni_conn_flag {
 	TNI_SOCKET = 1048576,    /* only the socket that connections share: nobody is told of it */
 	TNI_READ_ONLY = 8192,    /* a file or pipe of one direction */
 	TNI_WRITE_ONLY = 16384,
+	TNI_REPLACED = 4194304, /* its place in its server is another's */
 };
 
 struct tni_peers;

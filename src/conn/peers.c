@@ -157,6 +157,8 @@ static void end_former(struct tni_peer *former)
 	struct tn_conn *c = former->conn;
 
 	tni_peers_leave(c);
+	tni_part_unadmit(c->part, tni_conn_source(c));
+	c->flags |= TNI_REPLACED;
 	c->layered->lossy->socket = NULL; /* no last word: it would go to the new one */
 	tni_loop_untimer(c->loop, &c->layered->lossy->again);
 	tni_conn_fail(c, c->flags & TNI_CLOSING ? 0 : -ECONNRESET, "the client has begun anew");

@@ -612,7 +612,8 @@ static void part_check_end(struct tni_part *part)
 void tni_part_conn_gone(struct tni_part *part, const struct tn_conn *conn)
 {
 	if (conn->flags & TNI_ACCEPTED) {
-		tni_part_unadmit(part, tni_conn_source(conn));
+		if (!(conn->flags & TNI_REPLACED))
+			tni_part_unadmit(part, tni_conn_source(conn));
 	} else if (conn->flags & TNI_UNTOLD) {
 		part->refused--;
 	}

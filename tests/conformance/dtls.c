@@ -363,7 +363,7 @@ static void test_client_begins_anew(void **state)
 	struct end first = {0}, second = {0};
 
 	(void)state;
-	world_new("");
+	world_new("&per-source=1"); /* it stays the one that it was */
 	dial(&first, "");
 	until(first.opens);
 	chat(&first, "one");
