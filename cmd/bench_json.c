@@ -29,12 +29,24 @@ static void key(struct text *text, const char *name)
 	text_add(text, "\"%s\":", name);
 }
 
+/* A byte that is no UTF-8 is told as half a surrogate pair (output.h), which is no JSON that can be read again. */
+static void replace_halves(struct text *text)
+{
+	char *end = text->data + text->len;
+
+	for (char *at = text->data; (at = memchr(at, '\\', (size_t)(end - at))); at += 2) /* no escape is shorter */
+		if (memcmp(at + 1, "udc", 3) == 0)
+			memcpy(at + 1, "ufffd", 5);
+}
+
 static void string(struct text *text, const char *value)
 {
 	struct text one = {0};
 
 	json_begin(&one, NULL);
 	json_text(&one, "", value);
+	if (!one.failed)
+		replace_halves(&one);
 	if (one.failed)
 		text->failed = true;
 	else
@@ -122,24 +134,10 @@ static void put_hist(struct text *text, const char *name, const struct tn_hist *
 	free(encoded);
 }
 
-/* In ASCII (RFC 3986, 2.1): what is no UTF-8 would be no JSON that is read again. */
-static void put_url(struct text *text, const char *url)
-{
-	struct text ascii = {0};
-
-	for (const unsigned char *c = (const unsigned char *)url; *c; c++)
-		text_add(&ascii, *c < 0x80 ? "%c" : "%%%02X", *c);
-	text_bytes(&ascii, "", 1);
-	if (!ascii.failed)
-		put_text(text, "url", ascii.data);
-	text->failed |= ascii.failed;
-	text_free(&ascii);
-}
-
 static void put_setup(const struct result *r, struct text *text)
 {
 	begin(text, "setup");
-	put_url(text, r->url);
+	put_text(text, "url", r->url);
 	put_text(text, "mode", r->mode);
 	put_count(text, "conns", r->conns);
 	put_count(text, "depth", r->depth);

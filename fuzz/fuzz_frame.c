@@ -1,7 +1,7 @@
 /*
  * A frame, -DFRAME="u32": however a stream is cut, the same messages and the same verdict come out of it; what came out is
- * read as the same again when it is put; and the stream taken as a message survives its own frame. The first byte chooses
- * max, the second how many bytes behind it say how the stream is cut.
+ * read as the same again when it is put; and the stream taken as a message, said up to four times over, survives its own frame.
+ * The first byte chooses max and how often, the second how many bytes behind it say how the stream is cut.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,14 +64,18 @@ static void put_back(struct line *line, const uint8_t *cuts, size_t ncuts)
 	tni_buf_clear(&out);
 }
 
-/* Any bytes as one message: refused for the frame's own reasons, or carried. */
-static void carry(struct line *line, const void *msg, size_t len)
+/* Any bytes as one message: refused for the frame's own reasons, or carried. `times`: one longer than short inputs are. */
+static void carry(struct line *line, const void *data, size_t size, unsigned times)
 {
+	static unsigned char msg[4 * 4096];
 	struct record wanted = {0};
+	size_t len = 0;
 	struct line other;
 	struct tn_buf out;
 	int rc;
 
+	for (; size && times-- && len + size <= sizeof(msg); len += size)
+		memcpy(msg + len, data, size);
 	tni_buf_init(&out, &line->mem, SIZE_MAX);
 	rc = put(line, &out, msg, len);
 	MODEL_CHECK(rc == 0 || ((rc == TN_EFORMAT || rc == TN_ETOOBIG) && !out.len));
@@ -94,10 +98,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct line whole, cut;
 	const uint8_t *cuts;
 	size_t max, ncuts;
+	unsigned times;
 
 	if (size < 2)
 		return 0;
 	max = maxima[data[0] % 4];
+	times = 1 + data[0] / 4 % 4;
 	ncuts = data[1] % 32;
 	data += 2, size -= 2;
 	ncuts = ncuts < size ? ncuts : size;
@@ -107,7 +113,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	run(&cut, max, data, size, cuts, ncuts);
 	MODEL_CHECK(same_record(&whole.got, &cut.got));
 	put_back(&whole, cuts, ncuts);
-	carry(&whole, data, size);
+	carry(&whole, data, size, times);
 	line_close(&whole);
 	line_close(&cut);
 	return 0;

@@ -49,8 +49,9 @@ int tni_tls_explain_cut(const struct tls *t)
 		return tni_err(TN_ECUT,
 			       "the connection ended without the peer's close_notify: what it sent may have been cut "
 			       "short");
-	return tni_err(TN_ETLS, "the peer ended the connection %s",
-		       t->heard ? "in the midst of the TLS handshake" : "instead of answering the TLS handshake");
+	return tni_err(TN_ETLS, "the peer ended the connection %s %s handshake",
+		       t->heard ? "in the midst of the" : "instead of answering the",
+		       t->ssl && SSL_is_dtls(t->ssl) ? "DTLS" : "TLS");
 }
 
 /* ---- certificates ---- */

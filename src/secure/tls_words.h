@@ -26,8 +26,8 @@ struct tls {
 	} refused; /* the certificate that was not accepted */
 };
 
-/* What OpenSSL said to a call that returned `rc`: 0, it wants more bytes or the peer has ended; < 0 with words. tls.c's, as
- * the next is: a client's end asks for its host and holds the certificate against it. */
+/* What OpenSSL said to a call that returned `rc`: 0, it wants more bytes, or the peer has ended what was open; < 0 with words.
+ * tls.c's, as the next is: a client's end asks for its host and holds the certificate against it. */
 int tni_tls_outcome(struct tls *tls, int rc);
 bool tni_tls_expect_host(struct tls *tls);
 
@@ -53,7 +53,7 @@ int tni_tls_check_start(const struct tls *tls, const unsigned char *start, size_
 /* What stands in OpenSSL's queue of errors: TN_ETLS or TN_ECERT. Empties it. */
 int tni_tls_explain(const struct tls *tls);
 
-/* The peer's bytes have ended without its close_notify. */
+/* The peer's bytes have ended without its close_notify, or with it before there was a connection. */
 int tni_tls_explain_cut(const struct tls *tls);
 
 #endif

@@ -724,12 +724,13 @@ def test_files_that_are_no_results(tenon):
 
 
 @one_engine
-def test_a_url_in_no_known_encoding(tenon):
-    """A file's name may be any bytes: what is written of it can be read again."""
+def test_what_is_in_no_known_encoding(tenon):
+    """A file's name, and what replies must match, may be any bytes: what is written of them can be read again."""
     url, path = f"unix:{tenon.folder}/\udcff", tenon.folder / "result.json"  # the byte 255, as Python says it
     tenon.serve(url)
-    tenon.run("bench", url, "--requests", "100", "--output", path)
-    assert json.loads(path.read_text(encoding="utf-8"))["setup"]["url"].endswith("/%FF")
+    tenon.run("bench", url, "--requests", "100", "--expect", ".|\udcfe", "--output", path)
+    setup = json.loads(path.read_text(encoding="utf-8"))["setup"]
+    assert setup["url"].endswith("/\ufffd") and setup["expect"] == ".|\ufffd"
     tenon.run("bench", "compare", path, path)
 
 

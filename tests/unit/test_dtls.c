@@ -465,6 +465,19 @@ static void test_junk(void **state)
 	pair_end();
 }
 
+/* A close_notify before there is a connection is its end. */
+static void test_a_goodbye_in_the_handshake(void **state)
+{
+	static const unsigned char goodbye[] = {21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 1, 0};
+
+	(void)state;
+	pair_plain("localhost");
+	arrive(&(struct datagram){.to = &client, .len = sizeof(goodbye), .data = (unsigned char *)(uintptr_t)goodbye});
+	assert_int_equal(client.err, TN_ETLS);
+	assert_string_equal(client.words, "the peer ended the connection in the midst of the DTLS handshake");
+	pair_end();
+}
+
 static void test_close(void **state)
 {
 	(void)state;
@@ -701,6 +714,7 @@ int main(void)
 		cmocka_unit_test(test_forged_short_records),
 		cmocka_unit_test(test_each_datagram_lost),
 		cmocka_unit_test(test_junk),
+		cmocka_unit_test(test_a_goodbye_in_the_handshake),
 		cmocka_unit_test(test_close),
 		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_refused_certificates),
