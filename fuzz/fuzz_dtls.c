@@ -1,8 +1,8 @@
 /*
  * DTLS, without a socket. The input is datagrams, each behind a byte with its length (times 5), and its first byte says who
  * gets them: the door, through which nobody comes who cannot have seen a cookie; a client in its handshake; or either end of
- * an open connection, which drops them all and goes on; from 128 on with a certificate, else with a pre-shared key, which takes
- * less time.
+ * an open connection, which drops them all and goes on. From 128 on there is a certificate, before that, and where a handshake
+ * comes first, a pre-shared key, which takes less time.
  */
 #include "creds.h"
 
@@ -95,7 +95,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		make_credentials(true);
 		tni_mem_init(&mem);
 	}
-	psk = !size || data[0] < 128;
+	psk = who >= 2 || !size || data[0] < 128;
 	begin(who > 0);
 	if (who >= 2)
 		shake_hands();
