@@ -94,7 +94,8 @@ TN_API int tn_value_simple(const struct tn_value *v);   /* the number; -1 for ev
 /* Elements of an array, pairs of a map, 1 for a tag, 0 for the rest. */
 TN_API size_t tn_value_count(const struct tn_value *v);
 
-/* Walking an array, a map (key, value, key, value) or a tag's one child: first, then next of the same parent, then NULL. */
+/* Walking an array, a map (key, value, key, value) or a tag's one child: first, then next of the same parent, then NULL, behind
+ * which there is NULL again. */
 TN_API const struct tn_value *tn_value_first(const struct tn_value *parent);
 TN_API const struct tn_value *tn_value_next(const struct tn_value *parent, const struct tn_value *item);
 

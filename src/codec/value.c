@@ -378,7 +378,7 @@ const struct tn_value *tn_value_first(const struct tn_value *parent)
 
 const struct tn_value *tn_value_next(const struct tn_value *parent, const struct tn_value *item)
 {
-	return tni_next(parent, item);
+	return item ? tni_next(parent, item) : NULL;
 }
 
 static int order(uint64_t a, uint64_t b)

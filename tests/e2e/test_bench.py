@@ -742,8 +742,12 @@ def test_what_strangers_write_into_results(tenon):
     result["setup"]["url"] = "tcp://\x1b[31m\x9b1m\x07"
     result["started"], result["duration_s"] = "\x1b]0;title\x07", 1e308
     result["errors_by_kind"] = {"\x1b[2J": 1, "a" + "\u00e9" * 100: 2}
+    result["intervals"][0]["heat"] = [[1], 1, [], {}, [[2], [3]], "x"]
     path.write_text(json.dumps(result, ensure_ascii=False), encoding="utf-8")
+    odd = tenon.folder / "odd.json"
+    odd.write_text(json.dumps({**result, "errors_by_kind": ["one"]}), encoding="utf-8")
     for command in ("compare", "merge"):
+        tenon.run("bench", command, odd, odd)
         run = tenon.run("bench", command, path, path)
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", run.text + run.err), run
     merged = tenon.folder / "merged.json"
