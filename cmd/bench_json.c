@@ -363,6 +363,14 @@ static char *text_of(const struct tn_value *value)
 	return copy;
 }
 
+/* A part of the result, where it is of the kind that it must be. */
+static const struct tn_value *part_of(const struct tn_value *from, const char *name, enum tn_kind kind)
+{
+	const struct tn_value *part = tn_value_get(from, name);
+
+	return part && tn_value_kind(part) == kind ? part : NULL;
+}
+
 static void read_setup(const struct tn_value *top, struct result *r)
 {
 	const struct tn_value *setup = tn_value_get(top, "setup"), *machine = tn_value_get(top, "machine");
@@ -389,7 +397,8 @@ static void read_setup(const struct tn_value *top, struct result *r)
 
 static void read_counts(const struct tn_value *top, struct result *r)
 {
-	const struct tn_value *datagrams = tn_value_get(top, "datagrams"), *kinds = tn_value_get(top, "errors_by_kind");
+	const struct tn_value *datagrams = tn_value_get(top, "datagrams"),
+			      *kinds = part_of(top, "errors_by_kind", TN_MAP);
 	const struct tn_value *name, *value, *generator = tn_value_get(top, "generator");
 	uint64_t count;
 
@@ -421,7 +430,7 @@ static void read_counts(const struct tn_value *top, struct result *r)
 
 static void read_column(const struct tn_value *from, struct column *column)
 {
-	const struct tn_value *heat = tn_value_get(from, "heat"), *pair;
+	const struct tn_value *heat = part_of(from, "heat", TN_ARRAY), *pair;
 
 	*column = (struct column){.at_s = real_of(from, "at_s"),
 				  .seconds = real_of(from, "seconds"),
@@ -443,7 +452,7 @@ static void read_column(const struct tn_value *from, struct column *column)
 
 static int read_columns(const struct tn_value *top, struct result *r)
 {
-	const struct tn_value *list = tn_value_get(top, "intervals"), *one;
+	const struct tn_value *list = part_of(top, "intervals", TN_ARRAY), *one;
 	size_t n = tn_value_count(list);
 
 	r->columns = calloc(n ? n : 1, sizeof(*r->columns));
@@ -481,7 +490,7 @@ static int read_hists(const struct tn_value *top, struct result *r)
 
 static void read_slo(const struct tn_value *top, struct result *r)
 {
-	const struct tn_value *slo = tn_value_get(top, "slo"), *steps = tn_value_get(slo, "steps");
+	const struct tn_value *slo = tn_value_get(top, "slo"), *steps = part_of(slo, "steps", TN_ARRAY);
 
 	r->slo_quantile = real_of(slo, "quantile");
 	r->slo_limit_us = real_of(slo, "limit_us");

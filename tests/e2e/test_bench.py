@@ -745,7 +745,8 @@ def test_what_strangers_write_into_results(tenon):
     result["intervals"][0]["heat"] = [[1], 1, [], {}, [[2], [3]], "x"]
     path.write_text(json.dumps(result, ensure_ascii=False), encoding="utf-8")
     odd = tenon.folder / "odd.json"
-    odd.write_text(json.dumps({**result, "errors_by_kind": ["one"]}), encoding="utf-8")
+    odd.write_text(json.dumps({**result, "errors_by_kind": ["one"], "slo": {"steps": {"a": {}}},
+                               "intervals": {str(i): result["intervals"][0] for i in range(100)}}), encoding="utf-8")
     for command in ("compare", "merge"):
         tenon.run("bench", command, odd, odd)
         run = tenon.run("bench", command, path, path)
