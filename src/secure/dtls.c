@@ -174,9 +174,18 @@ static long bio_ctrl(BIO *bio, int what, long number, void *pointer)
 	return what == BIO_CTRL_FLUSH || what == BIO_CTRL_DGRAM_SET_NEXT_TIMEOUT;
 }
 
-static void make_method(void)
+/* Tried again where there was no memory: a process without it would never have TLS again. */
+static bool has_method(void)
 {
-	datagrams = tni_tls_method("tenon datagrams", bio_read, bio_write, bio_ctrl);
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	bool has;
+
+	pthread_mutex_lock(&lock);
+	if (!datagrams)
+		datagrams = tni_tls_method("tenon datagrams", bio_read, bio_write, bio_ctrl);
+	has = datagrams;
+	pthread_mutex_unlock(&lock);
+	return has;
 }
 
 /* ---- cookies ---- */
@@ -416,12 +425,9 @@ static const struct tni_layer_ops dtls_ops = {
 
 static struct dtls *dtls_new(struct tni_creds *creds)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	struct dtls *d = calloc(1, sizeof(*d));
-	BIO *bio;
+	struct dtls *d = has_method() ? calloc(1, sizeof(*d)) : NULL;
+	BIO *bio = d ? BIO_new(datagrams) : NULL;
 
-	pthread_once(&once, make_method);
-	bio = d && datagrams ? BIO_new(datagrams) : NULL;
 	if (bio)
 		d->tls.ssl = SSL_new(creds->ctx);
 	if (!bio || !d->tls.ssl || !SSL_set_app_data(d->tls.ssl, &d->tls)) {

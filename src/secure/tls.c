@@ -87,9 +87,18 @@ BIO_METHOD *tni_tls_method(const char *name, int (*read)(BIO *, char *, int), in
 	return method;
 }
 
-static void make_method(void)
+/* Tried again where there was no memory: a process without it would never have TLS again. */
+static bool has_method(void)
 {
-	queues = tni_tls_method("tenon queues", bio_read, bio_write, bio_ctrl);
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	bool has;
+
+	pthread_mutex_lock(&lock);
+	if (!queues)
+		queues = tni_tls_method("tenon queues", bio_read, bio_write, bio_ctrl);
+	has = queues;
+	pthread_mutex_unlock(&lock);
+	return has;
 }
 
 /* ---- the handshake ---- */
@@ -377,13 +386,11 @@ static const struct tni_layer_ops tls_ops = {
 
 int tni_tls_new(struct tni_creds *creds, const char *host, struct tni_layer **layer)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	struct tls *t = calloc(1, sizeof(*t));
+	struct tls *t = has_method() ? calloc(1, sizeof(*t)) : NULL;
 
-	pthread_once(&once, make_method);
 	if (t && host)
 		t->host = strdup(creds->sni ? creds->sni : host);
-	if (!t || (host && !t->host) || !queues) {
+	if (!t || (host && !t->host)) {
 		free(t);
 		tni_creds_unref(creds);
 		return tni_err(-ENOMEM, "TLS: out of memory");
