@@ -45,12 +45,12 @@ static void string(struct text *text, const char *value)
 
 	json_begin(&one, NULL);
 	json_text(&one, "", value);
-	if (!one.failed)
-		replace_halves(&one);
-	if (one.failed)
+	if (one.failed) {
 		text->failed = true;
-	else
+	} else {
+		replace_halves(&one);
 		text_bytes(text, one.data + 4, one.len - 4); /* behind {"": */
+	}
 	text_free(&one);
 }
 

@@ -7,7 +7,6 @@
 #include "secure/tls_words.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -172,20 +171,6 @@ static long bio_ctrl(BIO *bio, int what, long number, void *pointer)
 {
 	(void)bio, (void)number, (void)pointer;
 	return what == BIO_CTRL_FLUSH || what == BIO_CTRL_DGRAM_SET_NEXT_TIMEOUT;
-}
-
-/* Tried again where there was no memory: a process without it would never have TLS again. */
-static bool has_method(void)
-{
-	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-	bool has;
-
-	pthread_mutex_lock(&lock);
-	if (!datagrams)
-		datagrams = tni_tls_method("tenon datagrams", bio_read, bio_write, bio_ctrl);
-	has = datagrams;
-	pthread_mutex_unlock(&lock);
-	return has;
 }
 
 /* ---- cookies ---- */
@@ -425,7 +410,9 @@ static const struct tni_layer_ops dtls_ops = {
 
 static struct dtls *dtls_new(struct tni_creds *creds)
 {
-	struct dtls *d = has_method() ? calloc(1, sizeof(*d)) : NULL;
+	struct dtls *d = tni_tls_method(&datagrams, "tenon datagrams", bio_read, bio_write, bio_ctrl)
+				 ? calloc(1, sizeof(*d))
+				 : NULL;
 	BIO *bio = d ? BIO_new(datagrams) : NULL;
 
 	if (bio)

@@ -73,32 +73,23 @@ static int bio_create(BIO *bio)
 	return 1;
 }
 
-BIO_METHOD *tni_tls_method(const char *name, int (*read)(BIO *, char *, int), int (*write)(BIO *, const char *, int),
-			   long (*ctrl)(BIO *, int, long, void *))
-{
-	BIO_METHOD *method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, name);
-
-	if (!method)
-		return NULL;
-	BIO_meth_set_read(method, read);
-	BIO_meth_set_write(method, write);
-	BIO_meth_set_ctrl(method, ctrl);
-	BIO_meth_set_create(method, bio_create);
-	return method;
-}
-
-/* Tried again where there was no memory: a process without it would never have TLS again. */
-static bool has_method(void)
+bool tni_tls_method(BIO_METHOD **method, const char *name, int (*read)(BIO *, char *, int),
+		    int (*write)(BIO *, const char *, int), long (*ctrl)(BIO *, int, long, void *))
 {
 	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-	bool has;
+	BIO_METHOD *made;
 
 	pthread_mutex_lock(&lock);
-	if (!queues)
-		queues = tni_tls_method("tenon queues", bio_read, bio_write, bio_ctrl);
-	has = queues;
+	made = *method;
+	if (!made && (made = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, name))) {
+		BIO_meth_set_read(made, read);
+		BIO_meth_set_write(made, write);
+		BIO_meth_set_ctrl(made, ctrl);
+		BIO_meth_set_create(made, bio_create);
+		*method = made;
+	}
 	pthread_mutex_unlock(&lock);
-	return has;
+	return made;
 }
 
 /* ---- the handshake ---- */
@@ -386,7 +377,8 @@ static const struct tni_layer_ops tls_ops = {
 
 int tni_tls_new(struct tni_creds *creds, const char *host, struct tni_layer **layer)
 {
-	struct tls *t = has_method() ? calloc(1, sizeof(*t)) : NULL;
+	struct tls *t =
+		tni_tls_method(&queues, "tenon queues", bio_read, bio_write, bio_ctrl) ? calloc(1, sizeof(*t)) : NULL;
 
 	if (t && host)
 		t->host = strdup(creds->sni ? creds->sni : host);

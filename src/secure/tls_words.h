@@ -34,9 +34,9 @@ bool tni_tls_expect_host(struct tls *tls);
 /* Goes on with the handshake, and opens the layer at its end. Returns as tni_tls_outcome(). */
 int tni_tls_shake_hands(struct tls *tls);
 
-/* How OpenSSL reaches a layer's queues; kept for the whole process. NULL without memory. */
-BIO_METHOD *tni_tls_method(const char *name, int (*read)(BIO *, char *, int), int (*write)(BIO *, const char *, int),
-			   long (*ctrl)(BIO *, int, long, void *));
+/* How OpenSSL reaches a layer's queues; made once for the whole process. False without memory: the next call tries again. */
+bool tni_tls_method(BIO_METHOD **method, const char *name, int (*read)(BIO *, char *, int),
+		    int (*write)(BIO *, const char *, int), long (*ctrl)(BIO *, int, long, void *));
 
 /* Seals a part of these bytes, `n` of them. 1: done; 0: not before more has come from the peer; < 0: never, with words. */
 int tni_tls_write(struct tls *tls, const void *data, size_t len, size_t *n);
