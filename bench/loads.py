@@ -2,12 +2,11 @@
 
 import json
 import os
-import pathlib
 import resource
 import subprocess
 import time
 
-from servers import Server, need_file, spawn, stop
+from servers import Server, need_file, spawn, stop, text_of
 
 BUSY_SHARE = 0.05  # of the machine's time, used by others during a run: the run is called disturbed
 
@@ -15,7 +14,7 @@ BUSY_SHARE = 0.05  # of the machine's time, used by others during a run: the run
 def machine_cpu_s(cores):
     """CPU time of everybody on these cores, the hypervisor's share (steal) included."""
     total = 0
-    for line in pathlib.Path("/proc/stat").read_text().splitlines():
+    for line in text_of("/proc/stat").splitlines():
         name, *fields = line.split()
         if name in {f"cpu{core}" for core in cores}:
             user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, fields[:8])
@@ -72,7 +71,7 @@ def measure_load(server, settings, load):
     before, machine, began = server.cpu_s(), machine_cpu_s(cores), time.monotonic()
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     client = spawn(command, server.tools.client_core, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                   text=True)
+                   encoding="utf-8", errors="replace")
     try:
         out, err = client.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
@@ -105,7 +104,7 @@ def measure_memory(server):
                        server.tools.client_core, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.PIPE)
     try:
         until = time.monotonic() + 60
-        while "holding" not in (server.folder / "hold").read_text():
+        while "holding" not in text_of(server.folder / "hold"):
             if holder.poll() is not None:
                 return {"failed": holder.stderr.read().decode(errors="replace").strip()}
             if time.monotonic() > until:

@@ -3,7 +3,6 @@
 import collections
 import json
 import os
-import pathlib
 import platform
 import re
 import shutil
@@ -12,7 +11,7 @@ import subprocess
 import time
 
 from loads import BUSY_SHARE
-from servers import PYTHON
+from servers import PYTHON, text_of
 
 FIGURES = ("p50_us", "p99_us", "server_cpu", "server_us", "cpu", "busy", "bytes_per_second", "lost", "foreign")
 
@@ -217,8 +216,8 @@ def first_line(command, pattern=r"\S.*"):
     """What a program says about its version; some say it on standard error, some exit with 1."""
     path = shutil.which(command[0], path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     try:
-        done = subprocess.run([path or command[0], *command[1:]], capture_output=True, text=True, timeout=10,
-                              stdin=subprocess.DEVNULL)
+        done = subprocess.run([path or command[0], *command[1:]], capture_output=True, encoding="utf-8",
+                              errors="replace", timeout=10, stdin=subprocess.DEVNULL)
     except (OSError, subprocess.TimeoutExpired):
         return None
     found = re.search(pattern, done.stdout + done.stderr, re.M)
@@ -242,13 +241,13 @@ def versions(tools):
 
 
 def cpu_model():
-    found = re.search(r"^model name\s*:\s*(.+)$", pathlib.Path("/proc/cpuinfo").read_text(), re.M)
+    found = re.search(r"^model name\s*:\s*(.+)$", text_of("/proc/cpuinfo"), re.M)
     return found[1] if found else platform.machine()
 
 
 def sysctl(name):
     try:
-        return pathlib.Path("/proc/sys/" + name.replace(".", "/")).read_text().strip()
+        return text_of("/proc/sys/" + name.replace(".", "/")).strip()
     except OSError:
         return None
 

@@ -161,7 +161,8 @@ def main():
         run_all(tools, scenarios, settings, results)
     except KeyboardInterrupt:
         note("stopped: the table shows what was measured until now")
-    report(scenarios, settings, results, facts)
+    finally:  # what has been measured is not lost by a failure of what comes after it
+        report(scenarios, settings, results, facts)
     return 0
 
 

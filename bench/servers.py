@@ -19,6 +19,11 @@ START_LIMIT_S = 10
 STOP_LIMIT_S = 5
 
 
+def text_of(path):
+    """What the system or a program has written: a process may have any name, so not every byte of it is UTF-8."""
+    return pathlib.Path(path).read_text(encoding="utf-8", errors="replace")
+
+
 class Absent(Exception):
     """The contender cannot run here; the text says why."""
 
@@ -58,7 +63,7 @@ def certificate():
                                "/CN=localhost"], stderr=subprocess.PIPE, check=False)
         if made.returncode:
             raise Absent(f"no certificate: {made.stderr.decode(errors='replace').strip()}")
-        both.write_text(cert.read_text() + key.read_text())
+        both.write_text(text_of(cert) + text_of(key))
     return cert, key, both
 
 
@@ -218,12 +223,12 @@ class Server:
         until = time.monotonic() + START_LIMIT_S
         while time.monotonic() < until:
             if self.child.poll() is not None:
-                raise Absent("it ended: " + ((self.folder / "err").read_text(errors="replace").strip() or "no reason given"))
+                raise Absent("it ended: " + (text_of(self.folder / "err").strip() or "no reason given"))
             if self.silent:
                 if accepts(self.proto, self.where):
                     return
             else:
-                where = announced((self.folder / "out").read_text())
+                where = announced(text_of(self.folder / "out"))
                 if where:
                     self.where = where
                     return
@@ -242,7 +247,7 @@ class Server:
         total = 0
         for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
             try:
-                fields = stat.read_text().rpartition(")")[2].split()
+                fields = text_of(stat).rpartition(")")[2].split()
             except OSError:
                 continue
             if int(fields[2]) == self.child.pid:
@@ -251,7 +256,7 @@ class Server:
 
     def resident_bytes(self):
         try:
-            rollup = pathlib.Path(f"/proc/{self.child.pid}/smaps_rollup").read_text()
+            rollup = text_of(f"/proc/{self.child.pid}/smaps_rollup")
             return int(re.search(r"^Rss:\s+(\d+)", rollup, re.M)[1]) * 1024
         except OSError:
-            return int(pathlib.Path(f"/proc/{self.child.pid}/statm").read_text().split()[1]) * resource.getpagesize()
+            return int(text_of(f"/proc/{self.child.pid}/statm").split()[1]) * resource.getpagesize()
