@@ -127,14 +127,6 @@ static int parse_expect(struct plan *plan)
 	return STATUS_USAGE;
 }
 
-static bool scheme_is(const char *url, const char *scheme)
-{
-	size_t len = strlen(scheme);
-
-	return strncmp(url, scheme, len) == 0 &&
-	       (url[len] == ':' || ((url[len] == '4' || url[len] == '6') && url[len + 1] == ':'));
-}
-
 /* What cannot be had together. */
 static int check(const struct plan *plan)
 {
@@ -191,8 +183,8 @@ static int make_plan(struct plan *plan, struct result *result)
 {
 	int status = tn_url_check(plan->url, TN_DIAL) < 0 ? complain_library(TN_EURL, plan->url) : parse_mode(plan);
 
-	plan->keeps = status == STATUS_DONE && (handler_is_packets(plan->url) || tn_url_keeps_messages(plan->url) == 1);
-	plan->may_lose = scheme_is(plan->url, "udp") || scheme_is(plan->url, "dtls");
+	plan->keeps = status == STATUS_DONE && tn_url_keeps_messages(plan->url) == 1;
+	plan->may_lose = status == STATUS_DONE && tn_url_kind(plan->url) & TN_URL_LOSSY;
 	plan->conns = options.conns ? options.conns : 1;
 	plan->threads = options.threads ? options.threads : 1;
 	plan->requests = options.requests;

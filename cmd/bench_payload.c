@@ -155,27 +155,6 @@ static int read_file(struct payload *p, const char *path)
 	return 0;
 }
 
-/* The value of a key in the URL, or "". */
-static const char *url_key(const char *url, const char *key, char *out, size_t cap)
-{
-	const char *at = strchr(url, '?');
-	size_t len = strlen(key), n;
-
-	*out = '\0';
-	while (at) {
-		at++;
-		if (strncmp(at, key, len) == 0 && at[len] == '=') {
-			n = strcspn(at + len + 1, "&");
-			n = n < cap ? n : cap - 1;
-			memcpy(out, at + len + 1, n);
-			out[n] = '\0';
-			return out;
-		}
-		at = strchr(at, '&');
-	}
-	return out;
-}
-
 /* A text of the format's own, as long as the size asked for allows. */
 static int encode_text(struct payload *p, const char *format)
 {
@@ -232,16 +211,23 @@ static int generate(struct plan *plan)
 static int encode(struct plan *plan)
 {
 	struct payload *p = &plan->payload;
-	char format[32];
+	struct tn_split *kind;
+	const char *format;
+	int rc = tn_split_new(plan->url, &kind);
 
-	url_key(plan->url, "format", format, sizeof(format));
-	if (!*format || strcmp(format, "raw") == 0 || strcmp(format, "text") == 0)
-		return 0;
-	if (p->size_min != p->size_max) {
-		complain("bench: --size N-M: messages of the format %s are of one size", format);
+	if (rc < 0) {
+		complain_library(rc, plan->url);
 		return -1;
 	}
-	return encode_text(p, format);
+	format = tn_split_format(kind); /* NULL: raw */
+	if (format && strcmp(format, "text") != 0 && p->size_min != p->size_max) {
+		complain("bench: --size N-M: messages of the format %s are of one size", format);
+		rc = -1;
+	} else if (format && strcmp(format, "text") != 0) {
+		rc = encode_text(p, format);
+	}
+	tn_split_free(kind);
+	return rc;
 }
 
 int payload_make(struct plan *plan, const char *path)

@@ -423,10 +423,9 @@ static void add_key(struct text *url, const char *key, const char *value)
 static int open_follow(struct capture *c)
 {
 	struct text url = {0};
-	int status;
+	int status, kind = options.endpoint ? tn_url_kind(options.endpoint) : 0;
 
-	if (options.endpoint &&
-	    (strncmp(options.endpoint, "tls", 3) == 0 || strncmp(options.endpoint, "dtls", 4) == 0)) {
+	if (kind > 0 && kind & TN_URL_SECURE) {
 		complain("%s: its messages are encrypted: --write FILE.pcapng --keylog FILE, and look with Wireshark",
 			 options.endpoint);
 		return STATUS_USAGE;

@@ -453,7 +453,7 @@ static int show_url(const char *url, const char *host)
 
 static bool is_url(const char *text)
 {
-	return strstr(text, "://") || strncmp(text, "tls+", 4) == 0;
+	return strstr(text, "://") || tn_url_kind(text) >= 0;
 }
 
 static int run_show(char **operands, int count)

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
 #include "command.h"
@@ -545,13 +544,6 @@ static int url_of(const char *operand, char *out, size_t cap)
 	return len < 0 || (size_t)len >= cap ? -1 : 0;
 }
 
-static bool scheme_is(const char *url, const char *scheme)
-{
-	size_t len = strlen(scheme);
-
-	return strncasecmp(url, scheme, len) == 0;
-}
-
 static int parse_size(void)
 {
 	uint64_t size = 56;
@@ -585,7 +577,7 @@ static int understand(char *operand)
 	keeps = tn_url_keeps_messages(url);
 	if (keeps < 0)
 		return complain_library(keeps, url);
-	state.kind = scheme_is(url, "icmp") ? PROBE_ECHO : keeps ? PROBE_MESSAGE : PROBE_CONNECT;
+	state.kind = tn_url_kind(url) & TN_URL_ICMP ? PROBE_ECHO : keeps ? PROBE_MESSAGE : PROBE_CONNECT;
 	if (wanted.interval_ns == 0 || wanted.timeout_ns == 0) {
 		complain("ping: --%s: 0 is no time%s", wanted.interval_ns == 0 ? "interval" : "timeout",
 			 wanted.interval_ns == 0 ? "; to send as fast as answers come: --flood" : "");

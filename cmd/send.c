@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 #include "command.h"
-#include "handler/handler.h"
 #include "lines.h"
 #include "messages.h"
 #include "options.h"
@@ -527,7 +526,7 @@ static int run(char **operands, int count)
 	state.url = operands[0];
 	if (tn_url_check(state.url, TN_DIAL) < 0)
 		return complain_library(TN_EURL, state.url);
-	state.keeps = handler_is_packets(state.url) || tn_url_keeps_messages(state.url) == 1;
+	state.keeps = tn_url_keeps_messages(state.url) == 1;
 	state.messages.rounds = options.count;
 	state.messages.complete = count > 1;
 	for (int i = 1; i < count; i++)

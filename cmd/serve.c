@@ -196,9 +196,11 @@ static bool is_one_connection(const char *url)
 	int listening = 0;
 	socklen_t len = sizeof(listening);
 
-	if (strncmp(url, "fd:", 3) != 0 || handler_is_datagrams(url))
+	int kind = tn_url_kind(url);
+
+	if (kind < 0 || !(kind & TN_URL_INHERITED) || kind & TN_URL_DATAGRAMS)
 		return false;
-	return getsockopt(atoi(url + 3), SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == 0 && !listening;
+	return getsockopt(atoi(strchr(url, ':') + 1), SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == 0 && !listening;
 }
 
 static void close_all(void)
@@ -493,14 +495,13 @@ static int confine(void)
 	if (options.no_sandbox)
 		return STATUS_DONE;
 	for (int i = 0; i < state.nserved; i++) {
-		const char *url = state.served[i].nurls ? state.served[i].urls[0] : ""; /* one connection has none */
-		bool inherited = strncmp(url, "fd:", 3) == 0;
+		int kind;
 
-		if (!state.served[i].datagrams)
+		if (!state.served[i].datagrams || !state.served[i].nurls)
 			continue;
-		box.answers |= inherited || strncmp(url, "unix", 4) == 0;
-		box.below |= inherited || strncmp(url, "raw", 3) == 0 || strncmp(url, "icmp", 4) == 0 ||
-			     strncmp(url, "packet:", 7) == 0;
+		kind = tn_url_kind(state.served[i].urls[0]);
+		box.answers |= kind < 0 || kind & (TN_URL_INHERITED | TN_URL_LOCAL);
+		box.below |= kind < 0 || kind & (TN_URL_INHERITED | TN_URL_BELOW);
 	}
 	for (int i = 0; i < state.nserved; i++) {
 		for (int n = 0; tn_server_file(state.served[i].server, n, &path, &use) == 0; n++)

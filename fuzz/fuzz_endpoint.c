@@ -38,12 +38,15 @@ static void understand(const char *text, enum tn_role role)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char *text = fuzz_string(data, size);
-	int keeps;
+	int keeps, kind;
 
 	understand(text, TN_SERVE);
 	understand(text, TN_DIAL);
 	keeps = tn_url_keeps_messages(text);
 	CHECK(keeps == 0 || keeps == 1 || keeps == TN_EURL);
+	kind = tn_url_kind(text);
+	CHECK(kind == TN_EURL || (kind >= 0 && kind < 256));
+	CHECK(kind < 0 || !(kind & TN_URL_PACKETS) || keeps == 1);
 	free(text);
 	return 0;
 }

@@ -226,6 +226,25 @@ TN_API int tn_url_check(const char *url, enum tn_role role);
  * streams (key frame). 1 or 0; TN_EURL for a bad URL. */
 TN_API int tn_url_keeps_messages(const char *url);
 
+/* What a URL stands for. tn_url_kind() returns these bits; more may come. */
+enum tn_url_kind {
+	TN_URL_PACKETS = 1,     /* messages stay whole without a frame: datagrams, DTLS, unix-seqpacket */
+	TN_URL_DATAGRAMS = 2,   /* sends datagrams (DTLS too). Without TN_URL_SECURE a server is one connection */
+	TN_URL_LOSSY = 4,       /* messages can be lost, doubled or reordered on the way: datagrams of a network */
+	TN_URL_SECURE = 8,      /* TLS or DTLS */
+	TN_URL_LOCAL = 16,      /* a Unix socket */
+	TN_URL_BELOW = 32,      /* below the transports: raw IP, ICMP, packets of a link */
+	TN_URL_ICMP = 64,       /* ICMP: echo requests and replies */
+	TN_URL_INHERITED = 128, /* an open descriptor (fd:N); the other bits say what is open there now */
+};
+
+/*
+ * Says what a URL stands for, without opening or looking up anything, so that no program has to guess from its first
+ * letters. A URL is fine that can be served or dialled. Returns bits of enum tn_url_kind (0: a stream of bytes on a
+ * network), TN_EURL or -ENOMEM.
+ */
+TN_API int tn_url_kind(const char *url);
+
 /*
  * Serves an endpoint: binds, listens, and from then on calls `handler` (which is copied) with `arg` for every
  * connection. A datagram endpoint is one connection from the start; its messages carry their sender, which tn_reply()

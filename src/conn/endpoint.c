@@ -436,14 +436,22 @@ static int check_fixed(const struct context *c, const struct tni_url *url)
 }
 
 /* An inherited descriptor does not say in its URL what it is. */
-static bool is_stream(const struct tni_endpoint *ep)
+static int socket_type(const struct tni_endpoint *ep)
 {
-	int type = SOCK_STREAM;
+	int type = 0;
 	socklen_t len = sizeof(type);
 
 	if (ep->scheme->place != TNI_AT_FD)
-		return ep->scheme->type == SOCK_STREAM;
-	return getsockopt(ep->fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type == SOCK_STREAM;
+		return ep->scheme->type;
+	return getsockopt(ep->fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 ? 0 : type;
+}
+
+/* What is no socket (a pipe, a file) is a stream as well. */
+static bool is_stream(const struct tni_endpoint *ep)
+{
+	int type = socket_type(ep);
+
+	return !type || type == SOCK_STREAM;
 }
 
 /* Formats that tell themselves where a message ends have a frame of their name; the others need one on a stream. */
@@ -1075,6 +1083,44 @@ int tn_url_keeps_messages(const char *text)
 	rc = !is_stream(ep) || ep->frame.ops != tni_frame_at(0);
 	tni_endpoint_free(ep);
 	return rc;
+}
+
+/* The socket of a scheme, or of an inherited descriptor. 0: it is no socket. */
+static unsigned socket_kind(const struct tni_endpoint *ep)
+{
+	int family, kind;
+
+	if (ep->scheme->place != TNI_AT_FD)
+		return ep->scheme->kinds;
+	kind = tni_sockopt_kind(ep->fd, &family);
+	return kind > 0 ? (unsigned)kind : 0;
+}
+
+int tn_url_kind(const char *text)
+{
+	struct tni_endpoint *ep;
+	int rc = endpoint_of_either_role(text, &ep), kind, type;
+	unsigned socket;
+	bool datagrams;
+
+	if (rc != 0)
+		return rc;
+	socket = socket_kind(ep);
+	type = socket_type(ep);
+	datagrams = type == SOCK_DGRAM || type == SOCK_RAW;
+	kind = (ep->scheme->secure ? TN_URL_SECURE : 0) | (ep->scheme->place == TNI_AT_FD ? TN_URL_INHERITED : 0);
+	if (socket & (TNI_SK_UNIX_STREAM | TNI_SK_UNIX_DGRAM | TNI_SK_UNIX_SEQPACKET))
+		kind |= TN_URL_LOCAL;
+	if (type == SOCK_SEQPACKET || datagrams)
+		kind |= TN_URL_PACKETS;
+	if (datagrams)
+		kind |= TN_URL_DATAGRAMS | (kind & TN_URL_LOCAL ? 0 : TN_URL_LOSSY);
+	if (datagrams && socket & (TNI_SK_RAW | TNI_SK_PING | TNI_SK_PACKET))
+		kind |= TN_URL_BELOW;
+	if (socket & TNI_SK_PING)
+		kind |= TN_URL_ICMP;
+	tni_endpoint_free(ep);
+	return kind;
 }
 
 int tn_option_at(int index, struct tn_option *option)

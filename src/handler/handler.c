@@ -5,9 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 
 #include "handler/child.h"
 #include "tenon_value.h"
@@ -71,66 +69,34 @@ const struct handler_spec *handler_find(const char *text, const char **argument,
 	return NULL;
 }
 
-static bool scheme_is(const char *url, const char *scheme)
-{
-	size_t len = strlen(scheme);
-
-	return strncasecmp(url, scheme, len) == 0 && url[len] == ':';
-}
-
-/* An inherited descriptor does not say in its URL what it is. 0: not a socket. */
-static int inherited_type(const char *url)
-{
-	int type = 0;
-	socklen_t len = sizeof(type);
-
-	if (scheme_is(url, "fd") && getsockopt(atoi(url + strlen("fd:")), SOL_SOCKET, SO_TYPE, &type, &len) < 0)
-		return 0;
-	return type;
-}
-
-static bool scheme_is_one_of(const char *url, const char *const *schemes)
-{
-	while (*schemes && !scheme_is(url, *schemes))
-		schemes++;
-	return *schemes;
-}
-
-/* Sockets below the transports: what comes there is most often meant for others. */
-static bool is_below(const char *url)
-{
-	static const char *const schemes[] = {"raw", "raw4", "raw6", "icmp", "icmp4", "icmp6", "packet", NULL};
-
-	return scheme_is_one_of(url, schemes) || inherited_type(url) == SOCK_RAW;
-}
-
 bool handler_is_datagrams(const char *url)
 {
-	static const char *const schemes[] = {"udp", "udp4", "udp6", "unix-dgram", NULL};
+	int kind = tn_url_kind(url);
 
-	return scheme_is_one_of(url, schemes) || is_below(url) || inherited_type(url) == SOCK_DGRAM;
-}
-
-static bool is_dtls(const char *url)
-{
-	return scheme_is(url, "dtls") || scheme_is(url, "dtls4") || scheme_is(url, "dtls6");
+	return kind > 0 && kind & TN_URL_DATAGRAMS && !(kind & TN_URL_SECURE);
 }
 
 bool handler_is_packets(const char *url)
 {
-	return handler_is_datagrams(url) || is_dtls(url) || scheme_is(url, "unix-seqpacket") ||
-	       inherited_type(url) == SOCK_SEQPACKET;
+	int kind = tn_url_kind(url);
+
+	return kind > 0 && kind & TN_URL_PACKETS;
 }
 
 /* What is meant for datagrams is, too, where each sender has a connection. */
 static bool is_over_datagrams(const char *url)
 {
-	return handler_is_datagrams(url) || is_dtls(url);
+	int kind = tn_url_kind(url);
+
+	return kind > 0 && kind & TN_URL_DATAGRAMS;
 }
 
 const struct handler_spec *handler_default(const char *url)
 {
-	if (is_below(url))
+	int kind = tn_url_kind(url);
+
+	/* Below the transports most of what comes is meant for others */
+	if (kind > 0 && kind & TN_URL_BELOW)
 		return &handler_discard;
 	return is_over_datagrams(url) ? &handler_ack : &handler_echo;
 }

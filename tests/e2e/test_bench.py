@@ -391,6 +391,29 @@ def test_loss_is_counted_exactly(tenon, schema, handler):
     assert result["messages"] == 400 - relay.done["lost"] and min(relay.done.values()) > 10
 
 
+@pytest.mark.parametrize("how", ["upper", "inherited"])
+@one_engine
+def test_loss_is_known_however_the_endpoint_is_named(tenon, schema, how):
+    """UDP://, and a descriptor that is a datagram socket: the library says what a URL is."""
+    server = tenon.serve("udp://127.0.0.1:0", options=["--handler", "echo"])
+    with Relay(server.port) as relay, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.connect(("127.0.0.1", int(relay.url.rpartition(":")[2])))
+        url = relay.url.upper() if how == "upper" else f"FD:{sock.fileno()}"
+        result = bench(tenon, url, "--rate", "100", "--requests", "200", "--timeout", "5s", pass_fds=[sock.fileno()])
+    check(schema, result)
+    assert result["sent"] == 200 and result["errors"] == 0 and result["datagrams"]["lost"] == relay.done["lost"] > 0
+
+
+@pytest.mark.parametrize("keys", ["frame=u32&format=cbor", "frame=u32&%66ormat=cbor"])
+@one_engine
+def test_the_format_is_asked_of_the_library(tenon, schema, keys):
+    """A key may be written with escapes, as any part of a URL."""
+    server = tenon.serve(f"tcp://127.0.0.1:0?{keys}")
+    result = bench(tenon, f"TCP{server.url[3:]}?{keys}", "--requests", "50")
+    check(schema, result)
+    assert result["messages"] == 50 and result["errors"] == 0
+
+
 @one_engine
 def test_loss_in_a_closed_loop(tenon, schema):
     server = tenon.serve("udp://127.0.0.1:0")
@@ -901,6 +924,20 @@ def pixels_of(png):
         rows.append([tuple(row[i:i + 3]) for i in range(0, len(row), size)])
         before = row
     return rows
+
+
+@one_engine
+def test_the_measuring_scripts_bear_any_process_name(tenon):
+    """`make bench` reads /proc of every process of the machine; a name need not be UTF-8."""
+    asking = """import os, sys, types
+sys.path.insert(0, sys.argv[1])
+import servers
+with open("/proc/self/comm", "wb") as comm:
+    comm.write(b"\\xff) \\xe4 (x")
+child = types.SimpleNamespace(pid=os.getpgid(0))
+print(servers.Server.cpu_s(types.SimpleNamespace(child=child)))"""
+    result = tenon.finish(["/usr/bin/python3", "-B", "-c", asking, ROOT / "bench"], DONE, start_new_session=True)
+    assert float(result.text) >= 0
 
 
 @one_engine

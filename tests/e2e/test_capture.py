@@ -207,6 +207,8 @@ def test_endpoint_is_a_filter(tenon, tmp_path, libpcap, url, wanted):
     (["--endpoint", "unix:/run/x"], "Unix sockets"), (["--endpoint", "tcp://localhost:1?fram=u32"], "frame"),
     (["--frame", "line"], "--follow"), (["--follow", "--frame", "lime"], "line"), (["--follow", "--format", "jsn"], "json"),
     (["--follow", "-x"], "which of the two"), (["--follow", "--endpoint", "tls://localhost:1"], "encrypted"),
+    (["--follow", "--endpoint", "TLS+MPTCP://localhost:1"], "encrypted"),
+    (["--follow", "--endpoint", "Dtls://localhost:1"], "encrypted"),
     (["--keylog", "x"], "--write"), (["--snaplen", "0"], "range"), (["--memory", "1"], "range"), (["--iface", "lo"], "which"),
     (["--write", "a.pcap", "--comment", "x"], ".pcapng")])
 def test_bad_usage(tenon, tmp_path, args, said):

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -144,12 +145,84 @@ static void test_options_of_any_socket(void **state)
 	close(fd);
 }
 
+/* What a URL stands for is asked of the library, in whatever case its scheme is written. */
+static void test_kinds(void **state)
+{
+	static const struct {
+		const char *url;
+		int kind;
+	} all[] = {
+		{"tcp://localhost:1", 0},
+		{"TCP4://localhost:1", 0},
+		{"tcp6://*:0", 0},
+		{"mptcp://localhost:1", 0},
+		{"tcp://localhost:1?frame=line", 0},
+		{"udp://localhost:1", TN_URL_PACKETS | TN_URL_DATAGRAMS | TN_URL_LOSSY},
+		{"UDP6://[::1]:1", TN_URL_PACKETS | TN_URL_DATAGRAMS | TN_URL_LOSSY},
+		{"Udp4://*:0", TN_URL_PACKETS | TN_URL_DATAGRAMS | TN_URL_LOSSY},
+		{"unix:@x", TN_URL_LOCAL},
+		{"UNIX-DGRAM:/x", TN_URL_LOCAL | TN_URL_PACKETS | TN_URL_DATAGRAMS},
+		{"unix-SEQPACKET:/x", TN_URL_LOCAL | TN_URL_PACKETS},
+#ifdef TNI_HAVE_TLS
+		{"TLS://localhost:1", TN_URL_SECURE},
+		{"tls+Unix:/x", TN_URL_SECURE | TN_URL_LOCAL},
+		{"tls+mptcp://localhost:1", TN_URL_SECURE},
+		{"DTLS://localhost:1", TN_URL_SECURE | TN_URL_PACKETS | TN_URL_DATAGRAMS | TN_URL_LOSSY},
+#endif
+		{"Raw://127.0.0.1?proto=47", TN_URL_BELOW | TN_URL_PACKETS | TN_URL_DATAGRAMS | TN_URL_LOSSY},
+		{"ICMP6://[::1]", TN_URL_ICMP | TN_URL_BELOW | TN_URL_PACKETS | TN_URL_DATAGRAMS | TN_URL_LOSSY},
+		{"PACKET:lo", TN_URL_BELOW | TN_URL_PACKETS | TN_URL_DATAGRAMS | TN_URL_LOSSY},
+		{"tpc://localhost:1", TN_EURL},
+		{"udp", TN_EURL},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (tn_url_kind(all[i].url) != all[i].kind)
+			fail_msg("%s: %d instead of %d", all[i].url, tn_url_kind(all[i].url), all[i].kind);
+}
+
+static int kind_of(int family, int type)
+{
+	int fd = socket(family, type | SOCK_CLOEXEC, 0), kind;
+	char url[32];
+
+	assert_true(fd >= 0);
+	snprintf(url, sizeof(url), "FD:%d", fd);
+	kind = tn_url_kind(url);
+	close(fd);
+	return kind;
+}
+
+/* An inherited descriptor is looked at. */
+static void test_inherited_kinds(void **state)
+{
+	int pipes[2];
+	char url[32];
+
+	(void)state;
+	assert_int_equal(kind_of(AF_INET, SOCK_STREAM), TN_URL_INHERITED);
+	assert_int_equal(kind_of(AF_INET6, SOCK_DGRAM),
+			 TN_URL_INHERITED | TN_URL_PACKETS | TN_URL_DATAGRAMS | TN_URL_LOSSY);
+	assert_int_equal(kind_of(AF_UNIX, SOCK_STREAM), TN_URL_INHERITED | TN_URL_LOCAL);
+	assert_int_equal(kind_of(AF_UNIX, SOCK_DGRAM),
+			 TN_URL_INHERITED | TN_URL_LOCAL | TN_URL_PACKETS | TN_URL_DATAGRAMS);
+	assert_int_equal(kind_of(AF_UNIX, SOCK_SEQPACKET), TN_URL_INHERITED | TN_URL_LOCAL | TN_URL_PACKETS);
+	assert_int_equal(pipe(pipes), 0);
+	snprintf(url, sizeof(url), "fd:%d", pipes[0]);
+	assert_int_equal(tn_url_kind(url), TN_URL_INHERITED);
+	assert_int_equal(tn_url_keeps_messages(url), 0);
+	close(pipes[0]);
+	close(pipes[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_hosts),      cmocka_unit_test(test_any),
 		cmocka_unit_test(test_paths),      cmocka_unit_test(test_below_the_transports),
 		cmocka_unit_test(test_bad_places), cmocka_unit_test(test_options_of_any_socket),
+		cmocka_unit_test(test_kinds),      cmocka_unit_test(test_inherited_kinds),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
