@@ -349,8 +349,8 @@ static void keep_alive(void *arg)
 {
 	struct worker *w = arg;
 
-	if (w->phase != PHASE_OVER)
-		tn_timer_start(w->loop, HOUSEKEEPING_NS / NS_PER_MS, keep_alive, w, NULL);
+	if (w->phase != PHASE_OVER && tn_timer_start(w->loop, HOUSEKEEPING_NS / NS_PER_MS, keep_alive, w, NULL) < 0)
+		worker_fail(w, -ENOMEM, tn_errmsg());
 }
 
 static void close_all(struct worker *w)

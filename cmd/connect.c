@@ -84,7 +84,8 @@ static void timer_set(uint64_t delay_ns)
 {
 	tn_timer_stop(state.timer);
 	state.timer = NULL;
-	tn_timer_start(state.loop, delay_ns / NS_PER_MS + 1, tick, NULL, &state.timer);
+	if (tn_timer_start(state.loop, delay_ns / NS_PER_MS + 1, tick, NULL, &state.timer) < 0)
+		stop(complain_library(-ENOMEM, NULL));
 }
 
 /* Whether our own bytes are still on their way, or the output holds up the peer: then nobody is silent. */
@@ -298,8 +299,7 @@ static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 		state.peer_held = true;
 		tn_pause(conn);
 	}
-	if (state.tongue.spoken)
-		refuse(err);
+	refuse(err);
 }
 
 static void on_drain(struct tn_conn *conn, void *arg)

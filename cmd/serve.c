@@ -260,10 +260,11 @@ static void close_posted(void *arg)
 	close_all();
 }
 
-/* The reader of the events has gone, and it was the reason to serve. */
+/* The reader of the events has gone, and it was the reason to serve. Without memory to say so, it ends without delay. */
 static void on_output_lost(void *arg)
 {
-	tn_loop_post(arg, close_posted, NULL);
+	if (tn_loop_post(arg, close_posted, NULL) < 0)
+		stop_all();
 }
 
 /* ---- threads ---- */
@@ -274,7 +275,10 @@ static void keep(void *arg)
 	struct worker *worker = arg;
 
 	worker->keep = NULL;
-	tn_timer_start(worker->loop, KEEP_MS, keep, worker, &worker->keep);
+	if (tn_timer_start(worker->loop, KEEP_MS, keep, worker, &worker->keep) < 0) {
+		complain("%s", tn_errmsg());
+		stop_all();
+	}
 }
 
 static void worker_free(struct worker *worker)

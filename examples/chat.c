@@ -92,8 +92,8 @@ static void typed(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 	struct iovec line[] = {{(void *)me->name, strlen(me->name)}, {(void *)": ", 2}, {(void *)msg->data, msg->len}};
 
 	(void)conn;
-	if (me->server)
-		tn_replyv(me->server, NULL, line, 3);
+	if (me->server && tn_replyv(me->server, NULL, line, 3) < 0)
+		fprintf(stderr, "not sent: %s\n", tn_errmsg());
 }
 
 static void input_ended(struct tn_conn *conn, int err, void *arg)

@@ -5,8 +5,11 @@
 
 static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 {
+	int err = tn_forward(conn, msg);
+
 	(void)arg;
-	tn_forward(conn, msg);
+	if (err < 0)
+		tn_abort(conn, err); /* better a reset than an echo with a hole in it */
 }
 
 int main(int argc, char **argv)

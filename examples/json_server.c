@@ -8,6 +8,7 @@ static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 	struct tn_value *request = NULL, *reply = tn_value_new_map(NULL);
 	const struct tn_value *list, *item;
 	double number, sum = 0;
+	int err;
 
 	(void)arg;
 	if (tn_msg_value(conn, msg, &request) == 0) {
@@ -15,7 +16,9 @@ static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 		for (item = tn_value_first(list); item; item = tn_value_next(list, item))
 			sum += tn_value_float(item, &number) == 0 ? number : 0;
 		tn_value_put(reply, "sum", tn_value_new_float(reply, sum));
-		tn_reply_value(conn, msg, reply);
+		err = tn_reply_value(conn, msg, reply);
+		if (err < 0)
+			tn_abort(conn, err); /* the client must not wait for a reply that cannot be sent */
 	}
 	tn_value_free(request);
 	tn_value_free(reply);

@@ -25,8 +25,13 @@ static void send_again(void *arg)
 		tn_close(c->conn);
 		return;
 	}
-	tn_send(c->conn, c->messages[0], strlen(c->messages[0]));
-	tn_timer_start(tn_conn_loop(c->conn), PATIENCE_MS, send_again, c, &c->timer);
+	c->err = tn_send(c->conn, c->messages[0], strlen(c->messages[0]));
+	if (c->err >= 0)
+		c->err = tn_timer_start(tn_conn_loop(c->conn), PATIENCE_MS, send_again, c, &c->timer);
+	if (c->err < 0) {
+		fprintf(stderr, "%s\n", tn_errmsg());
+		tn_close(c->conn);
+	}
 }
 
 static void next_message(struct client *c)
@@ -76,10 +81,8 @@ int main(int argc, char **argv)
 	struct client c = {.messages = argc > 2 ? argv + 2 : hello, .left = argc > 2 ? argc - 2 : 1};
 	struct tn_loop *loop = NULL;
 
-	if (tn_loop_new(&loop, NULL) == 0 && tn_dial(loop, url, &handler, &c, &c.conn) == 0)
-		tn_loop_run(loop);
-	else
+	if (tn_loop_new(&loop, NULL) < 0 || tn_dial(loop, url, &handler, &c, &c.conn) < 0 || tn_loop_run(loop) < 0)
 		fprintf(stderr, "%s\n", tn_errmsg()), c.err = 1;
 	tn_loop_free(loop);
-	return c.err;
+	return c.err != 0;
 }

@@ -9,8 +9,8 @@ static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 	struct iovec reply[] = {{(void *)"ack: ", 5}, {(void *)msg->data, msg->len}};
 
 	(void)arg;
-	tn_replyv(conn, msg, reply,
-		  2); /* to the sender of msg; a datagram that finds no room is lost, as datagrams are */
+	if (tn_replyv(conn, msg, reply, 2) < 0) /* to the sender of msg; the client sends again what got lost */
+		fprintf(stderr, "%s\n", tn_errmsg());
 }
 
 int main(int argc, char **argv)

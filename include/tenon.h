@@ -6,7 +6,10 @@
  *
  *	static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
  *	{
- *		tn_forward(conn, msg);
+ *		int err = tn_forward(conn, msg);
+ *
+ *		if (err < 0)
+ *			tn_abort(conn, err);
  *	}
  *
  *	int main(void)
@@ -42,8 +45,11 @@ extern "C" {
 
 #if defined(__GNUC__)
 #define TN_API __attribute__((visibility("default")))
+/* The result must be looked at: what was refused has not happened, and no callback tells of it. */
+#define TN_MUST_CHECK __attribute__((warn_unused_result))
 #else
 #define TN_API
+#define TN_MUST_CHECK
 #endif
 
 struct tn_loop;
@@ -97,13 +103,13 @@ TN_API long tn_errpos(void);
  * drawn from the seed). The environment variable TENON_ENGINE stands in for NULL. Free it with tn_loop_free().
  * Errors: -ENOENT (no such engine), -ENOMEM, -EMFILE; with "uring" also what io_uring_setup(2) says.
  */
-TN_API int tn_loop_new(struct tn_loop **loop, const char *engine);
+TN_API TN_MUST_CHECK int tn_loop_new(struct tn_loop **loop, const char *engine);
 
 /*
  * Runs until tn_loop_stop() is called or nothing is left on the loop: no server, connection, timer or poll. Blocks.
  * Returns 0, or a negative code when the engine itself failed. TN_ESTATE: called from a callback of this loop.
  */
-TN_API int tn_loop_run(struct tn_loop *loop);
+TN_API TN_MUST_CHECK int tn_loop_run(struct tn_loop *loop);
 
 /*
  * Handles what is due, first waiting for it for at most `timeout_ms` (-1: for as long as it takes, 0: not at all).
@@ -131,7 +137,7 @@ TN_API void tn_loop_stop(struct tn_loop *loop);
  * Calls fn(arg) on the loop's own thread, soon. May be called from any thread: it is the one door into a loop.
  * Calls from one thread keep their order. Errors: -ENOMEM.
  */
-TN_API int tn_loop_post(struct tn_loop *loop, void (*fn)(void *arg), void *arg);
+TN_API TN_MUST_CHECK int tn_loop_post(struct tn_loop *loop, void (*fn)(void *arg), void *arg);
 
 /*
  * Ends everything that lives on the loop at once (on_close is called with -ECANCELED for every connection) and frees
@@ -150,8 +156,8 @@ TN_API uint64_t tn_loop_now(const struct tn_loop *loop);
  * Calls fn(arg) once, `delay_ms` from now. `timer` may be NULL when it will not be stopped; otherwise it is valid until
  * fn is called or tn_timer_stop(). Errors: -ENOMEM.
  */
-TN_API int tn_timer_start(struct tn_loop *loop, uint64_t delay_ms, void (*fn)(void *arg), void *arg,
-			  struct tn_timer **timer);
+TN_API TN_MUST_CHECK int tn_timer_start(struct tn_loop *loop, uint64_t delay_ms, void (*fn)(void *arg), void *arg,
+					struct tn_timer **timer);
 
 /* Stops and frees a timer that has not fired. NULL is allowed. */
 TN_API void tn_timer_stop(struct tn_timer *timer);
@@ -161,7 +167,8 @@ TN_API void tn_timer_stop(struct tn_timer *timer);
  * library's descriptor. The descriptor stays yours: stop the poll before you close it. fn is called again for new
  * events only, so it must read until EAGAIN. Errors: -ENOMEM, -EPERM (cannot be polled).
  */
-TN_API int tn_poll_start(struct tn_loop *loop, int fd, void (*fn)(void *arg), void *arg, struct tn_poll **poll);
+TN_API TN_MUST_CHECK int tn_poll_start(struct tn_loop *loop, int fd, void (*fn)(void *arg), void *arg,
+				       struct tn_poll **poll);
 
 /* Stops and frees a poll. NULL is allowed. May be called from its own fn. */
 TN_API void tn_poll_stop(struct tn_poll *poll);
@@ -252,8 +259,8 @@ TN_API int tn_url_kind(const char *url);
  * returns. `server` may be NULL. Ended by tn_server_close() or tn_loop_free().
  * Errors: TN_EURL, TN_ENAME, -EADDRINUSE, -EACCES, -EADDRNOTAVAIL, -EMFILE, -ENOMEM, ...
  */
-TN_API int tn_serve(struct tn_loop *loop, const char *url, const struct tn_handler *handler, void *arg,
-		    struct tn_server **server);
+TN_API TN_MUST_CHECK int tn_serve(struct tn_loop *loop, const char *url, const struct tn_handler *handler, void *arg,
+				  struct tn_server **server);
 
 /*
  * The same over several loops, each of which is run by its own thread later: call it before they run. TCP and UDP get
@@ -262,8 +269,8 @@ TN_API int tn_serve(struct tn_loop *loop, const char *url, const struct tn_handl
  * loops[0]. The loops may be freed in any order, but none before all of them have stopped running: they post to each
  * other. -EINVAL: no loops.
  */
-TN_API int tn_serve_loops(struct tn_loop *const *loops, int nloops, const char *url, const struct tn_handler *handler,
-			  void *arg, struct tn_server **server);
+TN_API TN_MUST_CHECK int tn_serve_loops(struct tn_loop *const *loops, int nloops, const char *url,
+					const struct tn_handler *handler, void *arg, struct tn_server **server);
 
 /*
  * Serves at most this many connections at a time; further ones are accepted and closed at once. 0: no limit. How many of
@@ -299,7 +306,7 @@ TN_API void tn_server_watch(struct tn_server *server, const struct tn_watch *wat
  * with what they began with. A server also does this by itself within seconds after its files have changed. Returns 0;
  * TN_EURL: they cannot be used, the old ones stay; -EOPNOTSUPP: the server is not secured; -ENOMEM. From loops[0]'s thread.
  */
-TN_API int tn_server_reload(struct tn_server *server);
+TN_API TN_MUST_CHECK int tn_server_reload(struct tn_server *server);
 
 enum tn_file_use { TN_FILE_READ, TN_FILE_APPEND, TN_FILE_REMOVE };
 
@@ -323,8 +330,8 @@ TN_API void tn_server_close(struct tn_server *server, uint64_t drain_ms, void (*
  * What is sent before on_open is kept and goes out first. `conn` may be NULL. Errors at once: TN_EURL, -ENOMEM,
  * -EMFILE; then no callback follows.
  */
-TN_API int tn_dial(struct tn_loop *loop, const char *url, const struct tn_handler *handler, void *arg,
-		   struct tn_conn **conn);
+TN_API TN_MUST_CHECK int tn_dial(struct tn_loop *loop, const char *url, const struct tn_handler *handler, void *arg,
+				 struct tn_conn **conn);
 
 /* ---- connections ----------------------------------------------------------------------------------------------- */
 
@@ -334,23 +341,23 @@ TN_API int tn_dial(struct tn_loop *loop, const char *url, const struct tn_handle
  * and a whole message beyond it; TN_ESTATE: closing, or our direction has been ended; TN_ETOOBIG: longer than key max;
  * -EMSGSIZE: longer than a datagram; TN_EFORMAT: the frame cannot carry this message (a line feed in a line); -EDESTADDRREQ: a datagram server sends with tn_reply(); -ENOMEM.
  */
-TN_API int tn_send(struct tn_conn *conn, const void *data, size_t len);
+TN_API TN_MUST_CHECK int tn_send(struct tn_conn *conn, const void *data, size_t len);
 
 /* Answers a message: to its sender on a datagram server, otherwise like tn_send(). */
-TN_API int tn_reply(struct tn_conn *conn, const struct tn_msg *msg, const void *data, size_t len);
+TN_API TN_MUST_CHECK int tn_reply(struct tn_conn *conn, const struct tn_msg *msg, const void *data, size_t len);
 
 /*
  * The same from several pieces, which go out as one message: at most 16 entries of struct iovec (see readv(2)).
  * `msg` may be NULL where there is no sender to answer.
  */
 struct iovec;
-TN_API int tn_replyv(struct tn_conn *conn, const struct tn_msg *msg, const struct iovec *iov, int count);
+TN_API TN_MUST_CHECK int tn_replyv(struct tn_conn *conn, const struct tn_msg *msg, const struct iovec *iov, int count);
 
 /*
  * Passes a received message on, to its own connection or another of the same loop, without copying where that pays. On
  * its own datagram server it goes back to its sender. Returns as tn_send().
  */
-TN_API int tn_forward(struct tn_conn *conn, const struct tn_msg *msg);
+TN_API TN_MUST_CHECK int tn_forward(struct tn_conn *conn, const struct tn_msg *msg);
 
 /*
  * For what answers any datagram of a served UDP socket: from now on each reply leaves with one hop less to go than what it
@@ -447,8 +454,8 @@ TN_API const struct sockaddr *tn_addr_sockaddr(const struct tn_addr *addr);
  * framing, which ends our direction after the request, everything until the peer ends. It is malloc'ed (one zero byte
  * stands behind it): free() it. Errors: as tn_dial(), -ETIMEDOUT, -ECONNRESET, TN_ESTATE (from a callback of `loop`), ...
  */
-TN_API int tn_call(struct tn_loop *loop, const char *url, const void *request, size_t len, void **reply,
-		   size_t *reply_len, int timeout_ms);
+TN_API TN_MUST_CHECK int tn_call(struct tn_loop *loop, const char *url, const void *request, size_t len, void **reply,
+				 size_t *reply_len, int timeout_ms);
 
 /* ---- options --------------------------------------------------------------------------------------------------- */
 

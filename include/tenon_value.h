@@ -123,7 +123,8 @@ enum tn_format_flag {
  * TN_ETRUNC, TN_EDUPKEY, TN_EREPR or TN_ETOOBIG, and then tn_errmsg() says where and why, tn_errpos() the byte; -ENOMEM.
  * docs/formats.md has the rules.
  */
-TN_API int tn_decode(const char *format, const void *data, size_t len, unsigned flags, struct tn_value **value);
+TN_API TN_MUST_CHECK int tn_decode(const char *format, const void *data, size_t len, unsigned flags,
+				   struct tn_value **value);
 
 /* Bytes that a program keeps and uses again. All zero at first. */
 struct tn_bytes {
@@ -137,17 +138,18 @@ TN_API void tn_bytes_free(struct tn_bytes *bytes);
  * Writes a value as one message into `bytes`, in place of what is there. Returns 0; -EINVAL (no such format);
  * TN_EREPR (the format has no form for this value), TN_EDEPTH, TN_EDUPKEY, TN_EUTF8; -ENOMEM.
  */
-TN_API int tn_encode(const char *format, const struct tn_value *value, unsigned flags, struct tn_bytes *bytes);
+TN_API TN_MUST_CHECK int tn_encode(const char *format, const struct tn_value *value, unsigned flags,
+				   struct tn_bytes *bytes);
 
 /* The format of the connection's endpoint (key format): json, xml, cbor, msgpack or text; NULL: it has none. */
 TN_API const char *tn_conn_format(const struct tn_conn *conn);
 
 /* Reads a message by the format of its connection's endpoint (key format). As tn_decode(); -EINVAL: it has none. */
-TN_API int tn_msg_value(const struct tn_conn *conn, const struct tn_msg *msg, struct tn_value **value);
+TN_API TN_MUST_CHECK int tn_msg_value(const struct tn_conn *conn, const struct tn_msg *msg, struct tn_value **value);
 
 /* Sends a value in the format of the connection's endpoint, in answer to `msg` if that is not NULL. Returns as
  * tn_encode() and tn_reply(). */
-TN_API int tn_reply_value(struct tn_conn *conn, const struct tn_msg *msg, const struct tn_value *value);
+TN_API TN_MUST_CHECK int tn_reply_value(struct tn_conn *conn, const struct tn_msg *msg, const struct tn_value *value);
 
 /* ---- messages without a connection ------------------------------------------------------------------------------- */
 
@@ -164,7 +166,7 @@ struct tn_split;
  * Begins a stream whose messages are what the URL's keys frame, format, max, strict and jsonml say; nothing is opened or
  * read. The caller ends it with tn_split_free(). Errors: TN_EURL (bad for serving and for dialling), -ENOMEM.
  */
-TN_API int tn_split_new(const char *url, struct tn_split **split);
+TN_API TN_MUST_CHECK int tn_split_new(const char *url, struct tn_split **split);
 
 /* Begins another stream of the same kind, which costs little and outlives the first. -ENOMEM. One thread for them all. */
 TN_API int tn_split_another(const struct tn_split *split, struct tn_split **another);

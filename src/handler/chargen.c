@@ -32,10 +32,15 @@ static void pattern_ready(void)
 
 static void fill(struct tn_conn *conn, void *arg)
 {
+	int err;
+
 	(void)arg;
 	pattern_ready();
-	while (tn_send(conn, pattern, PATTERN_LEN) == 0)
-		;
+	do
+		err = tn_send(conn, pattern, PATTERN_LEN);
+	while (err == 0);
+	if (err < 0 && err != TN_EFULL)
+		handler_unanswered(conn, NULL, err);
 }
 
 /* What comes in is thrown away, as the RFC says. */
@@ -72,7 +77,8 @@ static void on_datagram(struct tn_conn *conn, const struct tn_msg *msg, void *ar
 	if (!handler_may_answer(conn, msg))
 		return;
 	pattern_ready();
-	tn_reply(conn, msg, pattern + (dice >> 16) % CHARS * LINE_LEN, dice % (DATAGRAM_MAX + 1));
+	if (tn_reply(conn, msg, pattern + (dice >> 16) % CHARS * LINE_LEN, dice % (DATAGRAM_MAX + 1)) < 0)
+		return; /* dropped and counted, as networks drop datagrams */
 }
 
 const struct handler_spec handler_chargen = {

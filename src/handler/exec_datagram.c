@@ -76,16 +76,24 @@ static void job_fail(struct job *job)
 	job_end(job, 0);
 }
 
+static void job_reply(const struct job *job)
+{
+	struct tn_msg question = {.peer = &job->peer, .hops = job->hops};
+	int err = tn_reply(job->gate->conn, &question, job->reply, job->reply_len);
+
+	if (err == -EMSGSIZE)
+		err = tn_reply(job->gate->conn, &question, job->reply, REPLY_DTLS_MAX);
+	if (err < 0)
+		handler_unanswered(job->gate->conn, &question, err);
+}
+
 /* The reply is complete, or nobody wants it: then the child is told at once. */
 static void job_end(struct job *job, uint64_t grace_ms)
 {
-	struct tn_msg question = {.peer = &job->peer, .hops = job->hops};
-
 	if (!job->gate)
 		return;
-	if (job->gate->conn && job->reply_len > 0 &&
-	    tn_reply(job->gate->conn, &question, job->reply, job->reply_len) == -EMSGSIZE)
-		tn_reply(job->gate->conn, &question, job->reply, REPLY_DTLS_MAX);
+	if (job->gate->conn && job->reply_len > 0)
+		job_reply(job);
 	job_unlink(job);
 	child_end(job->child, grace_ms);
 	if (job->input)

@@ -541,7 +541,7 @@ static void *serve_one(void *arg)
 static void echo(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 {
 	(void)arg;
-	tn_forward(conn, msg);
+	(void)!tn_forward(conn, msg);
 }
 
 static void end_it(void *arg)

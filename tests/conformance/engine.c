@@ -1937,7 +1937,7 @@ static void *post_one_later(void *arg)
 {
 	usleep(20000);
 	posters[0].items[0] = 0;
-	tn_loop_post(arg, take_post, &posters[0].items[0]);
+	(void)!tn_loop_post(arg, take_post, &posters[0].items[0]);
 	return NULL;
 }
 

@@ -1025,10 +1025,10 @@ static void close_then_look(struct side *s, const struct tn_msg *msg)
 	assert_true(before && other);
 	memcpy(before, msg->data, msg->len);
 	tn_close(s->conn);
-	(void)tn_send(receiver->conn, "y", 1);
-	(void)tn_send(receiver->conn, other, len);
+	(void)!tn_send(receiver->conn, "y", 1);
+	(void)!tn_send(receiver->conn, other, len);
 	s->bad = s->bad || memcmp(before, msg->data, msg->len) != 0;
-	(void)tn_forward(receiver->conn, msg);
+	(void)!tn_forward(receiver->conn, msg);
 	free(before);
 	free(other);
 }
@@ -1295,7 +1295,7 @@ static void thread_on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *
 {
 	(void)arg;
 	thread_msgs++;
-	tn_forward(conn, msg);
+	(void)!tn_forward(conn, msg);
 }
 
 static void thread_on_close(struct tn_conn *conn, int err, void *arg)

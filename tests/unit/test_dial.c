@@ -302,7 +302,7 @@ static void names_readable(void *arg)
 		r->to = from;
 		rule = dns_answer(rules, sizeof(rules) / sizeof(rules[0]), query, (size_t)n, false, &r->dns);
 		if (rule && rule->delay_ms > 0)
-			tn_timer_start(f->loop, (uint64_t)rule->delay_ms, send_reply, r, NULL);
+			assert_int_equal(tn_timer_start(f->loop, (uint64_t)rule->delay_ms, send_reply, r, NULL), 0);
 		else if (rule && rule->delay_ms == HELD)
 			f->held = r;
 		else if (!rule || rule->delay_ms != NEVER)

@@ -86,7 +86,7 @@ static void server_readable(void *arg)
 		r->to = from;
 		rule = answer(query, (size_t)n, false, &r->dns);
 		if (rule && rule->delay_ms > 0)
-			tn_timer_start(s->loop, (uint64_t)rule->delay_ms, send_reply, r, NULL);
+			assert_int_equal(tn_timer_start(s->loop, (uint64_t)rule->delay_ms, send_reply, r, NULL), 0);
 		else if (!rule || rule->delay_ms == 0)
 			send_reply(r);
 	}
@@ -565,7 +565,7 @@ static void *serve(void *arg)
 {
 	struct tn_loop *loop = arg;
 
-	tn_loop_run(loop);
+	(void)!tn_loop_run(loop);
 	return NULL;
 }
 
