@@ -462,6 +462,12 @@ static bool can_write(const char *path)
 	return true;
 }
 
+static int interrupted_early(void)
+{
+	complain("bench: interrupted before anything was measured");
+	return STATUS_FAILED;
+}
+
 static int measure(struct plan *plan, struct result *result)
 {
 	int rc, status;
@@ -471,16 +477,20 @@ static int measure(struct plan *plan, struct result *result)
 		return STATUS_FAILED;
 	rc = options.slo ? search_and_run(plan, result, choose_watcher()) : run_once(plan, result, choose_watcher());
 	status = hlog_close(plan);
+	if (out_lost() == -EPIPE && rc == -ECANCELED)
+		return STATUS_DONE; /* before the run had begun */
 	if (rc == -EINVAL)
 		return STATUS_USAGE;
 	if (rc == -ENOMEM)
 		complain("bench: out of memory");
 	if (rc < 0)
-		return rc == -ECANCELED ? STATUS_FAILED : status_of(rc);
+		return rc == -ECANCELED ? interrupted_early() : (int)status_of(rc);
 	status = status < 0 ? (show(result), STATUS_FAILED) : show(result);
-	if (result->errors.total || (!result->messages && plan->mode != MODE_SEND && !result->interrupted))
-		return STATUS_FAILED;
-	return status;
+	if (out_lost() == -EPIPE)
+		return status;
+	if (result->interrupted && !result->messages)
+		return result->nslo_steps ? STATUS_FAILED : interrupted_early();
+	return result->errors.total || (!result->messages && plan->mode != MODE_SEND) ? STATUS_FAILED : status;
 }
 
 static int run_plan(const char *url)

@@ -39,7 +39,8 @@ static struct {
 	struct result *result;
 	uint64_t start_ns, begin_ns, end_ns;
 	bool started, ended;
-	bool abandoned; /* a second SIGINT */
+	bool abandoned;       /* a second SIGINT */
+	_Atomic(bool) unread; /* the reader of standard output has gone */
 } run;
 
 static bool interrupted;
@@ -279,7 +280,7 @@ static void begin_drain(struct worker *w, uint64_t now_ns)
 	w->spun_end_ns = spun_ns(w);
 	settle_queued(w, true);
 	w->phase = PHASE_DRAIN;
-	w->drain_until_ns = now_ns + w->plan->timeout_ns;
+	w->drain_until_ns = run.unread ? now_ns : now_ns + w->plan->timeout_ns;
 }
 
 static void sweep(struct worker *w, uint64_t now_ns)
@@ -425,6 +426,8 @@ static void end_worker(void *arg)
 
 	if (w->phase == PHASE_RUN)
 		begin_drain(w, bench_clock_ns());
+	else if (w->phase == PHASE_DRAIN && run.unread)
+		w->drain_until_ns = 0;
 	else if (w->phase < PHASE_RUN)
 		worker_fail(w, -ECANCELED, "interrupted before the run began");
 }
@@ -444,6 +447,15 @@ static void on_signal(int nth, void *arg)
 		tn_loop_stop(run.loop);
 		return;
 	}
+	end_all();
+}
+
+/* Nobody wants to know any more: the load ends now, and does not wait for the last replies. */
+static void on_reader_gone(void *arg)
+{
+	(void)arg;
+	interrupted = true;
+	run.unread = true;
 	end_all();
 }
 
@@ -739,6 +751,8 @@ static int set_up(struct plan *plan)
 
 	if (rc >= 0)
 		rc = signals_start(run.loop, on_signal, NULL);
+	if (rc >= 0)
+		rc = out_watch(run.loop, on_reader_gone, NULL);
 	if (rc < 0) {
 		complain_library(rc, NULL);
 		return rc;
@@ -759,6 +773,7 @@ static void tear_down(void)
 	for (unsigned i = 0; i < run.nworkers && run.workers; i++)
 		worker_free(&run.workers[i]);
 	free(run.workers);
+	out_unwatch();
 	signals_stop();
 	tn_loop_free(run.loop);
 	run.workers = NULL;

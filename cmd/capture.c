@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,6 +56,8 @@ static int write_out(void *arg, const void *data, size_t len)
 	const struct capture *c = arg;
 	const char *from = data;
 
+	if (c->out == STDOUT_FILENO)
+		return out_bytes(data, len);
 	while (len > 0) {
 		ssize_t done = write(c->out, from, len);
 
@@ -234,6 +237,11 @@ int capture_flush(struct capture *c)
 	return err == 0 && c->writer ? capwriter_flush(c->writer) : err;
 }
 
+bool capture_uses_stdout(const struct capture *c)
+{
+	return c->print || c->follow || c->out == STDOUT_FILENO;
+}
+
 /* ---- from a file ---- */
 
 static volatile sig_atomic_t stopped;
@@ -253,13 +261,24 @@ static void watch_signals(void)
 	sigaction(SIGTERM, &act, NULL);
 }
 
+/* Waits for more on a pipe. Whether there may be some: not after a signal, nor when nobody reads the output any more. */
+static bool wait_in(const struct capture *c)
+{
+	struct pollfd both[] = {{.fd = c->in, .events = POLLIN}, {.fd = capture_uses_stdout(c) ? STDOUT_FILENO : -1}};
+
+	while (!stopped && poll(both, 2, -1) < 0)
+		if (errno != EINTR)
+			break;
+	return !stopped && !(both[1].revents && out_abandoned());
+}
+
 static long read_in(void *arg, void *buf, size_t len)
 {
 	struct capture *c = arg;
 	ssize_t got;
 
-	/* Who writes into a pipe takes his time: what has come is shown before the next wait */
-	if (!c->in_regular && capture_flush(c) < 0)
+	/* A pipe's writer may take its time: what has come is shown before the next wait */
+	if (!c->in_regular && (capture_flush(c) < 0 || !wait_in(c)))
 		return 0;
 	do
 		got = stopped ? 0 : read(c->in, buf, len);
@@ -283,16 +302,16 @@ static int run_file(struct capture *c)
 	if (err < 0)
 		return complain_library(err, NULL);
 	watch_signals();
-	while (taken == 0 && !stopped && (err = capfile_next(file, &record)) > 0)
+	while (taken == 0 && !stopped && out_lost() != -EPIPE && (err = capfile_next(file, &record)) > 0)
 		taken = capture_take(c, &record);
-	if (err < 0 && !stopped) {
+	if (err < 0 && !stopped && out_lost() != -EPIPE) {
 		why = capfile_why(file, &at);
 		capture_flush(c); /* all before the damage stands before what is said of it */
 		complain("%s: byte %llu: %s", in_name(), (unsigned long long)at, why);
 	}
 	capfile_free(file);
 	if (taken < 0)
-		return c->sink.err == -EPIPE ? STATUS_DONE : STATUS_FAILED;
+		return STATUS_FAILED;
 	return stopped ? STATUS_DONE : status_of(err);
 }
 
@@ -381,7 +400,7 @@ static int open_out(struct capture *c)
 		complain("%s: would be written over what is read", options.write);
 		return STATUS_USAGE;
 	}
-	c->out = standard ? dup(STDOUT_FILENO) : open(options.write, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	c->out = standard ? STDOUT_FILENO : open(options.write, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (c->out < 0)
 		return cannot_open(options.write);
 	if (!standard)
@@ -553,15 +572,21 @@ static int open_all(struct capture *c, char **filter)
 static int run_live(struct capture *c)
 {
 	struct capfile_record begin = {.kind = CAPFILE_INTERFACE, .iface = live_iface(c->live)};
-	int status = capture_take(c, &begin) < 0 ? STATUS_FAILED : live_run(c->live, c);
 
-	return c->sink.err == -EPIPE ? STATUS_DONE : status;
+	return capture_take(c, &begin) < 0 ? STATUS_FAILED : live_run(c->live, c);
 }
 
 static int finish(struct capture *c, int status)
 {
-	bool fine = c->follow ? follow_over(c->follow, c->last_ns) : true;
+	bool fine = true;
 
+	/* The summary stands behind the packets */
+	if (capture_flush(c) < 0 && status == STATUS_DONE)
+		status = STATUS_FAILED;
+	if (out_lost() == -EPIPE)
+		return STATUS_DONE; /* nobody reads it, and that is no failure */
+	if (c->follow)
+		fine = follow_over(c->follow, c->last_ns);
 	if (c->live)
 		tell_live(c);
 	else
@@ -584,7 +609,7 @@ static void capture_end(struct capture *c)
 	capwriter_free(c->writer);
 	if (c->in > STDIN_FILENO)
 		close(c->in);
-	if (c->out >= 0)
+	if (c->out > STDERR_FILENO)
 		close(c->out);
 	if (c->keylog >= 0)
 		close(c->keylog);

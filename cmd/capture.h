@@ -28,6 +28,9 @@ int capture_before(struct capture *capture);
 /* Lets go of what is kept for the output: when no packet waits. 0 or < 0. */
 int capture_flush(struct capture *capture);
 
+/* Whether lines or packets go to standard output. */
+bool capture_uses_stdout(const struct capture *capture);
+
 /* ---- lines (capture_line.c, capture_json.c) ---- */
 
 /* Text on its way to standard output. */

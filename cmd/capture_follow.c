@@ -409,6 +409,7 @@ bool follow_over(struct follow *f, uint64_t ns)
 	const struct fragments_counts *pieces = fragments_over(f->fragments);
 
 	streams_over(f->streams, ns);
+	sink_flush(f->sink); /* the summary stands behind the messages */
 	complain("%llu messages, %llu TCP connections", (unsigned long long)f->messages,
 		 (unsigned long long)c->streams);
 	tell(c->out_of_order, "segments out of order");

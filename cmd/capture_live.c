@@ -268,6 +268,11 @@ static void on_signal(int nth, void *arg)
 		stop(live, STATUS_DONE);
 }
 
+static void on_reader_gone(void *arg)
+{
+	stop(arg, STATUS_DONE);
+}
+
 int live_run(struct live *live, struct capture *capture)
 {
 	int err = options_loop_new(&live->loop, "epoll");
@@ -277,6 +282,8 @@ int live_run(struct live *live, struct capture *capture)
 	live->capture = capture;
 	live->status = -1;
 	err = signals_start(live->loop, on_signal, live);
+	if (err >= 0 && capture_uses_stdout(capture))
+		err = out_watch(live->loop, on_reader_gone, live);
 	if (err >= 0)
 		err = tn_poll_start(live->loop, libpcap.get_selectable_fd(live->pcap), on_ready, live, &live->poll);
 	if (err >= 0) {
@@ -290,6 +297,7 @@ int live_run(struct live *live, struct capture *capture)
 		tn_timer_stop(live->timer);
 	if (live->poll)
 		tn_poll_stop(live->poll);
+	out_unwatch();
 	signals_stop();
 	tn_loop_free(live->loop);
 	return live->status < 0 ? STATUS_DONE : live->status;

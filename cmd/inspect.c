@@ -493,6 +493,12 @@ static void on_signal(int nth, void *arg)
 	tn_loop_stop(state.loop);
 }
 
+static void on_reader_gone(void *arg)
+{
+	(void)arg;
+	tn_loop_stop(state.loop);
+}
+
 static void on_time(void *arg)
 {
 	(void)arg;
@@ -514,9 +520,12 @@ static int look_repeatedly(void)
 		return err == -ENOENT ? STATUS_USAGE : STATUS_FAILED;
 	err = signals_start(state.loop, on_signal, NULL);
 	if (err == 0)
+		err = out_watch(state.loop, on_reader_gone, NULL);
+	if (err == 0)
 		err = tn_timer_start(state.loop, 0, on_time, NULL, NULL);
 	if (err == 0)
 		err = tn_loop_run(state.loop);
+	out_unwatch();
 	signals_stop();
 	tn_loop_free(state.loop);
 	return err < 0 ? complain_library(err, NULL) : state.status;

@@ -110,13 +110,22 @@ static void on_close(struct tn_conn *conn, int err, void *arg)
 	tn_loop_stop(state.loop);
 }
 
+static void on_reader_gone(void *arg)
+{
+	(void)arg;
+	tn_loop_stop(state.loop);
+}
+
 static int dialled_values(const char *url)
 {
 	static const struct tn_handler handler = {.on_open = on_open, .on_close = on_close};
 	int err = tn_dial(state.loop, url, &handler, NULL, NULL);
 
 	if (err >= 0)
+		err = out_watch(state.loop, on_reader_gone, NULL);
+	if (err >= 0)
 		err = tn_loop_run(state.loop);
+	out_unwatch();
 	return err < 0 ? complain_library(err, url) : state.status;
 }
 

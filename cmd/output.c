@@ -294,6 +294,49 @@ int out_lost(void)
 	return lost_err;
 }
 
+bool out_abandoned(void)
+{
+	struct pollfd out = {.fd = STDOUT_FILENO};
+
+	if (!lost_err && poll(&out, 1, 0) > 0 && out.revents & (POLLERR | POLLHUP))
+		out_note(-EPIPE);
+	return lost_err == -EPIPE;
+}
+
+static struct {
+	struct tn_poll *poll;
+	void (*fn)(void *arg);
+	void *arg;
+} reader;
+
+static void on_reader(void *arg)
+{
+	(void)arg;
+	if (!reader.fn || !out_abandoned())
+		return;
+	reader.fn(reader.arg);
+	reader.fn = NULL;
+}
+
+int out_watch(struct tn_loop *loop, void (*fn)(void *arg), void *arg)
+{
+	int err;
+
+	reader.fn = fn;
+	reader.arg = arg;
+	err = tn_poll_start(loop, STDOUT_FILENO, on_reader, NULL, &reader.poll);
+	if (err < 0)
+		reader.poll = NULL;
+	return err == -ENOMEM ? err : 0; /* a file has no reader that could go */
+}
+
+void out_unwatch(void)
+{
+	tn_poll_stop(reader.poll);
+	reader.poll = NULL;
+	reader.fn = NULL;
+}
+
 static void writer_add(const struct text *text)
 {
 	pthread_mutex_lock(&writer.lock);

@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct tn_loop;
+
 /* A text that grows. Without memory it stays as it is and is marked. */
 struct text {
 	char *data;
@@ -51,6 +53,19 @@ int out_text(struct text *text);
  * complained of. 0: all is well.
  */
 int out_lost(void);
+
+/*
+ * Whether standard output is a pipe or socket whose reader has gone. It is noticed although nothing is written, and
+ * out_lost() says -EPIPE from then on.
+ */
+bool out_abandoned(void);
+
+/*
+ * Calls fn(arg) once when the reader of standard output has gone, although nothing is written: a command without a
+ * reader ends at once, without words. One at a time; out_unwatch() before the loop is freed. Returns 0 or -ENOMEM.
+ */
+int out_watch(struct tn_loop *loop, void (*fn)(void *arg), void *arg);
+void out_unwatch(void);
 
 /*
  * Lets a thread of its own write the lines from now on, so that a slow reader holds nobody up: what is more than some

@@ -315,7 +315,7 @@ def test_interrupted_search(tenon, schema):
     load = tenon.start("bench", server.url, "--slo", "p50=500ms", "-v", "--json")
     load.wait_for_text("/s: p50 .*: (kept|missed)")
     load.signal(signal.SIGINT)
-    load.wait(DONE)
+    load.wait(FAILED)
     result = json.loads(load.lines[-1])
     check(schema, result)
     assert result["interrupted"] and result["slo"]["steps"] and result["messages"] == 0
@@ -648,6 +648,60 @@ def test_interrupted(tenon, schema):
     result = json.loads(load.lines[-1])
     check(schema, result)
     assert result["interrupted"] and result["messages"] > 0 and 0.9 < result["duration_s"] < 600 and result["errors"] == 0
+
+
+@pytest.mark.parametrize("args", [["--warmup", "1h"], ["--warmup", "1h", "--rate", "100"], ["--mode", "send", "--warmup", "1h"],
+                                  ["--slo", "p99=1h"]])
+@one_engine
+def test_interrupted_before_anything_was_measured(tenon, args):
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--json"])
+    load = tenon.start("bench", server.url, *args, "--json")
+    server.wait_for_event("open")
+    load.signal(signal.SIGINT)
+    load.wait(FAILED)
+    assert "interrupted before anything was measured" in load.err
+    assert not load.lines or json.loads(load.lines[-1])["messages"] == 0  # no result where the signal came before the run
+
+
+class Head:
+    """A reader that takes some lines and goes: `| head -1`."""
+
+    def __init__(self, process):
+        self.stream = process.popen.stdout
+
+    def take(self, lines):
+        taken = [self.stream.readline() for _ in range(lines)]
+        self.stream.close()
+        return taken
+
+
+@pytest.mark.parametrize("args, lines", [(["--json"], 1), (["--json", "--rate", "100"], 1), (["--json"], 0), ([], 0),
+                                         (["--json", "--slo", "p99=1h"], 0), (["--mode", "connect"], 0),
+                                         (["--json", "--threads", "2", "--conns", "2"], 1)])
+def test_the_load_ends_with_its_reader(tenon, args, lines):
+    """At once, though nothing is being written, and without a word."""
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--json"])
+    load = tenon.start("bench", server.url, *args, "--duration", "1h", "--warmup", "0", stdout=subprocess.PIPE)
+    server.wait_for_event("open")
+    Head(load).take(lines)
+    load.wait(DONE)
+    assert load.err == ""
+
+
+@one_engine
+def test_a_reader_that_goes_leaves_the_files(tenon, schema):
+    """What was asked for in a file is there, as after Ctrl-C; replies that are owed are not waited for."""
+    silent = tenon.listen()
+    kept = tenon.folder / "result.json"
+    load = tenon.start("bench", f"tcp://127.0.0.1:{silent.getsockname()[1]}", "--duration", "1h", "--warmup", "0", "--timeout", "1h",
+                       "--output", kept, "--json", stdout=subprocess.PIPE)
+    client, _ = silent.accept()
+    assert client.recv(64)
+    load.popen.stdout.close()
+    load.wait(DONE)
+    client.close()
+    result = json.loads(kept.read_text(encoding="utf-8"))
+    assert result["interrupted"] and result["messages"] == 0
 
 
 def on_a_terminal(tenon, *args):

@@ -623,3 +623,41 @@ def test_a_reader_that_goes_ends_it(tenon, tmp_path):
     process.popen.stdout.close()
     process.wait(None)
     assert "Broken pipe" not in process.err
+
+
+@pytest.mark.parametrize("args", [[], ["--json"], ["-x"], ["--follow"], ["--write", "-"]])
+def test_a_reader_that_has_gone_ends_it(tenon, tmp_path, args):
+    """In the midst of a file and while a pipe says nothing: at once, without a word, and it is no failure."""
+    frames = list(packets.frames(packets.ETHERNET))
+    path = write(tmp_path / "a.pcap", packets.pcap(packets.ETHERNET, frames * 4000))
+    process = tenon.start("capture", "--read", path, *args, stdout=subprocess.PIPE)
+    assert process.popen.stdout.read(10)
+    process.popen.stdout.close()
+    process.wait(0)
+    assert process.err == ""
+    waiting = tenon.start("capture", "--read", "-", *args, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    waiting.popen.stdin.write(b"".join(packets.pcap(packets.ETHERNET, frames)))
+    waiting.popen.stdin.flush()
+    if "--follow" not in args:
+        assert waiting.popen.stdout.read(10)
+    waiting.popen.stdout.close()
+    waiting.wait(0)
+    assert waiting.err == ""
+
+
+@pytest.mark.parametrize("args", [[], ["--write", "-"]])
+def test_live_a_reader_that_has_gone_ends_it(tenon, network, libpcap, args):
+    """Though there is no packet that could be written."""
+    process = tenon.start("capture", "--iface", "lo", *args, stdout=subprocess.PIPE, preexec_fn=network.enter)
+    process.wait_for_text("listening on lo")
+    process.popen.stdout.close()
+    process.wait(0)
+    assert "packets" not in process.err
+
+
+def test_the_summary_stands_behind_the_packets(tenon, tmp_path):
+    path = write(tmp_path / "a.pcap", packets.pcap(packets.ETHERNET, list(packets.frames(packets.ETHERNET))))
+    for args in ([], ["--count", "3"], ["--follow"]):
+        lines = tenon.finish(["sh", "-c", 'exec "$@" 2>&1', "sh", *tenon.argv("capture", "--read", path, *args)]).lines
+        told = next(i for i, line in enumerate(lines) if line.startswith("tenon: "))
+        assert told > 0 and all(line.startswith("tenon: ") for line in lines[told:])

@@ -7,6 +7,7 @@ import re
 import select
 import signal
 import socket
+import subprocess
 import struct
 import sys
 
@@ -394,6 +395,15 @@ def test_watch(tenon):
     looks = [json.loads(line) for line in watch.lines]
     assert [look.get("event") for look in looks[::2]] == ["look"] * (len(looks) // 2)
     assert {look["state"] for look in looks[1::2]} == {"listening"}
+
+
+def test_watch_ends_with_its_reader(tenon):
+    """At once, not only when it looks again."""
+    watch = tenon.start("inspect", "--watch", "1h", os.getpid(), tenon.listen().fileno(), stdout=subprocess.PIPE)
+    assert watch.popen.stdout.readline()
+    watch.popen.stdout.close()
+    watch.wait(0)
+    assert watch.err == ""
 
 
 def test_watch_ends_with_its_process(tenon):
