@@ -308,14 +308,29 @@ TN_API void tn_server_watch(struct tn_server *server, const struct tn_watch *wat
  */
 TN_API TN_MUST_CHECK int tn_server_reload(struct tn_server *server);
 
-enum tn_file_use { TN_FILE_READ, TN_FILE_APPEND, TN_FILE_REMOVE };
+/* What a running server does with a file. */
+enum tn_file_use {
+	TN_FILE_READ,   /* reads it, or a folder and the files in it */
+	TN_FILE_APPEND, /* writes behind what is there; makes the file, mode 0600, where there is none */
+	TN_FILE_REMOVE, /* removes it */
+	TN_FILE_LOOK,   /* looks whether it has changed: any file that is read */
+};
 
 /*
- * The files a server needs while it runs, for who confines a process to what it needs: certificates and keys, which are
+ * The files a server needs while it runs, for a program that confines itself: certificates and keys, which are
  * read again when they change; the key log; the file of a Unix socket, which is removed in the end. Fills path (valid until
  * the server is reloaded or closed) and use, and returns 0; -ENOENT past the end. Before the loops run.
  */
 TN_API int tn_server_file(const struct tn_server *server, int index, const char **path, enum tn_file_use *use);
+
+/*
+ * Has another function open those files from now on: for a program that gives up its right to open files, and has another
+ * process do it. fn(path, use, arg) returns a descriptor with close-on-exec that the library closes (TN_FILE_LOOK: for
+ * fstat(2) alone, O_PATH will do), 0 after TN_FILE_REMOVE, or -errno. `path` is one of tn_server_file(), or a file in a
+ * folder of those. It is called from any loop's thread and may block for a moment. NULL: the library opens files itself
+ * (the default). One function for the process; before the loops run.
+ */
+TN_API void tn_set_files(int (*fn)(const char *path, enum tn_file_use use, void *arg), void *arg);
 
 /*
  * Stops accepting, lets every connection finish what is in flight (one that has been quiet for 100 ms is closed, a busy

@@ -1,6 +1,7 @@
 #include "net/listen.h"
 
 #include "base/err.h"
+#include "base/file.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -212,9 +213,14 @@ void tni_unix_file_remove(const struct tni_unix_file *file, const struct tn_addr
 
 	if (!path || !file->inode)
 		return;
-	rc = lstat(path, &st);
-	if (rc == 0 && st.st_dev == file->device && st.st_ino == file->inode)
-		rc = unlink(path);
-	if (rc < 0 && errno != ENOENT)
-		tni_log(true, "%s: the socket stays behind: %s", path, tn_strerror(-errno));
+	if (tni_file_is_elsewhere()) {
+		rc = tni_file_remove_elsewhere(path);
+	} else {
+		rc = lstat(path, &st);
+		if (rc == 0 && st.st_dev == file->device && st.st_ino == file->inode)
+			rc = unlink(path);
+		rc = rc < 0 ? -errno : 0;
+	}
+	if (rc < 0 && rc != -ENOENT)
+		tni_log(true, "%s: the socket stays behind: %s", path, tn_strerror(rc));
 }

@@ -13,6 +13,7 @@
 #include <openssl/pkcs12.h>
 
 #include "base/err.h"
+#include "base/file.h"
 #include "base/log.h"
 
 #define FILE_MAX (16L << 20) /* a system's whole list of authorities is some 220 KiB */
@@ -60,12 +61,12 @@ static int read_all(int fd, const char *name, struct file *file)
 
 static int file_read(const char *name, const char *what, struct file *file)
 {
-	int fd = open(name, O_RDONLY | O_CLOEXEC | O_NOCTTY), err;
+	int fd = tni_file_open(name, TN_FILE_READ), err;
 
-	if (fd < 0 && errno == ENOENT)
+	if (fd == -ENOENT)
 		return tni_err(-ENOENT, "there is no file %s (`tenon cert new --out DIR` makes %s)", name, what);
 	if (fd < 0)
-		return tni_err(-errno, "cannot read %s: %s", name, strerror(errno));
+		return tni_err(fd, "cannot read %s: %s", name, tn_strerror(fd));
 	err = read_all(fd, name, file);
 	close(fd);
 	if (err < 0)

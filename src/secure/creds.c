@@ -1,6 +1,7 @@
 #include "secure/creds.h"
 
 #include "base/err.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "secure/cert.h"
 #include "secure/creds_in.h"
@@ -65,7 +66,7 @@ static struct tni_file_state state_of(const char *path)
 {
 	struct stat st;
 
-	if (stat(path, &st) < 0)
+	if (tni_file_state(path, &st) < 0)
 		return (struct tni_file_state){0};
 	return (struct tni_file_state){
 		.dev = st.st_dev, .ino = st.st_ino, .size = (uint64_t)st.st_size, .mtime = st.st_mtim};
@@ -424,9 +425,9 @@ static int set_keylog(struct making *m)
 		file = secure_getenv("SSLKEYLOGFILE");
 	if (!file || !*file)
 		return 0;
-	m->creds->keylog = open(file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
+	m->creds->keylog = tni_file_open(file, TN_FILE_APPEND);
 	if (m->creds->keylog < 0) {
-		tni_err(TN_EURL, "%s: %s", file, tn_strerror(-errno));
+		tni_err(TN_EURL, "%s: %s", file, tn_strerror(m->creds->keylog));
 		if (m->spec->keylog)
 			return TN_EURL;
 		tni_log(true, "SSLKEYLOGFILE: %s", tn_errmsg()); /* the environment is not this endpoint's */

@@ -1,6 +1,7 @@
 #include "secure/psk.h"
 
 #include "base/err.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "secure/creds_in.h"
 #include "secure/tls_words.h"
@@ -134,13 +135,13 @@ int tni_psk_take(struct tni_creds *creds, const char *file, char *text)
 
 static int read_text(const char *file, char *text, size_t *len)
 {
-	int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY), err = 0;
+	int fd = tni_file_open(file, TN_FILE_READ), err = 0;
 	size_t used = 0;
 	ssize_t n = 1;
 	struct stat st;
 
 	if (fd < 0)
-		return tni_err(-errno, "%s: %s", file, tn_strerror(-errno));
+		return tni_err(fd, "%s: %s", file, tn_strerror(fd));
 	if (fstat(fd, &st) == 0 && st.st_mode & S_IROTH)
 		tni_log(true, "%s: everybody on this machine can read these keys: chmod 600 %s", file, file);
 	while (used < FILE_MAX && ((n = read(fd, text + used, FILE_MAX - used)) > 0 || (n < 0 && errno == EINTR)))
