@@ -53,12 +53,18 @@ static int drop_root(void)
 	return err == -EINVAL || err == -EPERM ? 0 : err;
 }
 
-/* All but those whose bits are set in `kept`. */
+/* All but those whose bits are set in `kept`. Root in a container may not have them in the first place. */
 static int drop_capabilities(uint32_t kept)
 {
 	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct left[_LINUX_CAPABILITY_U32S_3] = {{.effective = kept, .permitted = kept}};
+	struct __user_cap_data_struct left[_LINUX_CAPABILITY_U32S_3] = {{0}};
 
+	if (syscall(SYS_capget, &head, left) < 0)
+		return -errno;
+	left[0].permitted &= kept;
+	left[0].effective = left[0].permitted;
+	left[0].inheritable = 0;
+	left[1] = (struct __user_cap_data_struct){0};
 	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
 	return syscall(SYS_capset, &head, left) < 0 ? -errno : 0;
 }
@@ -72,6 +78,15 @@ static void drop_bounds(void)
 static int no_new_privileges(void)
 {
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
+}
+
+int privileges_keep(uint32_t kept)
+{
+	int err;
+
+	drop_bounds();
+	err = drop_capabilities(kept);
+	return err == 0 ? no_new_privileges() : err;
 }
 
 int privileges_leave(const struct privileges_user *user, uint32_t kept)
@@ -95,7 +110,7 @@ int privileges_leave(const struct privileges_user *user, uint32_t kept)
 
 int privileges_leave_to_children(const struct privileges_user *user)
 {
-	return user ? privileges_leave(user, 0) : no_new_privileges();
+	return user && user->uid != 0 ? privileges_leave(user, 0) : no_new_privileges();
 }
 
 int privileges_drop(void)

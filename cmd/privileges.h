@@ -13,6 +13,10 @@ struct privileges_user {
 	gid_t gid;
 };
 
+/* Gives up, for good, every capability but those whose bits are set in `kept`, and what a program that is executed could
+ * bring. The user stays. Returns 0 or a negative errno. */
+int privileges_keep(uint32_t kept);
+
 /* False: the system has no such user. */
 bool privileges_find(const char *name, struct privileges_user *user);
 
@@ -23,7 +27,8 @@ bool privileges_find(const char *name, struct privileges_user *user);
  */
 int privileges_leave(const struct privileges_user *user, uint32_t kept);
 
-/* The same for one that runs commands: they are who we are unless a user is named. */
+/* The same for one that runs commands: they keep the user and the capabilities of this process unless a user is named that is
+ * not root. */
 int privileges_leave_to_children(const struct privileges_user *user);
 
 /*

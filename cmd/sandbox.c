@@ -9,8 +9,6 @@
 #include "sandbox.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <linux/capability.h>
 #include <linux/landlock.h>
 #include <stdint.h>
@@ -18,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -40,7 +37,7 @@ bool sandbox_allow(struct sandbox *box, const char *path, enum tn_file_use use)
 {
 	if (box->nfiles == sizeof(box->files) / sizeof(box->files[0]))
 		return false;
-	box->files[box->nfiles++] = (struct sandbox_file){path, use};
+	box->files[box->nfiles++] = (struct broker_file){path, use};
 	return true;
 }
 
@@ -79,60 +76,10 @@ static int ruleset_new(int version, bool answers)
 	return (int)syscall(SYS_landlock_create_ruleset, &all, size, 0);
 }
 
-static uint64_t access_of(enum tn_file_use use, bool directory)
-{
-	switch (use) {
-	case TN_FILE_READ:
-		return LANDLOCK_ACCESS_FS_READ_FILE | (directory ? LANDLOCK_ACCESS_FS_READ_DIR : 0);
-	case TN_FILE_APPEND:
-		return LANDLOCK_ACCESS_FS_WRITE_FILE | (directory ? LANDLOCK_ACCESS_FS_MAKE_REG : 0);
-	case TN_FILE_REMOVE:
-		break;
-	}
-	return LANDLOCK_ACCESS_FS_REMOVE_FILE;
-}
-
-/* A file that is replaced is another file: what is allowed is the directory it stands in. */
-static int allow_directory(int rules, const char *file, enum tn_file_use use)
-{
-	const char *slash = strrchr(file, '/');
-	size_t len = slash ? (size_t)(slash - file) : 0;
-	struct landlock_path_beneath_attr rule = {.allowed_access = access_of(use, true)};
-	char directory[PATH_MAX];
-	int err;
-
-	if (len >= sizeof(directory))
-		return -ENAMETOOLONG;
-	if (!slash)
-		strcpy(directory, ".");
-	else
-		snprintf(directory, sizeof(directory), "%.*s", len ? (int)len : 1, file);
-	rule.parent_fd = open(directory, O_PATH | O_CLOEXEC);
-	if (rule.parent_fd < 0)
-		return -errno;
-	err = syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0 ? -errno : 0;
-	close(rule.parent_fd);
-	return err;
-}
-
-/* Certificates are often links into another directory, where the file they lead to is exchanged. */
-static int allow_file(int rules, const struct sandbox_file *file)
-{
-	char *real = realpath(file->path, NULL);
-	int err = allow_directory(rules, file->path, file->use);
-
-	if (err == 0 && real && file->use != TN_FILE_REMOVE)
-		err = allow_directory(rules, real, file->use);
-	free(real);
-	return err;
-}
-
 static int close_files(const struct sandbox *box, int version)
 {
 	int rules = ruleset_new(version, box->answers), err = rules < 0 ? -errno : 0;
 
-	for (size_t i = 0; i < box->nfiles && err == 0; i++)
-		err = allow_file(rules, &box->files[i]);
 	if (err == 0 && syscall(SYS_landlock_restrict_self, rules, 0) < 0)
 		err = -errno;
 	if (rules >= 0)
@@ -211,11 +158,13 @@ static const int calls[] = {
 	SCMP_SYS(writev),
 };
 
-/* Beside those, where files are read again or removed; which ones is Landlock's to say. */
-static const int file_calls[] = {
-	SCMP_SYS(access),   SCMP_SYS(faccessat),  SCMP_SYS(faccessat2), SCMP_SYS(getdents64),
-	SCMP_SYS(lstat),    SCMP_SYS(open),       SCMP_SYS(openat),     SCMP_SYS(pread64),
-	SCMP_SYS(readlink), SCMP_SYS(readlinkat), SCMP_SYS(unlink),     SCMP_SYS(unlinkat),
+/* What the broker calls. */
+static const int broker_calls[] = {
+	SCMP_SYS(brk),          SCMP_SYS(close),           SCMP_SYS(exit_group), SCMP_SYS(fstat),
+	SCMP_SYS(lstat),        SCMP_SYS(munmap),          SCMP_SYS(madvise),    SCMP_SYS(newfstatat),
+	SCMP_SYS(open),         SCMP_SYS(openat),          SCMP_SYS(recvfrom),   SCMP_SYS(recvmsg),
+	SCMP_SYS(rt_sigreturn), SCMP_SYS(restart_syscall), SCMP_SYS(sendmsg),    SCMP_SYS(sigaltstack),
+	SCMP_SYS(unlink),       SCMP_SYS(unlinkat),        SCMP_SYS(write),
 };
 
 static int allow_all(scmp_filter_ctx filter, const int *list, size_t count)
@@ -267,12 +216,23 @@ static int close_calls(const struct sandbox *box)
 
 	if (err == 0)
 		err = allow_all(filter, calls, sizeof(calls) / sizeof(calls[0]));
-	if (err == 0 && box->nfiles)
-		err = allow_all(filter, file_calls, sizeof(file_calls) / sizeof(file_calls[0]));
 	if (err == 0 && box->below)
 		err = allow_probing(filter);
 	if (err == 0)
 		err = allow_some(filter);
+	if (err == 0)
+		err = seccomp_load(filter);
+	seccomp_release(filter);
+	return err;
+}
+
+static int close_calls_of_broker(void)
+{
+	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
+	int err = filter ? 0 : -ENOMEM;
+
+	if (err == 0)
+		err = allow_all(filter, broker_calls, sizeof(broker_calls) / sizeof(broker_calls[0]));
 	if (err == 0)
 		err = seccomp_load(filter);
 	seccomp_release(filter);
@@ -296,6 +256,11 @@ static int close_calls(const struct sandbox *box)
 	return -EOPNOTSUPP;
 }
 
+static int close_calls_of_broker(void)
+{
+	return -EOPNOTSUPP;
+}
+
 const char *sandbox_version(void)
 {
 	return "sandbox: Landlock; libseccomp is not in this build";
@@ -305,54 +270,122 @@ const char *sandbox_version(void)
 
 /* ---- all of it ---- */
 
+/* What keeps a capability from being of use elsewhere: from this version on no file can be changed. */
+#define FENCE_VERSION 3
+
 static void lacks(const char *what, int err)
 {
-	if (settings.verbose)
-		complain("sandbox: %s: %s; the server runs without", what, tn_strerror(err));
+	complain("sandbox: %s: %s; the server runs without", what, tn_strerror(err));
 }
 
-static void close_all(const struct sandbox *box)
+/* Returns whether no file can be reached or changed. */
+static bool fence_files(const struct sandbox *box)
 {
 #ifdef TNI_WATCHED
-	(void)lacks, (void)landlock_version, (void)close_files, (void)close_calls, (void)box;
-	return; /* sanitizers read files, write reports and trace the process from outside */
+	(void)landlock_version, (void)close_files, (void)box;
+	return true; /* sanitizers read files, write reports and trace the process from outside */
 #else
-	int version = landlock_version();
-	int err = version < 0 ? -errno : close_files(box, version);
+	int version = landlock_version(), err = version < 0 ? -errno : close_files(box, version);
 
 	if (err < 0)
 		lacks("files cannot be put out of reach (Landlock)", err);
-	err = close_calls(box);
-	if (err < 0)
-		lacks("system calls cannot be forbidden (seccomp)", err);
+	else if (version < FENCE_VERSION)
+		complain("sandbox: this kernel's Landlock (version %d) cannot keep files from being cut short",
+			 version);
+	return err == 0 && version >= FENCE_VERSION;
 #endif
 }
 
-/* Files of others are read and removed still, also out of a directory such as /tmp, where only their owner may. */
-static uint32_t capabilities_for(const struct sandbox *box)
+/* Returns whether nothing else can be called. */
+static bool fence_calls(const struct sandbox *box)
 {
-	uint32_t kept = box->nfiles > 0 || box->answers ? 1U << CAP_DAC_OVERRIDE : 0;
+#ifdef TNI_WATCHED
+	(void)lacks, (void)close_calls, (void)box;
+	return true;
+#else
+	int err = close_calls(box);
 
-	for (size_t i = 0; i < box->nfiles; i++)
-		if (box->files[i].use == TN_FILE_REMOVE)
-			kept |= 1U << CAP_FOWNER;
-	return kept;
+	if (err < 0)
+		lacks("system calls cannot be forbidden (seccomp)", err);
+	return err == 0;
+#endif
 }
 
-int sandbox_enter(const struct sandbox *box)
+/* In the broker. Its system calls are told of with the server's. */
+static int confine_broker(uint32_t capabilities)
 {
-	int err;
+	int err = privileges_keep(capabilities);
 
-	tzset(); /* reads a file */
-	err = box->children ? privileges_leave_to_children(box->user)
-			    : privileges_leave(box->user, capabilities_for(box));
+#ifdef TNI_WATCHED
+	(void)close_calls_of_broker;
+#else
+	if (err == 0)
+		(void)close_calls_of_broker();
+#endif
+	return err;
+}
+
+static int start_broker(const struct sandbox *box)
+{
+	bool needed = box->nfiles && (!box->children || box->user); /* otherwise files stay open to this process */
+	int err = needed ? broker_start(box->files, box->nfiles, confine_broker) : 0;
+
+	if (err < 0)
+		complain("sandbox: the process that opens files cannot be started: %s", tn_strerror(err));
+	return err;
+}
+
+/* Replies go to Unix sockets of others, which root alone may do. That is kept only behind both fences. */
+static int give_up_all(const struct sandbox *box)
+{
+	bool answers = box->answers && geteuid() == 0, fenced;
+	int err = privileges_leave(box->user, answers ? 1U << CAP_DAC_OVERRIDE : 0);
+
+	if (err < 0)
+		return err;
+	fenced = fence_files(box);
+	if (!fenced)
+		err = privileges_keep(0);
+	if (err == 0 && !fence_calls(box) && fenced) {
+		fenced = false;
+		err = privileges_keep(0);
+	}
+	if (answers && !fenced)
+		complain("sandbox: so Unix sockets of other users get no replies");
+	return err;
+}
+
+static int give_up_with_children(const struct sandbox *box)
+{
+	if (geteuid() == 0 && !box->user) {
+		complain("commands are run as root, for everybody who can reach the endpoint");
+		complain_hint(
+			"--user nobody, or another user with only the rights they need (--user root: no warning)");
+	}
+	return privileges_leave_to_children(box->user);
+}
+
+static int give_up(const struct sandbox *box)
+{
+	int err = box->children ? give_up_with_children(box) : give_up_all(box);
+
 	if (err < 0) {
 		complain("privileges cannot be given up: %s", tn_strerror(err));
 		if (err == -EPERM && box->user)
 			complain_hint("start as root, or without --user");
-		return STATUS_FAILED;
 	}
-	if (!box->children)
-		close_all(box);
-	return STATUS_DONE;
+	return err;
+}
+
+int sandbox_enter(const struct sandbox *box)
+{
+	tzset(); /* reads a file */
+	if (start_broker(box) < 0)
+		return STATUS_FAILED;
+	return give_up(box) == 0 ? STATUS_DONE : STATUS_FAILED;
+}
+
+void sandbox_leave(void)
+{
+	broker_stop();
 }

@@ -571,6 +571,7 @@ static int run(char **operands, int count)
 		status = run_all(count == 0);
 	else
 		workers_free(state.nworkers);
+	sandbox_leave();
 	served_free();
 	return status;
 }
@@ -623,7 +624,8 @@ const struct command serve_command = {
 		"      --drain DUR       time that connections have to finish when the server ends (default 5s)\n"
 		"      --on-bad WHAT     a message that the key format refuses: close the connection, or skip it\n"
 		"                        (default: echo and ack answer with an error and go on, others close)\n"
-		"      --user NAME       who to be once the sockets are bound (default for root: who called sudo, or nobody)\n"
+		"      --user NAME       user to become once the sockets are bound (default for root: who called sudo, or\n"
+		"                        nobody; but commands of exec: stay with the user who started the server)\n"
 		"      --no-sandbox      keep root, files, system calls: all that a server that is taken over could use\n"
 		"      --json            events as JSON objects, one a line\n"
 		"  -v                    a line for each connection that opens or closes\n",

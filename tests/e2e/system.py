@@ -75,6 +75,21 @@ def refuse_ring(number, step="setup"):
     return install
 
 
+LANDLOCK_CREATE_RULESET, LANDLOCK_RESTRICT_SELF = 444, 446  # on every architecture
+
+
+def refuse_call(call, number):
+    """For preexec_fn: a system call fails with this errno, as on a kernel that does not have it."""
+    load, jump_if_equal, give, allow, refuse = 0x20, 0x15, 0x06, 0x7fff0000, 0x00050000
+    code = [Filter(load, 0, 0, 0), Filter(jump_if_equal, 0, 1, call), Filter(give, 0, 0, refuse | number), Filter(give, 0, 0, allow)]
+    program = Program(len(code), (Filter * len(code))(*code))
+
+    def install():
+        check(LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+        check(LIBC.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0))
+    return install
+
+
 def limit_files(count):
     """For preexec_fn: at most so many descriptors, and no way to raise that."""
     return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))

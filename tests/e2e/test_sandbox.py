@@ -1,21 +1,25 @@
 """The sandbox of tenon serve: what a server that somebody has taken over can still do."""
+import contextlib
 import errno
 import os
 import pathlib
 import re
 import shutil
 import signal
+import socket
+import types
 
 import pytest
 
-from harness import COMMAND, OPTIONS, SANITIZED, exchange
+from harness import COMMAND, OPTIONS, SANITIZED, exchange, is_running, wait_until
+from system import LANDLOCK_CREATE_RULESET, LANDLOCK_RESTRICT_SELF, refuse_call
 
 pytestmark = pytest.mark.skipif(
     SANITIZED or OPTIONS["b_coverage"], reason="sanitizers look at the process from outside, counters want files: there is no sandbox")
 
 BUILD = pathlib.Path(os.environ.get("TENON_BUILD", pathlib.Path(COMMAND).parent))
 ROOT = os.geteuid() == 0
-DAC_OVERRIDE, FOWNER = 1 << 1, 1 << 3
+DAC_OVERRIDE = 1 << 1
 
 
 def status_of(server):
@@ -27,12 +31,12 @@ def has_seccomp(tenon):
     return b"libseccomp is not in this build" not in tenon.finish([COMMAND, "--version"]).out
 
 
-def probe_of(tenon, *urls, options=()):
+def probe_of(tenon, *urls, options=(), env=None):
     """What the probe says that it could do in a server: name -> 0 or -errno."""
     library = BUILD / "tests" / "probe" / "probe.so"
     if not library.exists():
         pytest.skip("there is no probe in this build")
-    server = tenon.serve(*urls, options=options, env={"LD_PRELOAD": str(library)})
+    server = tenon.serve(*urls, options=options, env={"LD_PRELOAD": str(library), **(env or {})})
     server.untidy = True
     server.signal(signal.SIGUSR1)
     server.wait_for_text(r"probe end 0", where="err")
@@ -46,13 +50,6 @@ def test_nothing_can_be_reached(tenon):
     done.pop("end")
     assert len(done) >= 12 and set(done.values()) <= {-errno.EPERM, -errno.EACCES}, done
     assert exchange(tenon.dial(server.url), b"served all the same") == b"served all the same"
-
-
-def test_only_files_that_are_needed_can_be_reached(tenon):
-    """A Unix socket's file is removed in the end, so that calls for files are open; which files Landlock says."""
-    done, _ = probe_of(tenon, f"unix:{tenon.folder}/sock")
-    done.pop("end")
-    assert len(done) >= 12 and set(done.values()) <= {-errno.EPERM, -errno.EACCES}, done
 
 
 def test_without_it_all_can_be_reached(tenon):
@@ -70,10 +67,12 @@ def test_privileges(tenon):
         assert status["Uid"] != "0"
 
 
-def test_privileges_kept_for_files(tenon):
-    """Root's server can remove its socket from root's directory, and no more than that."""
+def test_privileges_kept(tenon):
+    """None for files. Root's server can reply to any Unix socket still, where nothing else can be done with that."""
     server = tenon.serve(f"unix:{tenon.folder}/sock")
-    assert int(status_of(server)["CapPrm"], 16) == (DAC_OVERRIDE | FOWNER if ROOT else 0)
+    assert int(status_of(server)["CapPrm"], 16) == 0
+    server = tenon.serve(f"unix-dgram:{tenon.folder}/datagrams")
+    assert int(status_of(server)["CapPrm"], 16) == (DAC_OVERRIDE if ROOT else 0)
 
 
 def test_a_socket_in_a_directory_for_all(tenon, tmp_path):
@@ -120,3 +119,194 @@ def test_commands_keep_what_they_need(tenon):
     while data := client.recv(65536):
         told += data
     assert told.startswith(b"%d\n" % os.geteuid()) and b"\nNoNewPrivs:\t1\n" in told and b"\nSeccomp:\t0\n" in told
+
+
+# Files: a process of its own opens what is named, by its path
+
+READ_SEARCH = 1 << 2
+
+
+def brokers():
+    """Processes that open files for a server, each with what its server's command line is."""
+    found = {}
+    for entry in pathlib.Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (entry / "comm").read_text(encoding="utf-8") == "tenon-files\n":
+                found[int(entry.name)] = (entry / "cmdline").read_bytes()
+    return found
+
+
+def broker_of(server):
+    argv = b"\0".join(os.fsencode(arg) for arg in server.argv) + b"\0"
+    return next(pid for pid, line in brokers().items() if line == argv)
+
+
+class Switched:
+    """A certificate and its key at a place whose content can be exchanged, in one of the ways that people have."""
+
+    def __init__(self, folder, authority, way):
+        self.folder, self.authority, self.way = folder / way, authority, way
+        self.folder.mkdir()
+        self.number = 0
+        self.cert, self.key = (self.folder / name for name in {
+            "kubernetes": ("tls.crt", "tls.key"), "certbot": ("live/host/cert.pem", "live/host/key.pem"),
+            "renamed": ("now/cert.pem", "now/key.pem"), "linked": ("cur/cert.pem", "cur/key.pem"),
+            "rewritten": ("cert.pem", "key.pem"), "replaced": ("cert.pem", "key.pem")}[way])
+        self.put("server")
+
+    def write(self, folder, who, cert="cert.pem", key="key.pem"):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / cert).write_bytes(self.authority.pem(who).read_bytes())
+        (folder / key).write_bytes(self.authority.key(who).read_bytes())
+        (folder / key).chmod(0o600)
+
+    def link(self, path, target):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(path.name + ".new")
+        fresh.symlink_to(target)
+        fresh.replace(path)
+
+    def put(self, who):
+        self.number += 1
+        getattr(self, "put_" + self.way)(who, self.number)
+
+    def put_kubernetes(self, who, n):
+        self.write(self.folder / f"..{n}", who, "tls.crt", "tls.key")
+        self.link(self.folder / "..data", f"..{n}")
+        for path in (self.cert, self.key):
+            if n == 1:
+                path.symlink_to(f"..data/{path.name}")
+        if n > 1:
+            shutil.rmtree(self.folder / f"..{n - 1}")
+
+    def put_certbot(self, who, n):
+        self.write(self.folder / "archive" / "host", who, f"cert{n}.pem", f"key{n}.pem")
+        self.link(self.key, f"../../archive/host/key{n}.pem")
+        self.link(self.cert, f"../../archive/host/cert{n}.pem")
+
+    def put_renamed(self, who, n):
+        self.write(self.folder / "fresh", who)
+        if n > 1:
+            self.cert.parent.rename(self.folder / f"old.{n}")
+        (self.folder / "fresh").rename(self.cert.parent)
+
+    def put_linked(self, who, n):
+        self.write(self.folder / str(n), who)
+        self.link(self.folder / "cur", str(n))
+
+    def put_rewritten(self, who, n):
+        self.write(self.folder, who)
+
+    def put_replaced(self, who, n):
+        self.write(self.folder / "fresh", who)
+        for path in (self.key, self.cert):
+            (self.folder / "fresh" / path.name).replace(path)
+
+
+WAYS = ["kubernetes", "certbot", "renamed", "linked", "rewritten", "replaced"]
+
+
+@pytest.mark.parametrize("scheme, options", [("tls", ["--threads", "2"]), ("dtls", [])])
+def test_certificates_are_read_again_however_they_are_switched(tenon, tmp_path, authority, trusted, scheme, options):
+    places = [Switched(tmp_path, authority, way) for way in WAYS]
+    server = tenon.serve(*[f"{scheme}://127.0.0.1:0?cert={place.cert}&key={place.key}" for place in places], options=options)
+    rounds = [("a.example", "a.example"), ("server", "localhost")]  # twice: what was new grows old, too
+    for who, name in rounds if scheme == "tls" else rounds[:1]:
+        told = len(re.findall("have changed and are in use", server.err))
+        for place in places:
+            place.put(who)
+        wait_until(lambda: len(re.findall("have changed and are in use", server.err)) - told == len(WAYS),
+                   lambda: f"all are read again: {server.err}")
+        for url in server.urls:
+            assert tenon.run("send", f"{url}?{trusted}&sni={name}", "x").out in (b"x\n", b"ack: x\n")
+    assert "stay in use" not in server.err
+
+
+def test_keys_and_key_log_are_opened_again(tenon, tmp_path, authority):
+    """Pre-shared keys behind a link; a key log that is moved away, as log rotation does."""
+    for name, key in (("a", "11" * 16), ("b", "22" * 16)):
+        (tmp_path / name).mkdir()
+        tenon.file(f"{name}/psk", f"alice:{key}\n".encode()).chmod(0o600)
+    (tmp_path / "cur").symlink_to("a")
+    (tmp_path / "log").mkdir()
+    client = tenon.file("client.psk", b"alice:" + b"22" * 16 + b"\n")
+    client.chmod(0o600)
+    server = tenon.serve(f"tls://127.0.0.1:0?psk-file={tmp_path}/cur/psk&keylog={tmp_path}/log/keys")
+    (tmp_path / "log").rename(tmp_path / "log.1")
+    (tmp_path / "log").mkdir()
+    (tmp_path / "new").symlink_to("b")
+    (tmp_path / "new").replace(tmp_path / "cur")
+    server.wait_for_text("have changed and are in use")
+    assert tenon.run("send", f"{server.url}?psk-file={client}", "x").out == b"x\n"
+    assert "SECRET" in (tmp_path / "log" / "keys").read_text(encoding="ascii")
+
+
+def test_only_what_is_named_can_be_reached(tenon, tmp_path, authority):
+    """Not what stands beside it: neither by the server itself nor through the process that opens its files."""
+    (tmp_path / "other").write_text("not ours", encoding="ascii")
+    beside = authority.folder / "ca.key"
+    done, server = probe_of(tenon, f"unix:{tmp_path}/sock", f"tls://127.0.0.1:0?{authority.pair('server')}",
+                            env={"PROBE_OPEN": str(beside), "PROBE_REMOVE": str(tmp_path / "other")})
+    assert done["broker-open"] == done["broker-remove"] == done["broker-climb"] == -errno.EACCES, done
+    done = {name: code for name, code in done.items() if name not in ("end", "broker-open", "broker-remove", "broker-climb")}
+    assert {"open-beside", "remove-beside"} <= set(done) and set(done.values()) <= {-errno.EPERM, -errno.EACCES}, done
+    assert (tmp_path / "other").exists() and (tmp_path / "sock").exists()
+    server.stop()
+    assert not (tmp_path / "sock").exists()
+
+
+def test_a_socket_of_another_is_left_alone(tenon, tmp_path):
+    server = tenon.serve(f"unix:{tmp_path}/sock")
+    (tmp_path / "sock").unlink()
+    other = socket.socket(socket.AF_UNIX)
+    other.bind(str(tmp_path / "sock"))
+    with other:
+        server.stop()
+        assert (tmp_path / "sock").exists()
+    (tmp_path / "sock").unlink()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_process_that_opens_files_ends_with_its_server(tenon, tmp_path, authority, number):
+    url = f"tls://127.0.0.1:0?{authority.pair('server')}"
+    server = tenon.serve(url)
+    pid = broker_of(server)
+    if ROOT:
+        assert int(status_of(types.SimpleNamespace(pid=pid))["CapPrm"], 16) == READ_SEARCH
+        assert int(status_of(server)["CapPrm"], 16) == 0
+    os.kill(pid, signal.SIGTERM)  # a service manager sends it to all of them: it must stay until its server goes
+    server.stopped = True
+    server.signal(number)
+    server.wait(0 if number == signal.SIGTERM else -number)
+    wait_until(lambda: not is_running(pid), "it ends")
+
+
+def test_a_server_whose_files_process_is_killed_goes_on(tenon, authority, trusted):
+    server = tenon.serve(f"tls://127.0.0.1:0?{authority.pair('server')}")
+    os.kill(broker_of(server), signal.SIGKILL)
+    server.signal(signal.SIGHUP)
+    server.wait_for_text("the old certificates stay in use")
+    assert tenon.run("send", f"{server.url}?{trusted}", "x").out == b"x\n"
+
+
+@pytest.mark.skipif(not ROOT, reason="only root has capabilities to keep")
+@pytest.mark.parametrize("call", [LANDLOCK_CREATE_RULESET, LANDLOCK_RESTRICT_SELF])
+def test_without_landlock_no_capability_is_kept(tenon, tmp_path, call):
+    server = tenon.serve(f"unix-dgram:{tmp_path}/sock", f"unix:{tmp_path}/other", preexec_fn=refuse_call(call, errno.ENOSYS))
+    assert "Landlock" in server.err, "what is missing is told without -v"
+    assert int(status_of(server)["CapPrm"], 16) == 0
+    server.stop()
+    assert not (tmp_path / "sock").exists()
+
+
+@pytest.mark.skipif(not ROOT, reason="only root can become somebody else")
+def test_files_of_root_for_another_user(tenon, tmp_path, authority, trusted):
+    """Root's folder may be closed to others: the server is another user, and its certificates are still read again."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    place = Switched(closed, authority, "linked")
+    server = tenon.serve(f"tls+unix:{closed}/sock?cert={place.cert}&key={place.key}", options=["--user", "daemon", "--threads", "2"])
+    place.put("a.example")
+    server.wait_for_text("have changed and are in use")
+    server.stop()
+    assert not (closed / "sock").exists()

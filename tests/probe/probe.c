@@ -9,7 +9,11 @@
 #include <limits.h>
 #include <liburing.h>
 #include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
@@ -75,6 +79,41 @@ static void by_call(void)
 	tell("exec", execve("/nonexistent", argv, NULL)); /* ENOENT: it would be allowed */
 }
 
+/* What the process that opens the server's files is asked, as cmd/broker.c reads it. Its socket is the one of that type. */
+static long ask_broker(int32_t use, const char *path)
+{
+	char question[sizeof(use) + PATH_MAX];
+	int32_t code = 0;
+	int type = 0, fd = 3;
+	socklen_t len = sizeof(type);
+
+	while (fd < 40 && (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_SEQPACKET))
+		fd++;
+	memcpy(question, &use, sizeof(use));
+	strcpy(question + sizeof(use), path);
+	if (send(fd, question, sizeof(use) + strlen(path) + 1, 0) < 0 ||
+	    recv(fd, &code, sizeof(code), 0) != sizeof(code))
+		return -1;
+	errno = -code;
+	return code < 0 ? -1 : 0;
+}
+
+/* What stands beside the files that the server needs. */
+static void by_neighbours(void)
+{
+	const char *file = getenv("PROBE_OPEN"), *other = getenv("PROBE_REMOVE");
+	char path[PATH_MAX];
+
+	if (!file || !other)
+		return;
+	tell("open-beside", open(file, O_RDONLY));
+	tell("remove-beside", unlink(other));
+	tell("broker-open", ask_broker(0, file));
+	tell("broker-remove", ask_broker(2, other));
+	snprintf(path, sizeof(path), "%.*s/server.pem/../ca.key", (int)(strrchr(file, '/') - file), file);
+	tell("broker-climb", ask_broker(0, path));
+}
+
 static void by_ring(const char *name, void (*prepare)(struct io_uring_sqe *sqe))
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
@@ -130,6 +169,7 @@ static void try_all(int number)
 		by_ring("ring-unlink", prepare_unlink);
 	}
 	by_call();
+	by_neighbours();
 	dprintf(STDERR_FILENO, "probe end 0\n");
 }
 
