@@ -6,21 +6,22 @@ PREFIX ?= /usr/local
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 # Extra arguments of run and bench
 ARGS   ?=
+# The dynamic linker finds libraries by a cache, which only root may write. A library in a directory that the cache does not
+# cover, or installed by somebody else, is found by the run path in the pkg-config file (meson.build).
+ldconfig = [ -n '$(DESTDIR)' ] || [ "$$(id -u)" != 0 ] || PATH="$$PATH:/sbin:/usr/sbin" ldconfig
 # How long `make fuzz` works on each target, and after how many runs it is enough (0: only the time counts)
 SECONDS ?= 60
 RUNS ?= 0
 # How long `make soak` lasts
 MINUTES ?= 30
 
-.PHONY: all help setup run test quick bench lint format fault differential drain attack tsan coverage fuzz soak install clean
+.PHONY: all help setup run test quick bench lint format fault differential drain attack tsan coverage fuzz soak bare install \
+	uninstall clean
 .NOTPARALLEL:
 
-all: $(BUILD)/build.ninja
+all:
+	@scripts/configure $(BUILD) --buildtype=release
 	@ninja -C $(BUILD)
-
-$(BUILD)/build.ninja:
-	@command -v meson >/dev/null || { echo "meson is not installed. Type: make setup" >&2; exit 1; }
-	@meson setup $(BUILD) --buildtype=release || { echo "If a package is missing, type: make setup" >&2; exit 1; }
 
 help:
 	@echo 'make            build the command $(BUILD)/tenon and the library'
@@ -38,7 +39,9 @@ help:
 	@echo 'make coverage   run the tests, then print which lines of src and cmd they reached'
 	@echo 'make lint       install what is missing, check layout, include directions and likely bugs'
 	@echo 'make format     lay out the C code'
+	@echo 'make bare       do what the README says, in its order, on a bare Debian 12 that it makes first (root; ARGS=--full)'
 	@echo 'make install    install to $(PREFIX) (PREFIX=..., DESTDIR=...)'
+	@echo 'make uninstall  remove what make install has installed'
 	@echo 'make setup      only install the packages that building and testing need (they are listed in packages.txt)'
 	@echo 'make clean      remove all that was built'
 
@@ -46,21 +49,17 @@ setup:
 	@scripts/setup build test
 
 run:
-	@scripts/setup build
-	@$(MAKE) --no-print-directory all
-	@exec $(BUILD)/tenon serve $(ARGS)
+	@BUILD='$(BUILD)' ./run $(ARGS)
 
 test:
-	@scripts/setup build test
-	@$(PYTHON) scripts/test
+	@PYTHON='$(PYTHON)' ./test
 
 quick:
-	@scripts/setup build test
-	@$(PYTHON) scripts/test quick
+	@PYTHON='$(PYTHON)' ./test quick
 
 bench:
 	@scripts/setup build bench
-	@test -f build-bench/build.ninja || meson setup build-bench --buildtype=release -Dbench=true
+	@scripts/configure build-bench --buildtype=release -Dbench=true
 	@ninja -C build-bench
 	@$(PYTHON) bench/run.py --tenon build-bench/tenon --build build-bench $(ARGS)
 
@@ -95,6 +94,11 @@ fuzz:
 soak: all
 	@TENON=$(CURDIR)/$(BUILD)/tenon $(PYTHON) -B tests/e2e/soak.py --minutes $(MINUTES) $(ARGS)
 
+# ARGS: --full for the whole of ./test (the quick part otherwise), --keep to keep the system that was made
+bare:
+	@scripts/setup bare
+	@$(PYTHON) scripts/bare $(ARGS)
+
 lint:
 	@scripts/setup build test lint
 	@$(MAKE) --no-print-directory all
@@ -104,11 +108,18 @@ format:
 	@scripts/setup lint
 	@scripts/lint --format
 
-# The prefix is fixed when configuring: pkg-config's file holds it. Meson's own choice of lib64 is not searched on Debian
+# The prefix is fixed when configuring: the pkg-config file holds it. Meson would choose lib64, which Debian does not search
 install: all
 	@meson configure $(BUILD) -Dprefix='$(PREFIX)' -Dlibdir=lib
 	@ninja -C $(BUILD)
 	@DESTDIR='$(DESTDIR)' meson install -C $(BUILD) --no-rebuild
+	@$(ldconfig)
+
+# Removes the files that the last `make install` from this clone has written
+uninstall:
+	@test -f $(BUILD)/meson-logs/install-log.txt || { echo "nothing was installed from $(BUILD)" >&2; exit 1; }
+	@ninja -C $(BUILD) uninstall
+	@$(ldconfig)
 
 clean:
-	rm -rf build build-analyzer build-asan build-bench build-coverage build-fuzz build-test build-tsan
+	rm -rf build build-analyzer build-bare build-asan build-bench build-coverage build-fuzz build-test build-tsan
