@@ -544,25 +544,25 @@ static int run(char **operands, int count)
 }
 
 static const struct option_spec own_options[] = {
-	{"conns", 0, OPTION_VALUE, option_set_number, &options.conns},
+	{"conns", 'c', OPTION_VALUE, option_set_number, &options.conns},
 	{"depth", 0, OPTION_VALUE, option_set_number, &options.depth},
-	{"threads", 0, OPTION_VALUE, option_set_number, &options.threads},
-	{"rate", 0, OPTION_VALUE, option_set_text, &options.rate},
+	{"threads", 't', OPTION_VALUE, option_set_number, &options.threads},
+	{"rate", 'R', OPTION_VALUE, option_set_text, &options.rate},
 	{"slo", 0, OPTION_VALUE, option_set_text, &options.slo},
 	{"mode", 0, OPTION_VALUE, option_set_text, &options.mode},
-	{"duration", 0, OPTION_VALUE, option_set_duration, &options.duration_ns},
+	{"duration", 'd', OPTION_VALUE, option_set_duration, &options.duration_ns},
 	{"warmup", 0, OPTION_VALUE, option_set_duration, &options.warmup_ns},
-	{"requests", 0, OPTION_VALUE, option_set_number, &options.requests},
+	{"requests", 'n', OPTION_VALUE, option_set_number, &options.requests},
 	{"size", 0, OPTION_VALUE, option_set_text, &options.size},
 	{"payload", 0, OPTION_VALUE, option_set_text, &options.payload},
 	{"seed", 0, OPTION_VALUE, option_set_text, &options.seed},
 	{"expect", 0, OPTION_VALUE, option_set_text, &options.expect},
-	{"timeout", 0, OPTION_VALUE, option_set_duration, &options.timeout_ns},
+	{"timeout", 'T', OPTION_VALUE, option_set_duration, &options.timeout_ns},
 	{"output", 0, OPTION_VALUE, option_set_text, &options.output},
 	{"html", 0, OPTION_VALUE, option_set_text, &options.html},
 	{"hlog", 0, OPTION_VALUE, option_set_text, &options.hlog},
 	{"compare", 0, OPTION_VALUE, option_set_text, &options.compare},
-	{"json", 0, OPTION_ALONE, option_set_flag, &settings.json},
+	{"json", 'J', OPTION_ALONE, option_set_flag, &settings.json},
 	{0},
 };
 
@@ -590,27 +590,27 @@ const struct command bench_command = {
 		"Exit status 1 when there were errors; lost datagrams are a result, not an error.\n"
 		"\n"
 		"Options:\n"
-		"      --conns N         connections (default 1)\n"
+		"  -c, --conns N         connections (default 1)\n"
 		"      --depth N         messages in flight on each (default 1; with --rate as many as come)\n"
-		"      --rate N          messages a second over all connections: 2500, 50k, 1.5M\n"
+		"  -R, --rate N          messages a second over all connections: 2500, 50k, 1.5M\n"
 		"      --slo pN=DUR      searches the highest rate at which so many percent take at most so long\n"
 		"      --mode MODE       request (default), send or recv (one way), connect (connections a second)\n"
-		"      --duration DUR    how long is measured (default 10s)\n"
+		"  -d, --duration DUR    how long is measured (default 10s)\n"
 		"      --warmup DUR      how long before that is not (default 1s)\n"
-		"      --requests N      ends after so many messages (no warm-up unless asked for)\n"
+		"  -n, --requests N      ends after so many messages (no warm-up unless asked for)\n"
 		"      --size N[-M]      bytes of a message, or a range to draw from (default 64)\n"
 		"      --payload FILE    the message is the contents of a file (@FILE will do as well)\n"
 		"      --expect WHAT     any reply, echo, or a regular expression that it matches\n"
 		"                        (default: echo on streams without frame, otherwise any)\n"
-		"      --timeout DUR     a datagram without a reply for so long is lost; the last replies are\n"
+		"  -T, --timeout DUR     a datagram without a reply for so long is lost; the last replies are\n"
 		"                        waited for so long (default 2s)\n"
-		"      --threads N       threads, each with its share of the connections (default 1)\n"
+		"  -t, --threads N       threads, each with its share of the connections (default 1)\n"
 		"      --seed N          for contents and sizes (default 1)\n"
 		"      --output FILE     writes the result as JSON, for compare and merge\n"
 		"      --html FILE       writes the result as a page with pictures\n"
 		"      --hlog FILE       writes the latencies of each second as HdrHistogram's log\n"
 		"      --compare A B     the same as compare A B\n"
-		"      --json            a JSON object each second, and the result as the last line\n",
+		"  -J, --json            a JSON object each second, and the result as the last line\n",
 	.options = own_options,
 	.run = run,
 };

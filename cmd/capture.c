@@ -664,13 +664,13 @@ static const char *set_buffer(const char *value, void *to)
 }
 
 static const struct option_spec own_options[] = {
-	{"iface", 0, OPTION_VALUE, option_set_text, &options.iface},
+	{"iface", 'i', OPTION_VALUE, option_set_text, &options.iface},
 	{"endpoint", 0, OPTION_VALUE, option_set_text, &options.endpoint},
-	{"read", 0, OPTION_VALUE, option_set_text, &options.read},
-	{"write", 0, OPTION_VALUE, option_set_text, &options.write},
+	{"read", 'r', OPTION_VALUE, option_set_text, &options.read},
+	{"write", 'w', OPTION_VALUE, option_set_text, &options.write},
 	{"print", 0, OPTION_ALONE, option_set_flag, &options.print},
-	{"count", 0, OPTION_VALUE, option_set_number, &options.count},
-	{"snaplen", 0, OPTION_VALUE, set_snaplen, &options.snaplen},
+	{"count", 'c', OPTION_VALUE, option_set_number, &options.count},
+	{"snaplen", 's', OPTION_VALUE, set_snaplen, &options.snaplen},
 	{"buffer", 0, OPTION_VALUE, set_buffer, &options.buffer},
 	{"promiscuous", 0, OPTION_ALONE, option_set_flag, &options.promiscuous},
 	{"hex", 'x', OPTION_ALONE, option_set_flag, &options.hex},
@@ -681,6 +681,10 @@ static const struct option_spec own_options[] = {
 	{"memory", 0, OPTION_VALUE, set_memory, &options.memory},
 	{"keylog", 0, OPTION_VALUE, option_set_text, &options.keylog},
 	{"comment", 0, OPTION_VALUE, option_set_text, &options.comment},
+	{"", 'n', OPTION_ALONE, option_set_nothing, NULL},
+	{"", 'p', OPTION_ALONE, option_set_nothing, NULL},
+	{"", 'l', OPTION_ALONE, option_set_nothing, NULL},
+	{"", 'U', OPTION_ALONE, option_set_nothing, NULL},
 	{0},
 };
 
@@ -701,16 +705,17 @@ const struct command capture_command = {
 		"TCP stream or a datagram, in the frame and format that the URL (or --frame, --format) names.\n"
 		"\n"
 		"Options:\n"
-		"      --iface NAME      where to listen (default any)\n"
+		"  -i, --iface NAME      where to listen (default any)\n"
 		"      --endpoint URL    only what goes to or comes from there\n"
-		"      --read FILE       a pcap or pcapng file instead of an interface; -: standard input\n"
-		"      --write FILE      write packets as pcapng (as pcap where it ends in .pcap); -: standard output\n"
+		"  -r, --read FILE       a pcap or pcapng file instead of an interface; -: standard input\n"
+		"  -w, --write FILE      write packets as pcapng (as pcap where it ends in .pcap); -: standard output\n"
 		"      --print           lines too when packets are written\n"
-		"      --count N         end after so many packets\n"
-		"      --snaplen SIZE    keep so much of each packet (default 256KiB: all)\n"
+		"  -c, --count N         end after so many packets\n"
+		"  -s, --snaplen SIZE    keep so much of each packet (default 256KiB: all)\n"
 		"      --buffer SIZE     room in the kernel for packets on their way (default 16MiB)\n"
 		"      --promiscuous     packets for other machines too\n"
 		"  -x, --hex             each packet's bytes as well\n"
+		"  -n, -p, -l, -U        always so: numbers, not promiscuous, each line and packet at once\n"
 		"      --json            one JSON object a packet or message\n"
 		"      --follow          messages instead of packets\n"
 		"      --frame FRAME, --format FORMAT\n"

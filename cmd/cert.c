@@ -500,7 +500,7 @@ static int run(char **operands, int count)
 
 static const struct option_spec own_options[] = {
 	{"out", 0, OPTION_VALUE, option_set_text, &wanted.dir},
-	{"host", 0, OPTION_VALUE, set_host, &wanted.hosts},
+	{"host", 0, OPTION_VALUES, set_host, &wanted.hosts},
 	{"days", 0, OPTION_VALUE, option_set_number, &wanted.days},
 	{"json", 0, OPTION_ALONE, option_set_flag, &settings.json},
 	{0},

@@ -444,6 +444,7 @@ static int run(char **operands, int count)
 static const struct option_spec own_options[] = {
 	{"wait", 0, OPTION_VALUE, option_set_duration, &options.wait_ns},
 	{"pretty", 0, OPTION_ALONE, option_set_flag, &state.tongue.pretty},
+	{"", 'N', OPTION_ALONE, option_set_nothing, NULL},
 	{0},
 };
 
@@ -469,6 +470,7 @@ const struct command connect_command = {
 		"Options:\n"
 		"      --wait DUR        after the end of the input, leave when the peer has been silent for so long\n"
 		"                        (default: for ever; datagrams: 1s)\n"
+		"  -N                    always so: the end of the input is the end of our direction\n"
 		"      --pretty          with the key format: what comes with one item a line\n",
 	.options = own_options,
 	.run = run,

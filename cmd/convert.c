@@ -396,8 +396,8 @@ static const char *set_on_bad(const char *value, void *to)
 }
 
 static const struct option_spec own_options[] = {
-	{"from", 0, OPTION_VALUE, option_set_text, &options.from},
-	{"to", 0, OPTION_VALUE, option_set_text, &options.to},
+	{"from", 'f', OPTION_VALUE, option_set_text, &options.from},
+	{"to", 't', OPTION_VALUE, option_set_text, &options.to},
 	{"pretty", 0, OPTION_ALONE, option_set_flag, &options.pretty},
 	{"strict", 0, OPTION_ALONE, option_set_flag, &options.strict},
 	{"jsonml", 0, OPTION_ALONE, option_set_flag, &options.jsonml},
@@ -426,6 +426,8 @@ const struct command convert_command = {
 		"Without FILE, or where it is -, standard input is read.\n"
 		"\n"
 		"Options:\n"
+		"  -f, --from FORMAT[/FRAME]  what comes in\n"
+		"  -t, --to FORMAT[/FRAME]    what goes out\n"
 		"      --pretty          text for people: one item a line\n"
 		"      --strict          refuse what formats leave open (equal keys in JSON), write nothing marked\n"
 		"      --jsonml          XML is JsonML both ways: [\"name\", {\"attribute\": \"value\"}, child, ...]\n"

@@ -587,6 +587,8 @@ static const struct option_spec own_options[] = {
 	{"json", 0, OPTION_ALONE, option_set_flag, &settings.json},
 	{"endpoint", 0, OPTION_VALUE, option_set_text, &wanted.url},
 	{"watch", 0, OPTION_VALUE, option_set_duration, &wanted.watch_ns},
+	{"", 'n', OPTION_ALONE, option_set_nothing, NULL},
+	{"", 'p', OPTION_ALONE, option_set_nothing, NULL},
 	{0},
 };
 
@@ -611,6 +613,7 @@ const struct command inspect_command = {
 		"Options:\n"
 		"      --endpoint URL    sockets that serve this endpoint or are connected to it\n"
 		"      --watch DUR       look again and again, so often\n"
+		"  -n, -p                always so: numbers, and whose the socket is\n"
 		"      --json            one JSON object a socket\n",
 	.options = own_options,
 	.run = run,

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "habits.h"
 #include "options.h"
 #include "output.h"
 #include "sandbox.h"
@@ -31,6 +32,7 @@ static const char examples[] =
 
 static const char common_options[] = "Every command takes:\n"
 				     "  -h, --help            help for the command\n"
+				     "  -V, --version         what this build and system can do\n"
 				     "  -v, --verbose         more about what happens; -q, --quiet: less\n"
 				     "      --color[=WHEN]    auto, always or never; auto honours NO_COLOR\n"
 				     "      --engine ENGINE   auto, uring or epoll\n";
@@ -153,14 +155,15 @@ static int dispatch(char **args, int count)
 {
 	const struct command *command;
 
-	if (count == 0) {
-		complain("which command?");
-		complain_hint("%s --help", settings.program);
+	if (count == 0) { /* a person who looks what there is; to a script that it is nothing it could have wanted */
+		overview();
 		return STATUS_USAGE;
 	}
 	if (strcmp(args[0], "help") == 0)
 		return help_asked(args[1]);
 	command = find(args[0]);
+	if (!command && (habit_command(args, count) || habit_place(args, count)))
+		return STATUS_USAGE;
 	return command ? run(command, args + 1) : unknown(args[0]);
 }
 

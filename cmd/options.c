@@ -1,15 +1,19 @@
 #include "options.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "habits.h"
 #include "output.h"
 #include "tenon.h"
 
-#define NAMES_MAX 32
+#define NAMES_MAX 64
+#define GIVEN_MAX 64
+#define DURATION_MAX_NS (1000ULL * 3600 * 1000000000) /* the same as for the keys of URLs */
 
 struct settings settings;
 
@@ -45,11 +49,21 @@ const char *option_set_number(const char *value, void *to)
 
 const char *option_set_duration(const char *value, void *to)
 {
-	int err = tn_parse_duration(value, to);
+	uint64_t ns = 0;
+	int err = tn_parse_duration(value, &ns);
 
-	if (err == -ERANGE)
-		return "is out of range";
-	return err < 0 ? "is not a duration (20ms, 1.5s, 2m; without a unit, seconds)" : NULL;
+	if (err == -ERANGE || ns > DURATION_MAX_NS)
+		return "is out of range (0 to 1000h)";
+	if (err < 0)
+		return "is not a duration (20ms, 1.5s, 2m; without a unit, seconds)";
+	*(uint64_t *)to = ns;
+	return NULL;
+}
+
+const char *option_set_nothing(const char *value, void *to)
+{
+	(void)value, (void)to;
+	return NULL;
 }
 
 static const char *set_verbose(const char *value, void *to)
@@ -86,7 +100,7 @@ static const char *set_engine(const char *value, void *to)
 
 static const struct option_spec common[] = {
 	{"help", 'h', OPTION_ALONE, option_set_flag, &help_wanted},
-	{"version", 0, OPTION_ALONE, option_set_flag, &version_wanted},
+	{"version", 'V', OPTION_ALONE, option_set_flag, &version_wanted},
 	{"quiet", 'q', OPTION_ALONE, option_set_flag, &settings.quiet},
 	{"verbose", 'v', OPTION_ALONE, set_verbose, &settings.verbose},
 	{"color", 0, OPTION_MAYBE, set_colour, NULL},
@@ -98,14 +112,27 @@ struct parser {
 	const struct option_spec *own;
 	const char *command;
 	char **args;
-	int at; /* the argument being looked at */
+	int at;   /* the argument being looked at */
+	int kept; /* arguments that are no options; they have been moved to the front */
 };
 
-static enum parsed complain_option(const struct parser *p, const char *fmt, const char *a, const char *b)
-{
-	char text[512];
+/* Options that take a value and have been given, with that value. Of the whole command line: some stand before the command. */
+static struct {
+	const struct option_spec *spec;
+	const char *value;
+} given[GIVEN_MAX];
+static size_t ngiven;
 
-	snprintf(text, sizeof(text), fmt, a, b);
+static enum parsed complain_option(const struct parser *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static enum parsed complain_option(const struct parser *p, const char *fmt, ...)
+{
+	char text[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
 	complain("%s%s%s", p->command ? p->command : "", p->command ? ": " : "", text);
 	complain_hint("%s%s%s --help", settings.program, p->command ? " " : "", p->command ? p->command : "");
 	return PARSED_WRONG;
@@ -116,7 +143,7 @@ static const struct option_spec *find(const struct option_spec *specs, const cha
 	for (; specs && specs->name; specs++) {
 		if (letter && specs->letter == letter)
 			return specs;
-		if (!letter && strncmp(specs->name, name, len) == 0 && !specs->name[len])
+		if (!letter && len > 0 && strncmp(specs->name, name, len) == 0 && !specs->name[len])
 			return specs;
 	}
 	return NULL;
@@ -129,68 +156,127 @@ static const struct option_spec *find_any(const struct parser *p, const char *na
 	return spec ? spec : find(common, name, len, letter);
 }
 
-static enum parsed unknown(const struct parser *p, const char *name)
+/* The long option that was meant: the nearest one, or the only one that begins so. NULL: none. */
+static const char *meant(const struct parser *p, const char *name)
 {
-	const char *names[NAMES_MAX], *near;
-	size_t n = 0;
+	const struct option_spec *const tables[] = {p->own, common};
+	const char *names[NAMES_MAX], *near, *begun = NULL;
+	size_t n = 0, nbegun = 0;
 
-	for (const struct option_spec *s = p->own; s && s->name && n < NAMES_MAX; s++)
-		names[n++] = s->name;
-	for (const struct option_spec *s = common; s->name && n < NAMES_MAX; s++)
-		names[n++] = s->name;
+	for (int i = 0; i < 2; i++)
+		for (const struct option_spec *s = tables[i]; s && s->name && n < NAMES_MAX; s++) {
+			if (!*s->name)
+				continue;
+			names[n++] = s->name;
+			if (strncmp(s->name, name, strlen(name)) == 0) {
+				begun = s->name;
+				nbegun++;
+			}
+		}
 	near = tn_nearest(name, names, n);
-	if (near)
-		return complain_option(p, "no option --%s (did you mean --%s?)", name, near);
-	return complain_option(p, "no option --%s%s", name, "");
+	return near ? near : nbegun == 1 ? begun : NULL;
 }
 
-static enum parsed apply(const struct parser *p, const struct option_spec *spec, const char *value)
+/* No such option. Says what does the same here, where that is known. */
+static enum parsed unknown(const struct parser *p, const char *option, const char *name)
 {
-	const char *why = spec->set(value, spec->to);
-	char option[300];
+	const char *near = strlen(name) > 1 ? meant(p, name) : NULL;
 
-	if (!why)
-		return PARSED_FINE;
-	snprintf(option, sizeof(option), "--%s: '%.200s'", spec->name, value ? value : "");
-	return complain_option(p, "%s %s", option, why);
+	if (habit_hint(p->command, option, p->args, p->kept, p->args + p->at + 1))
+		return PARSED_WRONG;
+	if (near)
+		return complain_option(p, "no option %s (did you mean --%s?)", option, near);
+	return complain_option(p, "no option %s", option);
+}
+
+static bool takes_value(const struct option_spec *spec)
+{
+	return spec->takes == OPTION_VALUE || spec->takes == OPTION_VALUES;
+}
+
+/* The last of two would win silently, and the other would have no effect. */
+static enum parsed given_twice(const struct parser *p, const struct option_spec *spec, const char *typed,
+			       const char *value)
+{
+	for (size_t i = 0; i < ngiven; i++)
+		if (given[i].spec == spec)
+			return complain_option(p, "%s stands twice: '%.200s' and '%.200s'", typed,
+					       given[i].value ? given[i].value : "", value ? value : "");
+	if (ngiven < GIVEN_MAX) {
+		given[ngiven].spec = spec;
+		given[ngiven++].value = value;
+	}
+	return PARSED_FINE;
+}
+
+static enum parsed apply(const struct parser *p, const struct option_spec *spec, const char *typed, const char *value)
+{
+	const char *why;
+
+	if ((spec->takes == OPTION_VALUE || spec->takes == OPTION_MAYBE) &&
+	    given_twice(p, spec, typed, value) != PARSED_FINE)
+		return PARSED_WRONG;
+	why = spec->set(value, spec->to);
+	return why ? complain_option(p, "%s: '%.200s' %s", typed, value ? value : "", why) : PARSED_FINE;
 }
 
 static enum parsed parse_long(struct parser *p)
 {
-	char name[64];
+	char typed[64];
 	const char *text = p->args[p->at] + 2, *value;
 	size_t len = strcspn(text, "=");
 	const struct option_spec *spec = find_any(p, text, len, 0);
 
 	value = text[len] ? text + len + 1 : NULL;
-	snprintf(name, sizeof(name), "%.*s", len > 60 ? 60 : (int)len, text);
+	snprintf(typed, sizeof(typed), "--%.*s", len > 60 ? 60 : (int)len, text);
 	if (!spec)
-		return unknown(p, name);
+		return unknown(p, typed, typed + 2);
 	if (value && spec->takes == OPTION_ALONE)
-		return complain_option(p, "--%s takes no value%s", name, "");
-	if (!value && spec->takes == OPTION_VALUE) {
+		return complain_option(p, "%s takes no value", typed);
+	if (!value && takes_value(spec)) {
 		value = p->args[p->at + 1];
 		if (!value)
-			return complain_option(p, "--%s needs a value%s", name, "");
+			return complain_option(p, "%s needs a value", typed);
 		p->at++;
 	}
-	return apply(p, spec, value);
+	return apply(p, spec, typed, value);
 }
 
-/* Letters are for what takes no value, so they may stand together: -qv */
+/* The value of a letter: what stands behind it in the same argument, or else the next argument. */
+static enum parsed apply_letter(struct parser *p, const struct option_spec *spec, const char *rest)
+{
+	char typed[80];
+	const char *value = *rest ? rest : p->args[p->at + 1];
+
+	if (*spec->name)
+		snprintf(typed, sizeof(typed), "-%c (--%s)", spec->letter, spec->name);
+	else
+		snprintf(typed, sizeof(typed), "-%c", spec->letter);
+	if (!value)
+		return complain_option(p, "%s needs a value", typed);
+	p->at += !*rest;
+	return apply(p, spec, typed, value);
+}
+
+/* Letters that take no value may stand together (-qv), and the last of them may be one that does (-qc5). */
 static enum parsed parse_letters(struct parser *p)
 {
-	const char *text = p->args[p->at] + 1;
+	const char *argument = p->args[p->at], *text = argument + 1;
 	enum parsed parsed = PARSED_FINE;
 
 	for (; *text && parsed == PARSED_FINE; text++) {
 		const struct option_spec *spec = find_any(p, NULL, 0, *text);
-		const char name[] = {*text, 0};
+		const char typed[] = {'-', *text, 0};
 
+		if (!spec && argument[2] && habit_hint(p->command, argument, p->args, p->kept, p->args + p->at + 1))
+			return PARSED_WRONG;
+		if (!spec && argument[2] && find_any(p, argument + 1, strcspn(argument + 1, "="), 0))
+			return complain_option(p, "no option %.64s (did you mean -%.64s?)", argument, argument);
 		if (!spec)
-			return complain_option(p, "no option -%s (put -- before an argument that begins with a dash)%s",
-					       name, "");
-		parsed = apply(p, spec, NULL);
+			return unknown(p, typed, typed + 1);
+		if (takes_value(spec))
+			return apply_letter(p, spec, text + 1);
+		parsed = apply(p, spec, typed, NULL);
 	}
 	return parsed;
 }
@@ -205,14 +291,13 @@ enum parsed options_parse(const struct option_spec *own, const char *command, ch
 	struct parser p = {.own = own, .command = command, .args = args};
 	enum parsed parsed = PARSED_FINE;
 	bool operands_only = false;
-	int kept = 0;
 
 	for (; args[p.at] && parsed == PARSED_FINE; p.at++) {
 		char *arg = args[p.at];
 
 		if (operands_only || !is_option(arg)) {
 			operands_only |= leading;
-			args[kept++] = arg;
+			args[p.kept++] = arg;
 		} else if (strcmp(arg, "--") == 0) {
 			operands_only = true;
 		} else {
@@ -221,8 +306,8 @@ enum parsed options_parse(const struct option_spec *own, const char *command, ch
 				parsed = help_wanted ? PARSED_HELP : PARSED_VERSION;
 		}
 	}
-	args[kept] = NULL;
-	*count = kept;
+	args[p.kept] = NULL;
+	*count = p.kept;
 	return parsed;
 }
 

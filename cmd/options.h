@@ -1,4 +1,7 @@
-/* Parsing of options, the same for every command: -h anywhere, --name VALUE or --name=VALUE, -- ends options. */
+/*
+ * Parsing of options, the same for every command: --name VALUE or --name=VALUE, -n VALUE or -nVALUE, letters without a
+ * value may stand together (-qv), -h stands anywhere, -- ends options. An option with a value may be given once.
+ */
 #ifndef TENON_OPTIONS_H
 #define TENON_OPTIONS_H
 
@@ -16,21 +19,28 @@ struct settings {
 
 extern struct settings settings;
 
-enum option_takes { OPTION_ALONE, OPTION_VALUE, OPTION_MAYBE /* only as --name=VALUE */ };
+enum option_takes {
+	OPTION_ALONE,
+	OPTION_VALUE,
+	OPTION_VALUES, /* may be given several times */
+	OPTION_MAYBE,  /* only as --name=VALUE */
+};
 
 struct option_spec {
-	const char *name;
-	char letter; /* 0: none */
+	const char *name; /* of a row that has only a letter: "" */
+	char letter;      /* 0: none */
 	enum option_takes takes;
 	const char *(*set)(const char *value, void *to); /* returns why not, or NULL */
 	void *to;
 };
 
-/* Setters: `to` is a bool, const char *, unsigned (a number from 1 up), uint64_t (a duration in ns). */
+/* Setters: `to` is a bool, const char *, unsigned (a number from 1 up), uint64_t (a duration of at most 1000 h, in ns). */
 const char *option_set_flag(const char *value, void *to);
 const char *option_set_text(const char *value, void *to);
 const char *option_set_number(const char *value, void *to);
 const char *option_set_duration(const char *value, void *to);
+/* For options of other tools that ask for what is always so here: accepted, without effect. `to` is not used. */
+const char *option_set_nothing(const char *value, void *to);
 
 enum parsed { PARSED_FINE, PARSED_HELP, PARSED_VERSION, PARSED_WRONG /* and a person has been told */ };
 

@@ -615,13 +615,14 @@ static int run(char **operands, int count)
 }
 
 static const struct option_spec own_options[] = {
-	{"count", 0, OPTION_VALUE, option_set_number, &wanted.count},
-	{"interval", 0, OPTION_VALUE, option_set_duration, &wanted.interval_ns},
-	{"size", 0, OPTION_VALUE, option_set_text, &wanted.size_text},
-	{"timeout", 0, OPTION_VALUE, option_set_duration, &wanted.timeout_ns},
-	{"deadline", 0, OPTION_VALUE, option_set_duration, &wanted.deadline_ns},
-	{"flood", 0, OPTION_ALONE, option_set_flag, &wanted.flood},
+	{"count", 'c', OPTION_VALUE, option_set_number, &wanted.count},
+	{"interval", 'i', OPTION_VALUE, option_set_duration, &wanted.interval_ns},
+	{"size", 's', OPTION_VALUE, option_set_text, &wanted.size_text},
+	{"timeout", 'W', OPTION_VALUE, option_set_duration, &wanted.timeout_ns},
+	{"deadline", 'w', OPTION_VALUE, option_set_duration, &wanted.deadline_ns},
+	{"flood", 'f', OPTION_ALONE, option_set_flag, &wanted.flood},
 	{"json", 0, OPTION_ALONE, option_set_flag, &settings.json},
+	{"", 'n', OPTION_ALONE, option_set_nothing, NULL},
 	{0},
 };
 
@@ -645,12 +646,13 @@ const struct command ping_command = {
 		"Ends with 1 when nothing was answered.\n"
 		"\n"
 		"Options:\n"
-		"      --count N         so many probes (default: until Ctrl-C)\n"
-		"      --interval DUR    time from one to the next (default 1s)\n"
-		"      --size BYTES      of what is sent (default 56)\n"
-		"      --timeout DUR     what is answered later counts as late, and until then as lost (default 2s)\n"
-		"      --deadline DUR    ends after so long, whatever is missing\n"
-		"      --flood           the next as soon as one is answered, or after 10 ms; prints the summary only\n"
+		"  -c, --count N         so many probes (default: until Ctrl-C)\n"
+		"  -i, --interval DUR    time from one to the next (default 1s)\n"
+		"  -s, --size BYTES      of what is sent (default 56)\n"
+		"  -W, --timeout DUR     what is answered later counts as late, and until then as lost (default 2s)\n"
+		"  -w, --deadline DUR    ends after so long, whatever is missing\n"
+		"  -f, --flood           the next as soon as one is answered, or after 10 ms; prints the summary only\n"
+		"  -n                    always so: addresses are printed as numbers\n"
 		"      --json            one JSON object an answer, and one for the summary\n",
 	.options = own_options,
 	.run = run,

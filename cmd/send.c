@@ -537,9 +537,9 @@ static int run(char **operands, int count)
 }
 
 static const struct option_spec own_options[] = {
-	{"wait", 0, OPTION_VALUE, option_set_duration, &options.wait_ns},
+	{"wait", 'w', OPTION_VALUE, option_set_duration, &options.wait_ns},
 	{"no-reply", 0, OPTION_ALONE, option_set_flag, &options.no_reply},
-	{"count", 0, OPTION_VALUE, option_set_number, &options.count},
+	{"count", 'c', OPTION_VALUE, option_set_number, &options.count},
 	{"json", 0, OPTION_ALONE, option_set_flag, &settings.json},
 	{"pretty", 0, OPTION_ALONE, option_set_flag, &state.tongue.pretty},
 	{0},
@@ -565,9 +565,9 @@ const struct command send_command = {
 		"cbor, msgpack) a message is JSON, is sent in that format, and its reply printed as JSON.\n"
 		"\n"
 		"Options:\n"
-		"      --wait DUR        time to wait for a reply: 20ms, 1.5s, 2m (default 5s)\n"
+		"  -w, --wait DUR        time to wait for a reply: 20ms, 1.5s, 2m (default 5s)\n"
 		"      --no-reply        leave as soon as all has been sent\n"
-		"      --count N         send the list of messages N times\n"
+		"  -c, --count N         send the list of messages N times\n"
 		"      --json            each reply as a JSON object on a line\n"
 		"      --pretty          with the key format: replies with one item a line\n",
 	.options = own_options,

@@ -579,16 +579,17 @@ static int run(char **operands, int count)
 static const struct option_spec own_options[] = {
 	{"handler", 0, OPTION_VALUE, option_set_text, &options.handler},
 	{"threads", 0, OPTION_VALUE, set_threads, &nthreads},
-	{"max-conns", 0, OPTION_VALUE, option_set_number, &options.max_conns},
+	{"max-conns", 'm', OPTION_VALUE, option_set_number, &options.max_conns},
 	{"per-source", 0, OPTION_VALUE, set_count, &options.per_source},
 	{"accept-rate", 0, OPTION_VALUE, set_count, &options.accept_rate},
-	{"idle", 0, OPTION_VALUE, set_idle, &options.idle_ns},
+	{"idle", 'i', OPTION_VALUE, set_idle, &options.idle_ns},
 	{"request", 0, OPTION_VALUE, set_request, &options.request},
 	{"drain", 0, OPTION_VALUE, set_drain, &options.drain_ns},
 	{"on-bad", 0, OPTION_VALUE, set_on_bad, &options.on_bad},
 	{"user", 0, OPTION_VALUE, set_user, &options.user},
 	{"no-sandbox", 0, OPTION_ALONE, option_set_flag, &options.no_sandbox},
 	{"json", 0, OPTION_ALONE, option_set_flag, &settings.json},
+	{"", 'k', OPTION_ALONE, option_set_nothing, NULL},
 	{0},
 };
 
@@ -616,16 +617,17 @@ const struct command serve_command = {
 		"                        chargen   sends lines of characters without end\n"
 		"                        exec:COMMAND   runs COMMAND for each connection (or datagram)\n"
 		"      --threads N       loops, each with a thread of its own; auto: one for each processor (default 1)\n"
-		"      --max-conns N     connections at a time on each endpoint; more are closed at once\n"
+		"  -m, --max-conns N     connections at a time on each endpoint; more are closed at once\n"
 		"      --per-source N    connections at a time from one address; more are closed at once\n"
 		"      --accept-rate N   new connections a second on each endpoint; more wait\n"
-		"      --idle DUR        close connections on which nothing has come or gone for so long\n"
+		"  -i, --idle DUR        close connections on which nothing has come or gone for so long\n"
 		"      --request DUR     close connections on which a message is not whole after so long (default 1m)\n"
 		"      --drain DUR       time that connections have to finish when the server ends (default 5s)\n"
 		"      --on-bad WHAT     a message that the key format refuses: close the connection, or skip it\n"
 		"                        (default: echo and ack answer with an error and go on, others close)\n"
 		"      --user NAME       user to become once the sockets are bound (default for root: who called sudo, or\n"
 		"                        nobody; but commands of exec: stay with the user who started the server)\n"
+		"  -k                    always so: goes on to accept\n"
 		"      --no-sandbox      keep root, files, system calls: all that a server that is taken over could use\n"
 		"      --json            events as JSON objects, one a line\n"
 		"  -v                    a line for each connection that opens or closes\n",

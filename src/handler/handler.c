@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "handler/child.h"
 #include "tenon_value.h"
@@ -32,12 +33,37 @@ static const char *name_nearest(const char *text, size_t len)
 	return tn_nearest(word, names, NHANDLERS);
 }
 
+/* Whether the first word is a program that a shell would find. */
+static bool is_command(const char *text)
+{
+	const char *path = getenv("PATH"), *next;
+	size_t len = strcspn(text, " ");
+	char file[512];
+
+	if (memchr(text, '/', len))
+		return snprintf(file, sizeof(file), "%.*s", (int)len, text) < (int)sizeof(file) &&
+		       access(file, X_OK) == 0;
+	for (; path && *path && len > 0; path = *next ? next + 1 : next) {
+		next = strchrnul(path, ':');
+		if (next - path + len + 2 < sizeof(file)) {
+			snprintf(file, sizeof(file), "%.*s/%.*s", (int)(next - path), path, (int)len, text);
+			if (access(file, X_OK) == 0)
+				return true;
+		}
+	}
+	return false;
+}
+
 static const char *unknown_text(const char *text, size_t len)
 {
 	static _Thread_local char why[256];
 	const char *near = name_nearest(text, len);
 	size_t used = (size_t)snprintf(why, sizeof(why), "no handler '%.*s'", len > 64 ? 64 : (int)len, text);
 
+	if (is_command(text)) {
+		snprintf(why + used, sizeof(why) - used, "; a command stands behind exec: as in exec:%.100s", text);
+		return why;
+	}
 	if (near) {
 		snprintf(why + used, sizeof(why) - used, " (did you mean %s?)", near);
 		return why;

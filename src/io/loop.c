@@ -548,7 +548,7 @@ static int choose_engine(struct tn_loop *loop, const char *name)
 #endif
 	}
 	(void)rc;
-	return tni_err(-ENOENT, "engine %s: no such engine; there are auto, uring, epoll and sim", name);
+	return tni_err(-ENOENT, "engine %s: no such engine; there are auto, uring and epoll", name);
 }
 
 static int open_wake(struct tn_loop *loop)

@@ -151,7 +151,7 @@ def test_bad_options(tenon, args, words):
 @one_engine
 @pytest.mark.parametrize("argv,words", [
     (["srve"], ["srve", "serve"]), (["conect", "tcp://localhost:1"], ["conect", "connect"]), (["x"], ["x"]),
-    ([], ["command"]), (["send"], ["URL"]), (["connect"], ["URL"]), (["connect", "tcp://h:1", "tcp://h:2"], ["URL"]),
+    (["send"], ["URL"]), (["connect"], ["URL"]), (["connect", "tcp://h:1", "tcp://h:2"], ["URL"]),
     (["options", "tcp://h:1", "tcp://h:2"], ["URL"]), (["help", "srve"], ["serve"]), (["--nonsense"], ["--nonsense"]),
 ])
 def test_bad_command_lines(tenon, argv, words):

@@ -1,0 +1,180 @@
+"""What people type out of habit: short options that mean the same, and true hints where there are none."""
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness import COMMAND
+
+pytestmark = pytest.mark.parametrize("engine", ["auto"], indirect=True)
+ROOT = Path(__file__).resolve().parents[2]
+USAGE = 2
+
+
+def tried(result):
+    """The command line that is proposed, without the command's own path."""
+    lines = [line for line in result.err.splitlines() if line.startswith("Try: ")]
+    assert len(lines) == 1, result
+    return lines[0].removeprefix(f"Try: {COMMAND} ")
+
+
+@pytest.mark.parametrize("line,instead", [
+    # nc, ncat
+    ("-l 10000", "serve tcp://*:10000"),
+    ("-l -p 10000", "serve tcp://*:10000"),
+    ("-lvnp 8080", "serve tcp://*:8080"),
+    ("-nlvp 8080", "serve tcp://*:8080"),
+    ("-lu 53", "serve udp://*:53"),
+    ("-u -l 127.0.0.1 53", "serve udp://127.0.0.1:53"),
+    ("-k -l -4 53", "serve tcp4://*:53"),
+    ("--listen 7", "serve tcp://*:7"),
+    ("-lU /tmp/x", "serve unix:/tmp/x"),
+    ("-u host 53", "connect udp://host:53"),
+    ("-6 host 53", "connect tcp6://host:53"),
+    ("-U /tmp/x", "connect unix:/tmp/x"),
+    ("-w 3 host 53", "connect tcp://host:53"),
+    ("-zv host 443", "ping --count 1 tcp://host:443"),
+    ("-nzv -w 1 host 443", "ping --count 1 tcp://host:443"),
+    ("host 443", "connect tcp://host:443"),
+    ("tcp://host:443", "connect 'tcp://host:443'"),
+    ("serve -l 10000", "serve tcp://*:10000"),
+    ("serve -u -p 53", "serve udp://*:53"),
+    ("serve -lk 7", "serve tcp://*:7"),
+    ("serve tcp://h:7 -e cat", "serve tcp://h:7 --handler 'exec:cat'"),
+    ("serve tcp://h:7 --sh-exec cat", "serve tcp://h:7 --handler 'exec:cat'"),
+    ("connect -u host 53", "connect udp://host:53"),
+    ("connect host 53 -u", "connect udp://host:53"),
+    ("connect -l 53", "serve tcp://*:53"),
+    ("connect -U /tmp/x", "connect unix:/tmp/x"),
+    ("connect -z host 53", "ping --count 1 tcp://host:53"),
+    ("connect -p 53 host", "connect tcp://host:53"),
+    ("connect -4 tcp://host:53", "connect tcp4://host:53"),
+    ("connect -C tcp://host:53", "connect 'tcp://host:53?frame=crlf'"),
+    ("connect --ssl ::1 53", "connect tls://[::1]:53"),
+    ("send -u host 53", "send udp://host:53"),
+    ("send tcp://h:1 -4", "send tcp4://h:1"),
+    # openssl s_client, curl
+    ("connect -connect host:443", "connect tls://host:443"),
+    ("connect -k tls://host:443", "connect 'tls://host:443?verify=off'"),
+    ("connect --insecure tls://host:443", "connect 'tls://host:443?verify=off'"),
+    ("connect tls://host:443 --cacert ca.pem", "connect 'tls://host:443?ca=ca.pem'"),
+    ("send -d hello tcp://host:1", "send tcp://host:1 hello"),
+    # ping, iperf3, wrk, tcpdump
+    ("ping -4 host", "ping icmp4://host"),
+    ("ping -t 5 host", "ping 'icmp://host?ttl=5'"),
+    ("ping -u host 53", "ping udp://host:53"),
+    ("bench -u host 53", "bench udp://host:53"),
+    ("bench -P 8 tcp://host:53", "bench --conns 8 tcp://host:53"),
+    ("bench -s", "serve tcp://*:5201 --handler discard"),
+    ("capture --interface eth0", "capture --iface eth0"),
+    ("capture -B 4096", "capture --buffer 4096KiB"),
+    ("capture -X", "capture -x"),
+    ("listen 10000", "serve tcp://*:10000"),
+    ("listen", "serve"),
+    ("tcpdump", "capture"),
+    ("iperf3 tcp://host:1", "bench tcp://host:1"),
+])
+def test_what_to_try(tenon, line, instead):
+    result = tenon.finish([COMMAND, *line.split()], USAGE)
+    assert tried(result) == instead and result.out == b""
+
+
+@pytest.mark.parametrize("line,words", [
+    ("serve -days", ["no option -d"]),
+    ("cert new -days 9", ["-days", "--days"]),
+    ("serve --handl", ["--handler"]),  # the only one that begins so
+    ("serve -1", ["no option -1"]),
+    ("serve --handler cat tcp://127.0.0.1:0", ["'cat'", "exec:cat"]),
+    ("serve --handler /bin/cat tcp://127.0.0.1:0", ["exec:/bin/cat"]),
+    ("serve --engine foo tcp://127.0.0.1:0", ["auto, uring, epoll"]),
+])
+def test_what_is_said(tenon, line, words):
+    result = tenon.finish([COMMAND, *line.split()], USAGE)
+    assert all(word in result.err for word in words), result
+    assert "sim" not in result.err
+
+
+@pytest.mark.parametrize("line,option", [
+    ("serve tcp://127.0.0.1:0 --handler echo --handler ack", "--handler"),
+    ("serve tcp://127.0.0.1:0 --handler=echo --handler=echo", "--handler"),
+    ("serve tcp://127.0.0.1:0 --idle 1s -i 2s", "--idle"),
+    ("--engine epoll serve --engine uring", "--engine"),
+    ("serve --color=never --color", "--color"),
+    ("ping -c 1 --count 2 localhost", "--count"),
+    ("convert --from json --to cbor -t xml", "--to"),
+    ("bench --rate 1 --rate 2 tcp://localhost:1", "--rate"),
+    ("capture --iface a -i b", "--iface"),
+    ("send --wait 1 -w 2 tcp://localhost:1 x", "--wait"),
+    ("inspect --watch 1 --watch 2", "--watch"),
+    ("cert new --days 1 --days 2 --out x", "--days"),
+])
+def test_a_value_is_given_once(tenon, line, option):
+    """The first would have no effect, and nobody would be told."""
+    result = tenon.finish([COMMAND, *line.split()], USAGE)
+    assert "stands twice" in result.err and option in result.err
+
+
+def test_a_list_is_given_in_parts(tenon):
+    tenon.finish([COMMAND, "cert", "new", "--out", tenon.folder / "certs", "--host", "a.test", "--host", "b.test"])
+
+
+def test_letters_with_values(tenon):
+    server = tenon.serve("udp://127.0.0.1:0")
+    for options in (["-w", "10s"], ["-w10s"], ["-qw10s"], ["-q", "-w", "10"], ["-w10", "-c2"]):
+        text = tenon.finish([COMMAND, "send", *options, server.url, "hello"]).text
+        assert text == "ack: hello\n" * (2 if "-c2" in options else 1)
+    assert "needs a value" in tenon.finish([COMMAND, "send", server.url, "-w"], USAGE).err
+    result = tenon.finish([COMMAND, "ping", "-n", "-c2", "-i0.01", "-W", "10", "-q", server.url])
+    assert "2 sent" in result.text
+    assert tenon.finish([COMMAND, "-V"]).text == tenon.finish([COMMAND, "--version"]).text
+    text = tenon.finish([COMMAND, "convert", "-f", "json", "-t", "json"], input=b"[1 ]").text
+    assert text == "[1]\n"
+
+
+def test_nothing_typed(tenon):
+    """A page that helps, and the status of a command line that says nothing."""
+    result = tenon.finish([COMMAND], USAGE)
+    assert result.text == tenon.finish([COMMAND, "--help"]).text and result.err == ""
+
+
+def tables():
+    """The options of each command, as its source has them: {(letter, name): takes a value}."""
+    found = {}
+    for source in sorted((ROOT / "cmd").rglob("*.c")):
+        text = source.read_text()
+        command = re.search(r'^const struct command (\w+)_command = \{', text, re.M)
+        table = re.search(r'^static const struct option_spec own_options\[\] = \{(.*?)^\};', text, re.M | re.S)
+        if command and table:
+            rows = re.findall(r'\{"([a-z0-9-]*)",\s*(?:\'(.)\'|0),\s*(OPTION_\w+),', table[1])
+            found[command[1]] = {(letter, name): takes != "OPTION_ALONE" for name, letter, takes in rows}
+    return found
+
+
+TABLES = tables()
+
+
+@pytest.mark.parametrize("name", sorted(TABLES))
+def test_help_manual_and_table_agree(tenon, name):
+    help_text = subprocess.run([COMMAND, name, "--help"], stdout=subprocess.PIPE, check=False).stdout.decode()
+    if "Usage:" not in help_text:
+        pytest.skip("not in this build")
+    own = help_text[help_text.index("\nOptions:\n"):help_text.index("\nEvery command takes:")]
+    manual = (ROOT / "docs/man" / f"tenon-{name}.1").read_text()
+    items = "\n".join(re.findall(r"^\.(?:It|Op) (.*)$", manual, re.M))
+    assert TABLES[name]
+    for letter, long in TABLES[name]:
+        if long:
+            assert re.search(rf"^  .*--{long}\b", own, re.M), f"--help of {name} leaves --{long} out"
+            assert re.search(rf"Fl -{long}\b", items), f"tenon-{name}(1) leaves --{long} out"
+        if letter:
+            typed = rf"-{letter}, --{long}\b" if long else rf"-{letter}\b"
+            assert re.search(rf"^  .*{typed}", own, re.M), f"--help of {name} leaves -{letter} out"
+            typed = rf"Fl {letter} , Fl -{long}\b" if long else rf"Fl {letter}\b"
+            assert re.search(typed, items), f"tenon-{name}(1) leaves -{letter} out"
+    known = {long for _, long in TABLES[name]} | {"help", "version", "verbose", "quiet", "color", "engine"}
+    for long in re.findall(r"^\s+(?:-\w, )?--([a-z-]+)", own, re.M) + re.findall(r"Fl -([a-z][a-z-]*)", items):
+        assert long in known, f"tenon {name} has no --{long}"
+    letters = {letter for letter, _ in TABLES[name]} | set("hqvV")
+    for letter in re.findall(r"^\s+-(\w)\b", own, re.M) + re.findall(r"\bFl (\w)\b", items):
+        assert letter in letters, f"tenon {name} has no -{letter}"
