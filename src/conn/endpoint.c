@@ -737,9 +737,10 @@ int tni_endpoint_addrs(const struct tni_endpoint *ep, struct tn_addr *addrs, int
 {
 	int family = ep->scheme->family, n = 0;
 	bool any = !strcmp(ep->host, "*");
+	struct tn_addr *found = NULL;
 
 	*optional = false;
-	if (any || !*ep->host || tni_addr_is_localhost(ep->host)) {
+	if (any || !*ep->host || tni_addr_is_localhost(ep->host, false)) {
 		void (*make)(struct tn_addr *, int, int) = any ? tni_addr_any : tni_addr_loopback;
 
 		if (family != AF_INET6)
@@ -749,9 +750,12 @@ int tni_endpoint_addrs(const struct tni_endpoint *ep, struct tn_addr *addrs, int
 		*optional = n > 1;
 		return n;
 	}
-	if (tni_addr_literal(&addrs[0], ep->host, ep->port) == 0)
-		return 1;
-	n = tni_resolve_now(ep->host, family, ep->port, RESOLVE_TIMEOUT_MS, addrs, max);
+	n = tni_resolve_now(ep->host, family, ep->port, RESOLVE_TIMEOUT_MS, &found);
+	if (n > max)
+		n = tni_err(-E2BIG, "%s has %d addresses, and there is room for %d: name one of them", ep->host, n, max);
+	else if (n > 0)
+		memcpy(addrs, found, (size_t)n * sizeof(*addrs));
+	free(found);
 	return n < 0 ? tni_err_prefix(n, "%s", ep->url) : n;
 }
 
@@ -759,7 +763,7 @@ int tni_endpoint_addrs(const struct tni_endpoint *ep, struct tn_addr *addrs, int
 
 static bool is_loopback(const struct tni_endpoint *ep)
 {
-	if (ep->scheme->place != TNI_AT_HOST || !*ep->host || tni_addr_is_localhost(ep->host))
+	if (ep->scheme->place != TNI_AT_HOST || !*ep->host || tni_addr_is_localhost(ep->host, true))
 		return true;
 	return !strncmp(ep->host, "127.", 4) || !strcmp(ep->host, "::1");
 }

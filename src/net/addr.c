@@ -49,6 +49,19 @@ static void set_in6(struct tn_addr *addr, struct in6_addr ip, int port, uint32_t
 	tni_addr_from(addr, (struct sockaddr *)&in6, sizeof(in6));
 }
 
+/* An interface's name, or its number. 0: there is none. */
+static uint32_t zone_index(const char *zone)
+{
+	uint32_t index = if_nametoindex(zone);
+	unsigned long number;
+	char *end;
+
+	if (index || *zone < '0' || *zone > '9')
+		return index;
+	number = strtoul(zone, &end, 10);
+	return *end || number > UINT32_MAX ? 0 : (uint32_t)number;
+}
+
 int tni_addr_literal(struct tn_addr *addr, const char *host, int port)
 {
 	char bare[INET6_ADDRSTRLEN + IF_NAMESIZE + 1];
@@ -67,9 +80,7 @@ int tni_addr_literal(struct tn_addr *addr, const char *host, int port)
 	zone = strchr(bare, '%');
 	if (zone) {
 		*zone++ = '\0';
-		scope = if_nametoindex(zone);
-		if (!scope)
-			scope = (uint32_t)strtoul(zone, NULL, 10);
+		scope = zone_index(zone);
 		if (!scope)
 			return -EINVAL;
 	}
@@ -77,6 +88,25 @@ int tni_addr_literal(struct tn_addr *addr, const char *host, int port)
 		return -EINVAL;
 	set_in6(addr, ip6, port, scope);
 	return 0;
+}
+
+bool tni_addr_equal(const struct tn_addr *a, const struct tn_addr *b)
+{
+	return a->len == b->len && !memcmp(a->bytes, b->bytes, a->len);
+}
+
+void tni_addr_unmap(struct tn_addr *addr)
+{
+	struct in_addr ip;
+
+	if (tni_addr_family(addr) != AF_INET6)
+		return;
+	if (IN6_IS_ADDR_LOOPBACK(&as_in6(addr)->sin6_addr)) {
+		tni_addr_loopback(addr, AF_INET, tni_addr_port(addr));
+	} else if (IN6_IS_ADDR_V4MAPPED(&as_in6(addr)->sin6_addr)) {
+		memcpy(&ip, as_in6(addr)->sin6_addr.s6_addr + 12, sizeof(ip));
+		set_in(addr, ip, tni_addr_port(addr));
+	}
 }
 
 int tni_addr_unix(struct tn_addr *addr, const char *path, size_t len)
@@ -132,7 +162,7 @@ void tni_addr_set_port(struct tn_addr *addr, int port)
 		as_in6(addr)->sin6_port = htons((uint16_t)port);
 }
 
-bool tni_addr_is_localhost(const char *host)
+bool tni_addr_is_localhost(const char *host, bool below)
 {
 	static const char name[] = "localhost";
 	size_t len = strlen(host), n = sizeof(name) - 1;
@@ -141,7 +171,7 @@ bool tni_addr_is_localhost(const char *host)
 		len--;
 	if (len < n || strncasecmp(host + len - n, name, n) != 0)
 		return false;
-	return len == n || host[len - n - 1] == '.';
+	return len == n || (below && host[len - n - 1] == '.');
 }
 
 static int name_of(int fd, struct tn_addr *addr, int (*get)(int, struct sockaddr *, socklen_t *))

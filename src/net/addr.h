@@ -21,12 +21,16 @@ void tni_addr_loopback(struct tn_addr *addr, int family, int port);
 void tni_addr_any(struct tn_addr *addr, int family, int port);
 
 void tni_addr_from(struct tn_addr *addr, const struct sockaddr *sa, socklen_t len);
+bool tni_addr_equal(const struct tn_addr *a, const struct tn_addr *b);
+
+/* What IPv4 only can use: an IPv4-mapped IPv6 address becomes an IPv4 one, and so does ::1. Others stay as they are. */
+void tni_addr_unmap(struct tn_addr *addr);
 int tni_addr_family(const struct tn_addr *addr);
 int tni_addr_port(const struct tn_addr *addr);
 void tni_addr_set_port(struct tn_addr *addr, int port);
 
-/* "localhost" and the names below it: RFC 6761 section 6.3 wants them looked up nowhere. */
-bool tni_addr_is_localhost(const char *host);
+/* "localhost", and with `below` the names below it: RFC 6761 section 6.3 wants DNS not to be asked for them. */
+bool tni_addr_is_localhost(const char *host, bool below);
 
 /* The two ends of a socket, as the kernel knows them. */
 int tni_addr_local(int fd, struct tn_addr *addr);

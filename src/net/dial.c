@@ -4,6 +4,7 @@
 #include "base/units.h"
 #include "io/loop.h"
 #include "net/addr.h"
+#include "net/order.h"
 #include "net/resolve.h"
 
 #include <errno.h>
@@ -41,7 +42,7 @@ void tni_race_expect(struct tni_race *race, int family)
 static bool has_addr(const struct tni_race *race, int f, const struct tn_addr *addr)
 {
 	for (int i = 0; i < race->n[f]; i++)
-		if (race->addrs[f][i].len == addr->len && !memcmp(race->addrs[f][i].bytes, addr->bytes, addr->len))
+		if (tni_addr_equal(&race->addrs[f][i], addr))
 			return true;
 	return false;
 }
@@ -57,7 +58,7 @@ int tni_race_answer(struct tni_race *race, int family, const struct tn_addr *add
 			return -ENOMEM;
 		race->addrs[f] = all;
 	}
-	for (int i = 0; i < n && race->n[f] < TNI_RACE_ADDRS_MAX; i++)
+	for (int i = 0; i < n; i++)
 		if (!has_addr(race, f, &addrs[i]))
 			race->addrs[f][race->n[f]++] = addrs[i];
 	race->asked[f] = false;
@@ -66,6 +67,12 @@ int tni_race_answer(struct tni_race *race, int family, const struct tn_addr *add
 	/* IPv4 waits for IPv6, but not for long; IPv6, or the news that there is none, ends the wait. */
 	race->not_before_ns = f == 1 && race->asked[0] ? now_ns + TNI_RACE_RESOLUTION_NS : 0;
 	return 0;
+}
+
+void tni_race_first(struct tni_race *race, int family)
+{
+	if (!race->started)
+		race->turn = family_index(family);
 }
 
 enum tni_race_step tni_race_next(struct tni_race *race, uint64_t now_ns, const struct tn_addr **addr, uint64_t *when_ns)
@@ -110,20 +117,14 @@ struct attempt {
 	char *why;         /* the words of prepare(); NULL: those of the code */
 };
 
-struct question {
-	struct tni_dial *dial;
-	struct tni_lookup *lookup;
-	int family;
-	int err;
-	char *why;
-};
-
 struct tni_dial {
 	struct tni_owned owned;
 	struct tn_loop *loop;
 	struct tni_race race;
 	struct tni_list attempts;
-	struct question questions[2];
+	struct tni_lookup *lookup;
+	int lookup_err;
+	char *lookup_why;
 	struct tni_timer timer; /* the next thing that time brings: deadline, attempt or retry */
 	struct tni_task task;   /* reports the result */
 	void (*done)(void *arg, int fd_or_err);
@@ -237,21 +238,6 @@ static void add_flying(const struct tni_dial *d, struct text *text)
 		add(text, " while looking up %s", d->host);
 }
 
-/* Both families usually fail for the same reason, which is then told once. */
-static void add_lookups(const struct tni_dial *d, struct text *text)
-{
-	const char *why[2] = {d->questions[0].why, d->questions[1].why}, *separator = "";
-
-	if (why[0] && why[1] && !strcmp(why[0], why[1]))
-		why[1] = NULL;
-	for (int i = 0; i < 2; i++) {
-		if (!why[i])
-			continue;
-		add(text, "%s%s", separator, why[i]);
-		separator = "; ";
-	}
-}
-
 static int explain(const struct tni_dial *d)
 {
 	struct text text = {.len = 0};
@@ -264,7 +250,7 @@ static int explain(const struct tni_dial *d)
 		add_flying(d, &text);
 		add_failed(d, &text, "; ");
 	} else if (tni_list_empty(&d->attempts)) {
-		add_lookups(d, &text);
+		add(&text, "%s", d->lookup_why ? d->lookup_why : tn_strerror(d->result));
 	} else {
 		add_failed(d, &text, "");
 	}
@@ -307,7 +293,7 @@ static int verdict(const struct tni_dial *d)
 		err = heavier(err, tni_container_of(node, struct attempt, node)->err);
 	if (err)
 		return err;
-	return heavier(d->questions[0].err, d->questions[1].err);
+	return d->lookup_err;
 }
 
 /* ---- the end ---- */
@@ -323,10 +309,8 @@ static void close_all(struct tni_dial *d)
 {
 	for (struct tni_list *node = d->attempts.next; node != &d->attempts; node = node->next)
 		attempt_close(tni_container_of(node, struct attempt, node));
-	for (int i = 0; i < 2; i++) {
-		tni_lookup_cancel(d->questions[i].lookup);
-		d->questions[i].lookup = NULL;
-	}
+	tni_lookup_cancel(d->lookup);
+	d->lookup = NULL;
 	tni_loop_untimer(d->loop, &d->timer);
 }
 
@@ -346,8 +330,7 @@ static void dial_free(struct tni_dial *d)
 	tni_list_del(&d->task.node);
 	tni_list_del(&d->owned.node);
 	d->loop->alive--;
-	free(d->questions[0].why);
-	free(d->questions[1].why);
+	free(d->lookup_why);
 	free(d->host);
 	free(d->name);
 	free(d);
@@ -595,41 +578,61 @@ static void timer_fire(struct tni_timer *timer)
 
 /* ---- lookups ---- */
 
-static void question_answered(struct question *q, int err, const struct tn_addr *addrs, int n)
+/* The addresses of one family, out of those of both. */
+static int give_family(struct tni_dial *d, int family, const struct tn_addr *addrs, int n)
 {
-	struct tni_dial *d = q->dial;
+	int rc = 0;
 
-	q->lookup = NULL;
-	if (err < 0) {
-		q->err = err;
-		q->why = strdup(tn_errmsg());
-		n = 0;
-	}
-	if (tni_race_answer(&d->race, q->family, addrs, n, tni_clock_ns()) < 0)
-		finish_without_memory(d);
+	for (int i = 0; i < n && rc == 0; i++)
+		if (tni_addr_family(&addrs[i]) == family)
+			rc = tni_race_answer(&d->race, family, &addrs[i], 1, tni_clock_ns());
+	return rc;
 }
 
-static void lookup_done(void *arg, int err, const struct tn_addr *addrs, int n)
+/* Which family begins is RFC 6724's to say: the family of the better one of both best addresses. */
+static void choose_first(struct tni_dial *d)
 {
-	struct question *q = arg;
+	struct tn_addr best[2];
 
-	question_answered(q, err, addrs, n);
-	advance(q->dial);
+	if (d->race.started || !d->race.n[0] || !d->race.n[1])
+		return;
+	best[0] = d->race.addrs[0][0];
+	best[1] = d->race.addrs[1][0];
+	tni_order_addrs(best, 2);
+	tni_race_first(&d->race, tni_addr_family(&best[0]));
 }
 
-static void ask(struct tni_dial *d, int family, int port)
+static void give(struct tni_dial *d, const struct tn_addr *addrs, int n, bool more)
 {
-	struct question *q = &d->questions[family_index(family)];
-	int rc;
+	int rc = give_family(d, AF_INET6, addrs, n);
 
-	q->dial = d;
-	q->family = family;
-	rc = tni_lookup_start(d->loop, d->host, family, port, lookup_done, q, &q->lookup);
+	if (rc == 0)
+		rc = give_family(d, AF_INET, addrs, n);
+	if (rc == 0 && !more)
+		rc = tni_race_answer(&d->race, AF_INET6, NULL, 0, tni_clock_ns());
+	if (rc == 0 && !more)
+		rc = tni_race_answer(&d->race, AF_INET, NULL, 0, tni_clock_ns());
 	if (rc < 0)
-		question_answered(q, rc, NULL, 0);
+		finish_without_memory(d);
+	else
+		choose_first(d);
 }
 
-/* The AAAA query goes out first (RFC 8305 section 3), but both are announced before either can answer. */
+static void lookup_done(void *arg, int err, const struct tn_addr *addrs, int n, bool more)
+{
+	struct tni_dial *d = arg;
+
+	if (!more)
+		d->lookup = NULL;
+	if (err < 0) {
+		d->lookup_err = err;
+		d->lookup_why = strdup(tn_errmsg());
+	}
+	give(d, addrs, n, more);
+	advance(d);
+}
+
+/* Both families are announced before either can be there (RFC 8305 section 3). */
 static int find_addrs(struct tni_dial *d, const struct tni_dial_spec *spec)
 {
 	struct tn_addr known[2];
@@ -648,11 +651,7 @@ static int find_addrs(struct tni_dial *d, const struct tni_dial_spec *spec)
 		tni_race_expect(&d->race, AF_INET6);
 	if (spec->family != AF_INET6)
 		tni_race_expect(&d->race, AF_INET);
-	if (spec->family != AF_INET)
-		ask(d, AF_INET6, spec->port);
-	if (spec->family != AF_INET6)
-		ask(d, AF_INET, spec->port);
-	return 0;
+	return tni_lookup_start(d->loop, d->host, spec->family, spec->port, lookup_done, d, &d->lookup);
 }
 
 /* ---- the start ---- */
@@ -660,7 +659,7 @@ static int find_addrs(struct tni_dial *d, const struct tni_dial_spec *spec)
 /* Which family begins: IPv6, but for datagrams to localhost. */
 static int first_family(const struct tni_dial_spec *spec)
 {
-	bool localhost = !spec->addr && (!*spec->host || tni_addr_is_localhost(spec->host));
+	bool localhost = !spec->addr && (!*spec->host || tni_addr_is_localhost(spec->host, true));
 
 	return localhost && spec->type == SOCK_DGRAM ? AF_INET : AF_INET6;
 }

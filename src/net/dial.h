@@ -1,7 +1,7 @@
 /*
  * Getting connected: one socket to one of the addresses of an endpoint. Happy Eyeballs version 2 (RFC 8305): both
- * families are looked up at the same time, their addresses tried alternately, IPv6 first, the next one 250 ms after the
- * last or as soon as one fails; the first that connects wins and ends the others.
+ * families are looked up at the same time, their addresses tried alternately, beginning with the one that RFC 6724 puts
+ * first, which is IPv6 where it can be used; the next one 250 ms after the last or as soon as one fails; the first that connects wins and ends the others.
  */
 #ifndef TNI_NET_DIAL_H
 #define TNI_NET_DIAL_H
@@ -13,7 +13,6 @@
 
 /* ---- the schedule, without sockets and without a clock ---- */
 
-#define TNI_RACE_ADDRS_MAX 16                       /* of each family */
 #define TNI_RACE_RESOLUTION_NS (50 * TNI_NS_PER_MS) /* RFC 8305 section 3: IPv4 addresses wait for IPv6 ones */
 #define TNI_RACE_ATTEMPT_NS (250 * TNI_NS_PER_MS)   /* section 5: between two attempts */
 
@@ -40,9 +39,11 @@ void tni_race_free(struct tni_race *race);
 /* A lookup of this family is under way: tni_race_answer() will follow. */
 void tni_race_expect(struct tni_race *race, int family);
 
-/* Adds addresses of one family, which are copied; those beyond TNI_RACE_ADDRS_MAX and those already there are left out.
- * Also ends what tni_race_expect() announced; n may be 0. Returns 0 or -ENOMEM. */
+/* Adds addresses of one family, which are copied; those already there are left out. Also ends what tni_race_expect() announced; n may be 0. Returns 0 or -ENOMEM. */
 int tni_race_answer(struct tni_race *race, int family, const struct tn_addr *addrs, int n, uint64_t now_ns);
+
+/* Which family to start with, if nothing has started yet. */
+void tni_race_first(struct tni_race *race, int family);
 
 /* What to do at this time. START gives `addr`, whose attempt counts as under way from then on. WAIT gives `when_ns`,
  * TNI_NEVER when only an event can help. */

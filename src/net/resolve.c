@@ -3,13 +3,24 @@
 #include "base/err.h"
 #include "io/loop.h"
 #include "net/addr.h"
+#include "net/foreign.h"
+#include "net/names.h"
+#include "net/order.h"
 
 #include <ares.h>
 #include <errno.h>
-#include <poll.h>
+#include <netdb.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+
+#define TIMEOUT_MS 2000 /* of the first try; c-ares doubles it for each further one */
+#define TRIES 3
+#define TYPE_A 1
+#define TYPE_AAAA 28
+#define CLASS_IN 1
 
 /* One of c-ares' descriptors: c-ares opens and closes it, only the waiting is ours. */
 struct channel_fd {
@@ -21,77 +32,51 @@ struct channel_fd {
 struct tni_resolver {
 	struct tni_owned owned;
 	struct tn_loop *loop;
-	ares_channel channel;
+	ares_channel channel; /* NULL: not needed yet */
+	struct stat conf;     /* the resolv.conf that the channel was made by */
+	bool servers_given;   /* by tni_resolver_set_servers() */
 	struct tni_timer timer;
 	struct tni_list fds;
-	struct tni_list answered; /* lookups whose task is queued */
-	unsigned wanted;          /* lookups that c-ares works on and somebody waits for */
+	struct tni_list lookups;
+	unsigned asked;  /* queries that c-ares works on */
+	unsigned wanted; /* those of them that somebody waits for */
 };
+
+/* What DNS says about one name in one family. */
+struct query {
+	struct tni_lookup *lookup;
+	int family;
+	bool wanted, pending;
+	int status; /* c-ares' */
+	int n;
+	struct tn_addr *addrs;
+};
+
+enum { IPV6, IPV4 };
 
 struct tni_lookup {
 	struct tni_resolver *resolver; /* NULL: it has gone, and only cancelling is left */
-	struct tni_list node;          /* in answered, linked to itself before */
+	struct tni_list node;          /* in resolver->lookups */
 	struct tni_task task;
 	tni_lookup_done *done; /* NULL: cancelled, and c-ares still works on it */
 	void *arg;
 	int family, port;
-	int status; /* c-ares' */
+	struct tni_names names;
+	int entry;              /* of names: the service that is asked */
+	unsigned asked;         /* queries that c-ares works on */
+	bool ended;
+	struct query *early; /* its addresses have been reported, while the other family is still asked */
+	struct query queries[2];
+	struct tni_names_walk walk;
+	struct tni_foreign *foreign;
+	int status; /* the worst so far; at the end, what becomes of the lookup */
 	int n;
 	struct tn_addr *addrs;
+	char name[TNI_NAMES_LEN_MAX]; /* that DNS is asked for */
 	char host[];
 };
 
-/* ---- the library and its channels ---- */
-
-static pthread_once_t library_once = PTHREAD_ONCE_INIT;
-static int library_status;
-
-static void library_init(void)
-{
-	library_status = ares_library_init(ARES_LIB_INIT_ALL);
-}
-
-/*
- * Before 1.20 c-ares asks a name server four times, waiting 5, 10, 20 and 40 seconds: a lost packet costs 5 seconds, a
- * dead server more than a minute. Later versions wait 2, 4 and 8, and so do we; RES_OPTIONS still has its way.
- */
-static int patience(struct ares_options *options)
-{
-	int version;
-
-	ares_version(&version);
-	if (version >= 0x011400 || getenv("RES_OPTIONS"))
-		return 0;
-	options->timeout = 2000;
-	options->tries = 3;
-	return ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES;
-}
-
-static int open_channel(ares_channel *channel, struct ares_options *options, int mask)
-{
-	int status;
-
-	pthread_once(&library_once, library_init);
-	status = library_status;
-	mask |= patience(options);
-	if (status == ARES_SUCCESS)
-		status = ares_init_options(channel, options, mask);
-	if (status == ARES_SUCCESS)
-		return 0;
-	return tni_err(status == ARES_ENOMEM ? -ENOMEM : TN_ERESOLVE, "resolver: %s", ares_strerror(status));
-}
-
-static int set_servers(ares_channel channel, const char *servers)
-{
-	int status = ares_set_servers_ports_csv(channel, servers);
-
-	if (status == ARES_ENOTIMP)
-		return tni_err(-EBUSY, "name servers %s: lookups are under way", servers);
-	if (status != ARES_SUCCESS)
-		return tni_err(status == ARES_ENOMEM ? -ENOMEM : -EINVAL, "name servers %s: %s", servers,
-			       ares_strerror(status));
-	return 0;
-}
+/* ---- words ---- */
 
 /* The code and the detail for the status of a lookup. */
 static int explain(int status, const char *host, int family)
@@ -112,6 +97,9 @@ static int explain(int status, const char *host, int family)
 	case ARES_ETIMEOUT:
 		return tni_err(-ETIMEDOUT, "look up %s: no answer from the name servers", host);
 	case ARES_ECONNREFUSED:
+	case ARES_ESERVFAIL:
+	case ARES_EREFUSED:
+	case ARES_ENOTIMP:
 		return tni_err(TN_ERESOLVE, "look up %s: the name servers fail or cannot be reached", host);
 	case ARES_ENOMEM:
 		return tni_err(-ENOMEM, "look up %s: out of memory", host);
@@ -120,17 +108,31 @@ static int explain(int status, const char *host, int family)
 	}
 }
 
-static int copy_addrs(struct tn_addr *addrs, int max, const struct ares_addrinfo *ai, int port)
+/* How much a status matters when several names have been asked for: a failure may hide what would have been found. */
+static int weight(int status)
 {
-	int n = 0;
-
-	for (const struct ares_addrinfo_node *node = ai->nodes; node && n < max; node = node->ai_next) {
-		if (node->ai_family != AF_INET && node->ai_family != AF_INET6)
-			continue;
-		tni_addr_from(&addrs[n], node->ai_addr, (socklen_t)node->ai_addrlen);
-		tni_addr_set_port(&addrs[n++], port);
+	switch (status) {
+	case ARES_SUCCESS:
+		return 0;
+	case ARES_ENOTFOUND:
+		return 1;
+	case ARES_EBADNAME:
+		return 2;
+	case ARES_ENODATA:
+		return 3;
+	case ARES_ENOMEM:
+		return 6;
+	case ARES_ETIMEOUT:
+		return 5;
+	default:
+		return 4;
 	}
-	return n;
+}
+
+static void note_status(struct tni_lookup *l, int status)
+{
+	if (weight(status) > weight(l->status))
+		l->status = status;
 }
 
 /* ---- what needs no lookup ---- */
@@ -144,7 +146,7 @@ int tni_resolve_known(const char *host, int family, int port, struct tn_addr add
 			return 1;
 		return tni_err(TN_EURL, "%s is not an IPv%c address", host, family == AF_INET ? '4' : '6');
 	}
-	if (*host && !tni_addr_is_localhost(host))
+	if (*host && !tni_addr_is_localhost(host, false))
 		return 0;
 	if (family != AF_INET)
 		tni_addr_loopback(&addrs[n++], AF_INET6, port);
@@ -271,6 +273,66 @@ static void state_changed(void *arg, ares_socket_t sysfd, int want_in, int want_
 	set_waiting(f, &f->fd.wr, TNI_OP_POLL_OUT, want_out);
 }
 
+/* ---- the channel ---- */
+
+static pthread_once_t library_once = PTHREAD_ONCE_INIT;
+static int library_status;
+
+static void library_init(void)
+{
+	library_status = ares_library_init(ARES_LIB_INIT_ALL);
+}
+
+static int fail_channel(int status)
+{
+	return tni_err(status == ARES_ENOMEM ? -ENOMEM : TN_ERESOLVE, "resolver: %s", ares_strerror(status));
+}
+
+/* c-ares reads the name servers from resolv.conf itself, but only some of the options. */
+static int open_channel(struct tni_resolver *r, const struct tni_names *names)
+{
+	struct ares_options options = {
+		.sock_state_cb = state_changed,
+		.sock_state_cb_data = r,
+		.flags = (names->use_tcp ? ARES_FLAG_USEVC : 0) | (names->edns ? ARES_FLAG_EDNS : 0),
+		.timeout = names->timeout_ms ? names->timeout_ms : TIMEOUT_MS,
+		.tries = names->attempts ? names->attempts : TRIES,
+	};
+	int mask = ARES_OPT_SOCK_STATE_CB | ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES, status;
+
+	pthread_once(&library_once, library_init);
+	status = library_status;
+	if (status == ARES_SUCCESS)
+		status = ares_init_options(&r->channel, &options,
+					   mask | (names->rotate ? ARES_OPT_ROTATE : ARES_OPT_NOROTATE));
+	if (status == ARES_SUCCESS)
+		return 0;
+	r->channel = NULL;
+	return fail_channel(status);
+}
+
+static bool is_same_file(const struct stat *a, const struct stat *b)
+{
+	return a->st_ino == b->st_ino && a->st_dev == b->st_dev && a->st_size == b->st_size &&
+	       a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+/* A computer may have gone from one network to another since the last lookup. */
+static int fresh_channel(struct tni_resolver *r, const struct tni_names *names)
+{
+	struct stat conf = {0};
+
+	if (r->servers_given || (r->channel && r->asked))
+		return 0;
+	(void)stat("/etc/resolv.conf", &conf);
+	if (r->channel && is_same_file(&conf, &r->conf))
+		return 0;
+	if (r->channel)
+		ares_destroy(r->channel);
+	r->conf = conf;
+	return open_channel(r, names);
+}
+
 /*
  * Lookups that somebody still waits for lose their resolver; whoever started them cancels them when its own turn comes,
  * which may be later. c-ares reports the ones it works on as destroyed.
@@ -280,13 +342,16 @@ static void resolver_destroy(struct tni_owned *owned)
 	struct tni_resolver *r = tni_container_of(owned, struct tni_resolver, owned);
 	struct tni_list *node;
 
-	while ((node = tni_list_pop(&r->answered))) {
+	while ((node = tni_list_pop(&r->lookups))) {
 		struct tni_lookup *l = tni_container_of(node, struct tni_lookup, node);
 
 		tni_list_del(&l->task.node);
+		tni_foreign_cancel(l->foreign);
+		l->foreign = NULL;
 		l->resolver = NULL;
 	}
-	ares_destroy(r->channel);
+	if (r->channel)
+		ares_destroy(r->channel);
 	tni_loop_untimer(r->loop, &r->timer);
 	tni_list_del(&r->owned.node);
 	r->loop->resolver = NULL;
@@ -295,9 +360,7 @@ static void resolver_destroy(struct tni_owned *owned)
 
 static int resolver_new(struct tn_loop *loop)
 {
-	struct ares_options options = {.sock_state_cb = state_changed};
 	struct tni_resolver *r = calloc(1, sizeof(*r));
-	int rc;
 
 	if (!r)
 		return tni_err(-ENOMEM, "resolver: out of memory");
@@ -305,95 +368,381 @@ static int resolver_new(struct tn_loop *loop)
 	r->timer.fire = timer_fire;
 	r->owned.destroy = resolver_destroy;
 	tni_list_init(&r->fds);
-	tni_list_init(&r->answered);
-	options.sock_state_cb_data = r;
-	rc = open_channel(&r->channel, &options, ARES_OPT_SOCK_STATE_CB);
-	if (rc < 0) {
-		free(r);
-		return rc;
-	}
+	tni_list_init(&r->lookups);
 	tni_list_add_tail(&loop->owned, &r->owned.node);
 	loop->resolver = r;
 	return 0;
 }
 
-int tni_resolver_set_servers(struct tn_loop *loop, const char *servers)
+static int read_names(struct tni_names *names)
 {
-	int rc = loop->resolver ? 0 : resolver_new(loop);
-
-	return loop->resolver ? set_servers(loop->resolver->channel, servers) : rc;
+	return tni_names_read(names) < 0 ? tni_err(-ENOMEM, "resolver: out of memory") : 0;
 }
 
-/* ---- lookups ---- */
+int tni_resolver_set_servers(struct tn_loop *loop, const char *servers)
+{
+	int rc = loop->resolver ? 0 : resolver_new(loop), status;
+	struct tni_resolver *r = loop->resolver;
+	struct tni_names names;
+
+	if (rc < 0 || (rc = read_names(&names)) < 0)
+		return rc;
+	rc = fresh_channel(r, &names);
+	tni_names_free(&names);
+	if (rc < 0)
+		return rc;
+	status = ares_set_servers_ports_csv(r->channel, servers);
+	if (status == ARES_ENOTIMP)
+		return tni_err(-EBUSY, "name servers %s: lookups are under way", servers);
+	if (status != ARES_SUCCESS)
+		return tni_err(status == ARES_ENOMEM ? -ENOMEM : -EINVAL, "name servers %s: %s", servers,
+			       ares_strerror(status));
+	r->servers_given = true;
+	return 0;
+}
+
+/* ---- the life of a lookup ---- */
 
 static void lookup_free(struct tni_lookup *l)
 {
 	tni_list_del(&l->task.node);
 	tni_list_del(&l->node);
+	tni_foreign_cancel(l->foreign);
+	tni_names_free(&l->names);
+	free(l->queries[IPV6].addrs);
+	free(l->queries[IPV4].addrs);
 	free(l->addrs);
 	free(l);
 }
+
+/* Everything that may call back happens in the lookup's task: c-ares and the caller are never inside each other. */
+static void wake(struct tni_lookup *l)
+{
+	tni_loop_ready(l->resolver->loop, &l->task);
+}
+
+static void end(struct tni_lookup *l, int status)
+{
+	l->ended = true;
+	l->status = status;
+	wake(l);
+}
+
+static int append(struct tni_lookup *l, const struct tn_addr *addrs, int n)
+{
+	struct tn_addr *all = realloc(l->addrs, (size_t)(l->n + n) * sizeof(*all));
+
+	if (!all)
+		return -ENOMEM;
+	memcpy(all + l->n, addrs, (size_t)n * sizeof(*all));
+	l->addrs = all;
+	l->n += n;
+	return 0;
+}
+
+/* ---- DNS ---- */
+
+/* As many as there are: an address takes more than its own bytes in a reply. */
+static int parse_reply(struct query *q, const unsigned char *data, int len)
+{
+	int n = len / 16 + 1, status;
+	void *records = calloc((size_t)n, sizeof(struct ares_addr6ttl));
+
+	q->addrs = records ? calloc((size_t)n, sizeof(*q->addrs)) : NULL;
+	if (!q->addrs) {
+		free(records);
+		return ARES_ENOMEM;
+	}
+	status = q->family == AF_INET ? ares_parse_a_reply(data, len, NULL, records, &n)
+				      : ares_parse_aaaa_reply(data, len, NULL, records, &n);
+	for (int i = 0; status == ARES_SUCCESS && i < n; i++) {
+		struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons((uint16_t)q->lookup->port)};
+		struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = in.sin_port};
+
+		if (q->family == AF_INET) {
+			in.sin_addr = ((struct ares_addrttl *)records)[i].ipaddr;
+			tni_addr_from(&q->addrs[q->n++], (struct sockaddr *)&in, sizeof(in));
+		} else {
+			memcpy(&in6.sin6_addr, &((struct ares_addr6ttl *)records)[i].ip6addr, sizeof(in6.sin6_addr));
+			tni_addr_from(&q->addrs[q->n++], (struct sockaddr *)&in6, sizeof(in6));
+		}
+	}
+	free(records);
+	/* A name whose aliases lead nowhere exists nevertheless: the walk is over */
+	return status == ARES_ENODATA ? ARES_SUCCESS : status;
+}
+
+/* c-ares calls it from its own inside, or from inside ares_query(). */
+static void answer(void *arg, int status, int timeouts, unsigned char *data, int len)
+{
+	struct query *q = arg;
+	struct tni_lookup *l = q->lookup;
+
+	(void)timeouts;
+	q->pending = false;
+	l->asked--;
+	if (l->resolver) {
+		l->resolver->asked--;
+		l->resolver->wanted -= l->done != NULL;
+	}
+	if (!l->done) {
+		if (!l->asked)
+			lookup_free(l);
+		return;
+	}
+	if (!l->resolver)
+		return;
+	q->status = status == ARES_SUCCESS ? parse_reply(q, data, len) : status;
+	wake(l);
+}
+
+static void send_query(struct tni_lookup *l, struct query *q)
+{
+	q->wanted = false;
+	q->pending = true;
+	l->asked++;
+	l->resolver->asked++;
+	l->resolver->wanted++;
+	ares_query(l->resolver->channel, l->name, CLASS_IN, q->family == AF_INET ? TYPE_A : TYPE_AAAA, answer, q);
+}
+
+/*
+ * Both families of one name are asked for together, and the next name of the walk only when neither exists: asked by
+ * itself, a family might be found at another name, which is another host.
+ */
+static void send_queries(struct tni_lookup *l)
+{
+	struct query *q = l->queries;
+	bool one_by_one = l->names.one_by_one && q[IPV4].wanted;
+
+	if (q[IPV6].wanted && !one_by_one)
+		send_query(l, &q[IPV6]);
+	if (q[IPV4].wanted)
+		send_query(l, &q[IPV4]);
+	arm_timer(l->resolver);
+}
+
+static bool is_asked(const struct tni_lookup *l, const struct query *q)
+{
+	if (q->family == AF_INET6 && l->names.no_ipv6)
+		return false;
+	return l->family == AF_UNSPEC || l->family == q->family;
+}
+
+static void service_over(struct tni_lookup *l, enum tni_names_status how);
+
+static void next_name(struct tni_lookup *l)
+{
+	if (!tni_names_next(&l->names, &l->walk, l->name)) {
+		service_over(l, weight(l->status) > weight(ARES_ENODATA) ? TNI_NAMES_UNAVAIL : TNI_NAMES_NOTFOUND);
+		return;
+	}
+	for (struct query *q = l->queries; q < l->queries + 2; q++) {
+		free(q->addrs);
+		q->addrs = NULL;
+		q->n = 0;
+		q->status = ARES_ENOTFOUND;
+		q->wanted = is_asked(l, q);
+	}
+	if (l->queries[IPV6].wanted || l->queries[IPV4].wanted)
+		send_queries(l);
+	else
+		wake(l);
+}
+
+/* What was found, but for what has been told already. */
+static void end_found(struct tni_lookup *l)
+{
+	int rc = 0;
+
+	for (struct query *q = l->queries; q < l->queries + 2 && rc == 0; q++)
+		if (q->n && q != l->early)
+			rc = append(l, q->addrs, q->n);
+	tni_order_addrs(l->addrs, l->n);
+	end(l, rc < 0 ? ARES_ENOMEM : ARES_SUCCESS);
+}
+
+static bool has_answered(int status)
+{
+	return status == ARES_ENOTFOUND || status == ARES_ENODATA;
+}
+
+static bool has_failed(int status)
+{
+	return status == ARES_ESERVFAIL || status == ARES_ECONNREFUSED || status == ARES_EREFUSED ||
+	       status == ARES_ENOTIMP;
+}
+
+/*
+ * Both families have been answered for one name. The walk goes on as glibc's does: past names that do not exist and
+ * servers that fail; after silence only the name as it stands is asked for.
+ */
+static void name_over(struct tni_lookup *l)
+{
+	bool exists = false, goes_on = false;
+	int asked = 0;
+
+	if (l->queries[IPV6].n || l->queries[IPV4].n) {
+		end_found(l);
+		return;
+	}
+	for (const struct query *q = l->queries; q < l->queries + 2; q++) {
+		if (!is_asked(l, q))
+			continue;
+		asked++;
+		exists |= q->status == ARES_SUCCESS;
+		goes_on |= has_answered(q->status) || has_failed(q->status);
+		note_status(l, q->status);
+	}
+	if (exists || !asked)
+		note_status(l, ARES_ENODATA);
+	l->walk.given_up |= !goes_on;
+	if (exists || !asked)
+		service_over(l, TNI_NAMES_NOTFOUND);
+	else
+		next_name(l);
+}
+
+/* One family is enough to begin with. Nothing may be done after done(), which may have cancelled the lookup. */
+static void tell_early(struct tni_lookup *l)
+{
+	struct query *q = l->queries[IPV6].pending ? &l->queries[IPV4] : &l->queries[IPV6];
+
+	if (l->early || !q->n)
+		return;
+	l->early = q;
+	tni_order_addrs(q->addrs, q->n);
+	l->done(l->arg, 0, q->addrs, q->n, true);
+}
+
+/* ---- services ---- */
+
+static void ask_files(struct tni_lookup *l)
+{
+	int n = tni_names_in_hosts("/etc/hosts", l->host, l->family, l->port, &l->addrs);
+
+	if (n > 0) {
+		l->n = n;
+		tni_order_addrs(l->addrs, n);
+		end(l, ARES_SUCCESS);
+	} else if (n == -ENOMEM) {
+		end(l, ARES_ENOMEM);
+	} else {
+		service_over(l, n == 0 ? TNI_NAMES_NOTFOUND : TNI_NAMES_UNAVAIL);
+	}
+}
+
+static void ask_dns(struct tni_lookup *l)
+{
+	int rc = fresh_channel(l->resolver, &l->names);
+
+	l->walk = (struct tni_names_walk){.host = l->host};
+	if (rc < 0)
+		end(l, rc == -ENOMEM ? ARES_ENOMEM : ARES_ECONNREFUSED);
+	else
+		next_name(l);
+}
+
+static void ask_service(struct tni_lookup *l)
+{
+	if (l->entry == l->names.nentries)
+		end(l, l->status);
+	else if (l->names.entries[l->entry].service == TNI_NAMES_FILES)
+		ask_files(l);
+	else
+		ask_dns(l);
+}
+
+static void service_over(struct tni_lookup *l, enum tni_names_status how)
+{
+	if (l->names.entries[l->entry].returns >> how & 1)
+		l->entry = l->names.nentries;
+	else
+		l->entry++;
+	ask_service(l);
+}
+
+static int status_of_foreign(int rc)
+{
+	switch (rc) {
+	case 0:
+		return ARES_SUCCESS;
+	case EAI_NONAME:
+		return ARES_ENOTFOUND;
+	case EAI_NODATA:
+	case EAI_ADDRFAMILY:
+		return ARES_ENODATA;
+	case EAI_MEMORY:
+		return ARES_ENOMEM;
+	default:
+		return ARES_ESERVFAIL;
+	}
+}
+
+static void foreign_done(void *arg, int rc, const struct tn_addr *addrs, int n)
+{
+	struct tni_lookup *l = arg;
+
+	l->foreign = NULL;
+	if (rc == 0 && append(l, addrs, n) < 0)
+		rc = EAI_MEMORY;
+	end(l, status_of_foreign(rc));
+}
+
+static bool has_foreign(const struct tni_names *names)
+{
+	for (int i = 0; i < names->nentries; i++)
+		if (names->entries[i].service == TNI_NAMES_FOREIGN)
+			return true;
+	return false;
+}
+
+/* Names below localhost are this machine, unless hosts(5) says otherwise; nobody else is asked (RFC 6761, 6.3). */
+static void ask_localhost(struct tni_lookup *l)
+{
+	struct tn_addr known[2];
+	int n = tni_names_in_hosts("/etc/hosts", l->host, l->family, l->port, &l->addrs);
+
+	if (n > 0) {
+		l->n = n;
+		end(l, ARES_SUCCESS);
+		return;
+	}
+	n = tni_resolve_known("localhost", l->family, l->port, known);
+	end(l, append(l, known, n) < 0 ? ARES_ENOMEM : ARES_SUCCESS);
+}
+
+static void begin(struct tni_lookup *l)
+{
+	int rc = 0;
+
+	if (tni_addr_is_localhost(l->host, true))
+		ask_localhost(l);
+	else if (has_foreign(&l->names))
+		rc = tni_foreign_start(l->resolver->loop, l->host, l->family, l->port, foreign_done, l, &l->foreign);
+	else
+		ask_service(l);
+	if (rc < 0)
+		end(l, ARES_ENOMEM);
+}
+
+/* ---- lookups ---- */
 
 static void lookup_run(struct tni_task *task)
 {
 	struct tni_lookup *l = tni_container_of(task, struct tni_lookup, task);
 
-	tni_list_del(&l->node);
-	l->done(l->arg, explain(l->status, l->host, l->family), l->addrs, l->n);
-	lookup_free(l);
-}
-
-static int keep_addrs(struct tni_lookup *l, const struct ares_addrinfo *ai)
-{
-	l->addrs = calloc(TNI_LOOKUP_MAX, sizeof(*l->addrs));
-	if (!l->addrs)
-		return ARES_ENOMEM;
-	l->n = copy_addrs(l->addrs, TNI_LOOKUP_MAX, ai, l->port);
-	return l->n ? ARES_SUCCESS : ARES_ENODATA;
-}
-
-static void settle(struct tni_lookup *l, int status)
-{
-	l->status = status;
-	tni_list_add_tail(&l->resolver->answered, &l->node);
-	tni_loop_ready(l->resolver->loop, &l->task);
-}
-
-/* c-ares calls it from its own inside, where no lookup may be started or cancelled: hence the task. */
-static void answer(void *arg, int status, int timeouts, struct ares_addrinfo *ai)
-{
-	struct tni_lookup *l = arg;
-
-	(void)timeouts;
-	if (!l->done) {
+	if (l->ended) {
+		tni_list_del(&l->node);
+		l->done(l->arg, explain(l->status, l->host, l->family), l->addrs, l->n, false);
 		lookup_free(l);
-	} else if (status == ARES_EDESTRUCTION) {
-		l->resolver = NULL;
+	} else if (l->asked) {
+		tell_early(l);
+	} else if (l->queries[IPV6].wanted) { /* single-request: A has been answered, AAAA comes now */
+		send_queries(l);
 	} else {
-		l->resolver->wanted--;
-		settle(l, status == ARES_SUCCESS ? keep_addrs(l, ai) : status);
+		name_over(l);
 	}
-	if (ai)
-		ares_freeaddrinfo(ai);
-}
-
-static bool in_hosts(struct tni_resolver *r, const char *host, int family)
-{
-	struct hostent *entry = NULL;
-
-	if (ares_gethostbyname_file(r->channel, host, family, &entry) != ARES_SUCCESS)
-		return false;
-	ares_free_hostent(entry);
-	return true;
-}
-
-/*
- * A name that /etc/hosts gives an address of the other family has none of this one: DNS is not asked, as getaddrinfo(3)
- * would not. A dial to such a name must not wait for a name server.
- */
-static bool only_other_in_hosts(struct tni_resolver *r, const char *host, int family)
-{
-	return in_hosts(r, host, family == AF_INET ? AF_INET6 : AF_INET) && !in_hosts(r, host, family);
 }
 
 static struct tni_lookup *lookup_new(struct tni_resolver *r, const char *host)
@@ -406,6 +755,9 @@ static struct tni_lookup *lookup_new(struct tni_resolver *r, const char *host)
 	memcpy(l->host, host, size);
 	l->resolver = r;
 	l->task.run = lookup_run;
+	l->status = ARES_ENOTFOUND;
+	l->queries[IPV6] = (struct query){.lookup = l, .family = AF_INET6};
+	l->queries[IPV4] = (struct query){.lookup = l, .family = AF_INET};
 	tni_list_init(&l->task.node);
 	tni_list_init(&l->node);
 	return l;
@@ -414,33 +766,31 @@ static struct tni_lookup *lookup_new(struct tni_resolver *r, const char *host)
 int tni_lookup_start(struct tn_loop *loop, const char *host, int family, int port, tni_lookup_done *done, void *arg,
 		     struct tni_lookup **out)
 {
-	struct ares_addrinfo_hints hints = {.ai_family = family, .ai_socktype = SOCK_STREAM};
 	int rc = loop->resolver ? 0 : resolver_new(loop);
-	struct tni_resolver *r = loop->resolver;
 	struct tni_lookup *l;
 
-	if (!r)
+	if (rc < 0)
 		return rc;
-	l = lookup_new(r, host);
+	l = lookup_new(loop->resolver, host);
 	if (!l)
 		return tni_err(-ENOMEM, "look up %s: out of memory", host);
+	rc = read_names(&l->names);
+	if (rc < 0) {
+		lookup_free(l);
+		return rc;
+	}
 	l->family = family;
 	l->port = port;
 	l->done = done;
 	l->arg = arg;
-	if (only_other_in_hosts(r, host, family)) {
-		settle(l, ARES_ENODATA);
-	} else {
-		r->wanted++;
-		ares_getaddrinfo(r->channel, host, NULL, &hints, answer, l);
-		arm_timer(r);
-	}
+	tni_list_add_tail(&loop->resolver->lookups, &l->node);
+	begin(l);
 	*out = l;
 	return 0;
 }
 
 /*
- * c-ares can cancel all or nothing. So one lookup's query goes on and what it brings is dropped; when nobody waits for
+ * c-ares can cancel all or nothing. So one lookup's queries go on and what they bring is dropped; when nobody waits for
  * any, all are cancelled, which closes the sockets.
  */
 void tni_lookup_cancel(struct tni_lookup *l)
@@ -449,12 +799,14 @@ void tni_lookup_cancel(struct tni_lookup *l)
 
 	if (!l)
 		return;
-	if (!r || !tni_list_empty(&l->node)) {
+	if (!r || !l->asked) {
 		lookup_free(l);
 		return;
 	}
 	l->done = NULL;
-	if (--r->wanted == 0) {
+	tni_list_del(&l->task.node);
+	r->wanted -= l->asked;
+	if (!r->wanted) {
 		ares_cancel(r->channel);
 		arm_timer(r);
 	}
@@ -463,110 +815,81 @@ void tni_lookup_cancel(struct tni_lookup *l)
 /* ---- the blocking form ---- */
 
 struct blocking {
-	struct ares_addrinfo *ai;
-	int status;
+	struct tni_lookup *lookup;
+	struct tn_addr *addrs;
+	int n, err;
 	bool done;
 };
 
-static void blocking_answer(void *arg, int status, int timeouts, struct ares_addrinfo *ai)
+static void blocking_done(void *arg, int err, const struct tn_addr *addrs, int n, bool more)
 {
 	struct blocking *b = arg;
+	struct tn_addr *all = realloc(b->addrs, (size_t)(b->n + n + 1) * sizeof(*all));
 
-	(void)timeouts;
-	b->ai = ai;
-	b->status = status;
-	b->done = true;
-}
-
-static int poll_time(ares_channel channel, uint64_t left_ns)
-{
-	struct timeval tv, *next = ares_timeout(channel, NULL, &tv);
-	uint64_t ms = left_ns / TNI_NS_PER_MS + 1, next_ms;
-
-	if (next) {
-		next_ms = (uint64_t)next->tv_sec * 1000 + (uint64_t)next->tv_usec / 1000 + 1;
-		ms = next_ms < ms ? next_ms : ms;
+	b->done = !more;
+	b->lookup = more ? b->lookup : NULL;
+	b->err = err;
+	if (!all) {
+		b->err = tni_err(-ENOMEM, "resolver: out of memory");
+		return;
 	}
-	return ms < 60000 ? (int)ms : 60000;
-}
-
-static void poll_channel(ares_channel channel, uint64_t left_ns)
-{
-	ares_socket_t fds[ARES_GETSOCK_MAXNUM];
-	struct pollfd polls[ARES_GETSOCK_MAXNUM];
-	unsigned bits = (unsigned)ares_getsock(channel, fds, ARES_GETSOCK_MAXNUM);
-	nfds_t n = 0;
-
-	for (int i = 0; i < ARES_GETSOCK_MAXNUM; i++) {
-		short events = 0;
-
-		if (bits >> i & 1)
-			events |= POLLIN;
-		if (bits >> (i + ARES_GETSOCK_MAXNUM) & 1)
-			events |= POLLOUT;
-		if (events)
-			polls[n++] = (struct pollfd){.fd = fds[i], .events = events};
-	}
-	if (poll(polls, n, poll_time(channel, left_ns)) <= 0)
-		n = 0;
-	for (nfds_t i = 0; i < n; i++)
-		if (polls[i].revents)
-			ares_process_fd(channel, polls[i].revents & ~POLLOUT ? polls[i].fd : ARES_SOCKET_BAD,
-					polls[i].revents & ~POLLIN ? polls[i].fd : ARES_SOCKET_BAD);
-	ares_process_fd(channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
-}
-
-static int look_up_now(ares_channel channel, const char *host, int family, int port, int timeout_ms,
-		       struct tn_addr *addrs, int max)
-{
-	struct ares_addrinfo_hints hints = {.ai_family = family, .ai_socktype = SOCK_STREAM};
-	uint64_t now = tni_clock_ns(), until = timeout_ms < 0 ? TNI_NEVER : now + (uint64_t)timeout_ms * TNI_NS_PER_MS;
-	struct blocking b = {.done = false};
-	int n;
-
-	ares_getaddrinfo(channel, host, NULL, &hints, blocking_answer, &b);
-	while (!b.done && now < until) {
-		poll_channel(channel, until - now);
-		now = tni_clock_ns();
-	}
-	if (!b.done) {
-		ares_cancel(channel); /* answers, and `b` ends here */
-		b.status = ARES_ETIMEOUT;
-	}
-	n = b.status == ARES_SUCCESS && b.ai ? copy_addrs(addrs, max, b.ai, port) : 0;
-	if (b.ai)
-		ares_freeaddrinfo(b.ai);
 	if (n)
-		return n;
-	return explain(b.status == ARES_SUCCESS ? ARES_ENODATA : b.status, host, family);
+		memcpy(all + b->n, addrs, (size_t)n * sizeof(*all));
+	b->addrs = all;
+	b->n += n;
+}
+
+static int look_up_on(struct tn_loop *loop, struct blocking *b, const char *host, int family, int port, int timeout_ms)
+{
+	uint64_t until = timeout_ms < 0 ? TNI_NEVER : tni_clock_ns() + (uint64_t)timeout_ms * TNI_NS_PER_MS;
+	int rc = tni_lookup_start(loop, host, family, port, blocking_done, b, &b->lookup);
+
+	loop->alive++;
+	while (rc >= 0 && !b->done && tni_clock_ns() < until)
+		rc = tn_loop_step_until(loop, until);
+	loop->alive--;
+	tni_lookup_cancel(b->lookup);
+	if (rc < 0 || b->err < 0)
+		return rc < 0 ? rc : b->err;
+	return b->n ? b->n : explain(ARES_ETIMEOUT, host, family);
+}
+
+static int known_copy(const struct tn_addr *known, int n, struct tn_addr **addrs)
+{
+	*addrs = calloc((size_t)n, sizeof(**addrs));
+	if (!*addrs)
+		return tni_err(-ENOMEM, "resolver: out of memory");
+	memcpy(*addrs, known, (size_t)n * sizeof(*known));
+	return n;
 }
 
 int tni_resolve_now_at(const char *servers, const char *host, int family, int port, int timeout_ms,
-		       struct tn_addr *addrs, int max)
+		       struct tn_addr **addrs)
 {
-	struct ares_options options = {0};
+	struct blocking b = {0};
 	struct tn_addr known[2];
-	ares_channel channel = NULL;
+	struct tn_loop *loop;
 	int rc = tni_resolve_known(host, family, port, known);
 
-	if (rc) {
-		rc = rc < max ? rc : max;
-		if (rc > 0)
-			memcpy(addrs, known, (size_t)rc * sizeof(*known));
-		return rc;
-	}
-	rc = open_channel(&channel, &options, 0);
+	*addrs = NULL;
+	if (rc)
+		return rc < 0 ? rc : known_copy(known, rc, addrs);
+	rc = tn_loop_new(&loop, "epoll");
 	if (rc < 0)
 		return rc;
 	if (servers)
-		rc = set_servers(channel, servers);
+		rc = tni_resolver_set_servers(loop, servers);
 	if (rc == 0)
-		rc = look_up_now(channel, host, family, port, timeout_ms, addrs, max);
-	ares_destroy(channel);
+		rc = look_up_on(loop, &b, host, family, port, timeout_ms);
+	tn_loop_free(loop);
+	if (rc < 0)
+		free(b.addrs);
+	else
+		*addrs = b.addrs;
 	return rc;
 }
 
-int tni_resolve_now(const char *host, int family, int port, int timeout_ms, struct tn_addr *addrs, int max)
+int tni_resolve_now(const char *host, int family, int port, int timeout_ms, struct tn_addr **addrs)
 {
-	return tni_resolve_now_at(NULL, host, family, port, timeout_ms, addrs, max);
+	return tni_resolve_now_at(NULL, host, family, port, timeout_ms, addrs);
 }

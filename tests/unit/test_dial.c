@@ -224,9 +224,9 @@ static void test_race_bounds(void **state)
 	starts(&race, 3000 * MS, AF_INET, 3);
 	waits(&race, 4000 * MS, TNI_NEVER);
 	give(&race, AF_INET, 1, 32, 4000 * MS);
-	for (int i = 4; i <= TNI_RACE_ADDRS_MAX; i++)
+	for (int i = 4; i <= 32; i++)
 		starts(&race, (uint64_t)i * 1000 * MS, AF_INET, i);
-	waits(&race, 20000 * MS, TNI_NEVER);
+	waits(&race, 40000 * MS, TNI_NEVER);
 	tni_race_free(&race);
 }
 
@@ -944,7 +944,7 @@ static void test_no_such_name(void **state)
 	dial(f, &r, &spec);
 	assert_int_equal(r.fd, TN_ERESOLVE);
 	assert_non_null(
-		strstr(r.text, "tcp://it: look up sick.test: the name has no IPv6 address; look up sick.test: "));
+		strstr(r.text, "tcp://it: look up sick.test: the name servers fail"));
 	spec.host = "mute.test";
 	dial(f, &r, &spec);
 	assert_failed(&r, -ETIMEDOUT, "tcp://it: look up mute.test: no answer from the name servers");

@@ -33,6 +33,12 @@ static const struct dns_rule rules[] = {
 	{"fails", A, "", SERVFAIL, 0, false},
 	{"silent", A, "", NOERROR, SILENT, false},
 	{"silent", AAAA, "", NOERROR, SILENT, false},
+	{"half", A, "127.0.0.1", NOERROR, 0, false},
+	{"half", AAAA, "", NOERROR, SILENT, false},
+	{"crowd", A,
+	 "127.0.0.1 127.0.0.2 127.0.0.3 127.0.0.4 127.0.0.5 127.0.0.6 127.0.0.7 127.0.0.8 127.0.0.9 127.0.0.10 "
+	 "127.0.0.11 127.0.0.12 127.0.0.13 127.0.0.14 127.0.0.15 127.0.0.16 127.0.0.17 127.0.0.18 127.0.0.19 127.0.0.20",
+	 NOERROR, 0, false},
 	{"big", A, "127.0.0.2 127.0.0.3", NOERROR, 0, true},
 };
 
@@ -220,30 +226,40 @@ static int teardown(void **state)
 
 struct result {
 	int calls, err, n;
-	struct tn_addr addrs[TNI_LOOKUP_MAX];
+	int early; /* told while the other family was still asked */
+	struct tn_addr addrs[64];
 	char text[256];
 	struct tni_lookup *lookup;
 };
 
-static void note(void *arg, int err, const struct tn_addr *addrs, int n)
+static void note(void *arg, int err, const struct tn_addr *addrs, int n, bool more)
 {
 	struct result *r = arg;
 
+	for (int i = 0; i < n; i++)
+		r->addrs[r->n++] = addrs[i];
+	if (more) {
+		assert_true(n > 0 && !r->early);
+		r->early = n;
+		return;
+	}
 	r->calls++;
 	r->err = err;
-	r->n = n;
 	r->lookup = NULL;
 	if (err < 0)
 		snprintf(r->text, sizeof(r->text), "%s", tn_errmsg());
-	for (int i = 0; i < n; i++)
-		r->addrs[i] = addrs[i];
+}
+
+static void start_in(struct fixture *f, struct result *r, const char *host, int family)
+{
+	*r = (struct result){0};
+	assert_int_equal(tni_lookup_start(f->loop, host, family, 80, note, r, &r->lookup), 0);
+	assert_int_equal(r->calls, 0);
 }
 
 static void start(struct fixture *f, struct result *r, const char *host, int type)
 {
-	*r = (struct result){0};
-	assert_int_equal(tni_lookup_start(f->loop, host, type == A ? AF_INET : AF_INET6, 80, note, r, &r->lookup), 0);
-	assert_int_equal(r->calls, 0);
+	start_in(f, r, host, type == A ? AF_INET : AF_INET6);
 }
 
 static void turn_for(struct tn_loop *loop, int ms)
@@ -299,7 +315,8 @@ static void test_known(void **state)
 	assert_addr(&addrs[1], "127.0.0.1:9");
 	assert_int_equal(tni_resolve_known("", AF_INET, 9, addrs), 1);
 	assert_addr(&addrs[0], "127.0.0.1:9");
-	assert_int_equal(tni_resolve_known("a.LocalHost.", AF_INET6, 9, addrs), 1);
+	assert_int_equal(tni_resolve_known("a.localhost", AF_INET6, 9, addrs), 0); /* may stand in hosts(5) */
+	assert_int_equal(tni_resolve_known("LocalHost.", AF_INET6, 9, addrs), 1);
 	assert_addr(&addrs[0], "[::1]:9");
 	assert_int_equal(tni_resolve_known("localhost.test", AF_UNSPEC, 9, addrs), 0);
 	assert_int_equal(tni_resolve_known("1.2.3", AF_UNSPEC, 9, addrs), 0);
@@ -323,6 +340,44 @@ static void test_found(void **state)
 	assert_int_equal(six.err, 0);
 	assert_int_equal(six.n, 1);
 	assert_addr(&six.addrs[0], "[2001:db8::1]:80");
+}
+
+/* Both families of one name, and one of them alone: what is there does not wait for what does not come. */
+static void test_both_families(void **state)
+{
+	struct fixture *f = fixture(state);
+	struct result r;
+
+	start_in(f, &r, "both.test", AF_UNSPEC);
+	finish(f, &r);
+	assert_int_equal(r.err, 0);
+	assert_int_equal(r.n, 3);
+	start_in(f, &r, "four.test", AF_UNSPEC);
+	finish(f, &r);
+	assert_int_equal(r.err, 0);
+	assert_int_equal(r.n, 1);
+	start_in(f, &r, "half.test", AF_UNSPEC);
+	finish(f, &r);
+	assert_int_equal(r.err, 0);
+	assert_int_equal(r.n, 1);
+	assert_int_equal(r.early, 1);
+	assert_addr(&r.addrs[0], "127.0.0.1:80");
+	start_in(f, &r, "nowhere.test", AF_UNSPEC);
+	finish(f, &r);
+	assert_int_equal(r.err, TN_ENAME);
+	assert_string_equal(r.text, "look up nowhere.test: name not found");
+}
+
+/* Twenty addresses, and none is left out. */
+static void test_crowd(void **state)
+{
+	struct fixture *f = fixture(state);
+	struct result r;
+
+	start(f, &r, "crowd.test", A);
+	finish(f, &r);
+	assert_int_equal(r.err, 0);
+	assert_int_equal(r.n, 20);
 }
 
 static void test_not_found(void **state)
@@ -434,9 +489,10 @@ static void test_hosts_file_is_enough(void **state)
 		snprintf(name, sizeof(name), "localhost");
 	if (!hosts_has(name, false) || hosts_has(name, true))
 		skip(); /* no name here that /etc/hosts knows in IPv4 only */
-	start(f, &r, name, AAAA);
+	start_in(f, &r, name, AF_UNSPEC);
 	finish(f, &r);
-	assert_int_equal(r.err, TN_ENAME);
+	assert_int_equal(r.err, 0);
+	assert_int_equal(tni_addr_family(&r.addrs[0]), AF_INET);
 	assert_int_equal(f->server->asked, 0);
 }
 
@@ -506,12 +562,13 @@ static void test_cancel(void **state)
 
 static struct result second;
 
-static void start_second(void *arg, int err, const struct tn_addr *addrs, int n)
+static void start_second(void *arg, int err, const struct tn_addr *addrs, int n, bool more)
 {
 	struct fixture *f = arg;
 
 	(void)addrs;
 	(void)n;
+	assert_false(more);
 	assert_int_equal(err, 0);
 	start(f, &second, "both.test", AAAA);
 }
@@ -569,39 +626,49 @@ static void *serve(void *arg)
 	return NULL;
 }
 
+static struct tn_addr found[64];
+
+static int now_at(const char *servers, const char *host, int family, int timeout_ms)
+{
+	struct tn_addr *addrs;
+	int n = tni_resolve_now_at(servers, host, family, 7, timeout_ms, &addrs);
+
+	if (n > 0)
+		memcpy(found, addrs, (size_t)n * sizeof(*addrs));
+	free(addrs);
+	return n;
+}
+
 static void test_now(void **state)
 {
 	struct fixture *f = fixture(state);
 	const char *at = f->server->address;
-	struct tn_addr addrs[8];
 	pthread_t thread;
 
 	assert_int_equal(pthread_create(&thread, NULL, serve, f->loop), 0);
-	assert_int_equal(tni_resolve_now_at(at, "both.test", AF_UNSPEC, 7, 20000, addrs, 8), 3);
+	assert_int_equal(now_at(at, "both.test", AF_UNSPEC, 20000), 3);
 	for (int i = 0; i < 3; i++)
-		assert_int_equal(tni_addr_port(&addrs[i]), 7);
-	assert_int_equal(tni_resolve_now_at(at, "both.test", AF_UNSPEC, 7, 20000, addrs, 2), 2);
-	assert_int_equal(tni_resolve_now_at(at, "both.test", AF_INET6, 7, 20000, addrs, 8), 1);
-	assert_addr(&addrs[0], "[2001:db8::1]:7");
-	assert_int_equal(tni_resolve_now_at(at, "big.test", AF_INET, 7, -1, addrs, 8), 2);
-	assert_int_equal(tni_resolve_now_at(at, "four.test", AF_INET6, 7, 20000, addrs, 8), TN_ENAME);
-	assert_int_equal(tni_resolve_now_at(at, "nowhere.test", AF_UNSPEC, 7, 20000, addrs, 8), TN_ENAME);
+		assert_int_equal(tni_addr_port(&found[i]), 7);
+	assert_int_equal(now_at(at, "both.test", AF_INET6, 20000), 1);
+	assert_addr(&found[0], "[2001:db8::1]:7");
+	assert_int_equal(now_at(at, "big.test", AF_INET, -1), 2);
+	assert_int_equal(now_at(at, "crowd.test", AF_INET, -1), 20);
+	assert_int_equal(now_at(at, "four.test", AF_INET6, 20000), TN_ENAME);
+	assert_int_equal(now_at(at, "nowhere.test", AF_UNSPEC, 20000), TN_ENAME);
 	assert_string_equal(tn_errmsg(), "look up nowhere.test: name not found");
-	assert_int_equal(tni_resolve_now_at(at, "silent.test", AF_UNSPEC, 7, 30, addrs, 8), -ETIMEDOUT);
-	assert_int_equal(tni_resolve_now_at("what?", "both.test", AF_UNSPEC, 7, 30, addrs, 8), -EINVAL);
+	assert_int_equal(now_at(at, "silent.test", AF_UNSPEC, 30), -ETIMEDOUT);
+	assert_int_equal(now_at("what?", "both.test", AF_UNSPEC, 30), -EINVAL);
 	tn_loop_stop(f->loop);
 	pthread_join(thread, NULL);
 }
 
 static void test_now_known(void **state)
 {
-	struct tn_addr addrs[4];
-
 	(void)state;
-	assert_int_equal(tni_resolve_now("192.0.2.7", AF_UNSPEC, 7, 1000, addrs, 4), 1);
-	assert_int_equal(tni_resolve_now("localhost", AF_UNSPEC, 7, 1000, addrs, 4), 2);
-	assert_int_equal(tni_resolve_now("localhost", AF_UNSPEC, 7, 1000, addrs, 1), 1);
-	assert_int_equal(tni_resolve_now("::1", AF_INET, 7, 1000, addrs, 4), TN_EURL);
+	assert_int_equal(now_at(NULL, "192.0.2.7", AF_UNSPEC, 1000), 1);
+	assert_int_equal(now_at(NULL, "localhost", AF_UNSPEC, 1000), 2);
+	assert_int_equal(now_at(NULL, "a.localhost", AF_UNSPEC, 1000), 2);
+	assert_int_equal(now_at(NULL, "::1", AF_INET, 1000), TN_EURL);
 }
 
 static void *look_up_in_thread(void *arg)
@@ -640,6 +707,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_known),
 		EVERYWHERE(test_found),
+		EVERYWHERE(test_both_families),
+		EVERYWHERE(test_crowd),
 		EVERYWHERE(test_not_found),
 		EVERYWHERE(test_server_fails),
 		EVERYWHERE(test_server_silent),
