@@ -752,7 +752,8 @@ int tni_endpoint_addrs(const struct tni_endpoint *ep, struct tn_addr *addrs, int
 	}
 	n = tni_resolve_now(ep->host, family, ep->port, RESOLVE_TIMEOUT_MS, &found);
 	if (n > max)
-		n = tni_err(-E2BIG, "%s has %d addresses, and there is room for %d: name one of them", ep->host, n, max);
+		n = tni_err(-E2BIG, "%s has %d addresses, and there is room for %d: name one of them", ep->host, n,
+			    max);
 	else if (n > 0)
 		memcpy(addrs, found, (size_t)n * sizeof(*addrs));
 	free(found);

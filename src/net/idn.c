@@ -21,7 +21,7 @@ bool tni_idn_is_ascii(const char *name)
 	return true;
 }
 
-#define CANNOT \
+#define CANNOT                                                                                              \
 	"letters beyond ASCII cannot be converted here (%s): write the name as it stands in DNS, xn--..., " \
 	"which the command idn2 prints"
 

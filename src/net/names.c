@@ -18,7 +18,6 @@
 #define TIMEOUT_MAX 30
 #define ATTEMPTS_MAX 5
 #define RETURN_ON(status) (1U << (status))
-#define RETURN_NEVER 0U
 #define RETURN_ALWAYS 15U
 #define RETURN_DEFAULT RETURN_ON(TNI_NAMES_SUCCESS)
 
@@ -36,9 +35,8 @@ static void add_entry(struct tni_names *names, enum tni_names_service service)
 /* glibc's own, where the file or the line is missing */
 static void default_entries(struct tni_names *names)
 {
-	add_entry(names, TNI_NAMES_DNS);
-	names->entries[0].returns = RETURN_ALWAYS & ~RETURN_ON(TNI_NAMES_UNAVAIL);
 	add_entry(names, TNI_NAMES_FILES);
+	add_entry(names, TNI_NAMES_DNS);
 }
 
 /* One word of [STATUS=ACTION ...]. What is not understood makes the entry foreign. */
@@ -47,7 +45,8 @@ static void add_action(struct tni_names_entry *entry, const char *word, size_t l
 	static const char *const statuses[] = {"success", "notfound", "unavail", "tryagain"};
 	bool negated = len && *word == '!';
 	const char *equals = memchr(word, '=', len);
-	size_t n = equals ? (size_t)(equals - word) - negated : 0, rest = equals ? len - (size_t)(equals - word) - 1 : 0;
+	size_t n = equals ? (size_t)(equals - word) - negated : 0,
+	       rest = equals ? len - (size_t)(equals - word) - 1 : 0;
 	unsigned bits = 0;
 
 	for (unsigned i = 0; i < 4 && equals; i++)
@@ -111,13 +110,17 @@ static void parse_services(struct tni_names *names, const char *at, const char *
 
 static void parse_nsswitch(struct tni_names *names, const char *text)
 {
+	bool said = false;
+
 	for (const char *line = text; line && *line; line += strcspn(line, "\n"), line += *line == '\n') {
 		const char *at = line + strspn(line, BLANKS);
 
-		if (!strncmp(at, "hosts", 5) && at[5 + strspn(at + 5, BLANKS)] == ':')
-			parse_services(names, at + 6 + strspn(at + 5, BLANKS), at + strcspn(at, "#\n"));
+		if (strncmp(at, "hosts", 5) != 0 || at[5 + strspn(at + 5, BLANKS)] != ':')
+			continue;
+		said = true;
+		parse_services(names, at + 6 + strspn(at + 5, BLANKS), at + strcspn(at, "#\n"));
 	}
-	if (!names->nentries)
+	if (!said)
 		default_entries(names);
 }
 
@@ -297,6 +300,25 @@ void tni_names_free(struct tni_names *names)
 }
 
 /* ---- the walk ---- */
+
+bool tni_names_is_valid(const char *host)
+{
+	size_t label = 0;
+
+	if (*host == '-' || strlen(host) > 254)
+		return false;
+	for (; *host; host++) {
+		bool letter = (*host >= 'a' && *host <= 'z') || (*host >= 'A' && *host <= 'Z') ||
+			      (*host >= '0' && *host <= '9') || *host == '-' || *host == '_';
+
+		if (!letter && (*host != '.' || !label))
+			return false;
+		label = letter ? label + 1 : 0;
+		if (label > 63)
+			return false;
+	}
+	return true;
+}
 
 static int dots_in(const char *host)
 {

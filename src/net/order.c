@@ -27,14 +27,14 @@ struct policy {
 
 /* RFC 6724 section 2.1; the longest prefix first, so the first that fits counts. */
 static const struct policy policies[] = {
-	{{[15] = 1}, 128, 50, 0},                  /* ::1 */
-	{{[10] = 0xff, [11] = 0xff}, 96, 35, 4},   /* ::ffff:0:0/96: IPv4 */
-	{{0}, 96, 1, 3},                           /* ::/96 */
-	{{0x20, 0x01, 0x00, 0x00}, 32, 5, 5},      /* Teredo */
-	{{0x20, 0x02}, 16, 30, 2},                 /* 6to4 */
-	{{0x3f, 0xfe}, 16, 1, 12},                 /* 6bone */
-	{{0xfe, 0xc0}, 10, 1, 11},                 /* site-local */
-	{{0xfc}, 7, 3, 13},                        /* unique local */
+	{{[15] = 1}, 128, 50, 0},                /* ::1 */
+	{{[10] = 0xff, [11] = 0xff}, 96, 35, 4}, /* ::ffff:0:0/96: IPv4 */
+	{{0}, 96, 1, 3},                         /* ::/96 */
+	{{0x20, 0x01, 0x00, 0x00}, 32, 5, 5},    /* Teredo */
+	{{0x20, 0x02}, 16, 30, 2},               /* 6to4 */
+	{{0x3f, 0xfe}, 16, 1, 12},               /* 6bone */
+	{{0xfe, 0xc0}, 10, 1, 11},               /* site-local */
+	{{0xfc}, 7, 3, 13},                      /* unique local */
 	{{0}, 0, 40, 1},
 };
 

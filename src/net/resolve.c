@@ -22,21 +22,32 @@
 #define TYPE_AAAA 28
 #define CLASS_IN 1
 
+/*
+ * One of c-ares' channels. Each family has its own: a channel that finds a name server's port closed forgets the other
+ * query that it has just sent there, until that times out.
+ */
+struct channel {
+	struct tn_loop *loop;
+	ares_channel ares; /* NULL: not needed yet */
+	struct tni_timer timer;
+	struct tni_list fds;
+};
+
 /* One of c-ares' descriptors: c-ares opens and closes it, only the waiting is ours. */
 struct channel_fd {
 	struct tni_list node;
-	struct tni_resolver *resolver;
+	struct channel *channel;
 	struct tni_fd fd;
 };
+
+enum { IPV6, IPV4 };
 
 struct tni_resolver {
 	struct tni_owned owned;
 	struct tn_loop *loop;
-	ares_channel channel; /* NULL: not needed yet */
-	struct stat conf;     /* the resolv.conf that the channel was made by */
-	bool servers_given;   /* by tni_resolver_set_servers() */
-	struct tni_timer timer;
-	struct tni_list fds;
+	struct channel channels[2];
+	struct stat conf;   /* the resolv.conf that the channels were made by */
+	bool servers_given; /* by tni_resolver_set_servers() */
 	struct tni_list lookups;
 	unsigned asked;  /* queries that c-ares works on */
 	unsigned wanted; /* those of them that somebody waits for */
@@ -52,8 +63,6 @@ struct query {
 	struct tn_addr *addrs;
 };
 
-enum { IPV6, IPV4 };
-
 struct tni_lookup {
 	struct tni_resolver *resolver; /* NULL: it has gone, and only cancelling is left */
 	struct tni_list node;          /* in resolver->lookups */
@@ -62,9 +71,9 @@ struct tni_lookup {
 	void *arg;
 	int family, port;
 	struct tni_names names;
-	int entry;              /* of names: the service that is asked */
-	unsigned asked;         /* queries that c-ares works on */
-	bool ended;
+	int entry;           /* of names: the service that is asked */
+	unsigned asked;      /* queries that c-ares works on */
+	bool ended, failed;  /* failed: nobody has answered for the last name */
 	struct query *early; /* its addresses have been reported, while the other family is still asked */
 	struct query queries[2];
 	struct tni_names_walk walk;
@@ -157,9 +166,9 @@ int tni_resolve_known(const char *host, int family, int port, struct tn_addr add
 
 /* ---- a channel driven by the loop ---- */
 
-static struct channel_fd *find_fd(struct tni_resolver *r, int sysfd)
+static struct channel_fd *find_fd(struct channel *c, int sysfd)
 {
-	for (struct tni_list *node = r->fds.next; node != &r->fds; node = node->next) {
+	for (struct tni_list *node = c->fds.next; node != &c->fds; node = node->next) {
 		struct channel_fd *f = tni_container_of(node, struct channel_fd, node);
 
 		if (f->fd.fd == sysfd)
@@ -169,25 +178,25 @@ static struct channel_fd *find_fd(struct tni_resolver *r, int sysfd)
 }
 
 /* c-ares tells time in milliseconds, rounded down: waking up early would be waking up in vain. */
-static void arm_timer(struct tni_resolver *r)
+static void arm_timer(struct channel *c)
 {
-	struct timeval tv, *next = ares_timeout(r->channel, NULL, &tv);
+	struct timeval tv, *next = ares_timeout(c->ares, NULL, &tv);
 	uint64_t ns;
 
 	if (!next) {
-		tni_loop_untimer(r->loop, &r->timer);
+		tni_loop_untimer(c->loop, &c->timer);
 		return;
 	}
 	ns = (uint64_t)next->tv_sec * TNI_NS_PER_S + (uint64_t)next->tv_usec * TNI_NS_PER_US + TNI_NS_PER_MS;
-	tni_timer_arm(&r->loop->timers, &r->timer, tni_clock_ns() + ns);
+	tni_timer_arm(&c->loop->timers, &c->timer, tni_clock_ns() + ns);
 }
 
 static void timer_fire(struct tni_timer *timer)
 {
-	struct tni_resolver *r = tni_container_of(timer, struct tni_resolver, timer);
+	struct channel *c = tni_container_of(timer, struct channel, timer);
 
-	ares_process_fd(r->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
-	arm_timer(r);
+	ares_process_fd(c->ares, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
+	arm_timer(c);
 }
 
 /*
@@ -197,9 +206,9 @@ static void timer_fire(struct tni_timer *timer)
 static void set_waiting(struct channel_fd *f, struct tni_op *op, enum tni_op_kind kind, bool wanted)
 {
 	if (wanted && !tni_op_busy(op))
-		tni_submit(f->resolver->loop, &f->fd, op, kind);
+		tni_submit(f->channel->loop, &f->fd, op, kind);
 	else if (!wanted)
-		tni_cancel(f->resolver->loop, &f->fd, op);
+		tni_cancel(f->channel->loop, &f->fd, op);
 }
 
 /*
@@ -210,36 +219,36 @@ static void set_waiting(struct channel_fd *f, struct tni_op *op, enum tni_op_kin
 static void readable(struct tni_op *op, int res)
 {
 	struct channel_fd *f = tni_container_of(op, struct channel_fd, fd.rd);
-	struct tni_resolver *r = f->resolver;
+	struct channel *c = f->channel;
 	int sysfd = f->fd.fd;
 
 	(void)res;
-	ares_process_fd(r->channel, sysfd, ARES_SOCKET_BAD);
-	f = find_fd(r, sysfd);
+	ares_process_fd(c->ares, sysfd, ARES_SOCKET_BAD);
+	f = find_fd(c, sysfd);
 	if (f && tni_op_busy(&f->fd.rd)) {
 		set_waiting(f, &f->fd.rd, TNI_OP_POLL_IN, false);
 		set_waiting(f, &f->fd.rd, TNI_OP_POLL_IN, true);
 	}
-	arm_timer(r);
+	arm_timer(c);
 }
 
 /* Writing is waited for over TCP only, until c-ares has nothing more to write and says so. */
 static void writable(struct tni_op *op, int res)
 {
 	struct channel_fd *f = tni_container_of(op, struct channel_fd, fd.wr);
-	struct tni_resolver *r = f->resolver;
+	struct channel *c = f->channel;
 	int sysfd = f->fd.fd;
 
 	(void)res;
 	set_waiting(f, op, TNI_OP_POLL_OUT, true);
-	ares_process_fd(r->channel, ARES_SOCKET_BAD, sysfd);
-	arm_timer(r);
+	ares_process_fd(c->ares, ARES_SOCKET_BAD, sysfd);
+	arm_timer(c);
 }
 
 /* c-ares is about to close it: close(2) is not ours. */
 static void forget_fd(struct channel_fd *f)
 {
-	struct tn_loop *loop = f->resolver->loop;
+	struct tn_loop *loop = f->channel->loop;
 
 	set_waiting(f, &f->fd.rd, TNI_OP_POLL_IN, false);
 	set_waiting(f, &f->fd.wr, TNI_OP_POLL_OUT, false);
@@ -251,8 +260,8 @@ static void forget_fd(struct channel_fd *f)
 /* c-ares says what it waits for; neither means that it closes the descriptor. */
 static void state_changed(void *arg, ares_socket_t sysfd, int want_in, int want_out)
 {
-	struct tni_resolver *r = arg;
-	struct channel_fd *f = find_fd(r, sysfd);
+	struct channel *c = arg;
+	struct channel_fd *f = find_fd(c, sysfd);
 
 	if (!want_in && !want_out) {
 		if (f)
@@ -263,11 +272,11 @@ static void state_changed(void *arg, ares_socket_t sysfd, int want_in, int want_
 		f = calloc(1, sizeof(*f));
 		if (!f)
 			return;
-		f->resolver = r;
+		f->channel = c;
 		tni_fd_init(&f->fd, sysfd, TNI_FD_POLLED);
 		f->fd.rd.done = readable;
 		f->fd.wr.done = writable;
-		tni_list_add_tail(&r->fds, &f->node);
+		tni_list_add_tail(&c->fds, &f->node);
 	}
 	set_waiting(f, &f->fd.rd, TNI_OP_POLL_IN, want_in);
 	set_waiting(f, &f->fd.wr, TNI_OP_POLL_OUT, want_out);
@@ -289,11 +298,11 @@ static int fail_channel(int status)
 }
 
 /* c-ares reads the name servers from resolv.conf itself, but only some of the options. */
-static int open_channel(struct tni_resolver *r, const struct tni_names *names)
+static int open_channel(struct channel *c, const struct tni_names *names)
 {
 	struct ares_options options = {
 		.sock_state_cb = state_changed,
-		.sock_state_cb_data = r,
+		.sock_state_cb_data = c,
 		.flags = (names->use_tcp ? ARES_FLAG_USEVC : 0) | (names->edns ? ARES_FLAG_EDNS : 0),
 		.timeout = names->timeout_ms ? names->timeout_ms : TIMEOUT_MS,
 		.tries = names->attempts ? names->attempts : TRIES,
@@ -303,12 +312,22 @@ static int open_channel(struct tni_resolver *r, const struct tni_names *names)
 	pthread_once(&library_once, library_init);
 	status = library_status;
 	if (status == ARES_SUCCESS)
-		status = ares_init_options(&r->channel, &options,
+		status = ares_init_options(&c->ares, &options,
 					   mask | (names->rotate ? ARES_OPT_ROTATE : ARES_OPT_NOROTATE));
 	if (status == ARES_SUCCESS)
 		return 0;
-	r->channel = NULL;
+	c->ares = NULL;
 	return fail_channel(status);
+}
+
+static void close_channels(struct tni_resolver *r)
+{
+	for (struct channel *c = r->channels; c < r->channels + 2; c++) {
+		if (c->ares)
+			ares_destroy(c->ares);
+		c->ares = NULL;
+		tni_loop_untimer(c->loop, &c->timer);
+	}
 }
 
 static bool is_same_file(const struct stat *a, const struct stat *b)
@@ -318,19 +337,21 @@ static bool is_same_file(const struct stat *a, const struct stat *b)
 }
 
 /* A computer may have gone from one network to another since the last lookup. */
-static int fresh_channel(struct tni_resolver *r, const struct tni_names *names)
+static int fresh_channels(struct tni_resolver *r, const struct tni_names *names)
 {
+	bool open = r->channels[IPV6].ares && r->channels[IPV4].ares;
 	struct stat conf = {0};
+	int rc;
 
-	if (r->servers_given || (r->channel && r->asked))
+	if (r->servers_given || (open && r->asked))
 		return 0;
 	(void)stat("/etc/resolv.conf", &conf);
-	if (r->channel && is_same_file(&conf, &r->conf))
+	if (open && is_same_file(&conf, &r->conf))
 		return 0;
-	if (r->channel)
-		ares_destroy(r->channel);
+	close_channels(r);
 	r->conf = conf;
-	return open_channel(r, names);
+	rc = open_channel(&r->channels[IPV6], names);
+	return rc < 0 ? rc : open_channel(&r->channels[IPV4], names);
 }
 
 /*
@@ -350,9 +371,7 @@ static void resolver_destroy(struct tni_owned *owned)
 		l->foreign = NULL;
 		l->resolver = NULL;
 	}
-	if (r->channel)
-		ares_destroy(r->channel);
-	tni_loop_untimer(r->loop, &r->timer);
+	close_channels(r);
 	tni_list_del(&r->owned.node);
 	r->loop->resolver = NULL;
 	free(r);
@@ -365,9 +384,12 @@ static int resolver_new(struct tn_loop *loop)
 	if (!r)
 		return tni_err(-ENOMEM, "resolver: out of memory");
 	r->loop = loop;
-	r->timer.fire = timer_fire;
 	r->owned.destroy = resolver_destroy;
-	tni_list_init(&r->fds);
+	for (struct channel *c = r->channels; c < r->channels + 2; c++) {
+		c->loop = loop;
+		c->timer.fire = timer_fire;
+		tni_list_init(&c->fds);
+	}
 	tni_list_init(&r->lookups);
 	tni_list_add_tail(&loop->owned, &r->owned.node);
 	loop->resolver = r;
@@ -379,26 +401,33 @@ static int read_names(struct tni_names *names)
 	return tni_names_read(names) < 0 ? tni_err(-ENOMEM, "resolver: out of memory") : 0;
 }
 
+static int set_servers(struct channel *c, const char *servers)
+{
+	int status = ares_set_servers_ports_csv(c->ares, servers);
+
+	if (status == ARES_SUCCESS)
+		return 0;
+	return tni_err(status == ARES_ENOMEM ? -ENOMEM : -EINVAL, "name servers %s: %s", servers,
+		       ares_strerror(status));
+}
+
 int tni_resolver_set_servers(struct tn_loop *loop, const char *servers)
 {
-	int rc = loop->resolver ? 0 : resolver_new(loop), status;
+	int rc = loop->resolver ? 0 : resolver_new(loop);
 	struct tni_resolver *r = loop->resolver;
 	struct tni_names names;
 
 	if (rc < 0 || (rc = read_names(&names)) < 0)
 		return rc;
-	rc = fresh_channel(r, &names);
+	if (r->asked)
+		rc = tni_err(-EBUSY, "name servers %s: lookups are under way", servers);
+	if (rc == 0)
+		rc = fresh_channels(r, &names);
 	tni_names_free(&names);
-	if (rc < 0)
-		return rc;
-	status = ares_set_servers_ports_csv(r->channel, servers);
-	if (status == ARES_ENOTIMP)
-		return tni_err(-EBUSY, "name servers %s: lookups are under way", servers);
-	if (status != ARES_SUCCESS)
-		return tni_err(status == ARES_ENOMEM ? -ENOMEM : -EINVAL, "name servers %s: %s", servers,
-			       ares_strerror(status));
-	r->servers_given = true;
-	return 0;
+	for (int i = 0; i < 2 && rc == 0; i++)
+		rc = set_servers(&r->channels[i], servers);
+	r->servers_given |= rc == 0;
+	return rc;
 }
 
 /* ---- the life of a lookup ---- */
@@ -498,12 +527,15 @@ static void answer(void *arg, int status, int timeouts, unsigned char *data, int
 
 static void send_query(struct tni_lookup *l, struct query *q)
 {
+	struct channel *c = &l->resolver->channels[q->family == AF_INET ? IPV4 : IPV6];
+
 	q->wanted = false;
 	q->pending = true;
 	l->asked++;
 	l->resolver->asked++;
 	l->resolver->wanted++;
-	ares_query(l->resolver->channel, l->name, CLASS_IN, q->family == AF_INET ? TYPE_A : TYPE_AAAA, answer, q);
+	ares_query(c->ares, l->name, CLASS_IN, q->family == AF_INET ? TYPE_A : TYPE_AAAA, answer, q);
+	arm_timer(c);
 }
 
 /*
@@ -519,7 +551,6 @@ static void send_queries(struct tni_lookup *l)
 		send_query(l, &q[IPV6]);
 	if (q[IPV4].wanted)
 		send_query(l, &q[IPV4]);
-	arm_timer(l->resolver);
 }
 
 static bool is_asked(const struct tni_lookup *l, const struct query *q)
@@ -534,7 +565,7 @@ static void service_over(struct tni_lookup *l, enum tni_names_status how);
 static void next_name(struct tni_lookup *l)
 {
 	if (!tni_names_next(&l->names, &l->walk, l->name)) {
-		service_over(l, weight(l->status) > weight(ARES_ENODATA) ? TNI_NAMES_UNAVAIL : TNI_NAMES_NOTFOUND);
+		service_over(l, l->failed ? TNI_NAMES_UNAVAIL : TNI_NAMES_NOTFOUND);
 		return;
 	}
 	for (struct query *q = l->queries; q < l->queries + 2; q++) {
@@ -579,7 +610,7 @@ static bool has_failed(int status)
  */
 static void name_over(struct tni_lookup *l)
 {
-	bool exists = false, goes_on = false;
+	bool exists = false, answered = false, refused = false;
 	int asked = 0;
 
 	if (l->queries[IPV6].n || l->queries[IPV4].n) {
@@ -591,12 +622,14 @@ static void name_over(struct tni_lookup *l)
 			continue;
 		asked++;
 		exists |= q->status == ARES_SUCCESS;
-		goes_on |= has_answered(q->status) || has_failed(q->status);
+		answered |= has_answered(q->status);
+		refused |= has_failed(q->status);
 		note_status(l, q->status);
 	}
 	if (exists || !asked)
 		note_status(l, ARES_ENODATA);
-	l->walk.given_up |= !goes_on;
+	l->failed = !answered;
+	l->walk.given_up |= !answered && !refused;
 	if (exists || !asked)
 		service_over(l, TNI_NAMES_NOTFOUND);
 	else
@@ -634,13 +667,17 @@ static void ask_files(struct tni_lookup *l)
 
 static void ask_dns(struct tni_lookup *l)
 {
-	int rc = fresh_channel(l->resolver, &l->names);
+	int rc = fresh_channels(l->resolver, &l->names);
 
 	l->walk = (struct tni_names_walk){.host = l->host};
-	if (rc < 0)
+	if (rc < 0) {
 		end(l, rc == -ENOMEM ? ARES_ENOMEM : ARES_ECONNREFUSED);
-	else
+	} else if (!tni_names_is_valid(l->host)) {
+		note_status(l, ARES_EBADNAME);
+		service_over(l, TNI_NAMES_NOTFOUND);
+	} else {
 		next_name(l);
+	}
 }
 
 static void ask_service(struct tni_lookup *l)
@@ -806,9 +843,9 @@ void tni_lookup_cancel(struct tni_lookup *l)
 	l->done = NULL;
 	tni_list_del(&l->task.node);
 	r->wanted -= l->asked;
-	if (!r->wanted) {
-		ares_cancel(r->channel);
-		arm_timer(r);
+	for (int i = 0; i < 2 && !r->wanted; i++) {
+		ares_cancel(r->channels[i].ares);
+		arm_timer(&r->channels[i]);
 	}
 }
 
@@ -851,6 +888,7 @@ static int look_up_on(struct tn_loop *loop, struct blocking *b, const char *host
 	tni_lookup_cancel(b->lookup);
 	if (rc < 0 || b->err < 0)
 		return rc < 0 ? rc : b->err;
+	tni_order_addrs(b->addrs, b->n);
 	return b->n ? b->n : explain(ARES_ETIMEOUT, host, family);
 }
 

@@ -5,7 +5,7 @@
  *
  * nsswitch.conf(5) says which services are asked. files and dns are asked here (DNS by c-ares); a line with anything
  * else is left to getaddrinfo(3) in a thread (net/foreign.h). Both families of a name are asked for together, and DNS'
- * search list is walked once for both. Each loop has one c-ares channel, made on first use; a loop's lookups belong to
+ * search list is walked once for both. Each loop has c-ares channels, made on first use; a loop's lookups belong to
  * its thread.
  */
 #ifndef TNI_NET_RESOLVE_H
