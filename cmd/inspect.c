@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <linux/if_packet.h>
@@ -14,11 +15,17 @@
 #include "inspect.h"
 #include "options.h"
 #include "output.h"
+#include "screen.h"
 #include "signals.h"
+
+#ifndef IPPROTO_MPTCP
+#define IPPROTO_MPTCP 262
+#endif
 
 static struct {
 	const char *url;
 	uint64_t watch_ns;
+	bool all;
 } wanted;
 
 static struct {
@@ -27,7 +34,9 @@ static struct {
 	struct tn_place place;
 	int status;
 	unsigned rounds;
+	bool on_screen; /* each look is drawn over the one before */
 	struct tn_loop *loop;
+	struct tn_timer *timer;
 } state = {.fd = -1};
 
 /* ---- lists ---- */
@@ -193,6 +202,9 @@ static bool is_that_kind(const struct sock *sock)
 
 	if (is_ip(sock->family) && place->type == SOCK_DGRAM && icmp)
 		return sock->protocol == (sock->family == AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6);
+	/* Who has accepted a peer that speaks plain TCP has a plain TCP socket */
+	if (is_ip(sock->family) && place->protocol == IPPROTO_MPTCP && sock->protocol == IPPROTO_TCP)
+		return place->type == sock->type;
 	return place->type == sock->type && (!place->protocol || place->protocol == sock->protocol);
 }
 
@@ -215,9 +227,15 @@ static bool is_wanted(const struct sock *sock)
 
 /* ---- looking ---- */
 
+static bool options_wanted(void)
+{
+	return state.pid || state.placed || wanted.all;
+}
+
+/* More than the table: of one socket there is room for all that matters. */
 static bool details_wanted(void)
 {
-	return state.pid || state.placed;
+	return state.fd >= 0 || wanted.all;
 }
 
 /* Adds what the tables have of a socket, or an empty one. */
@@ -293,7 +311,7 @@ static int look_at_unlisted(struct look *look)
 		ask(look, sock, false);
 		if (!sock->opened || !is_wanted(sock))
 			look->found.count--;
-		else if (details_wanted())
+		else if (options_wanted())
 			ask(look, sock, true);
 	}
 	return 0;
@@ -329,7 +347,7 @@ static int look_at_all(struct look *look)
 			sock->holder = *holder;
 			sock->shared = (unsigned)count - 1;
 		}
-		if (!details_wanted() || !sock->inode)
+		if (!options_wanted() || !sock->inode)
 			continue;
 		find_far(look, sock);
 		if (holder)
@@ -353,6 +371,8 @@ static int look_around(struct look *look)
 {
 	int rc = state.foreign ? 0 : diag_all(&look->all);
 
+	if (rc == 0 && state.pid && process_is_zombie(state.pid))
+		rc = -ESRCH; /* it has ended while it was watched */
 	if (rc < 0)
 		return rc;
 	rc = holders_find(&look->holders, 0);
@@ -387,11 +407,18 @@ static int complain_process(int err)
 {
 	char name[32] = "?", text[128];
 
-	if (err == -ENOENT || err == -ESRCH) {
+	if ((err == -ENOENT || err == -ESRCH) && process_name(state.pid, name, sizeof(name)) < 0) {
 		complain("inspect: there is no process %d", state.pid);
 		return STATUS_FAILED;
 	}
 	(void)process_name(state.pid, name, sizeof(name));
+	if (process_is_zombie(state.pid)) {
+		complain(
+			"inspect: process %d (%s) has ended: its sockets are closed, and only its parent has yet to notice "
+			"(it is a zombie)",
+			state.pid, name);
+		return STATUS_FAILED;
+	}
 	snprintf(text, sizeof(text), "the descriptors of process %d (%s) cannot be seen (%s)", state.pid, name,
 		 tn_strerror(err));
 	if (err == -EACCES || err == -EPERM)
@@ -434,28 +461,49 @@ static int complain_nothing(const struct look *look)
 	return STATUS_FAILED;
 }
 
-static void show(const struct look *look)
-{
-	if (!settings.json && !details_wanted() && look->found.count)
-		sock_show_head();
-	for (size_t i = 0; i < look->found.count && !out_lost(); i++)
-		if (settings.json)
-			sock_show_json(&look->found.list[i]);
-		else
-			sock_show(&look->found.list[i], details_wanted());
-}
-
-static void show_time(void)
+static void show_json(const struct look *look)
 {
 	struct text line = {0};
 
-	if (settings.json) {
+	if (wanted.watch_ns) {
 		json_begin(&line, "look");
 		json_time(&line, "time");
 		json_line(&line);
-	} else if (state.rounds) {
-		out_line(&line);
 	}
+	for (size_t i = 0; i < look->found.count && !out_lost(); i++)
+		sock_show_json(&look->found.list[i]);
+}
+
+static void add_time(struct text *text)
+{
+	time_t now = time(NULL);
+	struct tm tm;
+	char when[16];
+
+	localtime_r(&now, &tm);
+	strftime(when, sizeof(when), "%H:%M:%S", &tm);
+	text_add(text, "%s%s, Ctrl-C ends%s\n", out_paint(STDOUT_FILENO, PAINT_DIM), when,
+		 out_paint(STDOUT_FILENO, PAINT_NONE));
+}
+
+static void show(const struct look *look)
+{
+	struct text text = {0};
+	unsigned width = screen_columns();
+
+	if (state.on_screen)
+		add_time(&text);
+	else if (state.rounds)
+		text_add(&text, "\n");
+	for (size_t i = 0; i < look->found.count && details_wanted(); i++)
+		sock_show(&look->found.list[i], width, wanted.all, &text);
+	if (!details_wanted())
+		table_show(&look->found, width, &text);
+	if (state.on_screen && !text.failed)
+		screen_draw(&text);
+	else
+		out_text(&text);
+	text_free(&text);
 }
 
 static int look_once(void)
@@ -464,11 +512,8 @@ static int look_once(void)
 	char text[160];
 	int rc = look_around(&look), status = STATUS_DONE;
 
-	if (rc == 0) {
-		if (wanted.watch_ns)
-			show_time();
-		show(&look);
-	}
+	if (rc == 0)
+		(settings.json ? show_json : show)(&look);
 	if (rc < 0)
 		status = state.pid ? complain_process(rc) : STATUS_FAILED;
 	if (rc < 0 && !state.pid)
@@ -502,14 +547,21 @@ static void on_reader_gone(void *arg)
 static void on_time(void *arg)
 {
 	(void)arg;
+	state.timer = NULL;
 	state.status = look_once();
 	if (state.status == STATUS_DONE && !out_lost()) {
-		if (tn_timer_start(state.loop, (wanted.watch_ns + 999999) / 1000000, on_time, NULL, NULL) == 0)
+		if (tn_timer_start(state.loop, (wanted.watch_ns + 999999) / 1000000, on_time, NULL, &state.timer) == 0)
 			return;
 		complain("inspect: out of memory");
 		state.status = STATUS_FAILED;
 	}
 	tn_loop_stop(state.loop);
+}
+
+static void on_resize(void *arg)
+{
+	tn_timer_stop(state.timer);
+	on_time(arg);
 }
 
 static int look_repeatedly(void)
@@ -521,10 +573,15 @@ static int look_repeatedly(void)
 	err = signals_start(state.loop, on_signal, NULL);
 	if (err == 0)
 		err = out_watch(state.loop, on_reader_gone, NULL);
+	state.on_screen = !settings.json && screen_is_terminal();
+	if (err == 0 && state.on_screen)
+		err = screen_watch(state.loop, on_resize, NULL);
 	if (err == 0)
-		err = tn_timer_start(state.loop, 0, on_time, NULL, NULL);
+		err = tn_timer_start(state.loop, 0, on_time, NULL, &state.timer);
 	if (err == 0)
 		err = tn_loop_run(state.loop);
+	screen_end();
+	screen_unwatch();
 	out_unwatch();
 	signals_stop();
 	tn_loop_free(state.loop);
@@ -570,7 +627,7 @@ static int run(char **operands, int count)
 		char name[32];
 
 		err = process_name(state.pid, name, sizeof(name));
-		if (err < 0)
+		if (err < 0 || process_is_zombie(state.pid))
 			return complain_process(err);
 		err = namespace_enter(state.pid);
 		state.foreign = err < 0;
@@ -585,6 +642,7 @@ static int run(char **operands, int count)
 
 static const struct option_spec own_options[] = {
 	{"json", 0, OPTION_ALONE, option_set_flag, &settings.json},
+	{"all", 0, OPTION_ALONE, option_set_flag, &wanted.all},
 	{"endpoint", 0, OPTION_VALUE, option_set_text, &wanted.url},
 	{"watch", 0, OPTION_VALUE, option_set_duration, &wanted.watch_ns},
 	{"", 'n', OPTION_ALONE, option_set_nothing, NULL},
@@ -603,18 +661,20 @@ const struct command inspect_command = {
 		"  tenon inspect                                      all sockets of this machine, one a line\n"
 		"\n"
 		"Usage:\n"
-		"  tenon inspect [--json] [--watch DUR] [PID [FD]] [--endpoint URL]\n"
+		"  tenon inspect [--all] [--json] [--watch DUR] [PID [FD]] [--endpoint URL]\n"
 		"\n"
-		"Shows of each socket its kind, state, addresses and queues; the process at the other end, if it is on this\n"
-		"machine; what TCP knows of the path; and every option with the value in force: those that were set, with\n"
-		"the default in brackets, those that the kernel has adapted, and those at their default. The process is not\n"
+		"A line is a socket: who holds it, its kind and state, bytes that wait to be read and to be acknowledged,\n"
+		"connections that wait in a listener's backlog, addresses, the process at the other end; beneath it the\n"
+		"options that somebody has set. Of one descriptor also what TCP knows of the path. The process is not\n"
 		"disturbed: its descriptors are asked, never changed. That takes the same user or CAP_SYS_PTRACE.\n"
 		"\n"
 		"Options:\n"
+		"      --all             all that is known, and every option: set (its default in brackets), adapted by the\n"
+		"                        kernel, at its default\n"
 		"      --endpoint URL    sockets that serve this endpoint or are connected to it\n"
-		"      --watch DUR       look again and again, so often\n"
+		"      --watch DUR       look again and again, so often; on a terminal in the same place\n"
 		"  -n, -p                always so: numbers, and whose the socket is\n"
-		"      --json            one JSON object a socket\n",
+		"      --json            one JSON object a socket, with every option\n",
 	.options = own_options,
 	.run = run,
 };

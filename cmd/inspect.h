@@ -97,6 +97,9 @@ const struct holder *holders_of(const struct holders *holders, uint64_t inode, s
 /* The name of a process, in `out`. -errno: there is none. */
 int process_name(int pid, char *out, size_t cap);
 
+/* Whether a process has ended and only waits for its parent to fetch its status: it has no descriptors any more. */
+bool process_is_zombie(int pid);
+
 /*
  * Goes to the network namespace of a process, for good. Returns 0, or -errno: it is another one, and we may not.
  */
@@ -129,9 +132,13 @@ unsigned tcp_info_state(const struct sock *sock);
 void tcp_info_words(const struct sock *sock, const char *indent, struct text *text);
 void tcp_info_json(const struct sock *sock, struct text *line);
 
-/* A line, or with `details` all that is known. */
-void sock_show(const struct sock *sock, bool details);
+/* All that is known of it, in rows of at most `width` columns; `all`: also the options that nobody has set. */
+void sock_show(const struct sock *sock, unsigned width, bool all, struct text *text);
 void sock_show_json(const struct sock *sock);
-void sock_show_head(void); /* above the lines */
+
+/* ---- a table (inspect_table.c) ---- */
+
+/* One or two lines a socket, of at most `width` columns. */
+void table_show(const struct socks *socks, unsigned width, struct text *text);
 
 #endif

@@ -405,13 +405,22 @@ static uint64_t inode_of(int fd)
 	return fstat(fd, &st) == 0 ? st.st_ino : 0;
 }
 
-/* By inode, each once: a netlink socket that hears groups stands in two tables. */
+/* An MPTCP socket stands before its first subflow, which has the same inode in the table of TCP. */
+static int by_inode_and_protocol(const void *a, const void *b)
+{
+	const struct sock *x = a, *y = b;
+	int order = by_inode(a, b);
+
+	return order ? order : (x->protocol < y->protocol) - (x->protocol > y->protocol);
+}
+
+/* By inode, each once: a netlink socket that hears groups stands in two tables, an MPTCP socket too. */
 static void sort_out(struct socks *socks, uint64_t own)
 {
 	size_t kept = 0;
 
 	if (socks->count)
-		qsort(socks->list, socks->count, sizeof(*socks->list), by_inode);
+		qsort(socks->list, socks->count, sizeof(*socks->list), by_inode_and_protocol);
 	for (size_t i = 0; i < socks->count; i++) {
 		uint64_t inode = socks->list[i].inode;
 

@@ -56,6 +56,20 @@ int process_name(int pid, char *out, size_t cap)
 	return 0;
 }
 
+bool process_is_zombie(int pid)
+{
+	char path[64], line[512], *state;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	state = fgets(line, sizeof(line), file) ? strrchr(line, ')') : NULL; /* the name may hold brackets, too */
+	fclose(file);
+	return state && (state[1] && (state[2] == 'Z' || state[2] == 'X'));
+}
+
 /* The descriptors of one process. */
 static int find_of(struct holders *holders, int pid)
 {

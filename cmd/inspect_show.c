@@ -21,8 +21,7 @@
 #endif
 
 #define INDENT "    "
-#define LABEL 10  /* of a row, the space behind it included */
-#define WIDTH 110 /* rows of options end about here */
+#define LABEL 10 /* of a row, the space behind it included */
 
 /* ---- kinds ---- */
 
@@ -189,7 +188,7 @@ const char *sock_addr_text(const struct sock *sock, const struct sock_addr *addr
 	}
 }
 
-/* ---- a line ---- */
+/* ---- parts ---- */
 
 static void holder_text(const struct holder *holder, char *out, size_t cap)
 {
@@ -209,40 +208,6 @@ static void ends_text(const struct sock *sock, struct text *text)
 		text_add(text, " %s", local);
 	if (*peer && sock->family != AF_NETLINK)
 		text_add(text, " -> %s", peer);
-}
-
-void sock_show_head(void)
-{
-	struct text line = {0};
-
-	text_add(&line, "%-28s %-17s %-12s %8s %8s  %s", "PROCESS", "KIND", "STATE", "UNREAD", "UNSENT", "ADDRESSES");
-	out_line(&line);
-}
-
-static void count_text(int64_t count, char *out, size_t cap)
-{
-	if (count < 0)
-		snprintf(out, cap, "-");
-	else
-		snprintf(out, cap, "%" PRId64, count);
-}
-
-static void show_line(const struct sock *sock)
-{
-	struct text line = {0};
-	char holder[64], kind[32], unread[24], unsent[24];
-
-	holder_text(&sock->holder, holder, sizeof(holder));
-	count_text(sock->unread, unread, sizeof(unread));
-	count_text(sock->unsent, unsent, sizeof(unsent));
-	text_add(&line, "%-28s %-17s %-12s %8s %8s ", holder, sock_kind(sock, kind, sizeof(kind)), sock->state, unread,
-		 unsent);
-	ends_text(sock, &line);
-	if (sock->far.pid) {
-		holder_text(&sock->far, holder, sizeof(holder));
-		text_add(&line, " (%s)", holder);
-	}
-	out_line(&line);
 }
 
 /* ---- all that is known ---- */
@@ -347,7 +312,8 @@ static enum which which_of(const struct sock_option *o)
 	return o->fresh[0] ? USUAL : UNKNOWN;
 }
 
-static void option_words(const struct sock *sock, enum which which, const char *label, struct text *text)
+static void option_words(const struct sock *sock, enum which which, const char *label, unsigned width,
+			 struct text *text)
 {
 	const char *bold = which == DIFFERS ? out_paint(STDOUT_FILENO, PAINT_BOLD) : "";
 	const char *plain = which == DIFFERS ? out_paint(STDOUT_FILENO, PAINT_NONE) : "";
@@ -362,41 +328,81 @@ static void option_words(const struct sock *sock, enum which which, const char *
 			continue;
 		len = (size_t)snprintf(one, sizeof(one), o->differs ? "%s=%s (%s)" : "%s=%s", o->key, o->value,
 				       o->fresh);
-		if (column == 0 || column + len > WIDTH) {
+		if (column == 0 || column + len > width) {
 			row(text, column == 0 ? label : "");
-			column = LABEL;
+			column = sizeof(INDENT) - 1 + LABEL;
 		}
-		text_add(text, "%s%s%s%s", column > LABEL ? "  " : "", bold, one, plain);
+		text_add(text, "%s%s%s%s", column > sizeof(INDENT) - 1 + LABEL ? "  " : "", bold, one, plain);
 		column += len + 2;
 	}
 }
 
-static void show_details(const struct sock *sock)
+/* How many columns a byte takes: colours and all but the first byte of a character take none. */
+static unsigned columns_of(const char *text, size_t len, size_t *at)
+{
+	if (text[*at] == '\033') {
+		while (*at + 1 < len && text[*at] != 'm')
+			++*at;
+		return 0;
+	}
+	return ((unsigned char)text[*at] & 0xc0) != 0x80;
+}
+
+/* Adds a text whose rows are broken at blanks where they are too wide. */
+static void add_wrapped(const struct text *from, unsigned width, struct text *to)
+{
+	size_t begin = 0, blank = 0;
+	unsigned column = 0, after = 0; /* columns since the row began; since the last blank */
+
+	for (size_t i = 0; i < from->len; i++) {
+		unsigned wide = from->data[i] == '\n' ? 0 : columns_of(from->data, from->len, &i);
+
+		if (from->data[i] == '\n') {
+			column = after = 0;
+			blank = 0;
+			continue;
+		}
+		column += wide;
+		after += wide;
+		if (from->data[i] == ' ') {
+			if (column > sizeof(INDENT) + LABEL)
+				blank = i;
+			after = 0;
+		}
+		if (column > width && blank > begin) {
+			text_bytes(to, from->data + begin, blank - begin);
+			text_add(to, "\n" INDENT "%*s", LABEL, "");
+			begin = blank + 1;
+			column = (unsigned)strlen(INDENT) + LABEL + after;
+			blank = 0;
+		}
+	}
+	text_bytes(to, from->data + begin, from->len - begin);
+	to->failed |= from->failed;
+}
+
+void sock_show(const struct sock *sock, unsigned width, bool all, struct text *out)
 {
 	struct text text = {0};
 
 	who_words(sock, &text);
-	option_words(sock, DIFFERS, "set", &text);
+	option_words(sock, DIFFERS, "set", width, &text);
 	queue_words(sock, &text);
 	peer_words(sock, &text);
 	mptcp_words(sock, &text);
 	tcp_info_words(sock, INDENT, &text);
-	option_words(sock, ADAPTED, "adapted", &text);
-	option_words(sock, USUAL, "default", &text);
-	option_words(sock, UNKNOWN, "options", &text);
+	if (all) {
+		option_words(sock, ADAPTED, "adapted", width, &text);
+		option_words(sock, USUAL, "default", width, &text);
+	}
+	option_words(sock, UNKNOWN, "options", width, &text);
 	if (sock->err) {
 		row(&text, "options");
 		text_add(&text, "cannot be read: %s", tn_strerror(sock->err));
 	}
-	out_line(&text);
-}
-
-void sock_show(const struct sock *sock, bool details)
-{
-	if (details)
-		show_details(sock);
-	else
-		show_line(sock);
+	text_add(&text, "\n");
+	add_wrapped(&text, width, out);
+	text_free(&text);
 }
 
 /* ---- JSON ---- */

@@ -513,11 +513,27 @@ static void complain_place(const char *url, long position)
 	text_free(&text);
 }
 
+static char own_failure[256];
+
+void complain_of(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(own_failure, sizeof(own_failure), fmt, ap);
+	va_end(ap);
+}
+
 int complain_library(int err, const char *url)
 {
 	long position = tn_errpos();
 
-	complain("%s", tn_errmsg());
+	if (own_failure[0]) {
+		complain("%s", own_failure);
+		own_failure[0] = '\0';
+		return status_of(err);
+	}
+	complain("%s", *tn_errmsg() ? tn_errmsg() : tn_strerror(err));
 	if (err == TN_EURL && position >= 0 && url)
 		complain_place(url, position);
 	return status_of(err);

@@ -90,6 +90,9 @@ void complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* "Try: ...", beneath a complaint. */
 void complain_hint(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/* The words for complain_library() where it is a system call of the command's own that has failed. */
+void complain_of(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
 /* The library's last failure, with the place in the URL when it has one. Returns the exit status for `err`. */
 int complain_library(int err, const char *url);
 

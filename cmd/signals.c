@@ -8,6 +8,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "output.h"
 #include "tenon.h"
 
 static struct {
@@ -28,6 +29,20 @@ void signals_init(void)
 {
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGCHLD, SIG_DFL); /* ignored, as some parents leave it, children could not be waited for */
+}
+
+int signals_open(const sigset_t *set)
+{
+	int fd, err;
+
+	pthread_sigmask(SIG_BLOCK, set, NULL);
+	fd = signalfd(-1, set, SFD_CLOEXEC | SFD_NONBLOCK);
+	err = -errno;
+	if (fd >= 0)
+		return fd;
+	pthread_sigmask(SIG_UNBLOCK, set, NULL); /* they end the command as they always did */
+	complain_of("signals cannot be read: signalfd: %s", tn_strerror(err));
+	return err;
 }
 
 /* Whether one has come; no event tells of it a second time. */
@@ -57,11 +72,11 @@ int signals_start(struct tn_loop *loop, void (*fn)(int nth, void *arg), void *ar
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	watch.fn = fn;
 	watch.arg = arg;
-	watch.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	err = watch.fd < 0 ? -errno : tn_poll_start(loop, watch.fd, on_signal, NULL, &watch.poll);
+	watch.fd = err = signals_open(&set);
+	if (err >= 0)
+		err = tn_poll_start(loop, watch.fd, on_signal, NULL, &watch.poll);
 	if (err < 0)
 		signals_stop();
 	return err;
@@ -84,11 +99,10 @@ int signals_on_hangup(struct tn_loop *loop, void (*fn)(void *arg), void *arg)
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGHUP);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	hangup.fn = fn;
 	hangup.arg = arg;
-	hangup.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	return hangup.fd < 0 ? -errno : tn_poll_start(loop, hangup.fd, on_hangup, NULL, &hangup.poll);
+	hangup.fd = signals_open(&set);
+	return hangup.fd < 0 ? hangup.fd : tn_poll_start(loop, hangup.fd, on_hangup, NULL, &hangup.poll);
 }
 
 static void unwatch(int *fd, struct tn_poll **poll)

@@ -2,6 +2,8 @@
 #ifndef TENON_SIGNALS_H
 #define TENON_SIGNALS_H
 
+#include <signal.h>
+
 struct tn_loop;
 
 /* For every command, first of all: a closed pipe is an error code, not a death. */
@@ -18,6 +20,9 @@ int signals_start(struct tn_loop *loop, void (*fn)(int nth, void *arg), void *ar
  * Returns 0 or a negative code.
  */
 int signals_on_hangup(struct tn_loop *loop, void (*fn)(void *arg), void *arg);
+
+/* A non-blocking descriptor on which these signals are read: signalfd(2). -errno: complain_library() has its words. */
+int signals_open(const sigset_t *set);
 
 /*
  * Before the loop is freed. The signals stay blocked: what is left to do takes a second at most, and a process that

@@ -1,20 +1,23 @@
 """tenon inspect: what it says of a process's sockets is what the process, and ss, say of them."""
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
 import re
+import resource
 import select
 import signal
 import socket
 import subprocess
 import struct
 import sys
+import termios
 
 import pytest
 
 import system
-from harness import LIMIT, Process, port_of, wait_until
+from harness import LIMIT, Process, is_zombie, port_of, wait_until
 from test_options import number
 
 # Nothing here runs a loop but --watch: one engine will do
@@ -110,7 +113,7 @@ def test_for_people(tenon):
     listener, client, _ = tcp_pair(tenon)
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     inspected(tenon, os.getpid())
-    text = tenon.run("inspect", os.getpid(), client.fileno()).text
+    text = tenon.run("inspect", "--all", os.getpid(), client.fileno()).text
     host, port = client.getsockname()
     assert text.split("\n")[0].endswith(f" ({os.getpid()}) fd {client.fileno()}: tcp established {host}:{port} -> "
                                         f"127.0.0.1:{listener.getsockname()[1]}"), text
@@ -119,6 +122,150 @@ def test_for_people(tenon):
     assert re.search(r"^ +path +rtt [0-9.]+ [um]?s ", text, re.M), text
     assert re.search(r"^ +window +\w+, cwnd \d+ segments", text, re.M), text
     assert "nodelay=on" not in tenon.run("inspect", os.getpid(), listener.fileno()).text
+    brief = tenon.run("inspect", os.getpid(), client.fileno()).text
+    assert "nodelay=on" in brief and "path" in brief and "default" not in brief and "reuseaddr" not in brief
+    assert max(map(len, text.splitlines() + brief.splitlines())) <= 100
+
+
+# A screen of it
+
+def test_a_table_of_one_or_two_lines_a_socket(tenon, tmp_path):
+    """Everything of a process fits 100 columns; only what somebody has set is told; a backlog is no unsent data."""
+    listener, client, served = tcp_pair(tenon)
+    waiting = tenon.cleanups.enter_context(contextlib.closing(socket.create_connection(listener.getsockname())))
+    for level, name, value, _, _ in SETTINGS.values():
+        client.setsockopt(level, name, value)
+    name = str(tmp_path / ("x" * (100 - len(str(tmp_path)))))
+    with opened(socket.socket(socket.AF_UNIX), socket.socket(socket.AF_INET6)) as (long, six):
+        long.bind(name)
+        long.listen()
+        six.bind(("::1", 0))
+        six.listen(3)
+        far = tenon.cleanups.enter_context(contextlib.closing(socket.create_connection(six.getsockname()[:2])))
+        inspected(tenon, os.getpid())
+        lines = tenon.run("inspect", os.getpid()).lines
+        os.unlink(name)
+    assert max(map(len, lines)) <= 100 and not any(line != line.rstrip() for line in lines)
+    assert lines[0].split() == ["PID", "FD", "COMMAND", "KIND", "STATE", "UNREAD", "UNSENT", "BACKLOG", "ADDRESSES"]
+    rows, at = {}, None
+    for line in lines[1:]:
+        if line.startswith("  ") and not line.split()[0].isdigit():
+            rows[at].append(line)
+        else:
+            at = int(line.split()[1])
+            rows[at] = [line]
+    mine = (listener, client, served, waiting, long, six, far)
+    assert all(len(row) <= 2 for row in rows.values()) and {sock.fileno() for sock in (listener, client, far)} <= set(rows)
+    text = " ".join(rows[listener.fileno()])
+    assert re.search(r" tcp +listening +- +- +1/\d+ +127\.0\.0\.1:", text), text
+    text = " ".join(rows[client.fileno()])
+    assert re.search(r"set: .*=.* and \d+ more \(--all\)$", text) and f"-> 127.0.0.1:{listener.getsockname()[1]}" in text, text
+    assert f"({pathlib.Path('/proc/self/comm').read_text(encoding='utf-8').strip()} {os.getpid()})" in text
+    assert not any("keepintvl" in line or "busy_poll" in line for line in lines), len(mine)
+    everything = tenon.run("inspect", "--all", os.getpid()).lines
+    assert any("keepintvl=" in line for line in everything) and max(map(len, everything)) <= 100
+
+
+def test_the_table_of_an_endpoint(tenon):
+    server = tenon.serve("tcp://127.0.0.1:0?keepidle=77s")
+    client = tenon.dial(server.url)
+    inspected(tenon, "--endpoint", server.url)
+    lines = tenon.run("inspect", "--endpoint", server.url).lines
+    assert len([line for line in lines if " tcp " in line]) == 3 and len(lines) <= 7
+    assert any("keepidle=77s" in line for line in lines) and max(map(len, lines)) <= 100
+    client.close()
+
+
+class Screen:
+    """What a terminal shows of what was written to it: as much of one as `--watch` asks for."""
+
+    def __init__(self, rows, columns):
+        self.resize(rows, columns)
+
+    def resize(self, rows, columns):
+        self.rows, self.columns = rows, columns
+        self.cells, self.row, self.column = [[" "] * columns for _ in range(rows)], 0, 0
+
+    def write(self, data):
+        for control, letter, text in re.findall(r"(?:\x1b\[([0-9;?]*)([A-Za-z])|([^\x1b]))", data.decode()):
+            if letter == "H":
+                self.row = self.column = 0
+            elif letter == "J":
+                for row in range(0 if control == "2" else self.row, self.rows):
+                    self.cells[row][0 if control == "2" or row > self.row else self.column:] = \
+                        [" "] * len(self.cells[row][0 if control == "2" or row > self.row else self.column:])
+            elif letter == "K":
+                self.cells[self.row][self.column:] = [" "] * (self.columns - self.column)
+            elif letter:
+                assert letter == "m", f"a sequence that nobody expected: {control}{letter}"
+            elif text == "\r":
+                self.column = 0
+            elif text == "\n":
+                self.row += 1
+                assert self.row < self.rows, "it scrolls"
+            else:
+                assert self.column < self.columns, "a line is too long"
+                self.cells[self.row][self.column] = text
+                self.column += 1
+
+    @property
+    def lines(self):
+        return ["".join(row).rstrip() for row in self.cells]
+
+
+def test_watch_draws_in_place(tenon):
+    """On a terminal every look takes the place of the one before, in a window of any size; Ctrl-C leaves it usable."""
+    target = tenon.keep(Process([sys.executable, "-c", TARGET], tenon.folder, stdin=-1))
+    pid, *_ = target.wait_for_text(r"^(\d+ \d+ \d+ \d+ \d+)$", "out")[1].split()
+    inspected(tenon, pid)
+    person, terminal = os.openpty()
+
+    def size(rows, columns):
+        fcntl.ioctl(person, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        return Screen(rows, columns)
+    screen = size(24, 100)
+    with subprocess.Popen(tenon.argv("inspect", "--watch", "50ms", pid), stdin=terminal, stdout=terminal,
+                          stderr=subprocess.PIPE, env={**os.environ, "TERM": "xterm"}, start_new_session=True) as watch:
+        os.close(terminal)
+
+        def show(until):
+            def look():
+                data = os.read(person, 65536)
+                while data.count(b"\x1b[H") != data.count(b"\x1b[J"):  # whole pages
+                    data += os.read(person, 65536)
+                screen.write(data)
+                return until()
+            wait_until(look, lambda: f"{screen.lines}")
+        try:
+            show(lambda: sum(" tcp " in line for line in screen.lines) == 3)
+            assert re.match(r"\d\d:\d\d:\d\d", screen.lines[0]) and screen.lines[1].split()[:2] == ["PID", "FD"]
+            first = screen.lines[0]
+            show(lambda: screen.lines[0] != first)
+            assert sum("PID" in line for line in screen.lines) == 1
+            # A window that is too small in both directions
+            os.read(person, 65536)
+            screen = size(5, 61)
+            os.killpg(watch.pid, signal.SIGWINCH)
+            while b"\x1b[2J" not in (data := os.read(person, 65536)):
+                pass
+            screen.write(data[data.rindex(b"\x1b[H\x1b[2J"):])
+            show(lambda: any(re.fullmatch(r"\.\.\. and \d+ more lines", line) for line in screen.lines))
+            watch.send_signal(signal.SIGINT)
+            while b"\x1b[J\r\x1b[K" not in data:
+                data += os.read(person, 65536)
+            assert b"?25" not in data and data.endswith(b"\r\x1b[K")
+        finally:
+            watch.kill()
+            os.close(person)
+        assert watch.stderr.read() == b""
+
+
+def test_watch_into_a_pipe_is_one_look_after_another(tenon):
+    watch = tenon.start("inspect", "--watch", "10ms", os.getpid(), tenon.listen().fileno())
+    wait_until(lambda: watch.lines.count("") > 2, "several looks")
+    watch.signal(signal.SIGINT)
+    watch.wait(0)
+    assert b"\x1b" not in watch.out
 
 
 # States, queues and TCP, beside ss
@@ -295,6 +442,50 @@ def test_mptcp(tenon):
 
 # By endpoint
 
+def test_mptcp_beside_the_kernel(tenon):
+    """What its own socket says of an MPTCP connection: subflows, fallback, and which end is whose."""
+    server = tenon.serve("mptcp://127.0.0.1:0")
+    client = tenon.dial(server.url)
+    client.sendall(b"x")
+    assert client.recv(1)
+    ours = by_descriptor(tenon, os.getpid())[client.fileno()]
+    assert ours["kind"] == "mptcp" and ours["family"] == "inet" and not ours["fallback"] and ours["subflows"] == 1
+    assert ours["peer"] == f"127.0.0.1:{server.port}" and ours["tcp"]["bytes_sent"] >= 1
+    found = inspected(tenon, "--endpoint", server.url)
+    assert sorted((one["pid"], one["state"]) for one in found if one["kind"] == "mptcp") == \
+        sorted([(server.pid, "listening"), (server.pid, "established"), (os.getpid(), "established")])
+    # A peer that speaks plain TCP
+    plain = tenon.dial(server.url.replace("mptcp:", "tcp:"))
+    plain.sendall(b"x")
+    assert plain.recv(1)
+    for args in ([server.pid], ["--endpoint", server.url]):
+        theirs = [one for one in inspected(tenon, *args) if one.get("peer") == "127.0.0.1:%d" % plain.getsockname()[1]]
+        assert len(theirs) == 1 and (theirs[0]["kind"] == "tcp" or theirs[0]["fallback"]), theirs
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_time_wait_belongs_to_nobody(tenon, program, host):
+    """It is shown with -v, with its addresses and no process; without, it is only told that there are some."""
+    with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
+        client = socket.create_connection(listener.getsockname()[:2])
+        served, _ = listener.accept()
+        local, port = client.getsockname()[1], listener.getsockname()[1]
+        client.close()
+        served.close()
+    where = f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+    address = where.removeprefix("tcp://").rpartition(":")[0]
+    wait_until(lambda: tenon.finish([program("ss"), "-Htan", "state", "time-wait", f"sport = :{local}"]).lines, "time-wait")
+    none = tenon.run("inspect", "--endpoint", where, status=1)
+    assert "-v shows them" in none.err and not none.out
+    dying = inspected(tenon, "-v", "--endpoint", where)
+    assert ("time-wait", f"{address}:{local}", f"{address}:{port}") in [(one["state"], one["local"], one["peer"]) for one in dying]
+    for one in dying:  # another connection may have had the same port a minute ago
+        assert one["state"] == "time-wait" and f"{address}:{port}" in (one["local"], one["peer"])
+        assert "pid" not in one and "options" not in one
+    table = tenon.run("inspect", "-v", "--endpoint", where).text
+    assert re.search(rf"^ +- +- +- +tcp +time-wait +\d+ +\d+ .*{re.escape(address)}:{local}", table, re.M), table
+
+
 def test_endpoint(tenon):
     server = tenon.serve("tcp://127.0.0.1:0?rcvbuf=40000")
     client = tenon.dial(server.url)
@@ -404,6 +595,32 @@ def test_watch_ends_with_its_reader(tenon):
     watch.popen.stdout.close()
     watch.wait(0)
     assert watch.err == ""
+
+
+def test_a_process_that_has_ended(tenon):
+    """A zombie is no process of another network."""
+    with subprocess.Popen(["true"]) as child:
+        wait_until(lambda: is_zombie(child.pid), "it ends")
+        for args in ([child.pid], [child.pid, 3], ["--json", child.pid]):
+            result = tenon.run("inspect", *args, status=1)
+            assert f"process {child.pid} (true) has ended" in result.err and "network" not in result.err and not result.out
+
+
+@pytest.mark.parametrize("command", ["inspect --watch 1h", "capture", "bench tcp://127.0.0.1:1", "ping tcp://127.0.0.1:1",
+                                     "connect tcp://127.0.0.1:1", "serve tcp://127.0.0.1:0", "convert --from json --to cbor"])
+def test_a_refusal_always_has_words(tenon, command):
+    """Of a system call of the command's own, such as signalfd(2), too: here for want of descriptors."""
+    for limit in range(3, 12):
+        process = tenon.start(*command.split(), stdout=subprocess.DEVNULL, preexec_fn=lambda limit=limit:
+                              resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)))
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.popen.wait(0.7)
+        runs = not process.is_over()
+        process.kill()
+        assert not re.search(r"^tenon: (?:\w+: )?$", process.err, re.M), (limit, process.err)
+        assert process.err or process.popen.returncode == 0 or runs, limit
+        if runs:
+            break
 
 
 def test_watch_ends_with_its_process(tenon):
