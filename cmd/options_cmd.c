@@ -1,5 +1,7 @@
-/* tenon options: the table of all URL keys, or with a URL the values in force on it. */
+/* tenon options: the table of all URL keys, what of it a word finds, or with a URL the values in force on it. */
+#include <ctype.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -53,21 +55,81 @@ static void option_text(const struct tn_option *option)
 	out_line(&line);
 }
 
-static int table(void)
+/* Letters and digits in lower case: time-out, time out and TIMEOUT are one word. */
+static void squeeze(const char *text, char *out, size_t cap)
+{
+	size_t n = 0;
+
+	for (; *text && n + 1 < cap; text++)
+		if (isalnum((unsigned char)*text))
+			out[n++] = (char)tolower((unsigned char)*text);
+	out[n] = '\0';
+}
+
+static bool says(const char *text, const char *word)
+{
+	char squeezed[1024];
+
+	squeeze(text ? text : "", squeezed, sizeof(squeezed));
+	return strstr(squeezed, word);
+}
+
+static bool is_about(const struct tn_option *option, const char *word)
+{
+	char wanted[128];
+
+	squeeze(word, wanted, sizeof(wanted));
+	return says(option->key, wanted) || says(option->constant, wanted) || says(option->meaning, wanted) ||
+	       says(option->level, wanted) || says(option->type, wanted) || says(option->applies, wanted);
+}
+
+static bool is_about_all(const struct tn_option *option, char **words, int count)
+{
+	for (int i = 0; i < count; i++)
+		if (!is_about(option, words[i]))
+			return false;
+	return true;
+}
+
+static int nothing_found(const char *word)
+{
+	const char *names[512], *near;
+	struct tn_option option;
+	size_t n = 0;
+
+	for (int i = 0; tn_option_at(i, &option) == 0 && n + 1 < sizeof(names) / sizeof(names[0]); i++) {
+		names[n++] = option.key;
+		if (option.constant)
+			names[n++] = option.constant;
+	}
+	near = tn_nearest(word, names, n);
+	complain("options: no key, constant or meaning has '%.64s' in it%s%s%s", word, near ? " (did you mean " : "",
+		 near ? near : "", near ? "?)" : "");
+	return STATUS_FAILED;
+}
+
+/* The table, or what of it is about all of the words. */
+static int table(char **words, int count)
 {
 	struct tn_option option;
+	int shown = 0;
 
-	if (!settings.json) {
-		struct text head = {0};
-		text_add(&head, "%-18s %-24s %-13s %s", "KEY", "CONSTANT", "LEVEL", "VALUES");
-		out_line(&head);
-	}
-	for (int i = 0; tn_option_at(i, &option) == 0 && !out_lost(); i++)
+	for (int i = 0; tn_option_at(i, &option) == 0 && !out_lost(); i++) {
+		if (!is_about_all(&option, words, count))
+			continue;
+		if (!settings.json && shown == 0) {
+			struct text head = {0};
+
+			text_add(&head, "%-18s %-24s %-13s %s", "KEY", "CONSTANT", "LEVEL", "VALUES");
+			out_line(&head);
+		}
+		shown++;
 		if (settings.json)
 			option_json(&option, NULL);
 		else
 			option_text(&option);
-	return STATUS_DONE;
+	}
+	return shown || out_lost() ? STATUS_DONE : nothing_found(words[count - 1]);
 }
 
 /* ---- the values in force ---- */
@@ -148,15 +210,24 @@ static bool is_for_serving(const char *url)
 	return tn_url_check(url, TN_DIAL) < 0 && tn_url_check(url, TN_SERVE) == 0;
 }
 
+/* No key, constant or word has a colon in it. */
+static bool any_is_url(char **operands, int count)
+{
+	for (int i = 0; i < count; i++)
+		if (strchr(operands[i], ':'))
+			return true;
+	return false;
+}
+
 static int run(char **operands, int count)
 {
 	bool serve;
 	int err;
 
-	if (count == 0)
-		return table();
-	if (count > 1) {
-		complain("options: one URL, please");
+	if (!serve_wanted && !any_is_url(operands, count))
+		return table(operands, count);
+	if (count != 1) {
+		complain(count ? "options: one URL, please" : "options: --serve: which URL?");
 		return STATUS_USAGE;
 	}
 	serve = serve_wanted || is_for_serving(operands[0]);
@@ -176,15 +247,17 @@ static const struct option_spec own_options[] = {
 
 const struct command options_command = {
 	.name = "options",
-	.meaning = "list the keys of URLs, or show the values in force on one",
+	.meaning = "list or search the keys of URLs, or show the values in force on one",
 	.help = "Examples:\n"
 		"  tenon options                                     every key, and what it means\n"
+		"  tenon options timeout                             those that have to do with it\n"
 		"  tenon options 'tcp://localhost:10000?rcvbuf=1MiB' what the system made of it\n"
 		"  tenon options --serve 'tcp://localhost:10001'     the same for a listener\n"
 		"\n"
 		"Usage:\n"
-		"  tenon options [URL]\n"
+		"  tenon options [WORD... | URL]\n"
 		"\n"
+		"Words are searched in keys, constants (TCP_NODELAY), values and meanings: what has all of them is shown.\n"
 		"With a URL, dials it (or serves it: with --serve, with port 0, or where only that makes sense) and\n"
 		"prints each key that applies with the value in force.\n"
 		"\n"

@@ -114,6 +114,36 @@ def test_the_table_for_people(tenon):
     assert text.splitlines()[0].split() == ["KEY", "CONSTANT", "LEVEL", "VALUES"]
 
 
+@pytest.mark.parametrize("words, found", [
+    (["nodelay"], "nodelay"), (["TCP_NODELAY"], "nodelay"), (["tcp_nodelay"], "nodelay"), (["NoDelay"], "nodelay"),
+    (["time-out"], "user_timeout"), (["timeout"], "user_timeout"), (["TIME_OUT"], "user_timeout"),
+    (["SO_RCVBUF"], "rcvbuf"), (["nagle"], "nodelay"), (["certificate"], "cert"), (["netstring"], "frame"),
+    (["keep", "alive"], "keepalive"), (["IPPROTO_IPV6"], "v6only")])
+def test_a_word_is_searched(tenon, words, found):
+    """In keys, constants, values and meanings, whatever its case and its dashes."""
+    table = [json.loads(line) for line in tenon.run("options", "--json").lines]
+    rows = [json.loads(line) for line in tenon.run("options", "--json", *words).lines]
+    assert found in [row["key"] for row in rows] and len(rows) < len(table) and all(row in table for row in rows)
+
+    def squeezed(text):
+        return "".join(letter for letter in text.lower() if letter.isalnum())
+    for row in table:
+        about = all(any(squeezed(word) in squeezed(str(row[name] or "")) for name in row) for word in words)
+        assert about == (row in rows), row
+    text = tenon.run("options", *words).text
+    assert text.splitlines()[0].split() == ["KEY", "CONSTANT", "LEVEL", "VALUES"]
+    assert len(text.splitlines()) == 1 + 2 * len(rows)
+
+
+@pytest.mark.parametrize("words, status, said", [
+    (["nodeley"], 1, "did you mean nodelay?"), (["xyzzy"], 1, "no key, constant or meaning has 'xyzzy' in it"),
+    (["TCP_NODELEY"], 1, "did you mean TCP_NODELAY?"), (["tcp://localhost"], 2, "port is missing"),
+    (["tcp://localhost:1", "nodelay"], 2, "one URL"), (["--serve"], 2, "which URL")])
+def test_a_word_that_is_nowhere(tenon, words, status, said):
+    result = tenon.run("options", *words, status=status)
+    assert said in result.err and not result.out
+
+
 CHANGES = [
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 77),
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 7), (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
