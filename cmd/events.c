@@ -47,11 +47,22 @@ void events_listening(const struct served *served)
 
 /* ---- connections ---- */
 
-/* The listener a connection came to: of several, the one whose address it has. */
+/* A listener on every address of one IP version. */
+static bool is_on_any(const char *url, bool ipv6)
+{
+	return strstr(url, ipv6 ? "://[::]:" : "://0.0.0.0:") != NULL;
+}
+
+/* The listener a connection came to: of several, the one whose address it has, or that has every address of its kind. */
 static const char *listener_of(const struct served *served, const struct tn_conn_info *info)
 {
+	bool ipv6 = strstr(info->local, "://[") != NULL;
+
 	for (int i = 0; i < served->nurls; i++)
 		if (strcmp(served->urls[i], info->local) == 0)
+			return served->urls[i];
+	for (int i = 0; i < served->nurls; i++)
+		if (is_on_any(served->urls[i], ipv6))
 			return served->urls[i];
 	return served->nurls > 0 ? served->urls[0] : "";
 }
@@ -74,6 +85,8 @@ static const char *reason_of(int err)
 		return "reset";
 	case -ETIMEDOUT:
 		return "timeout";
+	case -ENOBUFS:
+		return "lost";
 	case TN_ETLS:
 	case TN_ECERT:
 		return "tls";
@@ -114,6 +127,7 @@ static void on_open(struct tn_conn *conn, void *arg)
 		json_number(&line, "id", tn_conn_id(conn));
 		json_text(&line, "url", listener_of(served, &info));
 		json_text(&line, "peer", info.peer);
+		json_text(&line, "local", info.local);
 		if (secured)
 			security_json(&line, &security);
 		json_time(&line, "time");
@@ -196,6 +210,7 @@ void events_datagrams(const struct served *served, const struct tn_conn *conn)
 		json_text(&line, "url", listener_of(served, &info));
 		counts_json(&line, &info, duration_ns(conn, &info));
 		json_number(&line, "lost", info.lost);
+		json_number(&line, "dropped", info.dropped);
 		json_line(&line);
 		return;
 	}

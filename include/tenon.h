@@ -175,10 +175,23 @@ TN_API void tn_poll_stop(struct tn_poll *poll);
 
 /* ---- messages and handlers ------------------------------------------------------------------------------------- */
 
-/* The address of a datagram's sender, and of either end of a connection. */
+/* The library's own: which of this host's addresses a datagram was sent to. See tn_msg_local(). */
+struct tn_local {
+	uint32_t index;  /* of the interface, where a link-local address needs it; otherwise 0 */
+	uint8_t len;     /* of ip; 0: not known, replies leave from the address that the routes say */
+	uint8_t to_many; /* it was sent to a multicast group or a broadcast address */
+	unsigned char ip[16];
+};
+
+/*
+ * The address of a datagram's sender, and of either end of a connection. The sender's also remembers to which address
+ * of this host the datagram was sent: a reply leaves from there, now or later. A copy of the struct keeps that; in one
+ * that you fill in yourself `local` is all zero.
+ */
 struct tn_addr {
 	uint32_t len;             /* of the socket address; 0: unnamed */
 	unsigned char bytes[112]; /* a struct sockaddr_in, _in6, _un or _ll: see tn_addr_sockaddr() */
+	struct tn_local local;
 };
 
 /*
@@ -217,6 +230,14 @@ struct tn_handler {
 	void (*on_close)(struct tn_conn *conn, int err, void *arg);
 	void (*on_bad)(struct tn_conn *conn, const struct tn_msg *msg, int err, void *arg);
 };
+
+/*
+ * To which address of this host a message was sent, which is the address that its reply leaves from. `msg` is valid (in
+ * on_msg), or has a copy of its peer. Fills `local`, with the port. Returns 0; 1: it was sent to a multicast group or a
+ * broadcast address: `local` is then where the reply leaves from, or unnamed where the routes decide; -EOPNOTSUPP: the
+ * connection has no socket address (a pipe), or no socket any more.
+ */
+TN_API int tn_msg_local(const struct tn_conn *conn, const struct tn_msg *msg, struct tn_addr *local);
 
 /* ---- serving and dialling -------------------------------------------------------------------------------------- */
 
@@ -288,8 +309,8 @@ TN_API unsigned tn_server_nconns(const struct tn_server *server);
 /*
  * What a server tells besides the handler: for logs and metrics. on_open and on_close come right before the handler's.
  * on_trouble: accepting failed (out of descriptors, ...: at most once a second; it is tried again by itself), a connection was
- * refused (err TN_ELIMIT: too many, or too many of one source), or a TLS handshake failed, which no handler has heard of
- * (TN_ETLS, TN_ECERT, -ETIMEDOUT). `conn` is NULL then. on_bad: a message was refused, as the handler's on_bad is told next; tn_errmsg() says where and why.
+ * refused (err TN_ELIMIT: too many, or too many of one source), datagrams came faster than they were read and were dropped
+ * by the kernel (err -ENOBUFS), or a TLS handshake failed, which no handler has heard of (TN_ETLS, TN_ECERT, -ETIMEDOUT). `conn` is NULL then. on_bad: a message was refused, as the handler's on_bad is told next; tn_errmsg() says where and why.
  */
 struct tn_watch {
 	void (*on_open)(struct tn_conn *conn, void *arg);
@@ -376,9 +397,10 @@ TN_API TN_MUST_CHECK int tn_forward(struct tn_conn *conn, const struct tn_msg *m
 
 /*
  * For what answers any datagram of a served UDP socket: from now on each reply leaves with one hop less to go than what it
- * answers came with (and no more than key ttl or unicast_hops says), and none leaves where nothing is left. A datagram with
- * a forged sender can set two such servers talking to each other; with this, what they say dies away. Called again it does
- * nothing. Returns 0; -EOPNOTSUPP: not a UDP server, whose peers are its own.
+ * answers came with (at least 1, at most what key ttl or unicast_hops says). A datagram with a forged sender can make two
+ * such servers answer each other; with this, that ends. For it to end between neighbours too, datagrams that came with
+ * their last hop are answered 64 times in a row and then 16 times a second for each peer; the rest counts as lost. Called
+ * again it does nothing. Returns 0; -EOPNOTSUPP: not a UDP server, or its socket is connected.
  */
 TN_API int tn_conn_fade(struct tn_conn *conn);
 
@@ -419,7 +441,8 @@ struct tn_conn_info {
 		bytes_out; /* payload that came from and was taken by the kernel; of a secured connection, what
 				       * was decrypted and encrypted */
 	uint64_t msgs_in, msgs_out;
-	uint64_t lost;              /* datagrams refused by the kernel or dropped for want of room */
+	uint64_t lost;              /* datagrams that were lost here, on their way in or out */
+	uint64_t dropped;           /* of these, those that the kernel dropped before we read them (see key rcvbuf) */
 	uint64_t opened_ns;         /* loop clock */
 	int fd;                     /* the descriptor, for getsockopt(2) and the like; -1 before it exists */
 	char local[384], peer[384]; /* as URLs: tcp://127.0.0.1:10000; peer empty for a datagram server */

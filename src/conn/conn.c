@@ -127,8 +127,15 @@ static _Thread_local struct closing {
 static bool local_of(const struct tn_conn *c, struct tn_addr *addr)
 {
 	const struct tn_conn *s = tni_conn_socket(c);
+	struct tn_addr pair;
 
-	return s && s->io.fd >= 0 && !(s->io.flags & TNI_FD_FILE) && tni_addr_local(s->io.fd, addr) == 0;
+	if (!s || s->io.fd < 0 || s->io.flags & TNI_FD_FILE || tni_addr_local(s->io.fd, addr) < 0)
+		return false;
+	if (s != c) { /* the address that its peer speaks to, of those that the socket has */
+		tni_peers_addr(c, &pair);
+		(void)tni_addr_from_local(addr, &pair, tni_addr_port(addr));
+	}
+	return true;
 }
 
 /* The last step. `described`: the detail of the failure stands already (a dial's). */
@@ -143,6 +150,8 @@ static void finish(struct tn_conn *c, bool described)
 		reset_on_close(c);
 	if (local_of(c, &closing.local))
 		closing.conn = c;
+	if (c->dgram)
+		tni_dgram_end(c);
 	if (c->layered && c->layered->lossy)
 		tni_lossy_part(c);
 	else if (c->dgram && c->dgram->peers)
@@ -1285,17 +1294,43 @@ static int fd_of(const struct tn_conn *c)
 	return s ? s->io.fd : -1;
 }
 
+/* `dropped`: of these, by the kernel. A socket that connections share counts for none of them. */
+static uint64_t lost(const struct tn_conn *c, uint64_t *dropped)
+{
+	uint64_t all = c->layered && c->layered->lossy ? c->layered->lossy->lost : 0;
+
+	*dropped = 0;
+	if (c->dgram)
+		tni_dgram_ask_dropped(c, dropped);
+	return all + *dropped + (c->dgram ? c->dgram->lost : 0);
+}
+
+int tn_msg_local(const struct tn_conn *c, const struct tn_msg *msg, struct tn_addr *local)
+{
+	const struct tn_addr *peer = msg->peer;
+
+	*local = (struct tn_addr){0};
+	if (!local_of(c, local))
+		return tni_err(-EOPNOTSUPP, "%s: no address of a socket", c->ep->url);
+	if (!peer || !c->dgram || !c->dgram->tells_local)
+		return 0;
+	if (!tni_addr_from_local(local, peer, tni_addr_port(local)))
+		local->len = 0;
+	return peer->local.to_many;
+}
+
 void tn_conn_info(const struct tn_conn *c, struct tn_conn_info *info)
 {
 	struct tn_addr addr = {0};
+	uint64_t dropped;
 
 	*info = (struct tn_conn_info){
 		.bytes_in = c->bytes_in,
 		.bytes_out = c->bytes_out,
 		.msgs_in = c->msgs_in,
 		.msgs_out = c->msgs_out,
-		.lost = (c->dgram ? c->dgram->lost : 0) +
-			(c->layered && c->layered->lossy ? c->layered->lossy->lost : 0),
+		.lost = lost(c, &dropped),
+		.dropped = dropped,
 		.opened_ns = c->opened_ns,
 		.fd = fd_of(c),
 	};

@@ -57,13 +57,18 @@ struct tni_dgram {
 	struct tni_mmsg mm;
 	int received; /* datagrams of the batch yet to be handed over */
 	uint64_t lost;
+	uint32_t dropped_before; /* by the kernel, before the socket was ours, */
+	uint64_t dropped;        /* and when it was last asked */
+	struct tni_timer look;   /* asks again while datagrams come */
 	struct tni_timer retry;
 	unsigned retries;     /* of the first datagram that is to go */
 	struct tn_addr stuck; /* a peer that has taken nothing for long */
 	uint64_t stuck_until_ns;
 	bool connected;
-	uint8_t hops_max;    /* of tn_conn_fade(): most that a reply gets; 0: replies do not fade */
-	struct tni_raw *raw; /* of sockets below the transports; otherwise NULL */
+	bool tells_local;         /* the kernel says to which address each datagram was sent */
+	uint8_t hops_max;         /* of tn_conn_fade(): most that a reply gets; 0: replies do not fade */
+	struct tni_fading *fades; /* of tn_conn_fade() */
+	struct tni_raw *raw;      /* of sockets below the transports; otherwise NULL */
 	/* Takes each datagram as it comes, where messages are made of them first (DTLS); NULL: they are the messages. */
 	void (*take)(struct tn_conn *conn, const struct tn_addr *peer, const void *data, size_t len);
 	struct tni_peers *peers; /* of a served socket with connections; otherwise NULL */
@@ -149,6 +154,11 @@ void tni_dgram_free(struct tn_conn *conn);
 void tni_dgram_deliver(struct tn_conn *conn);
 void tni_dgram_flush(struct tn_conn *conn);
 int tni_dgram_put(struct tn_conn *conn, const struct tn_msg *answered, const struct iovec *iov, int count);
+/* Asks how many datagrams the kernel has dropped. */
+void tni_dgram_ask_dropped(const struct tn_conn *conn, uint64_t *dropped);
+
+/* The socket is about to be closed: a served one tells of what was lost and not told of yet. */
+void tni_dgram_end(struct tn_conn *conn);
 void tni_dgram_recv_done(struct tni_op *op, int res);
 void tni_dgram_send_done(struct tni_op *op, int res);
 

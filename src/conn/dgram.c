@@ -17,11 +17,63 @@
 /* A peer that took nothing in all of these is not waited for again for so long: the others' datagrams stand behind. */
 #define STUCK_NS TNI_NS_PER_S
 
+/* How often the kernel is asked what it has dropped, while datagrams come. */
+#define LOOK_NS TNI_NS_PER_S
+
+/* Datagrams of one peer that came with their last hop are answered so many times in a row, and then once in so long. */
+#define LAST_HOP_BURST 64
+#define LAST_HOP_NS (TNI_NS_PER_S / 16)
+#define LAST_HOP_PEERS 64
+
+/* Of tn_conn_fade(): up to when each peer has used what it may. Those with the same hash share a place. */
+struct tni_fading {
+	uint64_t spent_ns[LAST_HOP_PEERS];
+};
+
 static void retry_fired(struct tni_timer *timer)
 {
 	struct tn_conn *c = tni_container_of(timer, struct tni_dgram, retry)->conn;
 
 	tni_loop_ready(c->loop, &c->task);
+}
+
+/* ---- what the kernel drops ---- */
+
+void tni_dgram_ask_dropped(const struct tn_conn *c, uint64_t *dropped)
+{
+	uint32_t now = c->io.fd >= 0 ? tni_dgram_dropped(c->io.fd) : 0;
+
+	/* The kernel counts in 32 bits. */
+	*dropped = c->dgram->dropped;
+	if (c->io.fd >= 0)
+		*dropped += (uint32_t)(now - c->dgram->dropped_before - (uint32_t)*dropped);
+}
+
+/* A server's user hears of it at most once a second; it can be asked for at any time. */
+static void tell_dropped(struct tn_conn *c)
+{
+	struct tni_dgram *d = c->dgram;
+	uint64_t before = d->dropped;
+	char url[TNI_URL_TEXT];
+	struct tn_addr at;
+
+	tni_dgram_ask_dropped(c, &d->dropped);
+	if (d->dropped == before || !c->part || tni_addr_local(c->io.fd, &at) < 0)
+		return;
+	tni_err(-ENOBUFS, "%s: %llu datagrams were lost so far: they came faster than they were read (see key rcvbuf)",
+		tni_endpoint_url_of(c->ep, &at, url, sizeof(url)), (unsigned long long)d->dropped);
+	tni_part_trouble(c->part, -ENOBUFS);
+}
+
+static void look_fired(struct tni_timer *timer)
+{
+	tell_dropped(tni_container_of(timer, struct tni_dgram, look)->conn);
+}
+
+void tni_dgram_end(struct tn_conn *c)
+{
+	if (c->io.fd >= 0)
+		tell_dropped(c);
 }
 
 static void complete_early(void *arg, unsigned char *data, size_t len)
@@ -55,6 +107,7 @@ int tni_dgram_open(struct tn_conn *c, bool connected)
 		tni_dgram_queue_init(&d->stash, &c->loop->mem, SIZE_MAX);
 		d->conn = c;
 		d->retry.fire = retry_fired;
+		d->look.fire = look_fired;
 		c->dgram = d;
 	}
 	d->connected = connected;
@@ -66,6 +119,8 @@ int tni_dgram_open(struct tn_conn *c, bool connected)
 	d->batch = tni_batch_of(c->loop);
 	if (!d->batch || open_raw(c) < 0)
 		return -ENOMEM;
+	d->dropped_before = tni_dgram_dropped(c->io.fd);
+	d->tells_local = !connected && tni_dgram_tell_local(c->io.fd);
 	tni_batch_prepare(d->batch, &d->mm);
 	c->io.rd.mm = &d->mm;
 	c->io.rd.done = tni_dgram_recv_done;
@@ -80,6 +135,8 @@ void tni_dgram_free(struct tn_conn *c)
 	if (c->dgram->peers)
 		tni_peers_free(c);
 	tni_loop_untimer(c->loop, &c->dgram->retry);
+	tni_loop_untimer(c->loop, &c->dgram->look);
+	free(c->dgram->fades);
 	tni_buf_clear(&c->dgram->tx.buf);
 	tni_buf_clear(&c->dgram->stash.buf);
 	tni_raw_free(c->dgram->raw);
@@ -99,10 +156,8 @@ static void take_batch(struct tn_conn *c, int n)
 {
 	struct tni_dgram *d = c->dgram;
 
-	for (int i = 0; i < n; i++) {
-		d->batch->addr[i].len = d->batch->v[i].msg_hdr.msg_namelen;
-		d->take(c, &d->batch->addr[i], d->batch->iov[i].iov_base, d->batch->v[i].msg_len);
-	}
+	for (unsigned i = 0; i < (unsigned)n; i++)
+		d->take(c, tni_batch_peer(d->batch, i), d->batch->iov[i].iov_base, d->batch->v[i].msg_len);
 	tni_batch_prepare(d->batch, &d->mm);
 }
 
@@ -110,6 +165,8 @@ void tni_dgram_recv_done(struct tni_op *op, int res)
 {
 	struct tn_conn *c = tni_conn_of_rd(op);
 
+	if (res > 0 && !tni_timer_armed(&c->dgram->look))
+		tni_loop_timer(c->loop, &c->dgram->look, LOOK_NS);
 	if (res > 0 && c->dgram->take) {
 		take_batch(c, res);
 	} else if (res > 0) {
@@ -180,10 +237,9 @@ void tni_dgram_deliver(struct tn_conn *c)
 	for (int i = 0; i < n; i++) {
 		const void *data = d->batch->iov[i].iov_base;
 		size_t len = d->batch->v[i].msg_len;
-		struct tn_addr *peer = &d->batch->addr[i];
+		struct tn_addr *peer = tni_batch_peer(d->batch, (unsigned)i);
 		unsigned hops = d->hops_max ? tni_dgram_hops(&d->batch->v[i].msg_hdr) : 0;
 
-		peer->len = d->batch->v[i].msg_hdr.msg_namelen;
 		if (d->raw && !tni_raw_take(d->raw, peer, &data, &len))
 			continue;
 		if (len > c->frame.max || d->batch->v[i].msg_hdr.msg_flags & MSG_TRUNC)
@@ -210,18 +266,46 @@ int tn_conn_fade(struct tn_conn *c)
 {
 	if (!c->part || !c->dgram || c->layered || c->dgram->connected || !(c->ep->scheme->kinds & TNI_SK_UDP))
 		return -EOPNOTSUPP;
+	if (!c->dgram->fades)
+		c->dgram->fades = calloc(1, sizeof(*c->dgram->fades));
+	if (!c->dgram->fades)
+		return -ENOMEM;
 	if (!c->dgram->hops_max)
 		c->dgram->hops_max = (uint8_t)tni_dgram_tell_hops(c->io.fd);
 	return 0;
 }
 
-/* How far a reply may go: 0: as far as any; < 0: nowhere. */
-static int reply_hops(const struct tni_dgram *d, const struct tn_msg *answered)
+/*
+ * What came with its last hop is answered with one hop: all multicast comes so (its default is 1). But two neighbours that
+ * answer each other would never end then. Between them there are as many datagrams under way as began it, and the first
+ * that is not answered ends its part: so it is enough to answer a peer so often only.
+ */
+static bool may_spend_last(struct tni_dgram *d, const struct tn_addr *to, uint64_t now_ns)
 {
+	uint64_t hash = 0xcbf29ce484222325, full_ns;
+	uint64_t *spent_ns;
+
+	for (uint32_t i = 0; i < to->len; i++)
+		hash = (hash ^ to->bytes[i]) * 0x100000001b3;
+	spent_ns = &d->fades->spent_ns[(hash ^ hash >> 32) % LAST_HOP_PEERS];
+	full_ns = now_ns > LAST_HOP_BURST * LAST_HOP_NS ? now_ns - LAST_HOP_BURST * LAST_HOP_NS : 0;
+	if (*spent_ns < full_ns)
+		*spent_ns = full_ns;
+	if (*spent_ns + LAST_HOP_NS > now_ns)
+		return false;
+	*spent_ns += LAST_HOP_NS;
+	return true;
+}
+
+/* How far a reply may go: 0: as far as any; < 0: nowhere. */
+static int reply_hops(const struct tn_conn *c, const struct tn_msg *answered)
+{
+	struct tni_dgram *d = c->dgram;
+
 	if (!d->hops_max || !answered || !answered->hops)
 		return 0;
 	if (answered->hops == 1)
-		return -1;
+		return answered->peer && may_spend_last(d, answered->peer, c->loop->now_ns) ? 1 : -1;
 	return answered->hops > d->hops_max ? d->hops_max : (int)answered->hops - 1;
 }
 
@@ -229,9 +313,10 @@ int tni_dgram_put(struct tn_conn *c, const struct tn_msg *answered, const struct
 {
 	const struct tn_addr *to = answered ? answered->peer : NULL;
 	struct tni_dgram *d = c->dgram;
-	int hops = reply_hops(d, answered);
-	size_t len = 0;
+	struct tn_addr only;
 	unsigned char *data;
+	size_t len = 0;
+	int hops;
 	int rc;
 
 	for (int i = 0; i < count; i++)
@@ -244,9 +329,16 @@ int tni_dgram_put(struct tn_conn *c, const struct tn_msg *answered, const struct
 		return -EDESTADDRREQ;
 	if (d->connected)
 		to = d->raw ? tni_raw_to(d->raw) : NULL;
+	hops = reply_hops(c, answered);
 	if (hops < 0) {
 		d->lost++;
 		return 0;
+	}
+	/* What came to another socket, and is passed on here, may have come to an address that this one is not bound to. */
+	if (to && to->local.len && !d->tells_local) {
+		only = *to;
+		only.local = (struct tn_local){0};
+		to = &only;
 	}
 	rc = tni_dgram_queue_put(&d->tx, to, (unsigned)hops, iov, count);
 	if (rc == 0 && d->raw) {

@@ -56,9 +56,9 @@ int tni_lossy_fits(size_t len)
 
 static void peer_addr(const struct tn_conn *c, struct tn_addr *addr)
 {
-	addr->len = 0;
+	*addr = (struct tn_addr){0};
 	if (c->layered->lossy->peer) /* otherwise the socket is connected */
-		tni_addr_from(addr, (const struct sockaddr *)(const void *)c->peer, c->peer_len);
+		tni_peers_addr(c, addr);
 }
 
 static void put(struct tn_conn *c, const void *data, size_t len)

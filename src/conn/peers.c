@@ -13,8 +13,9 @@
 
 #define SLOTS_MIN 64
 
-/* A place in the table; its address is the connection's. */
+/* A place in the table. The peer's address is the connection's. */
 struct tni_peer {
+	struct tn_local local; /* the address of ours that the peer speaks to, and that all it hears leaves from */
 	struct tni_peer *next; /* of the same slot */
 	struct tni_peers *home;
 	struct tn_conn *conn;
@@ -38,25 +39,37 @@ static struct tni_peer *peer_of(const struct tn_conn *c)
 
 /* ---- the table ---- */
 
-static uint32_t slot_of(const struct tni_peers *peers, const unsigned char *addr, size_t len)
+static uint64_t mix(uint64_t hash, const unsigned char *bytes, size_t len)
 {
-	uint64_t hash = peers->seed;
-
 	for (size_t i = 0; i < len; i++)
-		hash = (hash ^ addr[i]) * 0x9e3779b97f4a7c15ULL;
+		hash = (hash ^ bytes[i]) * 0x9e3779b97f4a7c15ULL;
+	return hash;
+}
+
+static uint32_t slot_of(const struct tni_peers *peers, const unsigned char *addr, size_t len,
+			const struct tn_local *local)
+{
+	uint64_t hash = mix(mix(peers->seed, addr, len), local->ip, local->len);
+
 	return (uint32_t)(hash >> 32) & (peers->nslots - 1);
 }
 
 static struct tni_peer **slot_of_peer(const struct tni_peers *peers, const struct tni_peer *p)
 {
-	return &peers->slots[slot_of(peers, p->conn->peer, p->conn->peer_len)];
+	return &peers->slots[slot_of(peers, p->conn->peer, p->conn->peer_len, &p->local)];
+}
+
+static bool is_same_local(const struct tn_local *a, const struct tn_local *b)
+{
+	return a->len == b->len && a->index == b->index && !memcmp(a->ip, b->ip, a->len);
 }
 
 static struct tni_peer *find(const struct tni_peers *peers, const struct tn_addr *addr)
 {
-	struct tni_peer *p = peers->slots[slot_of(peers, addr->bytes, addr->len)];
+	struct tni_peer *p = peers->slots[slot_of(peers, addr->bytes, addr->len, &addr->local)];
 
-	while (p && (p->conn->peer_len != addr->len || memcmp(p->conn->peer, addr->bytes, addr->len) != 0))
+	while (p && (p->conn->peer_len != addr->len || memcmp(p->conn->peer, addr->bytes, addr->len) != 0 ||
+		     !is_same_local(&p->local, &addr->local)))
 		p = p->next;
 	return p;
 }
@@ -86,6 +99,12 @@ static void resize(struct tni_peers *peers, uint32_t nslots)
 		}
 	}
 	free(old);
+}
+
+void tni_peers_addr(const struct tn_conn *c, struct tn_addr *addr)
+{
+	tni_addr_from(addr, (const struct sockaddr *)(const void *)c->peer, c->peer_len);
+	addr->local = peer_of(c)->local;
 }
 
 void tni_peers_leave(struct tn_conn *c)
@@ -189,6 +208,7 @@ static bool admit(struct tn_conn *socket, const struct tn_addr *addr, const unsi
 	}
 	p->home = peers;
 	p->conn = c;
+	p->local = addr->local;
 	memcpy(p->random, random, sizeof(p->random));
 	tni_list_init(&p->waiting);
 	tni_list_add_tail(&peers->all, &p->all);
@@ -213,6 +233,7 @@ static void answer(struct tn_conn *socket, const struct tn_addr *addr, struct tn
 static void knock(struct tn_conn *socket, const struct tn_addr *addr, const void *data, size_t len,
 		  const unsigned char *random)
 {
+	unsigned char pair[sizeof(addr->bytes) + sizeof(addr->local.ip)];
 	struct tni_creds *creds;
 	struct tni_layer *layer;
 	struct tn_buf reply;
@@ -221,8 +242,10 @@ static void knock(struct tn_conn *socket, const struct tn_addr *addr, const void
 		return; /* he will ask again */
 	creds = tni_server_creds(socket->part->server);
 	tni_buf_init(&reply, &socket->loop->mem, SIZE_MAX);
-	if (tni_dtls_knock(socket->dgram->peers->door, creds, socket->loop->now_ns, addr->bytes, addr->len, data, len,
-			   &reply, &layer) > 0 &&
+	memcpy(pair, addr->bytes, addr->len);
+	memcpy(pair + addr->len, addr->local.ip, addr->local.len);
+	if (tni_dtls_knock(socket->dgram->peers->door, creds, socket->loop->now_ns, pair, addr->len + addr->local.len,
+			   data, len, &reply, &layer) > 0 &&
 	    !admit(socket, addr, random, layer))
 		tni_dtls_turn_away(data, &reply);
 	answer(socket, addr, &reply);

@@ -1,6 +1,7 @@
 /*
  * Those who speak to a served socket of datagrams that has connections (DTLS): each who has shown that he gets what is sent
- * to his address is a connection of his own, found by that address. Who has not is nowhere: nothing is kept of him.
+ * to his address is a connection of his own, found by the pair of addresses: theirs, and that of ours which they speak to.
+ * Who has not is nowhere: nothing is kept of him.
  */
 #ifndef TNI_CONN_PEERS_H
 #define TNI_CONN_PEERS_H
@@ -19,6 +20,9 @@ unsigned tni_peers_count(const struct tn_conn *socket);
 
 /* A datagram has come: it goes to the connection of its sender, or asks for one. No user code runs. */
 void tni_peers_take(struct tn_conn *socket, const struct tn_addr *peer, const void *data, size_t len);
+
+/* Both addresses of a connection: its peer's, and with it that of ours which the peer speaks to. */
+void tni_peers_addr(const struct tn_conn *conn, struct tn_addr *addr);
 
 /* A connection gives up its place. */
 void tni_peers_leave(struct tn_conn *conn);

@@ -102,6 +102,9 @@ static void copy_datagram(struct mmsghdr *to, const struct mmsghdr *from)
 	memcpy(to->msg_hdr.msg_iov->iov_base, from->msg_hdr.msg_iov->iov_base, from->msg_len);
 	memcpy(to->msg_hdr.msg_name, from->msg_hdr.msg_name, from->msg_hdr.msg_namelen);
 	to->msg_hdr.msg_namelen = from->msg_hdr.msg_namelen;
+	if (from->msg_hdr.msg_controllen)
+		memcpy(to->msg_hdr.msg_control, from->msg_hdr.msg_control, from->msg_hdr.msg_controllen);
+	to->msg_hdr.msg_controllen = from->msg_hdr.msg_controllen;
 	to->msg_hdr.msg_flags = from->msg_hdr.msg_flags;
 	to->msg_len = from->msg_len;
 }

@@ -762,6 +762,8 @@ static void take_dgram(struct tn_loop *loop, struct tni_op *op, int len, unsigne
 
 	m->msg_len = (unsigned)len;
 	m->msg_hdr.msg_flags = 0;
+	m->msg_hdr.msg_namelen = 0; /* the ring tells nothing of a datagram but its bytes */
+	m->msg_hdr.msg_controllen = 0;
 	if (!(flags & IORING_CQE_F_BUFFER))
 		return;
 	memcpy(m->msg_hdr.msg_iov->iov_base, dgram_buf(loop->engine_state, id), (size_t)len);

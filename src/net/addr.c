@@ -32,6 +32,7 @@ void tni_addr_from(struct tn_addr *addr, const struct sockaddr *sa, socklen_t le
 {
 	addr->len = len < sizeof(addr->bytes) ? len : (uint32_t)sizeof(addr->bytes);
 	memcpy(addr->bytes, sa, addr->len);
+	memset(&addr->local, 0, sizeof(addr->local));
 }
 
 static void set_in(struct tn_addr *addr, struct in_addr ip, int port)
@@ -160,6 +161,64 @@ void tni_addr_set_port(struct tn_addr *addr, int port)
 		as_in(addr)->sin_port = htons((uint16_t)port);
 	else if (tni_addr_family(addr) == AF_INET6)
 		as_in6(addr)->sin6_port = htons((uint16_t)port);
+}
+
+static bool is_mapped(const struct tn_addr *addr)
+{
+	return tni_addr_family(addr) == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&as_in6(addr)->sin6_addr);
+}
+
+/* The four bytes of IPv4's address, mapped or not; NULL: it is none. */
+static const unsigned char *ip4_of(const struct tn_addr *addr)
+{
+	if (is_mapped(addr))
+		return as_in6(addr)->sin6_addr.s6_addr + 12;
+	return tni_addr_family(addr) == AF_INET ? (const unsigned char *)&as_in(addr)->sin_addr : NULL;
+}
+
+bool tni_addr_is_mapped(const struct tn_addr *addr)
+{
+	return is_mapped(addr);
+}
+
+bool tni_addr_is_multicast(const struct tn_addr *addr)
+{
+	const unsigned char *ip4 = ip4_of(addr);
+
+	if (ip4)
+		return (ip4[0] & 0xf0) == 0xe0;
+	return tni_addr_family(addr) == AF_INET6 && IN6_IS_ADDR_MULTICAST(&as_in6(addr)->sin6_addr);
+}
+
+bool tni_addr_is_any(const struct tn_addr *addr)
+{
+	static const unsigned char zero[4];
+	const unsigned char *ip4 = ip4_of(addr);
+
+	if (ip4)
+		return memcmp(ip4, zero, sizeof(zero)) == 0;
+	return tni_addr_family(addr) == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&as_in6(addr)->sin6_addr);
+}
+
+bool tni_addr_from_local(struct tn_addr *addr, const struct tn_addr *peer, int port)
+{
+	const struct tn_local *local = &peer->local;
+	struct in6_addr ip6 = {.s6_addr = {[10] = 0xff, [11] = 0xff}};
+	struct in_addr ip4;
+
+	if (local->len == sizeof(ip6)) {
+		memcpy(&ip6, local->ip, sizeof(ip6));
+	} else if (local->len == sizeof(ip4)) {
+		memcpy(&ip4, local->ip, sizeof(ip4));
+		memcpy(ip6.s6_addr + 12, local->ip, sizeof(ip4));
+	} else {
+		return false;
+	}
+	if (local->len == sizeof(ip4) && tni_addr_family(peer) == AF_INET)
+		set_in(addr, ip4, port);
+	else
+		set_in6(addr, ip6, port, local->index);
+	return true;
 }
 
 bool tni_addr_is_localhost(const char *host, bool below)

@@ -29,6 +29,16 @@ int tni_addr_family(const struct tn_addr *addr);
 int tni_addr_port(const struct tn_addr *addr);
 void tni_addr_set_port(struct tn_addr *addr, int port);
 
+/* IPv4's address in IPv6's words: ::ffff:192.0.2.1. */
+bool tni_addr_is_mapped(const struct tn_addr *addr);
+
+/* A group's address, or the one that stands for all of this host's; IPv4's in IPv6's words included. */
+bool tni_addr_is_multicast(const struct tn_addr *addr);
+bool tni_addr_is_any(const struct tn_addr *addr);
+
+/* The address of this host that `peer` remembers (its member local), in the words of its family. False: it has none. */
+bool tni_addr_from_local(struct tn_addr *addr, const struct tn_addr *peer, int port);
+
 /* "localhost", and with `below` the names below it: RFC 6761 section 6.3 wants DNS not to be asked for them. */
 bool tni_addr_is_localhost(const char *host, bool below);
 

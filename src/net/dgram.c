@@ -1,7 +1,7 @@
 #include "net/dgram.h"
 
 #include <errno.h>
-#include <netinet/in.h>
+#include <linux/sock_diag.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -66,36 +66,158 @@ unsigned tni_dgram_tell_hops(int fd)
 	return own > 0 && own < 256 ? (unsigned)own : 64;
 }
 
+/* NULL: it was not told, or not in this length. */
+static const void *find_told(const struct msghdr *msg, int level, int type, size_t len)
+{
+	struct msghdr *all = (struct msghdr *)(uintptr_t)msg;
+
+	for (const struct cmsghdr *head = CMSG_FIRSTHDR(all); head;
+	     head = CMSG_NXTHDR(all, (struct cmsghdr *)(uintptr_t)head))
+		if (head->cmsg_level == level && head->cmsg_type == type)
+			return head->cmsg_len >= CMSG_LEN(len) ? CMSG_DATA(head) : NULL;
+	return NULL;
+}
+
 unsigned tni_dgram_hops(const struct msghdr *msg)
 {
-	const struct cmsghdr *head = CMSG_FIRSTHDR(msg);
-	int hops;
+	const void *told = find_told(msg, IPPROTO_IP, IP_TTL, sizeof(int));
+	int hops = 0;
 
-	if (!head || head->cmsg_len < CMSG_LEN(sizeof(hops)) ||
-	    !((head->cmsg_level == IPPROTO_IP && head->cmsg_type == IP_TTL) ||
-	      (head->cmsg_level == IPPROTO_IPV6 && head->cmsg_type == IPV6_HOPLIMIT)))
-		return 0;
-	memcpy(&hops, CMSG_DATA(head), sizeof(hops));
+	if (!told)
+		told = find_told(msg, IPPROTO_IPV6, IPV6_HOPLIMIT, sizeof(int));
+	if (told)
+		memcpy(&hops, told, sizeof(hops));
 	return (unsigned)hops;
 }
 
-static void set_hops(struct msghdr *msg, struct tni_hops *control, int hops)
-{
-	struct cmsghdr *head;
-	bool ipv6;
+/* ---- the address of ours ---- */
 
+bool tni_dgram_tell_local(int fd)
+{
+	struct tn_addr bound;
+	int on = 1, family;
+	bool told;
+
+	if (tni_addr_local(fd, &bound) < 0 || !(tni_addr_is_any(&bound) || tni_addr_is_multicast(&bound)))
+		return false;
+	family = tni_addr_family(&bound);
+	told = family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof(on)) == 0;
+	/* An IPv6 socket that hears IPv4 as well tells of that in IPv4's words. */
+	return setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof(on)) == 0 || told;
+}
+
+/* Addresses that are somebody's on each link: 169.254.0.0/16 (RFC 3927). */
+static bool is_link_local(const unsigned char *ip)
+{
+	return ip[0] == 169 && ip[1] == 254;
+}
+
+/*
+ * The kernel says where to answer from: the address itself, or for a group's or a broadcast the one that the routes to the
+ * sender name. The interface is left to the routes, as TCP does, but for addresses that mean nothing without it.
+ */
+static void take_local4(struct tn_local *local, const struct sockaddr *from, const struct in_pktinfo *info)
+{
+	const struct sockaddr_in *in = (const void *)from;
+
+	local->to_many = info->ipi_addr.s_addr != info->ipi_spec_dst.s_addr;
+	if (!info->ipi_spec_dst.s_addr)
+		return;
+	local->len = sizeof(info->ipi_spec_dst);
+	memcpy(local->ip, &info->ipi_spec_dst, sizeof(info->ipi_spec_dst));
+	if (is_link_local(local->ip) ||
+	    (from->sa_family == AF_INET && is_link_local((const unsigned char *)&in->sin_addr)))
+		local->index = (uint32_t)info->ipi_ifindex;
+}
+
+static void take_local6(struct tn_local *local, const struct in6_pktinfo *info)
+{
+	local->to_many = IN6_IS_ADDR_MULTICAST(&info->ipi6_addr);
+	if (local->to_many || IN6_IS_ADDR_UNSPECIFIED(&info->ipi6_addr))
+		return;
+	local->len = sizeof(info->ipi6_addr);
+	memcpy(local->ip, &info->ipi6_addr, sizeof(info->ipi6_addr));
+	if (IN6_IS_ADDR_LINKLOCAL(&info->ipi6_addr))
+		local->index = info->ipi6_ifindex;
+}
+
+struct tn_addr *tni_batch_peer(struct tni_batch *batch, unsigned i)
+{
+	const struct msghdr *msg = &batch->v[i].msg_hdr;
+	struct tn_addr *peer = &batch->addr[i];
+	struct in6_pktinfo info6;
+	struct in_pktinfo info4;
+	const void *told;
+
+	peer->len = msg->msg_namelen;
+	memset(&peer->local, 0, sizeof(peer->local));
+	if (msg->msg_controllen < sizeof(struct cmsghdr))
+		return peer;
+	told = find_told(msg, IPPROTO_IP, IP_PKTINFO, sizeof(info4));
+	if (told) {
+		memcpy(&info4, told, sizeof(info4));
+		take_local4(&peer->local, tn_addr_sockaddr(peer), &info4);
+		return peer;
+	}
+	told = find_told(msg, IPPROTO_IPV6, IPV6_PKTINFO, sizeof(info6));
+	if (told) {
+		memcpy(&info6, told, sizeof(info6));
+		take_local6(&peer->local, &info6);
+	}
+	return peer;
+}
+
+/* ---- what a datagram is told on its way ---- */
+
+static void *put_tell(struct msghdr *msg, struct tni_tell *control, int level, int type, size_t len)
+{
+	struct cmsghdr *head = (struct cmsghdr *)(void *)(control->bytes + msg->msg_controllen);
+
+	msg->msg_control = control->bytes;
+	msg->msg_controllen += CMSG_SPACE(len);
+	head->cmsg_level = level;
+	head->cmsg_type = type;
+	head->cmsg_len = CMSG_LEN(len);
+	return CMSG_DATA(head);
+}
+
+static void tell_local(struct msghdr *msg, struct tni_tell *control, const struct tn_local *local)
+{
+	struct in6_pktinfo info6 = {.ipi6_ifindex = local->index};
+	struct in_pktinfo info4 = {.ipi_ifindex = (int)local->index};
+	bool ipv6 = is_ipv6(msg->msg_name);
+
+	if (ipv6 && local->len == sizeof(info6.ipi6_addr)) {
+		memcpy(&info6.ipi6_addr, local->ip, sizeof(info6.ipi6_addr));
+		memcpy(put_tell(msg, control, IPPROTO_IPV6, IPV6_PKTINFO, sizeof(info6)), &info6, sizeof(info6));
+	} else if (!ipv6 && local->len == sizeof(info4.ipi_spec_dst)) {
+		memcpy(&info4.ipi_spec_dst, local->ip, sizeof(info4.ipi_spec_dst));
+		memcpy(put_tell(msg, control, IPPROTO_IP, IP_PKTINFO, sizeof(info4)), &info4, sizeof(info4));
+	}
+}
+
+static void tell(struct msghdr *msg, struct tni_tell *control, int hops, const struct tn_local *local)
+{
 	msg->msg_control = NULL;
 	msg->msg_controllen = 0;
-	if (!hops || !msg->msg_name)
+	if (!msg->msg_name || !(hops || local->len))
 		return;
-	ipv6 = is_ipv6(msg->msg_name);
-	msg->msg_control = control->bytes;
-	msg->msg_controllen = sizeof(control->bytes);
-	head = CMSG_FIRSTHDR(msg);
-	head->cmsg_level = ipv6 ? IPPROTO_IPV6 : IPPROTO_IP;
-	head->cmsg_type = ipv6 ? IPV6_HOPLIMIT : IP_TTL;
-	head->cmsg_len = CMSG_LEN(sizeof(hops));
-	memcpy(CMSG_DATA(head), &hops, sizeof(hops));
+	if (hops && is_ipv6(msg->msg_name))
+		memcpy(put_tell(msg, control, IPPROTO_IPV6, IPV6_HOPLIMIT, sizeof(hops)), &hops, sizeof(hops));
+	else if (hops)
+		memcpy(put_tell(msg, control, IPPROTO_IP, IP_TTL, sizeof(hops)), &hops, sizeof(hops));
+	if (local->len)
+		tell_local(msg, control, local);
+}
+
+/* ---- what the kernel has dropped ---- */
+
+uint32_t tni_dgram_dropped(int fd)
+{
+	uint32_t info[SK_MEMINFO_VARS] = {0};
+	socklen_t len = sizeof(info);
+
+	return getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &len) < 0 ? 0 : info[SK_MEMINFO_DROPS];
 }
 
 /* ---- the queue ---- */
@@ -104,7 +226,8 @@ static void set_hops(struct msghdr *msg, struct tni_hops *control, int hops)
 struct tni_dgram_record {
 	uint32_t len;
 	uint16_t addr_len;
-	uint16_t hops; /* it may go; 0: as many as others */
+	uint16_t hops;         /* it may go; 0: as many as others */
+	struct tn_local local; /* where it leaves from */
 };
 
 static const struct tni_dgram_record *record_of(const struct tni_slice *slice)
@@ -173,6 +296,8 @@ int tni_dgram_queue_put(struct tni_dgram_queue *queue, const struct tn_addr *to,
 			.len = (uint32_t)len, .addr_len = (uint16_t)addr_len, .hops = (uint16_t)hops};
 		if (to)
 			memcpy(at + sizeof(struct tni_dgram_record), to->bytes, addr_len);
+		if (to)
+			((struct tni_dgram_record *)(void *)at)->local = to->local;
 		out = at + sizeof(struct tni_dgram_record) + padded(addr_len);
 		for (int i = 0; i < count; i++) {
 			if (iov[i].iov_len)
@@ -207,6 +332,7 @@ bool tni_dgram_queue_first(const struct tni_dgram_queue *queue, struct tn_addr *
 		return false;
 	addr->len = record_of(slice)->addr_len;
 	memcpy(addr->bytes, record_addr(slice), addr->len);
+	addr->local = record_of(slice)->local;
 	*hops = record_of(slice)->hops;
 	*data = record_data(slice);
 	*len = record_of(slice)->len;
@@ -236,7 +362,7 @@ void tni_dgram_queue_describe(const struct tni_dgram_queue *queue, struct tni_ou
 		msg->msg_name = msg->msg_namelen ? record_addr(s) : NULL;
 		msg->msg_iov = &outbox->iov[n];
 		msg->msg_iovlen = 1;
-		set_hops(msg, &outbox->control[n], record_of(s)->hops);
+		tell(msg, &outbox->control[n], record_of(s)->hops, &record_of(s)->local);
 		outbox->iov[n] = (struct iovec){.iov_base = record_data(s), .iov_len = record_of(s)->len};
 	}
 	outbox->mm = (struct tni_mmsg){.v = outbox->v, .n = n};
@@ -244,6 +370,12 @@ void tni_dgram_queue_describe(const struct tni_dgram_queue *queue, struct tni_ou
 
 void tni_dgram_say(int fd, const struct tn_addr *to, const void *data, size_t len)
 {
-	(void)sendto(fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL,
-		     to->len ? (const struct sockaddr *)(const void *)to->bytes : NULL, to->len);
+	struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_namelen = to->len};
+	struct tni_tell control;
+
+	if (to->len)
+		msg.msg_name = (void *)(uintptr_t)to->bytes;
+	tell(&msg, &control, 0, &to->local);
+	(void)sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 }

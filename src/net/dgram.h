@@ -8,6 +8,8 @@
 #include "io/loop.h"
 #include "net/addr.h"
 
+#include <netinet/in.h>
+
 #define TNI_BATCH 64
 
 /* The largest payload of a UDP datagram over IPv4 (IPv6: 65527, which nobody's stack sends unasked). */
@@ -16,9 +18,19 @@
 /* The largest Unix datagram that is sent and accepted: what a receive buffer of the batch holds. */
 #define TNI_UNIX_DGRAM_MAX 65536
 
-/* Room for what a socket tells of a datagram beside it, or is told: how many hops it may go. */
-struct tni_hops {
-	_Alignas(struct cmsghdr) unsigned char bytes[CMSG_SPACE(sizeof(int))];
+/*
+ * Room for what a socket tells of a datagram beside it: its hops, and the address it was sent to. An IPv6 socket tells
+ * the latter twice of an IPv4 datagram.
+ */
+struct tni_told {
+	_Alignas(struct cmsghdr) unsigned char bytes[2 * CMSG_SPACE(sizeof(int)) +
+						     CMSG_SPACE(sizeof(struct in_pktinfo)) +
+						     CMSG_SPACE(sizeof(struct in6_pktinfo))];
+};
+
+/* The same for what it is told when it sends. */
+struct tni_tell {
+	_Alignas(struct cmsghdr) unsigned char bytes[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct in6_pktinfo))];
 };
 
 /* Receiving: one per loop, shared by all its datagram sockets, since a batch is handed over before the next comes. */
@@ -26,7 +38,7 @@ struct tni_batch {
 	struct mmsghdr v[TNI_BATCH];
 	struct iovec iov[TNI_BATCH];
 	struct tn_addr addr[TNI_BATCH];
-	struct tni_hops control[TNI_BATCH];
+	struct tni_told control[TNI_BATCH];
 	unsigned char data[];
 };
 
@@ -34,7 +46,7 @@ struct tni_batch {
 struct tni_outbox {
 	struct mmsghdr v[TNI_BATCH];
 	struct iovec iov[TNI_BATCH];
-	struct tni_hops control[TNI_BATCH];
+	struct tni_tell control[TNI_BATCH];
 	struct tni_mmsg mm;
 };
 
@@ -49,6 +61,18 @@ unsigned tni_dgram_tell_hops(int fd);
 
 /* What it told of this one; 0: nothing. */
 unsigned tni_dgram_hops(const struct msghdr *msg);
+
+/*
+ * A socket that is bound to no address of its own tells from now on to which address each datagram was sent. Returns
+ * whether it does: one that is bound to an address need not, and other families than IP's cannot.
+ */
+bool tni_dgram_tell_local(int fd);
+
+/* The sender of the i-th datagram of a batch, with what was told of where it was sent to. */
+struct tn_addr *tni_batch_peer(struct tni_batch *batch, unsigned i);
+
+/* How many datagrams the kernel has dropped at this socket, for want of room in its receive buffer most of all. */
+uint32_t tni_dgram_dropped(int fd);
 
 struct tni_dgram_record;
 

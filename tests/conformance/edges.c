@@ -2,6 +2,7 @@
  * What the library promises where a program is at its least careful: calls from inside callbacks, loops freed in any
  * order, numbers at their limits, peers that write and leave. Each test is one way in which a program was once wronged.
  */
+#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -103,6 +104,154 @@ static void test_datagrams_resumed_in_on_drain(void **state)
 	th_until(loop, r.msgs == 16);
 	tn_loop_free(loop);
 	close(fd);
+}
+
+/* ---- datagrams have two addresses ---- */
+
+#define ASKED 40
+
+struct late {
+	struct tn_conn *conn;
+	struct tn_addr peers[ASKED];
+	int n, forwarded;
+};
+
+/* Every other one is answered at once, by passing it on; the rest when all are there. */
+static void answer_later(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
+{
+	struct late *late = arg;
+	struct tn_addr local;
+	char text[64], asked[64];
+
+	late->conn = conn;
+	assert_int_equal(tn_msg_local(conn, msg, &local), 0);
+	snprintf(asked, sizeof(asked),
+		 local.len == sizeof(struct sockaddr_in) ? "%.*s:" : "[::ffff:%.*s]:", (int)msg->len,
+		 (const char *)msg->data);
+	assert_memory_equal(tn_addr_text(&local, text, sizeof(text)), asked, strlen(asked));
+	if (late->n % 2)
+		assert_int_equal(tn_forward(conn, msg), 0);
+	late->peers[late->n++] = *msg->peer;
+}
+
+static void answer_all(void *arg)
+{
+	struct late *late = arg;
+	struct tn_msg msg = {0};
+
+	for (int i = 0; i < late->n; i += 2) {
+		msg.peer = &late->peers[i];
+		assert_int_equal(tn_reply(late->conn, &msg, "late", 4), 0);
+	}
+}
+
+/* A connected socket of a program hears what comes from the very address that it has sent to, and nothing else. */
+static void ask_at(const struct tn_server *server, int i, int fds[], bool connected)
+{
+	struct sockaddr_in to = {.sin_family = AF_INET};
+	char host[16];
+
+	snprintf(host, sizeof(host), "127.0.%d.%d", i % 7, 1 + i);
+	assert_int_equal(inet_pton(AF_INET, host, &to.sin_addr), 1);
+	to.sin_port = htons((uint16_t)atoi(strrchr(tn_server_url(server, 0), ':') + 1));
+	fds[i] = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	assert_true(!connected || connect(fds[i], (struct sockaddr *)&to, sizeof(to)) == 0);
+	assert_int_equal(sendto(fds[i], host, strlen(host), 0, (struct sockaddr *)&to, sizeof(to)), strlen(host));
+}
+
+static void test_answers_leave_from_the_address_that_was_asked(void **state)
+{
+	static const char *const urls[] = {"udp4://*:0", "udp6://[::]:0?v6only=off", "udp6://[::ffff:0.0.0.0]:0"};
+	static const struct tn_handler handler = {.on_msg = answer_later};
+
+	(void)state;
+	for (size_t u = 0; u < sizeof(urls) / sizeof(urls[0]); u++) {
+		struct tn_loop *loop = th_loop();
+		struct late late = {0};
+		struct tn_server *server;
+		int fds[ASKED], heard = 0;
+		char reply[32];
+
+		assert_int_equal(tn_serve(loop, urls[u], &handler, &late, &server), 0);
+		for (int i = 0; i < ASKED; i++)
+			ask_at(server, i, fds, true);
+		th_until(loop, late.n == ASKED);
+		assert_int_equal(tn_timer_start(loop, 1, answer_all, &late, NULL), 0);
+		for (int i = 0; i < ASKED; i++, heard = 0)
+			th_until(loop, (heard = (int)recv(fds[i], reply, sizeof(reply), 0)) > 0);
+		for (int i = 0; i < ASKED; i++)
+			close(fds[i]);
+		tn_loop_free(loop);
+	}
+}
+
+/* What came to one socket and is passed on through another leaves from there, whatever it came to. */
+static void pass_on(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
+{
+	(void)conn;
+	assert_int_equal(tn_forward(*(struct tn_conn **)arg, msg), 0);
+}
+
+static void note_conn(struct tn_conn *conn, void *arg)
+{
+	*(struct tn_conn **)arg = conn;
+}
+
+static void test_a_bound_socket_speaks_from_its_own_address(void **state)
+{
+	static const struct tn_handler asked = {.on_msg = pass_on}, bound = {.on_open = note_conn};
+	struct tn_loop *loop = th_loop();
+	struct tn_server *server, *other;
+	struct tn_conn *conn = NULL;
+	struct sockaddr_in from;
+	socklen_t len = sizeof(from);
+	char reply[32];
+	int fds[2];
+
+	(void)state;
+	assert_int_equal(tn_serve(loop, "udp://127.0.0.77:0", &bound, &conn, &other), 0);
+	assert_int_equal(tn_serve(loop, "udp4://*:0", &asked, &conn, &server), 0);
+	th_until(loop, conn);
+	ask_at(server, 1, fds, false);
+	th_until(loop, recvfrom(fds[1], reply, sizeof(reply), 0, (struct sockaddr *)&from, &len) > 0);
+	assert_int_equal(ntohl(from.sin_addr.s_addr), INADDR_LOOPBACK + 76);
+	close(fds[1]);
+	tn_loop_free(loop);
+}
+
+/* ---- what the kernel drops is counted and told ---- */
+
+static void note_lost(struct tn_server *server, int err, const char *text, void *arg)
+{
+	(void)server;
+	if (err == -ENOBUFS && strstr(text, "key rcvbuf"))
+		*(bool *)arg = true;
+}
+
+static void test_what_the_kernel_drops_is_told(void **state)
+{
+	static const struct tn_watch watch = {.on_trouble = note_lost};
+	static const struct tn_handler handler = {.on_msg = pass_on, .on_open = note_conn};
+	static const char data[1000];
+	struct tn_loop *loop = th_loop();
+	struct tn_conn *conn = NULL;
+	struct tn_conn_info info;
+	struct tn_server *server;
+	bool told = false;
+	int fds[1];
+
+	(void)state;
+	assert_int_equal(tn_serve(loop, "udp4://*:0?rcvbuf=4096", &handler, &conn, &server), 0);
+	tn_server_watch(server, &watch, &told);
+	th_until(loop, conn);
+	ask_at(server, 0, fds, true);
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(send(fds[0], data, sizeof(data), 0), sizeof(data));
+	tn_conn_info(conn, &info);
+	assert_true(info.dropped > 50 && info.dropped < 101 && info.lost == info.dropped);
+	th_until(loop, told);
+	close(fds[0]);
+	tn_loop_free(loop);
 }
 
 /* ---- packets sent before the connection is open ---- */
@@ -960,6 +1109,9 @@ static void test_request(void **state)
 static const struct CMUnitTest tests[] = {
 	T(test_half_a_message_costs_no_processor),
 	T(test_datagrams_resumed_in_on_drain),
+	T(test_answers_leave_from_the_address_that_was_asked),
+	T(test_a_bound_socket_speaks_from_its_own_address),
+	T(test_what_the_kernel_drops_is_told),
 	T(test_packets_sent_before_open_stay_apart),
 	T(test_empty_packets_are_no_end),
 	T(test_last_words),

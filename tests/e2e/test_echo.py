@@ -426,10 +426,10 @@ def test_two_servers_do_not_talk_to_each_other(tenon):
         assert hops <= 3, said
 
 
-def forged(source, target, data):
+def forged(source, target, data, hops=64):
     """An IPv4 datagram whose sender is of our choice."""
     udp = struct.pack(">HHHH", source[1], target[1], 8 + len(data), 0) + data
-    ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, socket.IPPROTO_UDP, 0,
+    ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, hops, socket.IPPROTO_UDP, 0,
                      socket.inet_aton(source[0]), socket.inet_aton(target[0]))
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sock:
         sock.sendto(ip + udp, (target[0], 0))
@@ -438,12 +438,13 @@ def forged(source, target, data):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can forge an address")
 @pytest.mark.parametrize("handlers", [("echo", "echo"), ("echo", "chargen"), ("ack", "chargen"), ("echo", "exec:cat"),
                                       ("chargen", "chargen")])
-def test_no_two_servers_can_be_made_to_loop(tenon, handlers):
-    """Whatever they answer each other, it has a hop less to go each time: at most the 64 that a datagram gets at first."""
+@pytest.mark.parametrize("hops", [64, 1])
+def test_no_two_servers_can_be_made_to_loop(tenon, handlers, hops):
+    """Whatever they answer each other, it has a hop less to go each time; with the last hop it is answered 64 times."""
     servers = [tenon.serve("udp://127.0.0.1:0", options=["--handler", handler, "--json"]) for handler in handlers]
     places = [("127.0.0.1", server.port) for server in servers]
     for n in range(3):
-        forged(places[1], places[0], b"%d from a stranger" % n)
+        forged(places[1], places[0], b"%d from a stranger" % n, hops)
     time.sleep(1)
     for server in servers:
         server.untidy = True
@@ -464,16 +465,19 @@ def test_a_reply_has_a_hop_less_to_go(tenon, handler, url, to, level, set_hops, 
         client.settimeout(LIMIT)
         client.setsockopt(level, tell_hops, 1)
         client.connect((to, server.port))
-        for hops, wanted in ((9, 8), (2, 1), (64, 63), (255, 64)):
+        for hops, wanted in ((9, 8), (2, 1), (1, 1), (64, 63), (255, 64), (1, 1)):
             client.setsockopt(level, set_hops, hops)
             client.send(b"%d" % hops)
             data, told, _, _ = client.recvmsg(100, 100)
             assert data.endswith(b"%d" % hops) and struct.unpack("i", told[0][2]) == (wanted,)
-        client.setsockopt(level, set_hops, 1)
-        client.send(b"the end")
-        client.setsockopt(level, set_hops, 64)
-        client.send(b"and after")
-        assert client.recv(100).endswith(b"and after")
+
+
+@pytest.mark.parametrize("handler", ["echo", "ack", "chargen", "exec:cat"])
+def test_who_asks_with_the_last_hop_is_answered(tenon, handler):
+    """All multicast comes so: its datagrams have one hop unless somebody asks for more."""
+    server = tenon.serve("udp://127.0.0.1:0", options=["--handler", handler])
+    said = tenon.run("send", f"{server.url}?ttl=1", *[f"number {n}" for n in range(20)])
+    assert len(said.lines) >= 20 and (handler == "chargen" or said.lines[-1].endswith("number 19"))
 
 
 # For each format what is always answered, and what makes replies long

@@ -1,0 +1,199 @@
+"""Datagrams have two addresses: a server answers from the one that was asked, whatever its socket is bound to."""
+import contextlib
+import re
+import signal
+import socket
+import struct
+import subprocess
+
+import pytest
+
+from harness import LIMIT, family_of
+
+# The server's host has several addresses, and the first of each family is the one that the kernel prefers
+OURS = {"10.9.0.1": "near", "10.9.0.11": "near", "10.77.0.1": "lo", "fd09::1": "near", "fd09::11": "near",
+        "fd77::1": "lo"}
+OTHERS = ["10.9.0.11", "10.77.0.1", "fd09::11", "fd77::1"]
+
+
+@pytest.fixture
+def homes(wire):
+    """`wire`, whose near end has several addresses of each family, on two interfaces."""
+    for address, device in OURS.items():
+        if address in ("10.9.0.1", "fd09::1"):
+            continue
+        width = (128 if ":" in address else 32) if device == "lo" else 64 if ":" in address else 24
+        wire.run(wire.near, f"address add {address}/{width} dev {device}" + (" nodad" if ":" in address else ""))
+    wire.run(wire.far, "route add 10.77.0.0/24 via 10.9.0.1")
+    wire.run(wire.far, "-6 route add fd77::/64 via fd09::1")
+    assert not wire.why, wire.why
+    return wire
+
+
+@contextlib.contextmanager
+def connected(network, host, port, local=None):
+    """A connected socket hears nothing but what comes from the very address that it asks."""
+    sock = network.socket(family_of(host), socket.SOCK_DGRAM)
+    with sock:
+        sock.settimeout(LIMIT)
+        if local:
+            sock.bind((local, 0))
+        sock.connect((host, port) if "%" not in host else socket.getaddrinfo(host, port)[0][4])
+        yield sock
+
+
+def serve(tenon, wire, *urls, handler="echo", options=(), listeners=None):
+    server = tenon.serve(*urls, options=["--handler", handler, *options], listeners=listeners,
+                         preexec_fn=wire.near.enter)
+    return server
+
+
+HANDLERS = {"echo": b"hello", "ack": b"ack: hello", "chargen": None, "exec:cat": b"hello", "exec:sleep 0.1; cat": b"hello"}
+
+
+@pytest.mark.parametrize("handler", HANDLERS)
+def test_the_answer_comes_from_the_address_that_was_asked(tenon, homes, handler):
+    server = serve(tenon, homes, "udp://*:0", handler=handler, listeners=2)
+    for host in OURS:
+        with connected(homes.far, host, server.port) as client:
+            client.send(b"hello")
+            reply = client.recv(2000)
+            assert reply == HANDLERS[handler] or HANDLERS[handler] is None
+
+
+@pytest.mark.parametrize("url, hosts, listeners", [
+    ("udp4://*:0", ["10.9.0.11", "10.77.0.1"], 1), ("udp6://*:0", ["fd09::11", "fd77::1"], 1),
+    ("udp6://[::]:0?v6only=off", OTHERS, 1), ("udp://0.0.0.0:0", ["10.9.0.11"], 1),
+    ("udp://10.9.0.11:0", ["10.9.0.11"], 1), ("udp6://[::ffff:0.0.0.0]:0", ["10.9.0.11", "10.77.0.1"], 1),
+])
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_whatever_it_is_bound_to(tenon, homes, url, hosts, listeners, threads):
+    server = serve(tenon, homes, url, listeners=listeners, options=["--threads", threads])
+    for host in hosts * 3:
+        with connected(homes.far, host, server.port) as client:
+            for number in range(5):
+                client.send(b"%d" % number)
+                assert client.recv(100) == b"%d" % number
+
+
+def test_batches_of_many_addresses_are_not_mixed_up(tenon, homes):
+    server = serve(tenon, homes, "udp6://[::]:0?v6only=off")
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(connected(homes.far, host, server.port)) for host in list(OURS) * 8]
+        for number in range(20):
+            for index, client in enumerate(clients):
+                client.send(b"%d of %d" % (number, index))
+            assert [client.recv(100) for client in clients] == [b"%d of %d" % (number, i) for i in range(len(clients))]
+
+
+def test_link_local_addresses_and_their_interface(tenon, homes):
+    """The same address on both ends of a host's cables would do; here the interface is needed to answer at all."""
+    homes.run(homes.near, "address add fe80::77/64 dev near nodad")
+    homes.run(homes.near, "address add 169.254.7.7/16 dev near")
+    homes.run(homes.far, "address add 169.254.7.8/16 dev far")
+    homes.run(homes.far, "address add fe80::78/64 dev far nodad")
+    server = serve(tenon, homes, "udp://*:0", listeners=2)
+    for host in ("fe80::77%far", "169.254.7.7"):
+        index = homes.far.inside(lambda: socket.if_nametoindex("far"))
+        with homes.far.socket(family_of(host), socket.SOCK_DGRAM) as client:
+            client.settimeout(LIMIT)
+            client.connect(("fe80::77", server.port, 0, index) if ":" in host else (host, server.port))
+            client.send(b"hello")
+            assert client.recv(100) == b"hello"
+
+
+def test_an_inherited_socket(tenon, homes):
+    for family, hosts in ((socket.AF_INET, ["10.9.0.11", "10.77.0.1"]), (socket.AF_INET6, OTHERS)):
+        with homes.near.socket(family, socket.SOCK_DGRAM) as sock:
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            sock.bind(("::" if family == socket.AF_INET6 else "", 0))
+            port = sock.getsockname()[1]
+            server = tenon.serve(f"fd:{sock.fileno()}", options=["--handler", "echo"], pass_fds=[sock.fileno()],
+                                 preexec_fn=homes.near.enter)
+            for host in hosts:
+                with connected(homes.far, host, port) as client:
+                    client.send(b"hello")
+                    assert client.recv(100) == b"hello"
+            server.stop()
+
+
+@pytest.mark.parametrize("scheme, host, protocol", [("raw4", "10.9.0.11", 253), ("raw6", "fd09::11", 253)])
+def test_sockets_below_the_transports(tenon, homes, scheme, host, protocol):
+    serve(tenon, homes, f"{scheme}://*?proto={protocol}")
+    with homes.far.socket(family_of(host), socket.SOCK_RAW, protocol) as client:
+        client.settimeout(LIMIT)
+        client.connect((host, 0))
+        client.send(b"hello")
+        assert client.recv(100)[20 if ":" not in host else 0:] == b"hello"
+
+
+def test_an_address_that_has_gone_costs_its_own_answer_alone(tenon, homes):
+    server = serve(tenon, homes, "udp://*:0", handler="exec:sleep 0.3; cat", listeners=2)
+    with connected(homes.far, "10.9.0.11", server.port) as first, connected(homes.far, "10.9.0.1", server.port) as second:
+        first.send(b"first")
+        second.send(b"second")
+        homes.run(homes.near, "address del 10.9.0.11/24 dev near")
+        assert second.recv(100) == b"second"
+        first.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            first.recv(100)
+
+
+# To many at once
+
+@pytest.mark.parametrize("family, group", [(socket.AF_INET, "239.7.7.7"), (socket.AF_INET6, "ff02::7777"),
+                                           (socket.AF_INET, "10.9.0.255"), (socket.AF_INET, "255.255.255.255")])
+def test_what_was_sent_to_many_is_answered_by_one(tenon, homes, family, group):
+    """A group's address, or a broadcast's, is nobody's to speak from."""
+    keys = "" if group.endswith("255") else f"?add_membership={group}@near"
+    server = serve(tenon, homes, f"udp{4 if family == socket.AF_INET else 6}://*:0{keys}")
+    index = homes.far.inside(lambda: socket.if_nametoindex("far"))
+    with homes.far.socket(family, socket.SOCK_DGRAM) as client:
+        client.settimeout(LIMIT)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        if family == socket.AF_INET:
+            client.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF,
+                              struct.pack("=4s4si", b"\0" * 4, b"\0" * 4, index))
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"far\0")
+        client.sendto(b"hello", (group, server.port) if family == socket.AF_INET else (group, server.port, 0, index))
+        data, sender = client.recvfrom(100)
+        assert data == b"hello"
+        assert sender[0] == "10.9.0.1" if family == socket.AF_INET else sender[0].startswith(("fd09::", "fe80::"))
+
+
+# DTLS: a connection is between two addresses
+
+@pytest.mark.parametrize("host", OTHERS)
+def test_dtls(tenon, homes, authority, trusted, host):
+    server = serve(tenon, homes, f"dtls6://[::]:0?v6only=off&{authority.pair('server')}", options=["--json"])
+    place = f"[{host}]" if ":" in host else host
+    said = tenon.run("send", f"dtls://{place}:{server.port}?{trusted}&sni=localhost", "one", "two",
+                     preexec_fn=homes.far.enter)
+    assert said.out == b"one\ntwo\n"
+    opened = server.wait_for_event("open")
+    told = place if ":" in host else f"[::ffff:{host}]"
+    assert opened["local"] == f"dtls6://{told}:{server.port}"
+    assert server.wait_for_event("close")["reason"] == "end"
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_one_client_of_two_addresses_has_two_connections(tenon, homes, program, authority, threads):
+
+    """From the same port: only the address of ours tells them apart."""
+    server = serve(tenon, homes, f"dtls4://*:0?{authority.pair('server')}", handler="ack",
+                   options=["--json", "--threads", threads])
+    hosts = ["10.9.0.1", "10.9.0.11"]
+    peers = [tenon.peer("openssl", "s_client", "-dtls1_2", "-quiet", "-bind", "10.9.0.2:40123", "-connect",
+                        f"{host}:{server.port}", stdin=subprocess.PIPE, preexec_fn=homes.far.enter) for host in hosts]
+    for round in range(3):
+        for host, peer in zip(hosts, peers):
+            peer.popen.stdin.write(b"%d to %s\n" % (round, host.encode()))
+            peer.popen.stdin.flush()
+            peer.wait_for_text(f"ack: {round} to {re.escape(host)}$", where="out")
+    opened = [event for event in server.events if event["event"] == "open"]
+    assert {event["local"] for event in opened} == {f"dtls4://{host}:{server.port}" for host in hosts}
+    assert len({event["peer"] for event in opened}) == 1
+    for peer in peers:
+        peer.signal(signal.SIGINT)
+        peer.wait(None)
