@@ -35,15 +35,18 @@ static int set_flag(int fd, int level, int name)
 }
 
 /* The defaults, which options of the URL may override afterwards. */
-static int set_defaults(int fd, const struct tni_listen_spec *spec, int family)
+static int set_defaults(int fd, const struct tni_listen_spec *spec, const struct tn_addr *addr)
 {
+	int family = tni_addr_family(addr), v6only = !tni_addr_is_mapped(addr);
+
 	if (family == AF_UNIX || spec->open)
 		return 0;
 	/* For datagrams it would let two servers share a port unknowingly. */
 	if (spec->type == SOCK_STREAM && set_flag(fd, SOL_SOCKET, SO_REUSEADDR) < 0)
 		return fail(-errno, "setsockopt SO_REUSEADDR");
-	/* So that [::] and 0.0.0.0 can stand side by side, as tenon itself opens them for '*'. */
-	if (family == AF_INET6 && set_flag(fd, IPPROTO_IPV6, IPV6_V6ONLY) < 0)
+	/* So that [::] and 0.0.0.0 can stand side by side, as tenon itself opens them for '*'. An IPv4 address in IPv6's
+	 * words (::ffff:127.0.0.1) is one that such a socket could not have. */
+	if (family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, sizeof(v6only)) < 0)
 		return fail(-errno, "setsockopt IPV6_V6ONLY");
 	if (spec->shared && set_flag(fd, SOL_SOCKET, SO_REUSEPORT) < 0)
 		return fail(-errno, "setsockopt SO_REUSEPORT");
@@ -58,7 +61,7 @@ static int open_bound(const struct tni_listen_spec *spec, const struct tn_addr *
 
 	if (fd < 0)
 		return spec->open ? fd : fail(-errno, "socket");
-	rc = set_defaults(fd, spec, family);
+	rc = set_defaults(fd, spec, addr);
 	if (rc == 0 && spec->prepare)
 		rc = spec->prepare(fd, family, spec->arg);
 	if (rc >= 0 && bind(fd, tn_addr_sockaddr(addr), addr->len) < 0)
