@@ -27,6 +27,7 @@ struct side {
 	char format[16];
 	const char *frame; /* of the library */
 	bool whole;        /* in: all of the input is one message */
+	bool skips_blank;  /* in: a blank line between messages is none */
 	bool line_feed;    /* out: one behind each message, whatever is in it */
 };
 
@@ -56,10 +57,11 @@ static struct {
 
 static const struct {
 	const char *format, *frame_in, *frame_out; /* where none is named; NULL: see sides below */
+	bool blank_is_none;                        /* nothing but white space holds no message */
 } defaults[] = {
-	{"json", "json", "json"}, {"xml", NULL, NULL}, /* in: one document; out: one a line */
-	{"cbor", "cbor", "cbor"}, {"msgpack", "msgpack", "msgpack"},
-	{"text", "line", NULL},   {"raw", NULL, "none"},
+	{"json", "json", "json", true},  {"xml", NULL, NULL, true}, /* in: one document; out: one a line */
+	{"cbor", "cbor", "cbor", false}, {"msgpack", "msgpack", "msgpack", false},
+	{"text", "line", NULL, false},   {"raw", NULL, "none", false},
 };
 
 #define NFORMATS (sizeof(defaults) / sizeof(defaults[0]))
@@ -111,6 +113,7 @@ static bool side_parse(struct side *side, const char *option, bool in)
 	if (side->frame && !check_frame(option, side->frame, in ? options.max : MAX_OUT))
 		return false;
 	side->whole = in && (!side->frame || strcmp(side->frame, "none") == 0);
+	side->skips_blank = in && defaults[i].blank_is_none && !side->whole;
 	side->line_feed = !in && !side->frame;
 	if (!side->frame)
 		side->frame = "none";
@@ -179,11 +182,18 @@ static int write_out(void)
 	return tn_replyv(state.output, NULL, message, state.to.line_feed ? 2 : 1);
 }
 
+static bool is_blank(const char *data, size_t len)
+{
+	while (len && strchr(" \t\r\n", data[len - 1]) && data[len - 1])
+		len--;
+	return !len;
+}
+
 static void convert(const void *data, size_t len)
 {
 	int err;
 
-	if (state.leaving || !state.output)
+	if (state.leaving || !state.output || (state.from.skips_blank && is_blank(data, len)))
 		return;
 	state.number++;
 	err = tn_decode(state.from.format, data, len, state.flags_in, &state.value);
@@ -419,7 +429,7 @@ const struct command convert_command = {
 		"  tenon convert --from FORMAT[/FRAME] --to FORMAT[/FRAME] [FILE...]\n"
 		"\n"
 		"Formats: json xml cbor msgpack text raw. A frame says where a message ends: none line crlf nul\n"
-		"u8 u16 u32 u64 u16le u32le u64le varint netstring fixed:N cobs slip json cbor msgpack.\n"
+		"u8 u16 u32 u64 u16le u32le u64le varint netstring fixed:N cobs slip json json-seq cbor msgpack.\n"
 		"Without one, JSON, CBOR and MessagePack follow one another as they are (JSON is written a message\n"
 		"a line), each line of text is a message, an XML document or raw bytes are the whole of an input.\n"
 		"FORMAT/none says the same of any format: all of an input is one message, and nothing follows it.\n"

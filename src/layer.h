@@ -82,6 +82,7 @@ struct tni_frame {
 	uint32_t max;           /* longest message, bytes */
 	uint32_t size;          /* fixed: bytes of each message */
 	uint32_t scanned;       /* bytes of `in` that are known to hold no end of message */
+	bool skips_blank;       /* lines: one of nothing but white space is no message */
 	unsigned char *scratch; /* for frames that escape: the message without its escapes */
 };
 

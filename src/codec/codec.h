@@ -34,6 +34,7 @@ struct tni_codec_error {
 
 struct tni_codec {
 	const char *name;
+	bool blank_is_none; /* nothing but white space holds no message: a blank line between two is passed over */
 	/*
 	 * Reads one message, which is all of `data`. `*out` is NULL, or a value whose tree is emptied and used again;
 	 * either way the caller owns what is there afterwards. On failure that is NULL, or a null value of the emptied

@@ -634,6 +634,7 @@ static int json_check(const void *data, size_t len, const struct tni_codec_opts 
 
 const struct tni_codec tni_codec_json = {
 	.name = "json",
+	.blank_is_none = true,
 	.decode = json_decode,
 	.encode = tni_json_write,
 	.check = json_check,

@@ -448,6 +448,7 @@ static int xml_encode(const struct tn_value *v, const struct tni_codec_opts *opt
 
 const struct tni_codec tni_codec_xml = {
 	.name = "xml",
+	.blank_is_none = true,
 	.decode = xml_decode,
 	.encode = xml_encode,
 	.check = xml_check,

@@ -105,7 +105,7 @@ struct own_key {
 
 static const struct own_key own_keys[] = {
 	{"frame", OWN_FRAME, FIELD(frame), 0, 0, BOTH, ON_STREAMS,
-	 "none line crlf nul u8 u16 u32 u64 u16le u32le u64le varint netstring fixed:N cobs slip json cbor msgpack",
+	 "none line crlf nul u8 u16 u32 u64 u16le u32le u64le varint netstring fixed:N cobs slip json json-seq cbor msgpack",
 	 "streams", "where a message ends in the stream of bytes (default none, or what the format has)"},
 	{"format", OWN_FORMAT, FIELD(codec), 0, 0, BOTH, ON_ALL, "json xml cbor msgpack text raw", "all",
 	 "what each message must be; others are refused (default raw: anything)"},
@@ -537,6 +537,7 @@ static int parse_params(const struct context *c, const struct tni_url *url)
 	}
 	if (rc == 0)
 		rc = frame_for_format(c, url);
+	c->ep->frame.skips_blank = c->ep->codec && c->ep->codec->blank_is_none;
 	if (rc == 0)
 		rc = check_fixed(c, url);
 	if (rc == 0)

@@ -17,7 +17,15 @@ static bool is_line(const struct tni_frame *frame)
 	return frame->ops->param != '\0';
 }
 
-int tni_delimited_next(struct tni_frame *frame, struct tn_buf *in, struct tni_view *view)
+static bool is_blank(const unsigned char *data, size_t len)
+{
+	while (len && (data[len - 1] == ' ' || data[len - 1] == '\t' || data[len - 1] == '\r'))
+		len--;
+	return !len;
+}
+
+/* The next line, blank or not. */
+static int next_line(struct tni_frame *frame, struct tn_buf *in, struct tni_view *view)
 {
 	long at = tni_buf_find(in, delimiter(frame), frame->scanned);
 	unsigned char *data;
@@ -44,6 +52,17 @@ int tni_delimited_next(struct tni_frame *frame, struct tn_buf *in, struct tni_vi
 	return 1;
 }
 
+int tni_delimited_next(struct tni_frame *frame, struct tn_buf *in, struct tni_view *view)
+{
+	int rc = next_line(frame, in, view);
+
+	while (rc == 1 && frame->skips_blank && is_blank(view->data, view->len)) {
+		tni_buf_consume(in, view->taken);
+		rc = next_line(frame, in, view);
+	}
+	return rc;
+}
+
 /* A last line without its end is a line all the same: that is how people and editors leave files. */
 int tni_delimited_end(struct tni_frame *frame, struct tn_buf *in, struct tni_view *view)
 {
@@ -57,6 +76,10 @@ int tni_delimited_end(struct tni_frame *frame, struct tn_buf *in, struct tni_vie
 	if (!data)
 		return tni_err(-ENOMEM, "out of memory");
 	frame->scanned = 0;
+	if (frame->skips_blank && is_blank(data, in->len)) {
+		tni_buf_consume(in, in->len);
+		return 0;
+	}
 	tni_view_set(view, in, data, in->len, in->len);
 	view->raw = NULL;
 	return 1;

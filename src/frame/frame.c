@@ -33,6 +33,8 @@ static const struct tni_frame_ops frames[] = {
 	 tni_cobs_put, 0},
 	{"slip", "RFC 1055", tni_slip_next, tni_frame_end_strict, tni_slip_put, 0},
 	{"json", "JSON values, one behind the other", tni_sequence_next, tni_sequence_end, tni_sequence_put, 0},
+	{"json-seq", "JSON text sequences: a record separator in front of each (RFC 7464)", tni_sequence_next,
+	 tni_sequence_end, tni_sequence_put, 3},
 	{"cbor", "CBOR data items, one behind the other (RFC 8742)", tni_sequence_next, tni_sequence_end,
 	 tni_sequence_put, 1},
 	{"msgpack", "MessagePack objects, one behind the other", tni_sequence_next, tni_sequence_end, tni_sequence_put,
@@ -44,6 +46,18 @@ static const struct tni_frame_ops frames[] = {
 const struct tni_frame_ops *tni_frame_at(size_t index)
 {
 	return index < NFRAMES ? &frames[index] : NULL;
+}
+
+/* All names, for a person who has written another. */
+static const char *all_names(void)
+{
+	static _Thread_local char names[256];
+	size_t used = 0;
+
+	for (size_t i = 0; i < NFRAMES && used < sizeof(names); i++)
+		used += (size_t)snprintf(names + used, sizeof(names) - used, "%s%s%s", i ? " " : "", frames[i].name,
+					 frames[i].next == tni_fixed_next ? ":N" : "");
+	return names;
 }
 
 static int find_fixed(const char *size, struct tni_frame *frame)
@@ -72,10 +86,8 @@ int tni_frame_find(const char *name, struct tni_frame *frame)
 		return 0;
 	}
 	near = tn_nearest(name, words, NFRAMES);
-	return tni_err(
-		TN_EURL, "no such frame '%.32s'; %s%s", name, near ? "did you mean " : "there are ",
-		near ? near
-		     : "none line crlf nul u8 u16 u32 u64 u16le u32le u64le varint netstring fixed:N cobs slip json cbor msgpack");
+	return tni_err(TN_EURL, "no such frame '%.32s'; %s%s", name, near ? "did you mean " : "there are ",
+		       near ? near : all_names());
 }
 
 #define ROOM_BESIDE 32 /* any prefix and end */

@@ -1,6 +1,6 @@
 /*
- * Messages that tell themselves where they end, one behind the other: JSON values (whatever white space is between
- * them), CBOR data items (RFC 8742) and MessagePack objects. Only bounds are looked for here; whether a message is well
+ * Messages that tell themselves where they end, one behind the other: JSON values (whatever white space and record
+ * separators are between them), CBOR data items (RFC 8742) and MessagePack objects. Only bounds are looked for here; whether a message is well
  * formed is the codec's to say. What is known of a message that has not all come is kept, so no byte is looked at twice.
  */
 #include "frame/frame.h"
@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OPEN_MAX 128 /* containers of indefinite length inside each other: what the codec allows */
+#define RECORD_SEPARATOR 0x1e /* RFC 7464: in front of each JSON text */
+#define OPEN_MAX 128          /* containers of indefinite length inside each other: what the codec allows */
 
 enum { JSON_START, JSON_NESTED, JSON_STRING, JSON_ESCAPE, JSON_SCALAR };
 
@@ -124,6 +125,23 @@ static int json_scan(const struct tni_frame *frame, struct scan *s, const unsign
 		}
 	}
 	return 0;
+}
+
+/*
+ * RFC 7464: a record separator can stand in no JSON text, so one that was cut short ends there, and the next can be read. A
+ * bare word or number may be whole or cut short; without white space behind it it counts as cut short: the separator stays
+ * in the message, and the codec refuses it.
+ */
+static int seq_scan(const struct tni_frame *frame, struct scan *s, const unsigned char *p, size_t len, size_t *used)
+{
+	const unsigned char *separator = memchr(p, RECORD_SEPARATOR, len);
+	size_t left = separator ? (size_t)(separator - p) : len, before = s->mode;
+	int rc = left ? json_scan(frame, s, p, left, used) : 0;
+
+	if (rc != 0 || !separator)
+		return rc;
+	*used = left + (s->mode == JSON_SCALAR || (!left && before == JSON_SCALAR));
+	return 1;
 }
 
 /* ---- what CBOR and MessagePack share: heads that say how many bytes or items are to come ---- */
@@ -271,16 +289,21 @@ static int msgpack_scan(const struct tni_frame *frame, struct scan *s, const uns
 
 /* ---- the frame ---- */
 
-enum { JSON, CBOR, MSGPACK }; /* param */
+enum { JSON, CBOR, MSGPACK, JSON_SEQ }; /* param */
 
-static scan_fn *const scans[] = {json_scan, cbor_scan, msgpack_scan};
+static scan_fn *const scans[] = {json_scan, cbor_scan, msgpack_scan, seq_scan};
+
+static bool is_json(const struct tni_frame *frame)
+{
+	return frame->ops->param == JSON || frame->ops->param == JSON_SEQ;
+}
 
 static void skip_space(struct tn_buf *in)
 {
 	while (in->head) {
 		size_t n = 0;
 
-		while (n < in->head->len && is_space(in->head->data[n]))
+		while (n < in->head->len && (is_space(in->head->data[n]) || in->head->data[n] == RECORD_SEPARATOR))
 			n++;
 		if (!n)
 			return;
@@ -333,7 +356,7 @@ static int show(struct tni_frame *frame, struct tn_buf *in, struct tni_view *vie
 	if (!data)
 		return tni_err(-ENOMEM, "out of memory");
 	tni_view_set(view, in, data, len, len);
-	if (frame->ops->param == JSON)
+	if (is_json(frame))
 		view->raw = NULL; /* we send a line feed behind it */
 	return 1;
 }
@@ -346,8 +369,8 @@ int tni_sequence_next(struct tni_frame *frame, struct tn_buf *in, struct tni_vie
 	if (!s) {
 		s = &fresh;
 		memset(s, 0, offsetof(struct scan, open));
-		s->left = frame->ops->param != JSON;
-		if (frame->ops->param == JSON)
+		s->left = !is_json(frame);
+		if (is_json(frame))
 			skip_space(in);
 	}
 	rc = walk(frame, s, in);
@@ -365,12 +388,15 @@ int tni_sequence_next(struct tni_frame *frame, struct tn_buf *in, struct tni_vie
  * what is missing from the rest. */
 int tni_sequence_end(struct tni_frame *frame, struct tn_buf *in, struct tni_view *view)
 {
-	if (!in->len || frame->ops->param != JSON)
+	const struct scan *s = (const void *)frame->scratch;
+	bool cut = frame->ops->param == JSON_SEQ && s && s->mode == JSON_SCALAR; /* see seq_scan() */
+
+	if (!in->len || !is_json(frame) || cut)
 		return tni_frame_end_strict(frame, in, view);
 	return show(frame, in, view, in->len);
 }
 
 int tni_sequence_put(struct tni_frame *frame, struct tn_buf *out, const struct iovec *iov, int count)
 {
-	return tni_frame_wrap(out, NULL, 0, iov, count, "\n", frame->ops->param == JSON);
+	return tni_frame_wrap(out, "\x1e", frame->ops->param == JSON_SEQ, iov, count, "\n", is_json(frame));
 }

@@ -400,6 +400,23 @@ def test_a_full_disk(tenon):
     assert "standard output: No space left on device" in result.err
 
 
+@pytest.mark.parametrize("source", ["json/line", "json/crlf", "json"])
+def test_blank_lines_hold_no_message(tenon, source):
+    assert convert(tenon, source, "json", b"\n[1]\n\n \t\r\n[2]\r\n  ").text == "[1]\n[2]\n"
+    assert convert(tenon, "xml/line", "json", b"\n<a/>\n\n<b/>\n").text == '["a"]\n["b"]\n'
+    assert convert(tenon, "text/line", "json", b"\na\n").text == '""\n"a"\n'
+
+
+def test_json_text_sequences(tenon):
+    """RFC 7464, both ways."""
+    texts = convert(tenon, "json", "json/json-seq", b"1 [2]").out
+    assert texts == b"\x1e1\n\x1e[2]\n"
+    for source in ("json", "json/json-seq"):
+        assert convert(tenon, source, "json", texts).text == "1\n[2]\n"
+    result = convert(tenon, "json/json-seq", "json", b"\x1e[1\n\x1e2\x1e[3]\n", "--on-bad=skip", status=REFUSED)
+    assert result.text == "[3]\n" and result.err.count("message") == 2
+
+
 # Usage
 
 @pytest.mark.parametrize("args,text", [

@@ -266,3 +266,34 @@ def test_too_large_closes_with_the_reason(tenon):
     client.sendall(b"\0\0\0\1\1" b"\0\0\1\0")
     assert receive_to_end(client) == b"\0\0\0\1\1"
     assert "message of 256 bytes is too large: at most 100" in server.wait_for_event("close", reason="refused")["error"]
+
+
+@pytest.mark.parametrize("form,message", [("json", b'{"a":1}'), ("xml", b"<a/>")])
+@pytest.mark.parametrize("frame,end", [("line", b"\n"), ("crlf", b"\r\n")])
+def test_blank_lines_hold_no_message(tenon, form, message, frame, end):
+    """Neither an answer nor an error comes for one."""
+    server, _ = served(tenon, f"tcp://127.0.0.1:0?frame={frame}&format={form}", "--handler", "echo")
+    with tenon.dial(server.url) as client:
+        client.sendall(b"\n \t\r\n\r\n" + message + b"\n\n" + message + b"\n\r\n  ")
+        client.shutdown(socket.SHUT_WR)
+        assert receive_to_end(client) == 2 * (message + end)
+
+
+def test_an_empty_line_of_text_is_a_message(tenon):
+    server, _ = served(tenon, "tcp://127.0.0.1:0?frame=line&format=text", "--handler", "ack")
+    with tenon.dial(server.url) as client:
+        client.sendall(b"\n")
+        assert receive_exactly(client, 6) == b"ack: \n"
+
+
+def test_json_text_sequences(tenon):
+    """RFC 7464: a text that is cut short costs that one only."""
+    server, url = served(tenon, "tcp://127.0.0.1:0?frame=json-seq&format=json", "--handler", "echo")
+    with tenon.dial(server.url) as client:
+        client.sendall(b'\x1e{"a":1}\n\x1e[2\x1e"three"\n\x1e4\n')
+        replies = b"".join(receive_exactly(client, len(part)) for part in (b'\x1e{"a":1}\n', b"\x1e{"))
+        assert replies.startswith(b'\x1e{"a":1}\n')
+        client.shutdown(socket.SHUT_WR)
+        texts = receive_to_end(client).split(b"\x1e")
+        assert "error" in json.loads(b"{" + texts[0]) and [json.loads(text) for text in texts[1:]] == ["three", 4]
+    assert tenon.run("send", url, "[1]", "[2]").lines == ["[1]", "[2]"]

@@ -64,6 +64,29 @@ static void test_max(void **state)
 		     TN_ETOOBIG, "12345", NULL);
 }
 
+/* Where a format holds nothing in white space, a blank line is no message, however it is cut. */
+static void test_blank_lines_are_passed_over(void **state)
+{
+	static const char text[] = "\n \t\r\none\n\r\n\n two \n   \nthree\n\t ";
+	static const char *const lines[] = {"one", " two ", "three"};
+
+	(void)state;
+	for (size_t piece = 1; piece <= sizeof(text) - 1; piece++) {
+		struct record wanted = {0};
+		struct line line;
+
+		for (size_t i = 0; i < 3; i++)
+			record_msg(&wanted, lines[i], strlen(lines[i]));
+		line_open(&line, "line", 100);
+		line.frame.skips_blank = true;
+		feed_by(&line, text, sizeof(text) - 1, piece, piece % 2);
+		compare("line", &line, &wanted, "in pieces of", piece);
+		line_close(&line);
+		record_free(&wanted);
+	}
+	check_stream("line", 100, B("\n \na\n"), 0, "", " ", "a", NULL);
+}
+
 static void test_put_refuses_the_end_inside(void **state)
 {
 	(void)state;
@@ -106,6 +129,7 @@ int main(void)
 		cmocka_unit_test(test_a_cr_at_the_end_of_a_message_survives),
 		cmocka_unit_test(test_the_last_may_lack_its_end),
 		cmocka_unit_test(test_max),
+		cmocka_unit_test(test_blank_lines_are_passed_over),
 		cmocka_unit_test(test_put_refuses_the_end_inside),
 		cmocka_unit_test(test_a_long_line_in_small_pieces),
 	};

@@ -76,6 +76,22 @@ static const struct sample json = {
 	1,
 };
 
+/* Record separators between messages are passed over by both frames of JSON. */
+static const struct sample separated = {
+	LITERAL("\x1e{\"a\":1}\n\x1e\x1e [2]\n\x1e 3\n\x1e\"x\"\x1etrue \x1e"),
+	{M("{\"a\":1}"), M("[2]"), M("3"), M("\"x\""), M("true")},
+	0,
+};
+
+/* RFC 7464: a text that was cut short ends at the next separator; a number without white space behind it may be such. */
+static const struct sample resynchronized = {
+	LITERAL("junk\n\x1e{\"a\":[1\x1e{\"b\":2}\n\x1e\"cut\x1e"
+		"12\x1e"
+		"3\n\x1etru\x1enull\n"),
+	{M("junk"), M("{\"a\":[1"), M("{\"b\":2}"), M("\"cut"), M("12\x1e"), M("3"), M("tru\x1e"), M("null")},
+	0,
+};
+
 static const struct sample cbor = {
 	LITERAL("\x00\x18\xff\x19\x01\x02\x82\x01\x62hi\xa1\x61k\x82\x00\xf6\x9f\x01\x82\x02\x9f\xff\xff"
 		"\x5f\x41x\x40\xff\xc1\x1a\x00\x00\x00\x01\xfb\x3f\xf0\x00\x00\x00\x00\x00\x00\xbf\xff\x58\x03"
@@ -166,6 +182,14 @@ static void test_json(void **state)
 	split_everywhere("json", &json);
 }
 
+static void test_json_seq(void **state)
+{
+	(void)state;
+	split_everywhere("json", &separated);
+	split_everywhere("json-seq", &separated);
+	split_everywhere("json-seq", &resynchronized);
+}
+
 static void test_cbor(void **state)
 {
 	(void)state;
@@ -244,6 +268,13 @@ static void test_unfinished_json(void **state)
 	(void)state;
 	assert_int_equal(verdict("json", "{\"a\":[1", 7, true), 1);
 	assert_int_equal(verdict("json", " \n ", 3, true), 0);
+	assert_int_equal(verdict("json-seq", "\x1e{", 2, true), 1);
+	assert_int_equal(verdict("json-seq", "\x1e", 1, true), 0);
+	assert_int_equal(verdict("json-seq",
+				 "\x1e"
+				 "12",
+				 3, true),
+			 TN_ETRUNC);
 	memset(more, 'x', sizeof(more));
 	assert_int_equal(verdict("json", "\"", 1, false), 0);
 	for (int i = 0; i < 7; i++) {
@@ -269,6 +300,10 @@ static void test_put(void **state)
 	assert_int_equal(frame.ops->put(&frame, &buf, &iov, 1), 0);
 	assert_int_equal(buf.len, 4);
 	assert_memory_equal(tni_buf_pullup(&buf, 4), "[1]\n", 4);
+	begin("json-seq");
+	assert_int_equal(frame.ops->put(&frame, &buf, &iov, 1), 0);
+	assert_int_equal(buf.len, 5);
+	assert_memory_equal(tni_buf_pullup(&buf, 5), "\x1e[1]\n", 5);
 	begin("cbor");
 	assert_int_equal(frame.ops->put(&frame, &buf, &iov, 1), 0);
 	assert_int_equal(buf.len, 3);
@@ -277,9 +312,13 @@ static void test_put(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_json),    cmocka_unit_test(test_cbor),
-		cmocka_unit_test(test_msgpack), cmocka_unit_test(test_nothing_waits),
-		cmocka_unit_test(test_refused), cmocka_unit_test(test_unfinished_json),
+		cmocka_unit_test(test_json_seq),
+		cmocka_unit_test(test_json),
+		cmocka_unit_test(test_cbor),
+		cmocka_unit_test(test_msgpack),
+		cmocka_unit_test(test_nothing_waits),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_unfinished_json),
 		cmocka_unit_test(test_put),
 	};
 
