@@ -212,7 +212,11 @@ struct tn_msg {
  * its direction and everything it sent has been handed over; on_close exactly once, last, with err 0 for an orderly
  * end or the reason (after which the connection is gone). A dialled connection that never opens gets on_close only.
  *
- * on_bad: a message that is not what the endpoint's format (key format) allows; tn_errmsg() says where and why. It may
+ * on_cut, in place of on_end: a secured connection whose peer's bytes have ended without its close_notify, so that they
+ * may have been cut short (RFC 8446 6.1). Whole messages before that have been handed over, a last one that is not whole
+ * has not. Our direction goes on; on_close says TN_ECUT. Without on_cut it sends what is queued and closes.
+ *
+ * on_bad: a message that is not what what the endpoint's format (key format) allows; tn_errmsg() says where and why. It may
  * reply. What then becomes of the connection the key bad decides: bad=close closes it in good order (a reply still goes
  * out), bad=skip lets it go on. Without the key it goes on if there is an on_bad, and is closed if there is none. A bad
  * datagram is dropped either way.
@@ -229,6 +233,7 @@ struct tn_handler {
 	void (*on_end)(struct tn_conn *conn, void *arg);
 	void (*on_close)(struct tn_conn *conn, int err, void *arg);
 	void (*on_bad)(struct tn_conn *conn, const struct tn_msg *msg, int err, void *arg);
+	void (*on_cut)(struct tn_conn *conn, void *arg);
 };
 
 /*

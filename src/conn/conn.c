@@ -227,6 +227,31 @@ static void arm_open(struct tn_conn *c, uint64_t idle_at_ns)
 		tni_timer_arm(&c->loop->timers, &c->timer, at);
 }
 
+/* What the peer said that has not been handed over, here or in the kernel. */
+static bool has_unread(const struct tn_conn *c)
+{
+	int unread = 0;
+
+	if (c->rx.head || (c->layered && c->layered->in.head))
+		return true;
+	return !(c->flags & TNI_RX_END) && ioctl(c->io.fd, FIONREAD, &unread) == 0 && unread > 0;
+}
+
+static bool is_held_unread(const struct tn_conn *c)
+{
+	return c->hold & (TNI_HOLD_USER | TNI_HOLD_TXFULL) && !(c->flags & (TNI_DEAD | TNI_CLOSING)) && has_unread(c);
+}
+
+/* After a failed write: reading goes on until the peer has been silent for a while. What its user does not read yet
+ * waits. */
+static void lost_writing_is_due(struct tn_conn *c, uint64_t now)
+{
+	if (is_held_unread(c) || (!c->hold && now - c->active_ns < LINGER_NS))
+		tni_loop_timer(c->loop, &c->timer, LINGER_NS / 4);
+	else
+		tni_conn_fail(c, c->err, c->failed_at);
+}
+
 /* The drain deadline, then the linger steps after our FIN. */
 static void closing_is_due(struct tn_conn *c, uint64_t now)
 {
@@ -261,7 +286,7 @@ static void timer_fired(struct tni_timer *timer)
 	if (c->flags & TNI_CLOSING)
 		closing_is_due(c, now);
 	else if (c->flags & TNI_WRITE_LOST)
-		tni_conn_fail(c, c->err, c->failed_at);
+		lost_writing_is_due(c, now);
 	else if (is_met_late(c, now))
 		tni_loop_timer(c->loop, &c->timer, LATE_NS / 5);
 	else if (c->layered && !c->layered->layer->open)
@@ -304,7 +329,7 @@ static void fail_reading(struct tn_conn *c, int err)
 	/* Writing hears of a broken pipe when reading has had the reason, or is about to. */
 	if ((c->flags & (TNI_WRITE_LOST | TNI_CLOSING)) == TNI_WRITE_LOST && c->err == -EPIPE)
 		c->err = 0;
-	if (c->rx.head && !(c->flags & (TNI_CLOSING | TNI_DEAD)))
+	if ((c->rx.head || (c->layered && c->layered->in.head)) && !(c->flags & (TNI_CLOSING | TNI_DEAD)))
 		lose_reading(c, err);
 	else /* All was sent and ended before: that the peer then resets instead of ending is no failure. */
 		tni_conn_fail(c, c->flags & TNI_CLOSING && c->flags & TNI_FIN_SENT ? 0 : err,
@@ -358,8 +383,8 @@ static void recv_done(struct tni_op *op, int res)
 }
 
 /*
- * The peer takes nothing more, but what it said before, perhaps just why, may be in our socket: it is read to its end,
- * which a peer that goes on living without reading does not send; so it is not waited for long.
+ * The peer takes nothing more, but what it said before, perhaps just why, may be in our socket: it is read to its end. A
+ * peer that goes on living without reading does not send an end, so its silence is not waited for long.
  */
 static void lose_writing(struct tn_conn *c, int err)
 {
@@ -368,7 +393,10 @@ static void lose_writing(struct tn_conn *c, int err)
 		c->failed_at = (char *)(uintptr_t) "write";
 	}
 	c->flags |= TNI_WRITE_LOST | TNI_FIN_WANTED | TNI_FIN_SENT;
+	c->active_ns = c->loop->now_ns;
 	tni_buf_clear(&c->tx);
+	if (c->layered)
+		tni_layered_mute(c);
 	tni_loop_timer(c->loop, &c->timer, LINGER_NS);
 }
 
@@ -382,8 +410,10 @@ static void sent(struct tn_conn *c, int res)
 		}
 		c->bytes_out += (uint64_t)res;
 		tni_buf_consume(&c->tx, (size_t)res);
-	} else if (!c->layered && (res == -EPIPE || res == -ECONNRESET) &&
-		   !(c->flags & (TNI_DEAD | TNI_CLOSING | TNI_RX_END))) {
+	} else if (res == -EPIPE && tni_layered_lost_nothing(c)) {
+		tni_layered_mute(c); /* as with a FIN, to whom that has gone is no failure */
+	} else if ((res == -EPIPE || res == -ECONNRESET) && !(c->flags & (TNI_DEAD | TNI_CLOSING)) &&
+		   (!(c->flags & TNI_RX_END) || c->rx.head)) {
 		lose_writing(c, res);
 	} else if (res != -ECANCELED) {
 		tni_conn_fail(c, res, "write");
@@ -482,14 +512,22 @@ static int hand_over(struct tn_conn *c, const struct tni_view *view)
 	return 0;
 }
 
-void tni_conn_refuse_rest(struct tn_conn *c, int err)
+void tni_conn_keep_reason(struct tn_conn *c, int err)
 {
+	/* As in fail_reading(): a broken pipe is what writing hears of a reason that reading finds. */
+	if (c->flags & TNI_WRITE_LOST && c->err == -EPIPE)
+		c->err = 0;
 	if (c->err)
 		return;
 	c->err = err;
 	c->failed_at = strdup(tn_errmsg());
 	if (c->failed_at)
 		c->flags |= TNI_DESCRIBED;
+}
+
+void tni_conn_refuse_rest(struct tn_conn *c, int err)
+{
+	tni_conn_keep_reason(c, err);
 	/* Without memory it is not the peer's doing, and an end in good order would tell it that all is well. */
 	if (err == -ENOMEM)
 		tni_conn_kill(c, err);
@@ -517,6 +555,12 @@ static void watch_message(struct tn_conn *c, bool part, bool whole)
 		tni_timer_arm(&c->loop->timers, &c->timer, c->deadline_ns);
 }
 
+/* The peer's bytes have ended without the word of its layer (TLS: close_notify) that says so. */
+static bool is_cut(const struct tn_conn *c)
+{
+	return c->flags & TNI_RX_END && c->err == TN_ECUT;
+}
+
 static void deliver_stream(struct tn_conn *c)
 {
 	uint64_t before = c->msgs_in;
@@ -529,7 +573,9 @@ static void deliver_stream(struct tn_conn *c)
 			rc = tni_frame_too_big(&c->frame, c->rx.head->len); /* a packet is not to be cut */
 		else
 			rc = c->frame.ops->next(&c->frame, &c->rx, &view);
-		if (rc == 0 && c->flags & TNI_RX_END)
+		if (rc == 0 && is_cut(c))
+			tni_buf_clear(&c->rx); /* nobody knows whether the last piece is a whole message */
+		else if (rc == 0 && c->flags & TNI_RX_END)
 			rc = c->frame.ops->end(&c->frame, &c->rx, &view);
 		part = rc == 0;
 		if (rc <= 0)
@@ -555,11 +601,14 @@ static void deliver_stream(struct tn_conn *c)
 
 static void tell_end(struct tn_conn *c)
 {
+	const struct tn_handler *handler = &c->user->handler;
+	void (*told)(struct tn_conn *, void *) = is_cut(c) ? handler->on_cut : handler->on_end;
+
 	if ((c->flags & (TNI_RX_END | TNI_END_TOLD)) != TNI_RX_END || c->rx.head || !may_deliver(c))
 		return;
 	c->flags |= TNI_END_TOLD;
-	if (c->user->handler.on_end)
-		c->user->handler.on_end(c, c->user->arg);
+	if (told)
+		told(c, c->user->arg);
 	else
 		tn_close(c);
 }
@@ -586,9 +635,16 @@ static void flush_stream(struct tn_conn *c)
 	}
 }
 
+/* Our direction is to end, and nothing is queued any more. */
+static bool owes_fin(const struct tn_conn *c)
+{
+	return (c->flags & (TNI_FIN_WANTED | TNI_FIN_SENT)) == TNI_FIN_WANTED && !queued(c);
+}
+
 static void send_fin(struct tn_conn *c)
 {
-	if (!(c->flags & TNI_FIN_WANTED) || c->flags & (TNI_FIN_SENT | TNI_DEAD) || queued(c))
+	/* A layer has something to say first; before its handshake is done, that waits for the handshake. */
+	if (!owes_fin(c) || c->flags & TNI_DEAD || (c->layered && !tni_layered_is_shut(c)))
 		return;
 	c->flags |= TNI_FIN_SENT;
 	c->active_ns = c->loop->now_ns;
@@ -667,12 +723,6 @@ static void close_if_done(struct tn_conn *c)
 		tni_conn_fail(c, 0, NULL);
 }
 
-/* on_drain has ended our direction after this turn's chance to do it. */
-static bool owes_fin(const struct tn_conn *c)
-{
-	return (c->flags & (TNI_FIN_WANTED | TNI_FIN_SENT)) == TNI_FIN_WANTED && !queued(c);
-}
-
 /*
  * There is something to hand over, the peer's end included. Asked only where something held it: what was not held and is
  * there all the same is part of a message, and its rest brings us back.
@@ -707,7 +757,7 @@ static void conn_run(struct tni_task *task)
 		tni_dgram_deliver(c);
 	c->flags &= ~(uint32_t)TNI_DELIVERING;
 	held = held || !may_deliver(c);
-	if (c->flags & TNI_READ_LOST)
+	if (c->flags & TNI_READ_LOST && !is_held_unread(c))
 		tni_conn_fail(c, c->err, c->failed_at);
 	if (c->layered)
 		tni_layered_settle(c);
@@ -730,7 +780,7 @@ static void conn_run(struct tni_task *task)
 	/* A receive that starved or a queue that emptied while this ran has set new work. */
 	if (c->hold & TNI_HOLD_STARVED)
 		tni_loop_starve(c->loop, &c->task);
-	else if ((held && (owes_delivery(c) || tni_layered_owes(c))) || owes_fin(c))
+	else if ((held && (owes_delivery(c) || tni_layered_owes(c))) || (owes_fin(c) && tni_layered_may_shut(c)))
 		tni_loop_later(c->loop, &c->task);
 }
 

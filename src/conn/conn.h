@@ -148,6 +148,9 @@ bool tni_conn_may_deliver(const struct tn_conn *conn);
  */
 void tni_conn_refuse_rest(struct tn_conn *conn, int err);
 
+/* The same for what ends the peer's direction alone: `err` and the words are kept for on_close. */
+void tni_conn_keep_reason(struct tn_conn *conn, int err);
+
 /* dgram side of the pump: conn/dgram.c */
 int tni_dgram_open(struct tn_conn *conn, bool connected);
 void tni_dgram_free(struct tn_conn *conn);

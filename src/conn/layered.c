@@ -147,26 +147,32 @@ static void opened(struct tn_conn *c)
 {
 	c->flags |= TNI_TELL_OPEN;
 	c->opened_ns = c->loop->now_ns;
-	if (c->flags & TNI_CLOSING)
+	if (c->flags & (TNI_CLOSING | TNI_WRITE_LOST)) /* the timer is theirs */
 		return;
 	tni_loop_untimer(c->loop, &c->timer);
 	if (c->ep->idle_ns)
 		tni_loop_timer(c->loop, &c->timer, c->ep->idle_ns);
 }
 
-/* The bytes from the socket have ended. Who connects and leaves without a word (a probe) is no trouble. */
+/*
+ * The bytes from the socket have ended. A client that connects and leaves without a word (a probe) is no trouble. Without
+ * the layer's own end the peer may have been cut off, which its user is told; what it said before is still answered.
+ */
 static void ended(struct tn_conn *c)
 {
 	struct tni_layered *l = c->layered;
 
-	if (l->layer->ended || l->err)
+	if (l->layer->ended || l->err || c->flags & TNI_RX_END)
 		return;
 	if (c->part && !tni_tls_heard(l->layer)) {
 		c->flags |= TNI_RX_END;
 		tn_close(c);
-		return;
+	} else if (l->layer->open) {
+		tni_conn_keep_reason(c, l->layer->ops->cut(l->layer));
+		c->flags |= TNI_RX_END;
+	} else {
+		note_failure(l, l->layer->ops->cut(l->layer));
 	}
-	note_failure(l, l->layer->ops->cut(l->layer));
 }
 
 void tni_layered_up(struct tn_conn *c)
@@ -228,19 +234,30 @@ static void bound_tx(struct tn_conn *c)
 	c->tx.max = l->tx_max > l->wire.len ? l->tx_max - l->wire.len : 0;
 }
 
+void tni_layered_mute(struct tn_conn *c)
+{
+	c->layered->shut = true;
+	tni_buf_clear(&c->layered->wire);
+	bound_tx(c);
+}
+
 struct tn_buf *tni_layered_seal(struct tn_conn *c)
 {
 	struct tni_layered *l = c->layered;
 	uint32_t before = c->tx.len;
 	int rc = 0;
 
-	if (l->layer->open && !l->err) {
+	if (c->flags & TNI_WRITE_LOST) {
+		tni_layered_mute(c); /* what the layer answers by itself cannot go either */
+	} else if (l->layer->open && !l->err) {
 		if (c->tx.head && l->wire.len < WIRE_MAX)
 			rc = l->layer->ops->down(l->layer, &c->tx, &l->wire, WIRE_MAX);
 		c->bytes_out += before - c->tx.len;
 		if (rc == 0 && !c->tx.head && c->flags & TNI_FIN_WANTED && !l->shut) {
 			l->shut = true;
+			l->bye = l->wire.len;
 			rc = l->layer->ops->shut(l->layer, &l->wire);
+			l->bye = l->wire.len - l->bye;
 			if (rc == 0 && l->lossy)
 				tni_lossy_note_bye(c);
 		}
@@ -251,6 +268,27 @@ struct tn_buf *tni_layered_seal(struct tn_conn *c)
 	}
 	bound_tx(c);
 	return &l->wire;
+}
+
+bool tni_layered_lost_nothing(const struct tn_conn *c)
+{
+	const struct tni_layered *l = c->layered;
+
+	return l && l->shut && !c->tx.head && l->wire.len <= l->bye;
+}
+
+bool tni_layered_is_shut(const struct tn_conn *c)
+{
+	const struct tni_layered *l = c->layered;
+
+	return l->shut || l->failed || (c->flags & TNI_CLOSING && !l->layer->open);
+}
+
+bool tni_layered_may_shut(const struct tn_conn *c)
+{
+	const struct tni_layered *l = c->layered;
+
+	return !l || tni_layered_is_shut(c) || (l->layer->open && !l->err);
 }
 
 void tni_layered_sent(struct tn_conn *c, size_t len)

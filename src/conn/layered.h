@@ -13,6 +13,7 @@ struct tni_layered {
 	struct tn_buf in;        /* from the peer, as it came */
 	struct tn_buf wire;      /* to the peer, as it goes */
 	uint32_t tx_max;         /* bound of tx and wire together */
+	uint32_t bye;            /* bytes of our close_notify, at the end of the wire */
 	int err;                 /* the layer has failed; what came before it is still to be handed over */
 	char *words;             /* of that; malloc'ed */
 	bool eof;                /* no more comes from the socket */
@@ -57,6 +58,18 @@ void tni_layered_settle(struct tn_conn *conn);
 
 /* From the task: moves what is to be sent to the wire, as much as makes one call. Returns the wire. */
 struct tn_buf *tni_layered_seal(struct tn_conn *conn);
+
+/* Nothing can be sent any more: what waits on the wire is dropped. */
+void tni_layered_mute(struct tn_conn *conn);
+
+/* Whether nothing but our goodbye (close_notify) has yet to go. */
+bool tni_layered_lost_nothing(const struct tn_conn *conn);
+
+/* Whether the layer has nothing to say before our direction ends. */
+bool tni_layered_is_shut(const struct tn_conn *conn);
+
+/* Whether that is so or can be said now: without a layer always. */
+bool tni_layered_may_shut(const struct tn_conn *conn);
 
 /* So many bytes of the wire have gone. */
 void tni_layered_sent(struct tn_conn *conn, size_t len);

@@ -259,6 +259,7 @@ const struct handler_spec handler_exec = {
 			.on_msg = on_client_msg,
 			.on_drain = on_client_drain,
 			.on_end = on_client_end,
+			.on_cut = on_client_end, /* as if it had ended in good order: its command answers what it got */
 			.on_close = on_client_close,
 		},
 	.datagrams = {.on_open = exec_on_gate_open,

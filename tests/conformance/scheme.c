@@ -630,6 +630,89 @@ static void test_half_close_by_server(void **state)
 	check_side(&s);
 }
 
+/* Our direction ends before it is open: that waits for the connection, a handshake included. */
+static void test_finish_at_once(void **state)
+{
+	struct rig *rig = rig_new(row_of(state), &play_echo, "");
+
+	for (int i = 0; i < (rig->row->traits & MANY ? 2 : 1); i++) {
+		struct side s = {0};
+
+		dial(rig, &s, &play_sink);
+		if (i == 1)
+			send_text(&s, 1000);
+		assert_int_equal(tn_finish(s.conn), 0);
+		until(rig, s.closes && rig->nserved == i + 1 && rig->served[i].closes);
+		assert_int_equal(s.err, 0);
+		assert_int_equal(rig->served[i].err, 0);
+		assert_int_equal(s.opens, 1);
+		assert_true(s.in == s.out && rig->served[i].in == s.out);
+		check_side(&s);
+	}
+	rig_free(rig);
+}
+
+static void end_socket(struct side *s, int how)
+{
+	struct tn_conn_info info;
+
+	tn_conn_info(s->conn, &info);
+	assert_int_equal(shutdown(info.fd, how), 0);
+}
+
+/* The peer's socket ends, without a word of TLS: what it said is answered all the same. */
+static void test_bare_end(void **state)
+{
+	struct rig *rig = rig_new(row_of(state), &play_echo, "");
+
+	for (int i = 0; i < (rig->row->traits & MANY ? 10 : 1); i++) {
+		struct side s = {0};
+
+		dial(rig, &s, &play_sink);
+		until(rig, s.opens);
+		send_text(&s, i % 2 ? 300000 : 3);
+		until(rig, tn_conn_queued(s.conn) == 0);
+		end_socket(&s, SHUT_WR);
+		until(rig, s.closes && rig->served[i].closes);
+		assert_true(s.in == s.out && rig->served[i].in == s.out);
+		assert_int_equal(s.err, 0);
+		assert_int_equal(rig->served[i].err, rig->row->traits & TLS ? TN_ECUT : 0);
+		check_side(&s);
+	}
+	rig_free(rig);
+}
+
+static void answer_and_stop_reading(struct side *s)
+{
+	send_text(s, 30000);
+	end_socket(s, SHUT_RD);
+}
+
+/* A peer that takes no more has its reply read all the same, by a slow reader too. */
+static void test_broken_pipe(void **state)
+{
+	static const struct play server = {.on_open = answer_and_stop_reading};
+	static const struct play client = {.on_open = push};
+	struct rig *rig = rig_new(row_of(state), &server, "");
+
+	for (int i = 0; i < (rig->row->traits & MANY ? 2 : 1); i++) {
+		struct side s = {.goal = 8 << 20, .piece = 50000};
+
+		dial(rig, &s, &client);
+		if (i == 1) {
+			tn_pause(s.conn);
+			th_turn_for(rig->loop, 1500);
+			assert_int_equal(s.closes, 0);
+			tn_resume(s.conn);
+		}
+		until(rig, s.closes && rig->served[i].closes);
+		assert_true(s.in == 30000);
+		assert_int_equal(s.err, -EPIPE);
+		check_side(&s);
+	}
+	rig_free(rig);
+}
+
 /* A peer that sends and leaves at once: all of it, and its end, must be seen. */
 static void test_send_and_leave(void **state)
 {
@@ -2100,6 +2183,9 @@ static const struct case_ cases[] = {
 	{"large transfer", test_large_transfer, CONNECTED, 0, LOSSY},
 	{"half-close by the client", test_half_close_by_client, CONNECTED, 0, 0},
 	{"half-close by the server", test_half_close_by_server, CONNECTED, 0, 0},
+	{"finish at once", test_finish_at_once, CONNECTED, 0, 0},
+	{"bare end", test_bare_end, STREAM, 0, 0},
+	{"broken pipe", test_broken_pipe, STREAM, LOCAL, 0},
 	{"send and leave", test_send_and_leave, CONNECTED, 0, 0},
 	{"refused", test_refused, CONNECTED, MANY, 0},
 	{"dial without an answer", test_dial_without_answer, CONNECTED, MANY, 0},
