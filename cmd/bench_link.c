@@ -12,6 +12,7 @@
 
 #include "bench_load.h"
 #include "output.h"
+#include "privileges.h"
 
 #define FLIGHTS_MIN 16
 #define FLIGHTS_MIN_LOSSY 256 /* what has been given up is remembered for a while: it may still come */
@@ -500,6 +501,8 @@ int link_open(struct link *link)
 		link->conn = NULL;
 		return rc;
 	}
+	if (!link->gone_once)
+		privileges_hold_keys_of(link->conn);
 	link->worker->closing++;
 	if (link->gone_once)
 		link->worker->counts.reconnects++;

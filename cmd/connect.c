@@ -14,6 +14,7 @@
 #include "lines.h"
 #include "options.h"
 #include "output.h"
+#include "privileges.h"
 #include "signals.h"
 #include "tenon.h"
 #include "tongue.h"
@@ -398,6 +399,8 @@ static int dial(void)
 
 	if (err >= 0)
 		tongue_learn(&state.tongue, state.peer);
+	if (err >= 0)
+		privileges_hold_keys_of(state.peer);
 	if (err >= 0)
 		err = tn_dial(state.loop, "fd:0", &input, NULL, &state.input);
 	/* A reader that takes its time, such as a pager, is no reason to give up */

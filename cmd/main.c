@@ -92,13 +92,23 @@ static int help(const struct command *command)
 	return STATUS_DONE;
 }
 
+/* Who updates OpenSSL for its security wants to know whether that reaches this command. */
+static const char *linkage(const char *feature)
+{
+#ifdef TNI_STATIC_TLS
+	return strncmp(feature, "tls: OpenSSL", 12) == 0 ? ", built in: an update of libssl needs a new build" : "";
+#else
+	return strncmp(feature, "tls: OpenSSL", 12) == 0 ? ", shared library" : "";
+#endif
+}
+
 static int version(void)
 {
 	struct text text = {0};
 
 	text_add(&text, "tenon %s\n", tn_version());
 	for (const char *const *feature = tn_features(); feature && *feature; feature++)
-		text_add(&text, "%s\n", *feature);
+		text_add(&text, "%s%s\n", *feature, linkage(*feature));
 	text_add(&text, "capture: %s\n", live_library());
 	text_add(&text, "%s\n", sandbox_version());
 	out_text(&text);

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "ping.h"
+#include "privileges.h"
 #include "tenon.h"
 #include "tenon_value.h"
 
@@ -252,8 +253,11 @@ static void on_close(struct tn_conn *conn, int err, void *arg)
 static int dial_again(void)
 {
 	static const struct tn_handler handler = {.on_open = on_open, .on_msg = on_msg, .on_close = on_close};
+	int err = tn_dial(state.p.loop, state.p.url, &handler, NULL, &state.conn);
 
-	return tn_dial(state.p.loop, state.p.url, &handler, NULL, &state.conn);
+	if (err >= 0)
+		privileges_hold_keys_of(state.conn);
+	return err;
 }
 
 /* ---- a connection each ---- */
@@ -312,6 +316,8 @@ static void attempt_start(uint64_t number)
 	attempts = a;
 	ping_left(number, a->started_ns);
 	err = tn_dial(state.p.loop, state.p.url, &handler, a, &a->conn);
+	if (err >= 0)
+		privileges_hold_keys_of(a->conn);
 	if (err < 0) {
 		attempts = a->next;
 		free(a);

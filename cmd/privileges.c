@@ -6,8 +6,11 @@
 #include <pwd.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "tenon.h"
 
 #define NOBODY 65534
 
@@ -121,4 +124,23 @@ int privileges_drop(void)
 	prctl(PR_SET_DUMPABLE, 1, 0, 0, 0); /* the leak checker looks at the process from outside */
 #endif
 	return err;
+}
+
+/* A limit of 0 holds for files alone. With 1 the kernel does not start a handler of core files (core_pattern) either. */
+void privileges_hold_keys(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_CORE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max < 1 ? limit.rlim_max : 1;
+	setrlimit(RLIMIT_CORE, &limit);
+}
+
+void privileges_hold_keys_of(const struct tn_conn *conn)
+{
+	char value[16];
+
+	if (tn_conn_option(conn, "tls-min", value, sizeof(value)) == 0)
+		privileges_hold_keys();
 }

@@ -37,4 +37,15 @@ int privileges_leave_to_children(const struct privileges_user *user);
  */
 int privileges_drop(void);
 
+/*
+ * This process holds keys now, which no core file may: core(5). Children inherit that. What a debugger and tenon inspect may
+ * do is as before.
+ */
+void privileges_hold_keys(void);
+
+struct tn_conn;
+
+/* The same, if the connection is secured. */
+void privileges_hold_keys_of(const struct tn_conn *conn);
+
 #endif

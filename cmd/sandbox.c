@@ -108,6 +108,7 @@ static const int calls[] = {
 	SCMP_SYS(fcntl),
 	SCMP_SYS(fstat),
 	SCMP_SYS(futex),
+	SCMP_SYS(getdents64),
 	SCMP_SYS(getegid),
 	SCMP_SYS(geteuid),
 	SCMP_SYS(getgid),

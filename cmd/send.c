@@ -20,6 +20,7 @@
 #include "messages.h"
 #include "options.h"
 #include "output.h"
+#include "privileges.h"
 #include "tenon.h"
 #include "tongue.h"
 
@@ -497,6 +498,8 @@ static int dial(void)
 	err = tn_dial(state.loop, state.url, &peer, NULL, &state.conn);
 	if (err >= 0)
 		tongue_learn(&state.tongue, state.conn);
+	if (err >= 0)
+		privileges_hold_keys_of(state.conn);
 	if (err >= 0 && !state.messages.complete)
 		err = tn_dial(state.loop, "fd:0", &input, NULL, &state.input);
 	if (err < 0)

@@ -20,6 +20,7 @@
 #include "handler/handler.h"
 #include "options.h"
 #include "output.h"
+#include "privileges.h"
 #include "sandbox.h"
 #include "signals.h"
 #include "tenon.h"
@@ -483,6 +484,8 @@ static int begin(char **urls, int count)
 	if (err < 0)
 		return complain_library(err, NULL);
 	err = serve_all(urls, count);
+	if (err == STATUS_DONE && any_is_secured())
+		privileges_hold_keys();
 	if (err == STATUS_DONE && any_is_secured() && signals_on_hangup(state.workers[0].loop, on_hangup, NULL) < 0)
 		return complain_library(-ENOMEM, NULL);
 	return err;

@@ -315,7 +315,9 @@ TN_API unsigned tn_server_nconns(const struct tn_server *server);
  * What a server tells besides the handler: for logs and metrics. on_open and on_close come right before the handler's.
  * on_trouble: accepting failed (out of descriptors, ...: at most once a second; it is tried again by itself), a connection was
  * refused (err TN_ELIMIT: too many, or too many of one source), datagrams came faster than they were read and were dropped
- * by the kernel (err -ENOBUFS), or a TLS handshake failed, which no handler has heard of (TN_ETLS, TN_ECERT, -ETIMEDOUT). `conn` is NULL then. on_bad: a message was refused, as the handler's on_bad is told next; tn_errmsg() says where and why.
+ * by the kernel (err -ENOBUFS), a TLS handshake failed, which no handler has heard of (TN_ETLS, TN_ECERT, -ETIMEDOUT), or
+ * certificate files that have changed cannot be used (TN_EURL). `conn` is NULL then. on_bad: a message was refused, as the
+ * handler's on_bad is told next; tn_errmsg() says where and why.
  */
 struct tn_watch {
 	void (*on_open)(struct tn_conn *conn, void *arg);
@@ -328,8 +330,9 @@ struct tn_watch {
 TN_API void tn_server_watch(struct tn_server *server, const struct tn_watch *watch, void *arg);
 
 /*
- * Reads a secured server's files (keys cert, key, ca, psk-file) anew, for connections to come; those that are open go on
- * with what they began with. A server also does this by itself within seconds after its files have changed. Returns 0;
+ * Reads a secured server's files (keys cert, key, key-pass-file, ca, crl, psk-file) anew, for connections to come; those that
+ * are open go on with what they began with. A server also does this by itself within seconds after its files have changed,
+ * whichever way their paths lead to another content; tn_watch's on_trouble tells that it failed. Returns 0;
  * TN_EURL: they cannot be used, the old ones stay; -EOPNOTSUPP: the server is not secured; -ENOMEM. From loops[0]'s thread.
  */
 TN_API TN_MUST_CHECK int tn_server_reload(struct tn_server *server);
@@ -344,7 +347,8 @@ enum tn_file_use {
 
 /*
  * The files a server needs while it runs, for a program that confines itself: certificates and keys, which are
- * read again when they change; the key log; the file of a Unix socket, which is removed in the end. Fills path (valid until
+ * read again when they change; the key log, which is opened again when it has been renamed; the file of a Unix socket, which is
+ * removed in the end. A path may be a folder (key crl): the files in it are read, those to come as well. Fills path (valid until
  * the server is reloaded or closed) and use, and returns 0; -ENOENT past the end. Before the loops run.
  */
 TN_API int tn_server_file(const struct tn_server *server, int index, const char **path, enum tn_file_use *use);

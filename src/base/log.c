@@ -7,7 +7,6 @@
 
 static void (*sink)(bool important, const char *text, void *arg);
 static void *sink_arg;
-static _Thread_local bool muted;
 
 void tn_set_log(void (*fn)(bool important, const char *text, void *arg), void *arg)
 {
@@ -15,17 +14,12 @@ void tn_set_log(void (*fn)(bool important, const char *text, void *arg), void *a
 	sink_arg = arg;
 }
 
-void tni_log_mute(bool mute)
-{
-	muted = mute;
-}
-
 void tni_log(bool important, const char *fmt, ...)
 {
 	char text[512];
 	va_list ap;
 
-	if (!sink || muted)
+	if (!sink)
 		return;
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);

@@ -6,7 +6,4 @@
 
 void tni_log(bool important, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* Holds back this thread's reports: for what is only tried, and will be done again in earnest. */
-void tni_log_mute(bool mute);
-
 #endif

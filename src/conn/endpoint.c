@@ -72,7 +72,7 @@ enum own_type {
 	OWN_BOOL,
 	OWN_TEXT,
 	OWN_VERIFY,
-	OWN_TLS_MIN,
+	OWN_TLS_VERSION,
 	OWN_PROTOCOL,
 	OWN_PACKET
 };
@@ -142,8 +142,13 @@ static const struct own_key own_keys[] = {
 	 "our certificate and those that vouch for it, PEM; a server may have several, chosen by name"},
 	{"key", OWN_TEXT, FIELD(tls.key), 0, 0, BOTH | TLS_ONLY, ON_CONNS, "file, or several: a,b", "tls, dtls",
 	 "the private key of each certificate, PEM (default: in the file of cert)"},
+	{"key-pass-file", OWN_TEXT, FIELD(tls.key_pass_file), 0, 0, BOTH | TLS_ONLY, ON_CONNS, "file, or several: a,b",
+	 "tls, dtls",
+	 "its first line is the passphrase that opens the private key; of several keys each has one, or all"},
 	{"ca", OWN_TEXT, FIELD(tls.ca), 0, 0, BOTH | TLS_ONLY, ON_CONNS, "file", "tls, dtls",
 	 "the authorities that may vouch for the peer, PEM (clients' default: those of the system)"},
+	{"crl", OWN_TEXT, FIELD(tls.crl), 0, 0, BOTH | TLS_ONLY, ON_CONNS, "file or folder", "tls, dtls",
+	 "revocation lists, PEM or DER; the issuer of the peer's certificate must have one there"},
 	{"verify", OWN_VERIFY, FIELD(tls.verify), 0, 0, BOTH | TLS_ONLY, ON_CONNS,
 	 "on|off, served: require|optional|off", "tls, dtls",
 	 "whether the peer must prove who it is (default: clients on; servers require with ca, otherwise off)"},
@@ -156,8 +161,17 @@ static const struct own_key own_keys[] = {
 	 "application protocols, the favourite first; a server takes the first that the client offers too"},
 	{"psk-file", OWN_TEXT, FIELD(tls.psk_file), 0, 0, BOTH | TLS_ONLY, ON_CONNS, "file of lines IDENTITY:HEXKEY",
 	 "tls, dtls", "pre-shared keys; a client uses the first line"},
-	{"tls-min", OWN_TLS_MIN, FIELD(tls.min_version), 0, 0, BOTH | TLS_ONLY, ON_CONNS, "1.2|1.3", "tls, dtls",
+	{"tls-min", OWN_TLS_VERSION, FIELD(tls.min_version), 0, 0, BOTH | TLS_ONLY, ON_CONNS, "1.2|1.3", "tls, dtls",
 	 "oldest version that is spoken (default 1.2)"},
+	{"tls-max", OWN_TLS_VERSION, FIELD(tls.max_version), 0, 0, BOTH | TLS_ONLY, ON_CONNS, "1.2|1.3", "tls, dtls",
+	 "newest version that is spoken (default 1.3; dtls: 1.2)"},
+	{"groups", OWN_TEXT, FIELD(tls.groups), 0, 0, BOTH | TLS_ONLY, ON_CONNS, "name, or several: a:b", "tls, dtls",
+	 "groups for the exchange of keys, the favourite first (default X25519:P-256:X448:P-384:P-521, before them "
+	 "X25519MLKEM768 where OpenSSL has it)"},
+	{"ciphers", OWN_TEXT, FIELD(tls.ciphers), 0, 0, BOTH | TLS_ONLY, ON_CONNS, "name, or several: a:b", "tls, dtls",
+	 "ciphers by OpenSSL's names, those of TLS 1.3 begin with TLS_ (default: forward secrecy and AEAD only)"},
+	{"sigalgs", OWN_TEXT, FIELD(tls.sigalgs), 0, 0, BOTH | TLS_ONLY, ON_CONNS, "name, or several: a:b", "tls, dtls",
+	 "signature algorithms by OpenSSL's names (default: ECDSA, EdDSA and RSA with SHA-256 and longer)"},
 	{"tickets", OWN_COUNT, FIELD(tls.tickets), 0, 16, TNI_ROLE_SERVE | TLS_ONLY, ON_CONNS, "integer 0..16",
 	 "tls, dtls, served", "tickets that each client gets to resume with; 0: none can (default 2)"},
 	{"handshake", OWN_DURATION, FIELD(handshake_ns), TNI_NS_PER_MS, 1000 * HOUR_NS, BOTH | TLS_ONLY, ON_CONNS,
@@ -262,8 +276,8 @@ static int parse_verify(const struct context *c, const struct tni_url_param *par
 	return fail_range(c, param, own);
 }
 
-static int parse_tls_min(const struct context *c, const struct tni_url_param *param, const struct own_key *own,
-			 int *field)
+static int parse_tls_version(const struct context *c, const struct tni_url_param *param, const struct own_key *own,
+			     int *field)
 {
 	*field = !strcmp(param->value, "1.3") ? 13 : 12;
 	if (*field == 13 && c->ep->tls.datagrams)
@@ -320,8 +334,8 @@ static int parse_word(const struct context *c, const struct tni_url_param *param
 		return parse_text(c, param, field);
 	if (own->type == OWN_VERIFY)
 		return parse_verify(c, param, own, field);
-	if (own->type == OWN_TLS_MIN)
-		return parse_tls_min(c, param, own, field);
+	if (own->type == OWN_TLS_VERSION)
+		return parse_tls_version(c, param, own, field);
 	if (own->type == OWN_PROTOCOL)
 		return parse_protocol(c, param, own, field);
 	if (own->type == OWN_PACKET)
@@ -971,8 +985,12 @@ static int read_own(const struct tni_endpoint *ep, const struct own_key *own, ch
 		snprintf(value, cap, "%s", *(char *const *)field ? *(char *const *)field : "");
 	else if (own->type == OWN_VERIFY)
 		snprintf(value, cap, "%s", verify_text(ep));
-	else if (own->type == OWN_TLS_MIN)
-		snprintf(value, cap, "1.%d", *(const int *)field - 10);
+	else if (own->type == OWN_TLS_VERSION)
+		snprintf(value, cap, "1.%d",
+			 (*(const int *)field ? *(const int *)field
+			  : ep->tls.datagrams ? 12
+					      : 13) -
+				 10);
 	else if (own->type == OWN_PROTOCOL)
 		snprintf(value, cap, ep->scheme->place == TNI_AT_LINK ? "0x%04x" : "%d", *(const int *)field);
 	else if (own->type == OWN_PACKET)
@@ -1009,17 +1027,15 @@ int tni_endpoint_read_option(const struct tni_endpoint *ep, int fd, const char *
 int tn_url_check(const char *url, enum tn_role role)
 {
 	struct tni_endpoint *ep;
-	struct tni_creds *creds;
+	const char *culprit;
 	int rc = tni_endpoint_new(url, role, &ep);
 
 	if (rc != 0)
 		return rc;
 	if (ep->scheme->secure) {
-		tni_log_mute(role == TN_SERVE); /* a client's set is kept for the dial, and told of just once */
-		rc = tni_endpoint_creds(ep, &creds);
-		tni_log_mute(false);
-		if (rc == 0)
-			tni_creds_unref(creds);
+		rc = tni_creds_check(&ep->tls, role == TN_SERVE, &culprit);
+		if (rc < 0)
+			rc = fail_creds(ep, rc, culprit);
 	}
 	tni_endpoint_free(ep);
 	return rc;

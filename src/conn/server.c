@@ -492,22 +492,36 @@ int tn_server_reload(struct tn_server *server)
 	return 0;
 }
 
-/* Files are replaced one after the other: they are read once they have stood still. What cannot be used now is looked
- * at again when it changes again. */
+/* That the old ones stay in use is trouble, not news: a certificate may be about to expire. */
+static void tell_failed_reload(struct tn_server *server, int err)
+{
+	char why[512];
+
+	*stpncpy(why, tn_errmsg(), sizeof(why) - 1) = '\0';
+	tni_err(err, "%s; the old certificates stay in use", why);
+	if (server->watch.on_trouble)
+		server->watch.on_trouble(server, err, tn_errmsg(), server->watch_arg);
+	else
+		tni_log(true, "%s", tn_errmsg());
+}
+
+/* Files are replaced one after the other: they are read once they have not changed for a while. What cannot be used now is
+ * looked at again when it changes again. */
 static void look_at_files(struct tni_timer *timer)
 {
 	struct tn_server *server = tni_container_of(timer, struct tn_server, creds_timer);
+	int err;
 
-	if (tni_creds_changed(server->creds)) {
-		if (tn_server_reload(server) == 0) {
-			tni_log(true, "%s: the certificate files have changed and are in use",
-				server->parts[0].ep->url);
-		} else {
-			tni_log(true, "%s; the old certificates stay in use", tn_errmsg());
-			tni_creds_accept_files(server->creds);
-		}
-	}
 	tni_loop_timer(server->parts[0].loop, timer, FILES_LOOK_NS);
+	if (!tni_creds_changed(server->creds))
+		return;
+	err = tn_server_reload(server);
+	if (err == 0) {
+		tni_log(true, "%s: the certificate files have changed and are in use", server->parts[0].ep->url);
+		return;
+	}
+	tni_creds_accept_files(server->creds);
+	tell_failed_reload(server, err);
 }
 
 static void creds_open(struct tn_server *server)

@@ -570,13 +570,29 @@ bool tni_cert_is_ip(const char *host, char ip[46])
 	return parsed;
 }
 
+bool tni_cert_is_host(const char *name)
+{
+	size_t label = 0, len = strlen(name);
+
+	if (tni_cert_is_ip(name, NULL))
+		return true;
+	for (size_t i = 0; i < len; i++) {
+		if (name[i] == '*' || (name[i] == '.' && !label))
+			return false;
+		label = name[i] == '.' ? 0 : label + 1;
+	}
+	return len > 0 && len <= 254;
+}
+
 static bool is_for(X509 *cert, const char *host)
 {
 	char ip[46];
 	size_t len = strlen(host);
 	int answer;
 
-	if (tni_cert_is_ip(host, ip))
+	if (host[0] == '.') /* to OpenSSL a pattern for every name below */
+		answer = 0;
+	else if (tni_cert_is_ip(host, ip))
 		answer = X509_check_ip_asc(cert, ip, 0);
 	else /* "localhost." is the same host as "localhost" */
 		answer = X509_check_host(cert, host, len > 1 && host[len - 1] == '.' ? len - 1 : len,

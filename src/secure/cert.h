@@ -15,6 +15,8 @@
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 
+struct tni_text;
+
 #define TNI_SHA256_LEN 32
 
 /* For X509_VERIFY_PARAM_set_hostflags(): a name counts where it belongs, in the subject alternative names, and a `*`
@@ -62,6 +64,10 @@ int64_t tni_cert_not_after(X509 *cert);
 /* Whole days until it ends; negative when it has. */
 int64_t tni_cert_days_left(X509 *cert);
 
+/* Whether `name` can be a server's: an IP address, or labels with dots between them. OpenSSL takes a name that begins with a
+ * dot as a pattern for every name below it. */
+bool tni_cert_is_host(const char *name);
+
 /* Whether `host` is an IP address: 127.0.0.1, ::1, [::1], fe80::1%eth0. With `ip` not NULL it is written there without
  * brackets and zone, as X509_VERIFY_PARAM_set1_ip_asc() takes it. */
 bool tni_cert_is_ip(const char *host, char ip[46]);
@@ -83,6 +89,16 @@ int tni_cert_parse(const void *data, size_t len, const char *name, STACK_OF(X509
 /* The private key in a PEM or DER file; never asks for a passphrase, and wipes what it has read. A file that everybody
  * may read is reported to the log. */
 int tni_cert_read_key(const char *file, EVP_PKEY **key);
+
+/* The same from memory. `pass` opens a key that is locked with a passphrase; NULL: such a key is refused. */
+int tni_cert_parse_key(const struct tni_text *text, const char *name, const char *pass, EVP_PKEY **key);
+
+/* Whether these bytes hold a revocation list in PEM. */
+bool tni_crl_is_in(const void *data, size_t len);
+
+/* Hands each certificate revocation list (RFC 5280 section 5) of a PEM or DER file to take(), which does not get the
+ * reference, until it returns < 0. At least one must be there. The codes are those above. */
+int tni_crl_parse(const void *data, size_t len, const char *name, int (*take)(X509_CRL *list, void *arg), void *arg);
 
 /* Whether the key belongs to the certificate: 0, or TN_EFORMAT with both files named. */
 int tni_cert_key_fits(X509 *cert, const char *cert_file, EVP_PKEY *key, const char *key_file);

@@ -2,77 +2,21 @@
 #include "secure/cert.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/pkcs12.h>
 
 #include "base/err.h"
-#include "base/file.h"
 #include "base/log.h"
+#include "secure/files.h"
 
-#define FILE_MAX (16L << 20) /* a system's whole list of authorities is some 220 KiB */
-
-struct file {
-	unsigned char *data;
-	size_t len;
-	mode_t mode;
-};
-
-static void file_free(struct file *file)
-{
-	if (file->data)
-		OPENSSL_cleanse(file->data, file->len);
-	free(file->data);
-	*file = (struct file){0};
-}
-
-static int read_all(int fd, const char *name, struct file *file)
-{
-	struct stat st;
-	size_t cap;
-
-	if (fstat(fd, &st) < 0)
-		return tni_err(-errno, "%s: %s", name, strerror(errno));
-	if (S_ISDIR(st.st_mode))
-		return tni_err(-EISDIR, "%s is a directory: name the file in it", name);
-	if (st.st_size > FILE_MAX)
-		return tni_err(TN_EFORMAT, "%s is too large for certificates (16 MiB at most)", name);
-	file->mode = S_ISREG(st.st_mode) ? st.st_mode : 0;
-	/* A pipe (a shell's <(...)) has no size to go by */
-	cap = S_ISREG(st.st_mode) ? (size_t)st.st_size + 1 : (size_t)FILE_MAX;
-	file->data = malloc(cap);
-	while (file->data && file->len < cap) {
-		ssize_t got = read(fd, file->data + file->len, cap - file->len);
-
-		if (got < 0 && errno != EINTR)
-			return tni_err(-errno, "%s: %s", name, strerror(errno));
-		if (got == 0)
-			return 0;
-		file->len += got > 0 ? (size_t)got : 0;
-	}
-	return file->data ? 0 : tni_err(-ENOMEM, "%s: out of memory", name);
-}
-
-static int file_read(const char *name, const char *what, struct file *file)
-{
-	int fd = tni_file_open(name, TN_FILE_READ), err;
-
-	if (fd == -ENOENT)
-		return tni_err(-ENOENT, "there is no file %s (`tenon cert new --out DIR` makes %s)", name, what);
-	if (fd < 0)
-		return tni_err(fd, "cannot read %s: %s", name, tn_strerror(fd));
-	err = read_all(fd, name, file);
-	close(fd);
-	if (err < 0)
-		file_free(file);
-	return err;
-}
+#define MAKES_CERT " (`tenon cert new --out DIR` makes a certificate)"
+#define MAKES_KEY " (`tenon cert new --out DIR` makes a key)"
 
 /* ---- certificates ---- */
 
@@ -211,12 +155,13 @@ static int parse_into(const void *data, size_t len, const char *name, STACK_OF(X
 
 int tni_cert_parse(const void *data, size_t len, const char *name, STACK_OF(X509) * *certs)
 {
-	STACK_OF(X509) *list = len <= FILE_MAX ? sk_X509_new_null() : NULL;
+	STACK_OF(X509) *list = len <= TNI_FILE_MAX ? sk_X509_new_null() : NULL;
 	int err;
 
 	if (!list)
-		return len > FILE_MAX ? tni_err(TN_EFORMAT, "%s is too large for certificates (16 MiB at most)", name)
-				      : tni_err(-ENOMEM, "%s: out of memory", name);
+		return len > TNI_FILE_MAX
+			       ? tni_err(TN_EFORMAT, "%s is too large for certificates (16 MiB at most)", name)
+			       : tni_err(-ENOMEM, "%s: out of memory", name);
 	err = parse_into(data, len, name, list);
 	if (err < 0)
 		sk_X509_pop_free(list, X509_free);
@@ -227,34 +172,111 @@ int tni_cert_parse(const void *data, size_t len, const char *name, STACK_OF(X509
 
 int tni_cert_read(const char *file, STACK_OF(X509) * *certs)
 {
-	struct file in = {0};
-	int err = file_read(file, "a certificate", &in);
+	struct tni_text in;
+	int err = tni_text_read(file, MAKES_CERT, &in);
 
 	if (err == 0)
 		err = tni_cert_parse(in.data, in.len, file, certs);
-	file_free(&in);
+	tni_text_free(&in);
+	return err;
+}
+
+/* ---- revocation lists ---- */
+
+bool tni_crl_is_in(const void *data, size_t len)
+{
+	return memmem(data, len, "-----BEGIN " PEM_STRING_X509_CRL, strlen("-----BEGIN " PEM_STRING_X509_CRL)) != NULL;
+}
+
+static int no_list(const char *name, size_t len)
+{
+	ERR_clear_error();
+	return tni_err(TN_EFORMAT,
+		       len ? "%s holds no certificate revocation list (CRL), or a damaged one" : "%s is empty", name);
+}
+
+static int give_list(X509_CRL *list, const char *name, int (*take)(X509_CRL *, void *), void *arg)
+{
+	const ASN1_TIME *next = X509_CRL_get0_nextUpdate(list);
+	int err = take(list, arg);
+
+	if (err == 0 && next && X509_cmp_current_time(next) < 0)
+		tni_log(true, "%s: a revocation list in it has expired: the certificates of its issuer will be refused",
+			name);
+	X509_CRL_free(list);
+	return err;
+}
+
+static int each_block(BIO *in, const char *name, int (*take)(X509_CRL *, void *), void *arg)
+{
+	X509_CRL *list;
+	int count = 0, err = 0;
+
+	for (; err == 0 && (list = PEM_read_bio_X509_CRL(in, NULL, NULL, NULL)); count++)
+		err = give_list(list, name, take, arg);
+	if (err == 0 && (!count || ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE))
+		err = no_list(name, 1);
+	ERR_clear_error();
+	return err;
+}
+
+int tni_crl_parse(const void *data, size_t len, const char *name, int (*take)(X509_CRL *list, void *arg), void *arg)
+{
+	const unsigned char *at = data;
+	X509_CRL *list;
+	BIO *in;
+	int err;
+
+	if (!len || !memmem(data, len, "-----BEGIN ", 11)) {
+		list = len ? d2i_X509_CRL(NULL, &at, (long)len) : NULL;
+		return list ? give_list(list, name, take, arg) : no_list(name, len);
+	}
+	in = BIO_new_mem_buf(data, (int)len);
+	if (!in)
+		return tni_err(-ENOMEM, "%s: out of memory", name);
+	err = each_block(in, name, take, arg);
+	BIO_free(in);
 	return err;
 }
 
 /* ---- keys ---- */
 
-/* OpenSSL would ask the terminal. A server that waits there for somebody is down. */
-static int no_passphrase(char *out, int cap, int writing, void *arg)
+struct lock {
+	const char *pass; /* NULL: there is none */
+	bool asked;
+};
+
+/* Without a passphrase OpenSSL would ask the terminal. A server that waits there for somebody is down. */
+static int give_passphrase(char *out, int cap, int writing, void *arg)
 {
-	(void)out, (void)cap, (void)writing;
-	*(bool *)arg = true;
-	return -1;
+	struct lock *lock = arg;
+	size_t len = lock->pass ? strlen(lock->pass) : 0;
+
+	(void)writing;
+	lock->asked = true;
+	if (!lock->pass || len > (size_t)cap)
+		return -1;
+	memcpy(out, lock->pass, len);
+	return (int)len;
 }
 
-static int no_key(const char *name, const struct file *in, bool locked)
+static int locked_key(const char *name, const struct lock *lock)
+{
+	if (lock->pass)
+		return tni_err(TN_EFORMAT, "the passphrase (key-pass-file) does not open the key in %s", name);
+	return tni_err(
+		TN_EFORMAT,
+		"the key in %s is locked with a passphrase: name a file that holds it with key-pass-file=FILE, or "
+		"unlock the key: openssl pkey -in %s -out UNLOCKED.key",
+		name, name);
+}
+
+static int no_key(const char *name, const struct tni_text *in, const struct lock *lock)
 {
 	if (in->len == 0)
 		return tni_err(TN_EFORMAT, "%s is empty", name);
-	if (locked)
-		return tni_err(TN_EFORMAT,
-			       "the key in %s is locked with a passphrase, which tenon does not ask for. "
-			       "Try: openssl pkey -in %s -out UNLOCKED.key",
-			       name, name);
+	if (lock->asked)
+		return locked_key(name, lock);
 	if (memmem(in->data, in->len, "PRIVATE KEY-----", 16))
 		return tni_err(TN_EFORMAT, "%s: the private key is damaged or of a kind unknown here", name);
 	if (memmem(in->data, in->len, "-----BEGIN CERTIFICATE", 22))
@@ -265,36 +287,57 @@ static int no_key(const char *name, const struct file *in, bool locked)
 	return tni_err(TN_EFORMAT, "%s holds no private key: a PEM file has a line -----BEGIN PRIVATE KEY-----", name);
 }
 
-static EVP_PKEY *parse_key(const struct file *in, bool *locked)
+/* DER: a key as it is, or one locked as PKCS #8 has it. */
+static EVP_PKEY *parse_der_key(const struct tni_text *in, BIO *bio, struct lock *lock)
 {
 	const unsigned char *at = in->data;
-	EVP_PKEY *key = NULL;
-	BIO *bio;
+	X509_SIG *locked;
+	EVP_PKEY *key = d2i_AutoPrivateKey(NULL, &at, (long)in->len);
 
-	if (!memmem(in->data, in->len, "-----BEGIN ", 11))
-		return d2i_AutoPrivateKey(NULL, &at, (long)in->len);
-	bio = BIO_new_mem_buf(in->data, (int)in->len);
-	if (bio)
-		key = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, locked);
-	BIO_free(bio);
+	if (key)
+		return key;
+	at = in->data;
+	locked = d2i_X509_SIG(NULL, &at, (long)in->len);
+	if (locked)
+		key = d2i_PKCS8PrivateKey_bio(bio, NULL, give_passphrase, lock);
+	X509_SIG_free(locked);
 	return key;
+}
+
+static EVP_PKEY *parse_key(const struct tni_text *in, struct lock *lock)
+{
+	BIO *bio = BIO_new_mem_buf(in->data, (int)in->len);
+	EVP_PKEY *key = NULL;
+
+	if (bio && memmem(in->data, in->len, "-----BEGIN ", 11))
+		key = PEM_read_bio_PrivateKey(bio, NULL, give_passphrase, lock);
+	else if (bio)
+		key = parse_der_key(in, bio, lock);
+	BIO_free(bio);
+	ERR_clear_error();
+	return key;
+}
+
+int tni_cert_parse_key(const struct tni_text *in, const char *name, const char *pass, EVP_PKEY **key)
+{
+	struct lock lock = {.pass = pass};
+
+	*key = in->len > 0 ? parse_key(in, &lock) : NULL;
+	if (!*key)
+		return no_key(name, in, &lock);
+	if (in->mode & S_IROTH && !lock.asked)
+		tni_log(true, "%s: every user of this machine may read this private key (chmod 600 %s)", name, name);
+	return 0;
 }
 
 int tni_cert_read_key(const char *file, EVP_PKEY **key)
 {
-	struct file in = {0};
-	bool locked = false;
-	int err = file_read(file, "a key", &in);
+	struct tni_text in;
+	int err = tni_text_read(file, MAKES_KEY, &in);
 
-	if (err < 0)
-		return err;
-	*key = in.len > 0 ? parse_key(&in, &locked) : NULL;
-	ERR_clear_error();
-	if (!*key)
-		err = no_key(file, &in, locked);
-	else if (in.mode & S_IROTH)
-		tni_log(true, "%s: every user of this machine may read this private key (chmod 600 %s)", file, file);
-	file_free(&in);
+	if (err == 0)
+		err = tni_cert_parse_key(&in, file, NULL, key);
+	tni_text_free(&in);
 	return err;
 }
 

@@ -3,9 +3,11 @@
 #include "base/err.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "secure/algorithms.h"
 #include "secure/cert.h"
 #include "secure/creds_in.h"
 #include "secure/psk.h"
+#include "secure/revocation.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,35 +18,27 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <openssl/err.h>
+#include <openssl/provider.h>
 
-/*
- * TLS 1.2: forward secrecy and authenticated encryption only. The suites of TLS 1.3 are all that. Those without a
- * certificate are chosen only where both sides have a pre-shared key.
- */
-#define CIPHERS "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:ECDHEPSK+CHACHA20:DHEPSK+AESGCM:kPSK+AESGCM"
-
-/* OpenSSL's own list without DSA and SHA-224, and so without the ciphers that take a DSA key. */
-#define SIGNATURES                                                  \
-	"ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512:ed25519:ed448:"     \
-	"rsa_pss_pss_sha256:rsa_pss_pss_sha384:rsa_pss_pss_sha512:" \
-	"rsa_pss_rsae_sha256:rsa_pss_rsae_sha384:rsa_pss_rsae_sha512:RSA+SHA256:RSA+SHA384:RSA+SHA512"
-
-/* A pre-shared key belongs to a hash, SHA-256: with a cipher of another TLS 1.3 would leave it aside. */
-#define PSK_SUITES "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384"
-
-/* 112 bits: no keys that are shorter, no SHA-1. Debian's default; a system may ask for more, not for less. */
-#define SECURITY_LEVEL 2
+/* What stands behind "there is no file F". */
+#define MAKES_CERT " (`tenon cert new --out DIR` makes a certificate)"
+#define MAKES_KEY " (`tenon cert new --out DIR` makes a key)"
 
 void tni_creds_spec_free(struct tni_creds_spec *spec)
 {
 	free(spec->cert);
 	free(spec->key);
+	free(spec->key_pass_file);
 	free(spec->ca);
+	free(spec->crl);
 	free(spec->sni);
 	free(spec->alpn);
 	free(spec->pin);
 	free(spec->psk_file);
 	free(spec->keylog);
+	free(spec->groups);
+	free(spec->ciphers);
+	free(spec->sigalgs);
 }
 
 /* What is being made. */
@@ -60,74 +54,32 @@ static int no_memory(void)
 	return tni_err(-ENOMEM, "TLS: out of memory");
 }
 
-/* ---- files ---- */
-
-static struct tni_file_state state_of(const char *path)
+/* OpenSSL could not make a context. A configuration file (openssl.cnf) can leave it without any algorithm. */
+static int no_context(void)
 {
-	struct stat st;
-
-	if (tni_file_state(path, &st) < 0)
-		return (struct tni_file_state){0};
-	return (struct tni_file_state){
-		.dev = st.st_dev, .ino = st.st_ino, .size = (uint64_t)st.st_size, .mtime = st.st_mtim};
-}
-
-static bool same_state(const struct tni_file_state *a, const struct tni_file_state *b)
-{
-	return a->dev == b->dev && a->ino == b->ino && a->size == b->size && a->mtime.tv_sec == b->mtime.tv_sec &&
-	       a->mtime.tv_nsec == b->mtime.tv_nsec;
-}
-
-/* Before it is read: a change that comes in between is then seen as one. */
-static int note_file(struct tni_creds *creds, const char *path)
-{
-	struct tni_file *file = &creds->files[creds->nfiles];
-
-	if (creds->nfiles == TNI_FILES_MAX)
-		return 0;
-	file->path = strdup(path);
-	if (!file->path)
+	if (OSSL_PROVIDER_available(NULL, "default") || OSSL_PROVIDER_available(NULL, "fips"))
 		return no_memory();
-	file->read = file->seen = state_of(path);
-	creds->nfiles++;
-	return 0;
+	ERR_clear_error();
+	return tni_err(TN_ETLS,
+		       "OpenSSL has no algorithms: its configuration (OPENSSL_CONF, openssl.cnf) activates neither the "
+		       "provider 'default' nor 'fips'");
 }
+
+/* ---- files ---- */
 
 bool tni_creds_changed(struct tni_creds *creds)
 {
-	bool changed = false, moving = false;
-
-	for (int i = 0; i < creds->nfiles; i++) {
-		struct tni_file *file = &creds->files[i];
-		struct tni_file_state now = state_of(file->path);
-
-		changed |= !same_state(&now, &file->read);
-		moving |= !same_state(&now, &file->seen);
-		file->seen = now;
-	}
-	return changed && !moving;
+	return tni_files_changed(&creds->files);
 }
 
 const char *tni_creds_file(const struct tni_creds *creds, int index)
 {
-	return index < creds->nfiles ? creds->files[index].path : NULL;
+	return tni_files_path(&creds->files, index);
 }
 
 void tni_creds_accept_files(struct tni_creds *creds)
 {
-	for (int i = 0; i < creds->nfiles; i++)
-		creds->files[i].read = creds->files[i].seen;
-}
-
-static bool is_stale(const struct tni_creds *creds)
-{
-	for (int i = 0; i < creds->nfiles; i++) {
-		struct tni_file_state now = state_of(creds->files[i].path);
-
-		if (!same_state(&now, &creds->files[i].read))
-			return true;
-	}
-	return false;
+	tni_files_accept(&creds->files);
 }
 
 /* The n-th of names with commas between; NULL past the end, otherwise to be freed. */
@@ -177,59 +129,114 @@ static int use_pair(SSL_CTX *ctx, STACK_OF(X509) * certs, EVP_PKEY *key, const c
 	return rc;
 }
 
-static int read_pair(struct making *m, SSL_CTX *ctx, const char *cert_file, const char *key_file)
+/* The first line of the file with the passphrase; NULL where there is none. */
+static int read_pass(struct making *m, const char *file, char **pass)
 {
-	STACK_OF(X509) *certs = NULL;
-	EVP_PKEY *key = NULL;
-	int rc = note_file(m->creds, cert_file);
+	const struct tni_text *text;
+	const char *at;
+	int rc;
 
-	if (rc == 0 && key_file != cert_file)
-		rc = note_file(m->creds, key_file);
-	if (rc == 0)
-		rc = tni_cert_read(cert_file, &certs);
+	*pass = NULL;
+	if (!file)
+		return 0;
+	m->key = "key-pass-file";
+	rc = tni_files_text(&m->creds->files, file, "", TNI_FILE_WHOLE, &text);
+	if (rc < 0)
+		return rc;
+	if (text->mode & S_IROTH)
+		tni_log(true, "%s: every user of this machine may read this passphrase (chmod 600 %s)", file, file);
+	at = (const char *)text->data;
+	*pass = strndup(at, strcspn(at, "\r\n"));
+	if (!*pass)
+		return no_memory();
+	return **pass ? 0 : tni_err(TN_EFORMAT, "%s: its first line, which is the passphrase, is empty", file);
+}
+
+static int read_key(struct making *m, const char *file, const char *pass_file, EVP_PKEY **key)
+{
+	const struct tni_text *text;
+	char *pass;
+	int rc = read_pass(m, pass_file, &pass);
+
 	if (rc == 0) {
 		m->key = m->spec->key ? "key" : "cert";
-		rc = tni_cert_read_key(key_file, &key);
+		rc = tni_files_text(&m->creds->files, file, MAKES_KEY, TNI_FILE_WHOLE, &text);
 	}
 	if (rc == 0)
-		rc = tni_cert_key_fits(sk_X509_value(certs, 0), cert_file, key, key_file);
+		rc = tni_cert_parse_key(text, file, pass, key);
+	if (pass)
+		OPENSSL_cleanse(pass, strlen(pass));
+	free(pass);
+	return rc;
+}
+
+struct pair_files {
+	char *cert, *key, *pass;
+};
+
+static int read_pair(struct making *m, SSL_CTX *ctx, const struct pair_files *from)
+{
+	STACK_OF(X509) *certs = NULL;
+	const struct tni_text *text;
+	EVP_PKEY *key = NULL;
+	int rc = tni_files_text(&m->creds->files, from->cert, MAKES_CERT, TNI_FILE_WHOLE, &text);
+
 	if (rc == 0)
-		rc = use_pair(ctx, certs, key, cert_file);
+		rc = tni_cert_parse(text->data, text->len, from->cert, &certs);
+	if (rc == 0)
+		rc = read_key(m, from->key, from->pass, &key);
+	if (rc == 0)
+		rc = tni_cert_key_fits(sk_X509_value(certs, 0), from->cert, key, from->key);
+	if (rc == 0)
+		rc = use_pair(ctx, certs, key, from->cert);
 	sk_X509_pop_free(certs, X509_free);
 	EVP_PKEY_free(key);
 	return rc;
 }
 
-static SSL_CTX *new_context(const struct tni_creds *creds, const struct tni_creds_spec *spec);
+static int new_context(struct making *m, SSL_CTX **out);
 
 /* The first certificate is the one that clients are shown who ask for no name we have. */
-static SSL_CTX *context_for(struct making *m, int n)
+static int context_for(struct making *m, int n, SSL_CTX **ctx)
 {
 	struct tni_creds *creds = m->creds;
+	int rc;
 
+	*ctx = creds->ctx;
 	if (n == 0)
-		return creds->ctx;
-	creds->certs[creds->ncerts] = new_context(creds, m->spec);
-	return creds->certs[creds->ncerts] ? creds->certs[creds->ncerts++] : NULL;
+		return 0;
+	rc = new_context(m, &creds->certs[creds->ncerts]);
+	if (rc == 0)
+		*ctx = creds->certs[creds->ncerts++];
+	return rc;
 }
 
 static int read_nth_pair(struct making *m, int n)
 {
-	char *cert = nth_name(m->spec->cert, n), *key = m->spec->key ? nth_name(m->spec->key, n) : cert;
-	SSL_CTX *ctx = context_for(m, n);
-	int rc = cert && key && ctx ? read_pair(m, ctx, cert, key) : no_memory();
+	const struct tni_creds_spec *spec = m->spec;
+	int passes = count_names(spec->key_pass_file);
+	struct pair_files from = {.cert = nth_name(spec->cert, n),
+				  .key = nth_name(spec->key ? spec->key : spec->cert, n),
+				  .pass = nth_name(spec->key_pass_file, passes > 1 ? n : 0)};
+	SSL_CTX *ctx;
+	int rc = from.cert && from.key && (from.pass || !passes) ? context_for(m, n, &ctx) : no_memory();
 
-	if (key != cert)
-		free(key);
-	free(cert);
+	m->key = "cert";
+	if (rc == 0)
+		rc = read_pair(m, ctx, &from);
+	free(from.cert);
+	free(from.key);
+	free(from.pass);
 	return rc;
 }
 
-static int read_certs(struct making *m)
+static int count_certs(struct making *m, int *count)
 {
-	int n = count_names(m->spec->cert), keys = count_names(m->spec->key), rc = 0;
+	int n = count_names(m->spec->cert), keys = count_names(m->spec->key);
+	int passes = count_names(m->spec->key_pass_file);
 
 	m->key = "cert";
+	*count = n;
 	if (n > TNI_CERTS_MAX)
 		return tni_err(TN_EURL, "more than %d certificates", TNI_CERTS_MAX);
 	if (n > 1 && !m->creds->server)
@@ -239,6 +246,18 @@ static int read_certs(struct making *m)
 		return tni_err(TN_EURL, n ? "as many keys as certificates are needed"
 					  : "a key needs its certificate: cert=FILE");
 	}
+	if (passes && passes != n && (passes > 1 || !n)) {
+		m->key = "key-pass-file";
+		return tni_err(TN_EURL, n ? "one file is needed, or as many as there are keys"
+					  : "a passphrase needs its key: cert=FILE&key=FILE");
+	}
+	return 0;
+}
+
+static int read_certs(struct making *m)
+{
+	int n, rc = count_certs(m, &n);
+
 	for (int i = 0; i < n && rc == 0; i++)
 		rc = read_nth_pair(m, i);
 	return rc;
@@ -248,7 +267,7 @@ static bool is_for(SSL_CTX *ctx, const char *name)
 {
 	X509 *cert = SSL_CTX_get0_certificate(ctx);
 
-	return cert && X509_check_host(cert, name, 0, TNI_CERT_HOST_FLAGS, NULL) == 1;
+	return cert && tni_cert_is_host(name) && X509_check_host(cert, name, 0, TNI_CERT_HOST_FLAGS, NULL) == 1;
 }
 
 /* Only what is shown changes, not the context: what it says of trust, protocols and keys holds for every name. */
@@ -282,10 +301,15 @@ static int trust_file(struct making *m)
 {
 	X509_STORE *store = SSL_CTX_get_cert_store(m->creds->ctx);
 	STACK_OF(X509) *certs = NULL;
-	int rc = note_file(m->creds, m->spec->ca);
+	const struct tni_text *text;
+	int rc = tni_files_text(&m->creds->files, m->spec->ca, MAKES_CERT, TNI_FILE_WHOLE, &text);
 
+	if (rc == 0 && tni_crl_is_in(text->data, text->len) &&
+	    (!m->spec->crl || strcmp(m->spec->crl, m->spec->ca) != 0))
+		return tni_err(TN_EURL, "%s holds a certificate revocation list, which only key crl reads: add crl=%s",
+			       m->spec->ca, m->spec->ca);
 	if (rc == 0)
-		rc = tni_cert_read(m->spec->ca, &certs);
+		rc = tni_cert_parse(text->data, text->len, m->spec->ca, &certs);
 	for (int i = 0; rc == 0 && i < sk_X509_num(certs); i++) {
 		X509 *cert = sk_X509_value(certs, i);
 
@@ -326,6 +350,12 @@ static int set_trust(struct making *m)
 	if (creds->verifies && !SSL_CTX_set_default_verify_paths(creds->ctx))
 		return tni_err(TN_EURL, "this system's authorities cannot be read: name yours with ca=FILE");
 	return 0;
+}
+
+static int read_revocations(struct making *m)
+{
+	m->key = "crl";
+	return m->spec->crl ? tni_revocation_read(m->creds, m->spec->crl) : 0;
 }
 
 static int parse_pin(const char *text, unsigned char *hash)
@@ -433,6 +463,8 @@ static int set_keylog(struct making *m)
 		tni_log(true, "SSLKEYLOGFILE: %s", tn_errmsg()); /* the environment is not this endpoint's */
 		return 0;
 	}
+	if (tni_files_note(&m->creds->files, file, TNI_FILE_LOG) < 0)
+		return -ENOMEM;
 	SSL_CTX_set_keylog_callback(m->creds->ctx, write_keylog);
 	return 0;
 }
@@ -446,77 +478,83 @@ static const SSL_METHOD *method_of(bool server, bool datagrams)
 	return server ? TLS_server_method() : TLS_client_method();
 }
 
-/* The server's order of ciphers holds, but that a client who wants ChaCha20 first has no fast AES and gets it. */
-static bool set_algorithms(SSL_CTX *ctx, bool psk)
-{
-	SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE |
-					 SSL_OP_PRIORITIZE_CHACHA);
-	if (SSL_CTX_get_security_level(ctx) < SECURITY_LEVEL)
-		SSL_CTX_set_security_level(ctx, SECURITY_LEVEL);
-	return SSL_CTX_set_cipher_list(ctx, CIPHERS) && SSL_CTX_set1_sigalgs_list(ctx, SIGNATURES) &&
-	       (!psk || SSL_CTX_set_ciphersuites(ctx, PSK_SUITES));
-}
-
-static SSL_CTX *new_context(const struct tni_creds *creds, const struct tni_creds_spec *spec)
+static void set_tickets(SSL_CTX *ctx, const struct making *m)
 {
 	static const unsigned char name[] = "tenon";
-	SSL_CTX *ctx = SSL_CTX_new(method_of(creds->server, spec->datagrams));
+	const struct tni_creds_spec *spec = m->spec;
 
-	if (!ctx)
-		return NULL;
-	if (!SSL_CTX_set_app_data(ctx, (void *)(uintptr_t)creds)) {
-		SSL_CTX_free(ctx);
-		return NULL;
-	}
-	if (spec->datagrams)
-		tni_dtls_context(ctx);
-	else
-		SSL_CTX_set_min_proto_version(ctx, spec->min_version == 13 ? TLS1_3_VERSION : TLS1_2_VERSION);
-	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-	if (creds->server)
+	if (m->creds->server) {
 		SSL_CTX_set_session_id_context(ctx, name, sizeof(name) - 1);
+		tni_tickets_use(ctx);
+	}
 	/* Tickets carry no pre-shared identity, which a resumed connection would lack. */
 	if (spec->tickets == 0 || spec->psk_file)
 		SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
 	SSL_CTX_set_num_tickets(ctx, spec->psk_file ? 0 : (size_t)spec->tickets);
-	if (!set_algorithms(ctx, spec->psk_file)) {
+}
+
+static int new_context(struct making *m, SSL_CTX **out)
+{
+	SSL_CTX *ctx = SSL_CTX_new(method_of(m->creds->server, m->spec->datagrams));
+	int rc;
+
+	if (!ctx)
+		return no_context();
+	rc = SSL_CTX_set_app_data(ctx, (void *)m->creds) ? tni_algorithms_set(ctx, m->spec, &m->key) : no_memory();
+	if (rc < 0) {
 		SSL_CTX_free(ctx);
-		return NULL;
+		return rc;
 	}
-	return ctx;
+	if (m->spec->datagrams)
+		tni_dtls_context(ctx);
+	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	set_tickets(ctx, m);
+	*out = ctx;
+	return 0;
 }
 
 static int set_psk(struct making *m)
 {
+	const struct tni_text *text;
+	int rc;
+
 	m->key = "psk-file";
 	if (!m->spec->psk_file)
 		return 0;
-	return note_file(m->creds, m->spec->psk_file) < 0 ? -ENOMEM : tni_psk_read(m->creds, m->spec->psk_file);
+	rc = tni_files_text(&m->creds->files, m->spec->psk_file, "", TNI_FILE_WHOLE, &text);
+	return rc < 0 ? rc : tni_psk_use(m->creds, m->spec->psk_file, text);
+}
+
+static int set_name(struct making *m)
+{
+	m->key = "sni";
+	if (!m->spec->sni)
+		return 0;
+	if (!tni_cert_is_host(m->spec->sni))
+		return tni_err(TN_EURL, "'%.100s' is no server's name: it takes one whole name, as in www.example.com",
+			       m->spec->sni);
+	m->creds->sni = strdup(m->spec->sni);
+	return m->creds->sni ? 0 : no_memory();
 }
 
 static int make(struct making *m)
 {
+	static int (*const steps[])(struct making * m) = {set_name,   read_pins, set_trust, read_revocations,
+							  read_certs, set_alpn,  set_psk,   set_keylog};
 	struct tni_creds *creds = m->creds;
-	int rc = 0;
+	int rc = new_context(m, &creds->ctx);
 
-	creds->ctx = new_context(creds, m->spec);
-	if (!creds->ctx || (m->spec->sni && !(creds->sni = strdup(m->spec->sni))) ||
-	    (m->spec->ca && !(creds->ca = strdup(m->spec->ca))))
+	if (rc < 0)
+		return rc;
+	m->key = NULL;
+	if (m->spec->ca && !(creds->ca = strdup(m->spec->ca)))
 		return no_memory();
 	if (creds->server && !m->spec->cert && !m->spec->psk_file)
 		return tni_err(TN_EURL, "a TLS server needs a certificate: cert=FILE&key=FILE, or psk-file=FILE");
-	rc = read_pins(m);
-	if (rc == 0)
-		rc = set_trust(m);
-	if (rc == 0)
-		rc = read_certs(m);
-	if (rc == 0)
-		rc = set_alpn(m);
-	if (rc == 0)
-		rc = set_psk(m);
-	if (rc == 0)
-		rc = set_keylog(m);
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]) && rc == 0; i++)
+		rc = steps[i](m);
+	tni_files_forget(&creds->files);
 	if (rc == 0 && creds->ncerts) {
 		SSL_CTX_set_tlsext_servername_callback(creds->ctx, choose_cert);
 		SSL_CTX_set_tlsext_servername_arg(creds->ctx, creds);
@@ -535,19 +573,15 @@ static int creds_new(const struct tni_creds_spec *spec, bool server, struct tni_
 	m.creds->refs = 1;
 	m.creds->server = server;
 	m.creds->keylog = -1;
+	tni_tickets_init(&m.creds->tickets);
 	rc = make(&m);
 	if (rc < 0) {
 		*culprit = rc == -ENOMEM ? NULL : m.key;
 		tni_creds_unref(m.creds);
-		return rc == -ENOMEM ? rc : TN_EURL;
+		return rc == -ENOMEM || rc == TN_ETLS ? rc : TN_EURL;
 	}
 	*out = m.creds;
 	return 0;
-}
-
-int tni_creds_serve(const struct tni_creds_spec *spec, struct tni_creds **creds, const char **culprit)
-{
-	return creds_new(spec, true, creds, culprit);
 }
 
 struct tni_creds *tni_creds_ref(struct tni_creds *creds)
@@ -563,8 +597,8 @@ void tni_creds_unref(struct tni_creds *creds)
 	SSL_CTX_free(creds->ctx);
 	for (int i = 0; i < creds->ncerts; i++)
 		SSL_CTX_free(creds->certs[i]);
-	for (int i = 0; i < creds->nfiles; i++)
-		free(creds->files[i].path);
+	tni_files_free(&creds->files);
+	tni_tickets_wipe(&creds->tickets);
 	tni_psk_free(creds);
 	if (creds->keylog >= 0)
 		close(creds->keylog);
@@ -574,11 +608,11 @@ void tni_creds_unref(struct tni_creds *creds)
 	free(creds);
 }
 
-/* ---- clients' sets, kept ---- */
+/* ---- sets that are kept ---- */
 
 /*
- * Reading a system's authorities takes milliseconds, as long as many handshakes. The last few sets are kept for the
- * whole process.
+ * Reading a system's authorities takes milliseconds, as long as many handshakes. Clients' last few sets are kept for the whole
+ * process, and servers' from when their URL was checked until it is opened.
  */
 #define KEPT_MAX 8
 
@@ -591,37 +625,50 @@ static struct {
 	unsigned next;
 } kept = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-static const char *or_none(const char *text)
+/* Everything that a set depends on. */
+static char *keys_text(const struct tni_creds_spec *s, bool server)
 {
-	return text ? text : "\x1e";
-}
+	const char *env = s->keylog || server ? NULL : secure_getenv("SSLKEYLOGFILE");
+	const char *const texts[] = {s->cert, s->key,      s->key_pass_file, s->ca,     s->crl,     s->sni,     s->alpn,
+				     s->pin,  s->psk_file, s->keylog,        s->groups, s->ciphers, s->sigalgs, env};
+	char *text = NULL;
+	size_t size = 0;
+	FILE *out = open_memstream(&text, &size);
+	bool bad;
 
-static char *keys_text(const struct tni_creds_spec *s)
-{
-	const char *env = s->keylog ? NULL : secure_getenv("SSLKEYLOGFILE");
-	char *text;
-
-	if (asprintf(&text, "%s\x1f%s\x1f%s\x1f%s\x1f%s\x1f%s\x1f%s\x1f%s\x1f%s\x1f%d\x1f%d\x1f%d", or_none(s->cert),
-		     or_none(s->key), or_none(s->ca), or_none(s->sni), or_none(s->alpn), or_none(s->pin),
-		     or_none(s->psk_file), or_none(s->keylog), or_none(env), s->verify, s->min_version,
-		     s->datagrams) < 0)
+	if (!out)
 		return NULL;
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+		fprintf(out, "%s\x1f", texts[i] ? texts[i] : "\x1e");
+	fprintf(out, "%d %d %d %d %d %d", s->verify, s->min_version, s->max_version, s->tickets, s->datagrams, server);
+	bad = ferror(out);
+	if (fclose(out) != 0 || bad) {
+		free(text);
+		return NULL;
+	}
 	return text;
 }
 
-static struct tni_creds *find_kept(const char *keys)
+static struct kept *find_kept(const char *keys)
 {
 	for (int i = 0; i < KEPT_MAX; i++) {
 		struct kept *k = &kept.list[i];
 
-		if (k->keys && !strcmp(k->keys, keys) && !is_stale(k->creds))
-			return tni_creds_ref(k->creds);
+		if (k->keys && !strcmp(k->keys, keys) && !tni_files_stale(&k->creds->files))
+			return k;
 	}
 	return NULL;
 }
 
+static void drop_kept(struct kept *k)
+{
+	free(k->keys);
+	tni_creds_unref(k->creds);
+	*k = (struct kept){0};
+}
+
 /* Takes `keys`. A set that its files have outgrown gives way, otherwise the oldest. */
-static void keep(char *keys, struct tni_creds *creds)
+static struct kept *keep(char *keys, struct tni_creds *creds)
 {
 	struct kept *k = NULL;
 
@@ -630,29 +677,75 @@ static void keep(char *keys, struct tni_creds *creds)
 			k = &kept.list[i];
 	if (!k)
 		k = &kept.list[kept.next++ % KEPT_MAX];
-	free(k->keys);
-	tni_creds_unref(k->creds);
+	drop_kept(k);
 	*k = (struct kept){.keys = keys, .creds = tni_creds_ref(creds)};
+	return k;
 }
 
-int tni_creds_dial(const struct tni_creds_spec *spec, struct tni_creds **creds, const char **culprit)
+/* The kept set of these keys, or a new one, which is then kept. Gives a reference. */
+static int get_kept(const struct tni_creds_spec *spec, bool server, struct tni_creds **creds, const char **culprit)
 {
-	char *keys = keys_text(spec);
+	char *keys = keys_text(spec, server);
+	struct kept *k;
 	int rc = 0;
 
 	*culprit = NULL;
 	if (!keys)
 		return no_memory();
+	k = find_kept(keys);
+	if (k) {
+		*creds = tni_creds_ref(k->creds);
+		free(keys);
+		return 0;
+	}
+	rc = creds_new(spec, server, creds, culprit);
+	if (rc == 0)
+		keep(keys, *creds);
+	else
+		free(keys);
+	return rc;
+}
+
+int tni_creds_check(const struct tni_creds_spec *spec, bool server, const char **culprit)
+{
+	struct tni_creds *creds;
+	int rc;
+
 	pthread_mutex_lock(&kept.lock);
-	*creds = find_kept(keys);
-	if (!*creds) {
-		rc = creds_new(spec, false, creds, culprit);
-		if (rc == 0) {
-			keep(keys, *creds);
-			keys = NULL;
-		}
+	rc = get_kept(spec, server, &creds, culprit);
+	if (rc == 0)
+		tni_creds_unref(creds);
+	pthread_mutex_unlock(&kept.lock);
+	return rc;
+}
+
+int tni_creds_dial(const struct tni_creds_spec *spec, struct tni_creds **creds, const char **culprit)
+{
+	int rc;
+
+	pthread_mutex_lock(&kept.lock);
+	rc = get_kept(spec, false, creds, culprit);
+	pthread_mutex_unlock(&kept.lock);
+	return rc;
+}
+
+/* Two servers never share a set: each watches its files by itself. */
+int tni_creds_serve(const struct tni_creds_spec *spec, struct tni_creds **creds, const char **culprit)
+{
+	char *keys = keys_text(spec, true);
+	struct kept *k;
+
+	*creds = NULL;
+	*culprit = NULL;
+	if (!keys)
+		return no_memory();
+	pthread_mutex_lock(&kept.lock);
+	k = find_kept(keys);
+	if (k) {
+		*creds = tni_creds_ref(k->creds);
+		drop_kept(k);
 	}
 	pthread_mutex_unlock(&kept.lock);
 	free(keys);
-	return rc;
+	return *creds ? 0 : creds_new(spec, true, creds, culprit);
 }

@@ -18,11 +18,13 @@ enum tni_verify {
 
 /* The keys as they stand in the URL; NULL: not given. Files may be several, with commas between. */
 struct tni_creds_spec {
-	char *cert, *key, *ca, *sni, *alpn, *pin, *psk_file, *keylog;
-	int verify;      /* enum tni_verify */
-	int min_version; /* 12 or 13 */
-	int tickets;     /* that a server gives each client */
-	bool datagrams;  /* DTLS 1.2, whatever min_version says */
+	char *cert, *key, *key_pass_file, *ca, *crl, *sni, *alpn, *pin, *psk_file, *keylog;
+	char *groups, *ciphers, *sigalgs; /* names of OpenSSL with colons or commas between */
+	int verify;                       /* enum tni_verify */
+	int min_version;                  /* 12 or 13 */
+	int max_version;                  /* the same; 0: the newest */
+	int tickets;                      /* that a server gives each client */
+	bool datagrams;                   /* DTLS 1.2, whatever min_version says */
 };
 
 struct tni_creds;
@@ -37,16 +39,22 @@ void tni_creds_spec_free(struct tni_creds_spec *spec);
  */
 int tni_creds_serve(const struct tni_creds_spec *spec, struct tni_creds **creds, const char **culprit);
 
+/*
+ * Reads the files and keeps the set for the next tni_creds_serve() or tni_creds_dial() with the same keys, as long as the
+ * files stay the same: who checks a URL and then opens it reads its files once, which for a pipe is all that can be done.
+ */
+int tni_creds_check(const struct tni_creds_spec *spec, bool server, const char **culprit);
+
 /* The same for a client. Sets are kept and given out again while their keys and files are the same. */
 int tni_creds_dial(const struct tni_creds_spec *spec, struct tni_creds **creds, const char **culprit);
 
 struct tni_creds *tni_creds_ref(struct tni_creds *creds);
 void tni_creds_unref(struct tni_creds *creds);
 
-/* Whether a file has been changed since it was read, and has stood still since this was asked last. */
+/* Whether a file has changed since it was read, and has not changed since this was asked last. */
 bool tni_creds_changed(struct tni_creds *creds);
 
-/* The files that were read, or NULL past the end. */
+/* The files that will be read again when they change, or NULL past the end. A folder stands for all files in it. */
 const char *tni_creds_file(const struct tni_creds *creds, int index);
 
 /* What the files hold now could not be used: only a further change is one. */

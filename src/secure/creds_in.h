@@ -3,32 +3,24 @@
 #define TNI_SECURE_CREDS_IN_H
 
 #include "secure/creds.h"
+#include "secure/files.h"
+#include "secure/tickets.h"
 
 #include <openssl/ssl.h>
 #include <stdatomic.h>
 #include <stddef.h>
-#include <time.h>
 
 #define TNI_PIN_LEN 32
 #define TNI_PINS_MAX 8
 #define TNI_PSKS_MAX 1024
 #define TNI_PSK_LEN_MAX 64
 #define TNI_CERTS_MAX 32
-#define TNI_FILES_MAX (2 * TNI_CERTS_MAX + 2)
 
 struct tni_psk {
 	char *identity;
 	unsigned char key[TNI_PSK_LEN_MAX];
 	size_t len;
-};
-
-/* A file that was read, as it stood then and as it stood when last looked at. */
-struct tni_file {
-	char *path;
-	struct tni_file_state {
-		uint64_t dev, ino, size;
-		struct timespec mtime;
-	} read, seen;
+	int line; /* of its file */
 };
 
 struct tni_creds {
@@ -43,11 +35,11 @@ struct tni_creds {
 	unsigned alpn_len;
 	unsigned char pins[TNI_PINS_MAX][TNI_PIN_LEN];
 	int npins;
-	struct tni_psk *psks;
+	struct tni_psk *psks; /* a server's by identity */
 	size_t npsks;
 	int keylog; /* descriptor, or -1 */
-	struct tni_file files[TNI_FILES_MAX];
-	int nfiles;
+	struct tni_files files;
+	struct tni_tickets tickets;
 };
 
 /* Called by OpenSSL in place of its own check of a peer's chain: tls.c's, since the words are. */

@@ -24,6 +24,14 @@ static inline int tni_creds_serve(const struct tni_creds_spec *spec, struct tni_
 	return tni_err(TN_EURL, "this build has no TLS");
 }
 
+static inline int tni_creds_check(const struct tni_creds_spec *spec, bool server, const char **culprit)
+{
+	(void)spec;
+	(void)server;
+	*culprit = NULL;
+	return tni_err(TN_EURL, "this build has no TLS");
+}
+
 static inline int tni_creds_dial(const struct tni_creds_spec *spec, struct tni_creds **creds, const char **culprit)
 {
 	return tni_creds_serve(spec, creds, culprit);

@@ -1,18 +1,15 @@
 #include "secure/psk.h"
 
 #include "base/err.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "secure/creds_in.h"
 #include "secure/tls_words.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 #include <openssl/crypto.h>
 
 #define FILE_MAX (1 << 20)
@@ -30,13 +27,33 @@ static unsigned give_key(SSL *ssl, const struct tni_psk *psk, unsigned char *out
 	return (unsigned)psk->len;
 }
 
+static int by_identity(const void *a, const void *b)
+{
+	const struct tni_psk *x = a, *y = b;
+	int order = strcmp(x->identity, y->identity);
+
+	return order ? order : x->line - y->line;
+}
+
+/* A hello of TLS 1.3 may name thousands of identities, and each is asked for here. Of lines with one identity the first
+ * counts. */
 static unsigned ask_server(SSL *ssl, const char *identity, unsigned char *out, unsigned max)
 {
-	const struct tls *t = SSL_get_app_data(ssl);
+	struct tls *t = SSL_get_app_data(ssl);
+	const struct tni_psk *psks = t->creds->psks;
+	size_t low = 0, high = t->creds->npsks;
 
-	for (size_t i = 0; i < t->creds->npsks; i++)
-		if (!strcmp(t->creds->psks[i].identity, identity))
-			return give_key(ssl, &t->creds->psks[i], out, max);
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (strcmp(psks[middle].identity, identity) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low < t->creds->npsks && !strcmp(psks[low].identity, identity))
+		return give_key(ssl, &psks[low], out, max);
+	t->psk_unknown = true;
 	return 0;
 }
 
@@ -89,6 +106,7 @@ static int take_line(struct tni_creds *creds, const char *file, int number, char
 	*colon = '\0';
 	if (strlen(line) > 128)
 		return bad_line(file, number, "the identity is longer than 128 bytes");
+	psk->line = number;
 	psk->identity = strdup(line);
 	if (!psk->identity)
 		return tni_err(-ENOMEM, "TLS: out of memory");
@@ -133,48 +151,30 @@ int tni_psk_take(struct tni_creds *creds, const char *file, char *text)
 	return rc;
 }
 
-static int read_text(const char *file, char *text, size_t *len)
+int tni_psk_use(struct tni_creds *creds, const char *file, const struct tni_text *text)
 {
-	int fd = tni_file_open(file, TN_FILE_READ), err = 0;
-	size_t used = 0;
-	ssize_t n = 1;
-	struct stat st;
-
-	if (fd < 0)
-		return tni_err(fd, "%s: %s", file, tn_strerror(fd));
-	if (fstat(fd, &st) == 0 && st.st_mode & S_IROTH)
-		tni_log(true, "%s: everybody on this machine can read these keys: chmod 600 %s", file, file);
-	while (used < FILE_MAX && ((n = read(fd, text + used, FILE_MAX - used)) > 0 || (n < 0 && errno == EINTR)))
-		used += n > 0 ? (size_t)n : 0;
-	if (n < 0)
-		err = -errno;
-	close(fd);
-	text[used] = '\0';
-	*len = used;
-	if (err)
-		return tni_err(err, "%s: %s", file, tn_strerror(err));
-	return n > 0 ? tni_err(TN_EFORMAT, "%s: it is larger than 1 MiB", file) : 0;
-}
-
-int tni_psk_read(struct tni_creds *creds, const char *file)
-{
-	char *text = malloc(FILE_MAX + 1);
-	size_t len = 0;
+	char *copy;
 	int rc;
 
-	if (!text)
+	if (text->mode & S_IROTH)
+		tni_log(true, "%s: everybody on this machine can read these keys: chmod 600 %s", file, file);
+	if (text->len > FILE_MAX)
+		return tni_err(TN_EFORMAT, "%s: it is larger than 1 MiB", file);
+	copy = malloc(text->len + 1);
+	if (!copy)
 		return tni_err(-ENOMEM, "TLS: out of memory");
-	rc = read_text(file, text, &len);
-	if (rc == 0)
-		rc = tni_psk_take(creds, file, text);
-	OPENSSL_cleanse(text, len);
-	free(text);
+	memcpy(copy, text->data, text->len + 1);
+	rc = tni_psk_take(creds, file, copy);
+	OPENSSL_cleanse(copy, text->len);
+	free(copy);
 	if (rc < 0)
 		return rc;
-	if (creds->server)
+	if (creds->server) {
+		qsort(creds->psks, creds->npsks, sizeof(*creds->psks), by_identity);
 		SSL_CTX_set_psk_server_callback(creds->ctx, ask_server);
-	else
+	} else {
 		SSL_CTX_set_psk_client_callback(creds->ctx, ask_client);
+	}
 	return 0;
 }
 

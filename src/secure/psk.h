@@ -3,9 +3,10 @@
 #define TNI_SECURE_PSK_H
 
 struct tni_creds;
+struct tni_text;
 
-/* Reads the file and has the contexts use it. Returns 0, or a code with words. */
-int tni_psk_read(struct tni_creds *creds, const char *file);
+/* Has the context use the keys of a file that holds this text. Returns 0, or a code with words. */
+int tni_psk_use(struct tni_creds *creds, const char *file, const struct tni_text *text);
 
 /* What stands in it, ended by a 0 byte and cut up by this. The same codes. */
 int tni_psk_take(struct tni_creds *creds, const char *file, char *text);

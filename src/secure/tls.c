@@ -3,6 +3,7 @@
 #include "base/err.h"
 #include "secure/cert.h"
 #include "secure/creds_in.h"
+#include "secure/revocation.h"
 #include "secure/tls_words.h"
 
 #include <errno.h>
@@ -105,6 +106,8 @@ bool tni_tls_expect_host(struct tls *t)
 		return X509_VERIFY_PARAM_set1_ip_asc(param, ip);
 	if (len > 1 && t->host[len - 1] == '.')
 		t->host[len - 1] = '\0';
+	if (!tni_cert_is_host(t->host))
+		return false;
 	X509_VERIFY_PARAM_set_hostflags(param, TNI_CERT_HOST_FLAGS);
 	return X509_VERIFY_PARAM_set1_host(param, t->host, 0) && SSL_set_tlsext_host_name(t->ssl, t->host);
 }
@@ -413,9 +416,13 @@ int tni_tls_verify(X509_STORE_CTX *store, void *arg)
 	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
 	struct tls *t = SSL_get_app_data(ssl);
 	X509 *cert = X509_STORE_CTX_get0_cert(store);
-	int ok = t->creds->verifies ? X509_verify_cert(store) > 0 : 1;
+	int ok = 1;
 
 	(void)arg;
+	if (t->creds->verifies) {
+		X509_STORE_CTX_set_verify_cb(store, tni_revocation_judge);
+		ok = X509_verify_cert(store) > 0;
+	}
 	if (ok && t->creds->npins && !is_pinned(t->creds, cert)) {
 		X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION);
 		ok = 0;

@@ -61,9 +61,38 @@ static const char *role(const struct tls *t)
 	return t->creds->server ? "client" : "server";
 }
 
+struct sought {
+	const char *name;
+	bool found;
+};
+
+static void is_sought(const char *name, void *arg)
+{
+	struct sought *sought = arg;
+
+	sought->found |= !strcmp(name, sought->name);
+}
+
+/* An address counts as one only in an entry of that type (RFC 6125). */
+static int refuse_address_as_name(const struct tls *t)
+{
+	char line[600];
+
+	return tni_err(
+		TN_ECERT,
+		"the certificate names %s as if it were a host's name (DNS:%s), not as an address (it needs the subject "
+		"alternative name IP:%s): %s",
+		t->host, t->host, t->host, tni_cert_write(t->refused.cert, TNI_CERT_LINE, line, sizeof(line)));
+}
+
 static int refuse_names(const struct tls *t)
 {
 	char names[512], subject[200], issuer[200], dates[100];
+	struct sought sought = {.name = t->host};
+
+	tni_cert_each_name(t->refused.cert, is_sought, &sought);
+	if (sought.found)
+		return refuse_address_as_name(t);
 
 	tni_cert_write(t->refused.cert, TNI_CERT_NAMES, names, sizeof(names));
 	tni_cert_write(t->refused.cert, TNI_CERT_SUBJECT, subject, sizeof(subject));
@@ -104,6 +133,14 @@ static int refuse_self_signed(const struct tls *t)
 		       role(t), t->refused.depth ? "vouched for by an authority" : "self-signed, by one", line);
 }
 
+static int refuse_revoked(const struct tls *t, const char *whose, const char *what)
+{
+	char line[600];
+
+	return tni_err(TN_ECERT, "%s%s's certificate %s: %s", whose, role(t), what,
+		       tni_cert_write(t->refused.cert, TNI_CERT_LINE, line, sizeof(line)));
+}
+
 /* Which check failed, and what the peer showed. */
 static int explain_certificate(const struct tls *t)
 {
@@ -123,6 +160,17 @@ static int explain_certificate(const struct tls *t)
 	case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
 	case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
 		return refuse_self_signed(t);
+	case X509_V_ERR_CERT_REVOKED:
+		return refuse_revoked(t, whose, "has been revoked by its issuer (crl)");
+	case X509_V_ERR_UNABLE_TO_GET_CRL:
+		return refuse_revoked(t, whose, "may have been revoked: its issuer has no list in crl");
+	case X509_V_ERR_CRL_HAS_EXPIRED:
+		return refuse_revoked(t, whose, "may have been revoked: the list of its issuer in crl has expired");
+	case X509_V_ERR_CRL_NOT_YET_VALID:
+		return refuse_revoked(t, whose,
+				      "may have been revoked: the list of its issuer in crl is not valid yet");
+	case X509_V_ERR_CRL_SIGNATURE_FAILURE:
+		return refuse_revoked(t, whose, "may have been revoked: the list in crl is not signed by its issuer");
 	default:
 		break;
 	}
@@ -165,6 +213,8 @@ static const char *handshake_hint(const struct tls *t, int alert)
 	case SSL_AD_PROTOCOL_VERSION:
 		return ": it speaks no version of TLS that is allowed here";
 	case SSL_AD_HANDSHAKE_FAILURE:
+		if (!t->creds->server && t->psk)
+			return ": it may not know our identity (psk-file), or have no cipher in common with us";
 		return t->creds->server ? ""
 					: ": no common cipher, or it wants a client certificate (cert=FILE&key=FILE)";
 	case SSL_AD_UNKNOWN_PSK_IDENTITY:
@@ -230,6 +280,10 @@ int tni_tls_explain(const struct tls *t)
 		return explain_certificate(t);
 	if (ERR_GET_LIB(e) == ERR_LIB_SSL && reason > SSL_AD_REASON_OFFSET)
 		return explain_alert(t, reason - SSL_AD_REASON_OFFSET);
+	if (t->psk_unknown && ERR_GET_LIB(e) == ERR_LIB_SSL &&
+	    (reason == SSL_R_NO_SHARED_CIPHER || reason == SSL_R_PSK_IDENTITY_NOT_FOUND ||
+	     reason == SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM))
+		return tni_err(TN_ETLS, "the client's identity is not in psk-file");
 	for (size_t i = 0; i < NREASONS && ERR_GET_LIB(e) == ERR_LIB_SSL; i++)
 		if (reasons[i].reason == reason)
 			return tni_err(reasons[i].code, "%s", reasons[i].text);

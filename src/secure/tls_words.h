@@ -17,6 +17,7 @@ struct tls {
 	struct tn_buf *in, *net; /* while OpenSSL is at work */
 	char *host;              /* whom a client wants to reach */
 	const char *psk;         /* the identity whose pre-shared key was used; the credentials' */
+	bool psk_unknown;        /* a client has named an identity that is not ours */
 	bool heard;              /* something has come */
 	bool midway;             /* OpenSSL holds a part of a record */
 	bool broken;
