@@ -568,6 +568,7 @@ static const struct option_spec own_options[] = {
 
 const struct command bench_command = {
 	.name = "bench",
+	.takes_place = true,
 	.meaning = "measure the latency and throughput of any endpoint",
 	.help = "Examples:\n"
 		"  tenon bench tcp://localhost:10000                 one message after another, for 10 s\n"

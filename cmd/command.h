@@ -2,6 +2,8 @@
 #ifndef TENON_COMMAND_H
 #define TENON_COMMAND_H
 
+#include <stdbool.h>
+
 struct option_spec;
 
 /* Exit status: the same for every command, and documented in tenon(1). */
@@ -19,6 +21,8 @@ struct command {
 	const char *help;                  /* examples first */
 	const struct option_spec *options; /* its own, up to one without a name */
 	int (*run)(char **operands, int count);
+	bool takes_place;  /* its operand is a URL, for which HOST PORT may stand in two operands */
+	bool takes_others; /* and others follow */
 };
 
 extern const struct command serve_command, send_command, connect_command, convert_command, options_command,

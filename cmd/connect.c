@@ -453,6 +453,7 @@ static const struct option_spec own_options[] = {
 
 const struct command connect_command = {
 	.name = "connect",
+	.takes_place = true,
 	.meaning = "join standard input and output to a socket",
 	.help = "Examples:\n"
 		"  tenon connect tcp://localhost:10000               type, and read what comes back\n"

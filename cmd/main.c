@@ -144,6 +144,32 @@ static void report(bool important, const char *text, void *arg)
 		complain("%s", text);
 }
 
+static bool is_port(const char *text)
+{
+	size_t digits = strspn(text, "0123456789");
+
+	return digits && digits <= 5 && !text[digits];
+}
+
+/*
+ * HOST PORT in two operands, as nc and telnet have it: one, HOST:PORT, which the library takes for TCP. Nothing else can be
+ * meant: a host alone is no URL. Returns how many operands there are.
+ */
+static int join_host_and_port(const struct command *command, char **operands, int count)
+{
+	static char joined[512];
+	const char *host =
+		command->takes_place && (count == 2 || (count > 2 && command->takes_others)) ? operands[0] : NULL;
+	bool ipv6 = host && strspn(host, "0123456789abcdefABCDEF:.") == strlen(host) && strchr(host, ':');
+
+	if (!host || !is_port(operands[1]) || strlen(host) > 400 || is_port(host) || (!ipv6 && strpbrk(host, ":/@?")))
+		return count;
+	snprintf(joined, sizeof(joined), ipv6 ? "[%s]:%s" : "%s:%s", host, operands[1]);
+	operands[0] = joined;
+	memmove(operands + 1, operands + 2, (size_t)(count - 1) * sizeof(*operands));
+	return count - 1;
+}
+
 static int run(const struct command *command, char **args)
 {
 	int count;
@@ -157,6 +183,7 @@ static int run(const struct command *command, char **args)
 		return STATUS_USAGE;
 	default:
 		tn_set_log(report, NULL);
+		count = join_host_and_port(command, args, count);
 		return command->run(args, count);
 	}
 }

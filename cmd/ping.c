@@ -534,7 +534,8 @@ static bool is_ip6(const char *host)
 /* A host is short for icmp://HOST. */
 static int url_of(const char *operand, char *out, size_t cap)
 {
-	bool host = operand[0] == '[' || !strchr(operand, ':');
+	size_t last = strlen(operand);
+	bool host = !strchr(operand, ':') || (operand[0] == '[' && operand[last - 1] == ']');
 	int len;
 
 	if (is_ip6(operand))
@@ -628,6 +629,7 @@ static const struct option_spec own_options[] = {
 
 const struct command ping_command = {
 	.name = "ping",
+	.takes_place = true,
 	.meaning = "whether somebody answers, and how quickly: ICMP, or any endpoint",
 	.help = "Examples:\n"
 		"  tenon ping example.com                             ICMP echo, until Ctrl-C\n"

@@ -550,6 +550,8 @@ static const struct option_spec own_options[] = {
 
 const struct command send_command = {
 	.name = "send",
+	.takes_place = true,
+	.takes_others = true,
 	.meaning = "send messages and print the reply to each",
 	.help = "Examples:\n"
 		"  tenon send udp://localhost:10000 'Hello, world!'\n"

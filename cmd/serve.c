@@ -598,6 +598,7 @@ static const struct option_spec own_options[] = {
 
 const struct command serve_command = {
 	.name = "serve",
+	.takes_place = true,
 	.meaning = "serve endpoints: echo, ack, discard, chargen, or a command of yours",
 	.help = "Examples:\n"
 		"  tenon serve                                       echo on tcp://localhost:10000,\n"

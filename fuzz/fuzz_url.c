@@ -5,6 +5,7 @@
 #include "base/url.h"
 #include "tenon.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,12 +30,14 @@ static const char *check_piece(const struct tni_url *url, const char *piece, con
 	return piece + strlen(piece) + 1;
 }
 
-static void check_pieces(const struct tni_url *url)
+static void check_pieces(const struct tni_url *url, bool bare)
 {
-	const char *at = check_piece(url, url->scheme, url->memory);
+	const char *at = bare ? url->memory : check_piece(url, url->scheme, url->memory);
 
 	if (url->host)
 		at = check_piece(url, url->host, at);
+	if (url->service)
+		at = check_piece(url, url->service, at);
 	CHECK(url->path == at);
 	CHECK(url->path[url->path_len] == '\0');
 	at += url->path_len + 1;
@@ -48,19 +51,22 @@ static void check_pieces(const struct tni_url *url)
 	}
 }
 
-static void check_places(const struct tni_url *url, const char *text)
+static void check_places(const struct tni_url *url, const char *text, bool bare)
 {
-	long len = (long)strlen(text), at = 1;
+	long len = (long)strlen(text), at = bare ? 0 : 1;
 
-	if (url->host) {
+	if (bare) {
+		CHECK(url->host && url->host_at == 0);
+	} else if (url->host) {
 		CHECK(url->host_at >= 4 && url->host_at <= len);
 		CHECK(!memcmp(text + url->host_at - 3, "://", 3));
 		at = url->host_at;
 	} else {
 		CHECK(url->host_at == -1 && url->port_at == -1);
 	}
-	CHECK((url->port >= 0) == (url->port_at >= 0));
-	if (url->port >= 0) {
+	CHECK((url->port >= 0 || url->service) == (url->port_at >= 0));
+	CHECK(url->port < 0 || !url->service);
+	if (url->port_at >= 0) {
 		CHECK(url->port_at > at && url->port_at < len && text[url->port_at - 1] == ':');
 		at = url->port_at;
 	}
@@ -119,6 +125,8 @@ static void encode(const struct tni_url *url, char *out)
 		out = put_escaped(put_text(out, "//"), url->host, strlen(url->host));
 	if (url->port >= 0)
 		out += sprintf(out, ":%d", url->port);
+	if (url->service)
+		out = put_text(put_text(out, ":"), url->service);
 	if (slash)
 		*out++ = '/';
 	out = put_escaped(out, url->path + slash, url->path_len - slash);
@@ -137,6 +145,7 @@ static void check_same(const struct tni_url *a, const struct tni_url *b)
 	CHECK(!a->host == !b->host);
 	CHECK(!a->host || !strcmp(a->host, b->host));
 	CHECK(a->port == b->port);
+	CHECK(!a->service == !b->service && (!a->service || !strcmp(a->service, b->service)));
 	CHECK(a->path_len == b->path_len && !memcmp(a->path, b->path, a->path_len));
 	CHECK(a->nparams == b->nparams);
 	for (size_t i = 0; i < a->nparams; i++) {
@@ -169,27 +178,35 @@ static void check_refusal(int rc, size_t len)
 		CHECK(tn_errpos() >= 0 && (size_t)tn_errpos() <= len);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+/* `bare`: the text is a place without a scheme, or would have to be. */
+static void check_text(const char *text, bool bare)
 {
 	/* On the heap, where a byte written beside it is found. */
 	struct tni_url *url = malloc(sizeof(*url));
-	char *text = malloc(size + 1);
-	int rc;
+	int rc = bare ? tni_url_parse_place(url, text, "tcp") : tni_url_parse(url, text);
 
-	if (size)
-		memcpy(text, data, size);
-	text[size] = '\0';
-	rc = tni_url_parse(url, text);
 	if (rc == 0) {
-		check_pieces(url);
-		check_places(url, text);
+		check_pieces(url, bare);
+		check_places(url, text, bare);
 		check_values(url);
 		check_there_and_back(url);
+		CHECK(!bare || !tni_url_is_place(text) || url->port_at > 0);
 	} else {
 		check_refusal(rc, strlen(text));
 	}
 	tni_url_free(url);
-	free(text);
 	free(url);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	char *text = malloc(size + 1);
+
+	if (size)
+		memcpy(text, data, size);
+	text[size] = '\0';
+	check_text(text, false);
+	check_text(text, true);
+	free(text);
 	return 0;
 }

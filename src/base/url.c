@@ -74,6 +74,29 @@ static int parse_scheme(struct parser *p, struct tni_url *url)
 	return 0;
 }
 
+static bool is_service_byte(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
+	       c == '+' || c == '.';
+}
+
+static bool begins_service(char c)
+{
+	return is_service_byte(c) && !strchr("+-._", c);
+}
+
+/* The name of a service: whose port it is, others know. */
+static int parse_service(struct parser *p, struct tni_url *url)
+{
+	url->service = p->out;
+	while (is_service_byte(*p->at))
+		*p->out++ = *p->at++;
+	*p->out++ = '\0';
+	if (*p->at && !strchr("/?", *p->at))
+		return fail(p, p->at, "a port is a number from 0 to 65535, or the name of a service");
+	return 0;
+}
+
 static int parse_port(struct parser *p, struct tni_url *url)
 {
 	const char *start = p->at;
@@ -85,8 +108,12 @@ static int parse_port(struct parser *p, struct tni_url *url)
 		if (port > 65535)
 			return fail(p, start, "the port is larger than 65535");
 	}
+	if (is_service_byte(*p->at) && begins_service(*start)) {
+		p->at = start;
+		return parse_service(p, url);
+	}
 	if (p->at == start || (*p->at && !strchr("/?", *p->at)))
-		return fail(p, p->at, "a port is a number from 0 to 65535");
+		return fail(p, p->at, "a port is a number from 0 to 65535, or the name of a service");
 	url->port = (int)port;
 	return 0;
 }
@@ -110,7 +137,11 @@ static int parse_authority(struct parser *p, struct tni_url *url)
 	} else {
 		rc = decode(p, ":/?[]@", false, &url->host);
 		if (rc == 0 && *p->at == '@')
-			rc = fail(p, p->at, "no user name or password can stand in a URL here");
+			rc = fail(
+				p, p->at,
+				*url->host
+					? "no user name or password can stand in a URL here"
+					: "no user name can stand in a URL here; an abstract Unix socket has no //: unix:@name");
 		if (rc == 0 && (*p->at == '[' || *p->at == ']'))
 			rc = fail(p, p->at, "misplaced bracket");
 		if (rc == 0 && *p->at == ':' && strchr(p->at + 1, ':') &&
@@ -150,13 +181,19 @@ static int parse_param(struct parser *p, struct tni_url *url)
 	return rc;
 }
 
-static int parse(struct parser *p, struct tni_url *url)
+static int parse(struct parser *p, struct tni_url *url, const char *scheme)
 {
-	int rc = parse_scheme(p, url);
+	int rc = 0;
 
-	if (rc == 0 && !strncmp(p->at, "//", 2)) {
-		p->at += 2;
+	if (scheme) {
+		url->scheme = scheme;
 		rc = parse_authority(p, url);
+	} else {
+		rc = parse_scheme(p, url);
+		if (rc == 0 && !strncmp(p->at, "//", 2)) {
+			p->at += 2;
+			rc = parse_authority(p, url);
+		}
 	}
 	if (rc < 0)
 		return rc;
@@ -172,7 +209,7 @@ static int parse(struct parser *p, struct tni_url *url)
 	return rc;
 }
 
-int tni_url_parse(struct tni_url *url, const char *text)
+static int parse_text(struct tni_url *url, const char *text, const char *scheme)
 {
 	struct parser p = {.text = text, .at = text};
 	size_t len = strlen(text);
@@ -185,10 +222,35 @@ int tni_url_parse(struct tni_url *url, const char *text)
 	url->memory = p.out = malloc(len + TNI_URL_PARAMS_MAX * 2 + 8);
 	if (!p.out)
 		return tni_err(-ENOMEM, "URL: out of memory");
-	rc = parse(&p, url);
+	rc = parse(&p, url, scheme);
 	if (rc < 0)
 		tni_url_free(url);
 	return rc;
+}
+
+int tni_url_parse(struct tni_url *url, const char *text)
+{
+	return parse_text(url, text, NULL);
+}
+
+int tni_url_parse_place(struct tni_url *url, const char *text, const char *scheme)
+{
+	return parse_text(url, text, scheme);
+}
+
+/* HOST:PORT, [ADDRESS]:PORT or :PORT, and nothing behind but keys. */
+bool tni_url_is_place(const char *text)
+{
+	size_t len = strcspn(text, "?"), host = *text == '[' ? strcspn(text, "]") : strcspn(text, ":");
+	const char *port;
+
+	if (*text == '[' && text[host] == ']')
+		host++;
+	if (host >= len || text[host] != ':' || strcspn(text, "/@") < len)
+		return false;
+	for (port = text + host + 1; is_service_byte(*port); port++)
+		;
+	return port == text + len && begins_service(text[host + 1]);
 }
 
 void tni_url_free(struct tni_url *url)

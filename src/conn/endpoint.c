@@ -5,6 +5,8 @@
 #include "base/log.h"
 #include "base/units.h"
 #include "base/url.h"
+#include "net/idn.h"
+#include "net/names.h"
 #include "net/resolve.h"
 
 #include <errno.h>
@@ -14,6 +16,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include <unistd.h>
 
 #ifndef IPPROTO_MPTCP
 #define IPPROTO_MPTCP 262
@@ -565,9 +569,61 @@ static int parse_params(const struct context *c, const struct tni_url *url)
 
 /* ---- places ---- */
 
+/* What another module found wrong, at its place in the URL. */
+static int fail_as_told(const struct context *c, long at, int rc)
+{
+	char why[512];
+
+	if (rc != TN_EURL)
+		return rc;
+	snprintf(why, sizeof(why), "%s", tn_errmsg());
+	return fail_at(c, at, why);
+}
+
+static int find_port(const struct context *c, const struct tni_url *url)
+{
+	const char *protocol = c->ep->scheme->type == SOCK_DGRAM ? "udp" : "tcp";
+	char why[256];
+
+	c->ep->port = tni_names_service(url->service, protocol);
+	if (c->ep->port == -ENOMEM)
+		return tni_err(-ENOMEM, "URL: out of memory");
+	if (c->ep->port >= 0)
+		return 0;
+	if (access("/etc/services", R_OK) < 0)
+		snprintf(why, sizeof(why),
+			 "the port of '%.64s' is unknown: there is no /etc/services here (Debian: package netbase); "
+			 "write the number",
+			 url->service);
+	else
+		snprintf(why, sizeof(why), "there is no service '%.64s' for %s in /etc/services; write the number",
+			 url->service, protocol);
+	return fail_at(c, url->port_at, why);
+}
+
+/* Letters beyond ASCII become what stands in DNS, in hosts(5) and in certificates. */
+static int keep_host(const struct context *c, const struct tni_url *url)
+{
+	char ascii[TNI_IDN_MAX];
+	const char *host = url->host;
+	int rc = 0;
+
+	if (!tni_idn_is_ascii(host)) {
+		rc = tni_idn_to_ascii(host, ascii, sizeof(ascii));
+		host = ascii;
+	}
+	if (rc == 0)
+		rc = tni_addr_check_host(host);
+	if (rc < 0)
+		return fail_as_told(c, url->host_at, rc);
+	c->ep->host = strdup(host);
+	return c->ep->host ? 0 : tni_err(-ENOMEM, "URL: out of memory");
+}
+
 static int parse_host(const struct context *c, const struct tni_url *url)
 {
 	struct tn_addr addr;
+	int rc;
 
 	if (!url->host)
 		return fail_at(c, url->path_at,
@@ -575,31 +631,50 @@ static int parse_host(const struct context *c, const struct tni_url *url)
 								   : "after the scheme comes // and host:port");
 	if (url->path[0] && strcmp(url->path, "/") != 0)
 		return fail_at(c, url->path_at, "this scheme has no path");
-	if (c->ep->scheme->place == TNI_AT_ADDR && url->port >= 0)
+	if (c->ep->scheme->place == TNI_AT_ADDR && url->port_at >= 0)
 		return fail_at(c, url->port_at, "there are no ports here");
-	if (c->ep->scheme->place == TNI_AT_HOST && url->port < 0)
+	if (c->ep->scheme->place == TNI_AT_HOST && url->port_at < 0)
 		return fail_at(c, url->path_at,
 			       c->ep->role == TN_SERVE ? "the port is missing (:0 takes any free one)"
 						       : "the port is missing");
-	if (url->port == 0 && c->ep->role == TN_DIAL)
+	c->ep->port = url->port;
+	if (url->service && (rc = find_port(c, url)) < 0)
+		return rc;
+	if (c->ep->port == 0 && c->ep->role == TN_DIAL)
 		return fail_at(c, url->port_at, "port 0 can be served but not dialled");
 	if (!strcmp(url->host, "*") && c->ep->role == TN_DIAL)
 		return fail_at(c, url->host_at, "'*' can be served but not dialled");
-	if (tni_addr_literal(&addr, url->host, 0) == 0 && c->ep->scheme->family != AF_UNSPEC &&
+	rc = keep_host(c, url);
+	if (rc < 0)
+		return rc;
+	if (tni_addr_literal(&addr, c->ep->host, 0) == 0 && c->ep->scheme->family != AF_UNSPEC &&
 	    tni_addr_family(&addr) != c->ep->scheme->family)
 		return fail_at(c, url->host_at, "this address is of the other IP version");
-	c->ep->port = url->port;
-	c->ep->host = strdup(url->host);
-	return c->ep->host ? 0 : tni_err(-ENOMEM, "URL: out of memory");
+	return 0;
+}
+
+/* unix:///path and unix://localhost/path, as gRPC, Docker and RFC 8089 write it. */
+static int check_local(const struct context *c, const struct tni_url *url)
+{
+	char why[900];
+
+	if (url->port_at < 0 && (!*url->host || tni_addr_is_localhost(url->host, false)) && url->path_len)
+		return 0;
+	snprintf(why, sizeof(why), "a path has no host: write %s:/%.200s%.200s, or %s:%.200s%.200s if it is relative",
+		 c->ep->scheme->name, url->host, url->path, c->ep->scheme->name, url->host, url->path);
+	return fail_at(c, url->host_at, why);
 }
 
 static int parse_path(const struct context *c, const struct tni_url *url)
 {
 	struct tn_addr addr;
 	char why[128];
+	int rc = 0;
 
 	if (url->host)
-		return fail_at(c, url->host_at - 2, "this scheme has no host: write unix:/path or unix:@name");
+		rc = check_local(c, url);
+	if (rc < 0)
+		return rc;
 	if (!url->path_len || (url->path_len == 1 && url->path[0] == '@'))
 		return fail_at(c, url->path_at, "the path is missing: /path, or @name for the abstract namespace");
 	if (tni_addr_unix(&addr, url->path, url->path_len) < 0) {
@@ -648,6 +723,60 @@ static int parse_fd(const struct context *c, const struct tni_url *url)
 		return fail_at(c, url->path_at, "a descriptor is a number: fd:3");
 	c->ep->fd = (int)fd;
 	return 0;
+}
+
+/* Whether a text begins with one of our schemes: "tcp:..." is no host. */
+static bool begins_with_scheme(const char *text)
+{
+	size_t len = strcspn(text, ":");
+
+	for (size_t i = 0; i < NSCHEMES; i++)
+		if (strlen(schemes[i].name) == len && !strncasecmp(schemes[i].name, text, len))
+			return true;
+	return false;
+}
+
+static bool is_service(const char *port)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "%.*s", (int)strcspn(port, "?"), port);
+	return name[strspn(name, "0123456789")] == '\0' || tni_names_service(name, "tcp") >= 0;
+}
+
+/* What has no scheme is TCP: localhost:10000. A word in the place of the port must be known, or "foo:bar" would be one. */
+static bool is_bare_place(const char *text)
+{
+	const char *port = *text == '[' ? strchr(text, ']') : text;
+
+	if (!tni_url_is_place(text) || begins_with_scheme(text))
+		return false;
+	return *text == ':' || *text == '[' || !strncasecmp(text, "localhost:", 10) ||
+	       is_service(strchr(port, ':') + 1);
+}
+
+static int read_text(const struct context *c, struct tni_url *url)
+{
+	char why[256];
+
+	*url = (struct tni_url){.port = -1};
+	if (is_bare_place(c->text))
+		return tni_url_parse_place(url, c->text, schemes[0].name);
+	if (*c->text == '/' || !strncmp(c->text, "./", 2) || !strncmp(c->text, "../", 3) || *c->text == '@') {
+		snprintf(why, sizeof(why), "no scheme; a Unix socket is written unix:%.100s", c->text);
+		return fail_at(c, 0, why);
+	}
+	if (*c->text && c->text[strspn(c->text, "0123456789")] == '\0') {
+		snprintf(why, sizeof(why), "a port alone: write localhost:%.8s (TCP), or a whole URL: tcp://, udp://",
+			 c->text);
+		return fail_at(c, 0, why);
+	}
+	if (*c->text && !strchr(c->text, ':')) {
+		snprintf(why, sizeof(why),
+			 "the port is missing: %.100s:PORT (TCP), or a whole URL: tcp://, udp://, unix:", c->text);
+		return fail_at(c, (long)strlen(c->text), why);
+	}
+	return tni_url_parse(url, c->text);
 }
 
 static int find_scheme(const struct context *c, const struct tni_url *url)
@@ -720,7 +849,7 @@ int tni_endpoint_new(const char *text, enum tn_role role, struct tni_endpoint **
 		.tls = {.min_version = 12, .tickets = 2},
 	};
 	c.ep->url = strdup(text);
-	rc = c.ep->url ? tni_url_parse(&url, text) : tni_err(-ENOMEM, "URL: out of memory");
+	rc = c.ep->url ? read_text(&c, &url) : tni_err(-ENOMEM, "URL: out of memory");
 	if (rc == 0) {
 		rc = understand(&c, &url);
 		tni_url_free(&url);
@@ -786,11 +915,12 @@ static bool is_loopback(const struct tni_endpoint *ep)
 
 static int fail_creds(const struct tni_endpoint *ep, int rc, const char *culprit)
 {
+	const struct context c = {.text = ep->url};
 	struct tni_url url;
 	char why[700];
 	long at = -1;
 
-	if (culprit && tni_url_parse(&url, ep->url) == 0) {
+	if (culprit && read_text(&c, &url) == 0) {
 		for (size_t i = 0; i < url.nparams; i++)
 			if (!strcmp(url.params[i].key, culprit))
 				at = url.params[i].value_at;

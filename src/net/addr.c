@@ -1,5 +1,7 @@
 #include "net/addr.h"
 
+#include "base/err.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <net/if.h>
@@ -108,6 +110,54 @@ void tni_addr_unmap(struct tn_addr *addr)
 		memcpy(&ip, as_in6(addr)->sin6_addr.s6_addr + 12, sizeof(ip));
 		set_in(addr, ip, tni_addr_port(addr));
 	}
+}
+
+/* The last label of a name, the dot at its end aside, is a number: no domain is called so (RFC 1123, 2.1). */
+static bool ends_in_number(const char *host)
+{
+	size_t len = strlen(host), start;
+
+	if (len && host[len - 1] == '.')
+		len--;
+	for (start = len; start && host[start - 1] != '.'; start--)
+		;
+	if (start == len)
+		return false;
+	if (len - start >= 2 && host[start] == '0' && (host[start + 1] | 0x20) == 'x')
+		return strspn(host + start + 2, "0123456789abcdefABCDEF") >= len - start - 2;
+	return strspn(host + start, "0123456789") >= len - start;
+}
+
+static int check_ipv6(const char *host)
+{
+	const char *zone = strchr(host, '%');
+	char bare[INET6_ADDRSTRLEN];
+	struct in6_addr ip;
+	size_t len = zone ? (size_t)(zone - host) : strlen(host);
+
+	snprintf(bare, sizeof(bare), "%.*s", (int)len, host);
+	if (len >= sizeof(bare) || inet_pton(AF_INET6, bare, &ip) != 1)
+		return tni_err(TN_EURL, "'%.60s' is not an IPv6 address", host);
+	return tni_err(TN_EURL, "there is no interface '%.60s' here (`ip link` lists them)", zone ? zone + 1 : "");
+}
+
+int tni_addr_check_host(const char *host)
+{
+	struct tn_addr addr;
+
+	if (tni_addr_literal(&addr, host, 0) == 0)
+		return 0;
+	if (strchr(host, ':'))
+		return check_ipv6(host);
+	if (ends_in_number(host))
+		return tni_err(
+			TN_EURL,
+			"'%.60s' is not an IPv4 address: write four numbers from 0 to 255 without leading zeros, "
+			"as in 127.0.0.1",
+			host);
+	if (strchr(host, '%'))
+		return tni_err(TN_EURL, "only an IPv6 address in brackets has an interface: [fe80::1%%eth0]");
+	return 0;
 }
 
 int tni_addr_unix(struct tn_addr *addr, const char *path, size_t len)

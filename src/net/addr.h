@@ -10,6 +10,13 @@
 /* An IPv4 or IPv6 literal (with an optional %zone). Returns 0, or -EINVAL: it is a name. */
 int tni_addr_literal(struct tn_addr *addr, const char *host, int port);
 
+/*
+ * Whether a host can be looked up, or is an address: "127.1", "0177.0.0.1", "0x7f.1", "::g" and "fe80::1%nope" are neither.
+ * What ends in a number or has a colon is meant as an address, and no name server is asked for it. 0, or TN_EURL with
+ * what is wrong.
+ */
+int tni_addr_check_host(const char *host);
+
 /* A Unix address: a path, or @name in the abstract namespace; "" is unnamed. -ENAMETOOLONG beyond 107 bytes. */
 int tni_addr_unix(struct tn_addr *addr, const char *path, size_t len);
 

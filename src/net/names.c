@@ -4,7 +4,9 @@
 #include "net/addr.h"
 #include "net/idn.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -453,4 +455,16 @@ int tni_names_in_hosts(const char *path, const char *host, int family, int port,
 	}
 	*addrs = found.addrs;
 	return found.n;
+}
+
+/* ---- services ---- */
+
+int tni_names_service(const char *name, const char *protocol)
+{
+	struct servent entry, *found = NULL;
+	char room[4096];
+
+	if (getservbyname_r(name, protocol, &entry, room, sizeof(room), &found) == ENOMEM)
+		return -ENOMEM;
+	return found ? ntohs((uint16_t)found->s_port) : -ENOENT;
 }

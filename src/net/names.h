@@ -66,6 +66,9 @@ struct tni_names_walk {
 /* Writes the next name to ask for. Returns false when there is none. */
 bool tni_names_next(const struct tni_names *names, struct tni_names_walk *walk, char out[TNI_NAMES_LEN_MAX]);
 
+/* The port of a service ("https") over a protocol ("tcp", "udp"), services(5). -ENOENT, or -ENOMEM. */
+int tni_names_service(const char *name, const char *protocol);
+
 /* The addresses that hosts(5) gives a name, in one family or (AF_UNSPEC) both, each once, in the order of the file. The
  * array is the caller's to free. Returns how many (0: none), -ENOMEM, or another -errno: the file cannot be read. */
 int tni_names_in_hosts(const char *path, const char *host, int family, int port, struct tn_addr **addrs);

@@ -92,3 +92,17 @@ def test_every_address_is_tried():
     client = f"{harness.COMMAND} send tcp4://many.test:7?connect=20s hello; kill $!; wait"
     status, output = run(["sh", "-c", server + client], "nameserver 127.0.0.53\n")
     assert "hello" in output, (status, output)
+
+
+def test_letters_beyond_ascii():
+    """A host is asked for, and shown in certificates and DNS, in its ASCII form."""
+    server = f"{harness.COMMAND} serve tcp://192.0.2.40:7 --handler echo > /dev/null & sleep 0.3; "
+    client = f"{harness.COMMAND} send tcp://bücher.test:7 hello; kill $!; wait"
+    status, output = run(["sh", "-c", server + client], "nameserver 127.0.0.53\n")
+    assert "hello" in output or "cannot be converted here" in output, (status, output)
+
+
+def test_no_list_of_services():
+    """Without netbase the words say so."""
+    output = run(["sh", "-c", f"rm -f /etc/services; {harness.COMMAND} connect tcp://localhost:http"], "")[1]
+    assert "no /etc/services here" in output and "write the number" in output

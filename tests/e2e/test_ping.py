@@ -347,12 +347,12 @@ def test_privileges(tenon, network):
 
 @pytest.mark.parametrize("args, status, text", [
     ([], 2, "one host or URL"), (["a", "b"], 2, "one host or URL"), (["name.invalid"], 1, "name.invalid"),
-    (["localhost:80"], 2, "unknown scheme 'localhost'"), (["tcp://localhost"], 2, "the port is missing"),
+    (["localhost:no-such"], 2, "no service"), (["tcp://localhost"], 2, "the port is missing"),
     (["--count", "0", "::1"], 2, "out of range"), (["--interval", "0", "::1"], 2, "--flood"), (["--timeout", "0", "::1"], 2, "no time"),
     (["--interval", "x", "::1"], 2, "not a duration"), (["--size", "65001", "::1"], 2, "no size from 0 to 65000"),
     (["--size", "10", "tcp://localhost:1"], 2, "nothing is sent"), (["--cuont", "1", "::1"], 2, "did you mean --count"),
     (["icmp4://[::1]"], 2, "other IP version"), (["icmp://localhost:1"], 2, "there are no ports"), (["x" * 5000], 2, "too long"),
-    (["fe80::1%nosuch0"], 1, ""),
+    (["fe80::1%nosuch0"], 2, "no interface"),
 ])
 @pytest.mark.parametrize("engine", ["auto"], indirect=True)
 def test_bad_usage(tenon, args, status, text):

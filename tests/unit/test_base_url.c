@@ -169,6 +169,32 @@ static void test_zero_byte_in_path(void **state)
 	tni_url_free(&url);
 }
 
+/* Names in the place of a port, and texts without a scheme. */
+static void test_places(void **state)
+{
+	static const char *const places[] = {"localhost:10000", ":10000", "[::1]:http", "h:8x?a=b", "*:0"};
+	static const char *const others[] = {"unix:/x", "tcp://h:1", "h:", "h",       "fd:3/", "::1",
+					     "[::1]",   "",          ":",  "unix:@x", "h:-1"};
+	struct tni_url url;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		assert_true(tni_url_is_place(places[i]));
+		assert_int_equal(tni_url_parse_place(&url, places[i], "tcp"), 0);
+		assert_string_equal(url.scheme, "tcp");
+		assert_int_equal(url.host_at, 0);
+		tni_url_free(&url);
+	}
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		assert_false(tni_url_is_place(others[i]));
+	assert_int_equal(tni_url_parse(&url, "tcp://h:http-alt?x"), 0);
+	assert_string_equal(url.service, "http-alt");
+	assert_int_equal(url.port, -1);
+	assert_int_equal(url.port_at, 8);
+	assert_int_equal(url.nparams, 1);
+	tni_url_free(&url);
+}
+
 /* ---- refusing ---- */
 
 struct bad {
@@ -193,8 +219,8 @@ static const struct bad bads[] = {
 	{"tcp://h:", 8, "port"},
 	{"tcp://h:/", 8, "port"},
 	{"tcp://h:?a", 8, "port"},
-	{"tcp://h:x", 8, "port"},
-	{"tcp://h:8x", 9, "port"},
+	{"tcp://h:x,", 9, "port"},
+	{"tcp://h:8 ", 9, "port"},
 	{"tcp://h:-1", 8, "port"},
 	{"tcp://h:+1", 8, "port"},
 	{"tcp://h:%38", 8, "port"},
@@ -455,6 +481,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_good),
+		cmocka_unit_test(test_places),
 		cmocka_unit_test(test_params),
 		cmocka_unit_test(test_zero_byte_in_path),
 		cmocka_unit_test(test_escaped_path_comes_back),

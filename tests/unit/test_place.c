@@ -8,6 +8,7 @@
 #include "tenon.h"
 
 #include <errno.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -94,6 +95,71 @@ static void test_below_the_transports(void **state)
 	assert_int_equal(place.protocol, 0x0806);
 	assert_int_equal(place.port, -1);
 	assert_string_equal(addr_at(&place, 0), "%lo");
+}
+
+/* Without a scheme it is TCP; a port may be the name of a service; Unix paths as others write them. */
+static void test_other_forms(void **state)
+{
+	struct tn_place place;
+
+	(void)state;
+	assert_int_equal(tn_url_place("localhost:10000?nodelay=off", &place), 0);
+	assert_int_equal(place.protocol, IPPROTO_TCP);
+	assert_int_equal(place.port, 10000);
+	assert_int_equal(place.naddrs, 2);
+	assert_int_equal(tn_url_place(":10000", &place), 0);
+	assert_int_equal(place.port, 10000);
+	assert_int_equal(tn_url_place("[::1]:7", &place), 0);
+	assert_string_equal(addr_at(&place, 0), "[::1]:7");
+	assert_int_equal(tn_url_place("unix:///run/x", &place), 0);
+	assert_string_equal(addr_at(&place, 0), "/run/x");
+	assert_int_equal(tn_url_place("unix-dgram://localhost/run/x", &place), 0);
+	assert_string_equal(addr_at(&place, 0), "/run/x");
+	if (getservbyname("https", "tcp")) {
+		assert_int_equal(tn_url_place("tcp://127.0.0.1:https", &place), 0);
+		assert_int_equal(place.port, 443);
+	}
+	assert_int_equal(tn_url_place("tcp://[fe80::1%lo]:7", &place), 0);
+}
+
+/* Refused at once, at their place and with what to type: no name server is asked. */
+static void test_refused_hosts(void **state)
+{
+	static const struct {
+		const char *url, *words;
+		int at;
+	} rows[] = {
+		{"tcp://127.1:7", "not an IPv4 address", 6},
+		{"tcp://0177.0.0.1:7", "leading zeros", 6},
+		{"udp://010.0.0.1:7", "leading zeros", 6},
+		{"tls://0x7f.1:7", "not an IPv4 address", 6},
+		{"tcp://1.2.3.256:7", "not an IPv4 address", 6},
+		{"tcp://127.0.0.1.:7", "not an IPv4 address", 6},
+		{"icmp://2130706433", "not an IPv4 address", 7},
+		{"127.1:7", "not an IPv4 address", 0},
+		{"tcp://[::g]:7", "not an IPv6 address", 6},
+		{"raw://[1:2]?proto=1", "not an IPv6 address", 6},
+		{"tcp://[fe80::1%no-such]:7", "there is no interface 'no-such' here", 6},
+		{"tcp://[fe80::1%1x]:7", "there is no interface '1x' here", 6},
+		{"tcp://a%25b:7", "only an IPv6 address", 6},
+		{"tcp://a:no-such-service", "there is no service 'no-such-service' for tcp", 8},
+		{"unix://run/x", "write unix:/run/x", 7},
+		{"unix://@x", "unix:@name", 7},
+		{"/run/x", "unix:/run/x", 0},
+		{"./x", "unix:./x", 0},
+		{"localhost", "localhost:PORT", 9},
+		{"10000", "localhost:10000", 0},
+		{"tcp://\xff:7", "not in UTF-8", 6},
+	};
+	struct tn_place place;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		int rc = tn_url_place(rows[i].url, &place);
+
+		if (rc != TN_EURL || !strstr(tn_errmsg(), rows[i].words) || tn_errpos() != rows[i].at)
+			fail_msg("%s: %s (%d)", rows[i].url, tn_errmsg(), (int)tn_errpos());
+	}
 }
 
 static void test_bad_places(void **state)
@@ -219,10 +285,11 @@ static void test_inherited_kinds(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_hosts),      cmocka_unit_test(test_any),
-		cmocka_unit_test(test_paths),      cmocka_unit_test(test_below_the_transports),
-		cmocka_unit_test(test_bad_places), cmocka_unit_test(test_options_of_any_socket),
-		cmocka_unit_test(test_kinds),      cmocka_unit_test(test_inherited_kinds),
+		cmocka_unit_test(test_hosts),         cmocka_unit_test(test_any),
+		cmocka_unit_test(test_paths),         cmocka_unit_test(test_below_the_transports),
+		cmocka_unit_test(test_bad_places),    cmocka_unit_test(test_other_forms),
+		cmocka_unit_test(test_refused_hosts), cmocka_unit_test(test_options_of_any_socket),
+		cmocka_unit_test(test_kinds),         cmocka_unit_test(test_inherited_kinds),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
