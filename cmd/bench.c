@@ -1,7 +1,6 @@
 /* tenon bench: what is asked for, and what is run in which order. */
 #include <errno.h>
 #include <fcntl.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,8 +15,6 @@
 
 #define SIZE_DEFAULT 64
 #define CONNS_MAX 1000000
-#define SLO_STEPS 12
-#define SLO_STEP_NS (2 * NS_PER_S)
 
 static struct {
 	const char *rate, *slo, *mode, *size, *payload, *expect, *html, *output, *compare, *hlog;
@@ -277,84 +274,9 @@ static int run_once(struct plan *plan, struct result *result, const struct watch
 	return rc;
 }
 
-/* One step of the search: a short run at a rate, judged. */
-static int try_rate(const struct plan *plan, double rate, struct result *total, bool *kept)
-{
-	struct plan step = *plan;
-	struct result result;
-	struct slo_step *note = &total->slo_steps[total->nslo_steps];
-	int rc;
-
-	step.rate = rate;
-	step.hlog = NULL;
-	step.warmup_ns = SLO_STEP_NS / 4;
-	step.duration_ns = SLO_STEP_NS < plan->duration_ns ? SLO_STEP_NS : plan->duration_ns;
-	if (result_new(&result, &step) < 0)
-		return -ENOMEM;
-	rc = run_once(&step, &result, NULL);
-	if (rc >= 0) {
-		note->rate = rate;
-		note->achieved = result_rate(&result);
-		note->value_us = (double)tn_hist_quantile(result.hists.response, total->slo_quantile) / 1e3;
-		*kept = note->value_us <= total->slo_limit_us && note->achieved >= 0.98 * rate && !result.errors.total;
-		note->kept = *kept;
-		total->nslo_steps++;
-		if (settings.verbose || (isatty(STDERR_FILENO) && !settings.quiet && !settings.json))
-			complain("%.0f/s: p%g %.0f us: %s", rate, total->slo_quantile * 100, note->value_us,
-				 *kept ? "kept" : "missed");
-	}
-	result_free(&result);
-	return rc;
-}
-
-/* What the server does in a closed loop: no rate above it can be kept. */
-static int highest_rate(const struct plan *plan, double *rate)
-{
-	struct plan closed = *plan;
-	struct result result;
-	int rc;
-
-	closed.rate = 0;
-	closed.hlog = NULL;
-	closed.depth = options.depth                                                      ? options.depth
-		       : plan->conns < 16 && (plan->keeps || plan->expect == EXPECT_ECHO) ? 16
-											  : 1;
-	closed.warmup_ns = NS_PER_S / 4;
-	closed.duration_ns = NS_PER_S;
-	if (result_new(&result, &closed) < 0)
-		return -ENOMEM;
-	rc = run_once(&closed, &result, NULL);
-	*rate = result_rate(&result);
-	result_free(&result);
-	return rc;
-}
-
-/* Halves the interval between a rate that is kept and one that is not, in ratios. */
-static int search_rate(struct plan *plan, struct result *total)
-{
-	double low = 0, high, rate;
-	bool kept = false;
-	int rc = highest_rate(plan, &high);
-
-	rate = high * 0.8;
-	high *= 1.1;
-	while (rc >= 0 && !bench_interrupted() && total->nslo_steps < SLO_STEPS && rate >= 1) {
-		rc = try_rate(plan, rate, total, &kept);
-		if (kept)
-			low = rate;
-		else
-			high = rate;
-		if (low > 0 && high / low < 1.03)
-			break;
-		rate = low > 0 ? sqrt(low * high) : high / 4;
-	}
-	plan->rate = low;
-	return rc;
-}
-
 static int search_and_run(struct plan *plan, struct result *result, const struct watcher *watcher)
 {
-	int rc = search_rate(plan, result);
+	int rc = slo_search(plan, result, options.depth);
 
 	if (rc < 0 && !(rc == -ECANCELED && bench_interrupted()))
 		return rc;
@@ -369,7 +291,10 @@ static int search_and_run(struct plan *plan, struct result *result, const struct
 		result_warn(result, "no rate that was tried keeps the target; this is the run at the lowest");
 	}
 	result->rate_wanted = plan->rate;
-	return run_once(plan, result, watcher);
+	rc = run_once(plan, result, watcher);
+	if (rc >= 0 && !result->interrupted)
+		slo_compare(result);
+	return rc;
 }
 
 int write_file(const char *path, struct text *text)

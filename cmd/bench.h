@@ -6,7 +6,7 @@
  *	bench_total.c    samples become a result                       bench_table.c    for a person
  *	bench_json.c     for a program, and back                       bench_html.c     a page with pictures
  *	bench_live.c     what is shown meanwhile                       bench_compare.c  two results, and many as one
- *	bench_hlog.c     HdrHistogram's log
+ *	bench_slo.c      the highest rate that keeps a target    bench_hlog.c     HdrHistogram's log
  */
 #ifndef TENON_BENCH_H
 #define TENON_BENCH_H
@@ -143,6 +143,24 @@ struct column {
 	uint32_t heat[HEAT_ROWS];
 };
 
+#define SLICES_MAX 600
+#define SLICE_NS (50 * NS_PER_MS)
+
+/*
+ * Latencies over time for the picture, from the begin of what is measured: slices of a twentieth of a second, and where
+ * a run is longer than there are slices, of twice as much, again and again.
+ */
+struct slices {
+	uint64_t width_ns; /* of each; SLICE_NS times a power of two */
+	unsigned count;
+	uint32_t (*heat)[HEAT_ROWS]; /* SLICES_MAX of them */
+};
+
+int slices_new(struct slices *slices);
+void slices_free(struct slices *slices);
+void slices_add(struct slices *slices, uint64_t at_ns, uint64_t latency_ns);
+void slices_merge(struct slices *slices, struct slices *from); /* which may be made coarser */
+
 struct result {
 	/* set-up, as the plan had it: owned texts */
 	char *url, *mode, *size, *engine, *host, *kernel, *cpu, *version, *started, *expect;
@@ -157,14 +175,17 @@ struct result {
 	struct hists hists;
 	struct column *columns;
 	unsigned ncolumns, cap_columns;
-	double cpu_s, busy; /* CPU time of the generator; share of the time its busiest thread had work */
+	struct slices slices; /* none of a result that was read */
+	double cpu_s, busy;   /* CPU time of the generator; share of the time its busiest thread had work */
 	char *warnings[8];
 	unsigned nwarnings;
 	/* --slo */
 	double slo_quantile, slo_limit_us; /* 0: none */
 	struct slo_step {
-		double rate, achieved, value_us;
-		bool kept;
+		double rate, achieved;
+		double value_us, least_us, most_us; /* of several runs: the one in the middle, and their spread */
+		unsigned trials;
+		bool kept; /* by most of them */
 	} slo_steps[64];
 	unsigned nslo_steps;
 };
@@ -204,6 +225,13 @@ int bench_run(struct plan *plan, struct result *result, const struct watcher *wa
 
 /* SIGINT has been received: end early. */
 bool bench_interrupted(void);
+
+/*
+ * bench_slo.c: searches the highest rate that keeps the target, notes what was tried, and sets the plan's rate, 0 when there
+ * is none. `depth`: as asked for, or 0. As bench_run().
+ */
+int slo_search(struct plan *plan, struct result *total, unsigned depth);
+void slo_compare(struct result *total);
 
 /* ---- showing ---- */
 

@@ -199,6 +199,9 @@ static void put_slo(const struct result *r, struct text *text)
 		put_real(text, "rate", r->slo_steps[i].rate);
 		put_real(text, "achieved", r->slo_steps[i].achieved);
 		put_real(text, "value_us", r->slo_steps[i].value_us);
+		put_real(text, "least_us", r->slo_steps[i].least_us);
+		put_real(text, "most_us", r->slo_steps[i].most_us);
+		put_count(text, "trials", r->slo_steps[i].trials);
 		put_bool(text, "kept", r->slo_steps[i].kept);
 		end(text);
 	}
@@ -500,6 +503,9 @@ static void read_slo(const struct tn_value *top, struct result *r)
 				(struct slo_step){.rate = real_of(step, "rate"),
 						  .achieved = real_of(step, "achieved"),
 						  .value_us = real_of(step, "value_us"),
+						  .least_us = real_of(step, "least_us"),
+						  .most_us = real_of(step, "most_us"),
+						  .trials = (unsigned)count_of(step, "trials"),
 						  .kept = tn_value_bool(tn_value_get(step, "kept"))};
 }
 

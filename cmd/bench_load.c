@@ -124,6 +124,9 @@ void worker_answered(struct worker *w, uint64_t due_ns, uint64_t sent_ns, uint64
 	tn_hist_add(sample->hists.service, now_ns - sent_ns);
 	if (w->plan->rate > 0)
 		tn_hist_add(sample->hists.response, now_ns - due_ns);
+	/* A reply after the end belongs to the last moment before it */
+	slices_add(&w->slices, (now_ns < w->end_ns ? now_ns : w->end_ns - 1) - w->begin_ns,
+		   now_ns - (w->plan->rate > 0 ? due_ns : sent_ns));
 }
 
 void worker_sent(struct worker *w, uint64_t due_ns, uint64_t now_ns, size_t size)
@@ -625,7 +628,8 @@ static int worker_new(struct worker *w, struct plan *plan, unsigned index)
 	w->begin_ns = w->end_ns = UINT64_MAX;
 	w->links = calloc(w->nlinks, sizeof(*w->links));
 	w->data = malloc(plan->payload.size_max + 1);
-	if (!w->links || !w->data || sample_new(&w->sample) < 0 || sample_new(&w->other) < 0)
+	if (!w->links || !w->data || sample_new(&w->sample) < 0 || sample_new(&w->other) < 0 ||
+	    slices_new(&w->slices) < 0)
 		return -ENOMEM;
 	if (plan->payload.data)
 		memcpy(w->data, plan->payload.data, plan->payload.size_max);
@@ -642,6 +646,7 @@ static void worker_free(struct worker *w)
 		link_free(&w->links[i]);
 	sample_free(w->sample);
 	sample_free(w->other);
+	slices_free(&w->slices);
 	text_free(&w->scratch);
 	free(w->links);
 	free(w->data);
@@ -681,12 +686,13 @@ static uint64_t unsent_of(const struct worker *w)
 	return (uint64_t)n;
 }
 
-static void collect_worker(const struct worker *w, struct result *result)
+static void collect_worker(struct worker *w, struct result *result)
 {
 	double wall_s = span_s(w->begin_ns, w->end_ns), cpu_s = span_s(w->cpu_begin_ns, w->cpu_end_ns);
 	double busy = wall_s > 0 ? (cpu_s - span_s(w->spun_begin_ns, w->spun_end_ns)) / wall_s : 0;
 
 	counts_merge(&result->counts, &w->counts);
+	slices_merge(&result->slices, &w->slices);
 	result->counts.unsent += unsent_of(w);
 	kinds_merge(&result->errors, &w->errors);
 	result->cpu_s += cpu_s;

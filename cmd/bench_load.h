@@ -54,6 +54,7 @@ struct worker {
 	struct link *todo; /* links that can go on */
 	uint64_t waited;   /* under way, over all links */
 	struct sample *sample, *other;
+	struct slices slices;
 	_Atomic(bool) handed; /* `other` is the main thread's until it says false */
 	uint64_t sample_until_ns;
 	uint64_t taken_ns; /* the main thread's: to where it has what this one measured */

@@ -134,8 +134,14 @@ static void search(const struct result *r, struct text *text)
 	text_add(text, "\n  search for p%g <= %s\n", r->slo_quantile * 100, people_us(r->slo_limit_us, us, sizeof(us)));
 	for (unsigned i = 0; i < r->nslo_steps; i++) {
 		text_add(text, "  %10s/s ", people_count(r->slo_steps[i].rate, n, sizeof(n)));
-		text_add(text, "%14s   %s\n", people_us(r->slo_steps[i].value_us, us, sizeof(us)),
+		text_add(text, "%14s   %s", people_us(r->slo_steps[i].value_us, us, sizeof(us)),
 			 r->slo_steps[i].kept ? "kept" : "missed");
+		if (r->slo_steps[i].trials > 1) {
+			text_add(text, "   %s to ", people_us(r->slo_steps[i].least_us, us, sizeof(us)));
+			text_add(text, "%s in %u runs", people_us(r->slo_steps[i].most_us, us, sizeof(us)),
+				 r->slo_steps[i].trials);
+		}
+		text_add(text, "\n");
 	}
 }
 

@@ -98,16 +98,75 @@ void counts_merge(struct counts *counts, const struct counts *from)
 
 /* ---- time ---- */
 
+/* From the bits of the floating point number, since it is asked for each message: four rows to a power of two. */
 unsigned heat_row(uint64_t ns)
 {
-	double row = ns > 1000 ? log2((double)ns / 1000) * HEAT_STEPS : 0;
+	static const double quarters[] = {1.189207115002721, 1.4142135623730951, 1.681792830507429};
+	double us = (double)ns / 1000, part;
+	uint64_t bits;
+	unsigned row;
 
-	return row < HEAT_ROWS - 1 ? (unsigned)row : HEAT_ROWS - 1;
+	if (us < 1)
+		return 0;
+	memcpy(&bits, &us, sizeof(bits));
+	row = (unsigned)((bits >> 52) - 1023) * HEAT_STEPS;
+	bits = (bits & 0xfffffffffffff) | (uint64_t)1023 << 52;
+	memcpy(&part, &bits, sizeof(part)); /* 1 to 2 */
+	row += (part >= quarters[0]) + (part >= quarters[1]) + (part >= quarters[2]);
+	return row < HEAT_ROWS ? row : HEAT_ROWS - 1;
 }
 
 double heat_row_us(unsigned row)
 {
 	return exp2((double)row / HEAT_STEPS);
+}
+
+int slices_new(struct slices *slices)
+{
+	*slices = (struct slices){.width_ns = SLICE_NS, .heat = calloc(SLICES_MAX, sizeof(*slices->heat))};
+	return slices->heat ? 0 : -ENOMEM;
+}
+
+void slices_free(struct slices *slices)
+{
+	free(slices->heat);
+	*slices = (struct slices){0};
+}
+
+static void slices_widen(struct slices *slices)
+{
+	unsigned half = SLICES_MAX / 2;
+
+	for (unsigned i = 0; i < half; i++)
+		for (unsigned row = 0; row < HEAT_ROWS; row++)
+			slices->heat[i][row] = slices->heat[2 * i][row] + slices->heat[2 * i + 1][row];
+	memset(slices->heat[half], 0, half * sizeof(*slices->heat));
+	slices->count = (slices->count + 1) / 2;
+	slices->width_ns *= 2;
+}
+
+void slices_add(struct slices *slices, uint64_t at_ns, uint64_t latency_ns)
+{
+	uint64_t slice = at_ns / slices->width_ns;
+
+	for (; slice >= SLICES_MAX; slice = at_ns / slices->width_ns)
+		slices_widen(slices);
+	if (slice >= slices->count)
+		slices->count = (unsigned)slice + 1;
+	slices->heat[slice][heat_row(latency_ns)]++;
+}
+
+void slices_merge(struct slices *slices, struct slices *from)
+{
+	while (slices->width_ns < from->width_ns)
+		slices_widen(slices);
+	while (from->width_ns < slices->width_ns)
+		slices_widen(from);
+	for (unsigned i = 0; i < from->count; i++)
+		for (unsigned row = 0; row < HEAT_ROWS; row++)
+			slices->heat[i][row] += from->heat[i][row];
+	if (from->count > slices->count)
+		slices->count = from->count;
 }
 
 void column_fill(struct column *column, const struct tn_hist *latency)
@@ -238,7 +297,7 @@ int result_new(struct result *result, const struct plan *plan)
 				  .numbered = plan->payload.numbered,
 				  .may_lose = plan->may_lose,
 				  .seed = plan->seed};
-	if (hists_new(&result->hists) < 0)
+	if (hists_new(&result->hists) < 0 || slices_new(&result->slices) < 0)
 		return -ENOMEM;
 	snprintf(size, sizeof(size), plan->payload.size_min == plan->payload.size_max ? "%zu" : "%zu-%zu",
 		 plan->payload.size_min, plan->payload.size_max);
@@ -261,6 +320,7 @@ void result_free(struct result *result)
 		free(result->warnings[i]);
 	free(result->columns);
 	hists_free(&result->hists);
+	slices_free(&result->slices);
 	*result = (struct result){0};
 }
 

@@ -310,6 +310,29 @@ def test_slo(tenon, schema):
 
 
 @one_engine
+def test_slo_believes_no_single_failure(tenon, schema):
+    """One run may be disturbed by anything: here by a stall of the server in the first. Most of several runs decide."""
+    begun = time.monotonic()
+
+    def stalling_once(data, state):
+        if not state.get("stalled") and time.monotonic() - begun > 2.5:
+            state["stalled"] = True
+            time.sleep(0.4)
+        return data
+    with EchoServer(stalling_once) as server:
+        begun = time.monotonic()
+        result = bench(tenon, server.url, "--slo", "p99=150ms", "--conns", "2", "--duration", "1s", "-v", status=None)
+    check(schema, result)
+    steps = result["slo"]["steps"]
+    for step in steps:
+        assert step["least_us"] <= step["value_us"] <= step["most_us"] and 1 <= step["trials"] <= 3
+        assert step["trials"] >= 2 or (step["kept"] and step["value_us"] <= 75e3), step
+    assert any(step["trials"] >= 2 and step["most_us"] >= 200e3 for step in steps), steps
+    assert re.search(r"^tenon: [\d.]+k?/s: p99 [\d.]+ [mu]?s \([\d.]+ [mu]?s to [\d.]+ [mu]?s in \d runs\): (kept|missed)$",
+                     result["stderr"], re.M), result["stderr"]
+
+
+@one_engine
 def test_interrupted_search(tenon, schema):
     server = tenon.serve("tcp://127.0.0.1:0")
     load = tenon.start("bench", server.url, "--slo", "p50=500ms", "-v", "--json")
@@ -950,6 +973,19 @@ def test_page(tenon):
     heat = re.findall(r"<title>[\d.]+ s: (\d+) of", text)
     assert sum(map(int, heat)) == 1000, "every message is in the heat map"
     assert "tos=ef&priority=1" in page.text and "prefers-color-scheme:dark" in text
+    # At least ten columns a second, a key to the colours, words at the axes, and both of their ends have a label
+    cells = [attrs for attrs in page.all("rect") if "opacity" in attrs]
+    assert len({attrs["x"] for attrs in cells}) >= 20 and max(int(attrs["x"]) for attrs in cells) in range(19, 41)
+    assert all(attrs[name].isdigit() for attrs in cells for name in ("x", "y", "width", "height")), "edges that all share"
+    strengths = {float(attrs["opacity"]) for attrs in cells}
+    keys = [float(match) for match in re.findall(r'class="cell" style="opacity:([\d.]+)"', text)]
+    assert min(keys) == min(strengths) > 0.1 and max(keys) == max(strengths) == 1 and keys == sorted(keys)
+    spans = [attrs for attrs in page.all("span")]
+    assert len([attrs for attrs in spans if attrs.get("class") == "name"]) == 3
+    for plot in re.findall(r'<div class="plot">.*?</div>', text, re.S):
+        heights = [float(part) for part in re.findall(r'class="y" style="bottom:([\d.]+)%"', plot)]
+        assert heights == sorted(heights) and heights[0] == 0 and heights[-1] == 100 and len(heights) >= 3
+    assert '<meta name="viewport" content="width=device-width,initial-scale=1">' in text
     for words in ("p99.9", "Set-up", "generator", "response", "service", "500 messages/s"):
         assert words in page.text
 
@@ -1023,3 +1059,55 @@ def test_page_in_a_browser(tenon):
     assert count("throughput", lambda red, green, blue: blue - red > 20) > len(plots["throughput"]) / 3, "the area under the curve"
     shades = [pixel for pixel, times in collections.Counter(plots["heatmap"]).items() if times > 50 and pixel[2] - pixel[0] > 20]
     assert len(shades) >= 4, "cells of different strength"
+
+
+WIDTHS = [360, 411, 613, 777]
+
+
+def in_frames(tenon, name, text, widths, height):
+    """A page that shows another one at several widths, and tells in its title how wide each says it is."""
+    (tenon.folder / f"{name}.html").write_text(text.replace("</body>", """<script>onload = () => parent.postMessage(
+        [innerWidth, document.documentElement.scrollWidth], "*")</script></body>"""), encoding="utf-8")
+    frames = tenon.folder / f"{name}-frames.html"
+    frames.write_text("""<body style="margin:0"><script>seen = []; onmessage = e => { seen.push(e.data);
+        document.title = JSON.stringify(seen) }</script>""" + "".join(
+            f'<iframe style="border:0;display:block" width={width} height={height} src={name}.html></iframe>' for width in widths),
+                      encoding="utf-8")
+    return frames
+
+
+@one_engine
+def test_page_at_every_width(tenon):
+    """No seams between the cells of the heat map, nothing that is wider than a phone, light and dark."""
+    browser = shutil.which("chromium")
+    if not browser or SANITIZED:
+        pytest.skip("no chromium here")
+    text = make_page(tenon).read_text(encoding="utf-8")
+    # Every cell of the map, all of one colour: whatever else is seen within is a seam
+    columns = max(map(int, re.findall(r'<rect x="(\d+)"[^>]*opacity', text))) + 1
+    cells = "".join(f'<rect x="{x}" y="{y}" width="1" height="1"/>' for x in range(columns) for y in range(132))
+    plot = re.search(r'<div class="plot">\n<svg id="heatmap".*?</div>', text, re.S)[0]
+    plot = re.sub(r'(<g class="heat"[^>]*>).*?</g>', lambda match: f"{match[1]}{cells}</g>", plot, flags=re.S)
+    height = 340
+    frames = in_frames(tenon, "map", f"{text[:text.index('<body>')]}<body>{plot}</body>", WIDTHS, height)
+    argv = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars", "--disable-quic",
+            "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    for scheme, blue, widths in (("1", (11, 98, 196), WIDTHS), ("0", (109, 179, 255), WIDTHS[:1])):  # light, dark
+        shot = tenon.folder / f"shot{scheme}.png"
+        result = tenon.finish([*argv, f"--user-data-dir={tenon.folder}/chromium{scheme}", f"--blink-settings=preferredColorScheme={scheme}",
+                               f"--window-size={max(500, *widths)},{height * len(widths)}", f"--screenshot={shot}", f"file://{frames}"],
+                              None, limit=LIMIT * 3)
+        if not shot.exists():
+            pytest.skip(f"chromium does not run here: {result.err[-300:]}")
+        rows = pixels_of(shot.read_bytes())
+        for i, width in enumerate(widths):
+            lines = [[x for x, pixel in enumerate(row[:width]) if pixel == blue] for row in rows[i * height:(i + 1) * height]]
+            solid = [y for y, at in enumerate(lines) if len(at) > width * 0.6]
+            assert len(solid) > 150, f"{width}: the map is {len(solid)} lines high"
+            assert solid == list(range(solid[0], solid[-1] + 1)), f"{width}: a seam from side to side"
+            for y in solid:
+                assert lines[y] == list(range(lines[y][0], lines[y][-1] + 1)), f"{width}: a seam in line {y}"
+    frames = in_frames(tenon, "whole", text, WIDTHS, 500)
+    dom = tenon.finish([*argv, f"--user-data-dir={tenon.folder}/chromium2", "--dump-dom", f"file://{frames}"], None, limit=LIMIT * 3).text
+    told = json.loads(re.search(r"<title>(.*?)</title>", dom)[1])
+    assert sorted(told) == [[width, width] for width in WIDTHS], "nothing is wider than the page"
