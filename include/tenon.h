@@ -313,11 +313,12 @@ TN_API unsigned tn_server_nconns(const struct tn_server *server);
 
 /*
  * What a server tells besides the handler: for logs and metrics. on_open and on_close come right before the handler's.
- * on_trouble: accepting failed (out of descriptors, ...: at most once a second; it is tried again by itself), a connection was
- * refused (err TN_ELIMIT: too many, or too many of one source), datagrams came faster than they were read and were dropped
- * by the kernel (err -ENOBUFS), a TLS handshake failed, which no handler has heard of (TN_ETLS, TN_ECERT, -ETIMEDOUT), or
- * certificate files that have changed cannot be used (TN_EURL). `conn` is NULL then. on_bad: a message was refused, as the
- * handler's on_bad is told next; tn_errmsg() says where and why.
+ * on_trouble: a TLS handshake failed, which no handler has heard of (TN_ECERT: the peer's certificate; TN_ETLS,
+ * -ETIMEDOUT), a connection was refused (TN_ELIMIT: too many, or too many of one source), datagrams came faster than they
+ * were read and were dropped by the kernel (-ENOBUFS), accepting failed (out of descriptors: it is tried again by itself),
+ * or changed certificate files cannot be used (TN_EURL). Each of these kinds is told once a second at most, and
+ * tn_server_suppressed() says how many were not told. `conn` is NULL then. on_bad: a message was refused, as the handler's
+ * on_bad is told next; tn_errmsg() says where and why.
  */
 struct tn_watch {
 	void (*on_open)(struct tn_conn *conn, void *arg);
@@ -325,6 +326,9 @@ struct tn_watch {
 	void (*on_trouble)(struct tn_server *server, int err, const char *text, void *arg);
 	void (*on_bad)(struct tn_conn *conn, const struct tn_msg *msg, int err, void *arg);
 };
+
+/* Inside on_trouble: how many more of its kind there were since the last one was told, which `text` does not name. */
+TN_API unsigned tn_server_suppressed(const struct tn_server *server);
 
 /* Sets the observer, which is copied. Call it before the loops run. */
 TN_API void tn_server_watch(struct tn_server *server, const struct tn_watch *watch, void *arg);

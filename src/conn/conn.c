@@ -163,7 +163,7 @@ static void finish(struct tn_conn *c, bool described)
 		tell_close(c);
 	closing = outer;
 	if (c->layered && part && c->err && c->err != -ECANCELED && !(c->flags & TNI_OPEN))
-		tni_part_trouble(part, c->err);
+		tni_trouble_note(part, c->err);
 	tni_list_del(&c->task.node);
 	tni_list_del(&c->owned.node);
 	tni_buf_clear(&c->rx);
@@ -294,7 +294,7 @@ static void timer_fired(struct tni_timer *timer)
 	else if (c->deadline_ns && now >= c->deadline_ns)
 		tni_conn_fail(c, -ETIMEDOUT, "a message that is not whole (key request)");
 	else if (c->ep->idle_ns && now - c->active_ns >= c->ep->idle_ns)
-		tni_conn_fail(c, TN_EIDLE, "idle");
+		tni_conn_fail(c, TN_EIDLE, NULL);
 	else
 		arm_open(c, c->ep->idle_ns ? c->active_ns + c->ep->idle_ns : TNI_NEVER);
 }

@@ -62,7 +62,7 @@ static void tell_dropped(struct tn_conn *c)
 		return;
 	tni_err(-ENOBUFS, "%s: %llu datagrams were lost so far: they came faster than they were read (see key rcvbuf)",
 		tni_endpoint_url_of(c->ep, &at, url, sizeof(url)), (unsigned long long)d->dropped);
-	tni_part_trouble(c->part, -ENOBUFS);
+	tni_trouble_note(c->part, -ENOBUFS);
 }
 
 static void look_fired(struct tni_timer *timer)

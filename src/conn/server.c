@@ -67,10 +67,37 @@ static void start_accepting(struct tni_part *part)
 	}
 }
 
-static void note_trouble(struct tni_part *part, int err)
+static const char *url_of(const struct tni_part *part)
 {
-	part->trouble = err;
-	tni_loop_ready(part->loop, &part->task);
+	return part->nlisteners ? part->listeners[0].url : part->ep->url;
+}
+
+static void note_accept_trouble(struct tni_part *part, int err)
+{
+	tni_err(err, "%s: accept: %s", url_of(part), tn_strerror(err));
+	tni_trouble_note(part, err);
+}
+
+static const char *crowd_text(const struct tn_addr *peer, char *out, size_t cap)
+{
+	struct tn_addr addr = *peer;
+
+	if (tni_addr_family(&addr) != AF_INET && tni_addr_family(&addr) != AF_INET6)
+		return "one user";
+	tni_addr_set_port(&addr, 0);
+	return tn_addr_text(&addr, out, cap);
+}
+
+static void note_crowd(struct tni_part *part, const struct tn_addr *peer, bool one_source)
+{
+	char who[80];
+
+	if (one_source)
+		tni_err(TN_ELIMIT, "%s: a connection was refused: too many from %s (key per-source)", url_of(part),
+			crowd_text(peer, who, sizeof(who)));
+	else
+		tni_err(TN_ELIMIT, "%s: a connection was refused: %s", url_of(part), tn_strerror(TN_ELIMIT));
+	tni_trouble_note(part, TN_ELIMIT);
 }
 
 bool tni_part_admit(struct tni_part *part, const struct tn_addr *peer, uint64_t source)
@@ -80,9 +107,7 @@ bool tni_part_admit(struct tni_part *part, const struct tn_addr *peer, uint64_t 
 	bool full = max && atomic_load(&server->nconns) >= max;
 
 	if (full || (server->sources && !tni_sources_enter(server->sources, source))) {
-		part->one_source = !full;
-		part->crowd = *peer;
-		note_trouble(part, TN_ELIMIT);
+		note_crowd(part, peer, !full);
 		return false;
 	}
 	atomic_fetch_add(&server->nconns, 1);
@@ -137,7 +162,7 @@ static void turn_away(struct tni_part *part, int fd, int err)
 {
 	struct linger now = {.l_onoff = 1, .l_linger = 0};
 
-	note_trouble(part, err);
+	note_accept_trouble(part, err);
 	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 	close(fd);
 }
@@ -210,7 +235,7 @@ static void accept_done(struct tni_op *op, int res)
 			take(part, res);
 		keep_rate(part);
 	} else if (res != -ECANCELED) {
-		note_trouble(part, res);
+		note_accept_trouble(part, res);
 		tni_loop_timer(part->loop, &part->timer, ACCEPT_PAUSE_NS);
 	}
 	if (part->draining)
@@ -251,58 +276,19 @@ static void hand_round(struct tn_server *server, int fd)
 	}
 }
 
-/* ---- telling of trouble, from the ready queue ---- */
-
-static bool may_tell_trouble(struct tni_part *part)
-{
-	if (!part->server->watch.on_trouble)
-		return false;
-	if (part->trouble_told_ns && part->loop->now_ns - part->trouble_told_ns < TNI_NS_PER_S)
-		return false;
-	part->trouble_told_ns = part->loop->now_ns;
-	return true;
-}
-
-void tni_part_trouble(struct tni_part *part, int err)
-{
-	if (may_tell_trouble(part))
-		part->server->watch.on_trouble(part->server, err, tn_errmsg(), part->server->watch_arg);
-}
-
-static const char *crowd_text(const struct tni_part *part, char *out, size_t cap)
-{
-	struct tn_addr addr = part->crowd;
-
-	if (tni_addr_family(&addr) != AF_INET && tni_addr_family(&addr) != AF_INET6)
-		return "one user";
-	tni_addr_set_port(&addr, 0);
-	return tn_addr_text(&addr, out, cap);
-}
-
-static void tell_trouble(struct tni_part *part)
-{
-	const char *url = part->nlisteners ? part->listeners[0].url : part->ep->url;
-	int err = part->trouble;
-	char who[80];
-
-	part->trouble = 0;
-	if (!err || !may_tell_trouble(part))
-		return;
-	if (err == TN_ELIMIT && part->one_source)
-		tni_err(err, "%s: a connection was refused: too many from %s (key per-source)", url,
-			crowd_text(part, who, sizeof(who)));
-	else
-		tni_err(err, "%s: %s: %s", url, err == TN_ELIMIT ? "a connection was refused" : "accept",
-			tn_strerror(err));
-	part->server->watch.on_trouble(part->server, err, tn_errmsg(), part->server->watch_arg);
-}
-
 static void part_run(struct tni_task *task)
 {
 	struct tni_part *part = tni_container_of(task, struct tni_part, task);
 
-	tell_trouble(part);
+	tni_trouble_tell(part, false);
 	part_check_end(part);
+}
+
+static void trouble_is_due(struct tni_timer *timer)
+{
+	struct tni_part *part = tni_container_of(timer, struct tni_part, trouble_timer);
+
+	tni_loop_ready(part->loop, &part->task);
 }
 
 /* ---- opening ---- */
@@ -351,7 +337,8 @@ static int open_listener(struct tni_part *part, struct tn_addr *addr, bool join)
 
 	if (fd < 0) {
 		tni_endpoint_url_of(part->ep, addr, url, sizeof(url));
-		return tni_err_prefix(fd, "%s", url);
+		return tni_err_prefix(fd, "%s%s", url,
+				      part->ep->scheme->place == TNI_AT_HOST && !tni_addr_port(addr) ? ":0" : "");
 	}
 	if (part->ep->scheme->place == TNI_AT_PATH)
 		tni_unix_file_note(&file, addr);
@@ -500,7 +487,7 @@ static void tell_failed_reload(struct tn_server *server, int err)
 	*stpncpy(why, tn_errmsg(), sizeof(why) - 1) = '\0';
 	tni_err(err, "%s; the old certificates stay in use", why);
 	if (server->watch.on_trouble)
-		server->watch.on_trouble(server, err, tn_errmsg(), server->watch_arg);
+		tni_trouble_note(&server->parts[0], err);
 	else
 		tni_log(true, "%s", tn_errmsg());
 }
@@ -538,6 +525,7 @@ static void creds_close(struct tn_server *server)
 	tni_creds_unref(server->creds);
 	tni_sources_free(server->sources);
 	pthread_mutex_destroy(&server->creds_lock);
+	tni_troubles_free(&server->troubles);
 }
 
 /* ---- ending ---- */
@@ -570,7 +558,9 @@ static void part_gone(struct tni_part *part)
 	struct tn_server *server = part->server;
 	struct tn_loop *home = server->parts[0].loop;
 
+	tni_trouble_tell(part, true);
 	tni_loop_untimer(part->loop, &part->timer);
+	tni_loop_untimer(part->loop, &part->trouble_timer);
 	if (part != &server->parts[0] || atomic_load(&server->home_freed))
 		tni_list_del(&part->owned.node); /* otherwise the home loop still has to know of its server */
 	tni_list_del(&part->task.node);
@@ -736,6 +726,7 @@ static int part_init(struct tni_part *part, struct tn_server *server, struct tn_
 	part->loop = loop;
 	part->task.run = part_run;
 	part->timer.fire = part_timer;
+	part->trouble_timer.fire = trouble_is_due;
 	part->owned.destroy = part_destroy;
 	tni_list_init(&part->task.node);
 	tni_list_init(&part->owned.node);
@@ -828,6 +819,7 @@ int tn_serve_loops(struct tn_loop *const *loops, int nloops, const char *url, co
 		return tni_err(-ENOMEM, "%s: out of memory", url);
 	server->user = (struct tni_user){.handler = *handler, .arg = arg};
 	pthread_mutex_init(&server->creds_lock, NULL);
+	tni_troubles_init(&server->troubles);
 	server->nparts = nloops;
 	for (int i = 0; i < nloops && rc == 0; i++) {
 		struct tni_part *part = &server->parts[i];

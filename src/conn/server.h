@@ -4,6 +4,7 @@
 
 #include "conn/conn.h"
 #include "conn/sources.h"
+#include "conn/trouble.h"
 #include "net/listen.h"
 
 #include <pthread.h>
@@ -29,12 +30,9 @@ struct tni_part {
 	int nlisteners;
 	struct tni_list conns;
 	unsigned nconns;
-	struct tni_timer timer; /* accepting again after trouble; drain ticks */
-	uint64_t trouble_told_ns;
-	int trouble;          /* error to tell from the ready queue; 0: none */
-	bool one_source;      /* of TN_ELIMIT: that of one source */
-	struct tn_addr crowd; /* of which this was one */
-	unsigned refused;     /* lingering refused connections */
+	struct tni_timer timer;         /* accepting again after trouble; drain ticks */
+	struct tni_timer trouble_timer; /* until more trouble may be told */
+	unsigned refused;               /* lingering refused connections */
 	bool draining;
 	struct tni_post drain_post;   /* tells its loop that it drains; in parts[0], that the last part has gone */
 	_Atomic(bool) ended;          /* nothing is posted to its loop any more */
@@ -45,6 +43,7 @@ struct tni_part {
 
 struct tn_server {
 	struct tni_user user;
+	struct tni_troubles troubles;
 	struct tn_watch watch;
 	void *watch_arg;
 	_Atomic(unsigned) nconns;
@@ -66,9 +65,6 @@ struct tn_server {
 
 /* A reference to what a new connection begins with. */
 struct tni_creds *tni_server_creds(struct tn_server *server);
-
-/* Tells the observer of a failure with the words that stand in tn_errmsg(), at most once a second. From a task. */
-void tni_part_trouble(struct tni_part *part, int err);
 
 /* Counts one more connection, unless there are too many, or too many of its source, which is told of. */
 bool tni_part_admit(struct tni_part *part, const struct tn_addr *peer, uint64_t source);

@@ -746,3 +746,32 @@ def test_a_bad_certificate_keeps_the_old(tenon, trusted, renewed):
     put("a.example")
     server.wait_for_text("have changed and are in use")
     assert shows(tenon, server, trusted, "a.example") and still_open()
+
+
+# A server's log
+
+def test_a_crowd_does_not_hide_the_one_that_matters(tenon, authority, trusted):
+    """50 times garbage, and among it a certificate of somebody else's authority: that is told, and all are counted."""
+    server = tenon.serve(f"tls://127.0.0.1:0?{authority.pair('server')}&{trusted}&tls-min=1.3", options=["--json", "--threads", "2"])
+    for i in range(50):
+        if i == 25:
+            tenon.run("send", f"{server.url}?{trusted}&{authority.pair('mallory')}", "x", status=None)
+        with socket.create_connection(("127.0.0.1", server.port)) as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            receive_to_end(sock)
+
+    def troubles():
+        return [event for event in server.events if event["event"] == "trouble"]
+    wait_until(lambda: sum(1 + event["suppressed"] for event in troubles()) == 51, lambda: f"all are counted: {troubles()}")
+    foreign = [event for event in troubles() if "mallory" in event["error"] or "authority" in event["error"]]
+    assert len(foreign) == 1 and foreign[0]["suppressed"] == 0, troubles()
+    assert len(troubles()) < 20
+
+
+def test_a_certificate_that_cannot_be_read_is_told_once_even_to_the_quiet(tenon, trusted, authority):
+    cert = tenon.file("live.pem", authority.pem("server").read_bytes())
+    server = tenon.serve(f"tls://127.0.0.1:0?cert={cert}&key={authority.key('server')}", options=["-q"])
+    cert.write_bytes(b"nonsense\n")
+    server.wait_for_text("the old certificates stay in use")
+    time.sleep(2.5)  # it looks once a second
+    assert server.err.count("stay in use") == 1
