@@ -29,29 +29,12 @@ static void key(struct text *text, const char *name)
 	text_add(text, "\"%s\":", name);
 }
 
-/* A byte that is no UTF-8 is told as half a surrogate pair (output.h), which is no JSON that can be read again. */
-static void replace_halves(struct text *text)
-{
-	char *end = text->data + text->len;
-
-	for (char *at = text->data; (at = memchr(at, '\\', (size_t)(end - at))); at += 2) /* no escape is shorter */
-		if (memcmp(at + 1, "udc", 3) == 0)
-			memcpy(at + 1, "ufffd", 5);
-}
-
 static void string(struct text *text, const char *value)
 {
-	struct text one = {0};
-
-	json_begin(&one, NULL);
-	json_text(&one, "", value);
-	if (one.failed) {
-		text->failed = true;
-	} else {
-		replace_halves(&one);
-		text_bytes(text, one.data + 4, one.len - 4); /* behind {"": */
-	}
-	text_free(&one);
+	if (value)
+		json_string(text, value, strlen(value));
+	else
+		text_add(text, "null");
 }
 
 static void put_text(struct text *text, const char *name, const char *value)

@@ -1,8 +1,8 @@
 /*
- * Landlock allows files, a person names paths. What stands at a path changes: a link leads elsewhere, a folder is renamed,
- * a certificate is replaced. So the server itself may open no file at all, and a process of its own opens those that were
- * named, by their paths, and passes the descriptors over a socket (unix(7) SCM_RIGHTS). It takes a path and a use, compares
- * them with its list, and knows nothing else of the server.
+ * Landlock allows files, a person names paths. What stands at a path changes: a link leads elsewhere, a folder is
+ * renamed, a certificate is replaced. So the server itself may open no file at all, and a process of its own opens
+ * those that were named, by their paths, and passes the descriptors over a socket (unix(7) SCM_RIGHTS). It takes a path
+ * and a use, compares them with its list, and knows nothing else of the server.
  */
 #include "broker.h"
 
@@ -137,8 +137,8 @@ static _Noreturn void serve(int sock)
 }
 
 /*
- * Of what is open it keeps its end of the socket. A copy of a connection would hold it open when the server has closed it.
- * A plain file is named by its descriptor now and then (/dev/stdin), and keeping one has no effect.
+ * Of what is open it keeps its end of the socket. A copy of a connection would hold it open when the server has closed
+ * it. A plain file is named by its descriptor now and then (/dev/stdin), and keeping one has no effect.
  */
 static void close_others(int sock)
 {

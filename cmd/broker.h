@@ -14,12 +14,12 @@ struct broker_file {
 };
 
 /*
- * Starts the process and has the library open its files there (tn_set_files()). It opens, looks at and removes the files
- * that are named, by their paths, so files that are exchanged, links and renamed folders are followed; it does nothing
- * else. Of a socket it removes only the file that is there now. It ends with this process, however that ends.
+ * Starts the process and has the library open its files there (tn_set_files()). It opens, looks at and removes the
+ * files that are named, by their paths, so files that are exchanged, links and renamed folders are followed; it does
+ * nothing else. Of a socket it removes only the file that is there now. It ends with this process, however that ends.
  *
- * confine() is called in it with the capabilities that it needs, as bits, and returns 0 or -errno. Call this while there is
- * one thread. Returns 0 or -errno: then nothing has been started.
+ * confine() is called in it with the capabilities that it needs, as bits, and returns 0 or -errno. Call this while
+ * there is one thread. Returns 0 or -errno: then nothing has been started.
  */
 int broker_start(const struct broker_file *files, size_t nfiles, int (*confine)(uint32_t capabilities));
 

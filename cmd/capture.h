@@ -79,6 +79,9 @@ void line_escaped(struct sink *sink, const void *data, size_t len);
 /* Bytes as a JSON string, as output.h says. */
 void line_json_string(struct sink *sink, const void *data, size_t len);
 
+/* A comma and the member "data"; where it is not UTF-8, "data_base64" too. */
+void line_json_data(struct sink *sink, const void *data, size_t len);
+
 /* ---- messages (capture_follow.c) ---- */
 
 struct follow;

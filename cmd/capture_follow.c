@@ -123,8 +123,7 @@ static void show_unreadable(struct follow *f, const void *data, size_t len)
 	if (settings.json) {
 		put(f, ",\"error\":");
 		line_json_string(f->sink, tn_errmsg(), strlen(tn_errmsg()));
-		put(f, ",\"data\":");
-		line_json_string(f->sink, data, len);
+		line_json_data(f->sink, data, len);
 	} else {
 		put(f, " (");
 		put(f, tn_errmsg());
@@ -136,8 +135,7 @@ static void show_unreadable(struct follow *f, const void *data, size_t len)
 static void show_plain(struct follow *f, const void *data, size_t len)
 {
 	if (settings.json) {
-		put(f, ",\"data\":");
-		line_json_string(f->sink, data, len);
+		line_json_data(f->sink, data, len);
 	} else {
 		put(f, " ");
 		line_escaped(f->sink, data, len);

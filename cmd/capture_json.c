@@ -34,15 +34,27 @@ char *line_time_json(char *p, uint64_t ns)
 	return EMIT(p, "Z");
 }
 
+void line_json_data(struct sink *sink, const void *data, size_t len)
+{
+	struct text text = {0};
+
+	json_bytes(&text, "data", data, len);
+	if (!text.failed) {
+		sink_bytes(sink, ",", 1);
+		sink_bytes(sink, text.data, text.len);
+	}
+	text_free(&text);
+}
+
 void line_json_string(struct sink *sink, const void *data, size_t len)
 {
 	struct text text = {0};
 
-	json_bytes(&text, "", data, len); /* "":"...": the key is no part of it */
+	json_string(&text, data, len);
 	if (text.failed)
 		sink_bytes(sink, "null", 4);
 	else
-		sink_bytes(sink, text.data + 3, text.len - 3);
+		sink_bytes(sink, text.data, text.len);
 	text_free(&text);
 }
 

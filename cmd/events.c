@@ -1,12 +1,10 @@
 #include "events.h"
 
 #include <errno.h>
-#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "options.h"
@@ -109,8 +107,14 @@ static void security_json(struct text *line, const struct tn_security *s)
 
 static void security_text(struct text *line, const struct tn_security *s)
 {
-	text_add(line, " (%s, %s%s%s%s%s%s)", s->protocol, s->cipher, s->resumed ? ", resumed" : "",
-		 *s->alpn ? ", " : "", s->alpn, *s->identity ? ", from " : "", s->identity);
+	text_add(line, " (%s, %s%s", s->protocol, s->cipher, s->resumed ? ", resumed" : "");
+	if (*s->alpn)
+		text_add(line, ", ");
+	text_clean(line, s->alpn);
+	if (*s->identity)
+		text_add(line, ", from ");
+	text_clean(line, s->identity);
+	text_add(line, ")");
 }
 
 static void on_open(struct tn_conn *conn, void *arg)
@@ -178,6 +182,21 @@ static void counts_text(struct text *line, const struct tn_conn_info *info, uint
 		 (unsigned long long)info->bytes_out, (double)duration / 1e9);
 }
 
+/* The line names the peer already, and needs no word that its text begins with. */
+static void add_reason(struct text *line, int err, const char *peer)
+{
+	const char *why = tn_errmsg(), *reason = reason_of(err);
+	size_t len = strlen(peer);
+
+	text_add(line, ", ");
+	if (len && strncmp(why, peer, len) == 0 && strncmp(why + len, ": ", 2) == 0)
+		why += len + 2;
+	if (!err || strncmp(why, reason, strlen(reason)) != 0)
+		text_add(line, "%s%s", reason, err ? ": " : "");
+	if (err)
+		text_clean(line, why);
+}
+
 static void on_close(struct tn_conn *conn, int err, void *arg)
 {
 	const struct served *served = arg;
@@ -195,7 +214,7 @@ static void on_close(struct tn_conn *conn, int err, void *arg)
 	}
 	text_add(&line, "close #%llu %s: ", (unsigned long long)tn_conn_id(conn), info.peer);
 	counts_text(&line, &info, duration_ns(conn, &info));
-	text_add(&line, ", %s%s%s", reason_of(err), err ? ": " : "", err ? tn_errmsg() : "");
+	add_reason(&line, err, info.peer);
 	out_line(&line);
 }
 
@@ -231,7 +250,7 @@ static const char *sender_of(const struct tn_conn_info *info, const struct tn_ms
 static void bad_json(struct text *line, const struct tn_conn *conn, const struct tn_msg *msg, const char *why, long at)
 {
 	struct tn_conn_info info;
-	char sender[128];
+	char sender[384];
 
 	tn_conn_info(conn, &info);
 	json_begin(line, "bad");
@@ -250,7 +269,7 @@ static void on_bad(struct tn_conn *conn, const struct tn_msg *msg, int err, void
 {
 	struct tn_conn_info info;
 	struct text line = {0};
-	char why[512], sender[128];
+	char why[512], sender[384];
 	long at = tn_errpos();
 
 	(void)err, (void)arg;
@@ -260,31 +279,25 @@ static void on_bad(struct tn_conn *conn, const struct tn_msg *msg, int err, void
 		return;
 	}
 	tn_conn_info(conn, &info);
-	text_add(&line, "bad #%llu %s: message %llu: %s", (unsigned long long)tn_conn_id(conn),
-		 sender_of(&info, msg, sender, sizeof(sender)), (unsigned long long)info.msgs_in, why);
+	text_add(&line, "bad #%llu ", (unsigned long long)tn_conn_id(conn));
+	text_clean(&line, sender_of(&info, msg, sender, sizeof(sender)));
+	text_add(&line, ": message %llu: ", (unsigned long long)info.msgs_in);
+	text_clean(&line, why);
 	out_line(&line);
 }
 
 /* ---- trouble ---- */
 
-/* One complaint a second about the limit is enough for a person who did not ask for more. */
-static bool too_often(void)
-{
-	static _Atomic(time_t) last;
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-	return atomic_exchange(&last, now.tv_sec) == now.tv_sec;
-}
-
 static void on_trouble(struct tn_server *server, int err, const char *text, void *arg)
 {
 	const struct served *served = arg;
+	unsigned suppressed = tn_server_suppressed(server);
 	struct text line = {0};
 
-	(void)server;
 	if (!settings.json) {
-		if (err != TN_ELIMIT || settings.verbose || !too_often())
+		if (suppressed)
+			complain("%s (suppressed: %u)", text, suppressed);
+		else
 			complain("%s", text);
 		return;
 	}
@@ -292,6 +305,7 @@ static void on_trouble(struct tn_server *server, int err, const char *text, void
 	json_text(&line, "url", served->nurls > 0 ? served->urls[0] : NULL);
 	json_text(&line, "reason", reason_of(err));
 	json_text(&line, "error", text);
+	json_number(&line, "suppressed", suppressed);
 	json_time(&line, "time");
 	json_line(&line);
 }

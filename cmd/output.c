@@ -93,6 +93,29 @@ static size_t utf8_len(const unsigned char *s, size_t left)
 	return point < least[len] || point > 0x10ffff || (point >= 0xd800 && point < 0xe000) ? 0 : len;
 }
 
+/* One that a terminal takes for a command: C0, DEL, and C1 (U+0080 to U+009F). */
+static bool is_control(const unsigned char *s, size_t len)
+{
+	return len == 1 ? s[0] < ' ' || s[0] == 0x7f : len == 2 && s[0] == 0xc2 && s[1] < 0xa0;
+}
+
+void text_clean(struct text *text, const char *said)
+{
+	const unsigned char *s = (const unsigned char *)said;
+	size_t left = strlen(said), len;
+
+	for (; left; s += len, left -= len) {
+		len = utf8_len(s, left);
+		if (len && !is_control(s, len)) {
+			text_bytes(text, s, len);
+			continue;
+		}
+		len = len ? len : 1;
+		for (size_t i = 0; i < len; i++)
+			text_add(text, "\\x%02x", s[i]);
+	}
+}
+
 static void json_escape(struct text *text, unsigned char c)
 {
 	static const char letters[] = "\"\"\\\\\nn\rr\tt\bb\ff";
@@ -102,10 +125,10 @@ static void json_escape(struct text *text, unsigned char c)
 	if (at && (at - letters) % 2 == 0)
 		text_add(text, "\\%c", at[1]);
 	else
-		text_add(text, "\\u%04x", c >= 0x80 ? 0xdc00U + c : c);
+		text_add(text, "\\u%04x", c >= 0x80 ? 0xfffdU : c);
 }
 
-static void json_string(struct text *text, const void *data, size_t len)
+void json_string(struct text *text, const void *data, size_t len)
 {
 	const unsigned char *s = data;
 	size_t plain = 0, i = 0;
@@ -149,10 +172,45 @@ void json_text(struct text *text, const char *key, const char *value)
 		text_add(text, "null");
 }
 
+static bool is_utf8(const void *data, size_t len)
+{
+	const unsigned char *s = data;
+	size_t step = 1;
+
+	for (size_t i = 0; i < len && step; i += step)
+		step = utf8_len(s + i, len - i);
+	return step;
+}
+
+static void text_base64(struct text *text, const unsigned char *data, size_t len)
+{
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+	for (size_t i = 0; i < len; i += 3) {
+		uint32_t bits = (uint32_t)data[i] << 16;
+		char four[4];
+
+		if (i + 1 < len)
+			bits |= (uint32_t)data[i + 1] << 8;
+		if (i + 2 < len)
+			bits |= data[i + 2];
+		for (int n = 0; n < 4; n++)
+			four[n] = digits[bits >> (18 - 6 * n) & 63];
+		for (size_t n = len - i + 1; n < 4; n++)
+			four[n] = '=';
+		text_bytes(text, four, 4);
+	}
+}
+
 void json_bytes(struct text *text, const char *key, const void *data, size_t len)
 {
 	json_key(text, key);
 	json_string(text, data, len);
+	if (is_utf8(data, len))
+		return;
+	text_add(text, ",\"%s_base64\":\"", key);
+	text_base64(text, data, len);
+	text_bytes(text, "\"", 1);
 }
 
 void json_number(struct text *text, const char *key, uint64_t value)
@@ -463,15 +521,34 @@ static void complain_briefly(const char *prefix, const char *fmt, va_list ap)
 	write_all(STDERR_FILENO, line, n);
 }
 
+/* What we say in several lines stays so. What a peer says has its line feeds escaped before, by those who pass it on. */
+static void text_lines(struct text *text, struct text *words)
+{
+	char *rest, *line;
+
+	text->failed |= words->failed || !text_room(words, 1);
+	if (text->failed)
+		return;
+	words->data[words->len] = '\0';
+	rest = words->data;
+	while ((line = strsep(&rest, "\n"))) {
+		text_clean(text, line);
+		if (rest)
+			text_bytes(text, "\n", 1);
+	}
+}
+
 static void complain_line(const char *prefix, enum paint paint, const char *fmt, va_list ap)
 {
-	struct text text = {0};
+	struct text text = {0}, words = {0};
 	va_list again;
 
 	va_copy(again, ap);
 	text_add(&text, "%s%s%s", out_paint(STDERR_FILENO, paint), prefix, out_paint(STDERR_FILENO, PAINT_NONE));
-	text_vadd(&text, fmt, ap);
+	text_vadd(&words, fmt, ap);
+	text_lines(&text, &words);
 	text_bytes(&text, "\n", 1);
+	text_free(&words);
 	if (!text.failed)
 		write_all(STDERR_FILENO, text.data, text.len);
 	else

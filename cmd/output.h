@@ -17,15 +17,18 @@ struct text {
 
 void text_add(struct text *text, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void text_bytes(struct text *text, const void *data, size_t len);
+/* What a stranger has said: control characters and bytes that are no UTF-8 become \xff, for a terminal's sake. */
+void text_clean(struct text *text, const char *said);
 void text_free(struct text *text);
 
 /*
- * One JSON object on one line: json_begin(), members, json_line(). Strings are UTF-8; a byte that is not becomes the
- * lone surrogate \udc80 to \udcff (U+DC00 plus the byte, as Python's surrogateescape does), so nothing is lost.
+ * One JSON object on one line: json_begin(), members, json_line(). Every line is valid JSON in UTF-8, whatever the strings
+ * hold: a byte that is no part of valid UTF-8 becomes U+FFFD. Where the bytes matter, json_bytes() gives them as well.
  */
-void json_begin(struct text *text, const char *event);                 /* NULL: no member "event" */
-void json_text(struct text *text, const char *key, const char *value); /* NULL: null */
-void json_bytes(struct text *text, const char *key, const void *data, size_t len);
+void json_begin(struct text *text, const char *event);                             /* NULL: no member "event" */
+void json_text(struct text *text, const char *key, const char *value);             /* NULL: null */
+void json_bytes(struct text *text, const char *key, const void *data, size_t len); /* not UTF-8: also KEY_base64 */
+void json_string(struct text *text, const void *data, size_t len);                 /* without a key */
 void json_number(struct text *text, const char *key, uint64_t value);
 void json_signed(struct text *text, const char *key, int64_t value);
 void json_share(struct text *text, const char *key, double value); /* 0 to 1 */
@@ -84,7 +87,7 @@ void out_colour(enum colour when);
 /* The sequence that begins a colour on a descriptor, or "" where there are no colours. */
 const char *out_paint(int fd, enum paint paint);
 
-/* "tenon: ..." as one line on standard error, in one piece. */
+/* "tenon: ..." as one line on standard error, in one piece; cleaned as text_clean() does. */
 void complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* "Try: ...", beneath a complaint. */

@@ -2,9 +2,9 @@
  * The sandbox of tenon serve: entered when every socket is bound and no thread but the first runs.
  *
  * Each wall stands by itself: the user (setresuid(2), capabilities(7)), the files (landlock(7)), the system calls
- * (seccomp(2), by an allow-list of libseccomp's). What the ring could do in place of a system call the library itself has
- * forbidden (IORING_REGISTER_RESTRICTIONS). A call that is not allowed fails with EPERM instead of ending the process: what
- * nobody has foreseen costs a feature, not the service.
+ * (seccomp(2), by an allow-list of libseccomp's). What the ring could do in place of a system call the library itself
+ * has forbidden (IORING_REGISTER_RESTRICTIONS). A call that is not allowed fails with EPERM instead of ending the
+ * process: what nobody has foreseen costs a feature, not the service.
  */
 #include "sandbox.h"
 

@@ -23,9 +23,10 @@ bool sandbox_allow(struct sandbox *box, const char *path, enum tn_file_use use);
 
 /*
  * Gives up, for good and for every thread that is started from here on: root, capabilities, new privileges, all files
- * (Landlock; those that are named are opened by the broker), new sockets, connections, programs and whatever else a server
- * that has its sockets does not call (seccomp). What the system does not offer is left out and told. No capability is kept
- * that is not fenced in. Returns STATUS_DONE, or STATUS_FAILED after saying what could not be done: then nothing may be served.
+ * (Landlock; those that are named are opened by the broker), new sockets, connections, programs and whatever else a
+ * server that has its sockets does not call (seccomp). What the system does not offer is left out and told. No
+ * capability is kept that is not fenced in. Returns STATUS_DONE, or STATUS_FAILED after saying what could not be done:
+ * then nothing may be served.
  */
 int sandbox_enter(const struct sandbox *box);
 

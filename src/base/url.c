@@ -1,6 +1,7 @@
 #include "base/url.h"
 
 #include "base/err.h"
+#include "base/utf8.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -267,16 +268,31 @@ const char *tni_url_get(const struct tni_url *url, const char *key)
 	return NULL;
 }
 
+/* A file's name may be any bytes; a URL is text, and no commands for a terminal (U+0080 to U+009F are some). */
+static bool stands_in_url(const unsigned char *at, size_t size)
+{
+	if (size == 2 && at[0] == 0xc2 && at[1] < 0xa0)
+		return false;
+	return size > 0 && *at > ' ' && *at != 0x7f && !strchr("%?#&\"'<>\\^`{|}", *at);
+}
+
 void tni_url_escape(const void *path, size_t len, char *out, size_t cap)
 {
 	const unsigned char *in = path;
 	size_t n = 0;
 
-	for (size_t i = 0; i < len && n + 4 <= cap; i++) {
-		if (in[i] <= ' ' || in[i] == 0x7f || strchr("%?#&\"'<>\\^`{|}", in[i]))
-			n += (size_t)snprintf(out + n, cap - n, "%%%02x", in[i]);
-		else
-			out[n++] = (char)in[i];
+	for (size_t i = 0; i < len && n + 4 <= cap;) {
+		size_t size = tni_utf8_size(in + i, len - i);
+
+		if (!stands_in_url(in + i, size)) {
+			n += (size_t)snprintf(out + n, cap - n, "%%%02x", in[i++]);
+		} else {
+			if (n + size >= cap)
+				break;
+			memcpy(out + n, in + i, size);
+			n += size;
+			i += size;
+		}
 	}
 	out[n] = '\0';
 }

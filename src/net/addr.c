@@ -300,9 +300,30 @@ int tni_addr_local(int fd, struct tn_addr *addr)
 	return name_of(fd, addr, getsockname);
 }
 
+/*
+ * Of a TCP connection that was reset, getpeername(2) knows nothing. This option still does, as accept(2) would. It wants
+ * no more than it has.
+ */
+static int peer_name(int fd, struct sockaddr *addr, socklen_t *len)
+{
+	int family = 0;
+	socklen_t size = sizeof(family);
+
+	if (getpeername(fd, addr, len) == 0)
+		return 0;
+	if (errno != ENOTCONN || getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &size) < 0)
+		return -1;
+	if (family != AF_INET && family != AF_INET6) {
+		errno = ENOTCONN;
+		return -1;
+	}
+	*len = family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+	return getsockopt(fd, SOL_SOCKET, SO_PEERNAME, addr, len);
+}
+
 int tni_addr_peer(int fd, struct tn_addr *addr)
 {
-	return name_of(fd, addr, getpeername);
+	return name_of(fd, addr, peer_name);
 }
 
 static void text_in6(const struct tn_addr *addr, char *out, size_t cap)

@@ -1,11 +1,16 @@
 """What a server tells: lines for people, and the same as JSON for programs."""
 import json
 import os
+import pathlib
 import re
 import signal
+import socket
+import struct
 import subprocess
 
-from harness import (KIB, dial_when_served, environment, exchange, noise, open_socket, receive_exactly, receive_to_end, reset,
+import pytest
+
+from harness import (KIB, LIMIT, dial_when_served, environment, exchange, noise, open_socket, receive_exactly, receive_to_end, reset,
                      send_until_stuck, wait_until)
 from system import limit_files
 
@@ -200,3 +205,106 @@ def test_out_of_descriptors_in_words_for_people(tenon):
     for client in clients:
         client.close()
     assert receive_to_end is not None
+
+
+# What strangers say: valid JSON, and text that a terminal can be given
+
+NASTY = b"\xff\xfe\x1b[31m\xed\xb2\x80\xc2\x9b"  # no UTF-8, a terminal's commands, half of a surrogate pair, CSI
+
+
+def check_strictly(tenon, data):
+    """By tenon's own strict reader and by Python's, of text that can be written again."""
+    for line in data.splitlines():
+        json.loads(line.decode("utf-8"), parse_constant=pytest.fail)
+        json.dumps(json.loads(line), ensure_ascii=False).encode("utf-8")
+    tenon.run("convert", "--from", "json/line", "--to", "cbor", "--strict", input=data)
+
+
+def hello_with_name(name):
+    """A ClientHello of TLS 1.2 that asks for this server name, whatever bytes it is."""
+    server_name = b"\0" + struct.pack(">H", len(name)) + name
+    extension = struct.pack(">HHH", 0, len(server_name) + 2, len(server_name)) + server_name
+    groups = struct.pack(">HHHH", 10, 4, 2, 29) + struct.pack(">HHHH", 13, 4, 2, 0x0403)
+    body = b"\3\3" + bytes(32) + b"\0" + struct.pack(">HH", 2, 0xc02b) + b"\1\0" + struct.pack(">H", len(extension + groups))
+    body += extension + groups
+    handshake = b"\1" + struct.pack(">I", len(body))[1:] + body
+    return b"\x16\3\1" + struct.pack(">H", len(handshake)) + handshake
+
+
+@pytest.mark.parametrize("option", ["--json", "-v"])
+def test_what_strangers_say_is_text(tenon, authority, program, option):
+    """A server name, a pre-shared identity, the path of a client's socket, a message that is refused, garbage for TLS."""
+    psk = tenon.file("psk", NASTY + b":" + b"11" * 16 + b"\n")
+    psk.chmod(0o600)
+    server = tenon.serve(f"tls://127.0.0.1:0?{authority.pair('server')}", f"tls://127.0.0.1:0?psk-file={psk}",
+                         f"unix:{tenon.folder}/sock", f"unix-dgram:{tenon.folder}/datagrams?format=json",
+                         "tcp://127.0.0.1:0?format=json&frame=line", options=[option])
+    port, psk_port = (int(url.rpartition(":")[2]) for url in server.urls[:2])
+    with socket.create_connection(("127.0.0.1", port), LIMIT) as sock:
+        sock.sendall(hello_with_name(NASTY))
+        sock.recv(100)
+    with socket.create_connection(("127.0.0.1", port), LIMIT) as sock:
+        sock.sendall(NASTY * 100)
+        sock.recv(100)
+    for sni in (["-connect", f"127.0.0.1:{port}", "-servername", NASTY],
+                ["-connect", f"127.0.0.1:{psk_port}", "-psk_identity", NASTY, "-psk", "11" * 16]):
+        tenon.finish([program("openssl"), "s_client", *map(os.fsdecode, sni)], status=None, input=b"hello\nQ\n")
+    for kind, place in ((socket.SOCK_STREAM, b"/sock"), (socket.SOCK_DGRAM, b"/datagrams")):
+        with socket.socket(socket.AF_UNIX, kind) as sock:
+            path = os.fsencode(tenon.folder) + b"/" + NASTY + place[1:3]
+            sock.bind(path)
+            sock.settimeout(LIMIT)
+            sock.connect(os.fsencode(tenon.folder) + place)
+            sock.send(NASTY)
+            sock.recv(100)
+        os.unlink(path)
+    with socket.create_connection(("127.0.0.1", int(server.urls[4].rpartition(":")[2])), LIMIT) as sock:
+        sock.sendall(b'{"' + NASTY + b'":1}\n')
+        sock.recv(100)
+    server.stop()
+    told = server.out + pathlib.Path(f"{server.base}.err").read_bytes()
+    if option == "--json":
+        check_strictly(tenon, server.out)
+        assert any((event.get("server_name") or "").startswith("\ufffd\ufffd\x1b[31m") for event in server.events)
+        assert any("%ff%fe%1b" in event.get("peer", "") for event in server.events)
+    else:
+        told.decode("utf-8")
+        assert not any(byte < 32 and byte != 10 for byte in told) and b"\xc2\x9b" not in told, told
+        assert rb"\xff\xfe\x1b[31m" in told
+
+
+def test_a_file_name_that_is_no_text(tenon):
+    """An endpoint's own path, and what goes wrong with it, in every command that says it as JSON."""
+    path = os.fsencode(tenon.folder) + b"/\xff\xe9"
+    server = tenon.serve(f"unix:{tenon.folder}/%ff%e9", options=["--json"])
+    assert server.url.endswith("%ff%e9") and os.path.exists(path)
+    said = tenon.finish([*tenon.argv("send", "--json"), os.fsdecode(b"unix:" + path), "hi"]).out
+    check_strictly(tenon, said)
+    check_strictly(tenon, tenon.run("inspect", "--json", "--endpoint", server.url).out)
+    check_strictly(tenon, tenon.run("ping", "--json", "--count", "2", "--interval", "20ms", server.url, status=None).out)
+    server.stop()
+    check_strictly(tenon, server.out)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_a_client_that_was_gone_before_it_was_accepted_has_an_address(tenon, host):
+    server = tenon.serve(f"tcp://{host}:0", options=["--json"])
+    os.kill(server.pid, signal.SIGSTOP)
+    client = open_socket(server.url)
+    port = client.getsockname()[1]
+    reset(client)
+    os.kill(server.pid, signal.SIGCONT)
+    assert server.wait_for_event("open")["peer"] == f"tcp://{host}:{port}"
+    server.wait_for_event("close", reason="reset", peer=f"tcp://{host}:{port}")
+
+
+def test_why_a_connection_ended_is_said_once(tenon):
+    server = tenon.serve("tcp://127.0.0.1:0", options=["-v", "--idle", "100ms"])
+    assert receive_to_end(tenon.dial(server.url)) == b""
+    assert server.wait_for_text(r"^close #1 tcp://\S+: 0 bytes in, 0 out, \S+ s, idle for too long$", where="out")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs an address that is refused to root too")
+def test_what_could_not_be_bound_is_named_as_it_was_given(tenon):
+    result = tenon.run("serve", "tcp://192.0.2.1:0", status=1)
+    assert "tcp://192.0.2.1:0: bind: " in result.err

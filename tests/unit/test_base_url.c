@@ -473,6 +473,8 @@ static void test_escaped_path_comes_back(void **state)
 	assert_string_equal(text, "/a%20b");
 	tni_url_escape("\0x", 2, text, sizeof(text));
 	assert_string_equal(text, "%00x");
+	tni_url_escape("/\xff\xc3\xa9\xc2\x9b", 6, text, sizeof(text)); /* no text, text, a terminal's command */
+	assert_string_equal(text, "/%ff\xc3\xa9%c2%9b");
 	tni_url_escape("/abcdef", 7, text, 6);
 	assert_string_equal(text, "/ab");
 }
