@@ -1038,6 +1038,8 @@ static int start_dial(struct tn_conn *c)
 		tni_addr_unix(&path, ep->host, ep->host_len);
 		spec.addr = &path;
 	}
+	if (ep->bind && tni_addr_family(&ep->bind_addr) != AF_UNSPEC)
+		spec.family = tni_addr_family(&ep->bind_addr);
 	return tni_dial_start(c->loop, &spec, dialled, c, &c->dial);
 }
 

@@ -78,7 +78,8 @@ enum own_type {
 	OWN_VERIFY,
 	OWN_TLS_VERSION,
 	OWN_PROTOCOL,
-	OWN_PACKET
+	OWN_PACKET,
+	OWN_BIND
 };
 
 /* Where a key has a meaning. */
@@ -130,6 +131,8 @@ static const struct own_key own_keys[] = {
 	 "closes a connection on which nothing has come or gone for so long (default 0; dtls, served: 5m)"},
 	{"connect", OWN_DURATION, FIELD(connect_ns), TNI_NS_PER_MS, 1000 * HOUR_NS, TNI_ROLE_DIAL, ON_ALL, "duration",
 	 "all, dialled", "gives up dialling after so long, name lookup included (default 30s)"},
+	{"bind", OWN_BIND, FIELD(bind), 0, 0, TNI_ROLE_DIAL, ON_ALL, "ADDRESS, :PORT or ADDRESS:PORT", "IP, dialled",
+	 "the address of this machine, the port, or both that connecting comes from (default :0, the kernel's choice)"},
 	{"drain", OWN_DURATION, FIELD(drain_ns), 0, 1000 * HOUR_NS, BOTH, ON_CONNS, "duration", "streams, dtls",
 	 "how long a closing connection may take to send what is queued (default 5s)"},
 	{"backlog", OWN_COUNT, FIELD(backlog), 1, 1 << 20, TNI_ROLE_SERVE, ON_STREAMS, "integer 1..1048576",
@@ -296,6 +299,77 @@ static int parse_protocol(const struct context *c, const struct tni_url_param *p
 	return *field < 0 ? fail_range(c, param, own) : 0;
 }
 
+static int fail_bind(const struct context *c, const struct tni_url_param *param)
+{
+	return fail_key(c, param, param->value_at,
+			"an address of this machine, a port or both are needed: 192.0.2.1, :5000, [fd00::1]:5000 "
+			"(for an interface: bindtodevice)");
+}
+
+/* ADDRESS, ADDRESS:PORT, [IPV6], [IPV6]:PORT, IPV6 or :PORT */
+static int parse_bind(const struct context *c, const struct tni_url_param *param)
+{
+	const char *text = param->value, *colon = strrchr(text, ':');
+	struct tni_endpoint *ep = c->ep;
+	char host[128];
+	uint64_t port = 0;
+	size_t len;
+
+	if (*text == '[' ? text[strlen(text) - 1] == ']' : colon && strchr(text, ':') != colon)
+		colon = NULL; /* those of an address */
+	len = colon ? (size_t)(colon - text) : strlen(text);
+	if (colon && (colon[1] < '0' || colon[1] > '9' || tn_parse_size(colon + 1, &port) < 0 || port > 65535))
+		return fail_bind(c, param);
+	if (*text == '[') {
+		if (len < 2 || text[len - 1] != ']')
+			return fail_bind(c, param);
+		text++;
+		len -= 2;
+	}
+	if (len >= sizeof(host) || (!len && !colon))
+		return fail_bind(c, param);
+	snprintf(host, sizeof(host), "%.*s", (int)len, text);
+	if (len && tni_addr_literal(&ep->bind_addr, host, (int)port) < 0)
+		return fail_bind(c, param);
+	ep->bind_port = (int)port;
+	return len || port ? parse_text(c, param, &ep->bind) : 0; /* :0 is the kernel's choice */
+}
+
+static const struct tni_url_param *param_of(const struct tni_url *url, const char *key)
+{
+	for (size_t i = 0; i < url->nparams; i++)
+		if (!strcmp(url->params[i].key, key))
+			return &url->params[i];
+	return NULL;
+}
+
+/* Options that change what bind(2) does, and the families of both ends, are checked when all is known. */
+static int check_bind(const struct context *c, const struct tni_url *url)
+{
+	const struct tni_endpoint *ep = c->ep;
+	int family = ep->bind ? tni_addr_family(&ep->bind_addr) : AF_UNSPEC;
+	const struct tni_url_param *param;
+	struct tn_addr host;
+	const char *why;
+
+	if (ep->role != TN_DIAL)
+		return 0;
+	if (family != AF_UNSPEC && ((ep->scheme->family != AF_UNSPEC && ep->scheme->family != family) ||
+				    (tni_addr_literal(&host, ep->host, 0) == 0 && tni_addr_family(&host) != family))) {
+		param = param_of(url, "bind");
+		return fail_key(c, param, param->value_at, "this address is of the other IP version");
+	}
+	for (size_t i = 0; i < ep->noptions; i++) {
+		const struct tni_option_value *o = &ep->options[i];
+
+		why = o->value.number ? tni_sockopt_vain(o->opt, family != AF_UNSPEC, ep->bind_port) : NULL;
+		param = param_of(url, o->opt->key);
+		if (why && param)
+			return fail_key(c, param, param->key_at, why);
+	}
+	return 0;
+}
+
 static int parse_packet_type(const struct context *c, const struct tni_url_param *param, const struct own_key *own,
 			     bool *field)
 {
@@ -344,6 +418,8 @@ static int parse_word(const struct context *c, const struct tni_url_param *param
 		return parse_protocol(c, param, own, field);
 	if (own->type == OWN_PACKET)
 		return parse_packet_type(c, param, own, field);
+	if (own->type == OWN_BIND)
+		return parse_bind(c, param);
 	if (own->type == OWN_FRAME) {
 		if (tni_frame_find(param->value, field) == 0)
 			return 0;
@@ -408,6 +484,8 @@ static int check_own(const struct context *c, const struct tni_url_param *param,
 		return fail_key(c, param, param->key_at, "applies to raw and packet endpoints only");
 	if (own->roles & PACKET_ONLY && c->ep->scheme->place != TNI_AT_LINK)
 		return fail_key(c, param, param->key_at, "applies to packet endpoints only");
+	if (own->type == OWN_BIND && c->ep->scheme->place != TNI_AT_HOST && c->ep->scheme->place != TNI_AT_ADDR)
+		return fail_key(c, param, param->key_at, "applies to IP endpoints only");
 	if (own->type == OWN_FRAME && c->ep->scheme->type == SOCK_SEQPACKET)
 		return fail_key(c, param, param->key_at, "cannot apply: this socket keeps messages whole by itself");
 	return parse_own(c, param, own);
@@ -562,6 +640,8 @@ static int parse_params(const struct context *c, const struct tni_url *url)
 		rc = check_request(c, url);
 	if (rc == 0)
 		rc = check_raw(c, url);
+	if (rc == 0)
+		rc = check_bind(c, url);
 	/* The table's order is the one in which they can be set without undoing each other. */
 	qsort(c->ep->options, c->ep->noptions, sizeof(*c->ep->options), by_table);
 	return rc;
@@ -870,6 +950,7 @@ void tni_endpoint_free(struct tni_endpoint *ep)
 	free(ep->host);
 	free(ep->options);
 	free(ep->to);
+	free(ep->bind);
 	tni_creds_spec_free(&ep->tls);
 	tn_bytes_free(&ep->encoded);
 	free(ep);
@@ -1003,16 +1084,49 @@ int tni_endpoint_prepare_listen(int fd, int family, void *arg)
 	return set_options(arg, fd, family, true);
 }
 
+static const char *bind_hint(int err, int port)
+{
+	switch (err) {
+	case EADDRNOTAVAIL:
+		return " (no interface here has this address; `ip address` lists them)";
+	case EADDRINUSE:
+		return port ? " (another socket has this port; `tenon inspect` says whose)"
+			    : " (no port is left at this address; bind_address_no_port=on makes room for many more)";
+	case EACCES:
+		return port && port < 1024 ? " (ports below 1024 need CAP_NET_BIND_SERVICE)" : "";
+	default:
+		return "";
+	}
+}
+
+/* The end that a dialled connection comes from: key bind. */
+static int bind_dialled(const struct tni_endpoint *ep, int fd, int family)
+{
+	struct tn_addr addr = ep->bind_addr;
+	int on = 1, err;
+
+	if (tni_addr_family(&addr) == AF_UNSPEC)
+		tni_addr_any(&addr, family, ep->bind_port);
+	/* Former connections from this port may linger, and another address of the same name may be tried from it. */
+	if (ep->scheme->type == SOCK_STREAM && ep->bind_port)
+		(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (bind(fd, tn_addr_sockaddr(&addr), addr.len) == 0)
+		return 0;
+	err = errno;
+	return tni_err(-err, "bind=%s: %s%s", ep->bind, tn_strerror(-err), bind_hint(err, ep->bind_port));
+}
+
 int tni_endpoint_prepare(int fd, int family, void *arg)
 {
 	const struct tni_endpoint *ep = arg;
-	int on = 1;
+	int on = 1, rc;
 
 	/* A turn's bytes leave in one call anyhow, so Nagle's algorithm could only delay them. Accepted sockets inherit
 	 * it. A failure is not the user's wish failing: an MPTCP of an old kernel does not know it. */
 	if (ep->scheme->kinds & (TNI_SK_TCP | TNI_SK_MPTCP) && family != AF_UNIX)
 		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	return set_options(ep, fd, family, false);
+	rc = set_options(ep, fd, family, false);
+	return rc < 0 || !ep->bind ? rc : bind_dialled(ep, fd, family);
 }
 
 void tni_endpoint_prepare_accepted(const struct tni_endpoint *ep, int fd, int family)
@@ -1099,7 +1213,8 @@ static int read_own(const struct tni_endpoint *ep, const struct own_key *own, ch
 	if (!(own->roles & role_bit(ep->role)) || !is_meant(own, ep->scheme) ||
 	    (own->roles & TLS_ONLY && !ep->scheme->secure) ||
 	    (own->roles & PROTOCOL_ONLY && (!ep->protocol || ep->scheme->protocol)) ||
-	    (own->roles & PACKET_ONLY && ep->scheme->place != TNI_AT_LINK))
+	    (own->roles & PACKET_ONLY && ep->scheme->place != TNI_AT_LINK) ||
+	    (own->type == OWN_BIND && ep->scheme->place != TNI_AT_HOST && ep->scheme->place != TNI_AT_ADDR))
 		return -EOPNOTSUPP;
 	if (own->type == OWN_FRAME && ep->frame.size)
 		snprintf(value, cap, "fixed:%u", ep->frame.size);
@@ -1111,6 +1226,8 @@ static int read_own(const struct tni_endpoint *ep, const struct own_key *own, ch
 		snprintf(value, cap, "%s", ep->bad == TNI_BAD_SKIP ? "skip" : "close");
 	else if (own->type == OWN_BOOL)
 		snprintf(value, cap, "%s", *(const bool *)field ? "on" : "off");
+	else if (own->type == OWN_BIND)
+		snprintf(value, cap, "%s", ep->bind ? ep->bind : ":0");
 	else if (own->type == OWN_TEXT)
 		snprintf(value, cap, "%s", *(char *const *)field ? *(char *const *)field : "");
 	else if (own->type == OWN_VERIFY)

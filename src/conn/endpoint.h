@@ -85,6 +85,9 @@ struct tni_endpoint {
 	int protocol;                /* keys proto, type, to: sockets below the transports */
 	bool frames;
 	char *to;
+	char *bind;               /* key bind: as it was given; NULL: the kernel chooses */
+	struct tn_addr bind_addr; /* empty: any address */
+	int bind_port;            /* 0: any port */
 	struct tni_option_value *options;
 	size_t noptions;
 };

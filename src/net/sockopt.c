@@ -52,6 +52,7 @@ enum flag {
 	FLAG_DOUBLED = 2,    /* the kernel keeps twice the value */
 	FLAG_MAPPED = 4,     /* an IPv6 socket also speaks IPv4 (mapped addresses): set the option of IPv4 too */
 	FLAG_WRITE_ONLY = 8, /* getsockopt(2) does not know it */
+	FLAG_BIND = 16,      /* changes what bind(2) does: without effect on a socket that is not bound */
 };
 
 /* What setsockopt(2) takes and getsockopt(2) gives. */
@@ -827,20 +828,21 @@ static const struct tni_opt_word unlimited_words[] = {{"unlimited", -1}, {NULL, 
 static const struct tni_sockopt table[] = {
 	/* Where a socket is bound and what it is bound to */
 	{"reuseaddr", "bind to a port although old connections to it linger; udp: although another socket has it",
-	 AT_SOCKET(SO_REUSEADDR, TCP | MPTCP | UDP), EITHER, SWITCH},
+	 AT_SOCKET(SO_REUSEADDR, TCP | MPTCP | UDP), EITHER, SWITCH, .flags = FLAG_BIND},
 	{"reuseport", "let several sockets of one user bind to the same port; the kernel spreads peers over them",
-	 AT_SOCKET(SO_REUSEPORT, TCP | MPTCP | UDP), EITHER, SWITCH},
+	 AT_SOCKET(SO_REUSEPORT, TCP | MPTCP | UDP), EITHER, SWITCH, .flags = FLAG_BIND},
 	{"v6only", "an IPv6 socket does not speak IPv4 as well",
 	 AT_IP6(IPV6_V6ONLY, TCP | MPTCP | UDP), EITHER, SWITCH},
 	{"bindtodevice", "use one interface only, for what comes and what goes",
 	 AT_SOCKET(SO_BINDTODEVICE, INET | MPTCP), EITHER, OTHER(device, "interface name"),
 	 .permission = "CAP_NET_RAW"},
 	{"freebind", "bind to an address that this machine does not have, or not yet",
-	 AT_IP46(IP_FREEBIND, IPV6_FREEBIND, INET | MPTCP, INET | MPTCP), EITHER, SWITCH},
+	 AT_IP46(IP_FREEBIND, IPV6_FREEBIND, INET | MPTCP, INET | MPTCP), EITHER, SWITCH, .flags = FLAG_BIND},
 	{"transparent", "take what is addressed to others and answer in their name, as a transparent proxy does",
-	 AT_IP46(IP_TRANSPARENT, IPV6_TRANSPARENT, INET | MPTCP, INET | MPTCP), EITHER, SWITCH, RAW_ADMIN},
+	 AT_IP46(IP_TRANSPARENT, IPV6_TRANSPARENT, INET | MPTCP, INET | MPTCP), EITHER, SWITCH, RAW_ADMIN,
+	 .flags = FLAG_BIND},
 	{"bind_address_no_port", "binding to an address leaves the port open until connect: many more connections fit",
-	 AT_IP(IP_BIND_ADDRESS_NO_PORT, TCP | MPTCP | UDP), DIAL, SWITCH},
+	 AT_IP(IP_BIND_ADDRESS_NO_PORT, TCP | MPTCP | UDP), DIAL, SWITCH, .flags = FLAG_BIND},
 	{"local_port_range", "the range from which the kernel takes a port of its choice",
 	 AT_IP(IP_LOCAL_PORT_RANGE, TCP | MPTCP | UDP), EITHER, OTHER(ports, "ports LOW-HIGH|any"),
 	 .words = any_port_words, LINUX(6, 3)},
@@ -1198,6 +1200,47 @@ static int join_group(int fd, int family, const struct tni_sockopt *opt, const s
 	return rc < 0 ? set_failed(opt, &opt->place[val->family == AF_INET6], -rc) : 0;
 }
 
+const char *tni_sockopt_vain(const struct tni_sockopt *opt, bool has_addr, bool has_port)
+{
+	if (!(opt->flags & FLAG_BIND))
+		return NULL;
+	if (!has_addr && !has_port)
+		return "has no effect without key bind, the local end of what is dialled";
+	if (!has_port || opt->place[0].level != IPPROTO_IP)
+		return has_addr || opt->place[0].level != IPPROTO_IP ? NULL : "has no effect where bind has no address";
+	if (opt->place[0].name == IP_BIND_ADDRESS_NO_PORT)
+		return "has no effect where bind has a port";
+	return has_addr ? NULL : "has no effect where bind has no address";
+}
+
+int tni_sockopt_ephemeral(int *low, int *high)
+{
+	FILE *file = fopen("/proc/sys/net/ipv4/ip_local_port_range", "re");
+	int n = file ? fscanf(file, "%d %d", low, high) : 0;
+
+	if (file)
+		fclose(file);
+	return n == 2 ? 0 : -ENOENT;
+}
+
+/* The kernel keeps to the system's range: each end that lies outside of it counts as not given. */
+static int compare_ports(const struct tni_sockopt *opt, const struct tni_optval *val)
+{
+	int low = (int)(val->number & 0xffff), high = (int)(val->number >> 16 & 0xffff), from, to;
+
+	if (!val->number || tni_sockopt_ephemeral(&from, &to) < 0 || (from <= low && high <= to))
+		return 0;
+	if (high < from || low > to)
+		return tni_err(-EINVAL,
+			       "%s=%d-%d has no effect: it lies outside of the system's range, %d-%d (sysctl "
+			       "net.ipv4.ip_local_port_range)",
+			       opt->key, low, high, from, to);
+	return tni_err(1,
+		       "%s=%d-%d: only %d-%d of it is used, what lies in the system's range (sysctl "
+		       "net.ipv4.ip_local_port_range)",
+		       opt->key, low, high, low > from ? low : from, high < to ? high : to);
+}
+
 int tni_sockopt_set(int fd, int family, const struct tni_sockopt *opt, const struct tni_optval *val)
 {
 	const struct tni_sockopt_place *place = &opt->place[family == AF_INET6];
@@ -1214,6 +1257,8 @@ int tni_sockopt_set(int fd, int family, const struct tni_sockopt *opt, const str
 	/* Raw sockets and those of MPTCP do not have the other one, and need not */
 	if (family == AF_INET6 && (opt->flags & FLAG_MAPPED))
 		(void)set_at(fd, AF_INET, opt, val);
+	if (opt->type == &type_ports)
+		return compare_ports(opt, val);
 	return opt->flags & FLAG_ADJUSTED ? compare_in_force(fd, family, opt, val) : 0;
 }
 

@@ -96,6 +96,13 @@ int tni_sockopt_parse(const struct tni_sockopt *opt, const char *text, struct tn
  */
 bool tni_sockopt_applies(const struct tni_sockopt *opt, unsigned kinds, unsigned roles, int family);
 
+/* Why an option that only changes what bind(2) does would have no effect on a dialled socket, which is bound to an
+ * address, a port, both or neither; NULL: it has one. */
+const char *tni_sockopt_vain(const struct tni_sockopt *opt, bool has_addr, bool has_port);
+
+/* The range from which the system takes a port of its choice. 0, or -ENOENT: it cannot be read. */
+int tni_sockopt_ephemeral(int *low, int *high);
+
 /* When an option is to be set on a socket of one kind. */
 enum tni_opt_stage tni_sockopt_stage(const struct tni_sockopt *opt, enum tni_sock_kind kind);
 

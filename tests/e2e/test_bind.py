@@ -1,0 +1,90 @@
+"""Key bind: where a dialled connection comes from, and what has no effect without it."""
+import socket
+
+import pytest
+
+one_engine = pytest.mark.parametrize("engine", ["auto"], indirect=True)
+
+
+def free_port(family=socket.AF_INET, kind=socket.SOCK_STREAM):
+    with socket.socket(family, kind) as sock:
+        sock.bind(("::1" if family == socket.AF_INET6 else "127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def test_an_address(tenon):
+    listener = tenon.listen()
+    port = listener.getsockname()[1]
+    tenon.start("connect", f"tcp://localhost:{port}?bind=127.0.0.5")
+    assert tenon.accept(listener).getpeername()[0] == "127.0.0.5"  # and IPv4, though localhost has IPv6 first
+
+
+def test_a_port(tenon):
+    own = free_port()
+    for address in ("127.0.0.1", "127.0.0.2"):  # the second time while the first connection lingers
+        listener = tenon.listen(address=(address, 0))
+        tenon.start("connect", f"tcp://{address}:{listener.getsockname()[1]}?bind=:{own}")
+        assert tenon.accept(listener).getpeername() == ("127.0.0.1", own)
+
+
+def test_both_on_datagrams(tenon):
+    server = tenon.listen(kind=socket.SOCK_DGRAM)
+    own = free_port(kind=socket.SOCK_DGRAM)
+    tenon.start("send", f"udp://127.0.0.1:{server.getsockname()[1]}?bind=127.0.0.7:{own}", "hello")
+    assert server.recvfrom(100) == (b"hello", ("127.0.0.7", own))
+
+
+def test_ipv6(tenon):
+    listener = tenon.listen(socket.AF_INET6, ("::1", 0))
+    own = free_port(socket.AF_INET6)
+    tenon.start("connect", f"tcp://localhost:{listener.getsockname()[1]}?bind=[::1]:{own}")
+    assert tenon.accept(listener).getpeername()[:2] == ("::1", own)
+
+
+def test_the_port_is_left_open(tenon):
+    """Two connections from one port: each to another server."""
+    listeners = [tenon.listen(address=(address, 0)) for address in ("127.0.0.1", "127.0.0.2")]
+    low = free_port()
+    ports = f"local_port_range={low}-{low}&bind_address_no_port=on&bind=127.0.0.9"
+    for listener in listeners:
+        tenon.start("connect", "tcp://{}:{}?{}".format(*listener.getsockname(), ports))
+        assert tenon.accept(listener).getpeername() == ("127.0.0.9", low)
+
+
+def test_what_cannot_be_bound(tenon):
+    listener = tenon.listen()
+    port = listener.getsockname()[1]
+    for bind, words in ((f"127.0.0.1:{port}", "another socket has this port"), ("192.0.2.1", "no interface here has")):
+        err = tenon.run("send", f"tcp://127.0.0.1:{port}?bind={bind}", "x", status=1).err
+        assert f"bind={bind}: " in err and words in err
+
+
+@one_engine
+@pytest.mark.parametrize("keys, words", [
+    ("freebind=on", "without key bind"), ("transparent=on", "without key bind"), ("bind_address_no_port=on", "without key bind"),
+    ("reuseaddr=on", "without key bind"), ("reuseport=on", "without key bind"),
+    ("freebind=on&bind=:7", "bind has no address"), ("bind_address_no_port=on&bind=127.0.0.1:7", "bind has a port"),
+    ("bind=eth0", "bindtodevice"), ("bind=[::1]", "other IP version"), ("bind=127.0.0.1:x", "an address"), ("bind=", "an address")])
+def test_without_effect(tenon, keys, words):
+    assert words in tenon.run("send", f"tcp://127.0.0.1:7?{keys}", "x", status=2).err
+
+
+@one_engine
+def test_only_ip_has_it(tenon):
+    assert "IP endpoints only" in tenon.run("send", "unix:/x?bind=127.0.0.1", "x", status=2).err
+    assert "dialled" in tenon.run("serve", "tcp://127.0.0.1:0?bind=127.0.0.1", status=2).err
+
+
+@one_engine
+def test_ports_outside_of_the_range_of_the_system(tenon):
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
+        low, high = map(int, file.read().split())
+    server = tenon.serve("tcp://127.0.0.1:0")
+    if low > 2:
+        asked = f"{server.url}?local_port_range=1-{low - 1}"
+        result = tenon.run("send", asked, "x", status=None)
+        if "local_port_range" not in result.err:
+            pytest.skip("a kernel without IP_LOCAL_PORT_RANGE")
+        assert result.status == 1 and "outside of the system's range" in result.err or "kernel" in result.err
+        result = tenon.run("send", f"{server.url}?local_port_range=1-{high}", "x", status=None)
+        assert result.status == 1 or f"only {low}-{high} of it is used" in result.err
