@@ -491,12 +491,46 @@ static int check_own(const struct context *c, const struct tni_url_param *param,
 	return parse_own(c, param, own);
 }
 
+/* One value, which begins at a byte of the key's. */
+static int add_option(const struct context *c, const struct tni_url_param *param, const struct tni_sockopt *opt,
+		      const char *text, long at)
+{
+	struct tni_option_value *grown, *slot;
+	char why[256];
+
+	grown = realloc(c->ep->options, (c->ep->noptions + 1) * sizeof(*grown));
+	if (!grown)
+		return tni_err(-ENOMEM, "URL: out of memory");
+	c->ep->options = grown;
+	slot = &grown[c->ep->noptions];
+	if (tni_sockopt_parse(opt, text, &slot->value) < 0) {
+		snprintf(why, sizeof(why), "%s", tn_errmsg());
+		return fail_at(c, param->value_at + at, why);
+	}
+	slot->opt = opt;
+	c->ep->noptions++;
+	return 0;
+}
+
+static int add_options(const struct context *c, const struct tni_url_param *param, const struct tni_sockopt *opt)
+{
+	char *text = strdup(param->value), *from = text, *comma;
+	int rc = text ? 0 : tni_err(-ENOMEM, "URL: out of memory");
+
+	for (; rc == 0 && from; from = comma) {
+		comma = strchr(from, ',');
+		if (comma)
+			*comma++ = '\0';
+		rc = add_option(c, param, opt, from, from - text);
+	}
+	free(text);
+	return rc;
+}
+
 static int parse_sockopt(const struct context *c, const struct tni_url_param *param, const struct tni_sockopt *opt)
 {
 	const struct tni_scheme *scheme = c->ep->scheme;
-	struct tni_option_value *slot = &c->ep->options[c->ep->noptions];
 	char applies[128], why[256];
-	int rc;
 
 	if (!tni_sockopt_applies(opt, scheme->kinds, role_bit(c->ep->role), scheme->family)) {
 		snprintf(why, sizeof(why), "cannot apply to %s when %s; it applies to: %s", scheme->name,
@@ -504,14 +538,7 @@ static int parse_sockopt(const struct context *c, const struct tni_url_param *pa
 			 tni_sockopt_applies_text(opt, applies, sizeof(applies)));
 		return fail_key(c, param, param->key_at, why);
 	}
-	rc = tni_sockopt_parse(opt, param->value, &slot->value);
-	if (rc < 0) {
-		snprintf(why, sizeof(why), "%s", tn_errmsg());
-		return fail_at(c, param->value_at, why);
-	}
-	slot->opt = opt;
-	c->ep->noptions++;
-	return 0;
+	return tni_sockopt_is_list(opt) ? add_options(c, param, opt) : add_option(c, param, opt, param->value, 0);
 }
 
 static int by_table(const void *a, const void *b)
@@ -1064,6 +1091,13 @@ static int set_option(const struct tni_option_value *o, int fd, int family)
 	return rc < 0 ? rc : 0;
 }
 
+/* Of two sockets, one for each IP version, each joins the groups that it can hear. */
+static bool is_the_others(const struct tni_endpoint *ep, const struct tni_option_value *o, int family)
+{
+	return tni_sockopt_is_list(o->opt) && o->value.family != family && ep->scheme->family == AF_UNSPEC &&
+	       ep->host && !strcmp(ep->host, "*");
+}
+
 static int set_options(const struct tni_endpoint *ep, int fd, int family, bool listening)
 {
 	int rc = 0;
@@ -1072,7 +1106,7 @@ static int set_options(const struct tni_endpoint *ep, int fd, int family, bool l
 		const struct tni_option_value *o = &ep->options[i];
 		bool at_listen = tni_sockopt_stage(o->opt, ep->scheme->kinds) == TNI_STAGE_LISTEN;
 
-		if (at_listen == listening &&
+		if (at_listen == listening && !is_the_others(ep, o, family) &&
 		    tni_sockopt_applies(o->opt, ep->scheme->kinds, role_bit(ep->role), family))
 			rc = set_option(o, fd, family);
 	}

@@ -65,6 +65,7 @@ struct raw {
 		struct in_addr in;
 		struct ip_mreqn mreqn;
 		struct ipv6_mreq mreq6;
+		struct group_source_req source;
 		char text[64];
 	};
 	socklen_t len;
@@ -671,6 +672,63 @@ static int parse_group(const struct tni_sockopt *opt, const char *text, struct t
 	return 0;
 }
 
+/* SOURCE@GROUP or SOURCE@GROUP@INTERFACE. The source stands in val->text. */
+static int parse_source(const struct tni_sockopt *opt, const char *text, struct tni_optval *val)
+{
+	const char *at = strchr(text, '@');
+	unsigned char addr[16] = {0};
+	char source[INET6_ADDRSTRLEN];
+	int family, rc;
+
+	if (!at || (size_t)(at - text) >= sizeof(source))
+		return -EINVAL;
+	snprintf(source, sizeof(source), "%.*s", (int)(at - text), text);
+	family = inet_pton(AF_INET, source, addr) == 1    ? AF_INET
+		 : inet_pton(AF_INET6, source, addr) == 1 ? AF_INET6
+							  : 0;
+	rc = family ? parse_group(opt, at + 1, val) : -EINVAL;
+	if (rc < 0)
+		return rc;
+	memcpy(val->text, addr, sizeof(val->text));
+	return val->family == family ? 0 : -EINVAL;
+}
+
+static void expects_source(const struct tni_sockopt *opt, char *out, size_t cap)
+{
+	(void)opt;
+	say(out, cap,
+	    "a source and a multicast group of the same IP version, and the interface to hear it on: "
+	    "10.1.2.3@232.1.2.3@eth0");
+}
+
+static void put_address(struct sockaddr_storage *to, int family, const void *bytes)
+{
+	struct sockaddr_in in = {.sin_family = AF_INET};
+	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
+
+	if (family == AF_INET) {
+		memcpy(&in.sin_addr, bytes, sizeof(in.sin_addr));
+		memcpy(to, &in, sizeof(in));
+	} else {
+		memcpy(&in6.sin6_addr, bytes, sizeof(in6.sin6_addr));
+		memcpy(to, &in6, sizeof(in6));
+	}
+}
+
+static void encode_source(const struct tni_sockopt *opt, int family, const struct tni_optval *val, struct raw *raw)
+{
+	(void)opt, (void)family;
+	raw->len = sizeof(raw->source);
+	memset(&raw->source, 0, sizeof(raw->source));
+	raw->source.gsr_interface = (uint32_t)val->number;
+	put_address(&raw->source.gsr_group, val->family, val->addr);
+	put_address(&raw->source.gsr_source, val->family, val->text);
+}
+
+static const struct tni_opt_type type_source = {
+	parse_source, expects_source, encode_source, NULL, NULL,
+};
+
 static void expects_group(const struct tni_sockopt *opt, char *out, size_t cap)
 {
 	(void)opt;
@@ -899,10 +957,13 @@ static const struct tni_sockopt table[] = {
 	{"multicast_loop", "members in this machine get what is sent to a group, too",
 	 AT_IP46(IP_MULTICAST_LOOP, IPV6_MULTICAST_LOOP, UDP | RAW, UDP | RAW), EITHER, SWITCH, .flags = FLAG_MAPPED},
 	{"multicast_all", "get the groups that any program of this machine has joined; off: only one's own",
-	 AT_IP46(IP_MULTICAST_ALL, IPV6_MULTICAST_ALL, UDP | RAW, UDP | RAW), SERVE, SWITCH, .flags = FLAG_MAPPED},
-	{"add_membership", "join a multicast group, on one interface or the one that the routes say",
-	 AT_IP46(IP_ADD_MEMBERSHIP, IPV6_ADD_MEMBERSHIP, UDP | RAW, UDP | RAW), SERVE,
-	 OTHER(group, "group[@interface]"), .flags = FLAG_WRITE_ONLY},
+	 AT_IP46(IP_MULTICAST_ALL, IPV6_MULTICAST_ALL, UDP | RAW, UDP | RAW), EITHER, SWITCH, .flags = FLAG_MAPPED},
+	{"add_membership", "join multicast groups, each on one interface or the one that the routes say",
+	 AT_IP46(IP_ADD_MEMBERSHIP, IPV6_ADD_MEMBERSHIP, UDP | RAW, UDP | RAW), EITHER,
+	 OTHER(group, "group[@interface], or several: a,b"), .flags = FLAG_WRITE_ONLY},
+	{"join_source_group", "join multicast groups, but hear only what one source sends to each",
+	 AT_IP46(MCAST_JOIN_SOURCE_GROUP, MCAST_JOIN_SOURCE_GROUP, UDP | RAW, UDP | RAW), EITHER,
+	 OTHER(source, "source@group[@interface], or several: a,b"), .flags = FLAG_WRITE_ONLY},
 
 	/* Buffers, and what wakes a reader */
 	{"rcvbuf", "room for what has come and is not read yet; the kernel takes twice that, records included",
@@ -1114,6 +1175,11 @@ const char *tni_sockopt_applies_text(const struct tni_sockopt *opt, char *out, s
 	return out;
 }
 
+bool tni_sockopt_is_list(const struct tni_sockopt *opt)
+{
+	return opt->type == &type_group || opt->type == &type_source;
+}
+
 const char *tni_sockopt_type_text(const struct tni_sockopt *opt)
 {
 	return opt->type_text;
@@ -1246,7 +1312,7 @@ int tni_sockopt_set(int fd, int family, const struct tni_sockopt *opt, const str
 	const struct tni_sockopt_place *place = &opt->place[family == AF_INET6];
 	int rc;
 
-	if (opt->type == &type_group)
+	if (tni_sockopt_is_list(opt))
 		return join_group(fd, family, opt, val);
 	if (!place->kinds)
 		return tni_err(-EOPNOTSUPP, "key %s does not apply to %s", opt->key,

@@ -109,6 +109,9 @@ enum tni_opt_stage tni_sockopt_stage(const struct tni_sockopt *opt, enum tni_soc
 /* Where it applies, for people: "tcp, mptcp", "udp (IPv4)", "tcp; serving". Returns `out`. */
 const char *tni_sockopt_applies_text(const struct tni_sockopt *opt, char *out, size_t cap);
 
+/* Whether it takes several values, separated by commas, each of which is set for itself: multicast groups. */
+bool tni_sockopt_is_list(const struct tni_sockopt *opt);
+
 /* What its values are, for people: "on|off", "integer 1..255", "size 1..1073741823". */
 const char *tni_sockopt_type_text(const struct tni_sockopt *opt);
 
