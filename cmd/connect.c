@@ -41,7 +41,7 @@ static struct {
 	uint64_t moved_ns, bytes_out;
 	bool by_lines, datagrams;
 	bool framed; /* a message is a line without its line feed; otherwise with it */
-	bool input_over, peer_over, leaving;
+	bool input_over, peer_over, leaving, left;
 	bool input_held, peer_held; /* paused because the other side is full */
 	int status;
 } state;
@@ -255,7 +255,27 @@ static void on_open(struct tn_conn *conn, void *arg)
 	if (!settings.verbose)
 		return;
 	tn_conn_info(conn, &info);
-	complain("connected to %s from %s", info.peer, info.local);
+	complain("%s %s from %s", info.many ? "sending to" : "connected to", info.peer, info.local);
+}
+
+/* Of several that may answer. */
+static void tell_sender(const struct tn_msg *msg)
+{
+	char text[80];
+
+	if (settings.verbose && msg->peer)
+		complain("from %s", tn_addr_text(msg->peer, text, sizeof(text)));
+}
+
+/* Datagrams are lost while the output, or this process, is slower than the peer. */
+static void tell_lost(const struct tn_conn *conn)
+{
+	struct tn_conn_info info;
+
+	tn_conn_info(conn, &info);
+	if (info.lost > 0)
+		complain("%s: %llu datagrams were lost here%s", state.url, (unsigned long long)info.lost,
+			 info.dropped > 0 ? ": they came faster than they were written (see key rcvbuf)" : "");
 }
 
 static int write_line(const void *data, size_t len)
@@ -295,6 +315,7 @@ static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 	if (!state.output || state.leaving)
 		return;
 	state.moved_ns = clock_ns();
+	tell_sender(msg);
 	err = write_message(conn, msg);
 	if (err == 1) {
 		state.peer_held = true;
@@ -332,7 +353,9 @@ static void on_end(struct tn_conn *conn, void *arg)
 
 static void on_close(struct tn_conn *conn, int err, void *arg)
 {
-	(void)conn, (void)arg;
+	(void)arg;
+	if (!state.left)
+		tell_lost(conn);
 	state.peer = NULL;
 	if (state.leaving)
 		return;
@@ -438,6 +461,8 @@ static int run(char **operands, int count)
 	if (err < 0)
 		return complain_library(err, state.url);
 	if (state.peer) { /* it is told that we leave, and that is not waited for */
+		tell_lost(state.peer);
+		state.left = true;
 		tn_close(state.peer);
 		(void)tn_loop_step(state.loop, 0);
 	}

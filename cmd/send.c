@@ -51,14 +51,18 @@ static struct {
 	size_t sent, replied; /* bytes */
 	struct text reply;    /* for --json */
 	struct tongue tongue;
-	bool skipped;    /* a bad reply, as the URL wants it */
-	bool refused;    /* what was typed is no message: what went before still goes out */
-	bool keeps;      /* the endpoint keeps messages whole */
-	bool open, busy; /* busy: the message has not been done with */
-	bool last;       /* it is the last: the end of the stream ends its reply */
-	bool tail;       /* it has been answered as far as it seemed, and was the last: what comes is added */
-	bool full;       /* the queue is: on_drain goes on */
-	bool line_open;  /* what was written last did not end with a line feed */
+	bool skipped;      /* a bad reply, as the URL wants it */
+	bool refused;      /* what was typed is no message: what went before still goes out */
+	bool wait_given;   /* --wait */
+	bool keeps;        /* the endpoint keeps messages whole */
+	bool open, busy;   /* busy: the message has not been done with */
+	bool last;         /* it is the last: the end of the stream ends its reply */
+	bool tail;         /* it has been answered as far as it seemed, and was the last: what comes is added */
+	bool full;         /* the queue is: on_drain goes on */
+	bool many;         /* several hosts may answer: each message has as many replies as come in time */
+	unsigned nreplies; /* to the message under way, where there are many */
+	char peer[80];     /* and who sent the last */
+	bool line_open;    /* what was written last did not end with a line feed */
 	bool over;
 	int status;
 } state;
@@ -117,6 +121,8 @@ static void reply_json(void)
 
 	json_begin(&line, "reply");
 	json_number(&line, "message", state.number);
+	if (state.many)
+		json_text(&line, "peer", state.peer);
 	json_number(&line, "bytes", state.reply.len);
 	json_ms(&line, "ms", clock_ns() - state.started_ns);
 	if (state.tongue.values) { /* JSON already */
@@ -195,7 +201,8 @@ static void time_is_up(void)
  */
 static void tick(void *arg)
 {
-	uint64_t quiet_ns = clock_ns() - state.active_ns, patience = patience_ns();
+	uint64_t since_ns = state.many && state.busy ? state.started_ns : state.active_ns;
+	uint64_t quiet_ns = clock_ns() - since_ns, patience = patience_ns();
 
 	(void)arg;
 	state.timer = NULL;
@@ -205,6 +212,9 @@ static void tick(void *arg)
 		timer_set(patience - quiet_ns);
 	} else if (pause_counts()) {
 		reply_end();
+		next();
+	} else if (state.nreplies > 0) {
+		state.busy = false;
 		next();
 	} else {
 		if (state.replied > 0)
@@ -274,6 +284,7 @@ static void begin(void)
 {
 	state.number++;
 	state.sent = state.replied = 0;
+	state.nreplies = 0;
 	state.busy = true;
 	state.last = messages_over(&state.messages);
 	state.started_ns = state.active_ns = clock_ns();
@@ -318,10 +329,12 @@ static void on_open(struct tn_conn *conn, void *arg)
 	struct tn_conn_info info;
 
 	(void)arg;
-	if (settings.verbose) {
-		tn_conn_info(conn, &info);
-		complain("connected to %s from %s", info.peer, info.local);
-	}
+	tn_conn_info(conn, &info);
+	state.many = info.many;
+	if (settings.verbose)
+		complain("%s %s from %s", info.many ? "sending to" : "connected to", info.peer, info.local);
+	if (info.many && !state.wait_given)
+		options.wait_ns = NS_PER_S;
 	state.open = true;
 	next();
 }
@@ -331,6 +344,12 @@ static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 	(void)conn, (void)arg;
 	if (state.over || state.refused || options.no_reply || !state.number || (state.keeps && !state.busy))
 		return; /* nothing was asked: a late or second reply */
+	if (state.many && msg->peer) {
+		tn_addr_text(msg->peer, state.peer, sizeof(state.peer));
+		state.nreplies++;
+		if (settings.verbose)
+			complain("reply from %s", state.peer);
+	}
 	if (!state.tongue.spoken)
 		reply_bytes(msg->data, msg->len);
 	else if (tongue_say(&state.tongue, conn, msg) == 0)
@@ -340,7 +359,11 @@ static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 	state.active_ns = clock_ns();
 	if (state.over || !state.busy)
 		return;
-	if (state.keeps || is_answered()) {
+	if (state.many) {
+		reply_end();
+		state.busy = true; /* until the time is up */
+		state.replied = 0;
+	} else if (state.keeps || is_answered()) {
 		reply_end();
 		next();
 	} else if (pause_counts()) {
@@ -507,7 +530,8 @@ static int dial(void)
 	state.active_ns = clock_ns();
 	if (options.wait_ns != UINT64_MAX && !options.no_reply)
 		timer_set(options.wait_ns);
-	if (options.wait_ns == UINT64_MAX)
+	state.wait_given = options.wait_ns != UINT64_MAX;
+	if (!state.wait_given)
 		options.wait_ns = 5 * NS_PER_S;
 	err = tn_loop_run(state.loop);
 	if (err < 0)
@@ -570,7 +594,8 @@ const struct command send_command = {
 		"cbor, msgpack) a message is JSON, is sent in that format, and its reply printed as JSON.\n"
 		"\n"
 		"Options:\n"
-		"  -w, --wait DUR        time to wait for a reply: 20ms, 1.5s, 2m (default 5s)\n"
+		"  -w, --wait DUR        time to wait for a reply: 20ms, 1.5s, 2m (default 5s);\n"
+		"                        multicast, broadcast: all replies of this time (default 1s)\n"
 		"      --no-reply        leave as soon as all has been sent\n"
 		"  -c, --count N         send the list of messages N times\n"
 		"      --json            each reply as a JSON object on a line\n"

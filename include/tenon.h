@@ -201,7 +201,7 @@ struct tn_addr {
 struct tn_msg {
 	const void *data;
 	size_t len;
-	const struct tn_addr *peer; /* datagram servers: who sent it; otherwise NULL */
+	const struct tn_addr *peer; /* datagram servers, and where many were dialled: who sent it; otherwise NULL */
 	unsigned hops;              /* how much further it could have gone; 0: not known (see tn_conn_fade()) */
 	void *block;                /* the library's own */
 };
@@ -376,7 +376,9 @@ TN_API void tn_server_close(struct tn_server *server, uint64_t drain_ms, void (*
 /*
  * Dials an endpoint. Names are looked up without blocking the loop, addresses tried as RFC 8305 says. `handler` is
  * copied. on_open follows when connected, or on_close alone when that fails (-ECONNREFUSED, -ETIMEDOUT, TN_ENAME, ...).
- * What is sent before on_open is kept and goes out first. `conn` may be NULL. Errors at once: TN_EURL, -ENOMEM,
+ * What is sent before on_open is kept and goes out first. A multicast group or (with broadcast=on) a broadcast address of
+ * udp and icmp stands for many hosts: what is sent goes to all of them, any of them may answer, msg->peer says which, and
+ * tn_reply() answers that one alone. `conn` may be NULL. Errors at once: TN_EURL, -ENOMEM,
  * -EMFILE; then no callback follows.
  */
 TN_API TN_MUST_CHECK int tn_dial(struct tn_loop *loop, const char *url, const struct tn_handler *handler, void *arg,
@@ -457,6 +459,7 @@ struct tn_conn_info {
 	uint64_t lost;              /* datagrams that were lost here, on their way in or out */
 	uint64_t dropped;           /* of these, those that the kernel dropped before we read them (see key rcvbuf) */
 	uint64_t opened_ns;         /* loop clock */
+	bool many;                  /* dialled to a multicast group or a broadcast address: see tn_dial() */
 	int fd;                     /* the descriptor, for getsockopt(2) and the like; -1 before it exists */
 	char local[384], peer[384]; /* as URLs: tcp://127.0.0.1:10000; peer empty for a datagram server */
 };

@@ -965,12 +965,14 @@ static int open_connected(struct tn_conn *c, int fd, int type)
 
 	if (type == SOCK_DGRAM) {
 		tni_fd_init(&c->io, fd, c->layered ? TNI_FD_MESSAGES : 0);
-		rc = tni_dgram_open(c, true);
+		rc = tni_dgram_open(c, !c->dgram || !c->dgram->many.len);
 	} else {
 		set_stream(c, fd, type == SOCK_SEQPACKET ? TNI_FD_MESSAGES : is_unix ? TNI_FD_UNIX : 0);
 	}
 	if (tni_addr_peer(fd, &addr) == 0)
 		note_peer(c, &addr);
+	else if (c->dgram)
+		note_peer(c, &c->dgram->many);
 	opened(c);
 	return rc;
 }
@@ -1034,6 +1036,12 @@ static int start_dial(struct tn_conn *c)
 				     .timeout_ns = ep->connect_ns,
 				     .name = ep->url};
 
+	/* A secured connection is one peer's. */
+	if (tni_scheme_is_dgram(ep->scheme) && ep->scheme->place != TNI_AT_PATH) {
+		if (tni_dgram_open(c, true) < 0)
+			return tni_err(-ENOMEM, "%s: out of memory", ep->url);
+		spec.many = &c->dgram->many;
+	}
 	if (ep->scheme->place == TNI_AT_PATH) {
 		tni_addr_unix(&path, ep->host, ep->host_len);
 		spec.addr = &path;
@@ -1390,8 +1398,9 @@ void tn_conn_info(const struct tn_conn *c, struct tn_conn_info *info)
 		tni_endpoint_url_of(c->ep, &addr, info->local, sizeof(info->local));
 	else if (closing.conn == c)
 		tni_endpoint_url_of(c->ep, &closing.local, info->local, sizeof(info->local));
-	if (c->dgram && !c->dgram->connected)
+	if (c->dgram && !c->dgram->connected && !c->dgram->many.len)
 		return;
+	info->many = c->dgram && c->dgram->many.len;
 	peer_of(c, &addr);
 	if (c->ep->scheme->place == TNI_AT_PATH && addr.len <= sizeof(sa_family_t) && c->part == NULL)
 		snprintf(info->peer, sizeof(info->peer), "%s", c->ep->url);

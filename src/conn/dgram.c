@@ -76,9 +76,17 @@ void tni_dgram_end(struct tn_conn *c)
 		tell_dropped(c);
 }
 
+/* Where what is sent without an address goes; NULL: the kernel knows. */
+static const struct tn_addr *default_to(const struct tni_dgram *d)
+{
+	return d->many.len ? &d->many : NULL;
+}
+
 static void complete_early(void *arg, unsigned char *data, size_t len)
 {
-	tni_raw_give(arg, NULL, data, len);
+	const struct tni_dgram *d = arg;
+
+	tni_raw_give(d->raw, default_to(d), data, len);
 }
 
 /* What was sent before there was a socket is completed now. */
@@ -88,10 +96,12 @@ static int open_raw(struct tn_conn *c)
 	struct tn_addr to = {0};
 	int rc = tni_endpoint_neighbour(c->ep, c->io.fd, &to);
 
+	if (d->many.len)
+		to = d->many;
 	if (rc == 0)
 		rc = tni_raw_new(c->io.fd, tni_scheme_raw(c->ep->scheme), d->connected, &to, &d->raw);
 	if (rc == 0 && d->raw)
-		tni_dgram_queue_each(&d->tx, complete_early, d->raw);
+		tni_dgram_queue_each(&d->tx, complete_early, d);
 	return rc;
 }
 
@@ -325,10 +335,12 @@ int tni_dgram_put(struct tn_conn *c, const struct tn_msg *answered, const struct
 		return tni_frame_too_big(&c->frame, len);
 	if (len > longest(c))
 		return -EMSGSIZE;
-	if (!d->connected && (!to || !to->len))
+	if (!d->connected && !d->many.len && (!to || !to->len))
 		return -EDESTADDRREQ;
 	if (d->connected)
 		to = d->raw ? tni_raw_to(d->raw) : NULL;
+	else if (!to || !to->len)
+		to = default_to(d);
 	hops = reply_hops(c, answered);
 	if (hops < 0) {
 		d->lost++;
@@ -383,6 +395,20 @@ static bool is_loss(const struct tn_conn *c, int err)
 	return c->layered && (err == -EMSGSIZE || err == -EPERM);
 }
 
+/* Whether the first datagram goes to where the connection was dialled, and not to one peer of several. */
+static bool is_to_all(const struct tni_dgram *d)
+{
+	struct tn_addr to;
+	const void *data;
+	unsigned hops;
+	size_t len;
+
+	if (!d->many.len)
+		return d->connected;
+	tni_dgram_queue_first(&d->tx, &to, &hops, &data, &len);
+	return !to.len || (to.len == d->many.len && !memcmp(to.bytes, d->many.bytes, to.len));
+}
+
 /*
  * sendmmsg(2) fails only for the first datagram of a batch. That one is given up where sending it again could not help:
  * a datagram may be lost, and the others must not wait for it.
@@ -390,6 +416,7 @@ static bool is_loss(const struct tn_conn *c, int err)
 static void sent(struct tn_conn *c, int res)
 {
 	struct tni_dgram *d = c->dgram;
+	bool to_all;
 
 	if (res > 0) {
 		size_t bytes = tni_dgram_queue_drop(&d->tx, (unsigned)res);
@@ -402,8 +429,9 @@ static void sent(struct tn_conn *c, int res)
 	} else if (res == -ENOBUFS || res == -ENOMEM) {
 		wait_for_room(c);
 	} else if (res < 0 && res != -ECANCELED) {
+		to_all = is_to_all(d);
 		drop_first(d);
-		if (d->connected && !is_loss(c, res))
+		if (to_all && !is_loss(c, res))
 			tni_conn_fail(c, res, step_of(c, "send"));
 	}
 }
@@ -422,7 +450,7 @@ void tni_dgram_flush(struct tn_conn *c)
 	int rc;
 
 	while (d->tx.count && !tni_op_busy(&c->io.wr) && !tni_timer_armed(&d->retry) && !(c->flags & TNI_DEAD)) {
-		tni_dgram_queue_describe(&d->tx, &d->outbox);
+		tni_dgram_queue_describe(&d->tx, &d->outbox, default_to(d));
 		c->io.wr.mm = &d->outbox.mm;
 		rc = tni_submit(c->loop, &c->io, &c->io.wr, TNI_OP_SENDMM);
 		if (rc == 0)

@@ -351,7 +351,7 @@ size_t tni_dgram_queue_drop(struct tni_dgram_queue *queue, unsigned n)
 	return bytes;
 }
 
-void tni_dgram_queue_describe(const struct tni_dgram_queue *queue, struct tni_outbox *outbox)
+void tni_dgram_queue_describe(const struct tni_dgram_queue *queue, struct tni_outbox *outbox, const struct tn_addr *to)
 {
 	unsigned n = 0;
 
@@ -360,6 +360,10 @@ void tni_dgram_queue_describe(const struct tni_dgram_queue *queue, struct tni_ou
 
 		msg->msg_namelen = record_of(s)->addr_len;
 		msg->msg_name = msg->msg_namelen ? record_addr(s) : NULL;
+		if (to && !msg->msg_name) {
+			msg->msg_name = (void *)(uintptr_t)to->bytes;
+			msg->msg_namelen = to->len;
+		}
 		msg->msg_iov = &outbox->iov[n];
 		msg->msg_iovlen = 1;
 		tell(msg, &outbox->control[n], record_of(s)->hops, &record_of(s)->local);

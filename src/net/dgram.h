@@ -105,7 +105,8 @@ size_t tni_dgram_queue_drop(struct tni_dgram_queue *queue, unsigned n);
 /* Sends one datagram at once, or not at all; `to` without a length: to whom the socket is connected. */
 void tni_dgram_say(int fd, const struct tn_addr *to, const void *data, size_t len);
 
-/* Describes the first datagrams for sendmmsg(2) in the outbox, which must start zeroed. */
-void tni_dgram_queue_describe(const struct tni_dgram_queue *queue, struct tni_outbox *outbox);
+/* Describes the first datagrams for sendmmsg(2) in the outbox, which must start zeroed. `to`: where those without an
+ * address go; NULL: the socket is connected. */
+void tni_dgram_queue_describe(const struct tni_dgram_queue *queue, struct tni_outbox *outbox, const struct tn_addr *to);
 
 #endif

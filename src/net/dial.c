@@ -115,6 +115,7 @@ struct attempt {
 	uint64_t retry_ns; /* a Unix listener's queue is full: when to try again; otherwise 0 */
 	int err;           /* 0: under way, or given up with the dial */
 	char *why;         /* the words of prepare(); NULL: those of the code */
+	bool many;         /* several may answer: it is not connected */
 };
 
 struct tni_dial {
@@ -131,6 +132,7 @@ struct tni_dial {
 	int (*prepare)(int fd, int family, void *arg);
 	int (*open)(int family, void *arg);
 	void *arg;
+	struct tn_addr *many;
 	bool portless;
 	int type, protocol;
 	uint64_t timeout_ns, deadline_ns;
@@ -387,13 +389,13 @@ static void attempt_failed(struct attempt *a, int err)
 
 /*
  * Connecting to a port of the loopback interface on which nobody listens can, once in many thousand times, meet the
- * very port that the kernel has just chosen for our own end: TCP then connects the socket to itself.
+ * very port that the kernel has just chosen for our own end: the socket is then connected to itself.
  */
 static bool is_self_connected(const struct tni_dial *d, int fd)
 {
 	struct tn_addr local, peer;
 
-	if (d->type != SOCK_STREAM || tni_addr_local(fd, &local) < 0 || tni_addr_family(&local) == AF_UNIX)
+	if (d->portless || tni_addr_local(fd, &local) < 0 || tni_addr_port(&local) < 0)
 		return false;
 	return tni_addr_peer(fd, &peer) == 0 && peer.len == local.len && !memcmp(peer.bytes, local.bytes, peer.len);
 }
@@ -404,6 +406,14 @@ static void reset_on_close(int fd)
 	struct linger now = {.l_onoff = 1};
 
 	setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+}
+
+static bool may_broadcast(int fd)
+{
+	int on = 0;
+	socklen_t len = sizeof(on);
+
+	return getsockopt(fd, SOL_SOCKET, SO_BROADCAST, &on, &len) == 0 && on;
 }
 
 /* The descriptor leaves the engine for its new owner. */
@@ -427,7 +437,13 @@ static void attempt_result(struct attempt *a, int res)
 		a->retry_ns = tni_clock_ns() + BUSY_RETRY_NS;
 		return;
 	}
-	if (res == 0 && is_self_connected(d, a->fd.fd)) {
+	if (res == -EACCES && d->type == SOCK_DGRAM && !may_broadcast(a->fd.fd))
+		a->why = strdup("it is a broadcast address, for which broadcast=on must be set");
+	if (d->many)
+		d->many->len = 0;
+	if (res == 0 && a->many) {
+		*d->many = a->addr;
+	} else if (res == 0 && is_self_connected(d, a->fd.fd)) {
 		reset_on_close(a->fd.fd);
 		res = -ECONNREFUSED;
 	}
@@ -450,11 +466,30 @@ static void connect_done(struct tni_op *op, int res)
 	advance(d);
 }
 
+/* The kernel alone knows which addresses are the broadcasts of its networks: it refuses to connect to them unless told. */
+static bool is_broadcast(const struct attempt *a)
+{
+	int off = 0, on = 1, rc, err;
+
+	if (!may_broadcast(a->fd.fd))
+		return false;
+	(void)setsockopt(a->fd.fd, SOL_SOCKET, SO_BROADCAST, &off, sizeof(off));
+	rc = connect(a->fd.fd, tn_addr_sockaddr(&a->addr), a->addr.len);
+	err = errno;
+	(void)setsockopt(a->fd.fd, SOL_SOCKET, SO_BROADCAST, &on, sizeof(on));
+	return rc < 0 && err == EACCES;
+}
+
 static void attempt_connect(struct attempt *a)
 {
 	int rc;
 
 	a->retry_ns = 0;
+	a->many = a->dial->many && (tni_addr_is_multicast(&a->addr) || is_broadcast(a));
+	if (a->many) {
+		attempt_result(a, 0);
+		return;
+	}
 	rc = tni_submit(a->dial->loop, &a->fd, &a->fd.wr, TNI_OP_CONNECT);
 	if (rc)
 		attempt_result(a, rc == TNI_DONE ? a->fd.wr.res : rc);
@@ -677,6 +712,7 @@ static struct tni_dial *dial_new(struct tn_loop *loop, const struct tni_dial_spe
 	d->prepare = spec->prepare;
 	d->open = spec->open;
 	d->portless = spec->portless;
+	d->many = spec->many;
 	d->timeout_ns = spec->timeout_ns;
 	d->deadline_ns = spec->timeout_ns < TNI_NEVER - now ? now + spec->timeout_ns : TNI_NEVER;
 	d->owned.destroy = dial_destroy;

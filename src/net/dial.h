@@ -69,6 +69,12 @@ struct tni_dial_spec {
 	/* Sets options on a socket before it connects, or NULL; `arg` is the dial's. < 0 fails the attempt with the
 	 * detail of tn_errmsg(). */
 	int (*prepare)(int fd, int family, void *arg);
+	/*
+	 * Gets the address that was dialled if it is a multicast group's or a broadcast's, otherwise an empty one. The
+	 * socket is not connected to it then: it would not hear the answers, which come from others' addresses. NULL: it
+	 * is connected. Must stay until done() is called or the dial cancelled.
+	 */
+	struct tn_addr *many;
 	uint64_t timeout_ns; /* of the whole dial; TNI_NEVER: none */
 	const char *name;    /* the endpoint as people know it, for messages: tcp://localhost:1; copied */
 };
@@ -84,7 +90,7 @@ struct tni_dial_spec {
  * none in either family, otherwise why a lookup failed (TN_ERESOLVE, -ETIMEDOUT, -ENOMEM). -ETIMEDOUT when timeout_ns
  * passes; the detail names the stage.
  *
- * A TCP socket that has connected to itself (both ends are the same port of the loopback interface) counts as refused.
+ * A TCP or UDP socket that has connected to itself (both ends are the same port of the same address) counts as refused.
  * A Unix listener whose queue is full is tried again every 10 ms. A Unix datagram socket gets an abstract address of
  * its own, so that replies can come back. A datagram socket connects to the first address there is a route to;
  * localhost is 127.0.0.1 first there, since nobody says "refused" and most datagram servers on localhost know only

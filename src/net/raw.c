@@ -301,7 +301,7 @@ int tni_raw_new(int fd, enum tni_raw_kind kind, bool connected, const struct tn_
 	raw->strip = family == AF_INET && !raw->header;
 	raw->connected = connected;
 	raw->sums = kind == TNI_RAW_ICMP && family == AF_INET;
-	raw->own_id = kind == TNI_RAW_ICMP && connected;
+	raw->own_id = kind == TNI_RAW_ICMP && (connected || (to && to->len));
 	raw->id = fresh_id();
 	if (tni_addr_local(fd, &raw->local) == 0 && connected)
 		raw->told_comes_back = family == AF_PACKET ? is_loopback(interface_of(&raw->local))

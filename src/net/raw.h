@@ -42,8 +42,8 @@ int tni_raw_neighbour(struct tn_addr *addr, const struct tn_addr *at, const char
 struct tni_raw;
 
 /*
- * Looks at an open socket, which was opened as `kind` or inherited (TNI_RAW_NONE). `to`: the one whom a packet socket
- * talks to, or NULL. Sets NULL where nothing is to be known: of datagrams and ping sockets. Returns 0 or -ENOMEM.
+ * Looks at an open socket, which was opened as `kind` or inherited (TNI_RAW_NONE). `to`: the one that a packet
+ * socket, or one that is not connected, talks to; or NULL. Sets NULL where nothing is to be known: of datagrams and ping sockets. Returns 0 or -ENOMEM.
  */
 int tni_raw_new(int fd, enum tni_raw_kind kind, bool connected, const struct tn_addr *to, struct tni_raw **out);
 void tni_raw_free(struct tni_raw *raw);

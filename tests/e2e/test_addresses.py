@@ -1,5 +1,7 @@
 """Datagrams have two addresses: a server answers from the one that was asked, whatever its socket is bound to."""
 import contextlib
+import json
+import os
 import re
 import signal
 import socket
@@ -8,7 +10,7 @@ import subprocess
 
 import pytest
 
-from harness import LIMIT, family_of
+from harness import LIMIT, family_of, wait_until
 
 # The server's host has several addresses, and the first of each family is the one that the kernel prefers
 OURS = {"10.9.0.1": "near", "10.9.0.11": "near", "10.77.0.1": "lo", "fd09::1": "near", "fd09::11": "near",
@@ -197,3 +199,111 @@ def test_one_client_of_two_addresses_has_two_connections(tenon, homes, program, 
     for peer in peers:
         peer.signal(signal.SIGINT)
         peer.wait(None)
+
+
+# Asking many
+
+TO_MANY = ["239.7.7.7", "[ff02::7777%far]", "10.9.0.255", "255.255.255.255"]
+
+
+def keys_for(group):
+    return "broadcast=on&bindtodevice=far" if group.endswith("255") else "multicast_if=far"
+
+
+@pytest.fixture
+def answerers(tenon, homes):
+    """Two servers on the near host, on addresses of their own; the port that both have."""
+    groups = "&add_membership=239.7.7.7@near,239.7.7.8@near,ff02::7777@near"
+    first = serve(tenon, homes, f"udp://*:0?reuseaddr=on{groups}", handler="exec:printf 'first '; cat", listeners=2)
+    serve(tenon, homes, f"udp://*:{first.port}?reuseaddr=on{groups}", handler="exec:printf 'second '; cat", listeners=2)
+    return first.port
+
+
+@pytest.mark.parametrize("group", TO_MANY)
+def test_all_who_answer_are_heard(tenon, homes, answerers, group):
+    url = f"udp://{group}:{answerers}?{keys_for(group)}"
+    said = tenon.run("send", "--wait", "1s", "--json", url, "hello", preexec_fn=homes.far.enter)
+    replies = [json.loads(line) for line in said.lines]
+    assert sorted(reply["data"] for reply in replies) == ["first hello", "second hello"]
+    assert all(reply["peer"].startswith(("10.9.0.1:", "[fe80::", "[fd09::")) for reply in replies)
+    said = tenon.run("connect", "-v", url, input=b"hello\n", preexec_fn=homes.far.enter)
+    assert sorted(said.lines) == ["first hello", "second hello"]
+    assert len(re.findall(r"^tenon: from ", said.err, re.M)) == 2
+
+
+def test_a_foreign_answerer_and_a_foreign_asker(tenon, homes, program):
+    """socat answers from a socket of its own for each request; python asks."""
+    program("socat")
+    port = 40777
+    tenon.peer("socat", f"UDP4-RECVFROM:{port},ip-add-membership=239.7.7.7:10.9.0.1,fork", "EXEC:cat",
+               preexec_fn=homes.near.enter)
+    url = f"udp://239.7.7.7:{port}?multicast_if=far"
+
+    def asked():
+        return tenon.run("send", "--wait", "300ms", url, "hello", preexec_fn=homes.far.enter, status=None).out
+    wait_until(lambda: asked() == b"hello\n", "socat answers")
+
+
+def test_a_broadcast_that_is_not_allowed_says_how(tenon, homes):
+    said = tenon.run("send", "udp://10.9.0.255:9", "x", preexec_fn=homes.far.enter, status=1)
+    assert "broadcast=on" in said.err
+    said = tenon.run("send", "udp://10.9.0.255:9?broadcast=on", "--wait", "100ms", "x", preexec_fn=homes.far.enter, status=3)
+    assert "no reply within 0.1 s" in said.err
+
+
+def test_only_one_source_is_heard(tenon, homes):
+    server = serve(tenon, homes, "udp4://*:0?join_source_group=10.9.0.2@232.7.7.7@near&multicast_all=off", handler="ack")
+    homes.run(homes.far, "address add 10.9.0.22/24 dev far")
+    with homes.far.socket(socket.AF_INET, socket.SOCK_DGRAM) as other, \
+            homes.far.socket(socket.AF_INET, socket.SOCK_DGRAM) as source:
+        for sock, address in ((other, "10.9.0.22"), (source, "10.9.0.2")):
+            sock.settimeout(LIMIT)
+            sock.bind((address, 0))
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("10.9.0.2"))
+            sock.sendto(address.encode(), ("232.7.7.7", server.port))
+        assert source.recv(100) == b"ack: 10.9.0.2"
+        other.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            other.recv(100)
+
+
+def test_groups_are_joined_when_dialling(tenon, homes):
+    """What is sent to a group that the dialled socket has joined reaches its port."""
+    url = "udp4://10.9.0.1:9?add_membership=239.7.7.9@far,239.7.7.10@far&local_port_range=40888-40888"
+    client = tenon.start("connect", "--wait", "60s", "udp4://239.7.7.7:9?multicast_if=far&" + url.partition("?")[2],
+                         preexec_fn=homes.far.enter, stdin=subprocess.PIPE)
+    with homes.near.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("10.9.0.1"))
+
+        def heard():
+            for group in ("239.7.7.9", "239.7.7.10"):
+                sock.sendto(group.encode() + b"\n", (group, 40888))
+            return {"239.7.7.9", "239.7.7.10"} <= set(client.lines)
+        client.popen.stdin.write(b"x\n")
+        client.popen.stdin.flush()
+        wait_until(heard, lambda: f"both groups are heard: {client.lines} {client.err}")
+
+
+def test_nobody_is_connected_to_itself(tenon, network):
+    """On the only port that it may have."""
+    said = tenon.run("send", "udp://127.0.0.1:40999?local_port_range=40999-40999", "hello", status=1,
+                     preexec_fn=network.enter)
+    assert "refused" in said.err and said.out == b""
+
+
+def test_what_a_slow_reader_loses_is_told(tenon):
+    """Nothing holds a sender of datagrams; how many were lost is known, and said."""
+    source = tenon.listen(kind=socket.SOCK_DGRAM)
+    reader, writer = os.pipe()
+    client = tenon.start("connect", "--wait", "500ms", f"udp://127.0.0.1:{source.getsockname()[1]}", stdout=writer,
+                         stdin=subprocess.PIPE)
+    os.close(writer)
+    client.popen.stdin.write(b"hello\n")
+    client.popen.stdin.close()
+    _, peer = source.recvfrom(100)
+    for number in range(3000):
+        source.sendto(b"%04d" % number + b"." * 995 + b"\n", peer)
+    with open(reader, "rb") as stream:
+        got = len(stream.read()) // 1000
+    client.wait()
+    assert got < 3000 and f" {3000 - got} datagrams were lost here" in client.err
