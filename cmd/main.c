@@ -37,11 +37,29 @@ static const char common_options[] = "Every command takes:\n"
 				     "      --color[=WHEN]    auto, always or never; auto honours NO_COLOR\n"
 				     "      --engine ENGINE   auto, uring or epoll\n";
 
-static const char footer[] =
-	"URLs: tcp://HOST:PORT  udp://HOST:PORT  unix:/PATH  unix:@NAME  unix-dgram:/PATH  unix-seqpacket:/PATH\n"
-	"      mptcp://HOST:PORT  tls://HOST:PORT  raw://HOST?proto=N  icmp://HOST  packet:INTERFACE  fd:N;\n"
-	"      tcp4 tcp6 udp4 udp6 ... for one IP version; options as ?key=value&key=value\n"
-	"Exit status: 0 done, 1 network or peer failed, 2 usage, 3 timed out, 4 data refused\n";
+static const char statuses[] = "Exit status: 0 done, 1 network or peer failed, 2 usage, 3 timed out, 4 data refused\n";
+
+#define PAGE_WIDTH 110
+
+/* Every scheme of the library's table. */
+static void add_schemes(struct text *text)
+{
+	size_t column = 0;
+	const char *form;
+
+	for (int i = 0; (form = tn_scheme_at(i)); i++) {
+		size_t len = strlen(form);
+
+		if (column > 0 && column + 2 + len <= PAGE_WIDTH) {
+			text_add(text, "  %s", form);
+			column += 2 + len;
+		} else {
+			text_add(text, "%s%s", i ? "\n      " : "URLs: ", form);
+			column = strlen("URLs: ") + len;
+		}
+	}
+	text_add(text, "\n      options as ?key=value&key=value: see tenon options\n");
+}
 
 enum status status_of(int err)
 {
@@ -70,7 +88,9 @@ static void overview_text(struct text *text)
 	for (size_t i = 0; i < NCOMMANDS; i++)
 		text_add(text, "  %-9s %s\n", commands[i]->name, commands[i]->meaning);
 	text_add(text, "  %-9s %s\n", "help", "help for a command: tenon help COMMAND");
-	text_add(text, "\n%s\n%s\n%s", examples, common_options, footer);
+	text_add(text, "\n%s\n%s\n", examples, common_options);
+	add_schemes(text);
+	text_add(text, "%s", statuses);
 }
 
 static int overview(void)

@@ -33,11 +33,11 @@
 static struct {
 	const char *handler, *threads;
 	unsigned max_conns;
-	uint64_t idle_ns, drain_ns;
+	uint64_t drain_ns;
 	const char *idle, *drain, *on_bad, *request, *per_source, *accept_rate; /* as they were given */
 	struct privileges_user user;                                            /* without a name: none was given */
 	bool no_sandbox;
-} options = {.idle_ns = UNSET, .drain_ns = UNSET};
+} options = {.drain_ns = UNSET};
 
 /* A loop and its thread. The first is the main thread's. */
 struct worker {
@@ -58,39 +58,34 @@ static struct {
 
 /* ---- options ---- */
 
-static const char *set_idle(const char *value, void *to)
+/* Options that are keys of every endpoint to which they can apply. What a value means, the library says. */
+static const struct url_option {
+	const char *option, *key;
+	const char **value; /* as it was given; NULL: it was not */
+	bool everywhere;    /* has an effect beside the key */
+} url_options[] = {
+	{"idle", "idle", &options.idle, false},
+	{"drain", "drain", &options.drain, true},
+	{"on-bad", "bad", &options.on_bad, false},
+	{"request", "request", &options.request, false},
+	{"per-source", "per-source", &options.per_source, false},
+	{"accept-rate", "accept-rate", &options.accept_rate, false},
+};
+
+#define NURL_OPTIONS (sizeof(url_options) / sizeof(url_options[0]))
+
+/* A value that will be a part of a URL. */
+static const char *set_for_key(const char *value, void *to)
 {
-	options.idle = value;
-	return option_set_duration(value, to);
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-";
+
+	return value[strspn(value, allowed)] ? "is no such value" : option_set_text(value, to);
 }
 
 static const char *set_drain(const char *value, void *to)
 {
 	options.drain = value;
 	return option_set_duration(value, to);
-}
-
-static const char *set_request(const char *value, void *to)
-{
-	uint64_t ns;
-
-	*(const char **)to = value;
-	return option_set_duration(value, &ns);
-}
-
-static const char *set_count(const char *value, void *to)
-{
-	unsigned count;
-
-	*(const char **)to = value;
-	return option_set_number(value, &count);
-}
-
-static const char *set_on_bad(const char *value, void *to)
-{
-	if (strcmp(value, "close") != 0 && strcmp(value, "skip") != 0)
-		return "is neither close nor skip";
-	return option_set_text(value, to);
 }
 
 /* "auto" is what this process may use, not what the machine has. */
@@ -125,36 +120,64 @@ static bool has_key(const char *url, const char *key)
 	return false;
 }
 
-/* Adds key=value to the URL where it has none and it can apply (to datagrams it cannot). */
-static bool add_key(char **url, const char *key, const char *value)
+/* The URL with key=value added; free() it. NULL without memory. */
+static char *with_key(const char *url, const struct url_option *option)
 {
 	char *longer;
 
-	if (!value || has_key(*url, key))
-		return true;
-	if (asprintf(&longer, "%s%c%s=%s", *url, strchr(*url, '?') ? '&' : '?', key, value) < 0)
-		return false;
-	if (tn_url_check(longer, TN_SERVE) < 0) {
-		free(longer);
-		return true;
-	}
-	free(*url);
-	*url = longer;
-	return true;
+	if (asprintf(&longer, "%s%c%s=%s", url, strchr(url, '?') ? '&' : '?', option->key, *option->value) < 0)
+		return NULL;
+	return longer;
 }
 
-/* The URL with what the options say added; free() it. NULL without memory. */
+/* The URL with what the options say added where it has no such key and it can apply; free() it. NULL without memory. */
 static char *full_url(const char *url)
 {
 	char *full = strdup(url);
 
-	if (!full || !add_key(&full, "idle", options.idle) || !add_key(&full, "drain", options.drain) ||
-	    !add_key(&full, "bad", options.on_bad) || !add_key(&full, "request", options.request) ||
-	    !add_key(&full, "per-source", options.per_source) || !add_key(&full, "accept-rate", options.accept_rate)) {
+	for (size_t i = 0; full && i < NURL_OPTIONS; i++) {
+		char *longer;
+
+		if (!*url_options[i].value || has_key(url, url_options[i].key))
+			continue;
+		longer = with_key(full, &url_options[i]);
+		if (longer && tn_url_check(longer, TN_SERVE) < 0) {
+			free(longer);
+			continue;
+		}
 		free(full);
-		return NULL;
+		full = longer;
 	}
 	return full;
+}
+
+/* The library's reason why a key was refused, without the URL, which nobody has typed so. */
+static const char *key_reason(const char *key)
+{
+	const char *why = strstr(tn_errmsg(), "key '");
+
+	return why && strncmp(why + 5, key, strlen(key)) == 0 ? why + 5 + strlen(key) + 3 : tn_errmsg();
+}
+
+/* Whether an option means something to one of the endpoints: one that has no effect is told, and so is a bad value. */
+static int check_option(const struct url_option *option, char **urls, int count)
+{
+	bool applies = option->everywhere;
+	char *longer = NULL;
+	int err = 0;
+
+	for (int i = 0; i < count && !applies; i++) {
+		free(longer);
+		longer = with_key(urls[i], option);
+		err = longer ? tn_url_check(longer, TN_SERVE) : -ENOMEM;
+		applies = has_key(urls[i], option->key) || err == 0;
+	}
+	free(longer);
+	if (applies)
+		return STATUS_DONE;
+	complain("serve: --%s: %s", option->option, key_reason(option->key));
+	complain_hint("%s serve --help", settings.program);
+	return status_of(err);
 }
 
 /* ---- ending ---- */
@@ -467,6 +490,9 @@ static int check_all(char **urls, int count)
 	for (int i = 0; i < count; i++)
 		if (tn_url_check(urls[i], TN_SERVE) < 0)
 			return complain_library(TN_EURL, urls[i]);
+	for (size_t i = 0; i < NURL_OPTIONS; i++)
+		if (*url_options[i].value && check_option(&url_options[i], urls, count) != STATUS_DONE)
+			return STATUS_USAGE;
 	if (options.handler && !handler_find(options.handler, &argument, &why)) {
 		complain("serve: --handler: %s", why);
 		return STATUS_USAGE;
@@ -583,12 +609,12 @@ static const struct option_spec own_options[] = {
 	{"handler", 0, OPTION_VALUE, option_set_text, &options.handler},
 	{"threads", 0, OPTION_VALUE, set_threads, &nthreads},
 	{"max-conns", 'm', OPTION_VALUE, option_set_number, &options.max_conns},
-	{"per-source", 0, OPTION_VALUE, set_count, &options.per_source},
-	{"accept-rate", 0, OPTION_VALUE, set_count, &options.accept_rate},
-	{"idle", 'i', OPTION_VALUE, set_idle, &options.idle_ns},
-	{"request", 0, OPTION_VALUE, set_request, &options.request},
+	{"per-source", 0, OPTION_VALUE, set_for_key, &options.per_source},
+	{"accept-rate", 0, OPTION_VALUE, set_for_key, &options.accept_rate},
+	{"idle", 'i', OPTION_VALUE, set_for_key, &options.idle},
+	{"request", 0, OPTION_VALUE, set_for_key, &options.request},
 	{"drain", 0, OPTION_VALUE, set_drain, &options.drain_ns},
-	{"on-bad", 0, OPTION_VALUE, set_on_bad, &options.on_bad},
+	{"on-bad", 0, OPTION_VALUE, set_for_key, &options.on_bad},
 	{"user", 0, OPTION_VALUE, set_user, &options.user},
 	{"no-sandbox", 0, OPTION_ALONE, option_set_flag, &options.no_sandbox},
 	{"json", 0, OPTION_ALONE, option_set_flag, &settings.json},

@@ -1,5 +1,5 @@
 /* Asks json_server for the sum of numbers: makes a JSON message, sends it, reads the reply.
- * Run: json_client URL NUMBER...     URL as tcp://localhost:10000?frame=line&format=json */
+ * Run: json_client URL NUMBER...     URL as tcp://localhost:10002?frame=line&format=json */
 #include <stdio.h>
 #include <stdlib.h>
 #include <tenon_value.h>

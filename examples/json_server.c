@@ -1,5 +1,5 @@
 /* A service that speaks JSON, a message a line: {"add": [1, 2, 3.5]} is answered with {"sum": 6.5}.
- * Run: json_server [URL]     then: json_client, or: nc localhost 10000 */
+ * Run: json_server [URL]     then: json_client, or: nc localhost 10002 */
 #include <stdio.h>
 #include <tenon_value.h>
 
@@ -27,7 +27,7 @@ static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 int main(int argc, char **argv)
 {
 	static const struct tn_handler adder = {.on_msg = on_msg};
-	const char *url = argc > 1 ? argv[1] : "tcp://localhost:10000?frame=line&format=json";
+	const char *url = argc > 1 ? argv[1] : "tcp://localhost:10002?frame=line&format=json";
 	struct tn_server *server;
 	struct tn_loop *loop = NULL;
 	int rc = tn_loop_new(&loop, NULL);

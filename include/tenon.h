@@ -511,6 +511,10 @@ TN_API const struct sockaddr *tn_addr_sockaddr(const struct tn_addr *addr);
 TN_API TN_MUST_CHECK int tn_call(struct tn_loop *loop, const char *url, const void *request, size_t len, void **reply,
 				 size_t *reply_len, int timeout_ms);
 
+/* The table of all schemes: how a URL of each looks ("tcp://HOST:PORT", "unix:/PATH"), until the next call in this thread.
+ * NULL past the end. */
+TN_API const char *tn_scheme_at(int index);
+
 /* ---- options --------------------------------------------------------------------------------------------------- */
 
 /* One URL key. */

@@ -93,6 +93,16 @@ int tn_parse_duration(const char *text, uint64_t *ns)
 	return parse_with_unit(text, duration_units, sizeof(duration_units) / sizeof(duration_units[0]), ns);
 }
 
+int tni_parse_switch(const char *text)
+{
+	static const char *const words[] = {"off", "no", "false", "0", "on", "yes", "true", "1"};
+
+	for (int i = 0; i < 8; i++)
+		if (!strcmp(words[i], text))
+			return i / 4;
+	return -1;
+}
+
 const char *tni_format_duration(uint64_t ns, char *out, size_t cap)
 {
 	static const struct unit shown[] = {

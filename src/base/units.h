@@ -11,4 +11,7 @@ const char *tni_format_duration(uint64_t ns, char *out, size_t cap);
 /* Writes a size: 64KiB where that is exact, otherwise plain bytes. Returns `out`. */
 const char *tni_format_size(uint64_t bytes, char *out, size_t cap);
 
+/* The words for on and off: on yes true 1, off no false 0. 1, 0, or -1 for any other. */
+int tni_parse_switch(const char *text);
+
 #endif

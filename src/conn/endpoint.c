@@ -9,6 +9,7 @@
 #include "net/names.h"
 #include "net/resolve.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <limits.h>
 #include <netinet/in.h>
@@ -220,6 +221,78 @@ static int fail_at(const struct context *c, long at, const char *why)
 	return TN_EURL;
 }
 
+/* What keys are called elsewhere. Blanks separate the words. */
+static const struct {
+	const char *names, *key;
+} other_keys[] = {
+	{"cafile ca-file ca_file ca_certs cacert ssl-trustfile authority", "ca"},
+	{"certfile cert-file cert_file certificate ssl-cert crt", "cert"},
+	{"keyfile key-file key_file private-key privkey ssl-key", "key"},
+	{"servername server-name server_name sni-name commonname", "sni"},
+	{"psk psk_file pskfile", "psk-file"},
+	{"insecure ssl-verify ssl_verify tls-verify verify_peer check", "verify"},
+	{"minversion min-version tls_min tls-version ssl-version", "tls-min"},
+	{"connect-timeout connect_timeout connecttimeout dial-timeout timeout", "connect"},
+	{"idle-timeout idle_timeout inactivity", "idle"},
+	{"handshake-timeout", "handshake"},
+	{"framing delimiter separator", "frame"},
+	{"codec encoding type serialization", "format"},
+	{"maxsize max-size max_size limit", "max"},
+	{"interface iface device dev if", "bindtodevice"},
+	{"buffer bufsize bufsiz", "rcvbuf"},
+	{"protocol", "proto"},
+	{"dscp", "tos"},
+	{"hops hop-limit hoplimit multicast-hops", "ttl"},
+};
+
+/* Whether `word` is one of a list that blanks or commas separate. */
+static bool in_list(const char *list, const char *word)
+{
+	size_t len = strlen(word);
+
+	for (const char *at = strstr(list, word); at && len > 0; at = strstr(at + 1, word))
+		if ((at == list || strchr(" ,|", at[-1])) && (!at[len] || strchr(" ,|", at[len])))
+			return true;
+	return false;
+}
+
+/* What the kernel calls TCP_NODELAY and socat so-rcvbuf has a key too. */
+static const char *key_of_constant(const char *word)
+{
+	const struct tni_sockopt *opt;
+	char constant[64];
+	size_t i = 0;
+
+	for (; word[i] && i < sizeof(constant) - 1; i++)
+		constant[i] = (char)(word[i] == '-' ? '_' : toupper((unsigned char)word[i]));
+	constant[i] = '\0';
+	for (size_t n = 0; (opt = tni_sockopt_at(n)); n++)
+		if (in_list(opt->constant, constant))
+			return opt->key;
+	return NULL;
+}
+
+/* The key that is meant by a word that is none, because it is called so elsewhere. NULL: unknown. */
+static const char *key_elsewhere(const char *word)
+{
+	const char *key = key_of_constant(word);
+	char low[64];
+	size_t i = 0;
+
+	for (; word[i] && i < sizeof(low) - 1; i++)
+		low[i] = (char)tolower((unsigned char)word[i]);
+	low[i] = '\0';
+	for (i = 0; !key && i < NOWN; i++)
+		if (!strcmp(own_keys[i].key, low))
+			key = own_keys[i].key;
+	if (!key && tni_sockopt_find(low))
+		key = tni_sockopt_find(low)->key;
+	for (i = 0; !key && i < sizeof(other_keys) / sizeof(other_keys[0]); i++)
+		if (in_list(other_keys[i].names, low))
+			key = other_keys[i].key;
+	return key;
+}
+
 static int fail_unknown_key(const struct context *c, const struct tni_url_param *param)
 {
 	const char *words[256], *near;
@@ -231,7 +304,9 @@ static int fail_unknown_key(const struct context *c, const struct tni_url_param 
 		words[n] = own_keys[n].key;
 	for (size_t i = 0; (opt = tni_sockopt_at(i)) && n < 256; i++)
 		words[n++] = opt->key;
-	near = tn_nearest(param->key, words, n);
+	near = key_elsewhere(param->key);
+	if (!near)
+		near = tn_nearest(param->key, words, n);
 	if (near)
 		snprintf(why, sizeof(why), "unknown key '%.64s'; did you mean '%s'?", param->key, near);
 	else
@@ -249,11 +324,66 @@ static int fail_key(const struct context *c, const struct tni_url_param *param, 
 
 /* ---- keys ---- */
 
+/* The value that is meant by one that is none: yes for on, or nearly a word that it takes. NULL: unknown. */
+static const char *value_meant(const struct context *c, const struct own_key *own, const char *value, char *out,
+			       size_t cap)
+{
+	const char *words[32], *at = own->type_text, *near;
+	size_t n = 0, used = 0;
+	bool on = in_list("yes true 1 enable enabled peer full", value);
+
+	if (on && own->type == OWN_VERIFY && c->ep->role == TN_SERVE)
+		return "require";
+	if (on || in_list("no false 0 none never disable disabled skip insecure", value))
+		near = on ? "on" : "off";
+	else
+		near = NULL;
+	if (near && in_list(own->type_text, near))
+		return near;
+	for (; *at && n < 32; at += strspn(at, " ,|:")) { /* the words, each with a zero behind it */
+		size_t len = strcspn(at, " ,|:");
+
+		if (used + len + 1 > cap)
+			break;
+		memcpy(out + used, at, len);
+		out[used + len] = '\0';
+		words[n++] = out + used;
+		used += len + 1;
+		at += len;
+	}
+	near = strchr(own->type_text, '|') || own->type == OWN_FORMAT ? tn_nearest(value, words, n) : NULL;
+	return near && strcmp(near, value) != 0 ? near : NULL;
+}
+
 static int fail_range(const struct context *c, const struct tni_url_param *param, const struct own_key *own)
 {
-	char why[256];
+	char why[400], words[256];
+	const char *near = value_meant(c, own, param->value, words, sizeof(words));
 
-	snprintf(why, sizeof(why), "'%.64s' is no such value; it takes: %s", param->value, own->type_text);
+	if (near)
+		snprintf(why, sizeof(why), "'%.64s' is no such value; did you mean '%s'? It takes: %s", param->value,
+			 near, own->type_text);
+	else
+		snprintf(why, sizeof(why), "'%.64s' is no such value; it takes: %s", param->value, own->type_text);
+	return fail_key(c, param, param->value_at, why);
+}
+
+/* A number, size or duration that is one, but too small or too large. */
+static int fail_limits(const struct context *c, const struct tni_url_param *param, const struct own_key *own)
+{
+	char why[256], low[32], high[32];
+
+	if (own->type == OWN_DURATION || own->type == OWN_SPIN) {
+		tni_format_duration(own->min, low, sizeof(low));
+		tni_format_duration(own->max, high, sizeof(high));
+	} else {
+		tni_format_size(own->min, low, sizeof(low));
+		if (own->type == OWN_SIZE)
+			tni_format_size(own->max, high, sizeof(high));
+		else
+			snprintf(high, sizeof(high), "%llu", (unsigned long long)own->max);
+	}
+	snprintf(why, sizeof(why), "'%.64s' is out of range (%s to %s)", param->value, low, high);
 	return fail_key(c, param, param->value_at, why);
 }
 
@@ -399,8 +529,8 @@ static int parse_bad(const struct context *c, const struct tni_url_param *param,
 static int parse_word(const struct context *c, const struct tni_url_param *param, const struct own_key *own)
 {
 	void *field = (char *)c->ep + own->at;
-	static const char *const off_on[] = {"off", "on"};
 	char why[256];
+	int rc;
 
 	if (own->type == OWN_SPIN && !strcmp(param->value, "auto")) {
 		*(uint64_t *)field = TNI_NEVER;
@@ -430,8 +560,9 @@ static int parse_word(const struct context *c, const struct tni_url_param *param
 		return parse_bad(c, param, own);
 	if (own->type != OWN_BOOL)
 		return 1;
-	*(bool *)field = !strcmp(param->value, off_on[1]);
-	return *(bool *)field || !strcmp(param->value, off_on[0]) ? 0 : fail_range(c, param, own);
+	rc = tni_parse_switch(param->value);
+	*(bool *)field = rc > 0;
+	return rc < 0 ? fail_range(c, param, own) : 0;
 }
 
 static int parse_own(const struct context *c, const struct tni_url_param *param, const struct own_key *own)
@@ -446,7 +577,9 @@ static int parse_own(const struct context *c, const struct tni_url_param *param,
 		rc = tn_parse_duration(param->value, &value);
 	else
 		rc = tn_parse_size(param->value, &value);
-	if (rc < 0 || value < own->min || value > own->max)
+	if (rc == -ERANGE || (rc == 0 && (value < own->min || value > own->max)))
+		return fail_limits(c, param, own);
+	if (rc < 0)
 		return fail_range(c, param, own);
 	if (own->type == OWN_COUNT)
 		*(int *)field = (int)value;
@@ -886,10 +1019,61 @@ static int read_text(const struct context *c, struct tni_url *url)
 	return tni_url_parse(url, c->text);
 }
 
+/* Schemes of elsewhere, and what carries the same bytes here. Blanks separate the words. */
+static const struct {
+	const char *names, *scheme, *why;
+	int port; /* that the scheme stands for */
+} other_schemes[] = {
+	{"http ws", "tcp", "HTTP is not spoken here, only carried", 80},
+	{"https wss", "tls", "HTTP is not spoken here, only carried", 443},
+	{"ssl tcps tls+tcp tcp+tls openssl openssl-connect openssl-listen ssl-l", "tls", NULL, -1},
+	{"udps dtls+udp udp+tls openssl-dtls", "dtls", NULL, -1},
+	{"tcp-connect tcp-listen tcp-l telnet nc stream", "tcp", NULL, -1},
+	{"udp-connect udp-listen udp-recv udp-sendto udp-l datagram", "udp", NULL, -1},
+	{"unix-stream unix-connect unix-listen uds local socket sock ipc unixstream", "unix", NULL, -1},
+	{"unixgram unix-sendto unix-recv unixdgram", "unix-dgram", NULL, -1},
+	{"unixpacket unix-seq seqpacket", "unix-seqpacket", NULL, -1},
+	{"ping icmpv4 icmpv6", "icmp", NULL, -1},
+	{"ip ip4 ip6 ip4-sendto", "raw", NULL, -1},
+	{"eth ether ethernet link interface", "packet", NULL, -1},
+	{"stdio stdin stdout file pipe open", "fd", NULL, -1},
+};
+
+static const char *all_schemes(char *out, size_t cap)
+{
+	size_t used = 0;
+
+	for (size_t i = 0; i < NSCHEMES && used < cap; i++)
+		used += (size_t)snprintf(out + used, cap - used, "%s%s", i ? " " : "", schemes[i].name);
+	return out;
+}
+
+/* A scheme that is known elsewhere. 1: this is none. */
+static int fail_scheme_elsewhere(const struct context *c, const struct tni_url *url)
+{
+	char why[512];
+
+	for (size_t i = 0; i < sizeof(other_schemes) / sizeof(other_schemes[0]); i++) {
+		if (!in_list(other_schemes[i].names, url->scheme))
+			continue;
+		if (other_schemes[i].why && url->host && *url->host)
+			snprintf(why, sizeof(why), "unknown scheme '%.32s': %s; did you mean '%s://%s%.200s%s:%d'?",
+				 url->scheme, other_schemes[i].why, other_schemes[i].scheme,
+				 strchr(url->host, ':') ? "[" : "", url->host, strchr(url->host, ':') ? "]" : "",
+				 url->port >= 0 ? url->port : other_schemes[i].port);
+		else
+			snprintf(why, sizeof(why), "unknown scheme '%.32s'; did you mean '%s'?", url->scheme,
+				 other_schemes[i].scheme);
+		return fail_at(c, 0, why);
+	}
+	return 1;
+}
+
 static int find_scheme(const struct context *c, const struct tni_url *url)
 {
 	const char *names[NSCHEMES], *near;
-	char why[256];
+	char why[512], all[400];
+	int rc;
 
 	for (size_t i = 0; i < NSCHEMES; i++) {
 		names[i] = schemes[i].name;
@@ -898,15 +1082,15 @@ static int find_scheme(const struct context *c, const struct tni_url *url)
 			return 0;
 		}
 	}
+	rc = fail_scheme_elsewhere(c, url);
+	if (rc < 0)
+		return rc;
 	near = tn_nearest(url->scheme, names, NSCHEMES);
 	if (near)
 		snprintf(why, sizeof(why), "unknown scheme '%.32s'; did you mean '%s'?", url->scheme, near);
 	else
-		snprintf(
-			why, sizeof(why),
-			"unknown scheme '%.32s'; there are tcp tcp4 tcp6 udp udp4 udp6 mptcp unix unix-dgram "
-			"unix-seqpacket tls tls4 tls6 tls+mptcp tls+unix dtls dtls4 dtls6 raw raw4 raw6 icmp icmp4 icmp6 packet fd",
-			url->scheme);
+		snprintf(why, sizeof(why), "unknown scheme '%.32s'; there are %s", url->scheme,
+			 all_schemes(all, sizeof(all)));
 	return fail_at(c, 0, why);
 }
 
@@ -1424,6 +1608,23 @@ int tn_url_kind(const char *text)
 		kind |= TN_URL_ICMP;
 	tni_endpoint_free(ep);
 	return kind;
+}
+
+const char *tn_scheme_at(int index)
+{
+	static const char *const places[] = {
+		[TNI_AT_HOST] = "://HOST:PORT", [TNI_AT_PATH] = ":/PATH", [TNI_AT_ADDR] = "://HOST",
+		[TNI_AT_LINK] = ":INTERFACE",   [TNI_AT_FD] = ":NUMBER",
+	};
+	static _Thread_local char form[64];
+	const struct tni_scheme *scheme;
+
+	if (index < 0 || (size_t)index >= NSCHEMES)
+		return NULL;
+	scheme = &schemes[index];
+	snprintf(form, sizeof(form), "%s%s%s", scheme->name, places[scheme->place],
+		 tni_scheme_raw(scheme) == TNI_RAW_IP ? "?proto=N" : "");
+	return form;
 }
 
 int tn_option_at(int index, struct tn_option *option)

@@ -174,18 +174,14 @@ static void decode_number(const struct tni_sockopt *opt, int family, const struc
 
 /* ---- on|off ------------------------------------------------------------------------------------------------------ */
 
-static const struct tni_opt_word switch_words[] = {
-	{"on", 1}, {"yes", 1}, {"true", 1}, {"1", 1}, {"off", 0}, {"no", 0}, {"false", 0}, {"0", 0}, {NULL, 0},
-};
-
 static int parse_switch(const struct tni_sockopt *opt, const char *text, struct tni_optval *val)
 {
-	const struct tni_opt_word *word = word_by_name(switch_words, text);
+	int on = tni_parse_switch(text);
 
 	(void)opt;
-	if (!word)
+	if (on < 0)
 		return -EINVAL;
-	val->number = word->value;
+	val->number = on;
 	return 0;
 }
 

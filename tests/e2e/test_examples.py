@@ -1,7 +1,9 @@
 """The programs in examples/, each run as its first lines say."""
+import re
 import signal
 import socket
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +28,18 @@ def started(tenon, *argv, lines=1, **how):
     wait_until(lambda: len(server.lines) >= lines or server.is_over(), lambda: f"{argv}: {server.out}{server.err}")
     assert len(server.lines) == lines, server.err
     return server, [line.removeprefix("listening ") for line in server.lines]
+
+
+def test_servers_have_places_of_their_own(tenon):
+    """Each server's default is its own, so that all can be tried at once."""
+    places = {}
+    for source in sorted((Path(__file__).resolve().parents[2] / "examples").glob("*.c")):
+        text = source.read_text()
+        default = re.search(r'"((?:tcp|udp)://localhost:(\d+))', text)
+        if "tn_serve(" in text and default:
+            assert default[1] not in places, f"{source.name} and {places[default[1]]} take {default[1]}"
+            places[default[1]] = source.name
+    assert len(places) > 1
 
 
 def test_echo_server(tenon, example):

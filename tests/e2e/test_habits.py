@@ -95,6 +95,109 @@ def test_what_is_said(tenon, line, words):
     assert "sim" not in result.err
 
 
+# (URL, what the message must propose, at which part of the URL)
+URLS = [
+    ("tcp://localhost:1?TCP_NODELAY=1", "did you mean 'nodelay'?", "TCP_NODELAY"),
+    ("tcp://localhost:1?tcp_nodelay=1", "did you mean 'nodelay'?", "tcp_nodelay"),
+    ("tcp://localhost:1?NODELAY=1", "did you mean 'nodelay'?", "NODELAY"),
+    ("tcp://localhost:1?SO_RCVBUF=1", "did you mean 'rcvbuf'?", "SO_RCVBUF"),
+    ("tcp://localhost:1?so-keepalive=1", "did you mean 'keepalive'?", "so-keepalive"),
+    ("udp://localhost:1?IPV6_TCLASS=1", "did you mean 'tos'?", "IPV6_TCLASS"),
+    ("tcp://localhost:1?Frame=line", "did you mean 'frame'?", "Frame"),
+    ("tls://localhost:1?cafile=x", "did you mean 'ca'?", "cafile"),
+    ("tls://localhost:1?servername=x", "did you mean 'sni'?", "servername"),
+    ("tls://localhost:1?insecure=1", "did you mean 'verify'?", "insecure"),
+    ("tls://localhost:1?verify=no", "did you mean 'off'?", "no"),
+    ("tls://localhost:1?verify=false", "did you mean 'off'?", "false"),
+    ("tls://localhost:1?verify=none", "did you mean 'off'?", "none"),
+    ("tls://localhost:1?verify=yes", "did you mean 'on'?", "yes"),
+    ("tcp://localhost:1?format=jsn", "did you mean 'json'?", "jsn"),
+    ("tcp://localhost:1?format=json&bad=ignore", "close|skip", "ignore"),
+    ("tcp://localhost:1?format=json&bad=skp", "did you mean 'skip'?", "skp"),
+    ("tcp://localhost:1?idle=5000h", "out of range (0 to 1000h)", "5000h"),
+    ("tcp://localhost:1?connect=0", "out of range (1ms to 1000h)", "0"),
+    ("tcp://localhost:1?max=2GiB", "out of range (1 to 1GiB)", "2GiB"),
+    ("tcp://localhost:1?format=json&depth=2000", "out of range (1 to 1024)", "2000"),
+    ("http://localhost", "did you mean 'tcp://localhost:80'?", "http"),
+    ("http://localhost:8080/index.html", "did you mean 'tcp://localhost:8080'?", "http"),
+    ("https://[::1]", "did you mean 'tls://[::1]:443'?", "https"),
+    ("ws://localhost:9000/chat", "did you mean 'tcp://localhost:9000'?", "ws"),
+    ("wss://localhost/chat", "did you mean 'tls://localhost:443'?", "wss"),
+    ("ssl://localhost:1", "did you mean 'tls'?", "ssl"),
+    ("tls+tcp://localhost:1", "did you mean 'tls'?", "tls+tcp"),
+    ("unixgram:/tmp/x", "did you mean 'unix-dgram'?", "unixgram"),
+    ("UNIX-CONNECT:/tmp/x", "did you mean 'unix'?", "UNIX-CONNECT"),
+]
+
+
+@pytest.mark.parametrize("url,words,place", URLS, ids=[url for url, _, _ in URLS])
+def test_urls(tenon, url, words, place):
+    message = tenon.run("connect", url, status=USAGE).err.splitlines()[0]
+    assert words in message and f"byte {url.rindex(place)}:" in message
+
+
+def test_switches_take_the_same_words_everywhere(tenon):
+    """Keys of the kernel's options and tenon's own."""
+    for on, word in ((True, ["on", "yes", "true", "1"]), (False, ["off", "no", "false", "0"])):
+        for value in word:
+            lines = tenon.run("options", f"tcp://127.0.0.1:0?nodelay={value}&strict={value}", status=0).lines
+            got = {line.split()[0]: line.split()[1] for line in lines}
+            assert got["nodelay"] == got["strict"] == ("on" if on else "off")
+
+
+@pytest.mark.parametrize("option,value,words", [
+    ("--idle", "5000h", ["out of range", "1000h"]),
+    ("--drain", "5000h", ["out of range", "1000h"]),
+    ("--request", "5000h", ["out of range", "1000h"]),
+    ("--idle", "99999999999999999999h", ["out of range"]),
+    ("--idle", "1x", ["duration"]),
+    ("--idle", "1s&max=1", ["no such value"]),
+    ("--per-source", "99999999999", ["out of range"]),
+    ("--accept-rate", "x", ["integer"]),
+    ("--on-bad", "ignore", ["close|skip"]),
+])
+@pytest.mark.parametrize("url", ["tcp://127.0.0.1:0?frame=line&format=json", "unix:{}/x?frame=line&format=json"])
+def test_an_option_is_refused_as_its_key_is(tenon, url, option, value, words):
+    url = url.format(tenon.folder)
+    err = tenon.run("serve", url, option, value, status=USAGE).err
+    assert option in err and all(word in err for word in words) and "bad URL" not in err, err
+    key = "bad" if option == "--on-bad" else option[2:]
+    if "&" not in value:
+        assert all(word in tenon.run("serve", f"{url}&{key}={value}", status=USAGE).err for word in words)
+
+
+@pytest.mark.parametrize("line,words", [
+    ("udp://127.0.0.1:0 --idle 5s", ["--idle", "applies to streams only"]),
+    ("udp://127.0.0.1:0 --per-source 5", ["--per-source", "applies to streams only"]),
+    ("tcp://127.0.0.1:0 --request 5s", ["--request", "framed streams only"]),
+])
+def test_an_option_without_effect_is_told(tenon, line, words):
+    err = tenon.run("serve", *line.split(), status=USAGE).err
+    assert all(word in err for word in words)
+
+
+def test_an_option_for_some_of_the_endpoints(tenon):
+    server = tenon.serve("tcp://127.0.0.1:0", "udp://127.0.0.1:0", options=["--idle", "1000h", "--per-source", "0"])
+    assert len(server.urls) == 2
+
+
+@pytest.mark.parametrize("line", [
+    "send --wait 5000h tcp://127.0.0.1:1 x", "connect --wait 5000h tcp://127.0.0.1:1", "ping --timeout 5000h 127.0.0.1",
+    "bench --duration 5000h tcp://127.0.0.1:1", "inspect --watch 5000h",
+])
+def test_durations_end_alike(tenon, line):
+    assert "out of range (0 to 1000h)" in tenon.finish([COMMAND, *line.split()], USAGE).err
+
+
+def test_help_lists_every_scheme(tenon):
+    page = tenon.finish([COMMAND, "--help"]).text
+    listed = re.findall(r"[ \n]([a-z0-9+-]+):(?:/|[A-Z])", page[page.index("URLs: "):])
+    said = tenon.run("serve", "gopher://x:1", status=USAGE).err.split("there are ")[1].splitlines()[0].split()
+    assert sorted(listed) == sorted(said) and "dtls" in said and "tls+mptcp" in said
+    manual = (ROOT / "docs/man/tenon.1").read_text()
+    assert all(re.search(rf"\b{re.escape(scheme)}\b", manual) for scheme in said)
+
+
 @pytest.mark.parametrize("line,option", [
     ("serve tcp://127.0.0.1:0 --handler echo --handler ack", "--handler"),
     ("serve tcp://127.0.0.1:0 --handler=echo --handler=echo", "--handler"),
