@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,6 +22,7 @@
 
 #define SNAPLEN 262144
 #define GATHER_MS 100 /* how long the kernel may gather packets before it shows them */
+#define LOOK_MS 300   /* how often it is asked whether the interface is still there */
 #define LAST_MS 250   /* after the end: what the kernel has gathered until then is shown */
 #define NAMES_MAX 64
 
@@ -38,7 +41,9 @@ struct live {
 	struct capture *capture;
 	struct tn_loop *loop;
 	struct tn_poll *poll;
-	struct tn_timer *timer;
+	struct tn_timer *timer, *look;
+	unsigned index; /* of the interface; 0: it has none (any) */
+	bool down;
 	uint64_t taken, until_ns; /* until_ns: what was captured later is not wanted; 0: no end yet */
 	int status;
 };
@@ -226,6 +231,22 @@ static void on_packet(u_char *arg, const struct pcap_pkthdr *head, const u_char 
 		stop(live, rc > 0 ? STATUS_DONE : STATUS_FAILED);
 }
 
+/* Up or down; -1: there is no such interface any more. By number: it may have got another name. */
+static int is_up(unsigned index)
+{
+	struct ifreq request = {0};
+	int fd, flags = -1;
+
+	if (!if_indextoname(index, request.ifr_name))
+		return -1;
+	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd >= 0 && ioctl(fd, SIOCGIFFLAGS, &request) == 0)
+		flags = request.ifr_flags;
+	if (fd >= 0)
+		close(fd);
+	return flags < 0 || flags & IFF_UP;
+}
+
 static void on_ready(void *arg)
 {
 	struct live *live = arg;
@@ -239,7 +260,8 @@ static void on_ready(void *arg)
 	if (live->status >= 0)
 		return;
 	if (rc == PCAP_ERROR) {
-		complain("capture: %s: %s", live->iface.name, libpcap.geterr(live->pcap));
+		complain("capture: %s: %s", live->iface.name,
+			 live->index && is_up(live->index) < 0 ? "the interface has gone" : libpcap.geterr(live->pcap));
 		stop(live, STATUS_FAILED);
 	} else if (rc == PCAP_ERROR_BREAK || capture_flush(live->capture) < 0) {
 		stop(live, STATUS_FAILED);
@@ -268,6 +290,32 @@ static void on_signal(int nth, void *arg)
 		stop(live, STATUS_DONE);
 }
 
+/* A packet socket says that its interface went down, and never that it has gone: both look like silence. */
+static void on_look(void *arg)
+{
+	struct live *live = arg;
+	int up = is_up(live->index);
+
+	live->look = NULL;
+	if (live->status >= 0)
+		return;
+	if (up < 0) {
+		on_ready(live);
+		if (live->status >= 0)
+			return;
+		complain("capture: %s: the interface has gone", live->iface.name);
+		stop(live, STATUS_FAILED);
+		return;
+	}
+	if (live->down == up && !settings.quiet)
+		complain(up ? "capture: %s: the interface is up again"
+			    : "capture: %s: the interface is down: waiting for it",
+			 live->iface.name);
+	live->down = !up;
+	if (tn_timer_start(live->loop, LOOK_MS, on_look, live, &live->look) < 0)
+		stop(live, complain_library(-ENOMEM, NULL));
+}
+
 static void on_reader_gone(void *arg)
 {
 	stop(arg, STATUS_DONE);
@@ -284,6 +332,9 @@ int live_run(struct live *live, struct capture *capture)
 	err = signals_start(live->loop, on_signal, live);
 	if (err >= 0 && capture_uses_stdout(capture))
 		err = out_watch(live->loop, on_reader_gone, live);
+	live->index = if_nametoindex(live->iface.name);
+	if (err >= 0 && live->index)
+		err = tn_timer_start(live->loop, LOOK_MS, on_look, live, &live->look);
 	if (err >= 0)
 		err = tn_poll_start(live->loop, libpcap.get_selectable_fd(live->pcap), on_ready, live, &live->poll);
 	if (err >= 0) {
@@ -293,8 +344,8 @@ int live_run(struct live *live, struct capture *capture)
 	}
 	if (err < 0)
 		live->status = complain_library(err, NULL);
-	if (live->timer)
-		tn_timer_stop(live->timer);
+	tn_timer_stop(live->timer);
+	tn_timer_stop(live->look);
 	if (live->poll)
 		tn_poll_stop(live->poll);
 	out_unwatch();

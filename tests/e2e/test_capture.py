@@ -601,6 +601,39 @@ def test_live_tls_secrets_reach_tshark(tenon, live, network, program, tmp_path):
     assert b"CLIENT_HANDSHAKE_TRAFFIC_SECRET" in again.read_bytes()
 
 
+@pytest.mark.parametrize("args", [[], ["--json"], ["--follow"], ["--write", "out.pcapng"]])
+def test_an_interface_that_goes_ends_it(tenon, network, libpcap, program, tmp_path, args):
+    """Down is waited out, and told; deleted is the end, and a failure. What was captured is all there."""
+    def ip(*words):
+        tenon.finish([program("ip"), *words], preexec_fn=network.enter)
+    ip("link", "add", "here", "type", "veth", "peer", "name", "there")
+    for name, address in (("here", "10.9.0.1/24"), ("there", "10.9.0.2/24")):
+        ip("link", "set", name, "up")
+        ip("addr", "add", address, "dev", name)
+    capture = tenon.start("capture", "--iface", "here", *args, "udp", preexec_fn=network.enter, cwd=tmp_path)
+    capture.wait_for_text("listening on here")
+
+    def say(times):
+        with network.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"here")
+            for _ in range(times):
+                sock.sendto(b"hello", ("10.9.0.9", 9))
+    ip("neigh", "add", "10.9.0.9", "lladdr", "02:00:00:00:00:09", "dev", "here")
+    say(2)
+    ip("link", "set", "here", "down")
+    capture.wait_for_text("here: the interface is down")
+    ip("link", "set", "here", "up")
+    capture.wait_for_text("here: the interface is up again")
+    ip("neigh", "replace", "10.9.0.9", "lladdr", "02:00:00:00:00:09", "dev", "here")
+    say(3)
+    ip("link", "set", "here", "down")
+    ip("link", "del", "here")
+    capture.wait(FAILED)
+    assert "here: the interface has gone" in capture.err and "here: 5 packets" in capture.err, capture.err
+    lines = tenon.run("capture", "--read", tmp_path / "out.pcapng").lines if "--write" in args else capture.lines
+    assert len(lines) == 5, lines
+
+
 def test_without_privilege(tenon, libpcap):
     if os.geteuid() == 0:
         done = tenon.run("capture", "--iface", "lo", status=FAILED, preexec_fn=system.drop_capabilities)
