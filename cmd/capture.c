@@ -17,6 +17,7 @@
 #include "options.h"
 #include "output.h"
 #include "privileges.h"
+#include "screen.h"
 #include "tenon.h"
 #include "tenon_value.h"
 
@@ -39,6 +40,7 @@ struct capture {
 	struct follow *follow;
 	struct capwriter *writer;
 	struct sink sink;
+	struct relative *relative; /* of lines on a terminal */
 	struct iface *ifaces;
 	uint32_t nifaces;
 	uint64_t seen, taken, last_ns;
@@ -603,6 +605,7 @@ static void capture_end(struct capture *c)
 	free(c->ifaces);
 	free(c->keys);
 	free(c->sink.data);
+	relative_free(c->relative);
 	live_free(c->live);
 	follow_free(c->follow);
 	filter_free(c->filter);
@@ -615,6 +618,24 @@ static void capture_end(struct capture *c)
 		close(c->keylog);
 }
 
+#define LINE_WIDTH 100 /* of lines on a wider terminal */
+
+/* Only on a terminal lines are made for people alone; what scripts read stays as it is. */
+static int set_style(struct capture *c)
+{
+	unsigned columns = screen_columns();
+	bool terminal = screen_is_terminal() && !settings.json;
+
+	if (terminal && !options.absolute && relative_new(&c->relative) < 0)
+		return -ENOMEM;
+	line_style(!settings.json && *out_paint(STDOUT_FILENO, PAINT_DIM),
+		   !terminal              ? 0
+		   : columns < LINE_WIDTH ? columns
+					  : LINE_WIDTH,
+		   c->relative);
+	return 0;
+}
+
 static int run(char **operands, int count)
 {
 	struct capture c = {.in = -1, .out = -1, .keylog = -1};
@@ -624,7 +645,7 @@ static int run(char **operands, int count)
 	(void)count;
 	c.print = !options.follow && (!options.write || options.print);
 	c.sink.data = malloc(SINK_SIZE);
-	if (!c.sink.data)
+	if (!c.sink.data || set_style(&c) < 0)
 		return complain_library(-ENOMEM, NULL);
 	if (status == 0)
 		status = make_filter(operands, &filter);
@@ -674,6 +695,7 @@ static const struct option_spec own_options[] = {
 	{"buffer", 0, OPTION_VALUE, set_buffer, &options.buffer},
 	{"promiscuous", 0, OPTION_ALONE, option_set_flag, &options.promiscuous},
 	{"hex", 'x', OPTION_ALONE, option_set_flag, &options.hex},
+	{"absolute", 'S', OPTION_ALONE, option_set_flag, &options.absolute},
 	{"json", 0, OPTION_ALONE, option_set_flag, &settings.json},
 	{"follow", 0, OPTION_ALONE, option_set_flag, &options.follow},
 	{"frame", 0, OPTION_VALUE, option_set_text, &options.frame},
@@ -703,6 +725,7 @@ const struct command capture_command = {
 		"A line is a packet: time, interface, protocol, who to whom, flags, lengths. A filter is in libpcap's\n"
 		"language (man 7 pcap-filter); --endpoint makes one of a URL. With --follow a line is a message of a\n"
 		"TCP stream or a datagram, in the frame and format that the URL (or --frame, --format) names.\n"
+		"On a terminal lines are coloured, at most 100 columns wide, and TCP's sequence numbers count from 0.\n"
 		"\n"
 		"Options:\n"
 		"  -i, --iface NAME      where to listen (default any)\n"
@@ -716,6 +739,7 @@ const struct command capture_command = {
 		"      --promiscuous     packets for other machines too\n"
 		"  -x, --hex             each packet's bytes as well\n"
 		"  -n, -p, -l, -U        always so: numbers, not promiscuous, each line and packet at once\n"
+		"  -S, --absolute        TCP's sequence numbers as they are, on a terminal too\n"
 		"      --json            one JSON object a packet or message\n"
 		"      --follow          messages instead of packets\n"
 		"      --frame FRAME, --format FORMAT\n"

@@ -13,7 +13,7 @@ struct capture_options {
 	const char *iface, *endpoint, *read, *write, *frame, *format, *keylog, *comment;
 	unsigned count;
 	uint64_t snaplen, memory, buffer;
-	bool follow, hex, print, promiscuous;
+	bool follow, hex, print, promiscuous, absolute;
 };
 
 /* Where packets come from goes here, as records do to what is done with each. */
@@ -61,6 +61,16 @@ struct line_extra {
 	uint32_t comment_len;
 };
 
+/*
+ * How lines look from now on: with colours or without, and on a terminal no wider than its `columns` (0: no terminal),
+ * with numbers of TCP counted from each direction's beginning (`relative`, which stays the caller's; NULL: as they are).
+ */
+struct relative;
+void line_style(bool colours, unsigned columns, struct relative *relative);
+
+/* Colours among the parts of a line: nothing where there are none. */
+char *line_paint(char *p, int paint);
+
 void line_packet(struct sink *sink, const struct packet *packet, uint64_t ns, const struct line_extra *extra);
 void line_json(struct sink *sink, const struct packet *packet, uint64_t ns, const struct line_extra *extra);
 
@@ -81,6 +91,14 @@ void line_json_string(struct sink *sink, const void *data, size_t len);
 
 /* A comma and the member "data"; where it is not UTF-8, "data_base64" too. */
 void line_json_data(struct sink *sink, const void *data, size_t len);
+
+/* ---- relative numbers (capture_relative.c) ---- */
+
+int relative_new(struct relative **relative); /* -1: no memory */
+void relative_free(struct relative *relative);
+
+/* Makes seq and ack of a TCP packet relative; the numbers of its SACK options are by `sack_base`. Others stay as they are. */
+void relative_make(struct relative *relative, struct packet *packet, uint32_t *sack_base);
 
 /* ---- messages (capture_follow.c) ---- */
 

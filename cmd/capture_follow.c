@@ -76,10 +76,12 @@ static void begin_line(struct follow *f, const struct speakers *who, uint64_t ns
 		p = line_endpoint(EMIT(p, "\",\"destination\":\""), who->ip, who->to, true, who->to_port);
 		p = EMIT(p, "\"");
 	} else {
-		p = line_time(p, ns, f->nanoseconds);
+		p = line_paint(line_time(line_paint(p, PAINT_DIM), ns, f->nanoseconds), PAINT_NONE);
+		p = line_paint(p, who->stream && who->side == 0 ? PAINT_CYAN : PAINT_GREEN);
 		p = who->stream ? emit_number(EMIT(p, " #"), who->stream->id) : EMIT(p, " udp");
 		p = line_endpoint(EMIT(p, " "), who->ip, who->from, true, who->from_port);
 		p = line_endpoint(EMIT(p, " > "), who->ip, who->to, true, who->to_port);
+		p = line_paint(p, PAINT_NONE);
 	}
 	sink_end(f->sink, p);
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "emit.h"
 #include "output.h"
@@ -43,6 +44,57 @@ void sink_bytes(struct sink *sink, const void *data, size_t len)
 		if (sink->len == SINK_SIZE)
 			sink_flush(sink);
 	}
+}
+
+/* ---- how it looks ---- */
+
+static struct {
+	bool colours;
+	unsigned columns;
+	struct relative *relative;
+	uint32_t sack_base; /* of the packet at hand */
+	bool stamps;        /* whether TCP's time stamps are shown */
+} style;
+
+void line_style(bool colours, unsigned columns, struct relative *relative)
+{
+	style.colours = colours;
+	style.columns = columns;
+	style.relative = relative;
+}
+
+char *line_paint(char *p, int paint)
+{
+	return style.colours ? emit_text(p, out_paint(STDOUT_FILENO, (enum paint)paint)) : p;
+}
+
+#define CONTINUED "    "
+
+/* Breaks a line at its blanks where it is too wide for the terminal. Colours take no room. Returns its new end. */
+static char *wrap(char *line, char *end, char *most)
+{
+	unsigned column = 0;
+	char *blank = NULL;
+
+	for (char *p = line; p < end; p++) {
+		if (*p == '\033') {
+			while (p < end && *p != 'm')
+				p++;
+			continue;
+		}
+		column += ((unsigned char)*p & 0xc0) != 0x80;
+		if (*p == ' ' && column > sizeof(CONTINUED))
+			blank = p;
+		if (column <= style.columns || !blank || end + sizeof(CONTINUED) > most)
+			continue;
+		memmove(blank + sizeof(CONTINUED), blank + 1, (size_t)(end - blank - 1));
+		memcpy(blank, "\n" CONTINUED, sizeof(CONTINUED));
+		end += sizeof(CONTINUED) - 1;
+		p = blank + sizeof(CONTINUED) - 1;
+		column = sizeof(CONTINUED) - 1;
+		blank = NULL;
+	}
+	return end;
 }
 
 /* ---- parts ---- */
@@ -325,9 +377,9 @@ static char *tcp_option(char *p, const struct tcp_option *o)
 		p = EMIT(p, "sack");
 		for (unsigned i = 0; i < o->len; i += 8) {
 			*p++ = ' ';
-			p = emit_number(p, be32(o->data + i));
+			p = emit_number(p, be32(o->data + i) - style.sack_base);
 			*p++ = '-';
-			p = emit_number(p, be32(o->data + i + 4));
+			p = emit_number(p, be32(o->data + i + 4) - style.sack_base);
 		}
 		return p;
 	}
@@ -341,7 +393,10 @@ static char *tcp(char *p, const struct packet *packet)
 	int rc;
 
 	*p++ = ' ';
-	p = line_flags(p, packet->flags);
+	p = line_paint(p, packet->flags & (TCP_RST | TCP_FIN) ? PAINT_RED
+			  : packet->flags & TCP_SYN           ? PAINT_GREEN
+							      : PAINT_YELLOW);
+	p = line_paint(line_flags(p, packet->flags), PAINT_NONE);
 	p = emit_number(EMIT(p, " seq "), packet->seq);
 	if (packet->flags & TCP_ACK)
 		p = emit_number(EMIT(p, " ack "), packet->ack);
@@ -350,7 +405,8 @@ static char *tcp(char *p, const struct packet *packet)
 		p = emit_number(EMIT(p, " urg "), packet->urgent);
 	p = emit_number(EMIT(p, " len "), packet->payload_len);
 	while ((rc = packet_tcp_option(packet, &at, &option)) > 0)
-		p = tcp_option(p, &option);
+		if (style.stamps || option.kind != TCPOPT_TS)
+			p = tcp_option(p, &option);
 	return rc < 0 && !packet->cut ? EMIT(p, " bad: tcp: an option's length cannot be true") : p;
 }
 
@@ -398,7 +454,8 @@ static char *ip(char *p, const struct packet *packet)
 {
 	bool ports = packet->ports;
 
-	p = emit_text(p, line_protocol(packet));
+	p = line_paint(p, PAINT_CYAN);
+	p = line_paint(emit_text(p, line_protocol(packet)), PAINT_NONE);
 	*p++ = ' ';
 	p = line_endpoint(p, packet->ip, packet->src, ports, packet->sport);
 	p = EMIT(p, " > ");
@@ -507,25 +564,34 @@ void line_escaped(struct sink *sink, const void *data, size_t len)
 
 void line_packet(struct sink *sink, const struct packet *packet, uint64_t ns, const struct line_extra *extra)
 {
-	char *p = sink_begin(sink);
+	char *p = sink_begin(sink), *line = p;
+	struct packet shown = *packet;
 
+	style.sack_base = 0;
+	style.stamps = !style.columns || extra->verbose; /* they hardly ever matter, and there is little room */
+	if (style.relative)
+		relative_make(style.relative, &shown, &style.sack_base);
+	p = line_paint(p, PAINT_DIM);
 	p = line_time(p, ns, extra->nanoseconds);
+	p = line_paint(p, PAINT_NONE);
 	p = where(p, packet, extra->iface);
 	if (packet->ip)
-		p = ip(p, packet);
+		p = ip(p, &shown);
 	else if (packet->kind == PACKET_ARP)
 		p = arp(p, packet);
 	else
 		p = other(p, packet);
 	if (packet->cut) {
-		p = emit_text(EMIT(p, " cut: "), packet->cut);
+		p = emit_text(EMIT(line_paint(p, PAINT_RED), " cut: "), packet->cut);
 		p = emit_number(EMIT(p, ", captured "), packet->caplen);
-		p = emit_number(EMIT(p, " of "), packet->len);
+		p = line_paint(emit_number(EMIT(p, " of "), packet->len), PAINT_NONE);
 	}
 	if (packet->bad)
-		p = emit_text(EMIT(p, " bad: "), packet->bad);
+		p = line_paint(emit_text(EMIT(line_paint(p, PAINT_RED), " bad: "), packet->bad), PAINT_NONE);
 	if (extra->verbose)
 		p = verbose(p, packet);
+	if (style.columns)
+		p = wrap(line, p, line + SINK_ROOM - 8);
 	if (extra->comment) {
 		sink_end(sink, EMIT(p, " # "));
 		line_escaped(sink, extra->comment, extra->comment_len);

@@ -502,7 +502,8 @@ static bool colour_on(int fd)
 
 const char *out_paint(int fd, enum paint paint)
 {
-	static const char *const sequences[] = {"\033[0m", "\033[1m", "\033[2m", "\033[31m", "\033[32m"};
+	static const char *const sequences[] = {"\033[0m",  "\033[1m",  "\033[2m", "\033[31m",
+						"\033[32m", "\033[33m", "\033[36m"};
 
 	return colour_on(fd) ? sequences[paint] : "";
 }

@@ -80,7 +80,7 @@ int out_thread_start(void (*lost)(void *arg), void *arg);
 void out_thread_stop(void);
 
 enum colour { COLOUR_AUTO, COLOUR_ALWAYS, COLOUR_NEVER };
-enum paint { PAINT_NONE, PAINT_BOLD, PAINT_DIM, PAINT_RED, PAINT_GREEN };
+enum paint { PAINT_NONE, PAINT_BOLD, PAINT_DIM, PAINT_RED, PAINT_GREEN, PAINT_YELLOW, PAINT_CYAN };
 
 void out_colour(enum colour when);
 

@@ -39,6 +39,7 @@ static void check_json(const struct sink *sink)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct sink sink;
+	static struct relative *relative;
 	struct line_extra extra = {.iface = "eth0", .hex = true, .verbose = true};
 	struct packet packet;
 	uint32_t len, more;
@@ -46,7 +47,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < 3 || size > 4096)
 		return 0;
 	if (!sink.data)
-		CHECK((sink.data = malloc(ROOM)) != NULL);
+		CHECK((sink.data = malloc(ROOM)) != NULL && relative_new(&relative) == 0);
 	more = data[1] * 7U;
 	extra.comment = data[2] ? (const char *)data + 3 : NULL;
 	extra.comment_len = data[2] < size - 3 ? data[2] : (uint32_t)size - 3;
@@ -55,6 +56,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	sink.len = 0;
 	line_packet(&sink, &packet, 1700000000123456789, &extra);
 	check_line(&sink);
+	line_style(false, 60 + data[1] % 41, relative); /* as on a terminal */
+	extra.verbose = data[2] & 1;
+	sink.len = 0;
+	line_packet(&sink, &packet, 1700000000123456789, &extra);
+	check_line(&sink);
+	line_style(false, 0, NULL);
 	sink.len = 0;
 	line_json(&sink, &packet, 1700000000123456789, &extra);
 	check_json(&sink);

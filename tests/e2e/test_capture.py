@@ -1,5 +1,6 @@
 """tenon capture: what tcpdump and tshark say of the same packets; messages out of streams; files that are damaged."""
 import contextlib
+import fcntl
 import json
 import os
 import random
@@ -9,6 +10,7 @@ import socket
 import ssl
 import struct
 import subprocess
+import termios
 import threading
 
 import cbor2
@@ -694,3 +696,70 @@ def test_the_summary_stands_behind_the_packets(tenon, tmp_path):
         lines = tenon.finish(["sh", "-c", 'exec "$@" 2>&1', "sh", *tenon.argv("capture", "--read", path, *args)]).lines
         told = next(i for i, line in enumerate(lines) if line.startswith("tenon: "))
         assert told > 0 and all(line.startswith("tenon: ") for line in lines[told:])
+
+
+# On a terminal
+
+def on_a_terminal(tenon, *args, columns=100, **env):
+    """What `tenon capture ARGS` writes to a terminal."""
+    person, terminal = os.openpty()
+    fcntl.ioctl(person, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    with subprocess.Popen(tenon.argv("capture", *args), stdin=subprocess.DEVNULL, stdout=terminal, stderr=subprocess.DEVNULL,
+                          env={**harness.environment(), "TERM": "xterm", **env}) as process:
+        os.close(terminal)
+        shown = b""
+        with contextlib.suppress(OSError):
+            while data := os.read(person, 65536):
+                shown += data
+        os.close(person)
+    assert process.returncode == 0
+    return shown.decode().replace("\r\n", "\n")
+
+
+def bare(text):
+    return re.sub(r"\x1b\[\d*m", "", text)
+
+
+@pytest.mark.parametrize("columns", [80, 100, 250])
+def test_lines_fit_a_terminal(tenon, tmp_path, columns):
+    """At most 100 columns, coloured, and nothing else is said than in a pipe but for TCP's numbers and time stamps."""
+    path = write(tmp_path / "a.pcap", packets.pcap(packets.ETHERNET, packets.frames(packets.ETHERNET)))
+    plain = tenon.run("capture", "--read", path, env={"TERM": "xterm"}).text
+    shown = on_a_terminal(tenon, "--read", path, columns=columns)
+    assert "\x1b[" in shown and "\x1b" not in plain
+    assert max(map(len, bare(shown).splitlines())) <= min(columns, 100)
+    whole = bare(shown).replace("\n    ", " ")
+
+    def without_numbers(text):
+        return re.sub(r" ts \d+:\d+", "", re.sub(r" (seq|ack|sack) [-\d]+", r" \1", text)).splitlines()
+    assert without_numbers(whole) == without_numbers(plain)
+    absolute = on_a_terminal(tenon, "--read", path, "--absolute", "-v", columns=columns)
+    assert bare(absolute).replace("\n    ", " ") == tenon.run("capture", "--read", path, "-v").text
+
+
+def test_colours_are_for_terminals_that_want_them(tenon, tmp_path):
+    path = write(tmp_path / "a.pcap", packets.pcap(packets.ETHERNET, packets.frames(packets.ETHERNET)))
+    for args, env in (([], {"NO_COLOR": "1"}), (["--color=never"], {}), (["--json"], {}), ([], {"TERM": "dumb"})):
+        assert "\x1b" not in on_a_terminal(tenon, "--read", path, *args, **env), (args, env)
+    assert "\x1b[" in tenon.run("capture", "--read", path, "--color=always").text
+    assert bare(tenon.run("capture", "--read", path, "--color=always").text) == tenon.run("capture", "--read", path).text
+    assert on_a_terminal(tenon, "--read", path, "--json") == tenon.run("capture", "--read", path, "--json").text
+
+
+@pytest.mark.parametrize("hosts", [("10.0.0.1", "10.0.0.2"), ("2001:db8::1", "2001:db8::2")], ids=["ip4", "ip6"])
+def test_numbers_count_from_the_beginning(tenon, tmp_path, hosts):
+    """Of each direction, over the end of the numbers, anew with each SYN; of one whose beginning was not seen from its first."""
+    a, b = hosts
+    near = 2**32 - 10  # the numbers run over
+    frames = [packets.ethernet(packets.tcp(*one)) for one in [
+        (a, 1000, b, 80, SYN, near, 0), (b, 80, a, 1000, SYN | ACK, 500, near + 1),
+        (a, 1000, b, 80, ACK | PSH, near + 1, 501, b"x" * 20), (b, 80, a, 1000, ACK, 501, (near + 21) % 2**32),
+        (a, 1000, b, 80, FIN | ACK, (near + 21) % 2**32, 501),
+        (a, 1000, b, 80, SYN, 7000, 0), (a, 1000, b, 80, ACK, 7001, 0),
+        (b, 80, a, 2000, ACK | PSH, 900000, 400, b"later"), (a, 2000, b, 80, ACK, 400, 900005)]]
+    path = write(tmp_path / "a.pcap", packets.pcap(packets.ETHERNET, frames))
+    lines = bare(on_a_terminal(tenon, "--read", path)).replace("\n    ", " ").splitlines()
+    numbers = [tuple(map(int, re.search(r" seq (\d+)(?: ack (\d+))?", line).groups(default="0"))) for line in lines]
+    assert numbers[:5] == [(0, 0), (0, 1), (1, 1), (1, 21), (21, 1)]
+    assert numbers[5] == (0, 0) and numbers[6][0] == 1
+    assert numbers[7:] == [(1, 1), (1, 6)]
