@@ -326,6 +326,8 @@ static int write_all(int fd, const char *data, size_t len)
 
 static int out_note(int err)
 {
+	if (err == -ECONNRESET) /* a socket whose reader has gone, rather than a pipe */
+		err = -EPIPE;
 	if (err < 0 && !lost_err) {
 		lost_err = err;
 		if (err != -EPIPE)

@@ -228,6 +228,26 @@ def test_send(tenon, schema):
     assert result["bytes"] == pytest.approx(result["messages"] * 4 * KIB, abs=2 * 4 * KIB), "the last of each may be in part"
 
 
+@one_engine
+def test_what_waits_when_the_warm_up_ends(tenon, schema):
+    """What was queued before and leaves within the time that counts is of that time; what the kernel had before is not."""
+    listener, size = tenon.listen(), 256 * KIB
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 * KIB)
+    url = f"tcp://127.0.0.1:{listener.getsockname()[1]}?sndbuf=64KiB&queue=256MiB"
+    load = tenon.start("bench", url, "--mode", "send", "--size", "256KiB", "--rate", "20", "--warmup", "500ms", "--duration", "3s",
+                       "--json")
+    client = tenon.accept(listener)
+    time.sleep(1.5)  # nothing is read before the warm-up is over: ten messages wait
+    received = 0
+    while data := client.recv(MIB):
+        received += len(data)
+    load.wait(DONE)
+    result = json.loads(load.lines[-1])
+    check(schema, result)
+    assert received == 70 * size, received / size
+    assert received - 6 * size <= result["bytes"] <= received and result["messages"] <= 70
+
+
 def test_receive(tenon, schema):
     server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "chargen"])
     result = bench(tenon, server.url, "--mode", "recv", "--duration", "2s", "--warmup", "100ms")

@@ -406,6 +406,52 @@ def test_what_is_missing_is_said_where_it_was(tenon, tmp_path):
     assert "-- 100 bytes are missing from the capture" in plain
 
 
+@pytest.mark.parametrize("side, name", [("c", "client"), ("s", "server")])
+@pytest.mark.parametrize("frame, stream, hole, before, after", [
+    # In the midst of one message: neither of its halves is told, nor are they glued together
+    ("line", b"one\ntwo-halves\nthree\nfour\n", (6, 9), ["one"], ["three", "four"]),
+    ("line", b"one\ntwo-halves\nthree\nfour\n", (4, 6), ["one"], ["three", "four"]),
+    # From one into another, and with the end of one: what follows is no beginning
+    ("line", b"one\ntwo\nthree\nfour\n", (5, 10), ["one"], ["four"]),
+    ("line", b"one\ntwo\nthree\nfour\n", (7, 8), ["one"], ["four"]),
+    ("nul", b"one\0two-halves\0three\0", (6, 9), ["one"], ["three"]),
+    # Where nothing marks an end, the rest is shown as it came
+    ("u8", b"\3one\12two-halves\5three", (7, 10), ["one"], ["alves\5three"]),
+    ("netstring", b"3:one,10:two-halves,5:three,", (9, 13), ["one"], ["halves,5:three,"])])
+def test_a_hole_inside_a_message(tenon, tmp_path, side, name, frame, stream, hole, before, after):
+    talk, other = Talk(), "s" if side == "c" else "c"
+    talk.put(side, ACK | PSH, 0, stream[:hole[0]])
+    talk.put(side, ACK | PSH, hole[1], stream[hole[1]:])
+    talk.put(other, ACK, 0)
+    talk.finish({side: len(stream), other: 0})
+    got, done = follow(tenon, tmp_path, talk.packets, "--frame", frame)
+    events = [m.get("event") for m in got if m.get("from") == name]
+    at = events.index("missing")
+    mine = [m for m in got if m.get("from") == name]
+    assert mine[at]["bytes"] == hole[1] - hole[0] and f"{hole[1] - hole[0]} bytes missing" in done.err
+    assert [m["data"] for m in mine[:at] if "data" in m] == before
+    assert [m["data"] for m in mine[at:] if "data" in m] == after
+    assert ("unframed" in events) == (frame in ("u8", "netstring"))
+    assert not [m for m in got if m.get("from") != name and ("data" in m or "event" in m)]
+
+
+@pytest.mark.parametrize("ends", [True, False])
+@pytest.mark.parametrize("side, name", [("c", "client"), ("s", "server")])
+def test_a_message_that_never_becomes_whole(tenon, tmp_path, side, name, ends):
+    """Of either side, whether it ends in order or the capture does."""
+    talk, other, stream = Talk(), "s" if side == "c" else "c", struct.pack(">I", 5) + b"whole" + struct.pack(">I", 100) + b"part"
+    talk.put(side, ACK | PSH, 0, stream)
+    talk.put(other, ACK | PSH, 0, struct.pack(">I", 3) + b"yes")
+    if ends:
+        talk.finish({side: len(stream), other: 7})
+    got, _ = follow(tenon, tmp_path, talk.packets, "--frame", "u32", status=None)
+    assert [m["data"] for m in got if m.get("from") == name and "data" in m] == ["whole"]
+    assert [m["data"] for m in got if m.get("from") != name and "data" in m] == ["yes"]
+    told = [m for m in got if m.get("event") in ("unfinished", "broken")]
+    assert [m["from"] for m in told] == [name], got
+    assert told[0]["event"] == "broken" or told[0]["bytes"] in (4, 8), told
+
+
 def test_what_a_format_refuses(tenon, tmp_path):
     talk = Talk()
     stream = b'{"a":1}\n{"a":\x1b}\n{"a":3}\n'
