@@ -175,6 +175,25 @@ static void refuse(int err)
 		leave(status_of(err));
 }
 
+/* Reads a message and writes it as the output has it. */
+static int translate(const void *data, size_t len)
+{
+	int err = tn_decode(state.from.format, data, len, state.flags_in, &state.value);
+
+	return err == 0 ? tn_encode(state.to.format, state.value, state.flags_out, &state.bytes) : err;
+}
+
+/*
+ * Equal keys that the output does not take and the input does: read so that it refuses them too, it tells at which byte.
+ * Where that tells something else, the library's reason is the place in the value.
+ */
+static int locate_equal_keys(const void *data, size_t len)
+{
+	if (tn_decode(state.from.format, data, len, state.flags_in | TN_STRICT, &state.value) == TN_EDUPKEY)
+		return TN_EDUPKEY;
+	return translate(data, len);
+}
+
 static int write_out(void)
 {
 	const struct iovec message[] = {{state.bytes.data, state.bytes.len}, {(void *)(uintptr_t) "\n", 1}};
@@ -196,9 +215,9 @@ static void convert(const void *data, size_t len)
 	if (state.leaving || !state.output || (state.from.skips_blank && is_blank(data, len)))
 		return;
 	state.number++;
-	err = tn_decode(state.from.format, data, len, state.flags_in, &state.value);
-	if (err == 0)
-		err = tn_encode(state.to.format, state.value, state.flags_out, &state.bytes);
+	err = translate(data, len);
+	if (err == TN_EDUPKEY)
+		err = locate_equal_keys(data, len);
 	if (err == 0)
 		err = write_out();
 	if (err == 1 && state.input)

@@ -42,7 +42,12 @@ int tni_build_end(struct tni_build *b, int code, struct tn_value **out)
 /* Keys whose uniqueness will be asked for carry their position, so that the second of two can be named. */
 static unsigned flags_of_next(const struct tni_build *b)
 {
-	return b->unique && tni_build_at_key(b) ? TNI_POSITION : 0;
+	if (!b->unique || !b->top)
+		return 0;
+	/* The first of an array may be a key too: of {"$map": [[key, value], ...]} */
+	return tni_build_at_key(b) || (b->marks & TNI_MARK_KEYS && b->top->kind == TN_ARRAY && !b->top->len)
+		       ? TNI_POSITION
+		       : 0;
 }
 
 static int check_keys(struct tni_build *b, struct tn_value *map)
@@ -74,6 +79,9 @@ static int close_top(struct tni_build *b)
 		err = check_keys(b, v);
 	if (!err && b->marks && tni_mark_possible(v))
 		err = tni_mark_read(b->marks, v);
+	/* What a mark made a map of has not been looked at */
+	if (!err && b->unique && v->kind == TN_MAP && !(v->flags & TNI_UNIQUE))
+		err = check_keys(b, v);
 	return err;
 }
 

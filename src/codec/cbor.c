@@ -529,16 +529,19 @@ __attribute__((noinline)) static int write_items(struct writer *w, const struct 
 	} else if (v->kind == TN_ARRAY) {
 		write_head(w->out, 4, v->len);
 	} else {
-		const struct tn_value *key;
-		int unique = tni_value_unique(v, &key);
-
-		if (unique <= 0)
-			return unique ? unique : TN_EDUPKEY;
+		err = tni_codec_unique(v);
+		if (err)
+			return err;
 		write_head(w->out, 5, v->len / 2);
 	}
-	for (item = tni_first(v); item && !err; item = tni_next(v, item))
+	for (item = tni_first(v); item; item = tni_next(v, item)) {
 		err = write_value(w, item, depth + 1);
-	return err;
+		if (err) {
+			tni_codec_place_step(v, item);
+			return err;
+		}
+	}
+	return 0;
 }
 
 static int cbor_encode(const struct tn_value *v, const struct tni_codec_opts *opts, struct tni_bytes *out)

@@ -1,5 +1,8 @@
 #include "codec/codec.h"
 
+#include <stdio.h>
+#include <string.h>
+
 const struct tni_codec *const tni_codecs[] = {
 	&tni_codec_json, &tni_codec_xml, &tni_codec_cbor, &tni_codec_msgpack, &tni_codec_text, &tni_codec_raw, NULL,
 };
@@ -45,6 +48,73 @@ int tni_codec_fail_text(struct tni_codec_error *err, int code, const char *text,
 		err->column = at - start + 1;
 	}
 	return code;
+}
+
+#define PLACE_MAX 256
+
+static _Thread_local char place[PLACE_MAX];
+
+void tni_codec_place_begin(void)
+{
+	place[0] = '\0';
+}
+
+const char *tni_codec_place(void)
+{
+	return place;
+}
+
+/* The step into a map: its key, with what a pointer reserves escaped. */
+static void key_step(const struct tn_value *key, char *out, size_t cap)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; key->kind == TN_TEXT && i < key->len && n + 3 < cap; i++) {
+		char c = key->u.data[i];
+
+		if (c == '~' || c == '/')
+			out[n++] = '~';
+		out[n++] = c == '~' ? '0' : c == '/' ? '1' : (unsigned char)c < ' ' ? '?' : c;
+	}
+	out[n] = '\0';
+	if (key->kind == TN_INT)
+		snprintf(out, cap, "%s%llu", key->flags & TNI_NEGATIVE ? "-" : "",
+			 (unsigned long long)key->u.num + (key->flags & TNI_NEGATIVE ? 1 : 0));
+	else if (key->kind != TN_TEXT)
+		snprintf(out, cap, "?");
+}
+
+void tni_codec_place_step(const struct tn_value *container, const struct tn_value *item)
+{
+	char step[80], before[PLACE_MAX];
+	const struct tn_value *key = NULL;
+	unsigned long long index = 0;
+
+	for (const struct tn_value *at = tni_first(container); at && at != item; at = tni_next(container, at))
+		index++;
+	if (container->kind == TN_MAP)
+		for (const struct tn_value *at = tni_first(container); at; at = tni_next(container, at->next))
+			if (at == item || at->next == item)
+				key = at;
+	if (key)
+		key_step(key, step, sizeof(step));
+	else
+		snprintf(step, sizeof(step), "%llu", index);
+	memcpy(before, place, sizeof(before));
+	snprintf(place, sizeof(place), "/%s%.*s", step, (int)(sizeof(place) - strlen(step) - 2), before);
+}
+
+int tni_codec_unique(const struct tn_value *map)
+{
+	const struct tn_value *key;
+	int unique = tni_value_unique(map, &key);
+
+	if (unique > 0)
+		return 0;
+	if (unique < 0)
+		return unique;
+	tni_codec_place_step(map, key);
+	return TN_EDUPKEY;
 }
 
 int tni_codec_check_by_decode(const struct tni_codec *codec, const void *data, size_t len,

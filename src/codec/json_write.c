@@ -147,8 +147,10 @@ static int write_items(struct writer *w, const struct tn_value *v, unsigned dept
 			item = item->next;
 		}
 		err = write_value(w, item, depth + 1);
-		if (err)
+		if (err) {
+			tni_codec_place_step(v, item);
 			return err;
+		}
 	}
 	if (v->u.last)
 		write_break(w, depth);

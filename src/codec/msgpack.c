@@ -335,8 +335,10 @@ static int write_items(struct writer *w, const struct tn_value *v, unsigned dept
 		msgpack_pack_map(&w->packer, v->len / 2);
 	for (item = tni_first(v); item; item = tni_next(v, item)) {
 		err = write_value(w, item, depth + 1);
-		if (err)
+		if (err) {
+			tni_codec_place_step(v, item);
 			return err;
+		}
 	}
 	return 0;
 }

@@ -432,8 +432,10 @@ static int write_items(struct writer *w, const struct tn_value *v, unsigned dept
 		}
 		write_break(w, depth + 1);
 		err = write_value(w, item, key, depth + 1);
-		if (err)
+		if (err) {
+			tni_codec_place_step(v, item);
 			return err;
+		}
 	}
 	write_break(w, depth);
 	return 0;
@@ -469,21 +471,16 @@ static bool is_empty(const struct tn_value *v)
 /* `depth` counts elements: 0 for the root, whose container is the first level of depth. */
 static int write_value(struct writer *w, const struct tn_value *v, const struct tn_value *key, unsigned depth)
 {
-	const struct tn_value *repeated;
 	const char *name;
-	int err = 0;
+	int err = v->kind == TN_MAP ? tni_codec_unique(v) : 0; /* also where its keys are no text and will be marked */
 
+	if (err)
+		return err;
 	v = tni_mark_write(&w->marker, v, &err);
 	if (!v)
 		return err;
 	if ((v->kind == TN_MAP || v->kind == TN_ARRAY) && depth >= w->max_depth)
 		return TN_EDEPTH;
-	if (v->kind == TN_MAP) {
-		int unique = tni_value_unique(v, &repeated);
-
-		if (unique <= 0)
-			return unique ? unique : TN_EDUPKEY;
-	}
 	write_start(w, v, key, depth);
 	if (is_empty(v)) {
 		tni_bytes_literal(w->out, "/>");

@@ -116,15 +116,17 @@ static void append(struct tni_bytes *out, const struct tn_value *text)
 static int write_attributes(struct tni_bytes *out, const struct tn_value *map)
 {
 	const struct tn_value *key;
-	int unique = tni_value_unique(map, &key);
+	int err = tni_codec_unique(map);
 
-	if (unique <= 0)
-		return unique ? unique : TN_EDUPKEY;
+	if (err)
+		return err;
 	for (key = tni_first(map); key; key = tni_next(map, key->next)) {
 		const struct tn_value *value = key->next;
 
-		if (!is_name(key) || value->kind != TN_TEXT || !tni_xml_allows(value))
+		if (!is_name(key) || value->kind != TN_TEXT || !tni_xml_allows(value)) {
+			tni_codec_place_step(map, key);
 			return TN_EREPR;
+		}
 		tni_bytes_put(out, ' ');
 		append(out, key);
 		tni_bytes_literal(out, "=\"");
@@ -149,6 +151,10 @@ static int write_element(struct tni_bytes *out, const struct tn_value *v, unsign
 	item = tni_next(v, name);
 	if (item && item->kind == TN_MAP) {
 		err = write_attributes(out, item);
+		if (err) {
+			tni_codec_place_step(v, item);
+			return err;
+		}
 		item = tni_next(v, item);
 	}
 	if (!item) {
@@ -156,13 +162,17 @@ static int write_element(struct tni_bytes *out, const struct tn_value *v, unsign
 		return err;
 	}
 	tni_bytes_put(out, '>');
-	for (; !err && item; item = tni_next(v, item)) {
+	for (; item; item = tni_next(v, item)) {
 		if (item->kind != TN_TEXT)
 			err = write_element(out, item, depth - 1);
 		else if (tni_xml_allows(item))
 			tni_xml_write_text(out, item, TNI_XML_CONTENT, false);
 		else
 			err = TN_EREPR;
+		if (err) {
+			tni_codec_place_step(v, item);
+			return err;
+		}
 	}
 	tni_bytes_literal(out, "</");
 	append(out, name);

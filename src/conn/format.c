@@ -1,6 +1,7 @@
 #include "conn/format.h"
 
 #include "base/err.h"
+#include "codec/codec.h"
 #include "conn/conn.h"
 #include "tenon_value.h"
 
@@ -59,10 +60,14 @@ static int encode(const struct tni_codec *codec, const struct tni_codec_opts *op
 		  struct tn_bytes *bytes)
 {
 	struct tni_bytes out = {.data = bytes->data, .cap = bytes->cap};
-	int rc = codec->encode(value, opts, &out);
+	int rc;
 
+	tni_codec_place_begin();
+	rc = codec->encode(value, opts, &out);
 	*bytes = (struct tn_bytes){.data = out.data, .len = out.len, .cap = out.cap};
-	return rc < 0 ? tni_err(rc, "%s: %s", codec->name, tn_strerror(rc)) : 0;
+	if (rc >= 0 || rc == -ENOMEM || !*tni_codec_place())
+		return rc < 0 ? tni_err(rc, "%s: %s", codec->name, tn_strerror(rc)) : 0;
+	return tni_err(rc, "%s: at %s: %s", codec->name, tni_codec_place(), tn_strerror(rc));
 }
 
 int tn_decode(const char *format, const void *data, size_t len, unsigned flags, struct tn_value **value)

@@ -417,6 +417,44 @@ def test_json_text_sequences(tenon):
     assert result.text == "[3]\n" and result.err.count("message") == 2
 
 
+# MessagePack and JSON keep equal keys; where is the second of them?
+EQUAL_KEYS = [
+    ("msgpack", b"\x82\x01\x01\x01\x02", 3),
+    ("msgpack", b"\x92\x00\x82\xa1a\x01\xa1a\x02", 6),
+    ("msgpack", b"\x82\x90\x01\x90\x02", 3),
+    ("msgpack", b"\x82\xc4\x01x\x01\xc4\x01x\x02", 5),
+    ("json", b'{"a":1,"a":2}', 7),
+    ("json", b'[{"b":{"a":1, "a":2}}]', 14),
+]
+
+
+@pytest.mark.parametrize("source,data,at", EQUAL_KEYS)
+@pytest.mark.parametrize("target", ["xml", "cbor", "xml/line", "cbor/u32"])
+def test_equal_keys_do_not_cross(tenon, source, data, at, target):
+    err = convert(tenon, source, target, data, status=REFUSED).err
+    assert "a key stands twice" in err and re.search(rf"byte {at if source == 'msgpack' else at + 1}\b", err), err
+    out = convert(tenon, source, "msgpack", data).out  # these keep them
+    assert out == data or source == "json"
+    convert(tenon, source, "json", data)
+
+
+@pytest.mark.parametrize("target", ["xml", "cbor"])
+def test_equal_keys_in_a_mark(tenon, target):
+    """What JSON writes for a map whose keys are no text is the same map."""
+    err = convert(tenon, "json", target, b'{"x":{"$map":[[1,1],[1,2]]}}', status=REFUSED).err
+    assert "at /x/1" in err and "duplicate key" in err
+    text = (b'<map xmlns="http://www.w3.org/2005/xpath-functions"><array key="$map"><array><number>1</number><null/></array>'
+            b'<array><number>1</number><null/></array></array></map>')
+    err = convert(tenon, "xml", "json", text, status=REFUSED).err
+    assert "a key stands twice" in err and f"byte {text.rindex(b'<number>') + 1}:" in err
+
+
+def test_what_cannot_be_written_is_told_with_its_place(tenon):
+    assert "xml: at /1/x~1y:" in convert(tenon, "json", "xml", b'["a",{"x/y":"1"}]', "--jsonml", status=REFUSED).err
+    assert "xml: at /2/1/k: " in convert(tenon, "json", "xml", b'["a",["b"],["c",{"k":1}]]', "--jsonml", status=REFUSED).err
+    assert "json: at /0/k: " in convert(tenon, "cbor", "json", b"\x81\xa1\x61k\x41x", "--strict", status=REFUSED).err
+
+
 # Usage
 
 @pytest.mark.parametrize("args,text", [
