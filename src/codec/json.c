@@ -108,9 +108,6 @@ struct parse {
 	unsigned max_depth;
 	int code; /* why a callback stopped the parse */
 	size_t number_len;
-	/* locating: */
-	size_t end; /* of the last thing yajl told */
-	enum { AT_START, AT_KEY, AT_VALUE } last;
 };
 
 /* Makes yajl in an empty heap. It comes to lie where it lay before, so a picture of it needs no change. */
@@ -266,161 +263,6 @@ static const yajl_callbacks check_callbacks = {
 	.yajl_end_array = check_close,
 };
 
-/* yajl's own positions are loose. When it refused a text, a second run notes where each thing ended that it still
- * accepted. */
-static int locate_at(struct parse *p, int last)
-{
-	p->end = yajl_get_bytes_consumed(p->yajl);
-	p->last = last;
-	return 1;
-}
-
-static int locate_value(void *ctx)
-{
-	return locate_at(ctx, AT_VALUE);
-}
-
-static int locate_bool(void *ctx, int truth)
-{
-	(void)truth;
-	return locate_at(ctx, AT_VALUE);
-}
-
-static int locate_number(void *ctx, const char *text, size_t len)
-{
-	(void)text;
-	(void)len;
-	return locate_at(ctx, AT_VALUE);
-}
-
-static int locate_text(void *ctx, const unsigned char *text, size_t len)
-{
-	(void)text;
-	(void)len;
-	return locate_at(ctx, AT_VALUE);
-}
-
-static int locate_key(void *ctx, const unsigned char *text, size_t len)
-{
-	(void)text;
-	(void)len;
-	return locate_at(ctx, AT_KEY);
-}
-
-static int locate_open(void *ctx)
-{
-	struct parse *p = ctx;
-
-	p->depth++;
-	return locate_at(p, AT_START);
-}
-
-static int locate_close(void *ctx)
-{
-	struct parse *p = ctx;
-
-	p->depth--;
-	return locate_at(p, AT_VALUE);
-}
-
-static const yajl_callbacks locate_callbacks = {
-	.yajl_null = locate_value,
-	.yajl_boolean = locate_bool,
-	.yajl_number = locate_number,
-	.yajl_string = locate_text,
-	.yajl_start_map = locate_open,
-	.yajl_map_key = locate_key,
-	.yajl_end_map = locate_close,
-	.yajl_start_array = locate_open,
-	.yajl_end_array = locate_close,
-};
-
-static size_t skip_space(const char *data, size_t at, size_t len)
-{
-	while (at < len && (data[at] == ' ' || data[at] == '\t' || data[at] == '\n' || data[at] == '\r'))
-		at++;
-	return at;
-}
-
-/* The first token that yajl did not take: what follows the last thing it told, and one comma or colon that may
- * follow that. */
-static size_t refused_token(const struct parse *p, const char *data, size_t len)
-{
-	size_t at = skip_space(data, p->end, len);
-
-	if (at < len &&
-	    ((p->last == AT_VALUE && p->depth && data[at] == ',') || (p->last == AT_KEY && data[at] == ':')))
-		at = skip_space(data, at + 1, len);
-	return at;
-}
-
-/* yajl's messages, told by a part of each. */
-static const struct {
-	const char *part;
-	const char *text;
-	bool inside; /* the error is inside a token, and yajl knows where */
-} complaints[] = {
-	{"unallowed token", "a value must stand here", false}, /* the most common first: a stream of rubbish has many */
-	{"invalid char in json text", "unexpected character", false},
-	{"comment", "unexpected character", false},
-	{"invalid string", "unexpected character in true, false or null", true},
-	{"occurs before a character", "unknown escape in a string", true},
-	{"invalid character inside string", "control character in a string", true},
-	{"non-hex", "four hexadecimal digits must follow \\u", true},
-	{"after the minus sign", "a digit must follow the minus sign", true},
-	{"after the decimal point", "a digit must follow the decimal point", true},
-	{"after the exponent", "a digit must follow in the exponent", true},
-	{"trailing garbage", "more after the end of the value", false},
-	{"after array element", "',' or ']' must stand here", false},
-	{"after key and value", "',' or '}' must stand here", false},
-	{"invalid object key", "a key in quotes must stand here", false},
-	{"object key and value", "':' must stand here", false},
-	{"", "a value must stand here", false},
-};
-
-static const char ends_early[] = "the text ends early";
-
-/* Which complaint yajl has; -1: out of memory. */
-static int find_complaint(struct parse *p, bool *early)
-{
-	const char *message;
-	int i = 0;
-
-	if (setjmp(p->heap.full))
-		return -1;
-	message = (const char *)yajl_get_error(p->yajl, 0, NULL, 0);
-	while (!strstr(message, complaints[i].part))
-		i++;
-	*early = p->ended && (complaints[i].inside || strstr(message, "premature EOF"));
-	return i;
-}
-
-/* Says what is wrong with a text that yajl refuses; returns 0 for one it takes. */
-static int locate(const char *data, size_t len, const char **text, size_t *at)
-{
-	struct parse p = {.code = 0};
-	yajl_status status = run_yajl(&p, &locate_callbacks, data, len);
-	bool early = false;
-	int complaint = status == yajl_status_error ? find_complaint(&p, &early) : 0;
-	int code = TN_EFORMAT;
-
-	*text = ends_early;
-	*at = len;
-	if (status != yajl_status_error || complaint < 0) {
-		code = complaint < 0 ? -ENOMEM : p.code;
-	} else if (early && p.last == AT_VALUE && !p.depth) {
-		*text = "more after the end of the value";
-		*at = refused_token(&p, data, len);
-	} else if (early) {
-		code = TN_ETRUNC;
-	} else {
-		*text = complaints[complaint].text;
-		*at = complaints[complaint].inside ? yajl_get_bytes_consumed(p.yajl) : refused_token(&p, data, len);
-	}
-	heap_end(&p.heap);
-	return code;
-}
-
 static int hex_value(char c)
 {
 	if (c >= '0' && c <= '9')
@@ -572,7 +414,7 @@ static int read_json(const char *data, size_t len, const struct tni_codec_opts *
 	int code;
 
 	if (unseen < len) {
-		code = locate(data, unseen, text, at);
+		code = tni_json_locate(data, unseen, tni_codec_depth(opts), text, at);
 		if (code && code != TN_ETRUNC)
 			return code;
 		*at = unseen;
@@ -588,7 +430,11 @@ static int read_json(const char *data, size_t len, const struct tni_codec_opts *
 	code = p->code ? stopped(p, data, len, text, at) : 0;
 	heap_end(&p->heap);
 	if (status == yajl_status_error)
-		code = locate(data, len, text, at);
+		code = tni_json_locate(data, len, p->max_depth, text, at);
+	if (status == yajl_status_error && !code) { /* the two readings differ: what was not taken is not called right */
+		code = TN_EFORMAT;
+		*text = "malformed";
+	}
 	return code;
 }
 

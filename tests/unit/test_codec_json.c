@@ -1,5 +1,7 @@
 #include "test_codec.h"
 
+#include "codec/json.h"
+
 #include <errno.h>
 #include <locale.h>
 #include <math.h>
@@ -384,9 +386,75 @@ static void one_tree_serves_many_messages(void **state)
 	tn_value_free(v);
 }
 
+static const char *const values[] = {"0", "-1.5e3", "[]", "{}", "true", "null", "\"s\"", "[1,{\"a\":2}]"};
+
+/* Whatever stands where a comma or bracket must, at its first byte: not in the midst of a word that it begins. */
+static void test_position_behind_a_value(void **state)
+{
+	static const char *const wrong[] = {"foo", "true", "nul", "-", "1", "\"a",  "\"",
+					    "?",   "[",    "{",   ":", "/", "\\u00"};
+	static const char *const around[][3] = {
+		{"[", "", "]"}, {"[ ", " ", " ]"}, {"[0,", "\n", ""}, {"{\"k\":", "", "}"}, {"[[{\"k\":", "\t", "}]]"}};
+
+	(void)state;
+	for (size_t a = 0; a < sizeof(around) / sizeof(around[0]); a++)
+		for (size_t v = 0; v < sizeof(values) / sizeof(values[0]); v++)
+			for (size_t w = 0; w < sizeof(wrong) / sizeof(wrong[0]); w++) {
+				struct tni_codec_error err = {0};
+				char text[100];
+				size_t at;
+
+				if (!*around[a][1] && (values[v][0] == '-' || values[v][0] == '0') &&
+				    wrong[w][0] == '1')
+					continue; /* a longer number */
+				at = (size_t)snprintf(text, sizeof(text), "%s%s%s", around[a][0], values[v],
+						      around[a][1]);
+				snprintf(text + at, sizeof(text) - at, "%s%s", wrong[w], around[a][2]);
+				assert_int_equal(tni_codec_json.check(text, strlen(text), NULL, &err), TN_EFORMAT);
+				if (err.at != at)
+					fail_msg("%s: byte %zu instead of %zu (%s)", text, err.at, at, err.text);
+			}
+}
+
+/* All texts of some bytes: both readings agree, and what stands in front of the wrong byte is a text that ends early or a whole
+ * one, so that no earlier byte can be to blame. */
+static void test_every_short_text(void **state)
+{
+	static const char alphabet[] = "[]{},:\"1-.e \\n";
+	const size_t letters = sizeof(alphabet) - 1;
+	char text[6];
+
+	(void)state;
+	for (size_t len = 1; len < sizeof(text); len++) {
+		size_t count = 1;
+
+		for (size_t i = 0; i < len; i++)
+			count *= letters;
+		for (size_t n = 0; n < count; n++) {
+			struct tni_codec_error err = {0};
+			const char *why;
+			size_t left = n, at;
+			int code;
+
+			for (size_t i = 0; i < len; i++, left /= letters)
+				text[i] = alphabet[left % letters];
+			code = tni_json_locate(text, len, 128, &why, &at);
+			assert_int_equal(tni_codec_json.check(text, len, NULL, &err), code);
+			if (code != TN_EFORMAT)
+				continue;
+			assert_int_equal(err.at, at);
+			code = tni_codec_json.check(text, at, NULL, NULL);
+			if (code != TN_ETRUNC && code != 0)
+				fail_msg("%.*s: byte %zu is not the first wrong one", (int)len, text, at);
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_position_behind_a_value),
+		cmocka_unit_test(test_every_short_text),
 		cmocka_unit_test(texts_are_accepted),
 		cmocka_unit_test(texts_are_refused),
 		cmocka_unit_test(errors_have_line_and_column),
