@@ -507,7 +507,7 @@ const struct command bench_command = {
 		"Usage:\n"
 		"  tenon bench URL\n"
 		"  tenon bench compare A.json B.json\n"
-		"  tenon bench merge A.json B.json...\n"
+		"  tenon bench merge A.json B.json...                also files of --hlog, here and for compare\n"
 		"\n"
 		"Without --rate a connection sends its next message when a reply has come: that shows how much the\n"
 		"server does, but a server that stalls is asked less, and its stall hardly shows. With --rate the\n"

@@ -41,10 +41,11 @@ bool hlog_is(const char *text, size_t len)
 	return len > 2 && (strncmp(text, "#[", 2) == 0 || strncmp(text, "\"St", 3) == 0);
 }
 
-/* start,length,max,histogram; a tag may stand before them. Returns 0, 1 for a line without a histogram, or an error. */
-static int read_line(const char *line, size_t len, struct column *column, struct tn_hist *latency)
+/* start,length,max,histogram; a tag may stand before them. Returns 0, 1 for a line without a histogram, or an error and why. */
+static int read_line(const char *line, size_t len, struct column *column, struct tn_hist *latency, const char **why)
 {
 	char numbers[200];
+	int rc;
 	const char *from = len > 4 && strncmp(line, "Tag=", 4) == 0 ? memchr(line, ',', len) : NULL, *text;
 	double max;
 
@@ -56,12 +57,16 @@ static int read_line(const char *line, size_t len, struct column *column, struct
 		return 1;
 	snprintf(numbers, sizeof(numbers), "%.*s", len < 199 ? (int)len : 199, line);
 	*column = (struct column){0};
-	text = memmem(line, len, "HISTF", 5);
+	text = memmem(line, len, "HIST", 4); /* how each begins, whatever its version */
+	*why = "start, length, maximum and histogram stand in a line";
 	if (!text || sscanf(numbers, "%lf,%lf,%lf,", &column->at_s, &column->seconds, &max) != 3)
 		return TN_EFORMAT;
+	*why = "its start or length is out of range";
 	if (!isfinite(column->at_s) || !isfinite(column->seconds) || column->seconds < 0)
 		return TN_EFORMAT;
-	return tn_hist_decode(latency, text, len - (size_t)(text - line));
+	rc = tn_hist_decode(latency, text, len - (size_t)(text - line));
+	*why = tn_errmsg();
+	return rc;
 }
 
 static int add_line(struct result *r, struct column *column, const struct tn_hist *latency)
@@ -97,6 +102,8 @@ int hlog_read(const char *path, const char *text, size_t len, struct result *res
 {
 	const char *end = text + len;
 	struct tn_hist *latency = NULL;
+	const char *why = "out of memory";
+	bool cut = false;
 	unsigned number = 1;
 	int rc = prepare(result, path);
 
@@ -108,14 +115,16 @@ int hlog_read(const char *path, const char *text, size_t len, struct result *res
 		struct column column;
 
 		tn_hist_clear(latency);
-		rc = read_line(text, n && text[n - 1] == '\r' ? n - 1 : n, &column, latency);
+		rc = read_line(text, n && text[n - 1] == '\r' ? n - 1 : n, &column, latency, &why);
+		cut = !stop;
 		if (rc == 0)
 			rc = add_line(result, &column, latency);
 		text += n + 1;
 	}
 	tn_hist_free(latency);
 	if (rc < 0)
-		complain("%s: line %u: no line of a histogram log (%s): was the file cut short?", path, number - 1,
-			 tn_strerror(rc));
+		complain("%s: line %u of a histogram log: %s%s", path, number - 1,
+			 rc == -ENOMEM ? tn_strerror(rc) : why,
+			 cut ? "; the line has no end: was the file cut short?" : "");
 	return rc < 0 ? STATUS_REFUSED : STATUS_DONE;
 }

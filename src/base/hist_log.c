@@ -301,6 +301,29 @@ static void add_counts(struct counts counts, const struct layout *layout, struct
 	}
 }
 
+/* The cookies of the older encodings, whose counts are of fixed size. */
+static int old_version(uint32_t cookie)
+{
+	static const uint32_t cookies[2][2] = {{0x1c849308, 0x1c849309}, {0x1c849301, 0x1c849302}};
+
+	for (int version = 0; version < 2; version++)
+		for (int i = 0; i < 2; i++)
+			if ((cookie & COOKIE_MASK) == (cookies[version][i] & COOKIE_MASK))
+				return version;
+	return -1;
+}
+
+static int bad_version(uint32_t cookie, const char *otherwise)
+{
+	int version = old_version(cookie);
+
+	return version < 0 ? bad(otherwise)
+			   : tni_err(TN_EFORMAT,
+				     "histogram: it has the encoding of version %d; only version 2 is read, as "
+				     "HdrHistogram has written it since 2015",
+				     version);
+}
+
 static int read_plain(const unsigned char *plain, size_t len, struct tn_hist *hist)
 {
 	struct layout layout = {0};
@@ -308,7 +331,7 @@ static int read_plain(const unsigned char *plain, size_t len, struct tn_hist *hi
 	int rc;
 
 	if (len < HEAD_PLAIN || (get32(plain) & COOKIE_MASK) != (COOKIE_PLAIN & COOKIE_MASK))
-		return bad("this is no histogram of version 2");
+		return bad_version(len < 4 ? 0 : get32(plain), "this is no histogram of version 2");
 	if (get32(plain + 4) > len - HEAD_PLAIN)
 		return bad("it is cut short");
 	if (get32(plain + 8))
@@ -368,7 +391,7 @@ static int read_packed(const unsigned char *packed, size_t len, struct tn_hist *
 	int rc;
 
 	if (len < HEAD_DEFLATED || (get32(packed) & COOKIE_MASK) != (COOKIE_DEFLATED & COOKIE_MASK))
-		return bad("this is no compressed histogram of version 2");
+		return bad_version(len < 4 ? 0 : get32(packed), "this is no compressed histogram of version 2");
 	if (get32(packed + 4) > len - HEAD_DEFLATED)
 		return bad("it is cut short");
 	rc = inflate_all(packed + HEAD_DEFLATED, get32(packed + 4), &plain, &plain_len);

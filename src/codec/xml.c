@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <strings.h>
 
 #include "codec/mark.h"
 #include "base/utf8.h"
@@ -216,13 +217,36 @@ static void XMLCALL on_attribute(void *ctx, const XML_Char *element, const XML_C
 		tni_xml_refuse(x, TN_EREPR, skipped);
 }
 
-/* XML 1.0: the version is "1." and digits. */
+/* Where the value of a part of the XML declaration begins; in UTF-16, where the declaration does. */
+static size_t declared_at(const struct tni_xml *x, const char *part)
+{
+	size_t here = tni_xml_here(x), size = (size_t)XML_GetCurrentByteCount(x->parser);
+	const char *at = memmem(x->data + here, size, part, strlen(part)), *end = x->data + here + size;
+
+	while (at && at < end && *at != '"' && *at != '\'')
+		at++;
+	return at && at < end ? (size_t)(at + 1 - x->data) : here;
+}
+
+static bool begins_with_mark(const struct tni_xml *x)
+{
+	return x->len >= 3 && memcmp(x->data, "\xef\xbb\xbf", 3) == 0;
+}
+
+/*
+ * XML 1.0: the version is "1." and digits. What begins with the byte order mark of UTF-8 is UTF-8 (4.3.3, appendix F): expat
+ * believes a declaration that says otherwise. With the marks of UTF-16 it does not.
+ */
 static void XMLCALL on_declaration(void *ctx, const XML_Char *version, const XML_Char *encoding, int standalone)
 {
-	(void)encoding;
+	struct tni_xml *x = ctx;
+
 	(void)standalone;
 	if (strncmp(version, "1.", 2) != 0 || !version[2] || version[2 + strspn(version + 2, "0123456789")])
-		tni_xml_refuse(ctx, TN_EFORMAT, "no version of XML 1");
+		tni_xml_refuse_at(x, TN_EFORMAT, "no version of XML 1", declared_at(x, "version"));
+	else if (encoding && begins_with_mark(x) && strcasecmp(encoding, "UTF-8") != 0)
+		tni_xml_refuse_at(x, TN_EFORMAT, "the byte order mark says UTF-8, and the declaration another encoding",
+				  declared_at(x, "encoding"));
 }
 
 static bool is_early(enum XML_Error error)

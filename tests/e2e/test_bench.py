@@ -940,6 +940,20 @@ def test_logs_of_histograms(tenon, schema):
         assert "histogram log" in tenon.run("bench", "merge", log, log, status=REFUSED).err
 
 
+@one_engine
+def test_logs_of_older_encodings(tenon):
+    """V0 and V1 of HdrHistogram are told apart from a file that was cut short."""
+    log = tenon.folder / "old.hlog"
+    for cookie, version in ((0x1c849309, 0), (0x1c849302 | 0x10, 1), (0x1c849308, 0)):
+        text = base64.b64encode(struct.pack(">II", cookie, 4) + b"abcd").decode()
+        log.write_text(f"#[Histogram log format version 1.1]\n0.0,1.0,1.0,{text}\n")
+        for how in (["merge", log, log], ["compare", log, log]):
+            err = tenon.run("bench", *how, status=REFUSED).err
+            assert "line 2" in err and f"version {version}; only version 2" in err and "cut short" not in err
+    log.write_text("#[Histogram log format version 1.3]\n0.0,1.0,1.0,HISTFA")
+    assert "line 2" in (err := tenon.run("bench", "merge", log, log, status=REFUSED).err) and "cut short" in err
+
+
 # The page
 
 class Page(html.parser.HTMLParser):
