@@ -675,6 +675,8 @@ static void tell_drain(struct tn_conn *c)
 /* A handshake goes on while its user does not want messages yet. */
 static bool is_held(const struct tn_conn *c)
 {
+	if (tni_layered_is_behind(c))
+		return true;
 	return c->hold && !(c->hold == TNI_HOLD_USER && c->layered && !c->layered->layer->open);
 }
 

@@ -16,6 +16,9 @@
 /* The wire takes no more past this: bytes are sealed when they can leave, while the processor's cache still holds them. */
 #define WIRE_MAX (64 * 1024)
 
+/* So much is read ahead of a handshake that waits for its turn. */
+#define BEHIND_MAX (32 * 1024)
+
 /* Takes the layer in every case. */
 static int put_below(struct tn_conn *c, struct tni_layer *layer)
 {
@@ -29,6 +32,8 @@ static int put_below(struct tn_conn *c, struct tni_layer *layer)
 	tni_buf_init(&l->in, &c->loop->mem, SIZE_MAX);
 	tni_buf_init(&l->wire, &c->loop->mem, SIZE_MAX);
 	l->tx_max = c->tx.max;
+	tni_list_init(&l->costly.node);
+	l->costly.task = &c->task;
 	c->layered = l;
 	return 0;
 }
@@ -79,6 +84,7 @@ void tni_layered_free(struct tn_conn *c)
 
 	if (!l)
 		return;
+	tni_list_del(&l->costly.node);
 	if (l->lossy)
 		tni_lossy_free(c);
 	l->layer->ops->free(l->layer);
@@ -115,6 +121,8 @@ void tni_layered_timeout(struct tn_conn *c)
 	tni_format_duration(c->ep->handshake_ns, after, sizeof(after));
 	if (l->lossy)
 		why = tni_dtls_silence(l->layer, silence, sizeof(silence));
+	if (!tni_list_empty(&l->costly.node))
+		why = "so many others began at once that it was not its turn";
 	if (asprintf(&words, "%s handshake: %s within %s", l->lossy ? "DTLS" : "TLS", why, after) < 0)
 		words = NULL;
 	if (words)
@@ -175,6 +183,41 @@ static void ended(struct tn_conn *c)
 	}
 }
 
+bool tni_layered_is_behind(const struct tn_conn *c)
+{
+	const struct tni_layered *l = c->layered;
+
+	return l && !tni_list_empty(&l->costly.node) && l->in.len >= BEHIND_MAX;
+}
+
+/* A step of a handshake counts; what an open connection carries does not. */
+static int go_up(struct tn_conn *c)
+{
+	struct tni_layered *l = c->layered;
+	bool shaking = !l->layer->open;
+	uint64_t since_ns = shaking ? tni_clock_ns() : 0;
+	int rc = l->layer->ops->up(l->layer, &l->in, &c->rx, &l->wire);
+
+	if (shaking)
+		tni_loop_cost(c->loop, tni_clock_ns() - since_ns);
+	return rc;
+}
+
+static bool must_wait(struct tn_conn *c)
+{
+	struct tni_layered *l = c->layered;
+
+	return !l->layer->open && (l->in.head || l->lossy) && !tni_loop_may_cost(c->loop, &l->costly);
+}
+
+/* It has waited for its turn, and its client has gone meanwhile: to begin its handshake would be work for nobody. */
+static bool has_left_the_queue(const struct tn_conn *c)
+{
+	const struct tni_layered *l = c->layered;
+
+	return c->loop->its_turn == &l->costly && l->eof && c->part && !tni_tls_heard(l->layer);
+}
+
 void tni_layered_up(struct tn_conn *c)
 {
 	struct tni_layered *l = c->layered;
@@ -194,7 +237,14 @@ void tni_layered_up(struct tn_conn *c)
 		tni_buf_compact(&l->in);
 		return;
 	}
-	rc = l->layer->ops->up(l->layer, &l->in, &c->rx, &l->wire);
+	if (must_wait(c))
+		return;
+	if (has_left_the_queue(c)) {
+		tni_buf_clear(&l->in);
+		note_failure(l, l->layer->ops->cut(l->layer));
+		return;
+	}
+	rc = go_up(c);
 	c->bytes_in += c->rx.len - before;
 	if (l->lossy && (!was_open || l->layer->ended || c->rx.len != before))
 		c->active_ns = c->loop->now_ns; /* other datagrams may be anybody's */

@@ -10,16 +10,17 @@ struct tni_lossy;
 
 struct tni_layered {
 	struct tni_layer *layer;
-	struct tn_buf in;        /* from the peer, as it came */
-	struct tn_buf wire;      /* to the peer, as it goes */
-	uint32_t tx_max;         /* bound of tx and wire together */
-	uint32_t bye;            /* bytes of our close_notify, at the end of the wire */
-	int err;                 /* the layer has failed; what came before it is still to be handed over */
-	char *words;             /* of that; malloc'ed */
-	bool eof;                /* no more comes from the socket */
-	bool shut;               /* the peer has been told that we send no more */
-	bool failed;             /* nothing goes through the layer any more */
-	struct tni_lossy *lossy; /* what it has beside over datagrams; NULL: it stands over a stream */
+	struct tn_buf in;         /* from the peer, as it came */
+	struct tn_buf wire;       /* to the peer, as it goes */
+	uint32_t tx_max;          /* bound of tx and wire together */
+	uint32_t bye;             /* bytes of our close_notify, at the end of the wire */
+	int err;                  /* the layer has failed; what came before it is still to be handed over */
+	char *words;              /* of that; malloc'ed */
+	bool eof;                 /* no more comes from the socket */
+	bool shut;                /* the peer has been told that we send no more */
+	bool failed;              /* nothing goes through the layer any more */
+	struct tni_costly costly; /* its handshake, which may have to wait for its turn */
+	struct tni_lossy *lossy;  /* what it has beside over datagrams; NULL: it stands over a stream */
 };
 
 /* Puts TLS below a connection that is not open yet; the credentials' reference is handed over in every case. `host`: the
@@ -37,6 +38,9 @@ void tni_layered_free(struct tn_conn *conn);
 
 /* The socket is connected: begins the handshake and its deadline. */
 void tni_layered_start(struct tn_conn *conn);
+
+/* Whether so much has come while the handshake waits for its turn that no more is read. */
+bool tni_layered_is_behind(const struct tn_conn *conn);
 
 /* The deadline has passed. */
 void tni_layered_timeout(struct tn_conn *conn);

@@ -215,6 +215,36 @@ void tni_loop_settle(struct tn_loop *loop)
 	}
 }
 
+/*
+ * A handshake takes 0.2 to 5 ms, and in one turn hundreds may begin. The connections of the loop that are open wait for no
+ * more than this and the handshake that it ends with.
+ */
+#define COSTLY_MAX_NS TNI_NS_PER_MS
+
+bool tni_loop_may_cost(struct tn_loop *loop, struct tni_costly *costly)
+{
+	if (loop->its_turn == costly)
+		return true;
+	if (!tni_list_empty(&costly->node))
+		return false;
+	if (tni_list_empty(&loop->costly) && loop->costly_ns < COSTLY_MAX_NS)
+		return true;
+	tni_list_add_tail(&loop->costly, &costly->node);
+	return false;
+}
+
+static void run_costly(struct tn_loop *loop)
+{
+	struct tni_list *node;
+
+	while (loop->costly_ns < COSTLY_MAX_NS && (node = tni_list_pop(&loop->costly))) {
+		loop->its_turn = tni_container_of(node, struct tni_costly, node);
+		tni_loop_ready(loop, loop->its_turn->task);
+		tni_loop_settle(loop);
+		loop->its_turn = NULL;
+	}
+}
+
 static void run_inbox(struct tn_loop *loop)
 {
 	struct tni_post *post, *oldest = NULL;
@@ -280,7 +310,8 @@ static uint64_t wait_time(const struct tn_loop *loop, uint64_t until_ns)
 {
 	uint64_t next = tni_timers_next(&loop->timers);
 
-	if (!tni_list_empty(&loop->pending) || !tni_list_empty(&loop->later) || !tni_list_empty(&loop->ready))
+	if (!tni_list_empty(&loop->pending) || !tni_list_empty(&loop->later) || !tni_list_empty(&loop->ready) ||
+	    !tni_list_empty(&loop->costly))
 		return 0;
 	if (until_ns < next)
 		next = until_ns;
@@ -378,9 +409,11 @@ static int begin_turn(struct tn_loop *loop)
 static void do_due(struct tn_loop *loop)
 {
 	loop->now_ns = tni_clock_ns();
+	loop->costly_ns = 0;
 	requeue(&loop->later, &loop->ready);
 	tni_timers_run(&loop->timers, loop->now_ns);
 	tni_loop_settle(loop);
+	run_costly(loop);
 	tni_ready_pending(loop);
 }
 
@@ -577,6 +610,7 @@ int tn_loop_new(struct tn_loop **out, const char *engine)
 	tni_list_init(&loop->later);
 	tni_list_init(&loop->pending);
 	tni_list_init(&loop->starved);
+	tni_list_init(&loop->costly);
 	tni_list_init(&loop->owned);
 	tni_list_init(&loop->helpers);
 	loop->starved_retry.fire = starved_retry;

@@ -38,6 +38,12 @@ struct tni_spin {
 	uint64_t vain_ns; /* spent on polls that found nothing */
 };
 
+/* Work of one connection that takes long enough for others to notice: a handshake. */
+struct tni_costly {
+	struct tni_list node;
+	struct tni_task *task; /* run when it is its turn */
+};
+
 struct tn_loop {
 	const struct tni_engine_ops *engine;
 	void *engine_state;
@@ -48,6 +54,9 @@ struct tn_loop {
 	struct tni_list ready, later; /* tasks of this turn and of the next */
 	struct tni_list pending;      /* descriptors to try without an event: io/ready.c */
 	struct tni_list starved;      /* tasks waiting for memory */
+	struct tni_list costly;       /* struct tni_costly: those that wait for their turn */
+	struct tni_costly *its_turn;  /* one of them, while it runs */
+	uint64_t costly_ns;           /* what such work has taken in this turn */
 	struct tni_timer starved_retry;
 	uint64_t dry_since_ns, dry_ns; /* since when memory is short, and when that was last seen */
 	struct tni_slot *slots;
@@ -91,6 +100,17 @@ static inline void tni_loop_later(struct tn_loop *loop, struct tni_task *task)
 {
 	if (tni_list_empty(&task->node))
 		tni_list_add_tail(&loop->later, &task->node);
+}
+
+/*
+ * Whether costly work may begin: in each turn there is 1 ms for it, and those that came first go first. If not, the task is
+ * run when it may. What the work takes must be told to tni_loop_cost().
+ */
+bool tni_loop_may_cost(struct tn_loop *loop, struct tni_costly *costly);
+
+static inline void tni_loop_cost(struct tn_loop *loop, uint64_t ns)
+{
+	loop->costly_ns += ns;
 }
 
 /* Queues a task for when memory for bytes has come back. */

@@ -6,6 +6,7 @@
 #include "secure/algorithms.h"
 #include "secure/cert.h"
 #include "secure/creds_in.h"
+#include "secure/hello.h"
 #include "secure/psk.h"
 #include "secure/revocation.h"
 
@@ -19,6 +20,9 @@
 #include <unistd.h>
 #include <openssl/err.h>
 #include <openssl/provider.h>
+
+/* A client's certificates, together. */
+#define CERT_LIST_MAX (64 * 1024)
 
 /* What stands behind "there is no file F". */
 #define MAKES_CERT " (`tenon cert new --out DIR` makes a certificate)"
@@ -487,6 +491,8 @@ static void set_tickets(SSL_CTX *ctx, const struct making *m)
 	if (m->creds->server) {
 		SSL_CTX_set_session_id_context(ctx, name, sizeof(name) - 1);
 		tni_tickets_use(ctx);
+		tni_hello_guard(ctx);
+		SSL_CTX_set_max_cert_list(ctx, CERT_LIST_MAX);
 	}
 	/* Tickets carry no pre-shared identity, which a resumed connection would lack. */
 	if (spec->tickets == 0 || spec->psk_file)

@@ -31,12 +31,27 @@ static struct tls *tls_of(struct tni_layer *layer)
 
 static BIO_METHOD *queues;
 
+/* What a client makes us read before it is known: its hello in records of one byte, or one of 128 KiB, costs it little. */
+static bool is_long_winded(struct tls *t, size_t len)
+{
+	size_t max = t->creds->verifies || t->creds->npins ? TNI_TLS_SHAKE_MAX : TNI_TLS_SHAKE_BARE;
+
+	if (t->layer.open || !t->creds->server || t->odd)
+		return t->odd;
+	t->shaken += len;
+	if (t->shaken > max)
+		t->odd = "it is too long";
+	return t->odd;
+}
+
 static int bio_read(BIO *bio, char *out, int len)
 {
 	struct tls *t = BIO_get_data(bio);
 	size_t done = 0;
 
 	BIO_clear_retry_flags(bio);
+	if (t->in && t->in->head && is_long_winded(t, t->in->len < (size_t)len ? t->in->len : (size_t)len))
+		return -1;
 	while (t->in && t->in->head && done < (size_t)len) {
 		size_t part = t->in->head->len;
 
@@ -142,6 +157,10 @@ static int make_ssl(struct tls *t)
 static int failed(struct tls *t, int what)
 {
 	t->broken = true;
+	if (t->odd) {
+		ERR_clear_error();
+		return tni_err(TN_ETLS, "the client's handshake is refused: %s", t->odd);
+	}
 	return what == SSL_ERROR_SYSCALL && !ERR_peek_error() ? tni_err(-ENOMEM, "TLS: out of memory")
 							      : tni_tls_explain(t);
 }

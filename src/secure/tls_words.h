@@ -7,6 +7,10 @@
 
 #include <openssl/ssl.h>
 
+/* The longest handshake of a client, all its records: with certificates, and without. */
+#define TNI_TLS_SHAKE_MAX (96 * 1024)
+#define TNI_TLS_SHAKE_BARE (32 * 1024)
+
 /* So many of the peer's first bytes tell what it speaks. */
 #define TNI_TLS_START 40
 
@@ -17,6 +21,8 @@ struct tls {
 	struct tn_buf *in, *net; /* while OpenSSL is at work */
 	char *host;              /* whom a client wants to reach */
 	const char *psk;         /* the identity whose pre-shared key was used; the credentials' */
+	size_t shaken;           /* bytes that the handshake has read */
+	const char *odd;         /* what is wrong with a client's hello; NULL: nothing */
 	bool psk_unknown;        /* a client has named an identity that is not ours */
 	bool heard;              /* something has come */
 	bool midway;             /* OpenSSL holds a part of a record */

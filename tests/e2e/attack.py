@@ -2,7 +2,9 @@
 Attacks on a server, each as one function that gives figures. test_attack.py makes small ones and asserts what must hold on any
 machine, however busy; `make attack` runs this file: all of it at full size, a line for each figure, beside what is promised.
 """
+import collections
 import contextlib
+import json
 import pathlib
 import selectors
 import socket
@@ -12,7 +14,9 @@ import tempfile
 import threading
 import time
 
+import authority
 import harness
+import hellos
 from harness import KIB, MIB, cpu_seconds, noise, open_socket, place_of, resident_bytes, running_ns, wait_until
 from system import allow_files, limit_files
 
@@ -372,6 +376,123 @@ def churn(tenon, rate, count):
     return figures
 
 
+# Handshakes
+
+def secured(tenon, ours, scheme, keys="", plain=False):
+    """A server with a certificate; with `plain`, TCP on the same loop."""
+    urls = [f"{scheme}://127.0.0.1:0?{ours.pair('server')}{keys}"]
+    return tenon.serve(*urls, *(["tcp://127.0.0.1:0"] if plain else []), options=["--handler", "echo", "--no-sandbox"],
+                       listeners=len(urls) + plain)
+
+
+def cost_of(server, times, attack):
+    """The least of so many tries: CPU time of the server by that of attack(), which returns its own."""
+    costs = []
+    while len(costs) < times or (min(costs) > CPU_PROMISED / 2 and len(costs) < times + 10):
+        before = running_ns(server.pid)
+        spent = attack()
+        time.sleep(0.01)  # a datagram is on its way
+        costs.append((running_ns(server.pid) - before) / spent)
+    return min(costs)
+
+
+def handshakes(tenon, ours, size, times):
+    """
+    Hellos that are dear, by strangers who compute nothing, to a server that has 1024 pre-shared keys and asks its clients for
+    certificates. Figures: (version, name) -> CPU time of the server by that of the sender.
+    """
+    keys = tenon.file("psks", "".join(f"{n:06}:{n:032x}\n" for n in range(1024)).encode())
+    keys.chmod(0o600)
+    server = secured(tenon, ours, "tls", f"&psk-file={keys}&ca={ours.pem('ca')}")
+    server.untidy = True
+    where, figures = f"tcp://127.0.0.1:{server.port}", {}
+    feed(where, hellos.records(hellos.hello13("X25519")))
+    for version, name, data in hellos.hostile(size):
+        figures[f"TLS {version}", name] = cost_of(server, times, lambda data=data: feed(where, data))
+    server.stop()
+    server = secured(tenon, ours, "dtls")
+    server.untidy = True
+    address = ("127.0.0.1", server.port)
+
+    def knock(group):
+        start = time.thread_time_ns()
+        hellos.dtls_knock(address, group).close()
+        return time.thread_time_ns() - start
+
+    def flood(group):
+        start = time.thread_time_ns()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            for _ in range(20):
+                sock.sendto(hellos.dtls_hello(group), address)
+        return time.thread_time_ns() - start
+    knock("P-256")
+    for group in ("X25519", "P-256"):
+        figures["DTLS 1.2", f"an exchange with {group}"] = cost_of(server, times, lambda group=group: knock(group))
+    figures["DTLS 1.2", "20 hellos without a cookie"] = cost_of(server, times, lambda: flood("X25519"))
+    server.stop()
+    return figures
+
+
+STRANGERS = {
+    "TLS 1.3": ("tls", lambda: hellos.records(hellos.hello13("P-384"))),
+    "TLS 1.2": ("tls", lambda: hellos.hello12("P-256")),
+    "DTLS 1.2": ("dtls", None),
+}
+
+
+class Strangers(threading.Thread):
+    """Begins handshakes as fast as it can, and never ends one."""
+
+    def __init__(self, scheme, address, data):
+        super().__init__()
+        self.scheme, self.address, self.data = scheme, address, data
+        self.over, self.begun = threading.Event(), 0
+
+    def run(self):
+        socks = collections.deque()
+        while not self.over.is_set():
+            with contextlib.suppress(OSError):
+                if self.scheme == "dtls":
+                    socks.append(hellos.dtls_knock(self.address, "P-256"))
+                else:
+                    socks.append(socket.create_connection(self.address, harness.LIMIT))
+                    socks[-1].sendall(self.data)
+                self.begun += 1
+            if len(socks) > 500:
+                socks.popleft().close()
+        for sock in socks:
+            sock.close()
+
+
+def measured(tenon, port, seconds):
+    """p99 in seconds of a TCP connection that sends 200 messages a second."""
+    result = tenon.run("bench", f"tcp://127.0.0.1:{port}", "--conns", 1, "--rate", 200, "--duration", f"{seconds}s", "--warmup",
+                       "0.2s", "--json", status=None, limit=seconds + harness.LIMIT)
+    latency = json.loads(result.out.splitlines()[-1])["latency_us"]
+    return latency["p99"] / 1e6
+
+
+def strangers(tenon, ours, version, seconds):
+    """Figures: p99 of another connection of the same loop before and meanwhile, handshakes that have been begun a second."""
+    scheme, make = STRANGERS[version]
+    server = secured(tenon, ours, scheme, plain=True)
+    server.untidy = True
+    ports = {url.split(":")[0]: harness.port_of(url) for url in (line.split()[1] for line in server.lines[:2])}
+    before = measured(tenon, ports["tcp"], seconds)
+    crowd = [Strangers(scheme, ("127.0.0.1", ports[scheme]), make and make()) for _ in range(2)]
+    for thread in crowd:
+        thread.start()
+    try:
+        during = measured(tenon, ports["tcp"], seconds)
+    finally:
+        for thread in crowd:
+            thread.over.set()
+        for thread in crowd:
+            thread.join()
+    server.stop()
+    return {"before": before, "during": during, "rate": sum(thread.begun for thread in crowd) / seconds}
+
+
 # All of it
 
 MISSED = []
@@ -412,6 +533,19 @@ def run_all(tenon):
     worst = max(got, key=got.get)
     tell(f"... memory of one that is never whole ({worst[0]}, {worst[1]})", f"{got[worst] / KIB:.0f} KiB", "1 MiB",
          got[worst] < MEMORY_PROMISED)
+    folder = pathlib.Path(tenon.folder) / "authority"
+    folder.mkdir()
+    ours = authority.Authority(folder)
+    for size in (10 * KIB, 30000):
+        got = handshakes(tenon, ours, size, 5)
+        for version in ("TLS 1.2", "TLS 1.3", "DTLS 1.2"):
+            worst = max((which for which in got if which[0] == version), key=got.get)
+            tell(f"{version}, hellos of up to {size} B that are dear: CPU ({worst[1]})", f"{got[worst]:.0f} x", "100 x",
+                 got[worst] < CPU_PROMISED)
+    for version in STRANGERS:
+        got = strangers(tenon, ours, version, 5)
+        tell(f"{version}, {got['rate']:.0f} handshakes begun a second: p99 of another connection",
+             f"{got['during'] * 1e3:.2f} ms, was {got['before'] * 1e3:.2f}", "5 ms more", got["during"] - got["before"] <= 0.005)
     got = churn(tenon, 20, 3000)
     tell("3,000 connections that are reset at once: CPU", f"{got['free'] * 1e3:.0f} ms", "", True)
     tell("... with --accept-rate 20, while they come", f"{got['limited'] * 1e3:.0f} ms", "a fifth of that",

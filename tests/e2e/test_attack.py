@@ -40,6 +40,21 @@ def test_what_is_never_whole_costs_what_is_promised(tenon):
 
 
 @one_engine
+def test_handshakes_cost_what_is_promised(tenon, authority):
+    got = attack.handshakes(tenon, authority, 10 * KIB, 1)
+    assert {which: cost for which, cost in got.items() if cost >= attack.CPU_PROMISED} == {}
+    assert ("TLS 1.3", "one share of ffdhe8192") in got and len(got) > 30
+
+
+@one_engine
+@pytest.mark.parametrize("version", attack.STRANGERS)
+def test_a_crowd_of_strangers_is_not_in_the_way(tenon, authority, version):
+    """It is answered throughout. How little it waits is measured by `make attack`, on a machine with nothing else to do."""
+    got = attack.strangers(tenon, authority, version, 1)
+    assert got["rate"] > 0
+
+
+@one_engine
 def test_churn_is_work_for_later(tenon):
     got = attack.churn(tenon, rate=20, count=300)
     assert got["limited"] < got["free"]
