@@ -123,6 +123,9 @@ const char *sock_kind(const struct sock *sock, char *out, size_t cap);
 
 const char *sock_addr_text(const struct sock *sock, const struct sock_addr *addr, char *out, size_t cap);
 
+/* Names are what their owners like: for people without control characters, and UTF-8, as text_clean() says. */
+void sock_clean(char *said, size_t cap);
+
 const char *tcp_state_name(unsigned state);
 
 /* The state in struct tcp_info. */

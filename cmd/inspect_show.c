@@ -190,20 +190,33 @@ const char *sock_addr_text(const struct sock *sock, const struct sock_addr *addr
 
 /* ---- parts ---- */
 
+void sock_clean(char *said, size_t cap)
+{
+	struct text text = {0};
+
+	text_clean(&text, said);
+	text_bytes(&text, "", 1);
+	snprintf(said, cap, "%s", text.failed ? "?" : text.data);
+	text_free(&text);
+}
+
 static void holder_text(const struct holder *holder, char *out, size_t cap)
 {
 	if (holder->pid)
 		snprintf(out, cap, "%s (%d) fd %d", holder->command, holder->pid, holder->fd);
 	else
 		snprintf(out, cap, "-");
+	sock_clean(out, cap);
 }
 
 static void ends_text(const struct sock *sock, struct text *text)
 {
-	char local[192], peer[192];
+	char local[384], peer[384];
 
 	sock_addr_text(sock, &sock->local, local, sizeof(local));
 	sock_addr_text(sock, &sock->peer, peer, sizeof(peer));
+	sock_clean(local, sizeof(local));
+	sock_clean(peer, sizeof(peer));
 	if (*local)
 		text_add(text, " %s", local);
 	if (*peer && sock->family != AF_NETLINK)

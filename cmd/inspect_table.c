@@ -45,6 +45,7 @@ static void cells_of(const struct sock *sock, struct cells *c)
 	number(c->text[PID], held ? sock->holder.pid : -1);
 	number(c->text[FD], held ? sock->holder.fd : -1);
 	snprintf(c->text[COMMAND], 48, "%s", held ? sock->holder.command : "-");
+	sock_clean(c->text[COMMAND], 48);
 	sock_kind(sock, c->text[KIND], 48);
 	snprintf(c->text[STATE], 48, "%s", sock->state);
 	number(c->text[UNREAD], sock->listening ? -1 : sock->unread);
@@ -131,7 +132,7 @@ static void put_part(struct second *line, const char *part, enum paint paint)
 /* As much of it as there is room for. */
 static void put_cut(struct second *line, const char *part)
 {
-	char cut[256];
+	char cut[800];
 	unsigned most = line->width > line->at + GAP + 3 ? line->width - line->at - GAP - 3 : 0, n = 0;
 	size_t len = 0;
 
@@ -178,15 +179,18 @@ static void put_options(struct second *line, const struct sock *sock)
 
 static void put_addresses(const struct sock *sock, unsigned at, struct second *line)
 {
-	char local[192], peer[192], far[64] = "", both[400];
+	char local[384], peer[384], far[96] = "", both[800];
 	bool whole;
 
 	sock_addr_text(sock, &sock->local, local, sizeof(local));
 	sock_addr_text(sock, &sock->peer, peer, sizeof(peer));
+	sock_clean(local, sizeof(local));
+	sock_clean(peer, sizeof(peer));
 	if (sock->family == AF_NETLINK)
 		peer[0] = '\0';
 	if (sock->far.pid)
 		snprintf(far, sizeof(far), "(%s %d)", sock->far.command, sock->far.pid);
+	sock_clean(far, sizeof(far));
 	snprintf(both, sizeof(both), "%s%s%s%s", local, *peer && *local ? " " : "", *peer ? "-> " : "", peer);
 	whole = at + width_of(both) <= line->width;
 	if (whole) {

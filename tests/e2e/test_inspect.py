@@ -362,6 +362,26 @@ def test_names_that_terminals_would_act_on(tenon):
     assert "?[31mred?" in shown.text and "\x1b" not in shown.text
 
 
+def test_names_in_no_encoding(tenon):
+    """Of processes and of Unix sockets: text for people is UTF-8, and so is JSON."""
+    name = pathlib.Path("/proc/self/comm")
+    before = name.read_bytes()
+    with opened(socket.socket(socket.AF_UNIX)) as (listener,):
+        listener.bind(b"\0tenon-\xff\x1b[31m%d" % os.getpid())
+        listener.listen()
+        name.write_bytes(b"a\xffb\xc3")
+        try:
+            results = [tenon.run("inspect", *args, os.getpid(), *fd, status=None)
+                       for args in ([], ["--all"], ["--json"]) for fd in ([], [listener.fileno()])]
+        finally:
+            name.write_bytes(before.rstrip(b"\n"))
+    if results[0].status:
+        pytest.skip(f"descriptors of other processes cannot be read here: {results[0].err}")
+    for result in results:
+        assert "\x1b" not in result.out.decode() and ("a" in result.text and "b" in result.text)
+    assert r"a\xffb\xc3" in results[0].text and r"@tenon-\xff" in results[1].text
+
+
 # Unix sockets: who is at the other end
 
 def test_unix_peers(tenon, tmp_path):
