@@ -36,7 +36,7 @@ struct slot {
 
 static struct {
 	struct tn_loop *loop;
-	struct tn_hist *hist, *connects, *handshakes;
+	struct tn_hist *hist, *lookups, *connects, *handshakes;
 	char *url;
 	enum probe_kind kind;
 	size_t size;
@@ -72,6 +72,8 @@ static void tell_json(const char *event, uint64_t number, const struct answer *a
 	if (state.kind != PROBE_CONNECT)
 		json_number(&line, "bytes", answer->bytes);
 	json_number(&line, "rtt_ns", rtt_ns);
+	if (answer->lookup_ns)
+		json_number(&line, "lookup_ns", answer->lookup_ns);
 	if (answer->connected_ns) {
 		json_number(&line, "connect_ns", answer->connected_ns - answer->sent_ns);
 		json_number(&line, "handshake_ns", answer->came_ns - answer->connected_ns);
@@ -87,6 +89,8 @@ static void tell_text(const char *remark, uint64_t number, const struct answer *
 	char a[32], b[32];
 
 	text_add(&line, "%s seq=%llu ", answer->from, (unsigned long long)number);
+	if (answer->lookup_ns)
+		text_add(&line, "looked up %s, ", time_text(answer->lookup_ns, a, sizeof(a)));
 	if (answer->connected_ns)
 		text_add(&line, "connected %s, handshake %s",
 			 time_text(answer->connected_ns - answer->sent_ns, a, sizeof(a)),
@@ -169,6 +173,7 @@ static void summary_json(void)
 	json_share(&line, "loss", loss());
 	json_ms(&line, "duration_ms", ping_clock_ns() - state.start_ns);
 	hist_json(&line, "rtt_ns", state.hist);
+	hist_json(&line, "lookup_ns", state.lookups);
 	hist_json(&line, "connect_ns", state.connects);
 	hist_json(&line, "handshake_ns", state.handshakes);
 	json_line(&line);
@@ -206,6 +211,7 @@ static void summary_text(void)
 	count_text(&text, state.damaged, "damaged");
 	count_text(&text, state.waiting, "still awaited");
 	hist_text(&text, "", state.hist);
+	hist_text(&text, "look-up:   ", state.lookups);
 	hist_text(&text, "connect:   ", state.connects);
 	hist_text(&text, "handshake: ", state.handshakes);
 	out_line(&text);
@@ -286,6 +292,8 @@ static void lose_overdue(uint64_t now)
 static void count_times(const struct slot *slot, const struct answer *answer)
 {
 	tn_hist_add(state.hist, answer->came_ns - slot->sent_ns);
+	if (answer->lookup_ns)
+		tn_hist_add(state.lookups, answer->lookup_ns);
 	if (answer->connected_ns) {
 		tn_hist_add(state.connects, answer->connected_ns - slot->sent_ns);
 		tn_hist_add(state.handshakes, answer->came_ns - answer->connected_ns);
@@ -601,14 +609,15 @@ static int run(char **operands, int count)
 		return status;
 	state.oldest = 1;
 	state.slots = calloc(SLOTS, sizeof(*state.slots));
-	if (!state.slots || tn_hist_new(&state.hist) < 0 || tn_hist_new(&state.connects) < 0 ||
-	    tn_hist_new(&state.handshakes) < 0) {
+	if (!state.slots || tn_hist_new(&state.hist) < 0 || tn_hist_new(&state.lookups) < 0 ||
+	    tn_hist_new(&state.connects) < 0 || tn_hist_new(&state.handshakes) < 0) {
 		complain("ping: out of memory");
 		status = STATUS_FAILED;
 	} else {
 		status = run_loop();
 	}
 	tn_hist_free(state.hist);
+	tn_hist_free(state.lookups);
 	tn_hist_free(state.connects);
 	tn_hist_free(state.handshakes);
 	free(state.slots);

@@ -39,6 +39,7 @@ void probe_end(void);
 /* The times of one that was answered. */
 struct answer {
 	uint64_t sent_ns, came_ns;
+	uint64_t lookup_ns;    /* PROBE_CONNECT, by name: how long it was looked up, before sent_ns; otherwise 0 */
 	uint64_t connected_ns; /* PROBE_CONNECT, secured: when the handshake began; otherwise 0 */
 	size_t bytes;
 	bool damaged;

@@ -280,6 +280,9 @@ static void attempt_open(struct tn_conn *conn, void *arg)
 
 	tn_conn_info(conn, &info);
 	answer.from = info.peer;
+	answer.lookup_ns = info.lookup_ns;
+	answer.sent_ns += info.lookup_ns;
+	ping_left(a->number, answer.sent_ns);
 	if (tn_conn_security(conn, &security) == 0)
 		answer.connected_ns = info.opened_ns;
 	a->done = true;

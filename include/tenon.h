@@ -462,6 +462,8 @@ struct tn_conn_info {
 	bool many;                  /* dialled to a multicast group or a broadcast address: see tn_dial() */
 	int fd;                     /* the descriptor, for getsockopt(2) and the like; -1 before it exists */
 	char local[384], peer[384]; /* as URLs: tcp://127.0.0.1:10000; peer empty for a datagram server */
+	uint64_t
+		lookup_ns; /* dialled by name: how long it was looked up before the first address was tried; otherwise 0 */
 };
 
 /* Fills `info`. Also valid in on_close, where the descriptor has gone: fd is -1, and the peer of a Unix socket unknown. */

@@ -1025,7 +1025,7 @@ static int open_link(struct tn_conn *c)
 
 static int start_dial(struct tn_conn *c)
 {
-	const struct tni_endpoint *ep = c->ep;
+	struct tni_endpoint *ep = c->ep;
 	struct tn_addr path;
 	struct tni_dial_spec spec = {.host = ep->host,
 				     .port = ep->port,
@@ -1035,6 +1035,7 @@ static int start_dial(struct tn_conn *c)
 				     .portless = ep->scheme->place == TNI_AT_ADDR,
 				     .open = tni_scheme_raw(ep->scheme) ? open_dialled : NULL,
 				     .prepare = prepare_dialled,
+				     .lookup_ns = &ep->lookup_ns,
 				     .timeout_ns = ep->connect_ns,
 				     .name = ep->url};
 
@@ -1394,6 +1395,7 @@ void tn_conn_info(const struct tn_conn *c, struct tn_conn_info *info)
 		.lost = lost(c, &dropped),
 		.dropped = dropped,
 		.opened_ns = c->opened_ns,
+		.lookup_ns = c->ep->lookup_ns,
 		.fd = fd_of(c),
 	};
 	if (local_of(c, &addr))

@@ -88,6 +88,7 @@ struct tni_endpoint {
 	char *bind;               /* key bind: as it was given; NULL: the kernel chooses */
 	struct tn_addr bind_addr; /* empty: any address */
 	int bind_port;            /* 0: any port */
+	uint64_t lookup_ns;       /* dialled: how long its name was looked up */
 	struct tni_option_value *options;
 	size_t noptions;
 };

@@ -136,6 +136,8 @@ struct tni_dial {
 	bool portless;
 	int type, protocol;
 	uint64_t timeout_ns, deadline_ns;
+	uint64_t asked_ns;   /* when the look-up of the name began; 0: there is none */
+	uint64_t *lookup_ns; /* the owner's, told once; then NULL */
 	char *host, *name;
 	bool finished, timed_out, out_of_memory;
 	int result;
@@ -572,6 +574,13 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
+static void tell_lookup(struct tni_dial *d, uint64_t now)
+{
+	if (d->lookup_ns && d->asked_ns)
+		*d->lookup_ns = now - d->asked_ns;
+	d->lookup_ns = NULL;
+}
+
 /* Does what is to be done now and sets the timer for what comes next. Nobody is called back from here. */
 static void advance(struct tni_dial *d)
 {
@@ -590,6 +599,7 @@ static void advance(struct tni_dial *d)
 			return;
 		switch (tni_race_next(&d->race, now, &addr, &when)) {
 		case TNI_RACE_START:
+			tell_lookup(d, now);
 			attempt_start(d, addr);
 			break;
 		case TNI_RACE_LOST:
@@ -686,6 +696,7 @@ static int find_addrs(struct tni_dial *d, const struct tni_dial_spec *spec)
 		tni_race_expect(&d->race, AF_INET6);
 	if (spec->family != AF_INET6)
 		tni_race_expect(&d->race, AF_INET);
+	d->asked_ns = tni_clock_ns();
 	return tni_lookup_start(d->loop, d->host, spec->family, spec->port, lookup_done, d, &d->lookup);
 }
 
@@ -714,6 +725,7 @@ static struct tni_dial *dial_new(struct tn_loop *loop, const struct tni_dial_spe
 	d->portless = spec->portless;
 	d->many = spec->many;
 	d->timeout_ns = spec->timeout_ns;
+	d->lookup_ns = spec->lookup_ns;
 	d->deadline_ns = spec->timeout_ns < TNI_NEVER - now ? now + spec->timeout_ns : TNI_NEVER;
 	d->owned.destroy = dial_destroy;
 	d->task.run = report;

@@ -75,6 +75,8 @@ struct tni_dial_spec {
 	 * is connected. Must stay until done() is called or the dial cancelled.
 	 */
 	struct tn_addr *many;
+	/* Gets how long the name was looked up before the first attempt, or NULL. Must outlive the dial. */
+	uint64_t *lookup_ns;
 	uint64_t timeout_ns; /* of the whole dial; TNI_NEVER: none */
 	const char *name;    /* the endpoint as people know it, for messages: tcp://localhost:1; copied */
 };

@@ -106,3 +106,15 @@ def test_no_list_of_services():
     """Without netbase the words say so."""
     output = run(["sh", "-c", f"rm -f /etc/services; {harness.COMMAND} connect tcp://localhost:http"], "")[1]
     assert "no /etc/services here" in output and "write the number" in output
+
+
+def test_ping_tells_the_lookup_apart():
+    """The name server takes 100 ms: that is no part of the time that connecting took."""
+    server = f"{harness.COMMAND} serve tcp://192.0.2.8:7 --handler echo > /dev/null & sleep 0.3; "
+    client = f"{harness.COMMAND} ping --json --count 1 tcp4://slow.test:7; kill $!; wait"
+    status, output = run(["sh", "-c", server + client], "nameserver 127.0.0.53\n")
+    events = {event["event"]: event for event in map(json.loads, output.splitlines())}
+    reply, summary = events["reply"], events["summary"]
+    assert reply["lookup_ns"] > 90e6, status
+    assert reply["rtt_ns"] + reply["lookup_ns"] <= (summary["duration_ms"] + 1) * 1e6
+    assert summary["lookup_ns"]["max"] > 90e6
