@@ -95,6 +95,11 @@ static bool check_frame(const char *option, const char *frame, uint64_t max)
 	return false;
 }
 
+static bool is_lines(const char *frame)
+{
+	return strcmp(frame, "line") == 0 || strcmp(frame, "crlf") == 0;
+}
+
 static bool side_parse(struct side *side, const char *option, bool in)
 {
 	size_t len, i = 0;
@@ -113,7 +118,7 @@ static bool side_parse(struct side *side, const char *option, bool in)
 	if (side->frame && !check_frame(option, side->frame, in ? options.max : MAX_OUT))
 		return false;
 	side->whole = in && (!side->frame || strcmp(side->frame, "none") == 0);
-	side->skips_blank = in && defaults[i].blank_is_none && !side->whole;
+	side->skips_blank = in && defaults[i].blank_is_none && side->frame && is_lines(side->frame);
 	side->line_feed = !in && !side->frame;
 	if (!side->frame)
 		side->frame = "none";

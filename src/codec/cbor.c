@@ -285,7 +285,7 @@ static size_t read_unknown(struct reader *r, uint8_t head)
 	if (head == 0xf8 && r->len - r->at > 1) {
 		number = r->data[r->at + 1];
 		if (number < 32)
-			refuse(r, TN_EFORMAT, "a simple value below 32 in two bytes", r->at);
+			refuse(r, TN_EFORMAT, "a simple value below 32 in two bytes", r->at + 1);
 		else
 			take(r, tni_build_simple(&r->build, number));
 		return 2;

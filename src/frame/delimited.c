@@ -56,7 +56,7 @@ int tni_delimited_next(struct tni_frame *frame, struct tn_buf *in, struct tni_vi
 {
 	int rc = next_line(frame, in, view);
 
-	while (rc == 1 && frame->skips_blank && is_blank(view->data, view->len)) {
+	while (rc == 1 && frame->skips_blank && is_line(frame) && is_blank(view->data, view->len)) {
 		tni_buf_consume(in, view->taken);
 		rc = next_line(frame, in, view);
 	}
@@ -76,7 +76,7 @@ int tni_delimited_end(struct tni_frame *frame, struct tn_buf *in, struct tni_vie
 	if (!data)
 		return tni_err(-ENOMEM, "out of memory");
 	frame->scanned = 0;
-	if (frame->skips_blank && is_blank(data, in->len)) {
+	if (frame->skips_blank && is_line(frame) && is_blank(data, in->len)) {
 		tni_buf_consume(in, in->len);
 		return 0;
 	}

@@ -83,6 +83,52 @@ static inline struct tni_codec_error must_refuse(const struct tni_codec *codec, 
 	return err;
 }
 
+/*
+ * That a message, if it is refused as malformed, is so at its first byte that cannot stand there: what stands in front of it is
+ * the beginning of a good message (or a whole one), and with it none any more.
+ */
+static inline void position_is_exact(const struct tni_codec *codec, const uint8_t *data, size_t len)
+{
+	struct tni_codec_error err = {0}, again = {0};
+	int code = codec->check(data, len, NULL, &err), before;
+
+	if (code == TN_ETRUNC)
+		assert_int_equal(err.at, len);
+	if (code != TN_EFORMAT)
+		return;
+	before = codec->check(data, err.at, NULL, NULL);
+	if (err.at >= len || (before != TN_ETRUNC && before != 0))
+		fail_msg("%s: byte %zu of %zu (%s) is not the first wrong one: %d before it", codec->name, err.at, len,
+			 err.text, before);
+	before = codec->check(data, err.at + 1, NULL, &again);
+	if (!before || before == TN_ETRUNC || again.at != err.at)
+		fail_msg("%s: byte %zu of %zu (%s) is not wrong by itself: %d at %zu", codec->name, err.at, len, err.text,
+			 again.code, again.at);
+}
+
+/* All messages of one and two bytes, then `count` random ones of up to 12, each byte either any or one of `likely`. */
+static inline void positions_are_exact(const struct tni_codec *codec, const uint8_t *likely, size_t nlikely, int count)
+{
+	uint8_t data[12];
+	uint64_t seed = 7;
+
+	for (unsigned i = 0; i < 256 * 257; i++) {
+		data[0] = (uint8_t)i;
+		data[1] = (uint8_t)(i / 256 - 1);
+		position_is_exact(codec, data, i < 256 ? 1 : 2);
+	}
+	for (int i = 0; i < count; i++) {
+		size_t len = 3;
+
+		for (size_t n = 0; n < len; n++) {
+			seed = seed * 6364136223846793005u + 1442695040888963407u;
+			data[n] = seed >> 40 & 3 ? likely[(seed >> 33) % nlikely] : (uint8_t)(seed >> 33);
+			len = n ? len : 1 + (seed >> 50) % sizeof(data);
+		}
+		position_is_exact(codec, data, len);
+	}
+}
+
 static inline void must_encode(const struct tni_codec *codec, const struct tn_value *v,
 			       const struct tni_codec_opts *opts, const void *expected, size_t len)
 {

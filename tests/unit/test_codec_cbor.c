@@ -184,10 +184,10 @@ static void not_well_formed(void **state)
 		{"3f", TN_EFORMAT, 0},
 		{"df", TN_EFORMAT, 0},
 		/* a simple value that has a shorter form */
-		{"f800", TN_EFORMAT, 0},
-		{"f814", TN_EFORMAT, 0},
-		{"f818", TN_EFORMAT, 0},
-		{"81f81f", TN_EFORMAT, 1},
+		{"f800", TN_EFORMAT, 1},
+		{"f814", TN_EFORMAT, 1},
+		{"f818", TN_EFORMAT, 1},
+		{"81f81f", TN_EFORMAT, 2},
 		/* what is no chunk of a string */
 		{"5f00ff", TN_EFORMAT, 1},
 		{"5f21ff", TN_EFORMAT, 1},
@@ -406,7 +406,7 @@ static void every_tag_and_simple_value(void **state)
 			must_convert(cbor, long_tag, 3, cbor, long_tag, 3);
 		}
 		if (i < 32)
-			must_refuse(cbor, long_simple, 2, NULL, TN_EFORMAT, 0);
+			must_refuse(cbor, long_simple, 2, NULL, TN_EFORMAT, 1);
 		else
 			must_convert(cbor, long_simple, 2, cbor, long_simple, 2);
 	}
@@ -431,9 +431,19 @@ static void what_cbor_cannot_write(void **state)
 	tn_value_free(map);
 }
 
+static void every_position(void **state)
+{
+	static const uint8_t likely[] = {0x00, 0x17, 0x18, 0x1f, 0x20, 0x41, 0x5f, 0x61, 0x7f, 0x80, 0x81, 0x82, 0x9f,
+					 0xa0, 0xa1, 0xa2, 0xbf, 0xc1, 0xd8, 0xdf, 0xf4, 0xf6, 0xf8, 0xf9, 0xff};
+
+	(void)state;
+	positions_are_exact(&tni_codec_cbor, likely, sizeof(likely), 100000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_position),
 		cmocka_unit_test(appendix_a),
 		cmocka_unit_test(every_prefix_ends_early),
 		cmocka_unit_test(not_well_formed),

@@ -450,9 +450,18 @@ static void test_every_short_text(void **state)
 	}
 }
 
+static void every_position(void **state)
+{
+	static const char likely[] = "[]{},:\"\"\\utruefalsn012e+-. \n";
+
+	(void)state;
+	positions_are_exact(json, (const uint8_t *)likely, sizeof(likely) - 1, 100000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_position),
 		cmocka_unit_test(test_position_behind_a_value),
 		cmocka_unit_test(test_every_short_text),
 		cmocka_unit_test(texts_are_accepted),

@@ -241,9 +241,19 @@ static void what_msgpack_cannot_write(void **state)
 	tn_value_free(v);
 }
 
+static void every_position(void **state)
+{
+	static const uint8_t likely[] = {0x00, 0x7f, 0x80, 0x81, 0x82, 0x90, 0x91, 0x92, 0xa0, 0xa1, 0xc0,
+					 0xc1, 0xc3, 0xc4, 0xc7, 0xca, 0xd0, 0xd4, 0xd9, 0xdc, 0xde, 0xe0};
+
+	(void)state;
+	positions_are_exact(&tni_codec_msgpack, likely, sizeof(likely), 100000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_position),
 		cmocka_unit_test(examples_read_and_written),
 		cmocka_unit_test(every_size_of_data),
 		cmocka_unit_test(refused),
