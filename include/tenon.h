@@ -367,9 +367,16 @@ TN_API int tn_server_file(const struct tn_server *server, int index, const char 
 TN_API void tn_set_files(int (*fn)(const char *path, enum tn_file_use use, void *arg), void *arg);
 
 /*
- * Stops accepting, lets every connection finish what is in flight (one that has been quiet for 100 ms is closed, a busy
- * one goes on until it is quiet, and one whose peer has ended until we have ended too), cuts off what is left after
- * `drain_ms`, and frees the server; its Unix socket file is removed. done(arg), when not NULL, is called on loops[0] once all of it has gone. From loops[0]'s thread.
+ * Stops accepting and lets every connection finish what is in flight:
+ * - One that is quiet is closed in good order: nothing has come or gone for 100 ms, nothing is queued, no part of a
+ *   message has come, it is neither paused (tn_pause()) nor held (tn_conn_hold()).
+ * - A busy one goes on until it is quiet.
+ * - One whose peer has ended goes on until our direction has ended too.
+ * What is left after `drain_ms` is cut off: on_close gets -ECANCELED, and the peer a reset (TCP; a Unix socket has none,
+ * its peer sees an end; over TLS it is one without close_notify). A relay therefore holds its connections for as long as
+ * the other side may still have something for them. Timers, posted calls and dialled connections go on as ever.
+ * Afterwards the server is freed; its Unix socket file is removed. done(arg), when not NULL, is called on loops[0] once
+ * all of it has gone. From loops[0]'s thread; a callback may call it. Called a second time it does nothing.
  */
 TN_API void tn_server_close(struct tn_server *server, uint64_t drain_ms, void (*done)(void *arg), void *arg);
 
@@ -422,6 +429,16 @@ TN_API int tn_conn_fade(struct tn_conn *conn);
 /* Ends our direction once everything queued is sent (FIN: shutdown(2) SHUT_WR); the peer's goes on. A connection whose
  * both directions have ended closes by itself. Datagrams: does nothing. Returns 0 or TN_ESTATE. */
 TN_API int tn_finish(struct tn_conn *conn);
+
+/*
+ * Says that a reply is still owed: by a timer, another server, a worker thread, a child process. While a connection is
+ * held, tn_server_close() does not take it for quiet, and without an on_end it does not close when its peer has ended.
+ * Each call wants one tn_conn_release(), made after the reply was sent. When the connection closes, its holds end with
+ * it: nothing is to be released after on_close. On a datagram server it is a reply to any of its peers that is owed.
+ * Returns 0; -EOVERFLOW: it is held 65,535 times.
+ */
+TN_API int tn_conn_hold(struct tn_conn *conn);
+TN_API void tn_conn_release(struct tn_conn *conn);
 
 /* Stops and resumes reading. While paused nothing is handed over and the peer is held back. */
 TN_API void tn_pause(struct tn_conn *conn);

@@ -138,6 +138,19 @@ static bool local_of(const struct tn_conn *c, struct tn_addr *addr)
 	return true;
 }
 
+static size_t queued(const struct tn_conn *c)
+{
+	size_t below = c->dgram ? c->dgram->tx.buf.len : 0;
+
+	return c->layered ? c->tx.len + c->layered->wire.len + below : c->dgram ? below : c->tx.len;
+}
+
+/* Its peer does not have, or has not been asked for, all that belongs to it. */
+static bool is_unfinished(const struct tn_conn *c)
+{
+	return queued(c) || c->held || c->hold & TNI_HOLD_USER;
+}
+
 /* The last step. `described`: the detail of the failure stands already (a dial's). */
 static void finish(struct tn_conn *c, bool described)
 {
@@ -146,7 +159,8 @@ static void finish(struct tn_conn *c, bool described)
 
 	assert(!in_flight(c)); /* invariants 1 and 3 */
 	tni_loop_untimer(c->loop, &c->timer);
-	if (c->flags & TNI_RESET)
+	/* An end in good order would tell the peer that this was all. */
+	if (c->flags & TNI_RESET || (c->err && is_unfinished(c)))
 		reset_on_close(c);
 	if (local_of(c, &closing.local))
 		closing.conn = c;
@@ -430,13 +444,6 @@ static void send_done(struct tni_op *op, int res)
 
 /* ---- the pump ---- */
 
-static size_t queued(const struct tn_conn *c)
-{
-	size_t below = c->dgram ? c->dgram->tx.buf.len : 0;
-
-	return c->layered ? c->tx.len + c->layered->wire.len + below : c->dgram ? below : c->tx.len;
-}
-
 static bool may_deliver(const struct tn_conn *c)
 {
 	return !(c->flags & (TNI_DEAD | TNI_CLOSING)) && !(c->hold & (TNI_HOLD_USER | TNI_HOLD_TXFULL));
@@ -609,7 +616,7 @@ static void tell_end(struct tn_conn *c)
 	c->flags |= TNI_END_TOLD;
 	if (told)
 		told(c, c->user->arg);
-	else
+	else if (!c->held)
 		tn_close(c);
 }
 
@@ -823,6 +830,20 @@ void tni_conn_kill(struct tn_conn *c, int err)
 {
 	c->flags |= TNI_RESET;
 	tni_conn_fail(c, err, NULL);
+}
+
+void tni_conn_cut(struct tn_conn *c, int err)
+{
+	if (c->flags & TNI_CLOSING && c->flags & TNI_FIN_SENT && !queued(c) && !(is_stream(c) && kernel_has_unsent(c)))
+		tni_conn_fail(c, 0, NULL);
+	else
+		tni_conn_kill(c, err);
+}
+
+bool tni_conn_is_quiet(const struct tn_conn *c, uint64_t quiet_ns)
+{
+	return c->loop->now_ns - c->active_ns >= quiet_ns && !c->hold && !c->held && !c->rx.head && !queued(c) &&
+	       !(c->flags & TNI_RX_END) && !tni_layered_has_part(c);
 }
 
 static void note_peer(struct tn_conn *c, const struct tn_addr *addr)
@@ -1281,8 +1302,28 @@ void tn_pause(struct tn_conn *c)
 
 void tn_resume(struct tn_conn *c)
 {
+	if (c->hold & TNI_HOLD_USER)
+		c->active_ns = c->loop->now_ns; /* the silence until now was ours */
 	c->hold &= (uint8_t)~TNI_HOLD_USER;
 	run_soon(c);
+}
+
+int tn_conn_hold(struct tn_conn *c)
+{
+	if (c->held == UINT16_MAX)
+		return tni_err(-EOVERFLOW, "%s: held %u times already", c->ep->url, c->held);
+	c->held++;
+	return 0;
+}
+
+void tn_conn_release(struct tn_conn *c)
+{
+	if (!c->held || --c->held)
+		return;
+	c->active_ns = c->loop->now_ns;
+	/* What tell_end() has put off. */
+	if ((c->flags & (TNI_END_TOLD | TNI_WRITE_ONLY)) == TNI_END_TOLD && !c->user->handler.on_end)
+		tn_close(c);
 }
 
 void tn_close(struct tn_conn *c)

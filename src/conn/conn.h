@@ -105,6 +105,7 @@ struct tn_conn {
 	uint32_t flags; /* enum tni_conn_flag */
 	uint8_t hold;   /* enum tni_hold */
 	uint8_t peer_len;
+	uint16_t held; /* tn_conn_hold() and not released */
 	union {
 		unsigned char peer[28]; /* of IP sockets; others are asked when needed */
 		uint32_t uid;           /* without peer_len: whose a Unix socket's other end is, where that counts */
@@ -133,6 +134,12 @@ struct tn_conn *tni_conn_accept_peer(struct tn_conn *socket, const struct tn_add
 
 /* Ends it at once with `err`, silently or not as its state wants. */
 void tni_conn_kill(struct tn_conn *conn, int err);
+
+/* A deadline has passed. What was delivered whole ends in good order, all else by tni_conn_kill(). */
+void tni_conn_cut(struct tn_conn *conn, int err);
+
+/* Whether nothing is on its way for `quiet_ns`: nothing held back, owed, queued, or in part. */
+bool tni_conn_is_quiet(const struct tn_conn *conn, uint64_t quiet_ns);
 
 /*
  * Whether the endpoint's format takes a message: true, or false after on_bad was told or with the detail of why in

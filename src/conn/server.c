@@ -100,17 +100,29 @@ static void note_crowd(struct tni_part *part, const struct tn_addr *peer, bool o
 	tni_trouble_note(part, TN_ELIMIT);
 }
 
+/* Tested and counted in one step: other parts admit at the same time. */
+static bool count_in(struct tn_server *server)
+{
+	unsigned max = atomic_load(&server->max_conns), n = atomic_load(&server->nconns);
+
+	do {
+		if (max && n >= max)
+			return false;
+	} while (!atomic_compare_exchange_weak(&server->nconns, &n, n + 1));
+	return true;
+}
+
 bool tni_part_admit(struct tni_part *part, const struct tn_addr *peer, uint64_t source)
 {
 	struct tn_server *server = part->server;
-	unsigned max = atomic_load(&server->max_conns);
-	bool full = max && atomic_load(&server->nconns) >= max;
+	bool counted = count_in(server);
 
-	if (full || (server->sources && !tni_sources_enter(server->sources, source))) {
-		note_crowd(part, peer, !full);
+	if (!counted || (server->sources && !tni_sources_enter(server->sources, source))) {
+		if (counted)
+			atomic_fetch_sub(&server->nconns, 1);
+		note_crowd(part, peer, counted);
 		return false;
 	}
-	atomic_fetch_add(&server->nconns, 1);
 	part->nconns++;
 	return true;
 }
@@ -444,9 +456,8 @@ static int open_inherited(struct tni_part *part)
 			return tni_err(-errno, "%s: %s", part->ep->url, tn_strerror(-errno));
 		return add_listener(part, fd, &addr);
 	}
-	part->lone = true;
-	take(part, fd);
-	return 0;
+	take(part, fd); /* the server stays when it has gone */
+	return tni_list_empty(&part->conns) ? tni_err(-ENOMEM, "%s: out of memory", part->ep->url) : 0;
 }
 
 /* ---- credentials ---- */
@@ -621,14 +632,20 @@ void tni_part_conn_gone(struct tni_part *part, const struct tn_conn *conn)
 	} else if (conn->flags & TNI_UNTOLD) {
 		part->refused--;
 	}
-	if (part->lone && !part->draining) { /* fd:N was one connection; with it the server is at its end */
-		part->draining = true;
-	}
 	if (part->draining)
 		tni_loop_ready(part->loop, &part->task);
 }
 
-static void close_quiet(const struct tni_part *part, uint64_t now)
+/* The deadline has passed. */
+static void cut_off(const struct tni_part *part)
+{
+	struct tni_list *node;
+
+	for (node = part->conns.next; node != &part->conns; node = node->next)
+		tni_conn_cut(tni_container_of(node, struct tn_conn, owned.node), -ECANCELED);
+}
+
+static void close_quiet(const struct tni_part *part)
 {
 	struct tni_list *node;
 
@@ -637,7 +654,7 @@ static void close_quiet(const struct tni_part *part, uint64_t now)
 
 		if (c->dgram && c->dgram->peers && tni_peers_count(c))
 			continue; /* they still need it */
-		if (now - c->active_ns >= QUIET_NS && !c->rx.head && !tn_conn_queued(c) && !(c->flags & TNI_RX_END))
+		if (tni_conn_is_quiet(c, QUIET_NS))
 			tn_close(c);
 	}
 }
@@ -650,13 +667,13 @@ static void drain_tick(struct tni_part *part)
 
 	stop_accepting(part); /* where the engine had no room to be told so before */
 	if (now >= part->deadline_ns) {
-		drop_conns(part);
+		cut_off(part);
 		if (is_accepting(part))
 			tni_loop_timer(part->loop, &part->timer, DRAIN_TICK_NS);
 		return;
 	}
 	if (now - part->timer.when_ns < QUIET_NS / 2)
-		close_quiet(part, now);
+		close_quiet(part);
 	tni_loop_timer(part->loop, &part->timer, DRAIN_TICK_NS);
 }
 
@@ -691,6 +708,9 @@ static void drain_posted(void *arg)
 
 void tn_server_close(struct tn_server *server, uint64_t drain_ms, void (*done)(void *arg), void *arg)
 {
+	if (server->closing)
+		return;
+	server->closing = true;
 	server->done = done;
 	server->done_arg = arg;
 	server->drain_ns = tni_ns_of_ms(drain_ms);
@@ -788,6 +808,8 @@ static void undo(struct tn_server *server)
 		if (!part->loop)
 			continue;
 		undo_conns(part);
+		tni_list_del(&part->task.node);
+		tni_loop_untimer(part->loop, &part->timer);
 		close_listeners(part);
 		tni_endpoint_free(part->ep);
 	}

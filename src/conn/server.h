@@ -36,7 +36,6 @@ struct tni_part {
 	bool draining;
 	struct tni_post drain_post;   /* tells its loop that it drains; in parts[0], that the last part has gone */
 	_Atomic(bool) ended;          /* nothing is posted to its loop any more */
-	bool lone;                    /* fd:N was one connection */
 	struct tni_scheme own_scheme; /* of fd:N, whose kind only the descriptor tells */
 	uint64_t deadline_ns;
 };
@@ -53,6 +52,7 @@ struct tn_server {
 	unsigned next_part;              /* where the acceptor hands the next connection */
 	_Atomic(int) parts_left;
 	_Atomic(bool) home_freed; /* loops[0] went before the others: nobody is left there to be told */
+	bool closing;             /* tn_server_close() has been called */
 	void (*done)(void *arg);
 	void *done_arg;
 	uint64_t drain_ns;

@@ -155,6 +155,7 @@ static void output_over(struct session *session)
 		return;
 	session->output_ended = true;
 	if (session->client) {
+		tn_conn_release(session->client);
 		tn_finish(session->client);
 		close_when_flushed(session);
 	}
@@ -193,6 +194,8 @@ static void on_client_open(struct tn_conn *conn, void *arg)
 	if (session) {
 		session->client = conn;
 		tn_conn_set_data(conn, session);
+		tn_conn_hold(
+			conn); /* nobody can tell a child that works from one that waits: until it has ended its output */
 		err = exec_start(tn_conn_loop(conn), arg, &ends, session, &session->child, &session->input,
 				 &session->output);
 	}

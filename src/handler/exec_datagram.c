@@ -49,6 +49,7 @@ static void job_link(struct job *job, struct gate *gate)
 	if (gate->jobs)
 		gate->jobs->link = &job->next;
 	gate->jobs = job;
+	tn_conn_hold(gate->conn);
 	if (++gate->njobs == JOBS_MAX)
 		tn_pause(gate->conn);
 }
@@ -61,6 +62,8 @@ static void job_unlink(struct job *job)
 	if (job->next)
 		job->next->link = job->link;
 	job->gate = NULL;
+	if (gate->conn)
+		tn_conn_release(gate->conn);
 	if (gate->njobs-- == JOBS_MAX && gate->conn)
 		tn_resume(gate->conn);
 	if (!gate->njobs && gate->ended && gate->conn)

@@ -1214,6 +1214,187 @@ static void test_server_close_deadline(void **state)
 	check_side(&stuck);
 }
 
+/* ---- ending while something is owed ---- */
+
+#define LATE_MS 300 /* longer than a server that ends takes a connection for busy */
+
+/* A reply that a timer gives. */
+struct late {
+	struct side *side;
+	struct tn_addr peer;
+	bool datagram;
+	size_t len;
+	unsigned char bytes[];
+};
+
+static void late_reply(void *arg)
+{
+	struct late *late = arg;
+	struct tn_msg question = {.peer = late->datagram ? &late->peer : NULL};
+
+	if (late->side->conn) {
+		assert_int_equal(tn_reply(late->side->conn, &question, late->bytes, late->len), 0);
+		tn_conn_release(late->side->conn);
+	}
+	free(late);
+}
+
+static void answer_late(struct side *s, const struct tn_msg *msg)
+{
+	struct late *late = malloc(sizeof(*late) + msg->len);
+
+	assert_non_null(late);
+	*late = (struct late){.side = s, .len = msg->len, .datagram = msg->peer != NULL};
+	memcpy(late->bytes, msg->data, msg->len);
+	if (msg->peer)
+		late->peer = *msg->peer;
+	assert_int_equal(tn_conn_hold(s->conn), 0);
+	assert_int_equal(tn_timer_start(s->rig->loop, LATE_MS, late_reply, late, NULL), 0);
+}
+
+static const struct play play_late = {.on_msg = answer_late};
+
+static void test_server_close_waits_for_a_late_reply(void **state)
+{
+	struct rig *rig = rig_new(row_of(state), &play_late, "");
+	struct side s = {0};
+
+	dial(rig, &s, &play_sink);
+	send_text(&s, 1000);
+	until(rig, rig->nserved && rig->served[0].in == s.out);
+	tn_server_close(rig->server, 60000, server_done, rig);
+	until(rig, s.in == s.out);
+	if (rig->row->traits & DGRAM)
+		tn_close(s.conn);
+	until(rig, s.closes && rig->done);
+	assert_int_equal(s.err, 0);
+	assert_int_equal(rig->served[0].err, 0);
+	rig_free(rig);
+	check_side(&s);
+}
+
+/* The peer has ended, and nobody has asked to be told of that. */
+static void test_half_close_waits_for_a_late_reply(void **state)
+{
+	struct rig *rig = rig_new(row_of(state), &play_late, "");
+	struct side s = {0};
+
+	dial(rig, &s, &play_close_at_end);
+	send_text(&s, 1000);
+	tn_finish(s.conn);
+	until(rig, s.closes && rig->served[0].closes);
+	assert_true(s.in == s.out);
+	assert_int_equal(s.err, 0);
+	assert_int_equal(rig->served[0].err, 0);
+	rig_free(rig);
+	check_side(&s);
+}
+
+/* What ends without all that belongs to it must not look like an end in good order, where there is another. */
+static void check_cut(const struct side *s)
+{
+	if (s->rig->row->traits & (RESETS | TLS) && !is_lossy(s))
+		assert_int_not_equal(s->err, 0);
+}
+
+static void hold_for_ever(struct side *s, const struct tn_msg *msg)
+{
+	(void)msg;
+	assert_int_equal(tn_conn_hold(s->conn), 0);
+}
+
+static void test_server_close_cuts_off_what_is_owed(void **state)
+{
+	static const struct play server = {.on_msg = hold_for_ever};
+	struct rig *rig = rig_new(row_of(state), &server, "");
+	struct side s = {0};
+
+	dial(rig, &s, &play_sink);
+	send_text(&s, 1000);
+	until(rig, rig->nserved && rig->served[0].msgs);
+	tn_server_close(rig->server, LATE_MS, server_done, rig);
+	until(rig, s.closes && rig->done);
+	assert_int_equal(rig->served[0].err, -ECANCELED);
+	check_cut(&s);
+	rig_free(rig);
+	check_side(&s);
+}
+
+static void resume_late(void *arg)
+{
+	struct side *s = arg;
+
+	if (s->conn)
+		tn_resume(s->conn);
+}
+
+/* As a relay does whose other side takes nothing for a while. */
+static void pause_once(struct side *s, const struct tn_msg *msg)
+{
+	(void)msg;
+	if (s->msgs > 1)
+		return;
+	tn_pause(s->conn);
+	assert_int_equal(tn_timer_start(s->rig->loop, LATE_MS, resume_late, s, NULL), 0);
+}
+
+static void test_server_close_waits_for_a_paused_one(void **state)
+{
+	static const struct play server = {.on_msg = pause_once};
+	struct rig *rig = rig_new(row_of(state), &server, "");
+	struct side s = {.goal = 500000, .piece = 1000};
+
+	dial(rig, &s, &play_push);
+	if (is_lossy(&s))
+		s.goal = 20000;
+	until(rig, rig->nserved && rig->served[0].msgs);
+	tn_server_close(rig->server, 60000, server_done, rig);
+	until(rig, s.closes && rig->done);
+	assert_true(s.out == s.goal && rig->served[0].in == s.goal);
+	assert_int_equal(s.err, 0);
+	assert_int_equal(rig->served[0].err, 0);
+	rig_free(rig);
+	check_side(&s);
+}
+
+static void test_server_close_cuts_off_a_paused_one(void **state)
+{
+	static const struct play server = {.on_open = NULL, .on_msg = pause_once};
+	struct rig *rig = rig_new(row_of(state), &server, "");
+	struct side s = {.goal = 64 << 20, .piece = 1000};
+
+	dial(rig, &s, &play_push);
+	until(rig, rig->nserved && rig->served[0].msgs);
+	tn_server_close(rig->server, LATE_MS / 3, server_done, rig);
+	until(rig, rig->done);
+	assert_int_equal(rig->served[0].err, -ECANCELED);
+	until(rig, s.closes);
+	assert_int_not_equal(s.err, 0);
+	s.bad = false; /* it may have tried to send when that was over */
+	rig_free(rig);
+	check_side(&s);
+}
+
+/* Nothing has gone for long, and not all has gone. */
+static void test_idle_with_a_queue(void **state)
+{
+	static const struct play server = {.on_msg = flood, .on_drain = push};
+	struct rig *rig = rig_new(row_of(state), &server, "idle=200ms");
+	struct side s = {.unchecked = true};
+
+	dial(rig, &s, &play_sink);
+	send_text(&s, 7);
+	until(rig, s.opens);
+	tn_pause(s.conn);
+	until(rig, rig->nserved && rig->served[0].closes);
+	assert_int_equal(rig->served[0].err, TN_EIDLE);
+	tn_resume(s.conn);
+	until(rig, s.closes);
+	check_cut(&s);
+	rig_free(rig);
+	check_side(&s);
+}
+
 static void test_server_close_at_once(void **state)
 {
 	struct rig *rig = rig_new(row_of(state), &play_echo, "");
@@ -2201,6 +2382,12 @@ static const struct case_ cases[] = {
 	{"a message outlives tn_close", test_message_outlives_close, CONNECTED, MANY, 0},
 	{"server close", test_server_close, CONNECTED, MANY, 0},
 	{"server close at the deadline", test_server_close_deadline, CONNECTED, MANY, 0},
+	{"server close waits for a late reply", test_server_close_waits_for_a_late_reply, ANY, 0, BELOW},
+	{"half-close waits for a late reply", test_half_close_waits_for_a_late_reply, CONNECTED, 0, 0},
+	{"server close cuts off what is owed", test_server_close_cuts_off_what_is_owed, CONNECTED, 0, 0},
+	{"server close waits for a paused one", test_server_close_waits_for_a_paused_one, CONNECTED, 0, 0},
+	{"server close cuts off a paused one", test_server_close_cuts_off_a_paused_one, CONNECTED, RESETS, 0},
+	{"idle with a queue", test_idle_with_a_queue, CONNECTED, 0, LOSSY},
 	{"server close at once", test_server_close_at_once, ANY, 0, 0},
 	{"server close without done", test_server_close_without_done, ANY, 0, 0},
 	{"loop freed with all open", test_loop_freed_with_all_open, CONNECTED | APART, 0, 0},
