@@ -197,16 +197,11 @@ static void add_reason(struct text *line, int err, const char *peer)
 		text_clean(line, why);
 }
 
-static void on_close(struct tn_conn *conn, int err, void *arg)
+static void tell_close(const struct tn_conn *conn, int err)
 {
-	const struct served *served = arg;
 	struct tn_conn_info info;
 	struct text line = {0};
 
-	if (served->gone)
-		served->gone(arg);
-	if (!served->told)
-		return;
 	tn_conn_info(conn, &info);
 	if (settings.json) {
 		close_json(&line, &info, tn_conn_id(conn), err, duration_ns(conn, &info));
@@ -216,6 +211,15 @@ static void on_close(struct tn_conn *conn, int err, void *arg)
 	counts_text(&line, &info, duration_ns(conn, &info));
 	add_reason(&line, err, info.peer);
 	out_line(&line);
+}
+
+static void on_close(struct tn_conn *conn, int err, void *arg)
+{
+	struct served *served = arg;
+
+	if (served->told)
+		tell_close(conn, err);
+	served->closed(served, err);
 }
 
 void events_datagrams(const struct served *served, const struct tn_conn *conn)
@@ -314,7 +318,7 @@ void events_watch(struct served *served)
 {
 	const struct tn_watch watch = {
 		.on_open = served->told ? on_open : NULL,
-		.on_close = served->told || served->gone ? on_close : NULL,
+		.on_close = on_close,
 		.on_trouble = on_trouble,
 		.on_bad = served->told ? on_bad : NULL,
 	};

@@ -15,10 +15,10 @@ struct served {
 	const char *handler;      /* its name */
 	const struct tn_handler *face;
 	bool datagrams;
-	bool told; /* its connections are */
-	int nurls;
-	char **urls;                         /* of its listeners: they outlive the server */
-	void (*gone)(struct served *served); /* fd:N that is one connection: it has ended, and the server with it */
+	bool told;                                      /* its connections are */
+	int nurls;                                      /* 0: the endpoint is one inherited connection */
+	char **urls;                                    /* of its listeners: they outlive the server */
+	void (*closed)(struct served *served, int err); /* one of its connections has been, with on_close's reason */
 };
 
 /* Notes the listeners' URLs. Returns 0 or -ENOMEM. */

@@ -52,8 +52,9 @@ static struct {
 	int nworkers;
 	struct served *served;
 	int nserved, open;
-	bool closing;
-	unsigned cut_off;
+	_Atomic(bool) closing; /* the servers have been told to end */
+	bool hurried;          /* by a second signal, which does not wait for them */
+	_Atomic(unsigned) cut_off;
 } state;
 
 /* ---- options ---- */
@@ -208,23 +209,14 @@ static void on_server_closed(void *arg)
 		stop_all();
 }
 
-/* A server that was one inherited connection ends with it, and is the library's to free. */
-static void on_gone(struct served *served)
+/* From the thread of the connection's loop. What a deadline or a second signal ends has not been finished. */
+static void on_connection_closed(struct served *served, int err)
 {
-	if (!state.closing)
-		on_server_closed(served);
-}
-
-static bool is_one_connection(const char *url)
-{
-	int listening = 0;
-	socklen_t len = sizeof(listening);
-
-	int kind = tn_url_kind(url);
-
-	if (kind < 0 || !(kind & TN_URL_INHERITED) || kind & TN_URL_DATAGRAMS)
-		return false;
-	return getsockopt(atoi(strchr(url, ':') + 1), SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == 0 && !listening;
+	if (err == -ECANCELED && state.closing)
+		state.cut_off++;
+	/* An endpoint that is one inherited connection ends with it. */
+	if (!served->nurls && !state.closing)
+		tn_server_close(served->server, 0, on_server_closed, served);
 }
 
 static void close_all(void)
@@ -247,9 +239,7 @@ static void on_signal(int nth, void *arg)
 		close_all();
 		return;
 	}
-	for (int i = 0; i < state.nserved; i++)
-		if (is_open(&state.served[i]) && !state.served[i].datagrams)
-			state.cut_off += tn_server_nconns(state.served[i].server);
+	state.hurried = true;
 	stop_all();
 }
 
@@ -284,10 +274,20 @@ static void close_posted(void *arg)
 	close_all();
 }
 
-/* The reader of the events has gone, and it was the reason to serve. Without memory to say so, it ends without delay. */
+/*
+ * The reader of the events has gone, and it was the reason to serve. From the thread that writes them, at any time.
+ * Without memory to say so, it ends without delay.
+ */
 static void on_output_lost(void *arg)
 {
-	if (tn_loop_post(arg, close_posted, NULL) < 0)
+	bool told = true;
+
+	(void)arg;
+	pthread_mutex_lock(&loops_lock);
+	if (state.nworkers && state.workers[0].loop)
+		told = tn_loop_post(state.workers[0].loop, close_posted, NULL) == 0;
+	pthread_mutex_unlock(&loops_lock);
+	if (!told)
 		stop_all();
 }
 
@@ -427,7 +427,7 @@ static int serve_one(struct served *served, const char *url, const struct handle
 	served->face = handler_face(spec, url);
 	served->datagrams = handler_is_datagrams(url);
 	served->told = settings.json || settings.verbose;
-	served->gone = is_one_connection(url) ? on_gone : NULL;
+	served->closed = on_connection_closed;
 	err = open_on_loops(served, url, argument);
 	if (err < 0)
 		return complain_library(err, url);
@@ -554,17 +554,15 @@ static int run_all(bool with_hint)
 	for (int i = 0; i < state.nserved; i++)
 		events_listening(&state.served[i]);
 	if (settings.json || settings.verbose)
-		out_thread_start(on_output_lost, state.workers[0].loop);
+		out_thread_start(on_output_lost, NULL);
 	if (with_hint)
 		hint();
 	status = workers_run();
 	events_stopped();
 	out_thread_stop();
-	if (state.cut_off > 0) {
+	if (state.cut_off > 0)
 		complain("%u connection%s cut off", state.cut_off, state.cut_off == 1 ? "" : "s");
-		return STATUS_FAILED;
-	}
-	return status;
+	return state.cut_off > 0 && state.hurried ? STATUS_FAILED : status;
 }
 
 static void served_free(void)
@@ -575,6 +573,10 @@ static void served_free(void)
 		free(state.served[i].urls);
 	}
 	free(state.served);
+	/* A writer of events that is stuck may still be there. */
+	pthread_mutex_lock(&loops_lock);
+	state.nworkers = 0;
+	pthread_mutex_unlock(&loops_lock);
 	free(state.workers);
 }
 

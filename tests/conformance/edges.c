@@ -1104,6 +1104,48 @@ static void test_request(void **state)
 	close(silent);
 }
 
+/* ---- an inherited connection as a server ---- */
+
+/* The server is its owner's until tn_server_close(), whatever becomes of the one connection. */
+static void test_a_lone_server_outlives_its_connection(void **state)
+{
+	static const struct tn_handler handler = {.on_msg = echo, .on_close = note_reason};
+	static const int types[] = {SOCK_STREAM, SOCK_SEQPACKET, SOCK_DGRAM};
+
+	(void)state;
+	for (size_t i = 0; i < 2 * sizeof(types) / sizeof(types[0]); i++) {
+		struct tn_loop *loop = th_loop();
+		struct reasons r = {0};
+		struct tn_server *server;
+		char url[64], bytes[8];
+		int pair[2], done = 0;
+
+		th_pair(types[i / 2], pair);
+		snprintf(url, sizeof(url), "fd:%d", pair[0]);
+		assert_int_equal(tn_serve(loop, url, &handler, &r, &server), 0);
+		assert_int_equal(send(pair[1], "hello", 5, 0), 5);
+		th_until(loop, recv(pair[1], bytes, sizeof(bytes), MSG_DONTWAIT) == 5);
+		if (types[i / 2] != SOCK_DGRAM) {
+			assert_int_equal(tn_server_nconns(server), 1);
+			close(pair[1]);
+			th_until(loop, r.closes);
+			assert_int_equal(tn_server_nconns(server), 0);
+			assert_int_equal(tn_server_nurls(server), 0);
+		}
+		assert_int_equal(tn_loop_step(loop, 0), 1); /* it keeps its loop running */
+		if (i % 2) {
+			tn_server_close(server, 0, count, &done);
+			tn_server_close(server, 1000, NULL, NULL); /* twice is once */
+			th_until(loop, done);
+			assert_int_equal(tn_loop_step(loop, 0), 0);
+		}
+		tn_loop_free(loop);
+		assert_int_equal(r.closes, 1);
+		if (types[i / 2] == SOCK_DGRAM)
+			close(pair[1]);
+	}
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, th_setup, th_teardown)
 
 static const struct CMUnitTest tests[] = {
@@ -1137,6 +1179,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_per_source),
 	T(test_accept_rate),
 	T(test_request),
+	T(test_a_lone_server_outlives_its_connection),
 };
 
 int main(int argc, char **argv)

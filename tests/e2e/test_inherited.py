@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from harness import exchange, noise, open_socket, receive_exactly, wait_until
+from harness import LIMIT, exchange, noise, open_socket, receive_exactly, wait_until
 
 FAMILIES = {
     "tcp": (socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 0)),
@@ -153,3 +153,34 @@ def test_a_listener_cannot_be_dialled(tenon):
     sock, _ = bound(tenon, "tcp")
     result = tenon.run("send", f"fd:{sock.fileno()}", "hello", status=1, pass_fds=[sock.fileno()])
     assert "listens" in result.err
+
+
+@pytest.mark.parametrize("scheme", ["fd", "FD"])
+@pytest.mark.parametrize("signalled", [False, True])
+def test_one_connection_ends_the_server(tenon, scheme, signalled):
+    """Whether its client leaves or a signal comes; and however the scheme is written."""
+    ours, theirs = socket.socketpair()
+    server = tenon.peer(*tenon.argv("serve", f"{scheme}:{theirs.fileno()}", "--json"), pass_fds=[theirs.fileno()])
+    theirs.close()
+    with ours:
+        ours.settimeout(LIMIT)
+        assert exchange(ours, b"hello") == b"hello"
+        if signalled:
+            server.signal(15)
+            assert ours.recv(10) == b""
+    server.wait(0)
+    assert '"event":"stopped"' in server.lines[-1]
+
+
+def test_one_connection_ends_and_other_endpoints_go_on(tenon):
+    ours, theirs = socket.socketpair()
+    server = tenon.serve(f"fd:{theirs.fileno()}", "tcp://127.0.0.1:0", listeners=1, pass_fds=[theirs.fileno()])
+    theirs.close()
+    with ours:
+        ours.settimeout(LIMIT)
+        assert exchange(ours, b"hello", finish=True) == b"hello"
+    server.at_rest = {}
+    with open_socket(server.url) as client:
+        assert exchange(client, b"hello") == b"hello"
+    server.untidy = True
+    server.stop()

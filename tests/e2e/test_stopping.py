@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from harness import (KIB, LIMIT, MIB, exchange, noise, open_socket, receive_exactly, receive_to_end, send_until_stuck,
-                     wait_until)
+from harness import (KIB, LIMIT, MIB, children_of, exchange, noise, open_socket, receive_exactly, receive_to_end,
+                     send_until_stuck, wait_until)
 
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 
@@ -283,3 +283,70 @@ def test_signals_right_after_the_start(tenon):
         assert process.wait(None) in (0, -signal.SIGTERM)
         assert not path.exists() or process.popen.returncode != 0
         path.unlink(missing_ok=True)
+
+
+SLOW = "while read line; do sleep 0.7; echo got $line; done"
+
+
+@pytest.mark.parametrize("url", ["tcp://127.0.0.1:0", "unix:{folder}/sock"])
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_child_that_works_is_waited_for(tenon, url, ends):
+    """Longer than a connection is taken for busy, and whether or not the client has ended its direction."""
+    server = tenon.serve(url.format(folder=tenon.folder),
+                         options=["--handler", f"exec:{SLOW}", "--drain", f"{LIMIT}s"])
+    client = tenon.dial(server.url)
+    client.sendall(b"one\ntwo\n")
+    if ends:
+        client.shutdown(socket.SHUT_WR)
+    wait_until(lambda: len(children_of(server.pid)) >= 1, "the child has begun")
+    server.signal(signal.SIGTERM)
+    assert receive_exactly(client, len(b"got one\ngot two\n")) == b"got one\ngot two\n"
+    client.close()
+    server.stopped = True
+    server.wait(0)
+
+
+def test_a_child_that_works_too_long_is_cut_off_with_a_reset(tenon):
+    """An end in good order would tell the client that this was all."""
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "exec:echo half; sleep 1000", "--drain", "500ms"])
+    client = tenon.dial(server.url)
+    assert receive_exactly(client, 5) == b"half\n"
+    server.untidy = server.stopped = True
+    server.signal(signal.SIGTERM)
+    with pytest.raises(ConnectionResetError):
+        client.recv(10)
+    server.wait(0)
+    assert "1 connection cut off" in server.err
+
+
+def test_children_of_datagrams_are_waited_for(tenon):
+    server = tenon.serve("udp://127.0.0.1:0", options=["--handler", "exec:sleep 0.7; cat", "--drain", f"{LIMIT}s"])
+    client = tenon.dial(server.url)
+    for word in (b"one", b"two"):
+        client.send(word)
+    wait_until(lambda: len(children_of(server.pid)) >= 2, "the children have begun")
+    server.signal(signal.SIGTERM)
+    assert {client.recv(100), client.recv(100)} == {b"one", b"two"}
+    server.stopped = True
+    server.wait(0)
+
+
+@pytest.mark.parametrize("options", [["--json"], ["-v"]])
+def test_stops_when_the_reader_of_its_events_has_gone(tenon, options):
+    """The thread that writes them finds out at any time, even when all is being taken down."""
+    for wait in (0, 0.001, 0.01, 0.1):
+        reader, writer = os.pipe()
+        server = tenon.start("serve", "tcp://127.0.0.1:0", *options, stdout=writer)
+        os.close(writer)
+        line = b""
+        while not line.endswith(b"\n"):
+            line += os.read(reader, 1)
+        url = "tcp://127.0.0.1:" + line.decode().split("127.0.0.1:")[1].split('"')[0].split()[0]
+        clients = [open_socket(url) for _ in range(20)]
+        os.close(reader)
+        for client in clients:
+            client.close()
+        time.sleep(wait)
+        server.signal(signal.SIGTERM)
+        assert server.wait(None) in (0, 1)
+        assert "ERROR" not in server.err
