@@ -435,9 +435,9 @@ TN_API int tn_finish(struct tn_conn *conn);
  * held, tn_server_close() does not take it for quiet, and without an on_end it does not close when its peer has ended.
  * Each call wants one tn_conn_release(), made after the reply was sent. When the connection closes, its holds end with
  * it: nothing is to be released after on_close. On a datagram server it is a reply to any of its peers that is owed.
- * Returns 0; -EOVERFLOW: it is held 65,535 times.
+ * A connection that is held 65,535 times at once stays held until it closes.
  */
-TN_API int tn_conn_hold(struct tn_conn *conn);
+TN_API void tn_conn_hold(struct tn_conn *conn);
 TN_API void tn_conn_release(struct tn_conn *conn);
 
 /* Stops and resumes reading. While paused nothing is handed over and the peer is held back. */

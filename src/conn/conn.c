@@ -606,10 +606,15 @@ static void deliver_stream(struct tn_conn *c)
 		watch_message(c, part && c->rx.head, c->msgs_in != before);
 }
 
+/* Who is told of the peer's end. NULL: nobody, and it is answered by ours. */
+static void (*end_handler(const struct tn_conn *c))(struct tn_conn *, void *)
+{
+	return is_cut(c) ? c->user->handler.on_cut : c->user->handler.on_end;
+}
+
 static void tell_end(struct tn_conn *c)
 {
-	const struct tn_handler *handler = &c->user->handler;
-	void (*told)(struct tn_conn *, void *) = is_cut(c) ? handler->on_cut : handler->on_end;
+	void (*told)(struct tn_conn *, void *) = end_handler(c);
 
 	if ((c->flags & (TNI_RX_END | TNI_END_TOLD)) != TNI_RX_END || c->rx.head || !may_deliver(c))
 		return;
@@ -1308,21 +1313,19 @@ void tn_resume(struct tn_conn *c)
 	run_soon(c);
 }
 
-int tn_conn_hold(struct tn_conn *c)
+void tn_conn_hold(struct tn_conn *c)
 {
-	if (c->held == UINT16_MAX)
-		return tni_err(-EOVERFLOW, "%s: held %u times already", c->ep->url, c->held);
-	c->held++;
-	return 0;
+	if (c->held < UINT16_MAX)
+		c->held++;
 }
 
 void tn_conn_release(struct tn_conn *c)
 {
-	if (!c->held || --c->held)
+	if (!c->held || c->held == UINT16_MAX || --c->held)
 		return;
 	c->active_ns = c->loop->now_ns;
 	/* What tell_end() has put off. */
-	if ((c->flags & (TNI_END_TOLD | TNI_WRITE_ONLY)) == TNI_END_TOLD && !c->user->handler.on_end)
+	if ((c->flags & (TNI_END_TOLD | TNI_WRITE_ONLY)) == TNI_END_TOLD && !end_handler(c))
 		tn_close(c);
 }
 

@@ -194,8 +194,8 @@ static void on_client_open(struct tn_conn *conn, void *arg)
 	if (session) {
 		session->client = conn;
 		tn_conn_set_data(conn, session);
-		tn_conn_hold(
-			conn); /* nobody can tell a child that works from one that waits: until it has ended its output */
+		/* A child that works looks like one that waits: its client is held until the output has ended. */
+		tn_conn_hold(conn);
 		err = exec_start(tn_conn_loop(conn), arg, &ends, session, &session->child, &session->input,
 				 &session->output);
 	}
