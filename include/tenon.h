@@ -396,8 +396,10 @@ TN_API TN_MUST_CHECK int tn_dial(struct tn_loop *loop, const char *url, const st
 /*
  * Queues a message; it is copied. Everything sent in one turn of the loop leaves in one system call. Returns 0; 1:
  * queued, and the queue is now at its mark: better wait for on_drain; TN_EFULL: not queued, the queue holds the mark
- * and a whole message beyond it; TN_ESTATE: closing, or our direction has been ended; TN_ETOOBIG: longer than key max;
- * -EMSGSIZE: longer than a datagram; TN_EFORMAT: the frame cannot carry this message (a line feed in a line); -EDESTADDRREQ: a datagram server sends with tn_reply(); -ENOMEM.
+ * and a whole message beyond it; TN_ESTATE: closing, or our direction has been ended; TN_ETOOBIG:
+ * longer than key max (a stream without a frame has no messages, and takes any length); -EMSGSIZE: longer than a datagram;
+ * TN_EFORMAT: the frame cannot carry this message (a line feed in a line); -EDESTADDRREQ: a datagram server sends with
+ * tn_reply(); -ENOMEM.
  */
 TN_API TN_MUST_CHECK int tn_send(struct tn_conn *conn, const void *data, size_t len);
 

@@ -873,8 +873,8 @@ static void opened(struct tn_conn *c)
 {
 	c->opened_ns = c->active_ns = c->loop->now_ns;
 	c->hold &= (uint8_t)~TNI_HOLD_CLOSED;
-	if (c->flags & TNI_WRITE_ONLY) {
-		c->flags |= TNI_RX_END | TNI_END_TOLD;
+	if (c->flags & TNI_WRITE_ONLY) { /* nothing will ever come: an end at once, for a handler that asks for one */
+		c->flags |= c->user->handler.on_end ? TNI_RX_END : TNI_RX_END | TNI_END_TOLD;
 		c->hold |= TNI_HOLD_CLOSED;
 	}
 	if (c->flags & TNI_READ_ONLY)
@@ -1222,17 +1222,41 @@ static bool keeps_packets(const struct tn_conn *c)
 	return c->io.flags & TNI_FD_MESSAGES || tni_scheme_is_packets(c->ep->scheme);
 }
 
+/* Without a frame there are no messages that could be too long. */
+static bool is_too_long(const struct tn_conn *c, size_t len)
+{
+	return len > c->frame.max && (c->frame.ops->put != tni_none_put || keeps_packets(c));
+}
+
+/*
+ * Where bytes of key max find room, more of them do: what a connection without a frame takes is not bounded by a message.
+ * Its maximum, which is to be set back to what this returns, lets `len` bytes more pass then.
+ */
+static uint32_t stretch(struct tn_conn *c, size_t len)
+{
+	uint32_t max = c->tx.max;
+
+	if (len > c->frame.max)
+		c->tx.max = len - c->frame.max < UINT32_MAX - max ? max + (uint32_t)(len - c->frame.max) : UINT32_MAX;
+	return max;
+}
+
 static int put_stream(struct tn_conn *c, const struct iovec *iov, int count)
 {
-	int rc = c->layered && c->layered->lossy ? tni_lossy_fits(tni_iov_len(iov, count)) : 0;
+	size_t len = tni_iov_len(iov, count);
+	int rc = c->layered && c->layered->lossy ? tni_lossy_fits(len) : 0;
+	uint32_t max;
 
-	if (tni_iov_len(iov, count) > c->frame.max)
-		return tni_frame_too_big(&c->frame, tni_iov_len(iov, count));
+	if (is_too_long(c, len))
+		return tni_frame_too_big(&c->frame, len);
 	if (rc < 0)
 		return rc;
 	if (keeps_packets(c))
 		return tni_buf_appendv(&c->tx, iov, count, true);
-	return c->frame.ops->put(&c->frame, &c->tx, iov, count);
+	max = stretch(c, len);
+	rc = c->frame.ops->put(&c->frame, &c->tx, iov, count);
+	c->tx.max = max;
+	return rc;
 }
 
 int tn_replyv(struct tn_conn *c, const struct tn_msg *msg, const struct iovec *iov, int count)
@@ -1277,12 +1301,15 @@ static bool worth_linking(const struct tn_conn *c, const struct tni_view *view)
 int tn_forward(struct tn_conn *c, const struct tn_msg *msg)
 {
 	const struct tni_view *view = msg->block;
+	uint32_t max;
 	int rc;
 
 	if (!view || c->ep->scheme->type == SOCK_DGRAM || c->dgram || keeps_packets(c) || may_send(c) < 0 ||
-	    !worth_linking(c, view))
+	    is_too_long(c, view->len) || !worth_linking(c, view))
 		return tn_reply(c, msg, msg->data, msg->len);
+	max = stretch(c, view->len);
 	rc = tni_buf_link(&c->tx, view->blk, view->raw, view->taken, false);
+	c->tx.max = max;
 	return queued_result(c, rc);
 }
 
