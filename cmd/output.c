@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "options.h"
 #include "tenon.h"
 
 #define BEHIND_MAX (4U << 20) /* bytes that wait for a slow reader of the events */
@@ -510,6 +511,37 @@ const char *out_paint(int fd, enum paint paint)
 	return colour_on(fd) ? sequences[paint] : "";
 }
 
+/* A line on a person's terminal that is written over, until it ends; other lines take its place. */
+static _Atomic(bool) progress_stands;
+
+bool out_progress_wanted(void)
+{
+	return !settings.quiet && isatty(STDERR_FILENO);
+}
+
+void out_progress(const char *fmt, ...)
+{
+	char line[256];
+	va_list ap;
+	int len;
+
+	va_start(ap, fmt);
+	len = vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	if (len < 0)
+		return;
+	progress_stands = true;
+	write_all(STDERR_FILENO, "\r\033[K", 4);
+	write_all(STDERR_FILENO, line, (size_t)len < sizeof(line) ? (size_t)len : sizeof(line) - 1);
+}
+
+void out_progress_end(void)
+{
+	if (progress_stands)
+		write_all(STDERR_FILENO, "\r\033[K", 4);
+	progress_stands = false;
+}
+
 /* Without memory, perhaps to say just that. */
 static void complain_briefly(const char *prefix, const char *fmt, va_list ap)
 {
@@ -546,6 +578,7 @@ static void complain_line(const char *prefix, enum paint paint, const char *fmt,
 	struct text text = {0}, words = {0};
 	va_list again;
 
+	out_progress_end();
 	va_copy(again, ap);
 	text_add(&text, "%s%s%s", out_paint(STDERR_FILENO, paint), prefix, out_paint(STDERR_FILENO, PAINT_NONE));
 	text_vadd(&words, fmt, ap);
