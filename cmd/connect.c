@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -28,6 +29,7 @@
 #define LINE_MAX_LEN (64U << 20) /* otherwise the library knows what is too long */
 #define LOOK_NS (10 * NS_PER_MS) /* how often to look whether what is queued moves */
 #define PROGRESS_MS 1000
+#define MORE_MS 200 /* in which an input that has more to say has said some of it */
 
 static struct {
 	uint64_t wait_ns;       /* for a peer that is silent, after the end of the input */
@@ -437,16 +439,18 @@ static void on_output_drain(struct tn_conn *conn, void *arg)
 		tn_resume(state.peer);
 }
 
-/* Whether some of the input is there and has not gone to the peer. */
+/* Whether some of the input is there, or comes right now, and has not gone to the peer. */
 static bool input_is_left(void)
 {
+	struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
 	int unread = 0;
 
 	if (!state.peer || state.leaving)
 		return false;
 	if (tn_conn_queued(state.peer) > 0 || lines_waiting(&state.lines) > 0 || state.input_held)
 		return true;
-	return !state.input_over && ioctl(STDIN_FILENO, FIONREAD, &unread) == 0 && unread > 0;
+	return !state.input_over && poll(&input, 1, MORE_MS) > 0 && ioctl(STDIN_FILENO, FIONREAD, &unread) == 0 &&
+	       unread > 0;
 }
 
 /* Nobody reads what comes any more, which is a reader's right: we end quietly, unless input is left that was to be sent. */
