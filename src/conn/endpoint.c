@@ -890,6 +890,8 @@ static int parse_host(const struct context *c, const struct tni_url *url)
 	if (tni_addr_literal(&addr, c->ep->host, 0) == 0 && c->ep->scheme->family != AF_UNSPEC &&
 	    tni_addr_family(&addr) != c->ep->scheme->family)
 		return fail_at(c, url->host_at, "this address is of the other IP version");
+	if (c->ep->scheme->secure && tni_addr_literal(&addr, url->host, 0) == 0 && tni_addr_is_multicast(&addr))
+		return fail_at(c, url->host_at, "a multicast group is many hosts: what is secured has one peer");
 	return 0;
 }
 

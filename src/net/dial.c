@@ -445,6 +445,8 @@ static void attempt_result(struct attempt *a, int res)
 		d->many->len = 0;
 	if (res == 0 && a->many) {
 		*d->many = a->addr;
+		if (d->portless) /* raw IPv6 takes it for another protocol */
+			tni_addr_set_port(d->many, 0);
 	} else if (res == 0 && is_self_connected(d, a->fd.fd)) {
 		reset_on_close(a->fd.fd);
 		res = -ECONNREFUSED;

@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 
+import system
 from harness import LIMIT, family_of, wait_until
 
 # The server's host has several addresses, and the first of each family is the one that the kernel prefers
@@ -307,3 +308,24 @@ def test_what_a_slow_reader_loses_is_told(tenon):
         got = len(stream.read()) // 1000
     client.wait()
     assert got < 3000 and f" {3000 - got} datagrams were lost here" in client.err
+
+
+@pytest.mark.parametrize("low, high", [("0", "0"), ("1", "0")], ids=["ping socket", "raw socket"])
+@pytest.mark.parametrize("url, answerer", [("icmp://224.0.0.1?multicast_if=far", "10.9.0.1"), ("icmp://[ff02::1%far]?multicast_loop=off", "fd09::1"),
+                                           ("icmp://10.9.0.255?broadcast=on", "10.9.0.1")])
+def test_ping_to_many(tenon, wire, low, high, url, answerer):
+    system.write_inside(wire.near, "/proc/sys/net/ipv4/icmp_echo_ignore_broadcasts", "0")
+    system.write_inside(wire.far, "/proc/sys/net/ipv4/ping_group_range", f"{low} {high}")
+    said = tenon.run("ping", "--count", "1", "--json", url, preexec_fn=wire.far.enter, status=None)
+    assert answerer in "".join(json.loads(line).get("from") or "" for line in said.lines), said
+
+
+@pytest.mark.parametrize("group", ["10.9.0.255", "239.7.7.7"])
+def test_what_comes_back_to_its_own_port_is_no_answer(tenon, homes, group):
+    keys = keys_for(group) + "&local_port_range=40777-40777&add_membership=239.7.7.7@far"
+    said = tenon.run("send", "--wait", "300ms", f"udp4://{group}:40777?{keys}", "hello", preexec_fn=homes.far.enter, status=3)
+    assert said.out == b"" and "no reply" in said.err
+
+
+def test_a_group_has_no_secured_connection(tenon):
+    assert "many hosts" in tenon.run("send", "dtls://239.1.2.3:9?verify=off", "x", status=2).err
