@@ -6,6 +6,7 @@
 #include "net/addr.h"
 #include "net/order.h"
 #include "net/resolve.h"
+#include "net/sockopt.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -242,6 +243,58 @@ static void add_flying(const struct tni_dial *d, struct text *text)
 		add(text, " while looking up %s", d->host);
 }
 
+/* What a person could look at, for the failure that the message ends with. NULL: nothing that the words do not say. */
+static const char *hint_of(const struct tni_dial *d)
+{
+	const struct attempt *last = tni_container_of(d->attempts.prev, struct attempt, node);
+	bool local = tni_addr_family(&last->addr) == AF_UNIX;
+
+	if (last->why && last->err == d->result)
+		return NULL;
+	switch (d->result) {
+	case -ECONNREFUSED:
+		return local ? "nobody listens on it any more" : "nothing listens there; is the server running?";
+	case -ENOENT:
+		return "there is no such socket; is its server running?";
+	case -EACCES:
+		return local ? "it takes permission to write to the socket and to search its directories"
+			     : "a rule of this machine forbids it";
+	case -EPERM:
+		return "a rule of this machine's packet filter forbids it";
+	case -EPROTOTYPE:
+		return "its server uses another type of socket: stream, datagram or seqpacket";
+	case -ETIMEDOUT:
+		return "no answer: is the host up, does a firewall drop what is sent?";
+	case -EHOSTUNREACH:
+		return "no host answers at this address, or a firewall refuses";
+	case -ENETUNREACH:
+		return "this machine has no route there; `ip route` lists those it has";
+	case -EMFILE:
+		return "too many descriptors are open here; `ulimit -n` raises the limit";
+	default:
+		return NULL;
+	}
+}
+
+static void add_hint(const struct tni_dial *d, struct text *text)
+{
+	const char *hint = tni_list_empty(&d->attempts) ? NULL : hint_of(d);
+
+	if (hint)
+		add(text, " (%s)", hint);
+}
+
+static bool is_waiting(const struct tni_dial *d)
+{
+	for (struct tni_list *node = d->attempts.next; node != &d->attempts; node = node->next) {
+		const struct attempt *a = tni_container_of(node, struct attempt, node);
+
+		if (!a->err && !a->retry_ns)
+			return true;
+	}
+	return false;
+}
+
 static int explain(const struct tni_dial *d)
 {
 	struct text text = {.len = 0};
@@ -252,11 +305,14 @@ static int explain(const struct tni_dial *d)
 	if (d->timed_out) {
 		add(&text, "timed out after %s", tni_format_duration(d->timeout_ns, after, sizeof(after)));
 		add_flying(d, &text);
+		if (is_waiting(d))
+			add_hint(d, &text);
 		add_failed(d, &text, "; ");
 	} else if (tni_list_empty(&d->attempts)) {
 		add(&text, "%s", d->lookup_why ? d->lookup_why : tn_strerror(d->result));
 	} else {
 		add_failed(d, &text, "");
+		add_hint(d, &text);
 	}
 	return tni_err(d->result, "%s: %s", d->name, text.s);
 }
@@ -431,16 +487,54 @@ static int attempt_take(struct attempt *a)
 	return fd;
 }
 
+/* Whether an address can be reached from here at all: connect(2) on a UDP socket asks the routes and sends nothing. */
+static bool has_route(const struct tn_addr *addr)
+{
+	int fd = socket(tni_addr_family(addr), SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	bool has = fd >= 0 && connect(fd, tn_addr_sockaddr(addr), addr->len) == 0;
+
+	if (fd >= 0)
+		close(fd);
+	return has;
+}
+
+/* connect(2) says "cannot assign requested address" (datagrams: "try again") when no local port is left as well. */
+static void explain_ports(struct attempt *a, int res)
+{
+	bool datagrams = a->dial->type == SOCK_DGRAM;
+	struct tn_addr local;
+	int low, high;
+
+	if (tni_addr_port(&a->addr) < 0 || res != (datagrams ? -EAGAIN : -EADDRNOTAVAIL) || a->why)
+		return;
+	if (tni_addr_local(a->fd.fd, &local) == 0 && tni_addr_port(&local) > 0) {
+		a->why = strdup("a former connection between these two ports lingers (TIME_WAIT, a minute): "
+				"take another local port");
+		return;
+	}
+	if ((!datagrams && !has_route(&a->addr)) || tni_sockopt_ephemeral(&low, &high) < 0)
+		return;
+	if (asprintf(
+		    &a->why,
+		    "no local port is left for it: all of %d-%d are open or linger (TIME_WAIT, a minute); widen sysctl "
+		    "net.ipv4.ip_local_port_range, or dial from other addresses with bind=",
+		    low, high) < 0)
+		a->why = NULL;
+}
+
 static void attempt_result(struct attempt *a, int res)
 {
 	struct tni_dial *d = a->dial;
 
+	if (res == -EBUSY && tni_addr_family(&a->addr) != AF_UNIX)
+		res = -EAGAIN; /* no queue is full there: no local port is left */
 	if (res == -EBUSY) {
 		a->retry_ns = tni_clock_ns() + BUSY_RETRY_NS;
 		return;
 	}
 	if (res == -EACCES && d->type == SOCK_DGRAM && !may_broadcast(a->fd.fd))
 		a->why = strdup("it is a broadcast address, for which broadcast=on must be set");
+	explain_ports(a, res);
 	if (d->many)
 		d->many->len = 0;
 	if (res == 0 && a->many) {
