@@ -87,6 +87,7 @@ def test_what_to_try(tenon, line, instead):
     ("serve -1", ["no option -1"]),
     ("serve --handler cat tcp://127.0.0.1:0", ["'cat'", "exec:cat"]),
     ("serve --handler /bin/cat tcp://127.0.0.1:0", ["exec:/bin/cat"]),
+    ("bench -c localhost -t 10", ["not a number", "tcp://HOST:PORT"]),
     ("serve --engine foo tcp://127.0.0.1:0", ["auto, uring, epoll"]),
 ])
 def test_what_is_said(tenon, line, words):
