@@ -1075,6 +1075,9 @@ static int start_dial(struct tn_conn *c)
 		tni_addr_unix(&path, ep->host, ep->host_len);
 		spec.addr = &path;
 	}
+	spec.first = tni_layered_first(c);
+	if (spec.first && ep->handshake_ns < spec.timeout_ns)
+		spec.timeout_ns = ep->handshake_ns;
 	if (ep->bind && tni_addr_family(&ep->bind_addr) != AF_UNSPEC)
 		spec.family = tni_addr_family(&ep->bind_addr);
 	return tni_dial_start(c->loop, &spec, dialled, c, &c->dial);
