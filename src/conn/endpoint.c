@@ -351,7 +351,9 @@ static const char *value_meant(const struct context *c, const struct own_key *ow
 		used += len + 1;
 		at += len;
 	}
-	near = strchr(own->type_text, '|') || own->type == OWN_FORMAT ? tn_nearest(value, words, n) : NULL;
+	near = isalpha((unsigned char)*value) && (strchr(own->type_text, '|') || own->type == OWN_FORMAT)
+		       ? tn_nearest(value, words, n)
+		       : NULL;
 	return near && strcmp(near, value) != 0 ? near : NULL;
 }
 
@@ -967,10 +969,38 @@ static int parse_fd(const struct context *c, const struct tni_url *url)
 	return 0;
 }
 
-/* Whether a text begins with one of our schemes: "tcp:..." is no host. */
+/* Schemes of elsewhere, and what carries the same bytes here. Blanks separate the words. */
+static const struct {
+	const char *names, *scheme, *why;
+	int port; /* that the scheme stands for */
+} other_schemes[] = {
+	{"http ws", "tcp", "HTTP is not spoken here, only carried", 80},
+	{"https wss", "tls", "HTTP is not spoken here, only carried", 443},
+	{"ssl tcps tls+tcp tcp+tls openssl openssl-connect openssl-listen ssl-l", "tls", NULL, -1},
+	{"udps dtls+udp udp+tls openssl-dtls", "dtls", NULL, -1},
+	{"tcp-connect tcp-listen tcp-l telnet nc stream", "tcp", NULL, -1},
+	{"udp-connect udp-listen udp-recv udp-sendto udp-l datagram", "udp", NULL, -1},
+	{"unix-stream unix-connect unix-listen uds local socket sock ipc unixstream", "unix", NULL, -1},
+	{"unixgram unix-sendto unix-recv unixdgram", "unix-dgram", NULL, -1},
+	{"unixpacket unix-seq seqpacket", "unix-seqpacket", NULL, -1},
+	{"ping icmpv4 icmpv6", "icmp", NULL, -1},
+	{"ip ip4 ip6 ip4-sendto", "raw", NULL, -1},
+	{"eth ether ethernet link interface", "packet", NULL, -1},
+	{"stdio stdin stdout file pipe open", "fd", NULL, -1},
+};
+
+/* Whether a text begins with a scheme, or one of elsewhere that is hardly a host's name: "tcp:..." and "tcp-listen:..." are no
+ * places. */
 static bool begins_with_scheme(const char *text)
 {
 	size_t len = strcspn(text, ":");
+	char low[32] = "";
+
+	for (size_t i = 0; i < len && len < sizeof(low); i++)
+		low[i] = (char)tolower((unsigned char)text[i]);
+	for (size_t i = 0; strpbrk(low, "-+") && i < sizeof(other_schemes) / sizeof(other_schemes[0]); i++)
+		if (in_list(other_schemes[i].names, low))
+			return true;
 
 	for (size_t i = 0; i < NSCHEMES; i++)
 		if (strlen(schemes[i].name) == len && !strncasecmp(schemes[i].name, text, len))
@@ -1020,26 +1050,6 @@ static int read_text(const struct context *c, struct tni_url *url)
 	}
 	return tni_url_parse(url, c->text);
 }
-
-/* Schemes of elsewhere, and what carries the same bytes here. Blanks separate the words. */
-static const struct {
-	const char *names, *scheme, *why;
-	int port; /* that the scheme stands for */
-} other_schemes[] = {
-	{"http ws", "tcp", "HTTP is not spoken here, only carried", 80},
-	{"https wss", "tls", "HTTP is not spoken here, only carried", 443},
-	{"ssl tcps tls+tcp tcp+tls openssl openssl-connect openssl-listen ssl-l", "tls", NULL, -1},
-	{"udps dtls+udp udp+tls openssl-dtls", "dtls", NULL, -1},
-	{"tcp-connect tcp-listen tcp-l telnet nc stream", "tcp", NULL, -1},
-	{"udp-connect udp-listen udp-recv udp-sendto udp-l datagram", "udp", NULL, -1},
-	{"unix-stream unix-connect unix-listen uds local socket sock ipc unixstream", "unix", NULL, -1},
-	{"unixgram unix-sendto unix-recv unixdgram", "unix-dgram", NULL, -1},
-	{"unixpacket unix-seq seqpacket", "unix-seqpacket", NULL, -1},
-	{"ping icmpv4 icmpv6", "icmp", NULL, -1},
-	{"ip ip4 ip6 ip4-sendto", "raw", NULL, -1},
-	{"eth ether ethernet link interface", "packet", NULL, -1},
-	{"stdio stdin stdout file pipe open", "fd", NULL, -1},
-};
 
 static const char *all_schemes(char *out, size_t cap)
 {
