@@ -423,7 +423,8 @@ void out_line(struct text *text)
 
 static void writer_write(struct text *lines, uint64_t dropped)
 {
-	if (out_bytes(lines->data, lines->len) < 0 && writer.lost) {
+	/* A disk that is full is no reason for a server to stop serving; a reader that has gone is. */
+	if (out_bytes(lines->data, lines->len) == -EPIPE && writer.lost) {
 		writer.lost(writer.lost_arg);
 		writer.lost = NULL;
 	}

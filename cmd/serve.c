@@ -5,6 +5,7 @@
  * stop, each is freed by the thread that ran it, and the process ends. A second signal does not wait.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdint.h>
@@ -111,7 +112,7 @@ static const char *set_threads(const char *value, void *to)
 
 static const char *set_user(const char *value, void *to)
 {
-	return privileges_find(value, to) ? NULL : "is no user of this system";
+	return privileges_find(value, to) ? NULL : "is no user (or user:group) of this system";
 }
 
 static unsigned nthreads = 1;
@@ -599,6 +600,18 @@ static int confine(void)
 	return sandbox_enter(&box);
 }
 
+/* As some init systems start a server: without standard output. Then nobody wants to know where it listens. */
+static void open_output(void)
+{
+	int fd;
+
+	if (settings.json || settings.verbose || (fcntl(STDOUT_FILENO, F_GETFL) & O_ACCMODE) != O_RDONLY)
+		return;
+	fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	if (fd >= 0 && dup2(fd, STDOUT_FILENO) >= 0)
+		close(fd);
+}
+
 static int run_all(bool with_hint)
 {
 	int status;
@@ -646,6 +659,7 @@ static int run(char **operands, int count)
 		no_memory();
 		return STATUS_FAILED;
 	}
+	open_output();
 	raise_file_limit();
 	prepare_commands();
 	status = begin(urls, nurls);

@@ -98,6 +98,23 @@ def test_user(tenon):
     assert exchange(tenon.dial(server.url), b"hello") == b"hello"
 
 
+@pytest.mark.skipif(not ROOT, reason="only root can become somebody else")
+@pytest.mark.parametrize("user, uid, gid, groups", [
+    ("12345", 12345, 12345, "12345"), ("0", 0, 0, None), ("1", 1, 1, "1"), ("12345:54321", 12345, 54321, "54321"),
+    ("daemon:nogroup", 1, 65534, "65534"), ("root:daemon", 0, 1, "1")])
+def test_a_user_by_number_and_with_a_group(tenon, user, uid, gid, groups):
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--user", user])
+    text = pathlib.Path(f"/proc/{server.pid}/status").read_text(encoding="utf-8")
+    assert re.search(rf"^Uid:\t{uid}\t{uid}\t{uid}\t{uid}$", text, re.M) and re.search(rf"^Gid:\t{gid}\t{gid}\t{gid}\t{gid}$", text, re.M)
+    assert groups is None or re.search(rf"^Groups:\t{groups} *$", text, re.M), text
+    assert int(status_of(server)["CapPrm"], 16) == 0
+
+
+@pytest.mark.parametrize("user", ["4294967295", "-1", "daemon:", ":daemon", "daemon:nosuchgroup", "99999999999", ""])
+def test_no_such_user(tenon, user):
+    assert "--user" in tenon.run("serve", f"--user={user}", status=2).err
+
+
 def test_unknown_user(tenon):
     result = tenon.run("serve", "--user", "nosuchuserhere", status=2)
     assert "--user" in result.err and "nosuchuserhere" in result.err
