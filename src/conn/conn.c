@@ -1038,6 +1038,9 @@ static int open_dialled(int family, void *arg)
 static int open_link(struct tn_conn *c)
 {
 	struct tni_listen_spec spec = {
+		.mode = -1,
+		.user = -1,
+		.group = -1,
 		.type = SOCK_DGRAM, .open = tni_endpoint_open, .prepare = tni_endpoint_prepare, .arg = c->ep};
 	struct tn_addr addr;
 	int fd = tni_raw_interface(&addr, c->ep->host, c->ep->protocol);
