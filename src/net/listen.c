@@ -69,7 +69,9 @@ static int open_bound(const struct tni_listen_spec *spec, const struct tn_addr *
 	if (rc >= 0 && family == AF_UNIX && spec->mode >= 0 && fchmod(fd, (mode_t)spec->mode) < 0)
 		rc = fail(-errno, "mode");
 	if (rc >= 0 && bind(fd, tn_addr_sockaddr(addr), addr->len) < 0)
-		rc = fail(-errno, "bind");
+		rc = errno == EINVAL && tni_addr_is_mapped(addr)
+			     ? tni_err(-EINVAL, "bind: this is an address of IPv4, which v6only=on rules out")
+			     : fail(-errno, "bind");
 	if (rc < 0) {
 		close(fd);
 		return rc;

@@ -69,9 +69,8 @@ def test_the_answer_comes_from_the_address_that_was_asked(tenon, homes, handler)
     ("udp6://[::]:0?v6only=off", OTHERS, 1), ("udp://0.0.0.0:0", ["10.9.0.11"], 1),
     ("udp://10.9.0.11:0", ["10.9.0.11"], 1), ("udp6://[::ffff:0.0.0.0]:0", ["10.9.0.11", "10.77.0.1"], 1),
 ])
-@pytest.mark.parametrize("threads", ["1", "3"])
-def test_whatever_it_is_bound_to(tenon, homes, url, hosts, listeners, threads):
-    server = serve(tenon, homes, url, listeners=listeners, options=["--threads", threads])
+def test_whatever_it_is_bound_to(tenon, homes, url, hosts, listeners):
+    server = serve(tenon, homes, url, listeners=listeners, options=["--threads", "3"])
     for host in hosts * 3:
         with connected(homes.far, host, server.port) as client:
             for number in range(5):
@@ -329,3 +328,15 @@ def test_what_comes_back_to_its_own_port_is_no_answer(tenon, homes, group):
 
 def test_a_group_has_no_secured_connection(tenon):
     assert "many hosts" in tenon.run("send", "dtls://239.1.2.3:9?verify=off", "x", status=2).err
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "tcp6", "udp", "mptcp"])
+def test_an_ipv4_address_in_ipv6s_words(tenon, scheme):
+    server = tenon.serve(f"{scheme}://[::ffff:127.0.0.1]:0", options=["--handler", "echo", "--threads", "2"])
+    assert server.url == f"{scheme}://[::ffff:127.0.0.1]:{server.port}"
+    for host in ("127.0.0.1", "[::ffff:127.0.0.1]"):
+        bare = scheme.rstrip("46") if host == "127.0.0.1" else scheme
+        assert tenon.run("send", f"{bare}://{host}:{server.port}", "hello").out == b"hello\n"
+    if scheme == "tcp6":
+        said = tenon.run("serve", "tcp6://[::ffff:127.0.0.1]:0?v6only=on", status=1)
+        assert "which v6only=on rules out" in said.err
