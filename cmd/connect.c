@@ -470,6 +470,14 @@ static void on_output_close(struct tn_conn *conn, int err, void *arg)
 	stop(STATUS_DONE);
 }
 
+/* It may have gone while nothing is written. */
+static void on_reader_gone(void *arg)
+{
+	(void)arg;
+	if (state.output)
+		tn_abort(state.output, -EPIPE);
+}
+
 /* ---- the command ---- */
 
 /* The first: no more input, what is queued goes out. The second: at once. */
@@ -512,6 +520,8 @@ static int dial(void)
 	state.output_shut = (fcntl(STDOUT_FILENO, F_GETFL) & O_ACCMODE) == O_RDONLY;
 	if (err >= 0 && !state.output_shut)
 		err = tn_dial(state.loop, "fd:1?drain=1000h", &output, NULL, &state.output);
+	if (err >= 0)
+		err = out_watch(state.loop, on_reader_gone, NULL);
 	state.started_ns = clock_ns();
 	if (err >= 0 && out_progress_wanted())
 		err = tn_timer_start(state.loop, 2 * PROGRESS_MS, progress, NULL, &state.progress_timer);
@@ -547,6 +557,7 @@ static int run(char **operands, int count)
 	if (err >= 0)
 		err = tn_loop_run(state.loop);
 	out_progress_end();
+	out_unwatch();
 	if (err < 0)
 		return complain_library(err, state.url);
 	if (state.peer) { /* it is told that we leave, and that is not waited for */

@@ -1,6 +1,7 @@
 #include "output.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -365,10 +366,11 @@ bool out_abandoned(void)
 }
 
 static struct {
+	int fd; /* of its own: the loop may have standard output as a connection too */
 	struct tn_poll *poll;
 	void (*fn)(void *arg);
 	void *arg;
-} reader;
+} reader = {.fd = -1};
 
 static void on_reader(void *arg)
 {
@@ -385,7 +387,8 @@ int out_watch(struct tn_loop *loop, void (*fn)(void *arg), void *arg)
 
 	reader.fn = fn;
 	reader.arg = arg;
-	err = tn_poll_start(loop, STDOUT_FILENO, on_reader, NULL, &reader.poll);
+	reader.fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	err = reader.fd < 0 ? -errno : tn_poll_start(loop, reader.fd, on_reader, NULL, &reader.poll);
 	if (err < 0)
 		reader.poll = NULL;
 	return err == -ENOMEM ? err : 0; /* a file has no reader that could go */
@@ -396,6 +399,9 @@ void out_unwatch(void)
 	tn_poll_stop(reader.poll);
 	reader.poll = NULL;
 	reader.fn = NULL;
+	if (reader.fd >= 0)
+		close(reader.fd);
+	reader.fd = -1;
 }
 
 static void writer_add(const struct text *text)

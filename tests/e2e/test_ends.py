@@ -282,3 +282,31 @@ def test_an_output_that_cannot_be_written_is_an_error(tenon, command, how):
     server = tenon.serve("tcp://127.0.0.1:0")
     result = sh(tenon, f'echo hello | "$@" {how}', *command, server.url, status=FAILED)
     assert "standard output: Bad file descriptor" in result.err
+
+
+@pytest.mark.parametrize("command", [["ping", "-q"], ["ping"], ["ping", "--json"], ["connect"], ["send", "--wait", "60s", "--json"]],
+                         ids=" ".join)
+def test_a_reader_that_has_gone_ends_it(tenon, command):
+    """At once, though nothing is being written, quietly, with status 0."""
+    listener = tenon.listen()
+    url = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+    argv = [*command, url] if command[0] != "ping" else [*command, "--interval", "60s", url]
+    process = tenon.start(*argv, *(["hello"] if command[0] == "send" else []), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    peer = tenon.accept(listener)
+    process.popen.stdout.close()
+    process.wait(0)
+    peer.close()
+    assert process.err == ""
+
+
+def test_ping_until_a_reply(tenon):
+    """To wait for a service, as the manual says."""
+    server = tenon.serve("tcp://127.0.0.1:0")
+    for script in ('"$@" | grep -m1 -q reply', '"$@" | head -1 | grep -q .'):
+        sh(tenon, script, "ping", "--json", "--interval", "100ms", server.url)
+
+
+def test_a_file_as_large_as_it_may_be(tenon):
+    server = tenon.serve("tcp://127.0.0.1:0")
+    result = sh(tenon, f'ulimit -f 1; head -c 100000 /dev/zero | "$@" > {tenon.folder}/out', "connect", server.url, status=FAILED)
+    assert "standard output: File too large" in result.err
