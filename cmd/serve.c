@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "bound.h"
 #include "command.h"
 #include "events.h"
 #include "handler/handler.h"
@@ -483,8 +484,12 @@ static int serve_one(struct served *served, const char *url, const struct handle
 	served->told = settings.json || settings.verbose;
 	served->closed = on_connection_closed;
 	err = open_on_loops(served, url, argument);
-	if (err < 0)
-		return complain_library(err, url);
+	if (err < 0) {
+		int status = complain_library(err, url);
+
+		bound_why(err, url);
+		return status;
+	}
 	state.nserved++;
 	state.open++;
 	tn_server_limit(served->server, options.max_conns);

@@ -1037,11 +1037,13 @@ static int open_dialled(int family, void *arg)
 /* There is no connecting to a neighbour: it is bound to its interface, and the rest is net/raw's. */
 static int open_link(struct tn_conn *c)
 {
-	struct tni_listen_spec spec = {
-		.mode = -1,
-		.user = -1,
-		.group = -1,
-		.type = SOCK_DGRAM, .open = tni_endpoint_open, .prepare = tni_endpoint_prepare, .arg = c->ep};
+	struct tni_listen_spec spec = {.mode = -1,
+				       .user = -1,
+				       .group = -1,
+				       .type = SOCK_DGRAM,
+				       .open = tni_endpoint_open,
+				       .prepare = tni_endpoint_prepare,
+				       .arg = c->ep};
 	struct tn_addr addr;
 	int fd = tni_raw_interface(&addr, c->ep->host, c->ep->protocol);
 
