@@ -42,6 +42,9 @@ enum tni_conn_flag {
 	TNI_SOCKET = 1048576,    /* only the socket that connections share: nobody is told of it */
 	TNI_READ_ONLY = 8192,    /* a file or pipe of one direction */
 	TNI_WRITE_ONLY = 16384,
+	TNI_FULL = 8388608,     /* TN_EFULL has been said: nothing is queued until on_drain is due */
+	TNI_SEND_FAILED = 33554432, /* inside a call of the user's: told to the pump from the task */
+	TNI_DYING = 16777216,   /* counts in loop->dying */
 	TNI_REPLACED = 4194304, /* its place in its server is another's */
 };
 
@@ -100,7 +103,10 @@ struct tn_conn {
 	uint64_t opened_ns, active_ns;
 	uint64_t deadline_ns; /* while open, of the message that has begun (0: none has); then of closing */
 	uint64_t bytes_in, bytes_out, msgs_in, msgs_out;
-	char *failed_at; /* the operation that failed; with TNI_DESCRIBED the whole detail, malloc'ed */
+	union {
+		char *failed_at;  /* with err: the operation that failed; with TNI_DESCRIBED the whole detail, malloc'ed */
+		uint64_t sent_ns; /* until then: when the send in flight began */
+	};
 	int err;
 	uint32_t flags; /* enum tni_conn_flag */
 	uint8_t hold;   /* enum tni_hold */

@@ -264,6 +264,14 @@ static void fault_release(struct tn_loop *loop, struct tni_fd *fd)
 	f->below->release(loop, fd);
 }
 
+static void fault_recall(struct tn_loop *loop, struct tni_fd *fd)
+{
+	struct tni_fault *f = loop->fault;
+
+	if (f->below->recall)
+		f->below->recall(loop, fd);
+}
+
 static int fault_watch(struct tn_loop *loop, struct tni_fd *fd, unsigned want)
 {
 	struct tni_fault *f = loop->fault;
@@ -288,6 +296,7 @@ static const struct tni_engine_ops engine_fault = {
 	.release = fault_release,
 	.wait = fault_wait,
 	.close = fault_close,
+	.recall = fault_recall,
 	.watch = fault_watch,
 	.attempt = fault_attempt,
 };

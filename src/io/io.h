@@ -106,6 +106,8 @@ struct tni_engine_ops {
 	void (*release)(struct tn_loop *loop, struct tni_fd *fd);
 	int (*wait)(struct tn_loop *loop, uint64_t timeout_ns);
 	void (*close)(struct tn_loop *loop);
+	/* Takes back a send that the kernel has not been told of yet. NULL: there never is one. */
+	void (*recall)(struct tn_loop *loop, struct tni_fd *fd);
 	/* For engines built on readiness (io/ready.c): asks for events, and tries one system call. */
 	int (*watch)(struct tn_loop *loop, struct tni_fd *fd, unsigned want);
 	int (*attempt)(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op);
@@ -119,6 +121,12 @@ void tni_fd_init(struct tni_fd *fd, int sysfd, unsigned flags);
 
 int tni_submit(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op, enum tni_op_kind kind);
 int tni_cancel(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op);
+
+/* The same for what must not wait for the end of the turn: by a system call inside this one, whatever the engine. */
+int tni_submit_now(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op, enum tni_op_kind kind);
+
+/* Takes back a send that the kernel has not been told of yet: fd->wr is idle then. */
+void tni_recall(struct tn_loop *loop, struct tni_fd *fd);
 
 /* Makes the engine forget a descriptor that somebody else will close; nothing may be in flight. */
 void tni_fd_release(struct tn_loop *loop, struct tni_fd *fd);

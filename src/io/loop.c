@@ -107,6 +107,18 @@ int tni_submit(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op, enum 
 	return loop->engine->submit(loop, fd, op);
 }
 
+int tni_submit_now(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op, enum tni_op_kind kind)
+{
+	op->kind = (uint8_t)kind;
+	return tni_ready_submit(loop, fd, op);
+}
+
+void tni_recall(struct tn_loop *loop, struct tni_fd *fd)
+{
+	if (fd->wr.state == TNI_ARMED && fd->wr.in_kernel && loop->engine->recall)
+		loop->engine->recall(loop, fd);
+}
+
 int tni_cancel(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op)
 {
 	if (op->state == TNI_IDLE)
@@ -410,6 +422,8 @@ static void do_due(struct tn_loop *loop)
 {
 	loop->now_ns = tni_clock_ns();
 	loop->costly_ns = 0;
+	if (atomic_load(&loop->inbox))
+		run_inbox(loop);
 	requeue(&loop->later, &loop->ready);
 	tni_timers_run(&loop->timers, loop->now_ns);
 	tni_loop_settle(loop);
@@ -417,13 +431,44 @@ static void do_due(struct tn_loop *loop)
 	tni_ready_pending(loop);
 }
 
+/* What has been posted is something that is left to be done. */
+static bool has_work(struct tn_loop *loop)
+{
+	return loop->alive || atomic_load(&loop->inbox);
+}
+
 static int wait_events(struct tn_loop *loop, uint64_t until_ns)
 {
-	uint64_t timeout_ns = wait_time(loop, loop->alive ? until_ns : 0);
+	uint64_t timeout_ns = wait_time(loop, loop->alive && !atomic_load(&loop->inbox) ? until_ns : 0);
 	int rc = timeout_ns && loop->spin.max_ns ? wait_idle(loop, timeout_ns) : loop->engine->wait(loop, timeout_ns);
 
 	tni_loop_settle(loop);
 	return rc < 0 ? tni_err(rc, "engine %s: waiting for events: %s", loop->engine->name, tn_strerror(rc)) : rc;
+}
+
+/* So many turns a loop that ends still makes for connections that have been told to end at once. */
+#define LAST_TURNS 100
+
+/*
+ * What was posted before is called, and what the engine has yet to tell the kernel is told: a closed socket that a request
+ * of the ring's still holds would say nothing to its peer.
+ */
+static int take_leave(struct tn_loop *loop)
+{
+	bool last = false;
+	int rc = 0;
+
+	if (atomic_load(&loop->inbox))
+		run_inbox(loop);
+	for (int i = 0; rc >= 0 && !last && i < LAST_TURNS; i++) {
+		last = !loop->dying;
+		if (!last)
+			requeue(&loop->later, &loop->ready);
+		tni_loop_settle(loop);
+		rc = loop->engine->wait(loop, last ? 0 : TNI_NS_PER_MS);
+		tni_loop_settle(loop);
+	}
+	return rc < 0 ? tni_err(rc, "engine %s: waiting for events: %s", loop->engine->name, tn_strerror(rc)) : 0;
 }
 
 int tn_loop_step_until(struct tn_loop *loop, uint64_t until_ns)
@@ -436,8 +481,10 @@ int tn_loop_step_until(struct tn_loop *loop, uint64_t until_ns)
 	do_due(loop);
 	/* Something has happened already: its caller, who may have waited for just that, gets it back without a sleep. */
 	rc = wait_events(loop, loop->tasks_run == before ? until_ns : 0);
+	if (rc >= 0 && !has_work(loop))
+		rc = take_leave(loop);
 	loop->turning = false;
-	return rc < 0 ? rc : loop->alive > 0;
+	return rc < 0 ? rc : has_work(loop);
 }
 
 int tn_loop_step(struct tn_loop *loop, int timeout_ms)
@@ -458,11 +505,13 @@ int tn_loop_run(struct tn_loop *loop)
 
 	if (rc < 0)
 		return rc;
-	while (rc >= 0 && loop->alive && !atomic_load(&loop->stop)) {
+	while (rc >= 0 && has_work(loop) && !atomic_load(&loop->stop)) {
 		do_due(loop);
 		rc = wait_events(loop,
 				 atomic_load(&loop->stop) ? 0 : TNI_NEVER); /* its wake may have been eaten already */
 	}
+	if (rc >= 0)
+		rc = take_leave(loop);
 	atomic_store(&loop->stop, false);
 	loop->turning = false;
 	return rc;
@@ -791,11 +840,11 @@ static void poll_run(struct tni_task *task)
 	p->fn(p->arg);
 }
 
-/* A readiness operation ends at once when cancelled, and the descriptor is its owner's: released, not closed. */
+/* A readiness operation ends at once when cancelled. */
 static void poll_free(struct tn_poll *p)
 {
 	tni_cancel(p->loop, &p->fd, &p->fd.rd);
-	tni_fd_release(p->loop, &p->fd);
+	tni_fd_close(p->loop, &p->fd);
 	tni_list_del(&p->task.node);
 	tni_list_del(&p->owned.node);
 	p->loop->alive--;
@@ -810,20 +859,26 @@ static void poll_destroy(struct tni_owned *owned)
 int tn_poll_start(struct tn_loop *loop, int fd, void (*fn)(void *arg), void *arg, struct tn_poll **out)
 {
 	struct tn_poll *p;
-	int rc;
+	int rc, own;
 
 	if (!can_poll(fd))
 		return tni_err(-EPERM, "descriptor %d cannot be polled: it is a regular file or the like", fd);
+	/* Under a number of its own: epoll takes each once, and a connection or another poll may have this one. */
+	own = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	if (own < 0)
+		return tni_err(-errno, "poll of descriptor %d: %s", fd, tn_strerror(-errno));
 	p = calloc(1, sizeof(*p));
-	if (!p)
+	if (!p) {
+		close(own);
 		return tni_err(-ENOMEM, "poll: out of memory");
+	}
 	p->loop = loop;
 	p->fn = fn;
 	p->arg = arg;
 	p->owned.destroy = poll_destroy;
 	p->task.run = poll_run;
 	tni_list_init(&p->task.node);
-	tni_fd_init(&p->fd, fd, TNI_FD_POLLED);
+	tni_fd_init(&p->fd, own, TNI_FD_POLLED);
 	p->fd.rd.done = poll_done;
 	tni_list_add_tail(&loop->helpers, &p->owned.node);
 	loop->alive++;

@@ -63,6 +63,7 @@ struct tn_loop {
 	uint32_t nslots, cap_slots, free_slot; /* nslots: ever used; those beyond are not touched */
 	struct tni_spin spin;
 	unsigned alive; /* what keeps tn_loop_run() running */
+	unsigned dying; /* connections that only wait for the kernel to give back what is in flight */
 	bool ending;    /* being freed: nothing new begins */
 	bool turning;   /* inside a turn: another one must not begin */
 	_Atomic(bool) stop;

@@ -86,6 +86,8 @@ struct uring_state {
 	unsigned nscratch;
 	struct tni_mem *mem;
 	struct ring_size size;
+	struct io_uring_sqe *early; /* asked for before the loop has run, when there was no room left: see get_sqe() */
+	unsigned nearly, cap_early;
 	uint64_t doomed; /* the request that the fault engine makes fail with its next result; 0: none */
 	bool enabled;
 };
@@ -128,10 +130,45 @@ static int enable(struct uring_state *st)
 	return 0;
 }
 
+/* Into the ring with what waited for the thread that runs the loop. */
+static int put_early(struct uring_state *st)
+{
+	for (unsigned i = 0; i < st->nearly; i++) {
+		struct io_uring_sqe *sqe = io_uring_get_sqe(&st->ring);
+
+		if (!sqe && io_uring_submit(&st->ring) >= 0)
+			sqe = io_uring_get_sqe(&st->ring);
+		if (!sqe)
+			return -ENOMEM;
+		*sqe = st->early[i];
+	}
+	free(st->early);
+	st->early = NULL;
+	st->nearly = st->cap_early = 0;
+	return 0;
+}
+
+static struct io_uring_sqe *get_early(struct uring_state *st)
+{
+	if (st->nearly == st->cap_early) {
+		unsigned cap = st->cap_early ? st->cap_early * 2 : SQ_ENTRIES;
+		struct io_uring_sqe *grown = realloc(st->early, cap * sizeof(*grown));
+
+		if (!grown)
+			return NULL;
+		st->early = grown;
+		st->cap_early = cap;
+	}
+	return &st->early[st->nearly++];
+}
+
 static int submit_now(struct uring_state *st)
 {
 	int rc = enable(st);
 
+	if (rc < 0)
+		return rc;
+	rc = put_early(st);
 	if (rc < 0)
 		return rc;
 	rc = io_uring_submit(&st->ring);
@@ -140,10 +177,16 @@ static int submit_now(struct uring_state *st)
 	return rc;
 }
 
-static struct io_uring_sqe *get_sqe(struct uring_state *st)
+/*
+ * Before the loop runs the ring belongs to nobody: submitting would give it to this thread, and the one that runs the loop
+ * would be refused. Requests for which there is no room wait until then.
+ */
+static struct io_uring_sqe *get_sqe(struct uring_state *st, bool runs)
 {
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&st->ring);
+	struct io_uring_sqe *sqe = st->nearly ? NULL : io_uring_get_sqe(&st->ring);
 
+	if (!sqe && !st->enabled && !runs)
+		return get_early(st);
 	if (!sqe && submit_now(st) >= 0)
 		sqe = io_uring_get_sqe(&st->ring);
 	return sqe;
@@ -334,6 +377,7 @@ static void uring_free(struct uring_state *st)
 	if (st->dgrams)
 		munmap(st->dgrams, DGRAMS_SIZE);
 	free(st->scratch);
+	free(st->early);
 	free(st);
 }
 
@@ -447,7 +491,7 @@ static void uring_close(struct tn_loop *loop)
 static int poll_for(struct tn_loop *loop, struct tni_fd *fd, unsigned want)
 {
 	struct uring_state *st = loop->engine_state;
-	struct io_uring_sqe *sqe = get_sqe(st);
+	struct io_uring_sqe *sqe = get_sqe(st, loop->turning);
 
 	if (!sqe)
 		return -ENOMEM;
@@ -479,7 +523,7 @@ static int watch_hangup(struct tn_loop *loop, struct tni_fd *fd)
 
 	if (fd->armed_events & TNI_HUP)
 		return 0;
-	sqe = get_sqe(loop->engine_state);
+	sqe = get_sqe(loop->engine_state, loop->turning);
 	if (!sqe)
 		return -ENOMEM;
 	io_uring_prep_poll_add(sqe, fd->fd, fd->flags & TNI_FD_UNIX ? POLLRDHUP : 0);
@@ -490,7 +534,7 @@ static int watch_hangup(struct tn_loop *loop, struct tni_fd *fd)
 
 static int cancel_request(struct tn_loop *loop, struct tni_fd *fd, enum request kind)
 {
-	struct io_uring_sqe *sqe = get_sqe(loop->engine_state);
+	struct io_uring_sqe *sqe = get_sqe(loop->engine_state, loop->turning);
 
 	if (!sqe)
 		return -ENOMEM;
@@ -503,7 +547,7 @@ static int cancel_request(struct tn_loop *loop, struct tni_fd *fd, enum request 
 static int submit_recv(struct tn_loop *loop, struct tni_fd *fd, bool poll_first)
 {
 	int rc = watch_hangup(loop, fd);
-	struct io_uring_sqe *sqe = rc < 0 ? NULL : get_sqe(loop->engine_state);
+	struct io_uring_sqe *sqe = rc < 0 ? NULL : get_sqe(loop->engine_state, loop->turning);
 
 	if (!sqe)
 		return -ENOMEM;
@@ -519,7 +563,7 @@ static int submit_recv(struct tn_loop *loop, struct tni_fd *fd, bool poll_first)
 
 static int submit_accept(struct tn_loop *loop, struct tni_fd *fd)
 {
-	struct io_uring_sqe *sqe = get_sqe(loop->engine_state);
+	struct io_uring_sqe *sqe = get_sqe(loop->engine_state, loop->turning);
 
 	if (!sqe)
 		return -ENOMEM;
@@ -542,7 +586,7 @@ static int submit_send(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *o
 {
 	struct uring_state *st = loop->engine_state;
 	const struct tni_slice *head = op->buf->head;
-	struct io_uring_sqe *sqe = get_sqe(st);
+	struct io_uring_sqe *sqe = get_sqe(st, loop->turning);
 	struct scratch_msg *m;
 	size_t total;
 
@@ -579,7 +623,7 @@ static int submit_recv_dgrams(struct tn_loop *loop, struct tni_fd *fd)
 {
 	struct uring_state *st = loop->engine_state;
 	int rc = st->dgrams ? 0 : open_dgrams(st);
-	struct io_uring_sqe *sqe = rc < 0 ? NULL : get_sqe(st);
+	struct io_uring_sqe *sqe = rc < 0 ? NULL : get_sqe(st, loop->turning);
 
 	if (!sqe)
 		return -ENOMEM;
@@ -594,7 +638,7 @@ static int submit_recv_dgrams(struct tn_loop *loop, struct tni_fd *fd)
 static int submit_datagram(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op)
 {
 	const struct iovec *iov = op->mm->v[0].msg_hdr.msg_iov;
-	struct io_uring_sqe *sqe = get_sqe(loop->engine_state);
+	struct io_uring_sqe *sqe = get_sqe(loop->engine_state, loop->turning);
 
 	if (!sqe)
 		return -ENOMEM;
@@ -652,6 +696,25 @@ static int uring_cancel(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *
 	if (rc == 0)
 		op->state = TNI_CANCELLING;
 	return rc;
+}
+
+/* A request that is still in our half of the queue becomes one that does nothing. */
+static void uring_recall(struct tn_loop *loop, struct tni_fd *fd)
+{
+	const struct io_uring_sq *sq = &((struct uring_state *)loop->engine_state)->ring.sq;
+	uint64_t key = request_key(loop, fd, RQ_SEND);
+
+	for (unsigned at = sq->sqe_head; at != sq->sqe_tail; at++) {
+		struct io_uring_sqe *sqe = &sq->sqes[at & *sq->kring_mask];
+
+		if (sqe->user_data != key || sqe->opcode == IORING_OP_ASYNC_CANCEL) /* the fault engine's */
+			continue;
+		io_uring_prep_cancel64(sqe, ~0ULL, 0);
+		sqe->user_data = (uint64_t)RQ_IGNORED << KIND_SHIFT;
+		fd->wr.in_kernel = false;
+		fd->wr.state = TNI_IDLE;
+		return;
+	}
 }
 
 static void uring_release(struct tn_loop *loop, struct tni_fd *fd)
@@ -971,6 +1034,8 @@ static int enter(struct uring_state *st, uint64_t timeout_ns)
 	struct io_uring_cqe *unused;
 	int rc = enable(st);
 
+	if (rc == 0 && st->nearly)
+		rc = put_early(st);
 	if (rc < 0)
 		return rc;
 	if (io_uring_cq_ready(&st->ring))
@@ -1039,6 +1104,7 @@ const struct tni_engine_ops tni_engine_uring = {
 	.release = uring_release,
 	.wait = uring_wait,
 	.close = uring_close,
+	.recall = uring_recall,
 	.watch = uring_watch,
 	.attempt = uring_attempt,
 };
