@@ -151,9 +151,9 @@ struct column {
  * a run is longer than there are slices, of twice as much, again and again.
  */
 struct slices {
-	uint64_t width_ns;           /* of each; SLICE_NS times a power of two */
-	unsigned count, last;        /* last: the one that was added to, since time hardly ever goes on that far */
-	uint64_t last_ns;            /* where it begins */
+	uint64_t width_ns; /* of each; SLICE_NS times a power of two */
+	unsigned count, last; /* last: the one that was added to, since time hardly ever goes on that far */
+	uint64_t last_ns;     /* where it begins */
 	uint32_t (*heat)[HEAT_ROWS]; /* SLICES_MAX of them */
 };
 
@@ -161,9 +161,6 @@ int slices_new(struct slices *slices);
 void slices_free(struct slices *slices);
 void slices_add(struct slices *slices, uint64_t at_ns, uint64_t latency_ns);
 void slices_merge(struct slices *slices, struct slices *from); /* which may be made coarser */
-
-/* Those of a run that came after `after_s` seconds. Where one of the two has none, none are left. */
-void slices_append(struct slices *slices, double after_s, const struct slices *from);
 
 struct result {
 	/* set-up, as the plan had it: owned texts */
@@ -179,7 +176,7 @@ struct result {
 	struct hists hists;
 	struct column *columns;
 	unsigned ncolumns, cap_columns;
-	struct slices slices; /* none of a file that has none */
+	struct slices slices; /* none of a result that was read */
 	double cpu_s, busy;   /* CPU time of the generator; share of the time its busiest thread had work */
 	char *warnings[8];
 	unsigned nwarnings;

@@ -1,9 +1,10 @@
 /* People chat through a server: what one types the others read. A line is a message (frame=line).
  * Run: chat serve [URL]     and, for each person: chat join [URL [NAME]] */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/uio.h>
-#include <tenon.h>
+#include "stop.h"
 
 #define DEFAULT_URL "tcp://localhost:10001?frame=line"
 #define GUESTS_MAX 1000
@@ -13,7 +14,12 @@
 struct room {
 	struct tn_conn *guests[GUESTS_MAX];
 	int count;
+	struct tn_loop *loop;
+	struct tn_timer *look;
 };
+
+#define LOOK_MS 1000
+#define SLOW_NS 5000000000 /* has not read for so long */
 
 static void guest_came(struct tn_conn *conn, void *arg)
 {
@@ -30,9 +36,32 @@ static void guest_spoke(struct tn_conn *conn, const struct tn_msg *msg, void *ar
 	struct room *room = arg;
 
 	for (int i = 0; i < room->count; i++)
-		/* Who does not read is let go: one must not hold up the others, nor fill the memory. */
+		/* Full: its kernel and ours hold all they can. It would miss a line: better no more lines than a hole. */
 		if (room->guests[i] != conn && tn_forward(room->guests[i], msg) == TN_EFULL)
-			tn_close(room->guests[i]);
+			tn_abort(room->guests[i], TN_EFULL);
+}
+
+/* A guest that has stopped reading is let go: it must not fill the memory. */
+static void look_for_slow_guests(void *arg)
+{
+	struct room *room = arg;
+	struct tn_conn_info info;
+
+	room->look = NULL;
+	for (int i = 0; i < room->count; i++) {
+		tn_conn_info(room->guests[i], &info);
+		if (info.stalled_ns > SLOW_NS)
+			tn_abort(room->guests[i], -ETIMEDOUT);
+	}
+	if (tn_timer_start(room->loop, LOOK_MS, look_for_slow_guests, room, &room->look) < 0)
+		fprintf(stderr, "%s\n", tn_errmsg());
+}
+
+static void room_ends(void *arg)
+{
+	struct room *room = arg;
+
+	tn_timer_stop(room->look);
 }
 
 static void guest_left(struct tn_conn *conn, int err, void *arg)
@@ -49,12 +78,14 @@ static int serve(struct tn_loop *loop, const char *url)
 {
 	static const struct tn_handler handler = {.on_open = guest_came, .on_msg = guest_spoke, .on_close = guest_left};
 	static struct room room;
-	struct tn_server *server;
+	static struct stop stop = {.before = room_ends, .arg = &room};
 
-	if (tn_serve(loop, url, &handler, &room, &server) < 0)
+	room.loop = loop;
+	if (tn_serve(loop, url, &handler, &room, &stop.server) < 0 || stop_on_signals(loop, &stop) < 0)
 		return -1;
-	for (int i = 0; i < tn_server_nurls(server); i++)
-		printf("listening %s\n", tn_server_url(server, i));
+	look_for_slow_guests(&room);
+	for (int i = 0; i < tn_server_nurls(stop.server); i++)
+		printf("listening %s\n", tn_server_url(stop.server, i));
 	fflush(stdout);
 	return 0;
 }

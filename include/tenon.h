@@ -106,7 +106,9 @@ TN_API long tn_errpos(void);
 TN_API TN_MUST_CHECK int tn_loop_new(struct tn_loop **loop, const char *engine);
 
 /*
- * Runs until tn_loop_stop() is called or nothing is left on the loop: no server, connection, timer or poll. Blocks.
+ * Runs until tn_loop_stop() is called or nothing is left on the loop: no server, connection, timer, poll or posted call.
+ * Blocks. What was posted before tn_loop_stop() is called before this returns; and a connection that has been aborted has
+ * told its peer.
  * Returns 0, or a negative code when the engine itself failed. TN_ESTATE: called from a callback of this loop.
  */
 TN_API TN_MUST_CHECK int tn_loop_run(struct tn_loop *loop);
@@ -136,6 +138,8 @@ TN_API void tn_loop_stop(struct tn_loop *loop);
 /*
  * Calls fn(arg) on the loop's own thread, soon. May be called from any thread: it is the one door into a loop.
  * Calls from one thread keep their order. Errors: -ENOMEM.
+ * Nothing else is ordered with them: the connection that a call is about may have had its on_close in the meantime. Post
+ * an id or a struct of yours that on_close marks, not a bare struct tn_conn.
  */
 TN_API TN_MUST_CHECK int tn_loop_post(struct tn_loop *loop, void (*fn)(void *arg), void *arg);
 
@@ -154,7 +158,8 @@ TN_API uint64_t tn_loop_now(const struct tn_loop *loop);
 
 /*
  * Calls fn(arg) once, `delay_ms` from now. `timer` may be NULL when it will not be stopped; otherwise it is valid until
- * fn is called or tn_timer_stop(). Errors: -ENOMEM.
+ * fn is called or tn_timer_stop(). A timer knows nothing of connections: what must not fire after an on_close is stopped
+ * in it. Errors: -ENOMEM.
  */
 TN_API TN_MUST_CHECK int tn_timer_start(struct tn_loop *loop, uint64_t delay_ms, void (*fn)(void *arg), void *arg,
 					struct tn_timer **timer);
@@ -164,8 +169,9 @@ TN_API void tn_timer_stop(struct tn_timer *timer);
 
 /*
  * Calls fn(arg) whenever a descriptor of yours is readable (poll(2) POLLIN, or hung up): a pidfd, a signalfd, another
- * library's descriptor. The descriptor stays yours: stop the poll before you close it. fn is called again for new
- * events only, so it must read until EAGAIN. Errors: -ENOMEM, -EPERM (cannot be polled).
+ * library's descriptor. The descriptor stays yours, and may be polled more than once, or be a connection's; the poll has
+ * a duplicate of its own, so it must be stopped for the last copy to be closed. fn is called again for new events only, so
+ * it must read until EAGAIN. Errors: -ENOMEM, -EMFILE, -EPERM (cannot be polled).
  */
 TN_API TN_MUST_CHECK int tn_poll_start(struct tn_loop *loop, int fd, void (*fn)(void *arg), void *arg,
 				       struct tn_poll **poll);
@@ -394,12 +400,18 @@ TN_API TN_MUST_CHECK int tn_dial(struct tn_loop *loop, const char *url, const st
 /* ---- connections ----------------------------------------------------------------------------------------------- */
 
 /*
- * Queues a message; it is copied. Everything sent in one turn of the loop leaves in one system call. Returns 0; 1:
- * queued, and the queue is now at its mark: better wait for on_drain; TN_EFULL: not queued, the queue holds the mark
- * and a whole message beyond it; TN_ESTATE: closing, or our direction has been ended; TN_ETOOBIG:
- * longer than key max (a stream without a frame has no messages, and takes any length); -EMSGSIZE: longer than a datagram;
- * TN_EFORMAT: the frame cannot carry this message (a line feed in a line); -EDESTADDRREQ: a datagram server sends with
- * tn_reply(); -ENOMEM.
+ * Queues a message; it is copied. Everything sent in one turn of the loop leaves in one system call at its end. What
+ * passes the mark (key queue) before that goes to the kernel at once, inside this call, so that the queue is full only
+ * when the kernel has no room: when the peer reads more slowly than we send.
+ * Returns 0.
+ * 1: queued, and the queue is at its mark: better wait for on_drain.
+ * TN_EFULL: not queued. The queue would hold more than the mark and one longest message (key max, with its frame). From
+ * now on nothing is queued, however short, until on_drain is due: the peer never gets a later message without the earlier.
+ * TN_ESTATE: closing, or our direction has been ended by tn_finish() or by a peer that has gone. on_msg still comes then:
+ * what the peer has said before is handed over.
+ * TN_ETOOBIG: longer than key max. (A stream with frame=none has no messages: there, whatever is sent while the queue is
+ * below its mark is taken.) -EMSGSIZE: longer than a datagram, or than 2 GiB. TN_EFORMAT: the frame cannot carry this
+ * message (a line feed in a line). -EDESTADDRREQ: a datagram server sends with tn_reply(). -ENOMEM.
  */
 TN_API TN_MUST_CHECK int tn_send(struct tn_conn *conn, const void *data, size_t len);
 
@@ -478,12 +490,21 @@ struct tn_conn_info {
 	uint64_t lost;              /* datagrams that were lost here, on their way in or out */
 	uint64_t dropped;           /* of these, those that the kernel dropped before we read them (see key rcvbuf) */
 	uint64_t opened_ns;         /* loop clock */
+	uint64_t stalled_ns;        /* for how long the kernel has taken nothing of what is queued; 0: it takes, nothing is
+				     * queued, or datagrams. A peer that has not read for this long is slow, whatever was sent */
 	bool many;                  /* dialled to a multicast group or a broadcast address: see tn_dial() */
 	int fd;                     /* the descriptor, for getsockopt(2) and the like; -1 before it exists */
 	char local[384], peer[384]; /* as URLs: tcp://127.0.0.1:10000; peer empty for a datagram server */
 	uint64_t
 		lookup_ns; /* dialled by name: how long it was looked up before the first address was tried; otherwise 0 */
 };
+
+/*
+ * The address of the other end, and ours: also valid in on_close. len 0: unnamed, as Unix sockets that dial are. Returns
+ * 0; -ENOTCONN: a datagram server has no peer, or there is no socket yet.
+ */
+TN_API TN_MUST_CHECK int tn_conn_peer(const struct tn_conn *conn, struct tn_addr *addr);
+TN_API TN_MUST_CHECK int tn_conn_local(const struct tn_conn *conn, struct tn_addr *addr);
 
 /* Fills `info`. Also valid in on_close, where the descriptor has gone: fd is -1, and the peer of a Unix socket unknown. */
 TN_API void tn_conn_info(const struct tn_conn *conn, struct tn_conn_info *info);

@@ -188,6 +188,7 @@ static void finish(struct tn_conn *c, bool described)
 	if (c->flags & TNI_DESCRIBED)
 		free(c->failed_at);
 	c->loop->alive--;
+	c->loop->dying -= (c->flags & TNI_DYING) != 0;
 	if (part) {
 		tni_part_conn_gone(part, c);
 	} else {
@@ -212,8 +213,12 @@ static bool bury(struct tn_conn *c)
 		cancel_op(c, &c->io.rd);
 		cancel_op(c, &c->io.wr);
 	}
-	if (!in_flight(c))
+	if (!in_flight(c)) {
 		finish(c, false);
+	} else if (!(c->flags & TNI_DYING)) {
+		c->flags |= TNI_DYING;
+		c->loop->dying++;
+	}
 	return true;
 }
 
@@ -625,7 +630,14 @@ static void tell_end(struct tn_conn *c)
 		tn_close(c);
 }
 
-static void flush_stream(struct tn_conn *c)
+static void note_send(struct tn_conn *c)
+{
+	if (!c->err)
+		c->sent_ns = c->loop->now_ns;
+}
+
+/* `now`: by calls of its own, not with what else leaves at the end of the turn. */
+static void flush_stream(struct tn_conn *c, bool now)
 {
 	int rc;
 
@@ -633,17 +645,25 @@ static void flush_stream(struct tn_conn *c)
 		tni_lossy_flush(c);
 		return;
 	}
-	while (!tni_op_busy(&c->io.wr) && !(c->flags & TNI_DEAD)) { /* invariant 1 */
+	if (c->flags & TNI_SEND_FAILED && !now) {
+		c->flags &= ~(uint32_t)TNI_SEND_FAILED;
+		sent(c, c->io.wr.res);
+	}
+	while (!tni_op_busy(&c->io.wr) && !(c->flags & (TNI_DEAD | TNI_SEND_FAILED))) { /* invariant 1 */
 		c->io.wr.buf = c->layered ? tni_layered_seal(c) : &c->tx;
 		if (!c->io.wr.buf->head)
 			break;
-		rc = tni_submit(c->loop, &c->io, &c->io.wr, TNI_OP_SEND);
-		if (rc == TNI_DONE)
-			sent(c, c->io.wr.res);
-		else if (rc < 0)
-			tni_conn_fail(c, rc, "write");
-		else
+		note_send(c);
+		rc = now ? tni_submit_now(c->loop, &c->io, &c->io.wr, TNI_OP_SEND)
+			 : tni_submit(c->loop, &c->io, &c->io.wr, TNI_OP_SEND);
+		if (rc == 0)
 			break;
+		if (rc < 0)
+			c->io.wr.res = rc;
+		if (now && c->io.wr.res < 0)
+			c->flags |= TNI_SEND_FAILED;
+		else
+			sent(c, c->io.wr.res);
 	}
 }
 
@@ -676,7 +696,7 @@ static void tell_drain(struct tn_conn *c)
 {
 	if (!(c->flags & TNI_OWE_DRAIN) || queued(c) > c->ep->queue / 2 || c->flags & (TNI_DEAD | TNI_CLOSING))
 		return;
-	c->flags &= ~(uint32_t)TNI_OWE_DRAIN;
+	c->flags &= ~(uint32_t)(TNI_OWE_DRAIN | TNI_FULL);
 	if (c->user->handler.on_drain)
 		c->user->handler.on_drain(c, c->user->arg);
 	/* What it sent goes out in the next turn: a fast peer must not keep this loop here for ever. */
@@ -779,7 +799,7 @@ static void conn_run(struct tni_task *task)
 	if (c->flags & TNI_CLOSING)
 		tni_buf_clear(&c->rx);
 	if (is_stream(c))
-		flush_stream(c);
+		flush_stream(c, false);
 	else
 		tni_dgram_flush(c);
 	send_fin(c);
@@ -873,8 +893,8 @@ static void opened(struct tn_conn *c)
 {
 	c->opened_ns = c->active_ns = c->loop->now_ns;
 	c->hold &= (uint8_t)~TNI_HOLD_CLOSED;
-	if (c->flags & TNI_WRITE_ONLY) { /* nothing will ever come: an end at once, for a handler that asks for one */
-		c->flags |= c->user->handler.on_end ? TNI_RX_END : TNI_RX_END | TNI_END_TOLD;
+	if (c->flags & TNI_WRITE_ONLY) {
+		c->flags |= TNI_RX_END | TNI_END_TOLD;
 		c->hold |= TNI_HOLD_CLOSED;
 	}
 	if (c->flags & TNI_READ_ONLY)
@@ -1037,13 +1057,8 @@ static int open_dialled(int family, void *arg)
 /* There is no connecting to a neighbour: it is bound to its interface, and the rest is net/raw's. */
 static int open_link(struct tn_conn *c)
 {
-	struct tni_listen_spec spec = {.mode = -1,
-				       .user = -1,
-				       .group = -1,
-				       .type = SOCK_DGRAM,
-				       .open = tni_endpoint_open,
-				       .prepare = tni_endpoint_prepare,
-				       .arg = c->ep};
+	struct tni_listen_spec spec = {
+		.type = SOCK_DGRAM, .open = tni_endpoint_open, .prepare = tni_endpoint_prepare, .arg = c->ep};
 	struct tn_addr addr;
 	int fd = tni_raw_interface(&addr, c->ep->host, c->ep->protocol);
 
@@ -1080,12 +1095,28 @@ static int start_dial(struct tn_conn *c)
 		tni_addr_unix(&path, ep->host, ep->host_len);
 		spec.addr = &path;
 	}
-	spec.first = tni_layered_first(c);
-	if (spec.first && ep->handshake_ns < spec.timeout_ns)
-		spec.timeout_ns = ep->handshake_ns;
 	if (ep->bind && tni_addr_family(&ep->bind_addr) != AF_UNSPEC)
 		spec.family = tni_addr_family(&ep->bind_addr);
 	return tni_dial_start(c->loop, &spec, dialled, c, &c->dial);
+}
+
+/* Opening these again gives the very same pipe or terminal; of other devices, a pty's master too, another one. */
+static bool may_reopen(int fd)
+{
+	unsigned number;
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return false;
+	return S_ISFIFO(st.st_mode) || (isatty(fd) && ioctl(fd, TIOCGPTN, &number) < 0);
+}
+
+/* A terminal that names another's, as /dev/tty does, may have come to name a different one. */
+static bool is_same_terminal(int a, int b)
+{
+	unsigned da = 0, db = 0;
+
+	return !isatty(a) || (ioctl(a, TIOCGDEV, &da) == 0 && ioctl(b, TIOCGDEV, &db) == 0 && da == db);
 }
 
 /*
@@ -1100,8 +1131,8 @@ static int make_nonblocking(int fd, int flags)
 	if (flags & O_NONBLOCK)
 		return TNI_FD_FILE;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	mine = open(path, (flags & O_ACCMODE) | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
-	if (mine >= 0 && dup3(mine, fd, O_CLOEXEC) >= 0) {
+	mine = may_reopen(fd) ? open(path, (flags & O_ACCMODE) | O_NONBLOCK | O_CLOEXEC | O_NOCTTY) : -1;
+	if (mine >= 0 && is_same_terminal(fd, mine) && dup3(mine, fd, O_CLOEXEC) >= 0) {
 		close(mine);
 		return TNI_FD_FILE;
 	}
@@ -1203,11 +1234,33 @@ static int may_send(const struct tn_conn *c)
 	return c->flags & (TNI_DEAD | TNI_CLOSING | TNI_FIN_WANTED) ? TN_ESTATE : 0;
 }
 
+/*
+ * What passes the mark within one turn goes to the kernel now, so that a full queue is the peer's doing. This runs inside
+ * a call of the user's: nobody is called back, what it finds is told from the task.
+ */
+static void push(struct tn_conn *c)
+{
+	if (!(c->flags & TNI_OPEN) || c->flags & TNI_DEAD)
+		return;
+	tni_recall(c->loop, &c->io);
+	if (is_stream(c))
+		flush_stream(c, true);
+	else
+		tni_dgram_flush(c);
+}
+
+/* A shorter message behind one that was refused would leave a hole that its receiver cannot see. */
+static bool is_full(const struct tn_conn *c)
+{
+	return c->flags & TNI_FULL && queued(c) > c->ep->queue / 2;
+}
+
 /* What a queue's answer means to the sender. */
 static int queued_result(struct tn_conn *c, int rc)
 {
 	if (rc == -ENOBUFS) {
-		c->flags |= TNI_OWE_DRAIN;
+		c->flags |= TNI_OWE_DRAIN | TNI_FULL;
+		run_soon(c); /* on_drain may be due already */
 		return tni_err(TN_EFULL, "%s: the queue is full", c->ep->url);
 	}
 	if (rc == TN_EFORMAT || rc == TN_ETOOBIG) /* the frame has said what is wrong with it */
@@ -1220,6 +1273,9 @@ static int queued_result(struct tn_conn *c, int rc)
 	run_soon(c);
 	if (queued(c) < c->ep->queue)
 		return 0;
+	push(c);
+	if (queued(c) < c->ep->queue)
+		return 0;
 	c->flags |= TNI_OWE_DRAIN;
 	return 1;
 }
@@ -1230,41 +1286,34 @@ static bool keeps_packets(const struct tn_conn *c)
 	return c->io.flags & TNI_FD_MESSAGES || tni_scheme_is_packets(c->ep->scheme);
 }
 
-/* Without a frame there are no messages that could be too long. */
-static bool is_too_long(const struct tn_conn *c, size_t len)
-{
-	return len > c->frame.max && (c->frame.ops->put != tni_none_put || keeps_packets(c));
-}
-
-/*
- * Where bytes of key max find room, more of them do: what a connection without a frame takes is not bounded by a message.
- * Its maximum, which is to be set back to what this returns, lets `len` bytes more pass then.
- */
-static uint32_t stretch(struct tn_conn *c, size_t len)
+/* Without a frame and packets there are no messages for key max to limit: whatever begins below the mark is taken. */
+static int put_bytes(struct tn_conn *c, const struct iovec *iov, int count)
 {
 	uint32_t max = c->tx.max;
+	int rc;
 
-	if (len > c->frame.max)
-		c->tx.max = len - c->frame.max < UINT32_MAX - max ? max + (uint32_t)(len - c->frame.max) : UINT32_MAX;
-	return max;
+	if (tni_iov_len(iov, count) > UINT32_MAX / 2)
+		return -EMSGSIZE;
+	if (queued(c) < c->ep->queue)
+		c->tx.max = UINT32_MAX;
+	rc = tni_buf_appendv(&c->tx, iov, count, false);
+	c->tx.max = max;
+	return rc;
 }
 
 static int put_stream(struct tn_conn *c, const struct iovec *iov, int count)
 {
-	size_t len = tni_iov_len(iov, count);
-	int rc = c->layered && c->layered->lossy ? tni_lossy_fits(len) : 0;
-	uint32_t max;
+	int rc = c->layered && c->layered->lossy ? tni_lossy_fits(tni_iov_len(iov, count)) : 0;
 
-	if (is_too_long(c, len))
-		return tni_frame_too_big(&c->frame, len);
+	if (!keeps_packets(c) && c->frame.ops->put == tni_none_put)
+		return put_bytes(c, iov, count);
+	if (tni_iov_len(iov, count) > c->frame.max)
+		return tni_frame_too_big(&c->frame, tni_iov_len(iov, count));
 	if (rc < 0)
 		return rc;
 	if (keeps_packets(c))
 		return tni_buf_appendv(&c->tx, iov, count, true);
-	max = stretch(c, len);
-	rc = c->frame.ops->put(&c->frame, &c->tx, iov, count);
-	c->tx.max = max;
-	return rc;
+	return c->frame.ops->put(&c->frame, &c->tx, iov, count);
 }
 
 int tn_replyv(struct tn_conn *c, const struct tn_msg *msg, const struct iovec *iov, int count)
@@ -1279,7 +1328,7 @@ int tn_replyv(struct tn_conn *c, const struct tn_msg *msg, const struct iovec *i
 		return tni_err(TN_ESTATE, "%s: send: not open", c->ep->url);
 	if (tni_scheme_is_dgram(c->ep->scheme) && !c->dgram && tni_dgram_open(c, true) < 0)
 		return tni_err(-ENOMEM, "%s: send: out of memory", c->ep->url);
-	rc = is_stream(c) ? put_stream(c, iov, count) : tni_dgram_put(c, msg, iov, count);
+	rc = is_full(c) ? -ENOBUFS : is_stream(c) ? put_stream(c, iov, count) : tni_dgram_put(c, msg, iov, count);
 	return queued_result(c, rc);
 }
 
@@ -1309,15 +1358,12 @@ static bool worth_linking(const struct tn_conn *c, const struct tni_view *view)
 int tn_forward(struct tn_conn *c, const struct tn_msg *msg)
 {
 	const struct tni_view *view = msg->block;
-	uint32_t max;
 	int rc;
 
 	if (!view || c->ep->scheme->type == SOCK_DGRAM || c->dgram || keeps_packets(c) || may_send(c) < 0 ||
-	    is_too_long(c, view->len) || !worth_linking(c, view))
+	    !worth_linking(c, view))
 		return tn_reply(c, msg, msg->data, msg->len);
-	max = stretch(c, view->len);
-	rc = tni_buf_link(&c->tx, view->blk, view->raw, view->taken, false);
-	c->tx.max = max;
+	rc = is_full(c) ? -ENOBUFS : tni_buf_link(&c->tx, view->blk, view->raw, view->taken, false);
 	return queued_result(c, rc);
 }
 
@@ -1461,6 +1507,35 @@ int tn_msg_local(const struct tn_conn *c, const struct tn_msg *msg, struct tn_ad
 	return peer->local.to_many;
 }
 
+/* Of a send that is in flight. */
+static uint64_t stalled_ns(const struct tn_conn *c)
+{
+	uint64_t now = tni_clock_ns();
+
+	return is_stream(c) && tni_op_busy(&c->io.wr) && !c->dgram && !c->err && now > c->sent_ns ? now - c->sent_ns
+												  : 0;
+}
+
+int tn_conn_peer(const struct tn_conn *c, struct tn_addr *addr)
+{
+	addr->len = 0;
+	if (c->dgram && !c->dgram->connected)
+		return -ENOTCONN;
+	peer_of(c, addr);
+	return 0;
+}
+
+int tn_conn_local(const struct tn_conn *c, struct tn_addr *addr)
+{
+	addr->len = 0;
+	if (local_of(c, addr))
+		return 0;
+	if (closing.conn != c)
+		return -ENOTCONN;
+	*addr = closing.local;
+	return 0;
+}
+
 void tn_conn_info(const struct tn_conn *c, struct tn_conn_info *info)
 {
 	struct tn_addr addr = {0};
@@ -1475,6 +1550,7 @@ void tn_conn_info(const struct tn_conn *c, struct tn_conn_info *info)
 		.dropped = dropped,
 		.opened_ns = c->opened_ns,
 		.lookup_ns = c->ep->lookup_ns,
+		.stalled_ns = stalled_ns(c),
 		.fd = fd_of(c),
 	};
 	if (local_of(c, &addr))

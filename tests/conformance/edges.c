@@ -16,6 +16,7 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -1146,6 +1147,375 @@ static void test_a_lone_server_outlives_its_connection(void **state)
 	}
 }
 
+/* ---- what a program may count on ---- */
+
+/* Posted calls are work: they are made although nothing else is on the loop, and before a stop takes effect. */
+static void test_posted_calls_are_made(void **state)
+{
+	struct tn_loop *loop = th_loop();
+	int calls = 0;
+
+	(void)state;
+	assert_int_equal(tn_loop_post(loop, count, &calls), 0);
+	assert_int_equal(tn_loop_run(loop), 0);
+	assert_int_equal(calls, 1);
+	assert_int_equal(tn_loop_post(loop, count, &calls), 0);
+	tn_loop_stop(loop);
+	assert_int_equal(tn_loop_run(loop), 0);
+	assert_int_equal(calls, 2);
+	assert_int_equal(tn_loop_post(loop, count, &calls), 0);
+	assert_true(tn_loop_step(loop, 0) >= 0);
+	assert_int_equal(calls, 3);
+	assert_int_equal(tn_loop_step(loop, 0), 0);
+	tn_loop_free(loop);
+}
+
+/* Two polls of one descriptor, and a connection on it beside them, in either order. */
+static void test_polls_of_one_descriptor(void **state)
+{
+	(void)state;
+	for (int order = 0; order < 2; order++) {
+		static const struct tn_handler handler = {.on_close = note_reason};
+		struct tn_loop *loop = th_loop();
+		struct tn_poll *polls[2];
+		struct tn_conn *conn;
+		struct reasons r = {0};
+		int pair[2], fired[2] = {0};
+		char url[32];
+
+		th_pair(SOCK_STREAM, pair);
+		snprintf(url, sizeof(url), "fd:%d", pair[0]);
+		if (order) {
+			assert_int_equal(tn_dial(loop, url, &handler, &r, &conn), 0);
+			th_turn_for(loop, 10);
+			tn_pause(conn); /* it would read what the polls are to see */
+		}
+		for (int i = 0; i < 2; i++)
+			assert_int_equal(tn_poll_start(loop, pair[0], count, &fired[i], &polls[i]), 0);
+		if (!order) {
+			assert_int_equal(tn_dial(loop, url, &handler, &r, &conn), 0);
+			tn_pause(conn);
+		}
+		th_turn_for(loop, 10);
+		assert_int_equal(send(pair[1], "x", 1, 0), 1);
+		th_until(loop, fired[0] && fired[1]);
+		assert_int_equal(r.closes, 0);
+		tn_poll_stop(polls[0]);
+		tn_abort(conn, 0);
+		th_until(loop, r.closes);
+		tn_poll_stop(polls[1]);
+		tn_loop_free(loop);
+		close(pair[1]);
+	}
+}
+
+/* More than a ring has places for, before the thread that is to run the loop has come. */
+static void *run_it(void *arg)
+{
+	return tn_loop_run(arg) == 0 ? arg : NULL;
+}
+
+static void test_many_dials_before_another_thread_runs(void **state)
+{
+	enum { N = 600 };
+	static const struct tn_handler serving = {0}, dialling = {.on_open = NULL, .on_close = note_reason};
+	struct tn_loop *home = th_loop(), *loop = th_loop();
+	struct reasons r = {0};
+	struct tn_server *server;
+	pthread_t threads[2];
+	void *res[2];
+	char url[64];
+
+	(void)state;
+	assert_int_equal(tn_serve(home, "tcp://127.0.0.1:0?backlog=1024", &serving, NULL, &server), 0);
+	snprintf(url, sizeof(url), "tcp://127.0.0.1:%d", atoi(strrchr(tn_server_url(server, 0), ':') + 1));
+	for (int i = 0; i < N; i++)
+		assert_int_equal(tn_dial(loop, url, &dialling, &r, NULL), 0);
+	assert_int_equal(pthread_create(&threads[0], NULL, run_it, home), 0);
+	assert_int_equal(pthread_create(&threads[1], NULL, run_it, loop), 0);
+	for (uint64_t start = th_now_ms(); tn_server_nconns(server) < N; usleep(1000))
+		th_check_deadline(start + TH_PATIENCE_MS, "all have come", __FILE__, __LINE__);
+	assert_int_equal(tn_loop_post(home, end_it, server), 0); /* which ends them, and with them both loops */
+	for (int i = 0; i < 2; i++) {
+		pthread_join(threads[i], &res[i]);
+		assert_non_null(res[i]);
+	}
+	tn_loop_free(loop);
+	tn_loop_free(home);
+	assert_int_equal(r.closes, N);
+	assert_int_equal(r.err, 0);
+}
+
+static struct tn_loop *stopping;
+
+static void abort_and_stop(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
+{
+	(void)msg, (void)arg;
+	tn_abort(conn, -ECANCELED);
+	tn_loop_stop(stopping);
+}
+
+/* The peer hears of it when the loop returns, not when it is freed. */
+static void test_abort_before_a_stop(void **state)
+{
+	static const struct tn_handler handler = {.on_msg = abort_and_stop, .on_close = note_reason};
+	struct reasons r = {0};
+	struct tn_server *server;
+	char byte;
+	int fd;
+
+	(void)state;
+	stopping = th_loop();
+	assert_int_equal(tn_serve(stopping, "tcp://127.0.0.1:0", &handler, &r, &server), 0);
+	fd = th_tcp_dial(atoi(strrchr(tn_server_url(server, 0), ':') + 1));
+	assert_int_equal(send(fd, "x", 1, 0), 1);
+	assert_int_equal(tn_loop_run(stopping), 0);
+	assert_int_equal(r.closes, 1);
+	assert_int_equal(recv(fd, &byte, 1, MSG_DONTWAIT), -1);
+	assert_int_equal(errno, ECONNRESET);
+	tn_loop_free(stopping);
+	close(fd);
+}
+
+/* A pty's master is one end of one pair: opened again it would be an end of another. */
+static void test_pty_master(void **state)
+{
+	static const struct tn_handler handler = {.on_msg = note_words, .on_close = note_close};
+	struct tn_loop *loop = th_loop();
+	struct words w = {0};
+	struct tn_conn *conn;
+	struct termios raw;
+	char url[32], got[8];
+	int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC), slave;
+
+	(void)state;
+	assert_true(master > STDERR_FILENO);
+	assert_int_equal(grantpt(master) | unlockpt(master), 0);
+	slave = open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC);
+	assert_true(slave >= 0);
+	tcgetattr(slave, &raw);
+	cfmakeraw(&raw);
+	tcsetattr(slave, TCSANOW, &raw);
+	snprintf(url, sizeof(url), "fd:%d", master);
+	assert_int_equal(tn_dial(loop, url, &handler, &w, &conn), 0);
+	assert_int_equal(write(slave, "hello", 5), 5);
+	th_until(loop, w.in == 5);
+	assert_int_equal(tn_send(conn, "world", 5), 0);
+	th_turn_for(loop, 20);
+	assert_int_equal(read(slave, got, sizeof(got)), 5);
+	close(slave);
+	th_until(loop, w.closes); /* the other side has gone: an end */
+	assert_int_equal(w.err, 0);
+	tn_loop_free(loop);
+}
+
+/* ---- a queue that is full says something of the peer ---- */
+
+#define LINE 100
+#define BURST 20000 /* lines: far more than the queue, less than the kernel takes */
+
+struct burst {
+	struct tn_conn *conn;
+	int full, mark, drains;
+	uint64_t sent;
+};
+
+static void keep_conn(struct tn_conn *conn, void *arg)
+{
+	((struct burst *)arg)->conn = conn;
+}
+
+static void note_drain(struct tn_conn *conn, void *arg)
+{
+	(void)conn;
+	((struct burst *)arg)->drains++;
+}
+
+static void burst_of_lines(struct burst *b, int lines)
+{
+	char line[LINE];
+
+	for (int i = 0; i < lines && !b->full; i++) {
+		int rc;
+
+		memset(line, 'a' + i % 26, sizeof(line));
+		rc = tn_send(b->conn, line, sizeof(line));
+		assert_true(rc >= 0 || rc == TN_EFULL);
+		b->full += rc == TN_EFULL;
+		b->mark += rc == 1;
+		b->sent += rc >= 0 ? LINE + 1 : 0;
+	}
+}
+
+static void serve_burst(struct tn_loop *loop, struct burst *b, int *fd)
+{
+	static const struct tn_handler handler = {.on_open = keep_conn, .on_drain = note_drain};
+	struct tn_server *server;
+	char big[] = "tcp://127.0.0.1:0?frame=line&queue=64KiB&max=4KiB&sndbuf=4MiB";
+
+	assert_int_equal(tn_serve(loop, big, &handler, b, &server), 0);
+	*fd = th_tcp_dial(atoi(strrchr(tn_server_url(server, 0), ':') + 1));
+	th_until(loop, b->conn);
+}
+
+/* Within one turn, and where a send of the turn before has not reached the kernel yet. */
+static void test_a_burst_within_a_turn_is_no_slow_peer(void **state)
+{
+	struct tn_loop *loop;
+	struct burst b = {0};
+	uint64_t in = 0;
+	char *bytes = malloc(1 << 20);
+	int fd;
+
+	(void)state;
+	if (th_is_sim()) { /* whose kernel has no room whenever it likes */
+		free(bytes);
+		return;
+	}
+	loop = th_loop();
+	serve_burst(loop, &b, &fd);
+	for (int round = 0; round < 20 && !b.full; round++) {
+		uint64_t deadline = th_now_ms() + TH_PATIENCE_MS;
+
+		burst_of_lines(&b, round ? 3000 : 1);
+		assert_true(tn_loop_step(loop, 0) >= 0);
+		burst_of_lines(&b, 3000);
+		while (in < b.sent) {
+			ssize_t n = recv(fd, bytes, 1 << 20, MSG_DONTWAIT);
+
+			in += n > 0 ? (uint64_t)n : 0;
+			assert_true(tn_loop_step(loop, 0) >= 0);
+			th_check_deadline(deadline, "all lines", __FILE__, __LINE__);
+		}
+	}
+	assert_int_equal(b.full, 0);
+	tn_loop_free(loop);
+	close(fd);
+	free(bytes);
+}
+
+/* A peer that does not read: full, for the time that info tells, and nothing is taken until on_drain. */
+static void test_a_peer_that_does_not_read_is_slow(void **state)
+{
+	struct tn_loop *loop;
+	struct burst b = {0};
+	struct tn_conn_info info;
+	char *bytes = malloc(1 << 20);
+	uint64_t in = 0;
+	int fd;
+
+	(void)state;
+	if (th_is_sim()) { /* whose kernel has no room whenever it likes */
+		free(bytes);
+		return;
+	}
+	loop = th_loop();
+	serve_burst(loop, &b, &fd);
+	tn_conn_info(b.conn, &info);
+	assert_true(info.stalled_ns == 0);
+	for (uint64_t start = th_now_ms(); !b.full;
+	     th_check_deadline(start + TH_PATIENCE_MS, "full", __FILE__, __LINE__)) {
+		burst_of_lines(&b, BURST);
+		th_turn_for(loop, 1);
+	}
+	assert_true(b.mark > 0);
+	assert_int_equal(tn_send(b.conn, "x", 1), TN_EFULL); /* shorter, and it would fit */
+	th_turn_for(loop, 100);
+	tn_conn_info(b.conn, &info);
+	assert_true(info.stalled_ns >= 50000000);
+	while (!b.drains) {
+		ssize_t n = recv(fd, bytes, 1 << 20, MSG_DONTWAIT);
+
+		in += n > 0 ? (uint64_t)n : 0;
+		assert_true(tn_loop_step(loop, 5) >= 0);
+	}
+	assert_true(tn_send(b.conn, "x", 1) >= 0);
+	for (uint64_t start = th_now_ms(); tn_conn_queued(b.conn);
+	     th_check_deadline(start + TH_PATIENCE_MS, "an empty queue", __FILE__, __LINE__)) {
+		ssize_t n = recv(fd, bytes, 1 << 20, MSG_DONTWAIT);
+
+		in += n > 0 ? (uint64_t)n : 0;
+		assert_true(tn_loop_step(loop, 1) >= 0);
+	}
+	tn_conn_info(b.conn, &info);
+	assert_true(info.stalled_ns == 0);
+	tn_loop_free(loop);
+	close(fd);
+	free(bytes);
+}
+
+/* A stream without a frame has no messages to be limited. */
+static void test_max_does_not_limit_bytes(void **state)
+{
+	static const struct tn_handler handler = {.on_open = keep_conn};
+	struct tn_loop *loop = th_loop();
+	struct burst b = {0};
+	enum { SIZE = 3 << 20 };
+	char *bytes = calloc(1, SIZE);
+	uint64_t in = 0;
+	char url[64];
+	int pair[2];
+
+	(void)state;
+	th_tcp_pair(pair);
+	snprintf(url, sizeof(url), "fd:%d?max=1KiB&queue=4KiB", pair[0]);
+	assert_int_equal(tn_dial(loop, url, &handler, &b, NULL), 0);
+	th_until(loop, b.conn);
+	assert_true(tn_send(b.conn, bytes, SIZE) >= 0);
+	for (uint64_t start = th_now_ms(); in < SIZE;
+	     th_check_deadline(start + TH_PATIENCE_MS, "all", __FILE__, __LINE__)) {
+		ssize_t n = recv(pair[1], bytes, SIZE, MSG_DONTWAIT);
+
+		in += n > 0 ? (uint64_t)n : 0;
+		assert_true(tn_loop_step(loop, 1) >= 0);
+	}
+	tn_loop_free(loop);
+	close(pair[1]);
+	free(bytes);
+}
+
+static void check_addrs(struct tn_conn *conn, void *arg)
+{
+	struct tn_addr peer, local;
+	char text[128];
+
+	assert_int_equal(tn_conn_peer(conn, &peer), 0);
+	assert_int_equal(tn_conn_local(conn, &local), 0);
+	snprintf(arg, 256, "%s", tn_addr_text(&peer, text, sizeof(text)));
+	strcat(arg, " ");
+	strcat(arg, tn_addr_text(&local, text, sizeof(text)));
+}
+
+static void check_addrs_closed(struct tn_conn *conn, int err, void *arg)
+{
+	(void)err;
+	check_addrs(conn, (char *)arg + 256);
+}
+
+static void test_addresses_of_a_connection(void **state)
+{
+	static const struct tn_handler handler = {.on_open = check_addrs, .on_close = check_addrs_closed};
+	struct tn_loop *loop = th_loop();
+	struct tn_server *server;
+	char texts[512] = "", want[256];
+	struct sockaddr_in addr;
+	socklen_t len = sizeof(addr);
+	int port, fd;
+
+	(void)state;
+	assert_int_equal(tn_serve(loop, "tcp://127.0.0.1:0", &handler, texts, &server), 0);
+	port = atoi(strrchr(tn_server_url(server, 0), ':') + 1);
+	fd = th_tcp_dial(port);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&addr, &len), 0);
+	th_until(loop, texts[0]);
+	close(fd);
+	th_until(loop, texts[256]);
+	snprintf(want, sizeof(want), "127.0.0.1:%d 127.0.0.1:%d", ntohs(addr.sin_port), port);
+	assert_string_equal(texts, want);
+	assert_string_equal(texts + 256, want);
+	tn_loop_free(loop);
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, th_setup, th_teardown)
 
 static const struct CMUnitTest tests[] = {
@@ -1180,6 +1550,15 @@ static const struct CMUnitTest tests[] = {
 	T(test_accept_rate),
 	T(test_request),
 	T(test_a_lone_server_outlives_its_connection),
+	T(test_posted_calls_are_made),
+	T(test_polls_of_one_descriptor),
+	T(test_many_dials_before_another_thread_runs),
+	T(test_abort_before_a_stop),
+	T(test_pty_master),
+	T(test_a_burst_within_a_turn_is_no_slow_peer),
+	T(test_a_peer_that_does_not_read_is_slow),
+	T(test_max_does_not_limit_bytes),
+	T(test_addresses_of_a_connection),
 };
 
 int main(int argc, char **argv)

@@ -1,13 +1,16 @@
 """The programs in examples/, each run as its first lines say."""
 import re
+import os
 import signal
 import socket
 import subprocess
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from harness import BUILD, KIB, exchange, free_port, noise, open_socket, wait_until
+from harness import BUILD, KIB, LIMIT, exchange, free_port, noise, open_socket, wait_until
 
 pytestmark = pytest.mark.parametrize("engine", ["auto"], indirect=True)
 
@@ -183,3 +186,112 @@ def test_chat_without_arguments(tenon, example):
 def test_a_bad_url_is_told(tenon, example, name):
     result = tenon.finish([example(name), "tcp://localhost:1?nodelya=1"], 1)
     assert "nodelay" in result.err and result.out == b""
+
+
+# Programs that are stopped in the midst
+
+def relay_of(tenon, example, target):
+    relay, urls = started(tenon, example("relay"), "tcp://127.0.0.1:0", target)
+    return relay, urls[0]
+
+
+def test_relay(tenon, example):
+    """Both directions, half-closes and back-pressure included; and it ends by itself when nobody is there."""
+    _, urls = started(tenon, example("echo_server"), "tcp://127.0.0.1:0")
+    relay, url = relay_of(tenon, example, urls[0])
+    for size in (5, 3 * 1024 * KIB):
+        assert exchange(tenon.dial(url), noise(size), finish=True) == noise(size)
+    relay.signal(signal.SIGTERM)
+    relay.wait(0)
+
+
+def test_relay_stopped_while_its_reader_stalls(tenon, example):
+    """Ten megabytes under way, and the one who is to have them reads again only later: all of them arrive."""
+    target = tenon.listen()
+    relay, url = relay_of(tenon, example, f"tcp://127.0.0.1:{target.getsockname()[1]}")
+    client = tenon.dial(url)
+    reader = tenon.accept(target)
+    data, sent = noise(10 * 1024 * KIB), 0
+    client.setblocking(False)
+    while sent < len(data):  # until the relay's memory and all kernel buffers are full
+        try:
+            sent += client.send(data[sent:sent + 64 * KIB])
+        except BlockingIOError:
+            break
+    relay.signal(signal.SIGTERM)
+    time.sleep(0.5)  # far longer than a connection is taken for busy
+    client.setblocking(True)
+    client.settimeout(LIMIT)
+    got = bytearray()
+    sender = threading.Thread(target=lambda: (client.sendall(data[sent:]), client.shutdown(socket.SHUT_WR)))
+    sender.start()
+    while part := reader.recv(256 * KIB):
+        got += part
+    sender.join()
+    assert bytes(got) == data
+    reader.close()
+    assert client.recv(10) == b""
+    relay.wait(0)
+
+
+def test_relay_cut_off_is_no_end_in_good_order(tenon, example):
+    """What the deadline ends has errors on both sides."""
+    target = tenon.listen()
+    relay, url = relay_of(tenon, example, f"tcp://127.0.0.1:{target.getsockname()[1]}")
+    client = tenon.dial(url)
+    reader = tenon.accept(target)
+    client.sendall(b"half of it")
+    assert reader.recv(100) == b"half of it"
+    relay.signal(signal.SIGTERM)
+    for end in (client, reader):
+        with pytest.raises(ConnectionResetError):
+            end.recv(10)
+    relay.wait(0)
+
+
+def test_late_answers_survive_a_signal(tenon, example):
+    """By a timer and by a thread, and whether or not the client has ended its direction."""
+    server, urls = started(tenon, example("late"), "tcp://127.0.0.1:0?frame=line")
+    url = urls[0].split("?")[0]
+    clients = [tenon.dial(url) for _ in range(4)]
+    for i, client in enumerate(clients):
+        client.sendall(b"work\ntimer\n")
+        if i % 2:
+            client.shutdown(socket.SHUT_WR)
+    assert clients[0].recv(5)  # they have all been read by then
+    server.signal(signal.SIGTERM)
+    for i, client in enumerate(clients):
+        got = b"" if i else b"?????"
+        while part := client.recv(100):
+            got += part
+        assert len(got) == len(b"work\ntimer\n")
+        client.close()
+    server.wait(0)
+
+
+def test_publisher(tenon, example):
+    """Readers get every line, however long the burst; one that does not read is held up for, then let go."""
+    lines = b"".join(b"line %d of what is published\n" % i for i in range(100_000))
+    reader, writer = os.pipe()
+    publisher, urls = started(tenon, example("publish"), "tcp://127.0.0.1:0?frame=line&queue=64KiB", stdin=reader)
+    os.close(reader)
+    subscribers = [tenon.dial(urls[0].split("?")[0]) for _ in range(8)]
+    got = [bytearray() for _ in subscribers]
+
+    def read(i):
+        while part := subscribers[i].recv(256 * KIB):
+            got[i] += part
+    threads = [threading.Thread(target=read, args=(i,)) for i in range(len(subscribers))]
+    for thread in threads:
+        thread.start()
+    with open(writer, "wb") as out:
+        while not all(got):  # until they have all been accepted
+            out.write(b"begin\n")
+            out.flush()
+            time.sleep(0.01)
+        out.write(lines)
+    for thread in threads:
+        thread.join(LIMIT)
+    for i in range(len(subscribers)):
+        assert bytes(got[i]).endswith(lines)
+    publisher.wait(0)
