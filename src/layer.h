@@ -7,7 +7,7 @@
  * the peer, which every step may add to.
  *
  * open() puts what the peer is owed first. up() takes all of `in`, what came from the peer, and appends what it means to
- * `out`; it sets `open` once bytes can flow and `ended` once the peer has said, by the layer's own word, that it sends
+ * `out` (a server's end may leave the first bytes there until there are enough); it sets `open` once bytes can flow and `ended` once the peer has said, by the layer's own word, that it sends
  * no more. down() takes from the front of `in` and appends to `net` until `in` is empty or `net` holds `max` bytes, or the
  * layer must hear from the peer first; only while open. shut() tells the peer that we send no more; what it sends still comes up. cut() is asked when the
  * bytes from the peer end while `ended` is false: the error that this is, with its words.

@@ -208,18 +208,26 @@ int tni_tls_shake_hands(struct tls *t)
 	return 0;
 }
 
+/* So many bytes at the front of a queue, or those that there are. */
+static size_t peek(const struct tn_buf *buf, unsigned char *out, size_t cap)
+{
+	size_t n = 0;
+
+	for (const struct tni_slice *s = buf->head; s && n < cap; s = s->next) {
+		size_t part = s->len < cap - n ? s->len : cap - n;
+
+		memcpy(out + n, s->data, part);
+		n += part;
+	}
+	return n;
+}
+
 /* What is no TLS is better told from its first bytes than from what OpenSSL makes of them. */
 static int first_bytes(struct tls *t)
 {
 	unsigned char start[TNI_TLS_START];
-	size_t n = 0;
+	size_t n = peek(t->in, start, sizeof(start));
 
-	for (const struct tni_slice *s = t->in->head; s && n < sizeof(start); s = s->next) {
-		size_t part = s->len < sizeof(start) - n ? s->len : sizeof(start) - n;
-
-		memcpy(start + n, s->data, part);
-		n += part;
-	}
 	t->heard = true;
 	if (tni_tls_check_start(t, start, n) == 0)
 		return 0;
@@ -229,6 +237,21 @@ static int first_bytes(struct tls *t)
 	ERR_clear_error();
 	t->broken = true;
 	return tni_tls_check_start(t, start, n);
+}
+
+/*
+ * An SSL object with its buffers takes 45 KiB. A client that has sent a part of its first record gets none yet: the part lies
+ * in the small block that it came in. What cannot be a record is OpenSSL's to refuse.
+ */
+static bool is_first_record_whole(const struct tn_buf *in)
+{
+	unsigned char head[SSL3_RT_HEADER_LENGTH];
+	size_t len;
+
+	if (peek(in, head, sizeof(head)) < sizeof(head))
+		return false;
+	len = (size_t)head[3] << 8 | head[4];
+	return len > SSL3_RT_MAX_PLAIN_LENGTH || in->len >= sizeof(head) + len;
 }
 
 /* ---- up: bytes of the peer's ---- */
@@ -297,6 +320,11 @@ static int tls_up(struct tni_layer *layer, struct tn_buf *in, struct tn_buf *out
 	ERR_clear_error();
 	if (!t->heard)
 		rc = first_bytes(t);
+	if (rc == 0 && !t->ssl && !is_first_record_whole(in)) {
+		tni_buf_compact(in);
+		t->in = t->net = NULL;
+		return 0;
+	}
 	if (rc == 0 && !t->ssl)
 		rc = make_ssl(t);
 	if (rc == 0 && !layer->open)

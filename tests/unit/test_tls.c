@@ -289,6 +289,28 @@ static void test_half_close(void **state)
 #endif
 
 /* A handshake that stops after any number of bytes is cut, and never open on the side that waits. */
+/* A part of a first record costs no SSL object, which is 45 KiB. */
+static void test_a_part_of_a_hello(void **state)
+{
+	const struct tls *t;
+
+	(void)state;
+	pair_open("server", "localhost", 13);
+	t = tni_container_of(server.layer, struct tls, layer);
+	while (client.net.len > 1) {
+		assert_int_equal(tni_buf_move(&server.in, &client.net, 1), 1);
+		note(&server, server.layer->ops->up(server.layer, &server.in, &server.up, &server.net));
+		assert_null(t->ssl);
+	}
+	assert_true(server.in.len > 100);
+	carry(&client, &server, 1);
+	assert_non_null(t->ssl);
+	assert_int_equal(server.in.len, 0);
+	assert_true(server.net.len > 0);
+	assert_int_equal(server.err, 0);
+	pair_close();
+}
+
 static void test_torn_handshake(void **state)
 {
 	size_t total = 0;
@@ -613,6 +635,7 @@ int main(void)
 		cmocka_unit_test(test_small_pieces_share_a_record),
 		cmocka_unit_test(test_the_bound_of_the_wire),
 		cmocka_unit_test(test_half_close),
+		cmocka_unit_test(test_a_part_of_a_hello),
 		cmocka_unit_test(test_torn_handshake),
 		cmocka_unit_test(test_truncation),
 		cmocka_unit_test(test_changed_bytes),
