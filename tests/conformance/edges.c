@@ -9,6 +9,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -218,6 +219,119 @@ static void test_a_bound_socket_speaks_from_its_own_address(void **state)
 	assert_int_equal(ntohl(from.sin_addr.s_addr), INADDR_LOOPBACK + 76);
 	close(fds[1]);
 	tn_loop_free(loop);
+}
+
+/* ---- passing on, from one frame to another ---- */
+
+#define FIXED 2000 /* long enough to be linked instead of copied */
+
+struct passing {
+	struct tn_conn *same, *longer, *counted;
+	int passed, refused;
+};
+
+static void pass_to_each(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
+{
+	struct passing *p = arg;
+
+	(void)conn;
+	assert_int_equal(msg->len, FIXED);
+	p->passed += tn_forward(p->same, msg) == 0;
+	p->passed += tn_forward(p->counted, msg) == 0;
+	p->refused += tn_forward(p->longer, msg) < 0;
+}
+
+static struct tn_conn *dial_framed(struct tn_loop *loop, const char *frame, int pair[2],
+				   const struct tn_handler *handler, void *arg)
+{
+	struct tn_conn *conn;
+	char url[64];
+
+	th_pair(SOCK_STREAM, pair);
+	th_set_nonblock(pair[1]);
+	snprintf(url, sizeof(url), "fd:%d?frame=%s", pair[0], frame);
+	assert_int_equal(tn_dial(loop, url, handler, arg, &conn), 0);
+	return conn;
+}
+
+static void expect_bytes(struct tn_loop *loop, int fd, const unsigned char *wanted, size_t len)
+{
+	unsigned char got[2 * FIXED];
+	size_t n = 0;
+	ssize_t part;
+
+	while (n < len) {
+		th_until(loop, (part = recv(fd, got + n, sizeof(got) - n, 0)) > 0);
+		n += (size_t)part;
+	}
+	assert_int_equal(n, len);
+	assert_memory_equal(got, wanted, len);
+}
+
+static void test_forwarding_between_frames(void **state)
+{
+	static const struct tn_handler from = {.on_msg = pass_to_each}, to = {0};
+	struct tn_loop *loop = th_loop();
+	unsigned char message[4 + FIXED] = {0, 0, FIXED >> 8, FIXED & 255}, byte;
+	int source[2], same[2], longer[2], counted[2];
+	struct passing p = {0};
+
+	(void)state;
+	th_fill(message + 4, FIXED, 0);
+	p.same = dial_framed(loop, "fixed:2000", same, &to, NULL);
+	p.longer = dial_framed(loop, "fixed:3000", longer, &to, NULL);
+	p.counted = dial_framed(loop, "u32", counted, &to, NULL);
+	dial_framed(loop, "fixed:2000", source, &from, &p);
+	assert_int_equal(send(source[1], message + 4, FIXED, 0), FIXED);
+	th_until(loop, p.passed == 2 && p.refused == 1);
+	expect_bytes(loop, same[1], message + 4, FIXED);
+	expect_bytes(loop, counted[1], message, sizeof(message));
+	assert_int_equal(recv(longer[1], &byte, 1, 0), -1);
+	tn_loop_free(loop);
+	close(source[1]);
+	close(same[1]);
+	close(longer[1]);
+	close(counted[1]);
+}
+
+/* ---- a signal that is not ours ---- */
+
+static void note_end(struct tn_conn *conn, int err, void *arg)
+{
+	(void)conn;
+	*(int *)arg = err ? err : 1;
+}
+
+/* SIGPIPE that was pending before a write to a pipe without a reader is pending after it; ours never is. */
+static void test_a_pending_signal_stays(void **state)
+{
+	static const struct tn_handler handler = {.on_close = note_end};
+	sigset_t pipe_only, before, pending;
+
+	(void)state;
+	sigemptyset(&pipe_only);
+	sigaddset(&pipe_only, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, &pipe_only, &before);
+	for (int was = 0; was < 2; was++) {
+		struct tn_loop *loop = th_loop();
+		struct tn_conn *conn;
+		int fds[2], ended = 0;
+		char url[32];
+
+		if (was)
+			raise(SIGPIPE);
+		assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+		close(fds[0]);
+		snprintf(url, sizeof(url), "fd:%d", fds[1]);
+		assert_int_equal(tn_dial(loop, url, &handler, &ended, &conn), 0);
+		assert_int_equal(tn_send(conn, "x", 1), 0);
+		th_until(loop, ended);
+		sigpending(&pending);
+		assert_int_equal(sigismember(&pending, SIGPIPE), was);
+		tn_loop_free(loop);
+	}
+	assert_int_equal(sigtimedwait(&pipe_only, NULL, &(struct timespec){0}), SIGPIPE);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 /* ---- what the kernel drops is counted and told ---- */
@@ -1524,6 +1638,8 @@ static const struct CMUnitTest tests[] = {
 	T(test_answers_leave_from_the_address_that_was_asked),
 	T(test_a_bound_socket_speaks_from_its_own_address),
 	T(test_what_the_kernel_drops_is_told),
+	T(test_forwarding_between_frames),
+	T(test_a_pending_signal_stays),
 	T(test_packets_sent_before_open_stay_apart),
 	T(test_empty_packets_are_no_end),
 	T(test_last_words),
