@@ -136,7 +136,8 @@ TN_API void tn_bytes_free(struct tn_bytes *bytes);
 
 /*
  * Writes a value as one message into `bytes`, in place of what is there. Returns 0; -EINVAL (no such format);
- * TN_EREPR (the format has no form for this value), TN_EDEPTH, TN_EDUPKEY, TN_EUTF8; -ENOMEM.
+ * TN_EREPR (the format has no form for this value), TN_EDEPTH, TN_EDUPKEY (xml and cbor: equal keys in a map), TN_EUTF8;
+ * -ENOMEM. tn_errmsg() tells the place in the value, as a JSON pointer (RFC 6901): "cbor: at /list/3/a: duplicate key".
  */
 TN_API TN_MUST_CHECK int tn_encode(const char *format, const struct tn_value *value, unsigned flags,
 				   struct tn_bytes *bytes);
