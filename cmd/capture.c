@@ -604,10 +604,10 @@ static void capture_end(struct capture *c)
 		free(c->ifaces[i].name);
 	free(c->ifaces);
 	free(c->keys);
+	follow_free(c->follow); /* it may still have something to say */
 	free(c->sink.data);
 	relative_free(c->relative);
 	live_free(c->live);
-	follow_free(c->follow);
 	filter_free(c->filter);
 	capwriter_free(c->writer);
 	if (c->in > STDIN_FILENO)

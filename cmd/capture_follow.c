@@ -430,6 +430,8 @@ void follow_free(struct follow *f)
 {
 	if (!f)
 		return;
+	if (f->streams) /* what is kept for each is freed when it closes; whoever wanted to hear of it has gone */
+		streams_over(f->streams, 0);
 	streams_free(f->streams);
 	fragments_free(f->fragments);
 	tn_split_free(f->kind);

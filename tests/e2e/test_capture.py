@@ -726,6 +726,19 @@ def test_a_reader_that_has_gone_ends_it(tenon, tmp_path, args):
     assert waiting.err == ""
 
 
+def test_a_reader_that_goes_in_the_midst_of_messages(tenon, tmp_path):
+    """What was kept for streams that are still open is let go of without a word."""
+    talk = Talk()
+    talk.put("c", ACK | PSH, 0, b"\0\0\0\5whole\0\0\0\x09part")
+    frames = talk.packets + [packets.ethernet(packets.udp("10.0.0.1", 5, "10.0.0.2", 7, b"x" * 1000))] * 3000
+    path = write(tmp_path / "a.pcap", packets.pcap(packets.ETHERNET, frames))
+    process = tenon.start("capture", "--read", path, "--follow", "--frame", "u32", stdout=subprocess.PIPE)
+    assert process.popen.stdout.read(10)
+    process.popen.stdout.close()
+    process.wait(0)
+    assert process.err == ""
+
+
 @pytest.mark.parametrize("args", [[], ["--write", "-"]])
 def test_live_a_reader_that_has_gone_ends_it(tenon, network, libpcap, args):
     """Though there is no packet that could be written."""
