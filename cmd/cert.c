@@ -9,6 +9,7 @@
 #include "command.h"
 #include "options.h"
 #include "output.h"
+#include "privileges.h"
 #include "tenon.h"
 #include "tenon_cert.h"
 
@@ -483,6 +484,7 @@ static int run(char **operands, int count)
 
 	if (count == 0)
 		return usage(NULL, "new or show?");
+	privileges_hold_keys();
 	if (strcmp(operands[0], "new") == 0) {
 		status = run_new(operands + 1, count - 1);
 	} else if (strcmp(operands[0], "show") == 0) {
