@@ -151,9 +151,9 @@ struct column {
  * a run is longer than there are slices, of twice as much, again and again.
  */
 struct slices {
-	uint64_t width_ns; /* of each; SLICE_NS times a power of two */
-	unsigned count, last; /* last: the one that was added to, since time hardly ever goes on that far */
-	uint64_t last_ns;     /* where it begins */
+	uint64_t width_ns;           /* of each; SLICE_NS times a power of two */
+	unsigned count, last;        /* last: the one that was added to, since time hardly ever goes on that far */
+	uint64_t last_ns;            /* where it begins */
 	uint32_t (*heat)[HEAT_ROWS]; /* SLICES_MAX of them */
 };
 
