@@ -63,7 +63,7 @@ struct table {
 static void measure(struct table *table, const struct socks *socks)
 {
 	bool listeners = false;
-	struct cells c;
+	struct cells c = {0};
 
 	for (int i = 0; i < NCOLUMNS; i++)
 		table->widths[i] = width_of(columns[i].title);
@@ -140,7 +140,7 @@ static void put_cut(struct second *line, const char *part)
 		put_part(line, part, PAINT_NONE);
 		return;
 	}
-	while (part[len] && len < sizeof(cut) - 8) {
+	while (len < sizeof(cut) - 8 && part[len]) {
 		n += ((unsigned char)part[len] & 0xc0) != 0x80;
 		if (n > most)
 			break;
@@ -214,7 +214,7 @@ static void put_addresses(const struct sock *sock, unsigned at, struct second *l
 static void put_sock(const struct table *table, const struct sock *sock, struct text *text)
 {
 	struct second line = {.text = text, .width = table->width};
-	struct cells c;
+	struct cells c = {0};
 	char dropped[48];
 
 	cells_of(sock, &c);
