@@ -307,3 +307,19 @@ def test_what_a_slow_reader_loses_is_told(tenon):
         got = len(stream.read()) // 1000
     client.wait()
     assert got < 3000 and f" {3000 - got} datagrams were lost here" in client.err
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_what_a_slow_server_loses_is_told(tenon, options):
+    server = tenon.serve("udp://127.0.0.1:0?rcvbuf=4096", options=["--handler", "exec:sleep 0.3", *options])
+    server.untidy = True
+    with tenon.dial(server.url) as client:
+        for _ in range(1000):
+            client.send(b"x" * 1000)
+        wait_until(lambda: client.send(b"more") and "datagrams were lost so far" in server.err + server.out.decode(),
+                   lambda: f"it is told: {server.err} {server.out}", limit=60)
+    server.stop()
+    if options:
+        told = [event for event in server.events if event["event"] == "trouble"]
+        assert told[0]["reason"] == "lost" and "key rcvbuf" in told[0]["error"]
+        assert server.wait_for_event("datagrams")["dropped"] > 0
