@@ -184,7 +184,7 @@ void handler_refuse(struct tn_conn *conn, const struct tn_msg *msg, int err, voi
 /* What no frame of this endpoint can carry is no failure on the way: replies before it still go out. */
 void handler_unanswered(struct tn_conn *conn, const struct tn_msg *msg, int err)
 {
-	if (msg->peer)
+	if (msg && msg->peer)
 		return;
 	if (err == TN_ETOOBIG || err == TN_EFORMAT || err == TN_ESTATE)
 		tn_close(conn);

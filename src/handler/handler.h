@@ -73,7 +73,7 @@ bool handler_is_reply(const struct tn_msg *msg);
 
 /*
  * After a reply that could not be made or queued. A stream is ended by a reset: in good order it would tell its peer that
- * this was all there was to say. A datagram is dropped, as networks drop them.
+ * this was all there was to say. A datagram is dropped, as networks drop them. `msg` is NULL where nobody had asked.
  */
 void handler_unanswered(struct tn_conn *conn, const struct tn_msg *msg, int err);
 
