@@ -163,15 +163,17 @@ static const char *key_reason(const char *key)
 /* Whether an option means something to one of the endpoints: one that has no effect is told, and so is a bad value. */
 static int check_option(const struct url_option *option, char **urls, int count)
 {
-	bool applies = option->everywhere;
+	bool applies = option->everywhere, bad = false;
 	char *longer = NULL;
 	int err = 0;
 
-	for (int i = 0; i < count && !applies; i++) {
+	for (int i = 0; i < count && !applies && !bad; i++) {
 		free(longer);
 		longer = with_key(urls[i], option);
 		err = longer ? tn_url_check(longer, TN_SERVE) : -ENOMEM;
 		applies = has_key(urls[i], option->key) || err == 0;
+		/* The value is refused, and not that the key stands there: no other endpoint would take it */
+		bad = err == TN_EURL && tn_errpos() >= (long)(strlen(longer) - strlen(*option->value));
 	}
 	free(longer);
 	if (applies)

@@ -176,6 +176,11 @@ def test_an_option_without_effect_is_told(tenon, line, words):
     assert all(word in err for word in words)
 
 
+def test_a_bad_value_with_endpoints_that_have_no_such_key(tenon):
+    for urls in ([], ["udp://127.0.0.1:0", "tcp://127.0.0.1:0"], ["tcp://127.0.0.1:0", "udp://127.0.0.1:0"]):
+        assert "out of range" in tenon.finish([COMMAND, "serve", *urls, "--idle", "5000h"], USAGE).err
+
+
 def test_an_option_for_some_of_the_endpoints(tenon):
     server = tenon.serve("tcp://127.0.0.1:0", "udp://127.0.0.1:0", options=["--idle", "1000h", "--per-source", "0"])
     assert len(server.urls) == 2
