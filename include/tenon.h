@@ -586,7 +586,7 @@ TN_API int tn_server_option(const struct tn_server *server, const char *key, cha
 TN_API int tn_socket_option(int fd, const char *key, char *value, size_t cap);
 
 /* Which sockets a URL stands for, dialled or served. */
-#define TN_PLACE_ADDRS_MAX 16
+#define TN_PLACE_ADDRS_MAX 64
 struct tn_place {
 	int family;   /* AF_UNSPEC: either IP version */
 	int type;     /* SOCK_STREAM, ...; with a secure scheme that of the socket below */
@@ -599,7 +599,7 @@ struct tn_place {
 /*
  * Says which sockets a URL stands for, without opening any: for looking at what others have opened. A host name is
  * looked up, which blocks for at most 10 s. A URL is fine that can be served or dialled, one for fd:N is not.
- * Errors: TN_EURL, TN_ENAME, TN_ERESOLVE, -ETIMEDOUT, -ENOMEM.
+ * Errors: TN_EURL, TN_ENAME, TN_ERESOLVE, -ETIMEDOUT, -E2BIG (the name has more addresses than there is room), -ENOMEM.
  */
 TN_API int tn_url_place(const char *url, struct tn_place *place);
 
