@@ -1240,7 +1240,8 @@ static int may_send(const struct tn_conn *c)
  */
 static void push(struct tn_conn *c)
 {
-	if (!(c->flags & TNI_OPEN) || c->flags & TNI_DEAD)
+	/* A network takes any number of datagrams and loses them: DTLS leaves the rest of the loop its turn. */
+	if (!(c->flags & TNI_OPEN) || c->flags & TNI_DEAD || (c->layered && c->layered->lossy))
 		return;
 	tni_recall(c->loop, &c->io);
 	if (is_stream(c))
