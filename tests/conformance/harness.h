@@ -24,13 +24,19 @@ bool th_is_sim(void);
 /* A directory for socket files, made for the test and gone after it. */
 extern char th_dir[64];
 
-/* Seconds after which a test is hanging. */
+/* Seconds after which a test is hanging, on a machine that has a processor for each that wants one. */
 #define TH_WATCHDOG_S 100
 
-/* How long th_until() waits for something that has to come: far longer than any of it takes, sanitizers included. */
+/*
+ * How long th_until() waits for something that has to come: far longer than any of it takes, sanitizers included. Both follow
+ * the load of the machine: where four processes want each processor, it is four times as long.
+ */
 #ifndef TH_PATIENCE_MS
 #define TH_PATIENCE_MS 40000
 #endif
+
+/* How many processes want each processor now; at least 1. */
+double th_load(void);
 
 /* cmocka's set-up and tear-down of every test. The latter fails when the test left a descriptor, a child or a file. */
 int th_setup(void **state);

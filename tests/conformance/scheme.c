@@ -917,10 +917,13 @@ static void test_flood_until_full(void **state)
 	check_side(&s);
 }
 
+static int resumes_owed;
+
 static void resume_later(void *arg)
 {
 	struct side *s = arg;
 
+	resumes_owed--;
 	if (s->conn)
 		tn_resume(s->conn);
 }
@@ -933,6 +936,7 @@ static void pause_a_while(struct side *s, const struct tn_msg *msg)
 	if (!pausing)
 		return;
 	tn_pause(s->conn);
+	resumes_owed++;
 	assert_int_equal(tn_timer_start(s->rig->loop, 1, resume_later, s, NULL), 0);
 }
 
@@ -944,12 +948,13 @@ static void test_pause_and_resume(void **state)
 	int msgs;
 
 	pausing = true;
+	resumes_owed = 0;
 	dial(rig, &s, &play_sink);
 	for (int i = 0; i < 40; i++)
 		send_text(&s, 1000);
 	until(rig, server_side->in == s.out);
 	pausing = false;
-	th_turn_for(rig->loop, 50); /* the timer of the last message */
+	until(rig, !resumes_owed);
 	tn_pause(server_side->conn);
 	msgs = server_side->msgs;
 	send_text(&s, 1000);

@@ -122,7 +122,7 @@ def bounded():
     def give_up(number, frame):
         raise TimeoutError(f"the test is not done after {TEST_LIMIT} s")
     before = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(TEST_LIMIT)
+    signal.alarm(round(TEST_LIMIT * harness.load()))
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
