@@ -160,7 +160,16 @@ static const char *key_reason(const char *key)
 	return why && strncmp(why + 5, key, strlen(key)) == 0 ? why + 5 + strlen(key) + 3 : tn_errmsg();
 }
 
-/* Whether an option means something to one of the endpoints: one that has no effect is told, and so is a bad value. */
+/* Whether the library refused the value, and not the key: it points at what is wrong. */
+static bool is_bad_value(const char *url, const struct url_option *option)
+{
+	return tn_errpos() > (long)(strlen(url) + strlen(option->key) + 1);
+}
+
+/*
+ * Whether an option means something to one of the endpoints: one that has no effect is told. A bad value is told whatever
+ * the other endpoints are.
+ */
 static int check_option(const struct url_option *option, char **urls, int count)
 {
 	bool applies = option->everywhere, bad = false;
@@ -171,6 +180,7 @@ static int check_option(const struct url_option *option, char **urls, int count)
 		free(longer);
 		longer = with_key(urls[i], option);
 		err = longer ? tn_url_check(longer, TN_SERVE) : -ENOMEM;
+		bad = err == TN_EURL && is_bad_value(urls[i], option);
 		applies = has_key(urls[i], option->key) || err == 0;
 		/* The value is refused, and not that the key stands there: no other endpoint would take it */
 		bad = err == TN_EURL && tn_errpos() >= (long)(strlen(longer) - strlen(*option->value));

@@ -130,7 +130,9 @@ static void on_output_msg(struct tn_conn *conn, const struct tn_msg *msg, void *
 
 	if (err == 1)
 		tn_pause(conn);
-	else if (err < 0 && err != TN_ESTATE)
+	else if (err == TN_ESTATE)
+		tn_close(conn); /* the client takes nothing more: the child is told as by any pipe without a reader */
+	else if (err < 0)
 		tn_abort(session->client, err); /* a frame that cannot carry it: better no reply than half of one */
 }
 

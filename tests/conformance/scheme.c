@@ -2079,7 +2079,7 @@ static void test_bad_urls(void **state)
 		const char *says;
 	} bad[] = {
 		{"tpc://localhost:1", TN_SERVE, 0, "'tcp'"},
-		{"nonsense", TN_SERVE, 8, "scheme"},
+		{"nonsense", TN_SERVE, 8, "port is missing"},
 		{"", TN_DIAL, 0, "scheme"},
 		{"tcp://localhost", TN_DIAL, 15, "port"},
 		{"tcp://localhost:0", TN_DIAL, 16, "port 0"},
@@ -2095,7 +2095,7 @@ static void test_bad_urls(void **state)
 		{"tcp4://[::1]:10000", TN_DIAL, 7, "IP version"},
 		{"tcp://::1:10000", TN_DIAL, 6, "[::1]:10000"},
 		{"unix:", TN_SERVE, 5, "path"},
-		{"unix://host/path", TN_SERVE, 5, "unix:/path"},
+		{"unix://host/path", TN_SERVE, 7, "unix:/host/path"},
 		{"fd:x", TN_SERVE, 3, "number"},
 		{"tcp://localhost:1/path", TN_DIAL, 17, "path"},
 		{"tcp://user@localhost:1", TN_DIAL, 10, "user name"},
