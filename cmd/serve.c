@@ -5,6 +5,7 @@
  * stop, each is freed by the thread that ran it, and the process ends. A second signal does not wait.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdint.h>
@@ -592,6 +593,18 @@ static void served_free(void)
 	free(state.workers);
 }
 
+/* Some init systems start a service without standard output: nobody wants what it tells, and that is no failure. */
+static void output_may_be_missing(void)
+{
+	int null;
+
+	if ((fcntl(STDOUT_FILENO, F_GETFL) & O_ACCMODE) != O_RDONLY)
+		return;
+	null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	if (null >= 0 && dup2(null, STDOUT_FILENO) >= 0)
+		close(null);
+}
+
 static int run(char **operands, int count)
 {
 	static char tcp[] = "tcp://localhost:10000", udp[] = "udp://localhost:10000";
@@ -606,6 +619,7 @@ static int run(char **operands, int count)
 		no_memory();
 		return STATUS_FAILED;
 	}
+	output_may_be_missing();
 	raise_file_limit();
 	status = begin(urls, nurls);
 	if (status == STATUS_DONE)
