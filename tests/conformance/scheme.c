@@ -1486,13 +1486,15 @@ static void test_limit(void **state)
 
 static void test_many_clients(void **state)
 {
-	struct rig *rig = rig_new(row_of(state), &play_echo, "");
+	/* As many handshakes at once take a busy machine longer than a server grants one. */
+	const char *keys = row_of(state)->traits & TLS ? "handshake=10m" : "";
+	struct rig *rig = rig_new(row_of(state), &play_echo, keys);
 	struct side *s = calloc(CLIENTS, sizeof(*s));
 	uint64_t deadline = th_now_ms() + TH_PATIENCE_MS;
 
 	assert_non_null(s);
 	for (int i = 0; i < CLIENTS; i++)
-		dial(rig, &s[i], &play_sink);
+		dial_keys(rig, &s[i], &play_sink, strstr(rig->dial_url, keys) ? "" : keys);
 	for (int i = 0; i < CLIENTS && rig->row->traits & LOSSY;
 	     i++) /* a handshake recovers from a crowd, data do not */
 		until(rig, s[i].opens);
