@@ -105,6 +105,14 @@ void tni_mem_free(struct tni_mem *mem)
 	mem->slices = NULL;
 }
 
+static void give_slices(struct tni_mem *mem, struct tni_slab *slab)
+{
+	for (size_t i = 0; i < SLAB_SLICES; i++) {
+		slab->slices[i].next = mem->slices;
+		mem->slices = &slab->slices[i];
+	}
+}
+
 struct tni_slice *tni_slice_refill(struct tni_mem *mem)
 {
 	struct tni_slab *slab = malloc(sizeof(*slab));
@@ -113,9 +121,21 @@ struct tni_slice *tni_slice_refill(struct tni_mem *mem)
 		return NULL;
 	slab->next = mem->slabs;
 	mem->slabs = slab;
-	for (size_t i = 0; i < SLAB_SLICES; i++) {
-		slab->slices[i].next = mem->slices;
-		mem->slices = &slab->slices[i];
-	}
+	mem->nslabs++;
+	give_slices(mem, slab);
 	return mem->slices;
+}
+
+void tni_slabs_shrink(struct tni_mem *mem)
+{
+	while (mem->nslabs > TNI_SLABS_KEPT) {
+		struct tni_slab *slab = mem->slabs;
+
+		mem->slabs = slab->next;
+		mem->nslabs--;
+		free(slab);
+	}
+	mem->slices = NULL;
+	for (struct tni_slab *slab = mem->slabs; slab; slab = slab->next)
+		give_slices(mem, slab);
 }

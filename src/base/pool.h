@@ -49,8 +49,8 @@ struct tni_mem {
 	struct tni_pool small; /* short answers */
 	struct tni_pool large; /* bulk, and one whole datagram */
 	struct tni_slice *slices;
-	struct tni_slab *slabs; /* where slices come from; freed with the loop */
-	uint32_t nslices_out;
+	struct tni_slab *slabs; /* where slices come from */
+	uint32_t nslices_out, nslabs;
 	void (*on_return)(void *arg); /* called when a block comes back while somebody is starved */
 	void *arg;
 	int starved;
@@ -85,6 +85,10 @@ static inline void tni_blk_unref(struct tni_blk *blk)
 
 struct tni_slice *tni_slice_refill(struct tni_mem *mem);
 
+/* So many slabs are kept when no slice is out: a burst gives back what it took beyond. */
+#define TNI_SLABS_KEPT 16
+void tni_slabs_shrink(struct tni_mem *mem);
+
 static inline struct tni_slice *tni_slice_get(struct tni_mem *mem)
 {
 	struct tni_slice *slice = mem->slices;
@@ -100,7 +104,8 @@ static inline void tni_slice_put(struct tni_mem *mem, struct tni_slice *slice)
 {
 	slice->next = mem->slices;
 	mem->slices = slice;
-	mem->nslices_out--;
+	if (--mem->nslices_out == 0 && __builtin_expect(mem->nslabs > TNI_SLABS_KEPT, 0))
+		tni_slabs_shrink(mem);
 }
 
 #endif

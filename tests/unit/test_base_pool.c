@@ -309,6 +309,27 @@ static void test_slices_without_memory(void **state)
 	tni_slice_put(&mem, slice);
 }
 
+/* A burst is not paid for ever after. */
+static void test_slices_of_a_burst_are_given_back(void **state)
+{
+	enum { N = 100000 };
+	struct tni_slice **slices = calloc(N, sizeof(*slices)), *slice;
+
+	(void)state;
+	assert_non_null(slices);
+	for (int round = 0; round < 2; round++) {
+		for (int i = 0; i < N; i++)
+			assert_non_null(slices[i] = tni_slice_get(&mem));
+		assert_true(mem.nslabs > TNI_SLABS_KEPT);
+		for (int i = 0; i < N; i++)
+			tni_slice_put(&mem, slices[i]);
+		assert_int_equal(mem.nslabs, TNI_SLABS_KEPT);
+		assert_non_null(slice = tni_slice_get(&mem));
+		tni_slice_put(&mem, slice);
+	}
+	free(slices);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -326,6 +347,7 @@ int main(void)
 		TEST(test_starved_are_told_of_freed_blocks),
 		TEST(test_slices),
 		TEST(test_slices_without_memory),
+		TEST(test_slices_of_a_burst_are_given_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
