@@ -468,8 +468,16 @@ static int run(char **operands, int count)
 	return wrong("one URL at a time; what is '%s'?", operands[1]);
 }
 
+/* iperf3 -c HOST */
+static const char *set_conns(const char *value, void *to)
+{
+	if (*value < '0' || *value > '9')
+		return "is not a number; the endpoint is an argument: tcp://HOST:PORT";
+	return option_set_number(value, to);
+}
+
 static const struct option_spec own_options[] = {
-	{"conns", 'c', OPTION_VALUE, option_set_number, &options.conns},
+	{"conns", 'c', OPTION_VALUE, set_conns, &options.conns},
 	{"depth", 0, OPTION_VALUE, option_set_number, &options.depth},
 	{"threads", 't', OPTION_VALUE, option_set_number, &options.threads},
 	{"rate", 'R', OPTION_VALUE, option_set_text, &options.rate},

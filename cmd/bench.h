@@ -162,6 +162,9 @@ void slices_free(struct slices *slices);
 void slices_add(struct slices *slices, uint64_t at_ns, uint64_t latency_ns);
 void slices_merge(struct slices *slices, struct slices *from); /* which may be made coarser */
 
+/* Those of a run that came after `after_s` seconds. Where one of the two has none, none are left. */
+void slices_append(struct slices *slices, double after_s, const struct slices *from);
+
 struct result {
 	/* set-up, as the plan had it: owned texts */
 	char *url, *mode, *size, *engine, *host, *kernel, *cpu, *version, *started, *expect;
@@ -176,7 +179,7 @@ struct result {
 	struct hists hists;
 	struct column *columns;
 	unsigned ncolumns, cap_columns;
-	struct slices slices; /* none of a result that was read */
+	struct slices slices; /* none of a file that has none */
 	double cpu_s, busy;   /* CPU time of the generator; share of the time its busiest thread had work */
 	char *warnings[8];
 	unsigned nwarnings;

@@ -269,6 +269,7 @@ static int merge_into(struct result *to, const struct result *from)
 		column->at_s += to->duration_s;
 		column->round += to->rounds;
 	}
+	slices_append(&to->slices, to->duration_s, &from->slices);
 	to->duration_s += from->duration_s;
 	to->rounds += from->rounds;
 	to->messages += from->messages;

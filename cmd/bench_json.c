@@ -192,6 +192,34 @@ static void put_slo(const struct result *r, struct text *text)
 	end(text);
 }
 
+static void put_heat(struct text *text, const uint32_t *heat)
+{
+	text_bytes(text, "[", 1);
+	for (unsigned i = 0; i < HEAT_ROWS; i++)
+		if (heat[i]) {
+			comma(text);
+			text_add(text, "[%u,%u]", i, heat[i]);
+		}
+	text_bytes(text, "]", 1);
+}
+
+/* Only where there were latencies. */
+static void put_slices(const struct result *r, struct text *text)
+{
+	if (!r->slices.count)
+		return;
+	begin(text, "slices");
+	put_real(text, "seconds", (double)r->slices.width_ns / 1e9);
+	key(text, "heat");
+	text_bytes(text, "[", 1);
+	for (unsigned i = 0; i < r->slices.count; i++) {
+		comma(text);
+		put_heat(text, r->slices.heat[i]);
+	}
+	text_bytes(text, "]", 1);
+	end(text);
+}
+
 void column_json(const struct column *c, const char *event, bool with_heat, struct text *text)
 {
 	begin(text, NULL);
@@ -209,13 +237,7 @@ void column_json(const struct column *c, const char *event, bool with_heat, stru
 	put_real(text, "max_us", c->max_us);
 	if (with_heat) {
 		key(text, "heat");
-		text_bytes(text, "[", 1);
-		for (unsigned i = 0; i < HEAT_ROWS; i++)
-			if (c->heat[i]) {
-				comma(text);
-				text_add(text, "[%u,%u]", i, c->heat[i]);
-			}
-		text_bytes(text, "]", 1);
+		put_heat(text, c->heat);
 	}
 	end(text);
 }
@@ -268,6 +290,7 @@ void result_json(const struct result *r, struct text *text)
 	put_generator(r, text);
 	put_slo(r, text);
 	put_intervals(r, text);
+	put_slices(r, text);
 	begin(text, "histograms");
 	put_hist(text, "service", r->hists.service);
 	put_hist(text, "response", r->hists.response);
@@ -414,10 +437,19 @@ static void read_counts(const struct tn_value *top, struct result *r)
 	r->busy = real_of(generator, "busy");
 }
 
+static void read_heat(const struct tn_value *list, uint32_t *heat)
+{
+	for (const struct tn_value *pair = tn_value_first(list); pair; pair = tn_value_next(list, pair)) {
+		const struct tn_value *row = tn_value_first(pair), *count = tn_value_next(pair, row);
+		uint64_t n = 0, i = HEAT_ROWS;
+
+		if (tn_value_uint(row, &i) == 0 && i < HEAT_ROWS && tn_value_uint(count, &n) == 0)
+			heat[i] = (uint32_t)n;
+	}
+}
+
 static void read_column(const struct tn_value *from, struct column *column)
 {
-	const struct tn_value *heat = part_of(from, "heat", TN_ARRAY), *pair;
-
 	*column = (struct column){.at_s = real_of(from, "at_s"),
 				  .seconds = real_of(from, "seconds"),
 				  .round = (unsigned)count_of(from, "round"),
@@ -427,13 +459,25 @@ static void read_column(const struct tn_value *from, struct column *column)
 				  .p50_us = real_of(from, "p50_us"),
 				  .p99_us = real_of(from, "p99_us"),
 				  .max_us = real_of(from, "max_us")};
-	for (pair = tn_value_first(heat); pair; pair = tn_value_next(heat, pair)) {
-		const struct tn_value *row = tn_value_first(pair), *count = tn_value_next(pair, row);
-		uint64_t n = 0, i = HEAT_ROWS;
+	read_heat(part_of(from, "heat", TN_ARRAY), column->heat);
+}
 
-		if (tn_value_uint(row, &i) == 0 && i < HEAT_ROWS && tn_value_uint(count, &n) == 0)
-			column->heat[i] = (uint32_t)n;
-	}
+/* They are for the picture alone: where there are none, or none as we write them, its columns are the intervals. */
+static int read_slices(const struct tn_value *top, struct result *r)
+{
+	const struct tn_value *slices = tn_value_get(top, "slices"), *list = part_of(slices, "heat", TN_ARRAY), *one;
+	double seconds = real_of(slices, "seconds");
+	size_t n = tn_value_count(list);
+
+	if (!slices || !n || n > SLICES_MAX || !(seconds > 0) || seconds > 1e9)
+		return 0;
+	if (slices_new(&r->slices) < 0)
+		return -ENOMEM;
+	while ((double)r->slices.width_ns < seconds * 1e9 * 0.999)
+		r->slices.width_ns *= 2;
+	for (one = tn_value_first(list); one; one = tn_value_next(list, one))
+		read_heat(one, r->slices.heat[r->slices.count++]);
+	return 0;
 }
 
 static int read_columns(const struct tn_value *top, struct result *r)
@@ -525,7 +569,7 @@ static int read_result(const char *path, const struct tn_value *top, struct resu
 	read_setup(top, r);
 	read_counts(top, r);
 	read_slo(top, r);
-	if (read_columns(top, r) < 0)
+	if (read_columns(top, r) < 0 || read_slices(top, r) < 0)
 		return refuse(path, "out of memory");
 	if (!rounds_agree(r))
 		return refuse(path,

@@ -148,7 +148,7 @@ static void slices_widen(struct slices *slices)
 }
 
 /* No division for each message: the slice is most often that of the one before. */
-void slices_add(struct slices *slices, uint64_t at_ns, uint64_t latency_ns)
+static unsigned slice_of(struct slices *slices, uint64_t at_ns)
 {
 	uint64_t slice = slices->last;
 
@@ -160,7 +160,26 @@ void slices_add(struct slices *slices, uint64_t at_ns, uint64_t latency_ns)
 	}
 	if (slice >= slices->count)
 		slices->count = (unsigned)slice + 1;
-	slices->heat[slice][heat_row(latency_ns)]++;
+	return (unsigned)slice;
+}
+
+void slices_add(struct slices *slices, uint64_t at_ns, uint64_t latency_ns)
+{
+	slices->heat[slice_of(slices, at_ns)][heat_row(latency_ns)]++;
+}
+
+void slices_append(struct slices *slices, double after_s, const struct slices *from)
+{
+	if (!slices->count || !from->count || !(after_s >= 0 && after_s < 1e9)) {
+		slices_free(slices); /* a picture of one half would be none */
+		return;
+	}
+	for (unsigned i = 0; i < from->count; i++) {
+		unsigned to = slice_of(slices, (uint64_t)(after_s * 1e9) + i * from->width_ns);
+
+		for (unsigned row = 0; row < HEAT_ROWS; row++)
+			slices->heat[to][row] += from->heat[i][row];
+	}
 }
 
 void slices_merge(struct slices *slices, struct slices *from)

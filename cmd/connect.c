@@ -3,8 +3,11 @@
  * direction holds back its source while its sink is full, so memory is bounded and nothing is lost or reordered.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -14,6 +17,7 @@
 #include "lines.h"
 #include "options.h"
 #include "output.h"
+#include "people.h"
 #include "privileges.h"
 #include "signals.h"
 #include "tenon.h"
@@ -24,24 +28,30 @@
 #define DATAGRAM_MAX 65507       /* payload of UDP over IPv4 */
 #define LINE_MAX_LEN (64U << 20) /* otherwise the library knows what is too long */
 #define LOOK_NS (10 * NS_PER_MS) /* how often to look whether what is queued moves */
-#define FLOW_MS 1000             /* input that is silent for so long after the peer has ended is not waited for */
+#define PROGRESS_MS 1000
+#define MORE_MS 200 /* in which an input that has more to say has said some of it */
 
 static struct {
-	uint64_t wait_ns;
-} options = {.wait_ns = UINT64_MAX};
+	uint64_t wait_ns;       /* for a peer that is silent, after the end of the input */
+	uint64_t wait_input_ns; /* for an input that is silent, after the end of the peer */
+	bool exit_on_end, no_fin;
+} options = {.wait_ns = UINT64_MAX, .wait_input_ns = UINT64_MAX};
 
 static struct {
 	const char *url;
 	struct tn_loop *loop;
 	struct tn_conn *peer, *input, *output; /* NULL: gone */
-	struct tn_timer *timer;
+	struct tn_timer *timer, *progress_timer;
 	struct lines lines; /* where the endpoint keeps messages: what is not a whole line yet */
 	struct tongue tongue;
 	uint64_t nlines; /* of the input, for complaints */
 	uint64_t moved_ns, bytes_out;
+	uint64_t started_ns, shown_bytes; /* for who watches */
+	bool opened;
 	bool by_lines, datagrams;
 	bool framed; /* a message is a line without its line feed; otherwise with it */
 	bool input_over, peer_over, leaving, left;
+	bool output_shut;           /* standard output is not open for writing */
 	bool input_held, peer_held; /* paused because the other side is full */
 	int status;
 } state;
@@ -103,10 +113,19 @@ static bool is_moving(void)
 static uint64_t patience_ns(void)
 {
 	if (state.peer_over)
-		return FLOW_MS * NS_PER_MS;
+		return options.wait_input_ns;
 	if (!state.input_over)
 		return UINT64_MAX;
 	return options.wait_ns;
+}
+
+static void peer_is_silent(void)
+{
+	size_t left = tn_conn_queued(state.peer);
+
+	if (left)
+		complain("%s: %zu bytes have not been sent: the peer does not take them", state.url, left);
+	leave(left ? STATUS_TIMEOUT : STATUS_DONE);
 }
 
 static void tick(void *arg)
@@ -123,9 +142,9 @@ static void tick(void *arg)
 	if (quiet_ns < patience)
 		timer_set(tn_conn_queued(state.peer) > 0 ? LOOK_NS : patience - quiet_ns);
 	else if (state.peer_over)
-		tn_finish(state.peer); /* both directions have ended then, and on_close follows */
+		tn_close(state.peer);
 	else
-		leave(STATUS_DONE);
+		peer_is_silent();
 }
 
 static void watch_silence(void)
@@ -135,14 +154,40 @@ static void watch_silence(void)
 		timer_set(LOOK_NS < patience_ns() ? LOOK_NS : patience_ns());
 }
 
+/* A person who watches sees how far it is, on standard error. */
+static void progress(void *arg)
+{
+	uint64_t elapsed_ns = clock_ns() - state.started_ns, bytes;
+	char in[32], out[32], rate[32];
+	struct tn_conn_info info;
+
+	(void)arg;
+	state.progress_timer = NULL;
+	if (!state.peer)
+		return;
+	tn_conn_info(state.peer, &info);
+	bytes = info.bytes_in + info.bytes_out;
+	if (!state.opened)
+		out_progress("connecting to %s: %llu s", state.url, (unsigned long long)(elapsed_ns / NS_PER_S));
+	else if (!isatty(STDIN_FILENO) && !isatty(STDOUT_FILENO))
+		out_progress(
+			"%s sent, %s received, %s/s", people_bytes((double)info.bytes_out, out, sizeof(out)),
+			people_bytes((double)info.bytes_in, in, sizeof(in)),
+			people_bytes((double)(bytes - state.shown_bytes) * 1000 / PROGRESS_MS, rate, sizeof(rate)));
+	state.shown_bytes = bytes;
+	if (tn_timer_start(state.loop, PROGRESS_MS, progress, NULL, &state.progress_timer) < 0)
+		stop(complain_library(-ENOMEM, NULL));
+}
+
 /* ---- input to peer ---- */
 
 static void hold_input(int err)
 {
-	if (err == 1 && state.input) {
-		state.input_held = true;
+	if (err != 1)
+		return;
+	state.input_held = true;
+	if (state.input)
 		tn_pause(state.input);
-	}
 }
 
 static void refuse(int err)
@@ -195,9 +240,12 @@ static void finish_input(void)
 {
 	if (!state.peer || !state.input_over)
 		return;
-	if (state.by_lines && !send_lines())
+	if (state.by_lines && (state.input_held || !send_lines()))
 		return; /* on_drain comes here again */
-	tn_finish(state.peer);
+	if (state.peer_over)
+		tn_close(state.peer); /* nothing is left to be said by either */
+	else if (!options.no_fin)
+		tn_finish(state.peer);
 	watch_silence();
 }
 
@@ -252,6 +300,8 @@ static void on_open(struct tn_conn *conn, void *arg)
 	struct tn_conn_info info;
 
 	(void)arg;
+	state.opened = true;
+	out_progress_end();
 	if (!settings.verbose)
 		return;
 	tn_conn_info(conn, &info);
@@ -276,6 +326,15 @@ static void tell_lost(const struct tn_conn *conn)
 	if (info.lost > 0)
 		complain("%s: %llu datagrams were lost here%s", state.url, (unsigned long long)info.lost,
 			 info.dropped > 0 ? ": they came faster than they were written (see key rcvbuf)" : "");
+}
+
+/* Nothing can be written: what is still to be sent would be sent for nothing, and a reset says that it is not all. */
+static void output_fails(int err)
+{
+	complain("standard output: %s", tn_strerror(err));
+	stop(STATUS_FAILED);
+	if (state.peer)
+		tn_abort(state.peer, err);
 }
 
 static int write_line(const void *data, size_t len)
@@ -312,6 +371,8 @@ static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 	int err;
 
 	(void)arg;
+	if (state.output_shut)
+		output_fails(-EBADF);
 	if (!state.output || state.leaving)
 		return;
 	state.moved_ns = clock_ns();
@@ -327,26 +388,27 @@ static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 static void on_drain(struct tn_conn *conn, void *arg)
 {
 	(void)conn, (void)arg;
+	if (state.leaving)
+		return;
+	state.input_held = false;
 	if (state.by_lines && !state.input_over && !send_lines())
 		return;
-	if (state.input_held && state.input) {
-		state.input_held = false;
+	if (state.input)
 		tn_resume(state.input);
-	}
 	if (state.by_lines)
 		finish_input();
 }
 
 /*
  * The peer says no more: a person is not asked to end the input too. A file or pipe may still be on its way to a peer
- * that only listens, so it flows on until it ends or falls silent.
+ * that only listens, so it goes on until it ends, or for as long as it was asked to.
  */
 static void on_end(struct tn_conn *conn, void *arg)
 {
 	(void)arg;
 	state.peer_over = true;
-	if (isatty(STDIN_FILENO) || state.input_over)
-		tn_finish(conn);
+	if (state.input_over || options.wait_input_ns == 0)
+		tn_close(conn);
 	else
 		watch_silence();
 }
@@ -377,16 +439,43 @@ static void on_output_drain(struct tn_conn *conn, void *arg)
 		tn_resume(state.peer);
 }
 
-/* Nobody reads what comes any more, which is a reader's right: we end quietly. */
+/* Whether some of the input is there, or comes right now, and has not gone to the peer. */
+static bool input_is_left(void)
+{
+	struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+	int unread = 0;
+
+	if (!state.peer || state.leaving)
+		return false;
+	if (tn_conn_queued(state.peer) > 0 || lines_waiting(&state.lines) > 0 || state.input_held)
+		return true;
+	return !state.input_over && poll(&input, 1, MORE_MS) > 0 && ioctl(STDIN_FILENO, FIONREAD, &unread) == 0 &&
+	       unread > 0;
+}
+
+/* Nobody reads what comes any more, which is a reader's right: we end quietly, unless input is left that was to be sent. */
 static void on_output_close(struct tn_conn *conn, int err, void *arg)
 {
+	bool gone = err == -EPIPE || err == -ECONNRESET;
+
 	(void)conn, (void)arg;
 	state.output = NULL;
-	if (err < 0 && err != -EPIPE && err != -ECONNRESET) {
-		complain("standard output: %s", tn_strerror(err));
+	if (gone && input_is_left()) {
+		complain("standard output: its reader has gone; the rest of the input has not been sent");
 		stop(STATUS_FAILED);
+		tn_abort(state.peer, -ECANCELED);
+	} else if (err < 0 && !gone) {
+		output_fails(err);
 	}
 	stop(STATUS_DONE);
+}
+
+/* It may have gone while nothing is written. */
+static void on_reader_gone(void *arg)
+{
+	(void)arg;
+	if (state.output)
+		tn_abort(state.output, -EPIPE);
 }
 
 /* ---- the command ---- */
@@ -413,6 +502,7 @@ static int dial(void)
 					       .on_msg = on_msg,
 					       .on_drain = on_drain,
 					       .on_end = on_end,
+					       .on_cut = on_end, /* on_close tells of it */
 					       .on_close = on_close,
 					       .on_bad = on_bad};
 	static const struct tn_handler input = {.on_msg = on_input, .on_end = on_input_end, .on_close = on_input_close};
@@ -427,8 +517,14 @@ static int dial(void)
 	if (err >= 0)
 		err = tn_dial(state.loop, "fd:0", &input, NULL, &state.input);
 	/* A reader that takes its time, such as a pager, is no reason to give up */
-	if (err >= 0)
+	state.output_shut = (fcntl(STDOUT_FILENO, F_GETFL) & O_ACCMODE) == O_RDONLY;
+	if (err >= 0 && !state.output_shut)
 		err = tn_dial(state.loop, "fd:1?drain=1000h", &output, NULL, &state.output);
+	if (err >= 0)
+		err = out_watch(state.loop, on_reader_gone, NULL);
+	state.started_ns = clock_ns();
+	if (err >= 0 && out_progress_wanted())
+		err = tn_timer_start(state.loop, 2 * PROGRESS_MS, progress, NULL, &state.progress_timer);
 	return err;
 }
 
@@ -450,6 +546,8 @@ static int run(char **operands, int count)
 	state.lines.max = state.datagrams ? DATAGRAM_MAX : LINE_MAX_LEN;
 	if (state.datagrams && options.wait_ns == UINT64_MAX)
 		options.wait_ns = NS_PER_S;
+	if (options.exit_on_end || (options.wait_input_ns == UINT64_MAX && isatty(STDIN_FILENO)))
+		options.wait_input_ns = 0;
 	err = options_loop_new(&state.loop, NULL);
 	if (err < 0)
 		return err == -ENOENT ? STATUS_USAGE : STATUS_FAILED;
@@ -458,6 +556,8 @@ static int run(char **operands, int count)
 		err = dial();
 	if (err >= 0)
 		err = tn_loop_run(state.loop);
+	out_progress_end();
+	out_unwatch();
 	if (err < 0)
 		return complain_library(err, state.url);
 	if (state.peer) { /* it is told that we leave, and that is not waited for */
@@ -471,6 +571,9 @@ static int run(char **operands, int count)
 
 static const struct option_spec own_options[] = {
 	{"wait", 0, OPTION_VALUE, option_set_duration, &options.wait_ns},
+	{"wait-input", 0, OPTION_VALUE, option_set_duration, &options.wait_input_ns},
+	{"exit-on-end", 0, OPTION_ALONE, option_set_flag, &options.exit_on_end},
+	{"no-fin", 0, OPTION_ALONE, option_set_flag, &options.no_fin},
 	{"pretty", 0, OPTION_ALONE, option_set_flag, &state.tongue.pretty},
 	{"", 'N', OPTION_ALONE, option_set_nothing, NULL},
 	{0},
@@ -491,14 +594,20 @@ const struct command connect_command = {
 		"  tenon connect URL\n"
 		"\n"
 		"The end of standard input ends our direction of the connection; what the peer sends is written\n"
-		"until it ends too. On datagrams each line of standard input is one, its line feed included; as they\n"
-		"have no end, one second of silence after the end of the input is. With the key frame each line is\n"
-		"a message, without its line feed. With the key format (json, xml, cbor, msgpack) a line is JSON, is\n"
+		"until it ends too. When the peer ends first, what the input still says is sent until it ends too;\n"
+		"a terminal is not asked to. tenon-connect(1) has a table of all cases.\n"
+		"On datagrams each line of standard input is one, its line feed included; as they have no end, one\n"
+		"second of silence after the end of the input is. With the key frame each line is a message,\n"
+		"without its line feed. With the key format (json, xml, cbor, msgpack) a line is JSON, is\n"
 		"sent in that format, and what comes is printed as JSON, a message a line.\n"
 		"\n"
 		"Options:\n"
 		"      --wait DUR        after the end of the input, leave when the peer has been silent for so long\n"
 		"                        (default: for ever; datagrams: 1s)\n"
+		"      --wait-input DUR  after the end of the peer, leave when the input has been silent for so long\n"
+		"                        (default: for ever; a terminal: 0)\n"
+		"      --exit-on-end     leave when the peer ends: --wait-input 0\n"
+		"      --no-fin          the end of the input does not end our direction; leave when the peer ends\n"
 		"  -N                    always so: the end of the input is the end of our direction\n"
 		"      --pretty          with the key format: what comes with one item a line\n",
 	.options = own_options,

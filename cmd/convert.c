@@ -333,7 +333,8 @@ static void on_output_close(struct tn_conn *conn, int err, void *arg)
 {
 	(void)conn, (void)arg;
 	state.output = NULL;
-	if (err < 0) {
+	/* A reader that has gone had what it wanted */
+	if (err < 0 && err != -EPIPE && err != -ECONNRESET) {
 		complain("standard output: %s", tn_strerror(err));
 		note_status(STATUS_FAILED);
 	}

@@ -1,12 +1,16 @@
 #include "events.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "handler/handler.h"
 #include "options.h"
 #include "output.h"
 #include "tenon.h"
@@ -95,6 +99,22 @@ static const char *reason_of(int err)
 	}
 }
 
+/* How a connection has ended. */
+struct ending {
+	uint64_t id, duration;
+	const char *reason, *why; /* why: NULL: in good order */
+	bool commands;
+	const struct handler_child *child; /* NULL: it has not ended, or there is none */
+};
+
+static void json_key_null_or(struct text *line, const char *key, bool known, int value)
+{
+	if (known)
+		json_signed(line, key, value);
+	else
+		json_text(line, key, NULL);
+}
+
 static void security_json(struct text *line, const struct tn_security *s)
 {
 	json_text(line, "protocol", s->protocol);
@@ -161,16 +181,126 @@ static void counts_json(struct text *line, const struct tn_conn_info *info, uint
 	json_ms(line, "duration_ms", duration);
 }
 
-static void close_json(struct text *line, const struct tn_conn_info *info, uint64_t id, int err, uint64_t duration)
+/* ---- commands ---- */
+
+/* Why a command was no success; NULL: it was one. */
+static const char *failure_of(const struct handler_child *child, char *out, size_t cap)
 {
-	char *why = err ? strdup(tn_errmsg()) : NULL;
+	const char *name = child->signal ? sigabbrev_np(child->signal) : NULL;
+
+	if (child->signal)
+		snprintf(out, cap, "the command was ended by signal %d%s%s", child->signal, name ? ", SIG" : "",
+			 name ? name : "");
+	else if (child->status == 127)
+		snprintf(out, cap, "the command ended with status 127: it was not found");
+	else if (child->status == 126)
+		snprintf(out, cap, "the command ended with status 126: it could not be run");
+	else if (child->status)
+		snprintf(out, cap, "the command ended with status %d", child->status);
+	return child->signal || child->status ? out : NULL;
+}
+
+static void outcome_json(struct text *line, const struct handler_child *child)
+{
+	json_key_null_or(line, "status", child && !child->err && !child->signal, child ? child->status : 0);
+	json_text(line, "signal", child && child->signal ? sigabbrev_np(child->signal) : NULL);
+}
+
+static const char *start_text(const struct served *served, const struct handler_child *child, char *out, size_t cap)
+{
+	const char *url = served->nurls > 0 ? served->urls[0] : "fd";
+
+	if (child->err == TN_ELIMIT)
+		snprintf(out, cap, "%s: no command was started: as many run as may (--max-children)", url);
+	else
+		snprintf(out, cap, "%s: a command could not be started: %s", url, tn_strerror(child->err));
+	return out;
+}
+
+static void child_json(const struct served *served, const struct handler_child *child)
+{
+	struct text line = {0};
+	char why[512];
+
+	json_begin(&line, "child");
+	json_number(&line, "id", child->conn);
+	json_key_null_or(&line, "pid", child->pid, child->pid);
+	if (child->err)
+		json_text(&line, "reason", child->err == TN_ELIMIT ? "limit" : "start");
+	else
+		json_text(&line, "reason", child->signal ? "signal" : "exit");
+	outcome_json(&line, child);
+	json_text(&line, "error",
+		  child->err ? start_text(served, child, why, sizeof(why)) : failure_of(child, why, sizeof(why)));
+	json_time(&line, "time");
+	json_line(&line);
+}
+
+/* One a second is enough; how many more there were is told with the next. */
+static void complain_of_start(const struct served *served, const struct handler_child *child)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	static time_t last;
+	static unsigned waiting;
+	struct timespec now;
+	unsigned suppressed = 0;
+	char why[512];
+	bool due;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	pthread_mutex_lock(&lock);
+	due = !last || now.tv_sec != last;
+	if (due) {
+		suppressed = waiting;
+		waiting = 0;
+		last = now.tv_sec;
+	} else {
+		waiting++;
+	}
+	pthread_mutex_unlock(&lock);
+	if (due && suppressed)
+		complain("%s (suppressed: %u)", start_text(served, child, why, sizeof(why)), suppressed);
+	else if (due)
+		complain("%s", start_text(served, child, why, sizeof(why)));
+}
+
+void events_child(const struct served *served, const struct handler_child *child)
+{
+	struct text line = {0};
+	char why[128];
+
+	if (settings.json) {
+		child_json(served, child);
+	} else if (child->err) {
+		complain_of_start(served, child);
+	} else if (settings.verbose) {
+		text_add(&line, "child #%llu: pid %d: %s", (unsigned long long)child->conn, child->pid,
+			 failure_of(child, why, sizeof(why)) ? why : "the command ended with status 0");
+		out_line(&line);
+	}
+}
+
+/* ---- the end of a connection ---- */
+
+/* What its command has to say, if it has one that has ended. */
+static const struct handler_child *child_of(const struct served *served, const struct tn_conn *conn,
+					    struct handler_child *child)
+{
+	return served->commands && handler_child_of(conn, child) ? child : NULL;
+}
+
+static void close_json(struct text *line, const struct tn_conn_info *info, const struct ending *end)
+{
+	char *why = end->why ? strdup(end->why) : NULL;
 
 	json_begin(line, "close");
-	json_number(line, "id", id);
+	json_number(line, "id", end->id);
 	json_text(line, "peer", info->peer);
-	counts_json(line, info, duration);
-	json_text(line, "reason", reason_of(err));
+	counts_json(line, info, end->duration);
+	json_text(line, "reason", end->reason);
 	json_text(line, "error", why);
+	if (end->commands)
+		outcome_json(line, end->child);
 	json_time(line, "time");
 	json_line(line);
 	free(why);
@@ -183,33 +313,46 @@ static void counts_text(struct text *line, const struct tn_conn_info *info, uint
 }
 
 /* The line names the peer already, and needs no word that its text begins with. */
-static void add_reason(struct text *line, int err, const char *peer)
+static void add_reason(struct text *line, const struct ending *end, const char *peer)
 {
-	const char *why = tn_errmsg(), *reason = reason_of(err);
+	const char *why = end->why;
 	size_t len = strlen(peer);
 
 	text_add(line, ", ");
-	if (len && strncmp(why, peer, len) == 0 && strncmp(why + len, ": ", 2) == 0)
+	if (why && len && strncmp(why, peer, len) == 0 && strncmp(why + len, ": ", 2) == 0)
 		why += len + 2;
-	if (!err || strncmp(why, reason, strlen(reason)) != 0)
-		text_add(line, "%s%s", reason, err ? ": " : "");
-	if (err)
+	if (!why || strncmp(why, end->reason, strlen(end->reason)) != 0)
+		text_add(line, "%s%s", end->reason, why ? ": " : "");
+	if (why)
 		text_clean(line, why);
 }
 
-static void tell_close(const struct tn_conn *conn, int err)
+static void tell_close(const struct served *served, const struct tn_conn *conn, int err)
 {
+	struct ending end = {.id = tn_conn_id(conn), .reason = reason_of(err), .commands = served->commands};
+	struct handler_child child;
 	struct tn_conn_info info;
 	struct text line = {0};
+	char why[512], outcome[128];
 
+	if (err) {
+		snprintf(why, sizeof(why), "%s", tn_errmsg());
+		end.why = why;
+	}
+	end.child = child_of(served, conn, &child);
+	if (!err && end.child && failure_of(end.child, outcome, sizeof(outcome))) {
+		end.reason = "command";
+		end.why = outcome;
+	}
 	tn_conn_info(conn, &info);
+	end.duration = duration_ns(conn, &info);
 	if (settings.json) {
-		close_json(&line, &info, tn_conn_id(conn), err, duration_ns(conn, &info));
+		close_json(&line, &info, &end);
 		return;
 	}
-	text_add(&line, "close #%llu %s: ", (unsigned long long)tn_conn_id(conn), info.peer);
-	counts_text(&line, &info, duration_ns(conn, &info));
-	add_reason(&line, err, info.peer);
+	text_add(&line, "close #%llu %s: ", (unsigned long long)end.id, info.peer);
+	counts_text(&line, &info, end.duration);
+	add_reason(&line, &end, info.peer);
 	out_line(&line);
 }
 
@@ -218,7 +361,7 @@ static void on_close(struct tn_conn *conn, int err, void *arg)
 	struct served *served = arg;
 
 	if (served->told)
-		tell_close(conn, err);
+		tell_close(served, conn, err);
 	served->closed(served, err);
 }
 

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 
+struct handler_child;
 struct tn_conn;
 struct tn_handler;
 struct tn_server;
@@ -16,6 +17,7 @@ struct served {
 	const struct tn_handler *face;
 	bool datagrams;
 	bool told;                                      /* its connections are */
+	bool commands;                                  /* each connection has one, of which its end tells */
 	int nurls;                                      /* 0: the endpoint is one inherited connection */
 	char **urls;                                    /* of its listeners: they outlive the server */
 	void (*closed)(struct served *served, int err); /* one of its connections has been, with on_close's reason */
@@ -29,6 +31,9 @@ void events_listening(const struct served *served);
 
 /* Has its connections told, if they are to be, and its troubles. Before the loops run. */
 void events_watch(struct served *served);
+
+/* Tells how a command has ended, or that it could not be started. */
+void events_child(const struct served *served, const struct handler_child *child);
 
 /* Tells what a datagram endpoint has seen: it is one connection for all who ever wrote. Inside its on_close. */
 void events_datagrams(const struct served *served, const struct tn_conn *conn);

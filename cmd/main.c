@@ -224,12 +224,15 @@ static int dispatch(char **args, int count)
 	return command ? run(command, args + 1) : unknown(args[0]);
 }
 
-/* A socket that took the place of a closed standard descriptor would receive what is meant for a person. */
+/*
+ * A socket that took the place of a closed standard descriptor would receive what is meant for a person. In place of the
+ * output stands what cannot be written, so that a reply that gets lost is an error, as with any other program.
+ */
 static void standard_descriptors_open(void)
 {
 	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
 		if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
-			(void)!open("/dev/null", fd == STDIN_FILENO ? O_RDONLY : O_WRONLY);
+			(void)!open("/dev/null", fd == STDERR_FILENO ? O_WRONLY : O_RDONLY);
 }
 
 static int run_all(char **args)

@@ -186,6 +186,8 @@ static enum parsed unknown(const struct parser *p, const char *option, const cha
 		return PARSED_WRONG;
 	if (near)
 		return complain_option(p, "no option %s (did you mean --%s?)", option, near);
+	if (p->command && strcmp(p->command, "send") == 0 && option[1] != '-')
+		return complain_option(p, "no option %s (a message that begins with a dash stands behind --)", option);
 	return complain_option(p, "no option %s", option);
 }
 

@@ -1,6 +1,7 @@
 #include "output.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "options.h"
 #include "tenon.h"
 
 #define BEHIND_MAX (4U << 20) /* bytes that wait for a slow reader of the events */
@@ -364,10 +366,11 @@ bool out_abandoned(void)
 }
 
 static struct {
+	int fd; /* of its own: the loop may have standard output as a connection too */
 	struct tn_poll *poll;
 	void (*fn)(void *arg);
 	void *arg;
-} reader;
+} reader = {.fd = -1};
 
 static void on_reader(void *arg)
 {
@@ -384,7 +387,8 @@ int out_watch(struct tn_loop *loop, void (*fn)(void *arg), void *arg)
 
 	reader.fn = fn;
 	reader.arg = arg;
-	err = tn_poll_start(loop, STDOUT_FILENO, on_reader, NULL, &reader.poll);
+	reader.fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	err = reader.fd < 0 ? -errno : tn_poll_start(loop, reader.fd, on_reader, NULL, &reader.poll);
 	if (err < 0)
 		reader.poll = NULL;
 	return err == -ENOMEM ? err : 0; /* a file has no reader that could go */
@@ -395,6 +399,9 @@ void out_unwatch(void)
 	tn_poll_stop(reader.poll);
 	reader.poll = NULL;
 	reader.fn = NULL;
+	if (reader.fd >= 0)
+		close(reader.fd);
+	reader.fd = -1;
 }
 
 static void writer_add(const struct text *text)
@@ -422,7 +429,8 @@ void out_line(struct text *text)
 
 static void writer_write(struct text *lines, uint64_t dropped)
 {
-	if (out_bytes(lines->data, lines->len) < 0 && writer.lost) {
+	/* A disk that is full is no reason for a server to stop serving; a reader that has gone is. */
+	if (out_bytes(lines->data, lines->len) == -EPIPE && writer.lost) {
 		writer.lost(writer.lost_arg);
 		writer.lost = NULL;
 	}
@@ -510,6 +518,37 @@ const char *out_paint(int fd, enum paint paint)
 	return colour_on(fd) ? sequences[paint] : "";
 }
 
+/* A line on a person's terminal that is written over, until it ends; other lines take its place. */
+static _Atomic(bool) progress_stands;
+
+bool out_progress_wanted(void)
+{
+	return !settings.quiet && isatty(STDERR_FILENO);
+}
+
+void out_progress(const char *fmt, ...)
+{
+	char line[256];
+	va_list ap;
+	int len;
+
+	va_start(ap, fmt);
+	len = vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	if (len < 0)
+		return;
+	progress_stands = true;
+	write_all(STDERR_FILENO, "\r\033[K", 4);
+	write_all(STDERR_FILENO, line, (size_t)len < sizeof(line) ? (size_t)len : sizeof(line) - 1);
+}
+
+void out_progress_end(void)
+{
+	if (progress_stands)
+		write_all(STDERR_FILENO, "\r\033[K", 4);
+	progress_stands = false;
+}
+
 /* Without memory, perhaps to say just that. */
 static void complain_briefly(const char *prefix, const char *fmt, va_list ap)
 {
@@ -546,6 +585,7 @@ static void complain_line(const char *prefix, enum paint paint, const char *fmt,
 	struct text text = {0}, words = {0};
 	va_list again;
 
+	out_progress_end();
 	va_copy(again, ap);
 	text_add(&text, "%s%s%s", out_paint(STDERR_FILENO, paint), prefix, out_paint(STDERR_FILENO, PAINT_NONE));
 	text_vadd(&words, fmt, ap);

@@ -87,6 +87,14 @@ void out_colour(enum colour when);
 /* The sequence that begins a colour on a descriptor, or "" where there are no colours. */
 const char *out_paint(int fd, enum paint paint);
 
+/*
+ * What a person sees while something takes long: one line on standard error that is written over. Only where
+ * out_progress_wanted(): standard error is a terminal, and no --quiet. A complaint takes its place.
+ */
+bool out_progress_wanted(void);
+void out_progress(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void out_progress_end(void);
+
 /* "tenon: ..." as one line on standard error, in one piece; cleaned as text_clean() does. */
 void complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

@@ -498,6 +498,14 @@ static void on_signal(int nth, void *arg)
 	tn_loop_stop(state.loop);
 }
 
+/* Nobody reads what comes any more, perhaps since the first reply was all that was waited for. */
+static void on_reader_gone(void *arg)
+{
+	(void)arg;
+	state.over = true;
+	tn_loop_stop(state.loop);
+}
+
 static int run_loop(void)
 {
 	struct probing probing = {.url = state.url, .kind = state.kind, .size = state.size};
@@ -507,6 +515,8 @@ static int run_loop(void)
 		return err == -ENOENT ? STATUS_USAGE : STATUS_FAILED;
 	probing.loop = state.loop;
 	err = signals_start(state.loop, on_signal, NULL);
+	if (err == 0)
+		err = out_watch(state.loop, on_reader_gone, NULL);
 	if (err == 0)
 		err = probe_begin(&probing, on_begun);
 	if (err == 0)
@@ -518,6 +528,7 @@ static int run_loop(void)
 	if (err < 0)
 		state.status = status_of(err);
 	state.over = true;
+	out_unwatch();
 	signals_stop();
 	tn_loop_free(state.loop);
 	probe_end();

@@ -228,8 +228,11 @@ static void on_open(struct tn_conn *conn, void *arg)
 static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 {
 	struct answer answer = {.came_ns = ping_clock_ns(), .bytes = msg->len, .from = state.from};
+	char text[128];
 
 	(void)conn, (void)arg;
+	if (msg->peer) /* one of many that may answer */
+		answer.from = tn_addr_text(msg->peer, text, sizeof(text));
 	if (state.p.kind == PROBE_ECHO)
 		take_echo(msg->data, msg->len, &answer);
 	else

@@ -4,7 +4,9 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <pwd.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -23,13 +25,62 @@ static long number_of(const char *name)
 	return text && *text && !*end && value > 0 ? value : -1;
 }
 
-bool privileges_find(const char *name, struct privileges_user *user)
+static bool is_number(const char *text, uint32_t *number)
+{
+	char *end;
+	unsigned long value;
+
+	if (*text < '0' || *text > '9')
+		return false;
+	errno = 0;
+	value = strtoul(text, &end, 10);
+	*number = (uint32_t)value;
+	return !*end && !errno && value < UINT32_MAX; /* (uid_t)-1 means "leave it" to system calls */
+}
+
+static bool find_user(const char *name, struct privileges_user *user)
 {
 	const struct passwd *found = getpwnam(name);
+	uint32_t uid;
 
+	*user = (struct privileges_user){.name = name};
+	if (!found && !is_number(name, &uid))
+		return false;
+	if (!found)
+		found = getpwuid(uid);
+	user->uid = found ? found->pw_uid : uid;
+	user->gid = found ? found->pw_gid : uid;
+	user->known = found;
 	if (found)
-		*user = (struct privileges_user){name, found->pw_uid, found->pw_gid};
-	return found != NULL;
+		snprintf(user->login, sizeof(user->login), "%s", found->pw_name);
+	return true;
+}
+
+static bool find_group(const char *name, gid_t *gid)
+{
+	const struct group *found = getgrnam(name);
+	uint32_t number;
+
+	if (!found && !is_number(name, &number))
+		return false;
+	*gid = found ? found->gr_gid : number;
+	return true;
+}
+
+bool privileges_find(const char *name, struct privileges_user *user)
+{
+	const char *colon = strchr(name, ':');
+	char *first;
+	bool found;
+
+	if (!colon)
+		return find_user(name, user);
+	first = strndup(name, (size_t)(colon - name));
+	found = first && find_user(first, user) && find_group(colon + 1, &user->gid);
+	free(first);
+	user->name = name;
+	user->known = false; /* the group that is named, and no other */
+	return found;
 }
 
 static int set_user(uid_t uid, gid_t gid)
@@ -92,6 +143,11 @@ int privileges_keep(uint32_t kept)
 	return err == 0 ? no_new_privileges() : err;
 }
 
+static int take_groups(const struct privileges_user *user)
+{
+	return user->known ? initgroups(user->login, user->gid) : setgroups(1, &user->gid);
+}
+
 int privileges_leave(const struct privileges_user *user, uint32_t kept)
 {
 	bool root = geteuid() == 0;
@@ -100,10 +156,10 @@ int privileges_leave(const struct privileges_user *user, uint32_t kept)
 	drop_bounds();
 	if (root && kept && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
 		err = -errno;
-	if (err == 0 && user && initgroups(user->name, user->gid) < 0 && user->uid != geteuid())
+	if (err == 0 && user && take_groups(user) < 0 && user->uid != geteuid())
 		err = -errno;
 	if (err == 0 && user)
-		err = user->uid == geteuid() ? 0 : set_user(user->uid, user->gid);
+		err = user->uid == geteuid() && user->gid == getegid() ? 0 : set_user(user->uid, user->gid);
 	else if (err == 0 && root)
 		err = drop_root();
 	if (err == 0)

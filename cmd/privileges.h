@@ -8,16 +8,18 @@
 
 /* Somebody to become. */
 struct privileges_user {
-	const char *name; /* the caller's */
+	const char *name; /* as it was given, the caller's */
 	uid_t uid;
 	gid_t gid;
+	bool known; /* the system knows the user as `login`, whose further groups come with it */
+	char login[64];
 };
 
 /* Gives up, for good, every capability but those whose bits are set in `kept`, and what a program that is executed could
  * bring. The user stays. Returns 0 or a negative errno. */
 int privileges_keep(uint32_t kept);
 
-/* False: the system has no such user. */
+/* A name or number, or USER:GROUP of those. A number needs no entry. False: the system has no such user or group. */
 bool privileges_find(const char *name, struct privileges_user *user);
 
 /*

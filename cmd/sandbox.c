@@ -155,6 +155,7 @@ static const int calls[] = {
 	SCMP_SYS(statx),
 	SCMP_SYS(sysinfo),
 	SCMP_SYS(uname),
+	SCMP_SYS(waitid),
 	SCMP_SYS(write),
 	SCMP_SYS(writev),
 };

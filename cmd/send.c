@@ -63,6 +63,8 @@ static struct {
 	unsigned nreplies; /* to the message under way, where there are many */
 	char peer[80];     /* and who sent the last */
 	bool line_open;    /* what was written last did not end with a line feed */
+	bool raw;          /* standard input on a stream: one message, sent as it comes, byte for byte */
+	bool exact;        /* the reply is written byte for byte */
 	bool over;
 	int status;
 } state;
@@ -141,9 +143,16 @@ static void reply_end(void)
 {
 	if (settings.json && (state.reply.len > 0 || !state.tail))
 		reply_json();
-	else if (state.line_open || (state.keeps && state.replied == 0))
+	else if (!state.exact && (state.line_open || (state.keeps && state.replied == 0)))
 		write_out("\n", 1);
 	state.busy = false;
+}
+
+/* What nobody reads is not waited for. */
+static void on_reader_gone(void *arg)
+{
+	(void)arg;
+	leave(STATUS_DONE);
 }
 
 /* ---- time ---- */
@@ -153,7 +162,8 @@ static void tick(void *arg);
 /* Whether a short silence ends the reply. */
 static bool pause_counts(void)
 {
-	return state.busy && !state.keeps && !state.last && state.replied > 0 && state.sent == state.message.len;
+	return state.busy && !state.keeps && !state.raw && !state.last && state.replied > 0 &&
+	       state.sent == state.message.len;
 }
 
 /* A peer that sends its reply in pieces may wait for our acknowledgement between them: a round trip. */
@@ -171,6 +181,8 @@ static uint64_t pause_ns(void)
 
 static uint64_t patience_ns(void)
 {
+	if (state.raw && state.open && !state.messages.complete)
+		return UINT64_MAX; /* it is the input's turn */
 	return pause_counts() ? pause_ns() : options.wait_ns;
 }
 
@@ -206,7 +218,7 @@ static void tick(void *arg)
 
 	(void)arg;
 	state.timer = NULL;
-	if (state.over || (state.open && !state.busy))
+	if (state.over || (state.open && !state.busy) || patience == UINT64_MAX)
 		return;
 	if (quiet_ns < patience) {
 		timer_set(patience - quiet_ns);
@@ -259,6 +271,8 @@ static bool is_answered(void)
 {
 	if (state.sent < state.message.len)
 		return false;
+	if (state.raw && !state.last)
+		return true;
 	return options.no_reply || (!state.keeps && !state.last && state.replied >= state.message.len);
 }
 
@@ -282,15 +296,19 @@ static void refuse_typed(void)
 
 static void begin(void)
 {
-	state.number++;
-	state.sent = state.replied = 0;
-	state.nreplies = 0;
+	if (!state.raw || !state.number) {
+		state.number++;
+		state.replied = 0;
+		state.nreplies = 0;
+		state.started_ns = clock_ns();
+	}
+	state.sent = 0;
 	state.busy = true;
 	state.last = messages_over(&state.messages);
-	state.started_ns = state.active_ns = clock_ns();
+	state.active_ns = clock_ns();
 	if (!options.no_reply)
 		timer_set(options.wait_ns);
-	if (state.line_open)
+	if (state.line_open && !state.exact && !state.raw)
 		write_out("\n", 1); /* something came that nothing had been asked for */
 	if (state.tongue.spoken && tongue_hear(&state.tongue, state.message.data, state.message.len) < 0)
 		refuse_typed();
@@ -313,11 +331,11 @@ static void next(void)
 		if (state.refused)
 			return;
 		if (state.busy && !state.over && is_answered()) {
-			if (!options.no_reply)
+			if (!options.no_reply && !state.raw)
 				reply_end();
 			state.busy = false;
 		}
-		if (options.no_reply && state.full)
+		if ((options.no_reply || state.raw) && state.full)
 			return;
 	}
 }
@@ -357,7 +375,7 @@ static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 	else
 		leave_for(TN_EREPR);
 	state.active_ns = clock_ns();
-	if (state.over || !state.busy)
+	if (state.over || !state.busy || state.raw)
 		return;
 	if (state.many) {
 		reply_end();
@@ -391,7 +409,7 @@ static void go_on(void *arg)
 	state.full = false;
 	if (state.busy && state.sent < state.message.len)
 		pump();
-	if (options.no_reply && state.busy && state.sent == state.message.len)
+	if ((options.no_reply || (state.raw && !state.last)) && state.busy && state.sent == state.message.len)
 		state.busy = false;
 	next();
 }
@@ -405,16 +423,31 @@ static void on_drain(struct tn_conn *conn, void *arg)
 		leave_for(-ENOMEM);
 }
 
+/* A server that reads lines ignores what is none. */
+static void tell_no_reply(void)
+{
+	size_t len = state.message.len;
+
+	if (settings.quiet || settings.json || !len || state.message.data[len - 1] == '\n')
+		return;
+	complain("%s: the peer ended without a reply; the message did not end with a line feed", state.url);
+	complain_hint("key frame=line, if the server reads lines: %s send '%s%sframe=line' ...", settings.program,
+		      state.url, strchr(state.url, '?') ? "&" : "?");
+}
+
 /* The peer says no more. That is how the last reply ends; any other it leaves out. */
 static void on_end(struct tn_conn *conn, void *arg)
 {
-	bool all_sent = state.sent == state.message.len && messages_over(&state.messages);
+	bool none_left = messages_over(&state.messages) || (state.raw && state.messages.waiting == 0);
+	bool all_sent = state.sent == state.message.len && none_left;
 
 	(void)conn, (void)arg;
 	if (state.over || options.no_reply)
 		return;
-	if (state.busy && (state.replied > 0 || (settings.json && all_sent)))
+	if ((state.busy || (state.raw && state.number)) && (state.replied > 0 || (settings.json && all_sent)))
 		reply_end();
+	if (all_sent && !state.keeps && state.number && state.replied == 0)
+		tell_no_reply();
 	if (!all_sent || state.keeps || !state.number) {
 		complain("%s: the peer ended the connection before %s", state.url,
 			 all_sent ? "it replied" : "all was sent");
@@ -456,9 +489,14 @@ static void take_lines(bool over)
 static void on_input(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 {
 	(void)arg;
-	if (lines_add(&state.lines, msg->data, msg->len) < 0)
-		leave_for(-ENOMEM);
-	take_lines(false);
+	if (state.raw) {
+		if (messages_add(&state.messages, msg->data, msg->len) < 0)
+			leave_for(-ENOMEM);
+	} else {
+		if (lines_add(&state.lines, msg->data, msg->len) < 0)
+			leave_for(-ENOMEM);
+		take_lines(false);
+	}
 	/* The list that is to be repeated is kept whole, so there is nothing to hold back */
 	if (options.count == 1 && state.messages.waiting > AHEAD_MAX)
 		tn_pause(conn);
@@ -474,10 +512,13 @@ static void input_over(void)
 	state.messages.complete = true;
 	if (state.busy && messages_over(&state.messages)) {
 		state.last = true;
+		if (state.raw && state.open && !options.no_reply)
+			timer_set(options.wait_ns);
 		if (!state.keeps && state.open && !options.no_reply && state.sent == state.message.len)
 			tn_finish(state.conn);
 	} else if (!state.busy && state.open && state.number && !state.keeps && messages_over(&state.messages)) {
-		state.last = state.busy = state.tail = true;
+		state.last = state.busy = true;
+		state.tail = !state.raw;
 		state.active_ns = clock_ns();
 		timer_set(options.wait_ns);
 		nothing_left();
@@ -523,8 +564,12 @@ static int dial(void)
 		tongue_learn(&state.tongue, state.conn);
 	if (err >= 0)
 		privileges_hold_keys_of(state.conn);
+	state.raw = !state.keeps && !state.tongue.spoken && !state.messages.complete;
+	state.exact = !isatty(STDOUT_FILENO) && !state.tongue.spoken && (state.raw || state.exact);
 	if (err >= 0 && !state.messages.complete)
 		err = tn_dial(state.loop, "fd:0", &input, NULL, &state.input);
+	if (err >= 0)
+		err = out_watch(state.loop, on_reader_gone, NULL);
 	if (err < 0)
 		return complain_library(err, state.url);
 	state.active_ns = clock_ns();
@@ -536,6 +581,7 @@ static int dial(void)
 	err = tn_loop_run(state.loop);
 	if (err < 0)
 		return complain_library(err, NULL);
+	out_unwatch();
 	if (state.conn) { /* the peer is told that we leave, and that is not waited for */
 		tn_close(state.conn);
 		(void)tn_loop_step(state.loop, 0);
@@ -556,6 +602,7 @@ static int run(char **operands, int count)
 	state.keeps = tn_url_keeps_messages(state.url) == 1;
 	state.messages.rounds = options.count;
 	state.messages.complete = count > 1;
+	state.exact = count == 2 && options.count == 1 && operands[1][0] == '@' && operands[1][1] != '@';
 	for (int i = 1; i < count; i++)
 		if (messages_add_argument(&state.messages, operands[i]) < 0)
 			return STATUS_FAILED;
@@ -589,8 +636,11 @@ const struct command send_command = {
 		"  tenon send URL [MESSAGE...]\n"
 		"\n"
 		"A message @FILE stands for the contents of FILE, @- for all of standard input, @@TEXT for @TEXT.\n"
-		"Without messages, each line of standard input is one. On a stream the last message ends our\n"
-		"direction, and all that comes until the peer ends is its reply. With the key format (json, xml,\n"
+		"Without messages, each line of standard input is one; on a stream without a frame all of it is,\n"
+		"sent as it comes, byte for byte. On a stream the last message ends our direction, and all that\n"
+		"comes until the peer ends is its reply. An argument has no line feed of its own: a server that\n"
+		"reads lines wants the key frame=line. The reply to a single file is written to a file or pipe byte\n"
+		"for byte; others end with a line feed. With the key format (json, xml,\n"
 		"cbor, msgpack) a message is JSON, is sent in that format, and its reply printed as JSON.\n"
 		"\n"
 		"Options:\n"

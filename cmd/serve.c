@@ -12,10 +12,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "bound.h"
 #include "command.h"
 #include "events.h"
 #include "handler/handler.h"
@@ -29,6 +31,8 @@
 #define THREADS_MAX 1024
 #define NS_PER_MS 1000000ULL
 #define UNSET UINT64_MAX
+#define MAX_CHILDREN 128
+#define ORPHANS_MS 1000 /* how often those that have fallen to us are reaped */
 #define KEEP_MS 3600000 /* how often a loop that has nothing else to do turns over in its sleep */
 
 static struct {
@@ -37,13 +41,15 @@ static struct {
 	uint64_t drain_ns;
 	const char *idle, *drain, *on_bad, *request, *per_source, *accept_rate; /* as they were given */
 	struct privileges_user user;                                            /* without a name: none was given */
+	unsigned max_children;
+	uint64_t grace_ns;
 	bool no_sandbox;
-} options = {.drain_ns = UNSET};
+} options = {.drain_ns = UNSET, .grace_ns = UNSET};
 
 /* A loop and its thread. The first is the main thread's. */
 struct worker {
 	struct tn_loop *loop;
-	struct tn_timer *keep;
+	struct tn_timer *keep, *orphans;
 	pthread_t thread;
 	int err;
 };
@@ -107,7 +113,7 @@ static const char *set_threads(const char *value, void *to)
 
 static const char *set_user(const char *value, void *to)
 {
-	return privileges_find(value, to) ? NULL : "is no user of this system";
+	return privileges_find(value, to) ? NULL : "is no user (or user:group) of this system";
 }
 
 static unsigned nthreads = 1;
@@ -304,6 +310,50 @@ static void on_output_lost(void *arg)
 		stop_all();
 }
 
+/* ---- commands ---- */
+
+static bool runs_commands(void)
+{
+	return options.handler && strncmp(options.handler, "exec:", 5) == 0;
+}
+
+static void on_child(const struct handler_child *child)
+{
+	for (int i = 0; i < state.nserved; i++)
+		if (state.served[i].server == child->server)
+			events_child(&state.served[i], child);
+}
+
+static void prepare_commands(void)
+{
+	unsigned max = options.max_children;
+
+	handler_watch_children(on_child);
+	if (!max && options.max_conns > MAX_CHILDREN)
+		max = options.max_conns;
+	handler_limit_children(max ? max : MAX_CHILDREN);
+	if (options.grace_ns != UNSET)
+		handler_set_grace(options.grace_ns / NS_PER_MS);
+}
+
+/* Orphans fall to PID 1 of a container, which has to reap them: those of commands, and of whatever else runs there. */
+static bool takes_orphans(void)
+{
+	int reaper = 0;
+
+	return getpid() == 1 || (prctl(PR_GET_CHILD_SUBREAPER, &reaper, 0, 0, 0) == 0 && reaper);
+}
+
+static void reap(void *arg)
+{
+	struct worker *worker = arg;
+
+	worker->orphans = NULL;
+	handler_reap_orphans();
+	if (tn_timer_start(worker->loop, ORPHANS_MS, reap, worker, &worker->orphans) < 0)
+		complain("orphans are not reaped any more: %s", tn_errmsg());
+}
+
 /* ---- threads ---- */
 
 /* A loop without a listener of its own (Unix sockets have one in all) must not end for want of work. */
@@ -333,8 +383,11 @@ static void *worker_run(void *arg)
 	struct worker *worker = arg;
 
 	keep(worker);
+	if (worker == state.workers && takes_orphans())
+		reap(worker);
 	worker->err = tn_loop_run(worker->loop);
 	tn_timer_stop(worker->keep);
+	tn_timer_stop(worker->orphans);
 	/* One that cannot wait for events any more has clients whom nobody serves: the others do not go on as if all were well. */
 	if (worker->err < 0) {
 		complain("%s", tn_errmsg());
@@ -437,13 +490,18 @@ static int serve_one(struct served *served, const char *url, const struct handle
 	int err;
 
 	served->handler = spec->name;
+	served->commands = runs_commands() && !handler_is_datagrams(url);
 	served->face = handler_face(spec, url);
 	served->datagrams = handler_is_datagrams(url);
 	served->told = settings.json || settings.verbose;
 	served->closed = on_connection_closed;
 	err = open_on_loops(served, url, argument);
-	if (err < 0)
-		return complain_library(err, url);
+	if (err < 0) {
+		int status = complain_library(err, url);
+
+		bound_why(err, url);
+		return status;
+	}
 	state.nserved++;
 	state.open++;
 	tn_server_limit(served->server, options.max_conns);
@@ -533,8 +591,7 @@ static int begin(char **urls, int count)
 /* What is reached from here on: the sockets that are open, and the files that they need. */
 static int confine(void)
 {
-	struct sandbox box = {.user = options.user.name ? &options.user : NULL,
-			      .children = options.handler && strncmp(options.handler, "exec:", 5) == 0};
+	struct sandbox box = {.user = options.user.name ? &options.user : NULL, .children = runs_commands()};
 	enum tn_file_use use;
 	const char *path;
 
@@ -558,6 +615,18 @@ static int confine(void)
 			}
 	}
 	return sandbox_enter(&box);
+}
+
+/* As some init systems start a server: without standard output. Then nobody wants to know where it listens. */
+static void open_output(void)
+{
+	int fd;
+
+	if (settings.json || settings.verbose || (fcntl(STDOUT_FILENO, F_GETFL) & O_ACCMODE) != O_RDONLY)
+		return;
+	fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	if (fd >= 0 && dup2(fd, STDOUT_FILENO) >= 0)
+		close(fd);
 }
 
 static int run_all(bool with_hint)
@@ -593,18 +662,6 @@ static void served_free(void)
 	free(state.workers);
 }
 
-/* Some init systems start a service without standard output: nobody wants what it tells, and that is no failure. */
-static void output_may_be_missing(void)
-{
-	int null;
-
-	if ((fcntl(STDOUT_FILENO, F_GETFL) & O_ACCMODE) != O_RDONLY)
-		return;
-	null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-	if (null >= 0 && dup2(null, STDOUT_FILENO) >= 0)
-		close(null);
-}
-
 static int run(char **operands, int count)
 {
 	static char tcp[] = "tcp://localhost:10000", udp[] = "udp://localhost:10000";
@@ -619,8 +676,9 @@ static int run(char **operands, int count)
 		no_memory();
 		return STATUS_FAILED;
 	}
-	output_may_be_missing();
+	open_output();
 	raise_file_limit();
+	prepare_commands();
 	status = begin(urls, nurls);
 	if (status == STATUS_DONE)
 		status = confine();
@@ -644,6 +702,8 @@ static const struct option_spec own_options[] = {
 	{"drain", 0, OPTION_VALUE, set_drain, &options.drain_ns},
 	{"on-bad", 0, OPTION_VALUE, set_for_key, &options.on_bad},
 	{"user", 0, OPTION_VALUE, set_user, &options.user},
+	{"max-children", 0, OPTION_VALUE, option_set_number, &options.max_children},
+	{"grace", 0, OPTION_VALUE, option_set_duration, &options.grace_ns},
 	{"no-sandbox", 0, OPTION_ALONE, option_set_flag, &options.no_sandbox},
 	{"json", 0, OPTION_ALONE, option_set_flag, &settings.json},
 	{"", 'k', OPTION_ALONE, option_set_nothing, NULL},
@@ -679,6 +739,8 @@ const struct command serve_command = {
 		"      --per-source N    connections at a time from one address; more are closed at once\n"
 		"      --accept-rate N   new connections a second on each endpoint; more wait\n"
 		"  -i, --idle DUR        close connections on which nothing has come or gone for so long\n"
+		"      --max-children N  commands of exec: at a time, over all endpoints (default 128, or what -m says)\n"
+		"      --grace DUR       time that a command has to end after its client has closed (default 5s)\n"
 		"      --request DUR     close connections on which a message is not whole after so long (default 1m)\n"
 		"      --drain DUR       time that connections have to finish when the server ends (default 5s)\n"
 		"      --on-bad WHAT     a message that the key format refuses: close the connection, or skip it\n"

@@ -28,6 +28,7 @@ static struct {
 void signals_init(void)
 {
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a log or key log that may not grow is an error, told like any other */
 	signal(SIGCHLD, SIG_DFL); /* ignored, as some parents leave it, children could not be waited for */
 }
 

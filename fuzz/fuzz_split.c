@@ -21,6 +21,8 @@ static const char *const urls[] = {
 	"tcp://localhost:1?frame=cbor&strict",
 	"tcp://localhost:1?frame=msgpack",
 	"tcp://localhost:1?frame=fixed:5",
+	"tcp://localhost:1?frame=json-seq&format=json&max=100",
+	"tcp://localhost:1?frame=line&format=xml",
 };
 
 #define NURLS (sizeof(urls) / sizeof(urls[0]))

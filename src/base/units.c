@@ -169,7 +169,7 @@ static size_t edit_distance(const char *a, size_t alen, const char *b, size_t bl
 
 const char *tn_nearest(const char *word, const char *const *words, size_t nwords)
 {
-	size_t len = strlen(word), best = len < 6 ? 2 : len / 3;
+	size_t len = strlen(word), best = len < 5 ? 1 : len < 6 ? 2 : len / 3;
 	const char *found = NULL;
 
 	if (len == 0 || len > WORD_MAX)

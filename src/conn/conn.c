@@ -893,8 +893,8 @@ static void opened(struct tn_conn *c)
 {
 	c->opened_ns = c->active_ns = c->loop->now_ns;
 	c->hold &= (uint8_t)~TNI_HOLD_CLOSED;
-	if (c->flags & TNI_WRITE_ONLY) {
-		c->flags |= TNI_RX_END | TNI_END_TOLD;
+	if (c->flags & TNI_WRITE_ONLY) { /* nothing will ever come: an end at once, for a handler that asks for one */
+		c->flags |= c->user->handler.on_end ? TNI_RX_END : TNI_RX_END | TNI_END_TOLD;
 		c->hold |= TNI_HOLD_CLOSED;
 	}
 	if (c->flags & TNI_READ_ONLY)
@@ -1057,8 +1057,13 @@ static int open_dialled(int family, void *arg)
 /* There is no connecting to a neighbour: it is bound to its interface, and the rest is net/raw's. */
 static int open_link(struct tn_conn *c)
 {
-	struct tni_listen_spec spec = {
-		.type = SOCK_DGRAM, .open = tni_endpoint_open, .prepare = tni_endpoint_prepare, .arg = c->ep};
+	struct tni_listen_spec spec = {.mode = -1,
+				       .user = -1,
+				       .group = -1,
+				       .type = SOCK_DGRAM,
+				       .open = tni_endpoint_open,
+				       .prepare = tni_endpoint_prepare,
+				       .arg = c->ep};
 	struct tn_addr addr;
 	int fd = tni_raw_interface(&addr, c->ep->host, c->ep->protocol);
 
@@ -1095,6 +1100,9 @@ static int start_dial(struct tn_conn *c)
 		tni_addr_unix(&path, ep->host, ep->host_len);
 		spec.addr = &path;
 	}
+	spec.first = tni_layered_first(c);
+	if (spec.first && ep->handshake_ns < spec.timeout_ns)
+		spec.timeout_ns = ep->handshake_ns;
 	if (ep->bind && tni_addr_family(&ep->bind_addr) != AF_UNSPEC)
 		spec.family = tni_addr_family(&ep->bind_addr);
 	return tni_dial_start(c->loop, &spec, dialled, c, &c->dial);
@@ -1287,16 +1295,35 @@ static bool keeps_packets(const struct tn_conn *c)
 	return c->io.flags & TNI_FD_MESSAGES || tni_scheme_is_packets(c->ep->scheme);
 }
 
-/* Without a frame and packets there are no messages for key max to limit: whatever begins below the mark is taken. */
-static int put_bytes(struct tn_conn *c, const struct iovec *iov, int count)
+/* Without a frame and packets there are no messages for key max to limit. */
+static bool has_messages(const struct tn_conn *c)
+{
+	return keeps_packets(c) || c->frame.ops->put != tni_none_put;
+}
+
+static bool is_too_long(const struct tn_conn *c, size_t len)
+{
+	return len > c->frame.max && has_messages(c);
+}
+
+/* Bytes that begin below the mark are taken, however many. Returns the maximum that is to be set back afterwards. */
+static uint32_t open_for_bytes(struct tn_conn *c)
 {
 	uint32_t max = c->tx.max;
+
+	if (!has_messages(c) && queued(c) < c->ep->queue)
+		c->tx.max = UINT32_MAX;
+	return max;
+}
+
+static int put_bytes(struct tn_conn *c, const struct iovec *iov, int count)
+{
+	uint32_t max;
 	int rc;
 
 	if (tni_iov_len(iov, count) > UINT32_MAX / 2)
 		return -EMSGSIZE;
-	if (queued(c) < c->ep->queue)
-		c->tx.max = UINT32_MAX;
+	max = open_for_bytes(c);
 	rc = tni_buf_appendv(&c->tx, iov, count, false);
 	c->tx.max = max;
 	return rc;
@@ -1304,12 +1331,13 @@ static int put_bytes(struct tn_conn *c, const struct iovec *iov, int count)
 
 static int put_stream(struct tn_conn *c, const struct iovec *iov, int count)
 {
-	int rc = c->layered && c->layered->lossy ? tni_lossy_fits(tni_iov_len(iov, count)) : 0;
+	size_t len = tni_iov_len(iov, count);
+	int rc = c->layered && c->layered->lossy ? tni_lossy_fits(len) : 0;
 
-	if (!keeps_packets(c) && c->frame.ops->put == tni_none_put)
+	if (!has_messages(c))
 		return put_bytes(c, iov, count);
-	if (tni_iov_len(iov, count) > c->frame.max)
-		return tni_frame_too_big(&c->frame, tni_iov_len(iov, count));
+	if (is_too_long(c, len))
+		return tni_frame_too_big(&c->frame, len);
 	if (rc < 0)
 		return rc;
 	if (keeps_packets(c))
@@ -1359,12 +1387,17 @@ static bool worth_linking(const struct tn_conn *c, const struct tni_view *view)
 int tn_forward(struct tn_conn *c, const struct tn_msg *msg)
 {
 	const struct tni_view *view = msg->block;
+	uint32_t max;
 	int rc;
 
 	if (!view || c->ep->scheme->type == SOCK_DGRAM || c->dgram || keeps_packets(c) || may_send(c) < 0 ||
-	    !worth_linking(c, view))
+	    is_too_long(c, view->len) || !worth_linking(c, view))
 		return tn_reply(c, msg, msg->data, msg->len);
-	rc = is_full(c) ? -ENOBUFS : tni_buf_link(&c->tx, view->blk, view->raw, view->taken, false);
+	if (is_full(c))
+		return queued_result(c, -ENOBUFS);
+	max = open_for_bytes(c);
+	rc = tni_buf_link(&c->tx, view->blk, view->raw, view->taken, false);
+	c->tx.max = max;
 	return queued_result(c, rc);
 }
 

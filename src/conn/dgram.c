@@ -237,6 +237,14 @@ static void put_by(struct tn_conn *c, const void *data, size_t len, const struct
 		c->dgram->lost++;
 }
 
+/* What a socket sends to a group or network of its own host, at its own port, it hears itself: that is no answer. */
+static bool is_own_echo(const struct tn_conn *c, const struct tn_addr *peer)
+{
+	int port = c->dgram->many.len ? tni_addr_port(peer) : 0;
+
+	return port > 0 && port == tni_dgram_own_port(c->io.fd) && tni_addr_is_ours(peer);
+}
+
 void tni_dgram_deliver(struct tn_conn *c)
 {
 	struct tni_dgram *d = c->dgram;
@@ -250,7 +258,7 @@ void tni_dgram_deliver(struct tn_conn *c)
 		struct tn_addr *peer = tni_batch_peer(d->batch, (unsigned)i);
 		unsigned hops = d->hops_max ? tni_dgram_hops(&d->batch->v[i].msg_hdr) : 0;
 
-		if (d->raw && !tni_raw_take(d->raw, peer, &data, &len))
+		if ((d->raw && !tni_raw_take(d->raw, peer, &data, &len)) || is_own_echo(c, peer))
 			continue;
 		if (len > c->frame.max || d->batch->v[i].msg_hdr.msg_flags & MSG_TRUNC)
 			d->lost++; /* whole or not at all */

@@ -11,6 +11,8 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <pwd.h>
+#include <grp.h>
 #include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -80,7 +82,10 @@ enum own_type {
 	OWN_TLS_VERSION,
 	OWN_PROTOCOL,
 	OWN_PACKET,
-	OWN_BIND
+	OWN_BIND,
+	OWN_MODE,
+	OWN_USER,
+	OWN_GROUP
 };
 
 /* Where a key has a meaning. */
@@ -104,6 +109,7 @@ struct own_key {
 #define TLS_ONLY 64       /* among the roles: the schemes with TLS */
 #define PROTOCOL_ONLY 128 /* raw and packet */
 #define PACKET_ONLY 256
+#define PATH_ONLY 512 /* Unix sockets */
 #define DTLS_IDLE_NS (300 * TNI_NS_PER_S)
 #define HOUR_NS (3600 * TNI_NS_PER_S)
 #define REQUEST_NS (60 * TNI_NS_PER_S)
@@ -146,6 +152,12 @@ static const struct own_key own_keys[] = {
 	{"request", OWN_DURATION, FIELD(request_ns), 0, 1000 * HOUR_NS, TNI_ROLE_SERVE, ON_STREAMS,
 	 "duration, 0 = never", "framed streams, served",
 	 "closes a connection on which a message that has begun is not whole after so long (default 1m)"},
+	{"mode", OWN_MODE, FIELD(mode), 0, 0777, TNI_ROLE_SERVE | PATH_ONLY, ON_ALL, "octal 0..777", "unix, served",
+	 "permissions of the socket's file; who may write may connect (default 777 without the umask)"},
+	{"user", OWN_USER, FIELD(user), 0, 0, TNI_ROLE_SERVE | PATH_ONLY, ON_ALL, "name or number", "unix, served",
+	 "owner of the socket's file"},
+	{"group", OWN_GROUP, FIELD(group), 0, 0, TNI_ROLE_SERVE | PATH_ONLY, ON_ALL, "name or number", "unix, served",
+	 "group of the socket's file"},
 	{"cert", OWN_TEXT, FIELD(tls.cert), 0, 0, BOTH | TLS_ONLY, ON_CONNS, "file, or several: a,b", "tls, dtls",
 	 "our certificate and those that vouch for it, PEM; a server may have several, chosen by name"},
 	{"key", OWN_TEXT, FIELD(tls.key), 0, 0, BOTH | TLS_ONLY, ON_CONNS, "file, or several: a,b", "tls, dtls",
@@ -351,7 +363,9 @@ static const char *value_meant(const struct context *c, const struct own_key *ow
 		used += len + 1;
 		at += len;
 	}
-	near = strchr(own->type_text, '|') || own->type == OWN_FORMAT ? tn_nearest(value, words, n) : NULL;
+	near = isalpha((unsigned char)*value) && (strchr(own->type_text, '|') || own->type == OWN_FORMAT)
+		       ? tn_nearest(value, words, n)
+		       : NULL;
 	return near && strcmp(near, value) != 0 ? near : NULL;
 }
 
@@ -525,6 +539,33 @@ static int parse_bad(const struct context *c, const struct tni_url_param *param,
 	return 0;
 }
 
+static int parse_mode(const struct context *c, const struct tni_url_param *param, const struct own_key *own, int *mode)
+{
+	size_t len = strspn(param->value, "01234567");
+
+	if (len == 0 || len > 4 || param->value[len])
+		return fail_range(c, param, own);
+	*mode = (int)strtol(param->value, NULL, 8);
+	return *mode > (int)own->max ? fail_range(c, param, own) : 0;
+}
+
+/* A number needs no entry in the system's list. */
+static int parse_owner(const struct context *c, const struct tni_url_param *param, const struct own_key *own, int *id)
+{
+	const struct passwd *user = own->type == OWN_USER ? getpwnam(param->value) : NULL;
+	const struct group *group = own->type == OWN_GROUP ? getgrnam(param->value) : NULL;
+	size_t len = strspn(param->value, "0123456789");
+
+	if (user || group)
+		*id = (int)(user ? user->pw_uid : group->gr_gid);
+	else if (len == 0 || len > 9 || param->value[len])
+		return fail_key(c, param, param->value_at,
+				own->type == OWN_USER ? "no such user on this system" : "no such group on this system");
+	else
+		*id = atoi(param->value);
+	return 0;
+}
+
 /* The values that are words. 1: it was none of those. */
 static int parse_word(const struct context *c, const struct tni_url_param *param, const struct own_key *own)
 {
@@ -550,6 +591,10 @@ static int parse_word(const struct context *c, const struct tni_url_param *param
 		return parse_packet_type(c, param, own, field);
 	if (own->type == OWN_BIND)
 		return parse_bind(c, param);
+	if (own->type == OWN_MODE)
+		return parse_mode(c, param, own, field);
+	if (own->type == OWN_USER || own->type == OWN_GROUP)
+		return parse_owner(c, param, own, field);
 	if (own->type == OWN_FRAME) {
 		if (tni_frame_find(param->value, field) == 0)
 			return 0;
@@ -617,6 +662,8 @@ static int check_own(const struct context *c, const struct tni_url_param *param,
 		return fail_key(c, param, param->key_at, "applies to raw and packet endpoints only");
 	if (own->roles & PACKET_ONLY && c->ep->scheme->place != TNI_AT_LINK)
 		return fail_key(c, param, param->key_at, "applies to packet endpoints only");
+	if (own->roles & PATH_ONLY && (c->ep->scheme->place != TNI_AT_PATH || (c->ep->host && c->ep->host[0] == '@')))
+		return fail_key(c, param, param->key_at, "applies to Unix sockets with a path only");
 	if (own->type == OWN_BIND && c->ep->scheme->place != TNI_AT_HOST && c->ep->scheme->place != TNI_AT_ADDR)
 		return fail_key(c, param, param->key_at, "applies to IP endpoints only");
 	if (own->type == OWN_FRAME && c->ep->scheme->type == SOCK_SEQPACKET)
@@ -890,6 +937,8 @@ static int parse_host(const struct context *c, const struct tni_url *url)
 	if (tni_addr_literal(&addr, c->ep->host, 0) == 0 && c->ep->scheme->family != AF_UNSPEC &&
 	    tni_addr_family(&addr) != c->ep->scheme->family)
 		return fail_at(c, url->host_at, "this address is of the other IP version");
+	if (c->ep->scheme->secure && tni_addr_literal(&addr, url->host, 0) == 0 && tni_addr_is_multicast(&addr))
+		return fail_at(c, url->host_at, "a multicast group is many hosts: what is secured has one peer");
 	return 0;
 }
 
@@ -965,10 +1014,38 @@ static int parse_fd(const struct context *c, const struct tni_url *url)
 	return 0;
 }
 
-/* Whether a text begins with one of our schemes: "tcp:..." is no host. */
+/* Schemes of elsewhere, and what carries the same bytes here. Blanks separate the words. */
+static const struct {
+	const char *names, *scheme, *why;
+	int port; /* that the scheme stands for */
+} other_schemes[] = {
+	{"http ws", "tcp", "HTTP is not spoken here, only carried", 80},
+	{"https wss", "tls", "HTTP is not spoken here, only carried", 443},
+	{"ssl tcps tls+tcp tcp+tls openssl openssl-connect openssl-listen ssl-l", "tls", NULL, -1},
+	{"udps dtls+udp udp+tls openssl-dtls", "dtls", NULL, -1},
+	{"tcp-connect tcp-listen tcp-l telnet nc stream", "tcp", NULL, -1},
+	{"udp-connect udp-listen udp-recv udp-sendto udp-l datagram", "udp", NULL, -1},
+	{"unix-stream unix-connect unix-listen uds local socket sock ipc unixstream", "unix", NULL, -1},
+	{"unixgram unix-sendto unix-recv unixdgram", "unix-dgram", NULL, -1},
+	{"unixpacket unix-seq seqpacket", "unix-seqpacket", NULL, -1},
+	{"ping icmpv4 icmpv6", "icmp", NULL, -1},
+	{"ip ip4 ip6 ip4-sendto", "raw", NULL, -1},
+	{"eth ether ethernet link interface", "packet", NULL, -1},
+	{"stdio stdin stdout file pipe open", "fd", NULL, -1},
+};
+
+/* Whether a text begins with a scheme, or one of elsewhere that is hardly a host's name: "tcp:..." and "tcp-listen:..." are no
+ * places. */
 static bool begins_with_scheme(const char *text)
 {
 	size_t len = strcspn(text, ":");
+	char low[32] = "";
+
+	for (size_t i = 0; i < len && len < sizeof(low); i++)
+		low[i] = (char)tolower((unsigned char)text[i]);
+	for (size_t i = 0; strpbrk(low, "-+") && i < sizeof(other_schemes) / sizeof(other_schemes[0]); i++)
+		if (in_list(other_schemes[i].names, low))
+			return true;
 
 	for (size_t i = 0; i < NSCHEMES; i++)
 		if (strlen(schemes[i].name) == len && !strncasecmp(schemes[i].name, text, len))
@@ -1018,26 +1095,6 @@ static int read_text(const struct context *c, struct tni_url *url)
 	}
 	return tni_url_parse(url, c->text);
 }
-
-/* Schemes of elsewhere, and what carries the same bytes here. Blanks separate the words. */
-static const struct {
-	const char *names, *scheme, *why;
-	int port; /* that the scheme stands for */
-} other_schemes[] = {
-	{"http ws", "tcp", "HTTP is not spoken here, only carried", 80},
-	{"https wss", "tls", "HTTP is not spoken here, only carried", 443},
-	{"ssl tcps tls+tcp tcp+tls openssl openssl-connect openssl-listen ssl-l", "tls", NULL, -1},
-	{"udps dtls+udp udp+tls openssl-dtls", "dtls", NULL, -1},
-	{"tcp-connect tcp-listen tcp-l telnet nc stream", "tcp", NULL, -1},
-	{"udp-connect udp-listen udp-recv udp-sendto udp-l datagram", "udp", NULL, -1},
-	{"unix-stream unix-connect unix-listen uds local socket sock ipc unixstream", "unix", NULL, -1},
-	{"unixgram unix-sendto unix-recv unixdgram", "unix-dgram", NULL, -1},
-	{"unixpacket unix-seq seqpacket", "unix-seqpacket", NULL, -1},
-	{"ping icmpv4 icmpv6", "icmp", NULL, -1},
-	{"ip ip4 ip6 ip4-sendto", "raw", NULL, -1},
-	{"eth ether ethernet link interface", "packet", NULL, -1},
-	{"stdio stdin stdout file pipe open", "fd", NULL, -1},
-};
 
 static const char *all_schemes(char *out, size_t cap)
 {
@@ -1136,6 +1193,9 @@ int tni_endpoint_new(const char *text, enum tn_role role, struct tni_endpoint **
 		.drain_ns = 5 * TNI_NS_PER_S,
 		.spin_ns = TNI_NEVER,
 		.backlog = 4096,
+		.mode = -1,
+		.user = -1,
+		.group = -1,
 		.handshake_ns = 10 * TNI_NS_PER_S,
 		.tls = {.min_version = 12, .tickets = 2},
 	};
@@ -1432,6 +1492,7 @@ static int read_own(const struct tni_endpoint *ep, const struct own_key *own, ch
 	    (own->roles & TLS_ONLY && !ep->scheme->secure) ||
 	    (own->roles & PROTOCOL_ONLY && (!ep->protocol || ep->scheme->protocol)) ||
 	    (own->roles & PACKET_ONLY && ep->scheme->place != TNI_AT_LINK) ||
+	    (own->roles & PATH_ONLY && (ep->scheme->place != TNI_AT_PATH || *(const int *)field < 0)) ||
 	    (own->type == OWN_BIND && ep->scheme->place != TNI_AT_HOST && ep->scheme->place != TNI_AT_ADDR))
 		return -EOPNOTSUPP;
 	if (own->type == OWN_FRAME && ep->frame.size)
@@ -1460,7 +1521,9 @@ static int read_own(const struct tni_endpoint *ep, const struct own_key *own, ch
 		snprintf(value, cap, ep->scheme->place == TNI_AT_LINK ? "0x%04x" : "%d", *(const int *)field);
 	else if (own->type == OWN_PACKET)
 		snprintf(value, cap, "%s", ep->frames ? "raw" : "dgram");
-	else if (own->type == OWN_COUNT)
+	else if (own->type == OWN_MODE)
+		snprintf(value, cap, "%o", (unsigned)*(const int *)field);
+	else if (own->type == OWN_COUNT || own->type == OWN_USER || own->type == OWN_GROUP)
 		snprintf(value, cap, "%d", *(const int *)field);
 	else if (own->type == OWN_SIZE)
 		tni_format_size(*(const uint32_t *)field, value, cap);

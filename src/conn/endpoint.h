@@ -82,6 +82,7 @@ struct tni_endpoint {
 	struct tni_creds_spec tls;
 	int backlog;
 	int per_source, accept_rate; /* 0: no limit */
+	int mode, user, group;       /* of a served Unix socket's file; -1: as it comes */
 	int protocol;                /* keys proto, type, to: sockets below the transports */
 	bool frames;
 	char *to;

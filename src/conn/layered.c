@@ -61,6 +61,16 @@ static int new_lossy(struct tn_conn *c, struct tni_creds *creds, const char *hos
 	return rc < 0 ? rc : tni_layered_join(c, layer, c);
 }
 
+const struct tn_buf *tni_layered_first(struct tn_conn *c)
+{
+	struct tni_layered *l = c->layered;
+
+	if (!l || !l->lossy || l->layer->ops->open(l->layer, &l->wire) < 0)
+		return NULL;
+	l->begun = true;
+	return &l->wire;
+}
+
 int tni_layered_dial(struct tn_conn *c)
 {
 	const char *host = c->ep->scheme->place == TNI_AT_HOST && *c->ep->host ? c->ep->host : "localhost";
@@ -104,8 +114,10 @@ static void note_failure(struct tni_layered *l, int err)
 void tni_layered_start(struct tn_conn *c)
 {
 	struct tni_layered *l = c->layered;
-	int rc = l->layer->ops->open(l->layer, &l->wire);
+	int rc = l->begun ? 0 : l->layer->ops->open(l->layer, &l->wire);
 
+	if (l->begun)
+		tni_buf_clear(&l->wire);
 	if (rc < 0)
 		note_failure(l, rc);
 	if (!(c->flags & TNI_CLOSING)) /* the timer is the drain's then */

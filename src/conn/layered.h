@@ -16,6 +16,7 @@ struct tni_layered {
 	uint32_t bye;             /* bytes of our close_notify, at the end of the wire */
 	int err;                  /* the layer has failed; what came before it is still to be handed over */
 	char *words;              /* of that; malloc'ed */
+	bool begun;               /* the first of the handshake is out: dialling has sent it */
 	bool eof;                 /* no more comes from the socket */
 	bool shut;                /* the peer has been told that we send no more */
 	bool failed;              /* nothing goes through the layer any more */
@@ -33,6 +34,10 @@ int tni_layered_join(struct tn_conn *conn, struct tni_layer *layer, struct tn_co
 
 /* The same for a connection that is about to be dialled, where its scheme wants it. 0, TN_EURL, -ENOMEM. */
 int tni_layered_dial(struct tn_conn *conn);
+
+/* What goes out first, where no connection of the socket's own shows whether the peer is there: over datagrams, to be sent by
+ * whoever dials. Otherwise NULL. */
+const struct tn_buf *tni_layered_first(struct tn_conn *conn);
 
 void tni_layered_free(struct tn_conn *conn);
 

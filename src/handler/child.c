@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,9 +17,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "handler/handler.h"
 #include "tenon.h"
 
 #define KILL_AFTER_MS 1000
+#define CHILDREN_MAX 128
 
 #ifndef PIDFD_SIGNAL_PROCESS_GROUP
 #define PIDFD_SIGNAL_PROCESS_GROUP (1UL << 2)
@@ -28,7 +32,10 @@ struct child {
 	struct tn_loop *loop;
 	struct tn_poll *poll;
 	struct tn_timer *timer;
-	pid_t pid; /* also its group */
+	struct child *older;       /* in the process's list, until it is reaped */
+	struct child_use use;      /* until it is given up */
+	struct handler_child told; /* how it has ended */
+	pid_t pid;                 /* also its group */
 	int pidfd;
 	bool reaped;
 	bool given_up;
@@ -38,6 +45,30 @@ struct child {
 static _Thread_local struct child *children;
 static struct rlimit child_files;
 static bool child_files_set;
+static void (*watcher)(const struct handler_child *child);
+static unsigned children_max = CHILDREN_MAX;
+static _Atomic(unsigned) nchildren;
+
+/* Of all threads: those that are not reaped. A process that reaps orphans must leave these to their threads. */
+static struct {
+	pthread_mutex_t lock;
+	struct child *newest;
+} alive = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+void handler_watch_children(void (*fn)(const struct handler_child *child))
+{
+	watcher = fn;
+}
+
+void handler_limit_children(unsigned max)
+{
+	children_max = max;
+}
+
+unsigned child_limit(void)
+{
+	return children_max;
+}
 
 void child_set_files(const struct rlimit *limit)
 {
@@ -62,6 +93,70 @@ static void child_free(struct child *child)
 		child->next->link = child->link;
 	close(child->pidfd);
 	free(child);
+	atomic_fetch_sub(&nchildren, 1);
+}
+
+/* With the lock held. */
+static void alive_remove(const struct child *child)
+{
+	struct child **at = &alive.newest;
+
+	while (*at && *at != child)
+		at = &(*at)->older;
+	if (*at)
+		*at = child->older;
+}
+
+static bool is_ours(pid_t pid)
+{
+	const struct child *child = alive.newest;
+
+	while (child && child->pid != pid)
+		child = child->older;
+	return child;
+}
+
+void handler_reap_orphans(void)
+{
+	siginfo_t info = {0};
+
+	pthread_mutex_lock(&alive.lock);
+	while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid && !is_ours(info.si_pid)) {
+		waitid(P_PID, (id_t)info.si_pid, &info, WEXITED | WNOHANG);
+		info.si_pid = 0;
+	}
+	pthread_mutex_unlock(&alive.lock);
+}
+
+/* Whether it has ended; then it is reaped and told of. */
+static bool reap(struct child *child, int options)
+{
+	siginfo_t info = {0};
+	int rc;
+
+	do
+		rc = waitid(P_PID, (id_t)child->pid, &info, WEXITED | options);
+	while (rc < 0 && errno == EINTR);
+	if (rc == 0 && info.si_pid == 0)
+		return false;
+	pthread_mutex_lock(&alive.lock);
+	alive_remove(child);
+	pthread_mutex_unlock(&alive.lock);
+	child->reaped = true;
+	if (info.si_code == CLD_EXITED)
+		child->told.status = info.si_status;
+	else
+		child->told.signal = info.si_status;
+	if (watcher)
+		watcher(&child->told);
+	return true;
+}
+
+bool child_has_ended(const struct child *child, struct handler_child *how)
+{
+	if (child->reaped && how)
+		*how = child->told;
+	return child->reaped;
 }
 
 /*
@@ -102,14 +197,14 @@ static void strike(void *arg)
 static void on_exit_seen(void *arg)
 {
 	struct child *child = arg;
-	siginfo_t info = {0};
 
-	if (waitid(P_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG) == 0 && info.si_pid == 0)
+	if (!reap(child, WNOHANG))
 		return;
 	tn_poll_stop(child->poll);
 	child->poll = NULL;
-	child->reaped = true;
-	if (child->given_up && group_is_empty(child)) {
+	if (!child->given_up && child->use.ended)
+		child->use.ended(child->use.arg);
+	else if (child->given_up && group_is_empty(child)) {
 		tn_timer_stop(child->timer);
 		child_free(child);
 	} else if (child->given_up && !child->timer) {
@@ -147,6 +242,20 @@ static bool is_one_program(const char *command)
 	return len > 0 && !memchr(word, '=', len) && !is_shells(word, len);
 }
 
+/* What this process itself has inherited is not for a command either. Before Linux 5.9 there is no call for it. */
+static int close_rest(void)
+{
+	struct rlimit limit;
+
+	if (close_range(STDERR_FILENO + 1, ~0U, 0) == 0)
+		return 0;
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return -errno;
+	for (rlim_t fd = STDERR_FILENO + 1; fd < limit.rlim_max && fd < 1 << 20; fd++)
+		close((int)fd);
+	return 0;
+}
+
 /* Between fork and exec only calls that are safe in a signal handler: other threads may have held any lock. */
 static _Noreturn void child_run(const char *command, int input, int output, pid_t parent)
 {
@@ -169,7 +278,7 @@ static _Noreturn void child_run(const char *command, int input, int output, pid_
 		input = fcntl(input, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 	if (output <= STDERR_FILENO)
 		output = fcntl(output, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-	if (dup2(input, STDIN_FILENO) >= 0 && dup2(output, STDOUT_FILENO) >= 0)
+	if (dup2(input, STDIN_FILENO) >= 0 && dup2(output, STDOUT_FILENO) >= 0 && close_rest() == 0)
 		execv("/bin/sh", args);
 	(void)!write(STDERR_FILENO, failed, sizeof(failed) - 1);
 	_exit(127);
@@ -183,10 +292,17 @@ static int child_fork(struct child *child, const char *command, int input, int o
 	/* A handler of this process must not run in the child before its dispositions are reset */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
+	pthread_mutex_lock(&alive.lock);
 	child->pid = fork();
 	if (child->pid == 0)
 		child_run(command, input, output, parent);
 	int err = errno;
+	if (child->pid > 0) {
+		child->older = alive.newest;
+		alive.newest = child;
+		child->told.pid = child->pid;
+	}
+	pthread_mutex_unlock(&alive.lock);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (child->pid < 0)
 		return -err;
@@ -198,28 +314,46 @@ static int child_fork(struct child *child, const char *command, int input, int o
 static void child_kill_now(struct child *child)
 {
 	kill(-child->pid, SIGKILL);
-	while (waitpid(child->pid, NULL, 0) < 0 && errno == EINTR)
-		;
+	reap(child, 0);
 }
 
-int child_start(struct tn_loop *loop, const char *command, int input, int output, struct child **result)
+static bool take_place(void)
 {
-	struct child *child = calloc(1, sizeof(*child));
+	unsigned now = atomic_load(&nchildren);
+
+	do {
+		if (now >= children_max)
+			return false;
+	} while (!atomic_compare_exchange_weak(&nchildren, &now, now + 1));
+	return true;
+}
+
+static int start(struct child *child, const char *command, int input, int output)
+{
 	char *line = NULL;
 	int err;
 
-	if (!child || asprintf(&line, "%s%s", is_one_program(command) ? "exec " : "", command) < 0) {
-		free(child);
+	if (asprintf(&line, "%s%s", is_one_program(command) ? "exec " : "", command) < 0)
 		return -ENOMEM;
-	}
-	child->loop = loop;
-	child->pidfd = -1;
 	err = child_fork(child, line, input, output);
 	free(line);
-	if (err == 0) {
-		fcntl(child->pidfd, F_SETFL, O_NONBLOCK);
-		err = tn_poll_start(loop, child->pidfd, on_exit_seen, child, &child->poll);
-	}
+	if (err < 0)
+		return err;
+	fcntl(child->pidfd, F_SETFL, O_NONBLOCK);
+	return tn_poll_start(child->loop, child->pidfd, on_exit_seen, child, &child->poll);
+}
+
+static int start_in_place(const struct child_use *use, const char *command, int input, int output,
+			  struct child **result)
+{
+	struct child *child = calloc(1, sizeof(*child));
+	int err;
+
+	if (!child)
+		return -ENOMEM;
+	*child = (struct child){.loop = tn_conn_loop(use->conn), .use = *use, .pidfd = -1};
+	child->told = (struct handler_child){.server = tn_conn_server(use->conn), .conn = tn_conn_id(use->conn)};
+	err = start(child, command, input, output);
 	if (err < 0) {
 		if (child->pid > 0)
 			child_kill_now(child);
@@ -231,6 +365,26 @@ int child_start(struct tn_loop *loop, const char *command, int input, int output
 	child_link(child);
 	*result = child;
 	return 0;
+}
+
+void child_not_started(const struct tn_conn *conn, int err)
+{
+	const struct handler_child told = {.server = tn_conn_server(conn), .conn = tn_conn_id(conn), .err = err};
+
+	if (watcher)
+		watcher(&told);
+}
+
+int child_start(const struct child_use *use, const char *command, int input, int output, struct child **result)
+{
+	int err;
+
+	if (!take_place())
+		return TN_ELIMIT;
+	err = start_in_place(use, command, input, output, result);
+	if (err < 0)
+		atomic_fetch_sub(&nchildren, 1);
+	return err;
 }
 
 void child_end(struct child *child, uint64_t grace_ms)
@@ -266,8 +420,8 @@ void child_finish_all(void)
 		if (!child->reaped)
 			poll(&ready, 1, now < until ? (int)(until - now) : 0);
 		group_signal(child, SIGKILL);
-		while (!child->reaped && waitpid(child->pid, NULL, 0) < 0 && errno == EINTR)
-			;
+		if (!child->reaped)
+			reap(child, 0);
 		next = child->next;
 		child_free(child);
 	}

@@ -2,17 +2,36 @@
 #ifndef TENON_HANDLER_CHILD_H
 #define TENON_HANDLER_CHILD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct child;
+struct handler_child;
 struct rlimit;
-struct tn_loop;
+struct tn_conn;
+
+/* For whom a child is started. ended(arg), when not NULL, is called once it has ended, unless it was given up before. */
+struct child_use {
+	struct tn_conn *conn;
+	void (*ended)(void *arg);
+	void *arg;
+};
 
 /*
- * Starts `/bin/sh -c command` with the descriptors as its standard input and output (they stay the caller's; all others
- * are closed by close-on-exec). The child is owned by the caller until child_end(). Returns 0 or -errno.
+ * Starts `/bin/sh -c command` with the descriptors as its standard input and output (they stay the caller's). It has the
+ * standard error of this process and no other descriptor. The child is owned by the caller until child_end(). Returns 0,
+ * -errno, or TN_ELIMIT: as many run as may.
  */
-int child_start(struct tn_loop *loop, const char *command, int input, int output, struct child **child);
+int child_start(const struct child_use *use, const char *command, int input, int output, struct child **child);
+
+/* Tells the watcher that none was started for the connection. */
+void child_not_started(const struct tn_conn *conn, int err);
+
+/* Whether it has ended, and how. */
+bool child_has_ended(const struct child *child, struct handler_child *how);
+
+/* How many may run. */
+unsigned child_limit(void);
 
 /*
  * Gives the child up: what is left of its group in `grace_ms` is sent SIGTERM, and one second later SIGKILL; it is

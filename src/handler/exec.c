@@ -14,16 +14,22 @@
 #include <unistd.h>
 
 #include "handler/child.h"
+#include "handler/gone.h"
 #include "handler/handler.h"
 
 #define GRACE_MS 1000 /* for a child that has ended its output to end itself */
 #define FLUSH_CHECK_MS 20
+#define EXIT_WAIT_MS 100    /* for a child that has ended its output to be reaped, before its client hears of the end */
+#define LOOK_MS 250         /* how often a client that has ended its direction is looked for */
+#define CLIENT_GONE_MS 5000 /* for a child whose client has gone */
 
 struct session {
 	struct tn_conn *client, *input, *output; /* NULL: gone */
 	struct child *child;
-	struct tn_timer *flush;
-	bool output_ended;
+	struct tn_timer *flush; /* the output has ended: until the child is reaped, then until all of it is sent */
+	struct tn_timer *look;  /* the client has ended: until it has gone */
+	unsigned gone_for_ms;   /* for how long it has */
+	bool output_ended, finished;
 };
 
 static void pipes_close(int fds[4])
@@ -63,22 +69,25 @@ static int fd_dial(struct tn_loop *loop, int *fd, const struct tn_handler *handl
 	return err;
 }
 
-int exec_start(struct tn_loop *loop, const char *command, const struct exec_ends *ends, void *arg, struct child **child,
+int exec_start(struct tn_conn *conn, const char *command, const struct exec_ends *ends, void *arg, struct child **child,
 	       struct tn_conn **input, struct tn_conn **output)
 {
+	const struct child_use use = {.conn = conn, .ended = ends->ended, .arg = arg};
+	struct tn_loop *loop = tn_conn_loop(conn);
 	int fds[4], err;
 
 	*child = NULL;
 	*input = *output = NULL;
 	err = pipes_open(fds);
-	if (err < 0)
-		return err;
-	err = child_start(loop, command, fds[0], fds[3], child);
+	if (err >= 0)
+		err = child_start(&use, command, fds[0], fds[3], child);
 	if (err >= 0)
 		err = fd_dial(loop, &fds[1], ends->input, arg, input);
 	if (err >= 0)
 		err = fd_dial(loop, &fds[2], ends->output, arg, output);
 	pipes_close(fds);
+	if (err < 0)
+		child_not_started(conn, err);
 	return err < 0 ? err : 0;
 }
 
@@ -151,16 +160,39 @@ static void close_when_flushed(void *arg)
 	tn_close(session->client);
 }
 
-static void output_over(struct session *session)
+static void finish_client(void *arg)
 {
-	if (session->output_ended)
-		return;
-	session->output_ended = true;
+	struct session *session = arg;
+
+	session->flush = NULL;
+	session->finished = true;
 	if (session->client) {
 		tn_conn_release(session->client);
 		tn_finish(session->client);
 		close_when_flushed(session);
 	}
+}
+
+/* A child ends its output and itself in one. How it has ended is known when the connection's end is told. */
+static void output_over(struct session *session)
+{
+	if (session->output_ended)
+		return;
+	session->output_ended = true;
+	if (session->client && session->child && !child_has_ended(session->child, NULL) &&
+	    tn_timer_start(tn_conn_loop(session->client), EXIT_WAIT_MS, finish_client, session, &session->flush) == 0)
+		return;
+	finish_client(session);
+}
+
+static void on_child_ended(void *arg)
+{
+	struct session *session = arg;
+
+	if (!session->output_ended || session->finished)
+		return;
+	tn_timer_stop(session->flush);
+	finish_client(session);
 }
 
 static void on_output_end(struct tn_conn *conn, void *arg)
@@ -189,7 +221,7 @@ static void on_client_open(struct tn_conn *conn, void *arg)
 	static const struct tn_handler input = {.on_drain = on_input_drain, .on_close = on_input_close};
 	static const struct tn_handler output = {
 		.on_msg = on_output_msg, .on_end = on_output_end, .on_close = on_output_close};
-	static const struct exec_ends ends = {&input, &output};
+	static const struct exec_ends ends = {&input, &output, on_child_ended};
 	struct session *session = calloc(1, sizeof(*session));
 	int err = -ENOMEM;
 
@@ -198,8 +230,7 @@ static void on_client_open(struct tn_conn *conn, void *arg)
 		tn_conn_set_data(conn, session);
 		/* A child that works looks like one that waits: its client is held until the output has ended. */
 		tn_conn_hold(conn);
-		err = exec_start(tn_conn_loop(conn), arg, &ends, session, &session->child, &session->input,
-				 &session->output);
+		err = exec_start(conn, arg, &ends, session, &session->child, &session->input, &session->output);
 	}
 	if (err < 0)
 		tn_abort(conn, err);
@@ -227,6 +258,42 @@ static void on_client_drain(struct tn_conn *conn, void *arg)
 		tn_resume(session->output);
 }
 
+static uint64_t grace_ms = CLIENT_GONE_MS;
+
+void handler_set_grace(uint64_t ms)
+{
+	grace_ms = ms;
+}
+
+static void look(void *arg);
+
+static void look_soon(struct session *session)
+{
+	struct tn_conn_info info;
+
+	tn_conn_info(session->client, &info);
+	gone_begin(info.fd);
+	if (tn_timer_start(tn_conn_loop(session->client), LOOK_MS, look, session, &session->look) < 0)
+		session->look = NULL;
+}
+
+/* A client that has closed looks like one that has only ended its direction. To a child that writes it makes a difference
+ * by itself. One that does not may have work left to do, but not for ever. */
+static void look(void *arg)
+{
+	struct session *session = arg;
+	struct tn_conn_info info;
+
+	session->look = NULL;
+	tn_conn_info(session->client, &info);
+	if (session->gone_for_ms || client_is_gone(info.fd))
+		session->gone_for_ms += LOOK_MS;
+	if (session->gone_for_ms > grace_ms)
+		tn_abort(session->client, -EPIPE);
+	else
+		look_soon(session);
+}
+
 static void on_client_end(struct tn_conn *conn, void *arg)
 {
 	struct session *session = tn_conn_data(conn);
@@ -234,6 +301,8 @@ static void on_client_end(struct tn_conn *conn, void *arg)
 	(void)arg;
 	if (session && session->input)
 		tn_finish(session->input);
+	if (session && !session->look)
+		look_soon(session);
 }
 
 /* A child whose output had not ended has lost its client and is told so at once; one that has said all may tidy up. */
@@ -246,12 +315,20 @@ static void on_client_close(struct tn_conn *conn, int err, void *arg)
 		return;
 	session->client = NULL;
 	tn_timer_stop(session->flush);
+	tn_timer_stop(session->look);
 	child_end(session->child, session->output_ended ? GRACE_MS : 0);
 	if (session->input)
 		tn_abort(session->input, err);
 	if (session->output)
 		tn_abort(session->output, err);
 	session_free_if_done(session);
+}
+
+bool handler_child_of(const struct tn_conn *conn, struct handler_child *child)
+{
+	const struct session *session = tn_conn_data(conn);
+
+	return session && session->child && child_has_ended(session->child, child);
 }
 
 const struct handler_spec handler_exec = {

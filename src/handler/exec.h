@@ -8,19 +8,21 @@
 
 struct child;
 
-/* What happens on the connections to a child's standard input and from its standard output. */
+/* What happens on the connections to a child's standard input and from its standard output, and when it has ended. */
 struct exec_ends {
 	const struct tn_handler *input, *output;
+	void (*ended)(void *arg); /* or NULL */
 };
 
 /* Whether an end's on_close tells of a failure. That the child reads no more is its right, and we may have ended it. */
 bool exec_is_failure(int err);
 
 /*
- * Starts a child and dials its ends, whose handlers get `arg`. On failure returns -errno or another of the library's
- * codes; what had begun by then is returned all the same and is ended like any other.
+ * Starts a child for a connection and dials its ends, whose handlers get `arg`. On failure, of which the watcher is told,
+ * returns -errno or another of the library's codes; what had begun by then is returned all the same and is ended like any
+ * other.
  */
-int exec_start(struct tn_loop *loop, const char *command, const struct exec_ends *ends, void *arg, struct child **child,
+int exec_start(struct tn_conn *conn, const char *command, const struct exec_ends *ends, void *arg, struct child **child,
 	       struct tn_conn **input, struct tn_conn **output);
 
 /* The face for datagrams: see exec_datagram.c */

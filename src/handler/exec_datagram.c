@@ -41,6 +41,11 @@ static void job_free_if_done(struct job *job)
 	free(job);
 }
 
+static unsigned jobs_max(void)
+{
+	return child_limit() < JOBS_MAX ? child_limit() : JOBS_MAX;
+}
+
 static void job_link(struct job *job, struct gate *gate)
 {
 	job->gate = gate;
@@ -50,7 +55,7 @@ static void job_link(struct job *job, struct gate *gate)
 		gate->jobs->link = &job->next;
 	gate->jobs = job;
 	tn_conn_hold(gate->conn);
-	if (++gate->njobs == JOBS_MAX)
+	if (++gate->njobs == jobs_max())
 		tn_pause(gate->conn);
 }
 
@@ -64,7 +69,7 @@ static void job_unlink(struct job *job)
 	job->gate = NULL;
 	if (gate->conn)
 		tn_conn_release(gate->conn);
-	if (gate->njobs-- == JOBS_MAX && gate->conn)
+	if (gate->njobs-- == jobs_max() && gate->conn)
 		tn_resume(gate->conn);
 	if (!gate->njobs && gate->ended && gate->conn)
 		tn_close(gate->conn);
@@ -178,7 +183,7 @@ void exec_on_datagram(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 	static const struct tn_handler input = {.on_close = on_input_close};
 	static const struct tn_handler output = {
 		.on_msg = on_output_msg, .on_end = on_output_end, .on_close = on_output_close};
-	static const struct exec_ends ends = {&input, &output};
+	static const struct exec_ends ends = {&input, &output, NULL};
 	struct gate *gate = tn_conn_data(conn);
 	struct job *job = gate && !handler_is_service(msg) ? calloc(1, sizeof(*job)) : NULL;
 
@@ -188,7 +193,7 @@ void exec_on_datagram(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 		job->peer = *msg->peer;
 	job->hops = msg->hops;
 	job_link(job, gate);
-	if (exec_start(tn_conn_loop(conn), arg, &ends, job, &job->child, &job->input, &job->output) < 0) {
+	if (exec_start(conn, arg, &ends, job, &job->child, &job->input, &job->output) < 0) {
 		job_end(job, 0);
 		return;
 	}

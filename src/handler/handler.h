@@ -8,6 +8,7 @@
 #define TENON_HANDLER_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "tenon.h"
 
@@ -76,6 +77,31 @@ bool handler_is_reply(const struct tn_msg *msg);
  * this was all there was to say. A datagram is dropped, as networks drop them. `msg` is NULL where nobody had asked.
  */
 void handler_unanswered(struct tn_conn *conn, const struct tn_msg *msg, int err);
+
+/* A command of exec: that has ended, or could not be started. */
+struct handler_child {
+	struct tn_server *server;
+	uint64_t conn; /* number of the connection that it was for: tn_conn_id() */
+	int pid;       /* 0: not started */
+	int err;       /* why it was not started: -errno, or TN_ELIMIT: too many run already; 0 */
+	int status;    /* its exit status, unless a signal ended it */
+	int signal;    /* the signal that ended it, or 0 */
+};
+
+/* Who is told of each, once, on the thread of the connection's loop. Before the loops run. */
+void handler_watch_children(void (*fn)(const struct handler_child *child));
+
+/* Inside on_close of a stream's connection: whether its command has ended by then, and how. */
+bool handler_child_of(const struct tn_conn *conn, struct handler_child *child);
+
+/* How many commands may run at a time in this process (default 128). Before the loops run. */
+void handler_limit_children(unsigned max);
+
+/* The time that a command has to end after its client has closed the connection in the ordinary way (default 5 s). */
+void handler_set_grace(uint64_t ms);
+
+/* For a process to which orphans fall (PID 1): reaps those that are no commands of ours. From any thread. */
+void handler_reap_orphans(void);
 
 /* Ends what handlers have started on this thread and reaps it. After the thread's loop has been freed. */
 void handler_finish(void);

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <linux/if_packet.h>
 
@@ -248,6 +249,19 @@ bool tni_addr_is_any(const struct tn_addr *addr)
 	if (ip4)
 		return memcmp(ip4, zero, sizeof(zero)) == 0;
 	return tni_addr_family(addr) == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&as_in6(addr)->sin6_addr);
+}
+
+bool tni_addr_is_ours(const struct tn_addr *addr)
+{
+	struct tn_addr bare = *addr;
+	int fd = socket(tni_addr_family(addr), SOCK_DGRAM | SOCK_CLOEXEC, 0), rc;
+
+	if (fd < 0)
+		return true;
+	tni_addr_set_port(&bare, 0);
+	rc = bind(fd, tn_addr_sockaddr(&bare), bare.len);
+	close(fd);
+	return rc == 0;
 }
 
 bool tni_addr_from_local(struct tn_addr *addr, const struct tn_addr *peer, int port)

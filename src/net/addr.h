@@ -43,6 +43,9 @@ bool tni_addr_is_mapped(const struct tn_addr *addr);
 bool tni_addr_is_multicast(const struct tn_addr *addr);
 bool tni_addr_is_any(const struct tn_addr *addr);
 
+/* Whether this host has it: what can be bound to is an address of its own, or of a group or network that it belongs to. */
+bool tni_addr_is_ours(const struct tn_addr *addr);
+
 /* The address of this host that `peer` remembers (its member local), in the words of its family. False: it has none. */
 bool tni_addr_from_local(struct tn_addr *addr, const struct tn_addr *peer, int port);
 

@@ -106,6 +106,23 @@ bool tni_dgram_tell_local(int fd)
 	return setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof(on)) == 0 || told;
 }
 
+static bool is_on(int fd, int name)
+{
+	int on = 0;
+	socklen_t len = sizeof(on);
+
+	return getsockopt(fd, SOL_SOCKET, name, &on, &len) == 0 && on;
+}
+
+int tni_dgram_own_port(int fd)
+{
+	struct tn_addr bound;
+
+	if (is_on(fd, SO_REUSEADDR) || is_on(fd, SO_REUSEPORT) || tni_addr_local(fd, &bound) < 0)
+		return 0;
+	return tni_addr_port(&bound) > 0 ? tni_addr_port(&bound) : 0;
+}
+
 /* Addresses that are somebody's on each link: 169.254.0.0/16 (RFC 3927). */
 static bool is_link_local(const unsigned char *ip)
 {

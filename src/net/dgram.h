@@ -68,6 +68,9 @@ unsigned tni_dgram_hops(const struct msghdr *msg);
  */
 bool tni_dgram_tell_local(int fd);
 
+/* The port that no other socket of this host can have; 0: there is none, or others may share it. */
+int tni_dgram_own_port(int fd);
+
 /* The sender of the i-th datagram of a batch, with what was told of where it was sent to. */
 struct tn_addr *tni_batch_peer(struct tni_batch *batch, unsigned i);
 

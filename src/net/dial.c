@@ -6,6 +6,7 @@
 #include "net/addr.h"
 #include "net/order.h"
 #include "net/resolve.h"
+#include "net/sockopt.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -116,6 +117,8 @@ struct attempt {
 	int err;           /* 0: under way, or given up with the dial */
 	char *why;         /* the words of prepare(); NULL: those of the code */
 	bool many;         /* several may answer: it is not connected */
+	uint64_t greet_ns; /* what it is asked first has gone out: when it goes out again; otherwise 0 */
+	uint64_t patience_ns;
 };
 
 struct tni_dial {
@@ -133,6 +136,7 @@ struct tni_dial {
 	int (*open)(int family, void *arg);
 	void *arg;
 	struct tn_addr *many;
+	const struct tn_buf *first; /* the owner's; NULL: to be connected is enough */
 	bool portless;
 	int type, protocol;
 	uint64_t timeout_ns, deadline_ns;
@@ -242,6 +246,58 @@ static void add_flying(const struct tni_dial *d, struct text *text)
 		add(text, " while looking up %s", d->host);
 }
 
+/* What a person could look at, for the failure that the message ends with. NULL: nothing that the words do not say. */
+static const char *hint_of(const struct tni_dial *d)
+{
+	const struct attempt *last = tni_container_of(d->attempts.prev, struct attempt, node);
+	bool local = tni_addr_family(&last->addr) == AF_UNIX;
+
+	if (last->why && last->err == d->result)
+		return NULL;
+	switch (d->result) {
+	case -ECONNREFUSED:
+		return local ? "nobody listens on it any more" : "nothing listens there; is the server running?";
+	case -ENOENT:
+		return "there is no such socket; is its server running?";
+	case -EACCES:
+		return local ? "it takes permission to write to the socket and to search its directories"
+			     : "a rule of this machine forbids it";
+	case -EPERM:
+		return "a rule of this machine's packet filter forbids it";
+	case -EPROTOTYPE:
+		return "its server uses another type of socket: stream, datagram or seqpacket";
+	case -ETIMEDOUT:
+		return "no answer: is the host up, does a firewall drop what is sent?";
+	case -EHOSTUNREACH:
+		return "no host answers at this address, or a firewall refuses";
+	case -ENETUNREACH:
+		return "this machine has no route there; `ip route` lists those it has";
+	case -EMFILE:
+		return "too many descriptors are open here; `ulimit -n` raises the limit";
+	default:
+		return NULL;
+	}
+}
+
+static void add_hint(const struct tni_dial *d, struct text *text)
+{
+	const char *hint = tni_list_empty(&d->attempts) ? NULL : hint_of(d);
+
+	if (hint)
+		add(text, " (%s)", hint);
+}
+
+static bool is_waiting(const struct tni_dial *d)
+{
+	for (struct tni_list *node = d->attempts.next; node != &d->attempts; node = node->next) {
+		const struct attempt *a = tni_container_of(node, struct attempt, node);
+
+		if (!a->err && !a->retry_ns)
+			return true;
+	}
+	return false;
+}
+
 static int explain(const struct tni_dial *d)
 {
 	struct text text = {.len = 0};
@@ -252,11 +308,14 @@ static int explain(const struct tni_dial *d)
 	if (d->timed_out) {
 		add(&text, "timed out after %s", tni_format_duration(d->timeout_ns, after, sizeof(after)));
 		add_flying(d, &text);
+		if (is_waiting(d))
+			add_hint(d, &text);
 		add_failed(d, &text, "; ");
 	} else if (tni_list_empty(&d->attempts)) {
 		add(&text, "%s", d->lookup_why ? d->lookup_why : tn_strerror(d->result));
 	} else {
 		add_failed(d, &text, "");
+		add_hint(d, &text);
 	}
 	return tni_err(d->result, "%s: %s", d->name, text.s);
 }
@@ -304,7 +363,8 @@ static int verdict(const struct tni_dial *d)
 
 static void attempt_close(struct attempt *a)
 {
-	tni_cancel(a->dial->loop, &a->fd, &a->fd.wr); /* a CONNECT ends at once */
+	tni_cancel(a->dial->loop, &a->fd, &a->fd.wr); /* a CONNECT ends at once, and so does a POLL_IN */
+	tni_cancel(a->dial->loop, &a->fd, &a->fd.rd);
 	tni_fd_close(a->dial->loop, &a->fd);
 }
 
@@ -424,6 +484,7 @@ static int attempt_take(struct attempt *a)
 	struct tn_loop *loop = a->dial->loop;
 	int fd = a->fd.fd, flags = fcntl(fd, F_GETFL);
 
+	tni_cancel(loop, &a->fd, &a->fd.rd);
 	if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
 		return -errno;
 	tni_fd_release(loop, &a->fd);
@@ -431,33 +492,159 @@ static int attempt_take(struct attempt *a)
 	return fd;
 }
 
+/* Whether an address can be reached from here at all: connect(2) on a UDP socket asks the routes and sends nothing. */
+static bool has_route(const struct tn_addr *addr)
+{
+	int fd = socket(tni_addr_family(addr), SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	bool has = fd >= 0 && connect(fd, tn_addr_sockaddr(addr), addr->len) == 0;
+
+	if (fd >= 0)
+		close(fd);
+	return has;
+}
+
+/* connect(2) says "cannot assign requested address" (datagrams: "try again") when no local port is left as well. */
+static void explain_ports(struct attempt *a, int res)
+{
+	bool datagrams = a->dial->type == SOCK_DGRAM;
+	struct tn_addr local;
+	int low, high;
+
+	if (tni_addr_port(&a->addr) < 0 || res != (datagrams ? -EAGAIN : -EADDRNOTAVAIL) || a->why)
+		return;
+	if (tni_addr_local(a->fd.fd, &local) == 0 && tni_addr_port(&local) > 0) {
+		a->why = strdup("a former connection between these two ports lingers (TIME_WAIT, a minute): "
+				"take another local port");
+		return;
+	}
+	if ((!datagrams && !has_route(&a->addr)) || tni_sockopt_ephemeral(&low, &high) < 0)
+		return;
+	if (asprintf(
+		    &a->why,
+		    "no local port is left for it: all of %d-%d are open or linger (TIME_WAIT, a minute); widen sysctl "
+		    "net.ipv4.ip_local_port_range, or dial from other addresses with bind=",
+		    low, high) < 0)
+		a->why = NULL;
+}
+
+static void advance(struct tni_dial *d);
+
+static void attempt_win(struct attempt *a)
+{
+	int res = attempt_take(a);
+
+	if (res < 0)
+		attempt_failed(a, res);
+	else
+		finish(a->dial, res);
+}
+
+/* ---- addresses that must answer ---- */
+
+/* Whoever is at an address may be slow, or the datagram may have been lost: it is sent again after so long, then twice as long. */
+#define GREET_NS TNI_NS_PER_S
+
+/* What cannot be sent now is lost like what the network loses. */
+static void greet(struct attempt *a, uint64_t now)
+{
+	a->patience_ns = a->patience_ns ? 2 * a->patience_ns : GREET_NS;
+	a->greet_ns = now + a->patience_ns;
+	for (const struct tni_slice *s = a->dial->first->head; s; s = s->next)
+		(void)!send(a->fd.fd, s->data, s->len, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/* What has come is left for the new owner; an error is how datagrams learn of "connection refused". */
+static void answered(struct tni_op *op, int res)
+{
+	struct attempt *a = tni_container_of(op, struct attempt, fd.rd);
+	struct tni_dial *d = a->dial;
+	char byte;
+	ssize_t n = res < 0 ? -1 : recv(a->fd.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+	int err = res < 0 ? res : -errno;
+
+	if (n >= 0)
+		attempt_win(a);
+	else if (err != -EAGAIN && err != -EINTR)
+		attempt_failed(a, err);
+	else if (!tni_op_busy(op) && tni_submit(d->loop, &a->fd, op, TNI_OP_POLL_IN) < 0)
+		attempt_failed(a, -ENOMEM);
+	advance(d);
+}
+
+static int await_answer(struct attempt *a)
+{
+	int rc;
+
+	greet(a, tni_clock_ns());
+	a->fd.rd.done = answered;
+	rc = tni_submit(a->dial->loop, &a->fd, &a->fd.rd, TNI_OP_POLL_IN);
+	return rc < 0 ? rc : 0;
+}
+
+/* Returns when the next is due. */
+static uint64_t greet_again(const struct tni_dial *d, uint64_t now)
+{
+	uint64_t next = TNI_NEVER;
+
+	for (struct tni_list *node = d->attempts.next; node != &d->attempts; node = node->next) {
+		struct attempt *a = tni_container_of(node, struct attempt, node);
+
+		if (!a->greet_ns || a->err)
+			continue;
+		if (a->greet_ns <= now)
+			greet(a, now);
+		if (a->greet_ns < next)
+			next = a->greet_ns;
+	}
+	return next;
+}
+
+/* The only address there is needs no answer: its new owner knows how to wait, and what to say when none comes. */
+static struct attempt *only_one(const struct tni_dial *d)
+{
+	const struct tni_race *race = &d->race;
+	struct attempt *a = tni_container_of(d->attempts.next, struct attempt, node);
+
+	if (!d->first || race->asked[0] || race->asked[1] || race->n[0] + race->n[1] != 1 || race->flying != 1)
+		return NULL;
+	return a->greet_ns ? a : NULL;
+}
+
+/* ---- results ---- */
+
 static void attempt_result(struct attempt *a, int res)
 {
 	struct tni_dial *d = a->dial;
 
+	if (res == -EBUSY && tni_addr_family(&a->addr) != AF_UNIX)
+		res = -EAGAIN; /* no queue is full there: no local port is left */
 	if (res == -EBUSY) {
 		a->retry_ns = tni_clock_ns() + BUSY_RETRY_NS;
 		return;
 	}
 	if (res == -EACCES && d->type == SOCK_DGRAM && !may_broadcast(a->fd.fd))
 		a->why = strdup("it is a broadcast address, for which broadcast=on must be set");
+	explain_ports(a, res);
 	if (d->many)
 		d->many->len = 0;
 	if (res == 0 && a->many) {
 		*d->many = a->addr;
+		if (d->portless) /* raw IPv6 takes it for another protocol */
+			tni_addr_set_port(d->many, 0);
 	} else if (res == 0 && is_self_connected(d, a->fd.fd)) {
 		reset_on_close(a->fd.fd);
 		res = -ECONNREFUSED;
 	}
-	if (res == 0)
-		res = attempt_take(a);
+	if (res == 0 && d->first) {
+		res = await_answer(a);
+		if (res == 0)
+			return;
+	}
 	if (res < 0)
 		attempt_failed(a, res);
 	else
-		finish(d, res);
+		attempt_win(a);
 }
-
-static void advance(struct tni_dial *d);
 
 static void connect_done(struct tni_op *op, int res)
 {
@@ -585,6 +772,7 @@ static void tell_lookup(struct tni_dial *d, uint64_t now)
 static void advance(struct tni_dial *d)
 {
 	const struct tn_addr *addr;
+	struct attempt *only;
 	uint64_t now, retry, when;
 
 	while (!d->finished) {
@@ -606,6 +794,12 @@ static void advance(struct tni_dial *d)
 			finish(d, verdict(d));
 			return;
 		case TNI_RACE_WAIT:
+			only = only_one(d);
+			if (only) {
+				attempt_win(only);
+				break;
+			}
+			when = earlier(when, greet_again(d, now));
 			when = earlier(earlier(when, retry), d->deadline_ns);
 			if (when == TNI_NEVER)
 				tni_loop_untimer(d->loop, &d->timer);
@@ -724,6 +918,7 @@ static struct tni_dial *dial_new(struct tn_loop *loop, const struct tni_dial_spe
 	d->open = spec->open;
 	d->portless = spec->portless;
 	d->many = spec->many;
+	d->first = spec->first;
 	d->timeout_ns = spec->timeout_ns;
 	d->lookup_ns = spec->lookup_ns;
 	d->deadline_ns = spec->timeout_ns < TNI_NEVER - now ? now + spec->timeout_ns : TNI_NEVER;

@@ -56,6 +56,7 @@ void tni_race_failed(struct tni_race *race);
 /* ---- dialling ---- */
 
 struct tni_dial; /* in progress */
+struct tn_buf;
 
 struct tni_dial_spec {
 	const char *host; /* literal, name, localhost, or "" = localhost; copied */
@@ -77,6 +78,12 @@ struct tni_dial_spec {
 	struct tn_addr *many;
 	/* Gets how long the name was looked up before the first attempt, or NULL. Must outlive the dial. */
 	uint64_t *lookup_ns;
+	/*
+	 * Datagrams, one a slice, that are sent to each address, and again until something comes from it: that address wins.
+	 * The only address of a name wins without an answer. What has come stays in the socket. NULL: the first address
+	 * that can be connected to wins. The caller's until done() is called or the dial cancelled.
+	 */
+	const struct tn_buf *first;
 	uint64_t timeout_ns; /* of the whole dial; TNI_NEVER: none */
 	const char *name;    /* the endpoint as people know it, for messages: tcp://localhost:1; copied */
 };

@@ -3,6 +3,7 @@
 #include "base/err.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "net/bound.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -64,8 +65,13 @@ static int open_bound(const struct tni_listen_spec *spec, const struct tn_addr *
 	rc = set_defaults(fd, spec, addr);
 	if (rc == 0 && spec->prepare)
 		rc = spec->prepare(fd, family, spec->arg);
+	/* Before anybody can reach it, and less the umask; what that leaves out is added by own_file() */
+	if (rc >= 0 && family == AF_UNIX && spec->mode >= 0 && fchmod(fd, (mode_t)spec->mode) < 0)
+		rc = fail(-errno, "mode");
 	if (rc >= 0 && bind(fd, tn_addr_sockaddr(addr), addr->len) < 0)
-		rc = fail(-errno, "bind");
+		rc = errno == EINVAL && tni_addr_is_mapped(addr)
+			     ? tni_err(-EINVAL, "bind: this is an address of IPv4, which v6only=on rules out")
+			     : fail(-errno, "bind");
 	if (rc < 0) {
 		close(fd);
 		return rc;
@@ -120,6 +126,8 @@ static int remove_stale(const struct tni_listen_spec *spec, const struct tn_addr
 		return tni_err(-EADDRINUSE, "the file exists and is no socket; it is left alone");
 	if (is_served(spec, addr) != 0)
 		return tni_err(-EADDRINUSE, "another process serves this socket");
+	if (tni_unix_is_bound(&st) == 1)
+		return tni_err(-EADDRINUSE, "another process has bound this socket, and does not listen yet");
 	return unlink(path) < 0 && errno != ENOENT ? fail(-errno, "removing a dead server's socket") : 0;
 }
 
@@ -132,6 +140,31 @@ static int bind_unix(const struct tni_listen_spec *spec, const struct tn_addr *a
 		return fd;
 	rc = remove_stale(spec, addr, path);
 	return rc < 0 ? rc : open_bound(spec, addr);
+}
+
+/* By a descriptor of the file: who can write in its directory could put another in its place, and we would change that. */
+static int own_file(const struct tni_listen_spec *spec, const char *path)
+{
+	char name[32];
+	struct stat st;
+	int fd, rc = 0;
+
+	if (spec->mode < 0 && spec->user < 0 && spec->group < 0)
+		return 0;
+	fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISSOCK(st.st_mode)) {
+		rc = fail(-EBUSY, "the socket's file has been exchanged");
+	} else {
+		snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+		if ((spec->user >= 0 || spec->group >= 0) &&
+		    fchownat(fd, "", (uid_t)spec->user, (gid_t)spec->group, AT_EMPTY_PATH) < 0)
+			rc = fail(-errno, "changing the socket's owner (keys user, group)");
+		if (rc == 0 && spec->mode >= 0 && chmod(name, (mode_t)spec->mode) < 0)
+			rc = fail(-errno, "changing the socket's permissions (key mode)");
+	}
+	if (fd >= 0)
+		close(fd);
+	return rc;
 }
 
 /* SO_REUSEPORT would let us in beside a stranger of the same user: a socket without it finds that out first. */
@@ -160,7 +193,10 @@ static int listen_on(const struct tni_listen_spec *spec, struct tn_addr *addr)
 		fd = spec->shared && !spec->join ? bind_shared(spec, addr) : open_bound(spec, addr);
 	if (fd < 0)
 		return fd;
-	if (spec->type != SOCK_DGRAM && spec->prepare_listen)
+	path = unix_path(addr);
+	if (path)
+		rc = own_file(spec, path);
+	if (rc >= 0 && spec->type != SOCK_DGRAM && spec->prepare_listen)
 		rc = spec->prepare_listen(fd, tni_addr_family(addr), spec->arg);
 	if (rc >= 0 && spec->type != SOCK_DGRAM && listen(fd, spec->backlog) < 0)
 		rc = fail(-errno, "listen");

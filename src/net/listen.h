@@ -8,7 +8,9 @@ struct tni_listen_spec {
 	int type, protocol;
 	int backlog;
 	bool shared; /* SO_REUSEPORT among our own loops; a stranger's use of the port is still an error */
-	bool join;   /* another of our loops has bound this very address already */
+	/* Of a Unix socket's file; -1: as it comes. */
+	int mode, user, group;
+	bool join; /* another of our loops has bound this very address already */
 	/* Opens the socket in the place of socket(2), or NULL. A descriptor, or < 0 with its detail. */
 	int (*open)(int family, void *arg);
 	/* Sets options between socket(2) and bind(2). < 0 fails, with its detail. */

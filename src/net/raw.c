@@ -240,20 +240,6 @@ static bool is_loopback(int index)
 	return loopback;
 }
 
-/* What can be bound to is an address of this machine, or of a group or network that it belongs to. */
-static bool is_ours(const struct tn_addr *to)
-{
-	struct tn_addr addr = *to;
-	int fd = socket_of(tni_addr_family(to), SOCK_DGRAM, 0), rc;
-
-	if (fd < 0)
-		return true;
-	tni_addr_set_port(&addr, 0);
-	rc = bind(fd, tn_addr_sockaddr(&addr), addr.len);
-	close(fd);
-	return rc == 0;
-}
-
 static bool is_same(struct tn_addr a, struct tn_addr b)
 {
 	tni_addr_set_port(&a, 0);
@@ -267,7 +253,7 @@ static bool comes_back_from(const struct tn_addr *local, const struct tn_addr *t
 	struct tn_addr any;
 
 	tni_addr_any(&any, tni_addr_family(local), 0);
-	return is_same(*local, *to) || (is_same(*local, any) && is_ours(to));
+	return is_same(*local, *to) || (is_same(*local, any) && tni_addr_is_ours(to));
 }
 
 static bool is_icmp(const struct tni_raw *raw)

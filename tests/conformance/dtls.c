@@ -39,10 +39,11 @@ static struct world {
 	struct tn_loop *loop;
 	struct tn_server *server;
 	struct end served[ENDS_MAX];
-	int nserved, troubles;
+	int nserved, troubles, goodbyes;
 	char trouble[400];
 	bool servers_pause;
-	int near, far; /* the relay's sockets: clients send to the one, the server hears from the other */
+	struct tn_conn *burst; /* the server's, that was asked for more than its socket has room for */
+	int near, far;         /* the relay's sockets: clients send to the one, the server hears from the other */
 	struct sockaddr_in client;
 	bool has_client;
 	/* Says what becomes of a datagram: so many copies go on. NULL: one. */
@@ -74,6 +75,16 @@ static void on_open(struct tn_conn *conn, void *arg)
 		tn_pause(conn);
 }
 
+/* Until the connection's queue is full, and with it its server's. */
+static void send_burst(struct tn_conn *conn)
+{
+	static const char text[1000] = "burst";
+
+	w.burst = conn;
+	for (int i = 0; i < 200 && tn_send(conn, text, sizeof(text)) >= 0; i++)
+		;
+}
+
 static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 {
 	struct end *e = tn_conn_data(conn);
@@ -85,7 +96,13 @@ static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 		e->twice |= e->seen & 1U << number;
 		e->seen |= 1U << number;
 	}
-	if (arg == &w) /* the server echoes */
+	if (arg != &w)
+		return;
+	if (strcmp(e->last, "burst") == 0)
+		send_burst(conn);
+	else if (strcmp(e->last, "kill") == 0 && w.burst)
+		tn_abort(w.burst, 0);
+	else /* the server echoes */
 		(void)!tn_forward(conn, msg);
 }
 
@@ -107,6 +124,8 @@ static void on_close(struct tn_conn *conn, int err, void *arg)
 	e->closes++;
 	e->err = err;
 	e->conn = NULL;
+	if (w.burst == conn)
+		w.burst = NULL;
 	snprintf(e->words, sizeof(e->words), "%s", tn_errmsg());
 }
 
@@ -561,6 +580,62 @@ static void test_lost_end(void **state)
 	world_free();
 }
 
+static int bury_goodbyes(const unsigned char *data, size_t len, bool to_server)
+{
+	(void)len, (void)to_server;
+	w.goodbyes += data[0] == ALERT && !to_server;
+	return 0;
+}
+
+/* A peer that hears nothing is told a few times, and then given up; who hears is served all the time. */
+static void test_goodbyes_to_a_deaf_peer(void **state)
+{
+	struct end deaf = {0}, other = {0};
+
+	(void)state;
+	world_new("");
+	dial(&deaf, "");
+	until(deaf.opens && w.nserved == 1);
+	dial_to(&other, ntohs(server_addr().sin_port), "");
+	until(other.opens);
+	w.fate = bury_goodbyes;
+	w.goodbyes = 0;
+	tn_close(w.served[0].conn);
+	for (int i = 0; !w.served[0].closes; i++) {
+		char text[32];
+
+		snprintf(text, sizeof(text), "still %d", i);
+		chat(&other, text);
+	}
+	assert_int_equal(w.served[0].err, 0);
+	assert_true(w.goodbyes >= 1 && w.goodbyes <= 8);
+	until(tn_server_nconns(w.server) == 1);
+	tn_abort(deaf.conn, 0);
+	close_in_order(&other, &w.served[1]);
+	world_free();
+}
+
+/* A connection that waits for room in its server's queue may end meanwhile. */
+static void test_leaving_while_waiting_for_room(void **state)
+{
+	struct end e[4] = {0};
+
+	(void)state;
+	world_new("&queue=4096");
+	for (int i = 0; i < 4; i++) {
+		dial_to(&e[i], ntohs(server_addr().sin_port), "");
+		until(e[i].opens && w.nserved == i + 1);
+	}
+	for (int i = 0; i < 3; i++) { /* the last ends those before it, one after the other */
+		say(&e[i], "burst");
+		say(&e[3], "kill");
+		until((w.burst ? say(&e[3], "kill") : (void)0, w.served[i].closes));
+		chat(&e[3], i % 2 ? "hello" : "hello again");
+	}
+	chat(&e[3], "the end");
+	world_free();
+}
+
 static void server_done(void *arg)
 {
 	++*(int *)arg;
@@ -653,6 +728,8 @@ int main(int argc, char **argv)
 		T(test_handshake_deadline),
 		T(test_idle),
 		T(test_lost_end),
+		T(test_goodbyes_to_a_deaf_peer),
+		T(test_leaving_while_waiting_for_room),
 		T(test_server_close),
 		T(test_paused_connection_is_bounded),
 		T(test_sizes),

@@ -2244,6 +2244,79 @@ static void test_fd_pipes(void **state)
 	check_side(&out);
 }
 
+/* A descriptor that can only be written has an end at once, for who asks; otherwise it goes on. */
+static void test_fd_of_the_wrong_direction(void **state)
+{
+	static const struct play listener = {.on_end = close_side}, writer = {.on_open = nothing};
+	struct rig rig = {.loop = th_loop()};
+	struct side in = {0}, out = {0};
+	char url[32];
+	int pipes[2];
+
+	(void)state;
+	assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
+	snprintf(url, sizeof(url), "fd:%d", dup(pipes[1]));
+	dial_url(&rig, &in, &listener, url);
+	snprintf(url, sizeof(url), "fd:%d", pipes[1]);
+	dial_url(&rig, &out, &writer, url);
+	th_until(rig.loop, in.closes);
+	assert_true(in.ends == 1 && in.err == 0);
+	th_turn_for(rig.loop, 20);
+	assert_int_equal(out.closes, 0);
+	assert_int_equal(tn_send(out.conn, "x", 1), 0);
+	tn_loop_free(rig.loop);
+	close(pipes[0]);
+	check_side(&in);
+	check_side(&out);
+}
+
+static struct tn_conn *narrow;
+static int forwarded, sent_again;
+
+static void forward_to_narrow(struct side *s, const struct tn_msg *msg)
+{
+	(void)s;
+	forwarded = tn_forward(narrow, msg);
+	sent_again = tn_send(narrow, msg->data, msg->len);
+}
+
+/* Of two connections with other limits the one that sends has the say; without a frame no length is too much. */
+static void test_max_of_the_destination(void **state)
+{
+	static const struct play server = {.on_msg = forward_to_narrow};
+	struct rig *rig = rig_new(&rows[0], &server, "frame=u32");
+	struct rig *other = rig_new(&rows[0], &play_sink, "");
+	struct side from = {.unchecked = true}, to = {0};
+
+	(void)state;
+	dial_url(rig, &to, &play_sink, with_keys(other->dial_url, "frame=u32&max=1KiB", (char[URL_MAX]){0}, URL_MAX));
+	narrow = to.conn;
+	dial_keys(rig, &from, &play_sink, "frame=u32");
+	forwarded = sent_again = 0;
+	send_text(&from, 100000);
+	until(rig, forwarded);
+	assert_int_equal(forwarded, TN_ETOOBIG);
+	assert_int_equal(sent_again, TN_ETOOBIG);
+	rig_free(rig);
+	rig_free(other);
+	check_side(&from);
+	check_side(&to);
+}
+
+static void test_longer_than_max(void **state)
+{
+	struct rig *rig = rig_new(row_of(state), &play_sink, "");
+	struct side s = {0};
+
+	dial_keys(rig, &s, &play_sink, "max=1KiB&queue=2KiB");
+	send_text(&s, 1000);
+	send_text(&s, 3 << 20);
+	assert_int_equal(tn_send(s.conn, "x", 1), TN_EFULL);
+	until(rig, rig->nserved && rig->served[0].in == s.out);
+	rig_free(rig);
+	check_side(&s);
+}
+
 static volatile sig_atomic_t sigpipes;
 
 static void count_sigpipe(int sig)
@@ -2378,6 +2451,7 @@ static const struct case_ cases[] = {
 	{"refused", test_refused, CONNECTED, MANY, 0},
 	{"dial without an answer", test_dial_without_answer, CONNECTED, MANY, 0},
 	{"abort is a reset", test_abort_is_a_reset, CONNECTED, 0, 0},
+	{"longer than max", test_longer_than_max, STREAM, 0, 0},
 	{"backpressure", test_backpressure, CONNECTED, 0, LOSSY},
 	{"flood until full", test_flood_until_full, CONNECTED, 0, LOSSY},
 	{"pause and resume", test_pause_and_resume, CONNECTED, 0, 0},
@@ -2432,6 +2506,8 @@ static const struct CMUnitTest lone[] = {
 	T(test_slow_reader_of_unix_datagrams),
 	T(test_fd_pipes),
 	T(test_fd_pipe_without_reader),
+	T(test_fd_of_the_wrong_direction),
+	T(test_max_of_the_destination),
 	T(test_forward_to_a_dialling_datagram_socket),
 	T(test_user_poll),
 };

@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 
+import system
 from harness import LIMIT, family_of, wait_until
 
 # The server's host has several addresses, and the first of each family is the one that the kernel prefers
@@ -68,9 +69,8 @@ def test_the_answer_comes_from_the_address_that_was_asked(tenon, homes, handler)
     ("udp6://[::]:0?v6only=off", OTHERS, 1), ("udp://0.0.0.0:0", ["10.9.0.11"], 1),
     ("udp://10.9.0.11:0", ["10.9.0.11"], 1), ("udp6://[::ffff:0.0.0.0]:0", ["10.9.0.11", "10.77.0.1"], 1),
 ])
-@pytest.mark.parametrize("threads", ["1", "3"])
-def test_whatever_it_is_bound_to(tenon, homes, url, hosts, listeners, threads):
-    server = serve(tenon, homes, url, listeners=listeners, options=["--threads", threads])
+def test_whatever_it_is_bound_to(tenon, homes, url, hosts, listeners):
+    server = serve(tenon, homes, url, listeners=listeners, options=["--threads", "3"])
     for host in hosts * 3:
         with connected(homes.far, host, server.port) as client:
             for number in range(5):
@@ -323,3 +323,36 @@ def test_what_a_slow_server_loses_is_told(tenon, options):
         told = [event for event in server.events if event["event"] == "trouble"]
         assert told[0]["reason"] == "lost" and "key rcvbuf" in told[0]["error"]
         assert server.wait_for_event("datagrams")["dropped"] > 0
+
+
+@pytest.mark.parametrize("low, high", [("0", "0"), ("1", "0")], ids=["ping socket", "raw socket"])
+@pytest.mark.parametrize("url, answerer", [("icmp://224.0.0.1?multicast_if=far", "10.9.0.1"), ("icmp://[ff02::1%far]?multicast_loop=off", "fd09::1"),
+                                           ("icmp://10.9.0.255?broadcast=on", "10.9.0.1")])
+def test_ping_to_many(tenon, wire, low, high, url, answerer):
+    system.write_inside(wire.near, "/proc/sys/net/ipv4/icmp_echo_ignore_broadcasts", "0")
+    system.write_inside(wire.far, "/proc/sys/net/ipv4/ping_group_range", f"{low} {high}")
+    said = tenon.run("ping", "--count", "1", "--json", url, preexec_fn=wire.far.enter, status=None)
+    assert answerer in "".join(json.loads(line).get("from") or "" for line in said.lines), said
+
+
+@pytest.mark.parametrize("group", ["10.9.0.255", "239.7.7.7"])
+def test_what_comes_back_to_its_own_port_is_no_answer(tenon, homes, group):
+    keys = keys_for(group) + "&local_port_range=40777-40777&add_membership=239.7.7.7@far"
+    said = tenon.run("send", "--wait", "300ms", f"udp4://{group}:40777?{keys}", "hello", preexec_fn=homes.far.enter, status=3)
+    assert said.out == b"" and "no reply" in said.err
+
+
+def test_a_group_has_no_secured_connection(tenon):
+    assert "many hosts" in tenon.run("send", "dtls://239.1.2.3:9?verify=off", "x", status=2).err
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "tcp6", "udp", "mptcp"])
+def test_an_ipv4_address_in_ipv6s_words(tenon, scheme):
+    server = tenon.serve(f"{scheme}://[::ffff:127.0.0.1]:0", options=["--handler", "echo", "--threads", "2"])
+    assert server.url == f"{scheme}://[::ffff:127.0.0.1]:{server.port}"
+    for host in ("127.0.0.1", "[::ffff:127.0.0.1]"):
+        bare = scheme.rstrip("46") if host == "127.0.0.1" else scheme
+        assert tenon.run("send", f"{bare}://{host}:{server.port}", "hello").out == b"hello\n"
+    if scheme == "tcp6":
+        said = tenon.run("serve", "tcp6://[::ffff:127.0.0.1]:0?v6only=on", status=1)
+        assert "which v6only=on rules out" in said.err

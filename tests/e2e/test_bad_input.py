@@ -534,3 +534,21 @@ def test_two_servers_race_for_a_dead_servers_socket(tenon):
 
 
 assert errno
+
+
+# Why an address cannot be had
+
+@pytest.mark.parametrize("scheme", ["tcp", "udp", "unix", "unix-dgram", "unix-seqpacket"])
+def test_who_has_an_address_is_told(tenon, scheme):
+    place = f":{tenon.folder}/sock" if scheme.startswith("unix") else "://127.0.0.1:0"
+    server = tenon.serve(scheme + place)
+    result = tenon.run("serve", server.url, status=1)
+    assert f"process {server.pid}" in result.err, result.err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize("url, hint", [("tcp://127.0.0.1:7", "1024"), ("udp://127.0.0.1:7", "1024"), ("unix:/etc/tenon-sock", "directory")])
+def test_what_would_allow_it_is_told(tenon, program, url, hint):
+    argv = [program("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups", *tenon.argv("serve", url)]
+    result = tenon.finish(argv, status=1)
+    assert "Permission denied" in result.err and hint in result.err

@@ -1024,6 +1024,36 @@ def test_page(tenon):
         assert words in page.text
 
 
+@one_engine
+def test_page_of_merged_runs(tenon, schema):
+    """As finely as each was measured, one behind the other; a result of before, which has no slices, by its intervals."""
+    server = tenon.serve("tcp://127.0.0.1:0")
+    paths, page = [tenon.folder / f"{name}.json" for name in "ab"], tenon.folder / "page.html"
+    for path in paths:
+        check(schema, bench(tenon, server.url, "--rate", "300", "--duration", "1s", "--warmup", "0", "--output", path))
+
+    def cells():
+        text = page.read_text(encoding="utf-8")
+        assert sum(map(int, re.findall(r"<title>[\d.]+ s: (\d+) of", text))) == 600
+        return {int(attrs["x"]) for attrs in Page(text).all("rect") if "opacity" in attrs}
+    merged = bench(tenon, "merge", *paths, "--html", page)
+    check(schema, merged)
+    assert sum(count for heat in merged["slices"]["heat"] for _, count in heat) == 600
+    assert len(cells()) >= 20 and max(cells()) in range(20, 45)
+    old = json.loads(paths[0].read_text(encoding="utf-8"))
+    del old["slices"]
+    paths[0].write_text(json.dumps(old), encoding="utf-8")
+    for order in (paths, paths[::-1]):
+        merged = bench(tenon, "merge", *order, "--html", page)
+        assert "slices" not in merged and 2 <= len(cells()) <= 6
+    # What somebody has changed draws nothing that is not there
+    for slices in ({"seconds": 1e300, "heat": [[[1, 2]]]}, {"seconds": 0, "heat": [[]]}, {"seconds": 0.05, "heat": [[[1]], 5, {}, "x"]},
+                   {"seconds": 0.05, "heat": [[]] * 601}, {"seconds": -1}, 7, {"seconds": 0.07, "heat": [[[500, 1], [2, -3]]] * 600}):
+        paths[0].write_text(json.dumps({**old, "slices": slices}), encoding="utf-8")
+        bench(tenon, "merge", *paths, "--html", page)
+        Page(page.read_text(encoding="utf-8"))
+
+
 def pixels_of(png):
     """Rows of (red, green, blue), of a picture as Chromium writes it: 8 bits, no interlace."""
     width, height, depth, kind = struct.unpack(">IIBB", png[16:26])

@@ -390,8 +390,8 @@ def test_a_reader_that_goes_away(tenon):
     process.popen.stdout.close()
     process.popen.stdin.write(b"1\n")
     process.popen.stdin.flush()
-    process.wait(FAILED)
-    assert "standard output: Broken pipe" in process.err
+    process.wait(0)
+    assert process.err == ""
 
 
 def test_a_full_disk(tenon):

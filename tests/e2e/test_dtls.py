@@ -398,3 +398,66 @@ def test_a_path_for_small_packets(tenon, authority, trusted, network, program):
                      preexec_fn=network.enter).out == b"ack: hello\n"
     assert time.monotonic() - start > 1, "nothing was too large"
     assert server.wait_for_event("open")["identity"] == "CN=alice"
+
+
+# A name with several addresses: localhost is 127.0.0.1, then ::1
+
+def bound(host, port=0):
+    """A UDP socket there that says nothing; None: another has that port."""
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        return None
+    return sock
+
+
+def beside(tenon, pair, alive, silent):
+    """A server there and, at the same port of the other address, a socket that says nothing."""
+    while True:
+        server = tenon.serve(f"dtls://{alive}:0?{pair}", options=["--json"])
+        sock = bound("::1" if alive == "127.0.0.1" else "127.0.0.1", server.port)
+        if sock and not silent:
+            sock.close()
+        if sock:
+            return server, sock
+        server.stop()
+
+
+@pytest.mark.parametrize("alive", ["127.0.0.1", "[::1]"])
+@pytest.mark.parametrize("other", ["dead", "silent"])
+def test_the_address_that_answers(tenon, authority, trusted, alive, other):
+    server, silent = beside(tenon, authority.pair("server"), alive, other == "silent")
+    url = f"dtls://localhost:{server.port}?{trusted}"
+    try:
+        assert tenon.run("send", url, "one", "two").out == b"ack: one\nack: two\n"
+        assert tenon.feed(tenon.file("data", b"three\n"), tenon.argv("connect", url)) == b"ack: three\n"
+        assert tenon.run("ping", "--count", "2", url).status == 0
+    finally:
+        silent.close()
+    peers = {e["peer"].rsplit(":", 1)[0] for e in server.events if e["event"] == "open"}
+    assert peers == {f"dtls://{alive}"}
+
+
+def test_no_address_answers(tenon):
+    v4, v6 = bound("127.0.0.1"), None
+    while not (v6 := bound("::1", v4.getsockname()[1])):
+        v4.close()
+        v4 = bound("127.0.0.1")
+    with v4, v6:
+        url = f"dtls://localhost:{v4.getsockname()[1]}?verify=off&handshake=1s"
+        refused(tenon, url, "timed out after 1s while connecting to 127.0.0.1", "[::1]", status=3)
+    refused(tenon, f"dtls://localhost:{free_udp_port()}?verify=off", "127.0.0.1", "[::1]", "refused")
+
+
+def test_a_server_that_is_slow_to_answer(tenon, authority, trusted):
+    """Both are asked again and again: the one that wakes up in the end is taken."""
+    server, silent = beside(tenon, authority.pair("server"), "127.0.0.1", True)
+    server.signal(signal.SIGSTOP)
+    with silent:
+        client = tenon.start("send", f"dtls://localhost:{server.port}?{trusted}", "hello")
+        time.sleep(1.2)
+        server.signal(signal.SIGCONT)
+        client.wait()
+    assert client.out == b"ack: hello\n"

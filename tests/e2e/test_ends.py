@@ -1,13 +1,15 @@
 """The end of file, in every order: what is seen when the peer does this and our input does that (tenon-connect(1))."""
+import contextlib
 import hashlib
 import socket
 import ssl
 import subprocess
 import threading
+import time
 
 import pytest
 
-from harness import KIB, LIMIT, noise, receive_exactly
+from harness import KIB, LIMIT, free_port, noise, receive_exactly, receive_to_end, wait_until
 
 FAILED = 1
 
@@ -68,3 +70,243 @@ def test_the_reply_of_a_peer_that_takes_no_more(tenon, authority, trusted, famil
         if family == "unix":
             (tenon.folder / "s").unlink()
     assert hashlib.sha256(result.out).digest() == hashlib.sha256(noise(30000)).digest(), result.err
+
+
+# connect: what the peer does, and what our input does
+
+def sh(tenon, script, *argv, status=0):
+    """A shell that runs `script`, in which "$@" is the command."""
+    return tenon.finish(["/bin/sh", "-c", script, "sh", *tenon.argv(*argv)], status)
+
+
+def transports(tenon, authority):
+    """The streams whose two directions end apart: what to serve, and the keys of who dials."""
+    keys = authority.pair("server")
+    return {"tcp": ("tcp://127.0.0.1:0", ""), "unix": (f"unix:{tenon.folder}/s", ""),
+            "mptcp": ("mptcp://127.0.0.1:0", ""), "seqpacket": (f"unix-seqpacket:{tenon.folder}/s", ""),
+            "tls": (f"tls://127.0.0.1:0?{keys}", f"?ca={authority.pem('ca')}"),
+            "tls+unix": (f"tls+unix:{tenon.folder}/s?{keys}", f"?ca={authority.pem('ca')}"),
+            "dtls": (f"dtls://127.0.0.1:0?{keys}", f"?ca={authority.pem('ca')}")}
+
+
+HALF_CLOSING = ["tcp", "unix", "mptcp", "tls", "tls+unix"]
+
+
+def listen(tenon, name):
+    """A plain listener of ours, and its URL."""
+    if name != "unix":
+        kind = {"mptcp": socket.IPPROTO_MPTCP}.get(name, 0)
+        sock = tenon.cleanups.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM, kind))
+        sock.bind(("127.0.0.1", 0))
+        url = f"{name}://127.0.0.1:{sock.getsockname()[1]}"
+    else:
+        sock = tenon.cleanups.enter_context(socket.socket(socket.AF_UNIX))
+        sock.bind(str(tenon.folder / "s"))
+        tenon.cleanups.callback((tenon.folder / "s").unlink)
+        url = f"unix:{tenon.folder}/s"
+    sock.listen()
+    return sock, url
+
+
+@pytest.mark.parametrize("name", ["tcp", "unix", "mptcp"])
+def test_the_input_speaks_late(tenon, name):
+    """The peer ends its direction at once and reads on: all that the input says arrives, however late."""
+    listener, url = listen(tenon, name)
+    process = tenon.start("connect", url, stdin=subprocess.PIPE)
+    peer = tenon.accept(listener)
+    peer.sendall(b"bye\n")
+    peer.shutdown(socket.SHUT_WR)
+    wait_until(lambda: process.out == b"bye\n", lambda: process.out)
+    for line in (b"late\n", b"later\n"):
+        time.sleep(1.2)
+        process.popen.stdin.write(line)
+        process.popen.stdin.flush()
+        assert receive_exactly(peer, len(line)) == line
+    process.popen.stdin.close()
+    assert peer.recv(1) == b""
+    process.wait(0)
+    assert process.err == ""
+
+
+def test_the_input_speaks_late_over_tls(tenon, authority, trusted, program):
+    """ncat ends its direction without close_notify: what our input says arrives; that it may have been cut is told."""
+    port = free_port()
+    with open(tenon.folder / "heard", "wb") as heard:
+        listener = tenon.peer(program("ncat"), "--ssl", "--ssl-cert", authority.pem("server"), "--ssl-key",
+                              authority.key("server"), "-l", "127.0.0.1", str(port), stdout=heard)
+        wait_until(lambda: is_listening(port), "ncat listens")
+        result = sh(tenon, '(sleep 1.3; echo late) | "$@"', "connect", f"tls://127.0.0.1:{port}?{trusted}", status=FAILED)
+        wait_until(lambda: (tenon.folder / "heard").read_bytes() == b"late\n", "the late line")
+        listener.kill()
+    assert "close_notify" in result.err
+
+
+@pytest.mark.parametrize("name", [*HALF_CLOSING, "seqpacket", "dtls"])
+def test_the_input_ends_first(tenon, authority, name):
+    url, keys = transports(tenon, authority)[name]
+    server = tenon.serve(url, options=["--handler", "ack" if name == "dtls" else "exec:cat; sleep 0.2; echo done"])
+    out = sh(tenon, 'printf "hello\\n" | "$@" --wait 10s' if name == "dtls" else 'printf "hello\\n" | "$@"', "connect",
+             server.url + keys).out
+    assert out == (b"ack: hello\n" if name == "dtls" else b"hello\ndone\n")
+
+
+@pytest.mark.parametrize("name", [*HALF_CLOSING, "seqpacket"])
+def test_exit_on_end(tenon, authority, name):
+    """The peer ends: all it said is written, and the input that is open is not waited for."""
+    url, keys = transports(tenon, authority)[name]
+    server = tenon.serve(url, options=["--handler", "exec:echo hello; echo bye"])
+    process = tenon.start("connect", "--exit-on-end", server.url + keys, stdin=subprocess.PIPE)
+    process.wait(0)
+    assert process.out == b"hello\nbye\n" and process.err == ""
+
+
+def test_wait_input(tenon):
+    listener, url = listen(tenon, "tcp")
+    process = tenon.start("connect", "--wait-input", "1s", url, stdin=subprocess.PIPE)
+    peer = tenon.accept(listener)
+    peer.shutdown(socket.SHUT_WR)
+    process.popen.stdin.write(b"in time\n")
+    process.popen.stdin.flush()
+    assert receive_to_end(peer) == b"in time\n"
+    process.wait(0)
+
+
+@pytest.mark.parametrize("name", [*HALF_CLOSING, "seqpacket"])
+def test_no_fin(tenon, authority, name):
+    """The end of the input is not told: a peer that would stop at it speaks to its own end."""
+    url, keys = transports(tenon, authority)[name]
+    server = tenon.serve(url, options=["--handler", "exec:timeout 0.5 cat; echo no end, status $?"])
+    assert sh(tenon, 'echo hi | "$@"', "connect", "--no-fin", server.url + keys).out == b"hi\nno end, status 124\n"
+
+
+def test_no_fin_with_ncat(tenon, program):
+    """ncat stops at our end: without one it sends all of its file."""
+    path, port = tenon.file("data", noise(20 * 1024 * KIB)), free_port()
+    with open(path, "rb") as data:
+        tenon.peer(program("ncat"), "-l", "127.0.0.1", str(port), stdin=data)
+        wait_until(lambda: is_listening(port), "ncat listens")
+        got = tenon.run("connect", "--no-fin", f"tcp://127.0.0.1:{port}").out
+    assert hashlib.sha256(got).digest() == hashlib.sha256(noise(20 * 1024 * KIB)).digest()
+
+
+def is_listening(port):
+    with open("/proc/net/tcp", encoding="ascii") as table:
+        return any(line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A" for line in list(table)[1:])
+
+
+@pytest.mark.parametrize("peer", [["nc", "-l", "127.0.0.1"], ["ncat", "-l", "127.0.0.1"]], ids=["nc", "ncat"])
+def test_a_late_line_to_others(tenon, program, peer):
+    """A foreign peer hears a line that comes after a pause."""
+    port = free_port()
+    argv = [program(peer[0]), *peer[1:], str(port)]
+    with open(tenon.folder / "heard", "wb") as heard:
+        listener = tenon.peer(*argv, stdin=subprocess.PIPE, stdout=heard)
+        wait_until(lambda: is_listening(port), "it listens")
+        sh(tenon, '(sleep 0.5; echo late) | "$@" --wait 1s', "connect", f"tcp://127.0.0.1:{port}", status=None)
+        wait_until(lambda: (tenon.folder / "heard").read_bytes() == b"late\n", "the late line")
+        listener.kill()
+
+
+@pytest.mark.parametrize("name", ["tcp", "unix"])
+def test_a_peer_that_is_gone_when_the_input_speaks(tenon, name):
+    """What nobody takes any more is an error, not silence."""
+    listener, url = listen(tenon, name)
+    process = tenon.start("connect", url, stdin=subprocess.PIPE)
+    peer = tenon.accept(listener)
+    peer.sendall(b"bye\n")
+    peer.close()
+    wait_until(lambda: process.out == b"bye\n", lambda: process.out)
+    with contextlib.suppress(BrokenPipeError):
+        for _ in range(200):
+            process.popen.stdin.write(b"anybody?\n")
+            process.popen.stdin.flush()
+            time.sleep(0.01)
+    process.wait(FAILED)
+    assert process.out == b"bye\n" and url in process.err
+
+
+# Nothing is lost in silence
+
+@pytest.mark.parametrize("keys,size", [("frame=line", 1024 * KIB), ("frame=line&max=4MiB", 2000000), ("frame=u32&max=4MiB", 4096 * KIB)])
+def test_messages_as_long_as_they_may_be(tenon, keys, size):
+    server = tenon.serve(f"tcp://127.0.0.1:0?{keys}")
+    lines = b"".join(b"%c" % c * size + b"\n" for c in b"abc")
+    assert tenon.run("connect", f"{server.url}?{keys}", input=lines).out == lines
+
+
+def test_long_messages_to_a_command(tenon):
+    server = tenon.serve("tcp://127.0.0.1:0?frame=line&max=4MiB", options=["--handler", "exec:wc -c | tr -d '\\n'"])
+    assert tenon.run("connect", f"{server.url}?frame=line&max=4MiB", input=b"x" * 3000000 + b"\n").out == b"3000000\n"
+
+
+def test_an_upload_that_is_abandoned_is_told(tenon):
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--json"])
+    result = sh(tenon, 'yes | ("$@"; echo $? >&2) | head -c 100', "connect", server.url)
+    assert "its reader has gone" in result.err and result.err.endswith("1\n")
+    assert server.wait_for_event("close")["error"], "an end in good order would say that this was all"
+
+
+def test_nothing_to_abandon_is_quiet(tenon):
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "chargen"])
+    assert sh(tenon, '("$@" < /dev/null; echo $? >&2) | head -c 100', "connect", server.url).err == "0\n"
+
+
+def test_lost_datagrams_are_counted(tenon):
+    """Standard output stalls, the kernel's buffer overflows: how many were lost is told."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind(("127.0.0.1", 0))
+        process = tenon.start("connect", "--wait", "3s", f"udp://127.0.0.1:{peer.getsockname()[1]}?rcvbuf=16KiB",
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        process.popen.stdin.write(b"hello\n")
+        process.popen.stdin.close()
+        client = peer.recvfrom(100)[1]
+        for _ in range(3000):
+            peer.sendto(noise(1000), client)
+        got = len(process.popen.stdout.read())
+        process.wait(0)
+    lost = int(process.err.split(" datagrams were lost")[0].split()[-1])
+    assert lost > 0 and got // 1000 + lost == 3000
+
+
+@pytest.mark.parametrize("command", [["connect"], ["send"]], ids=lambda c: c[0])
+def test_an_input_that_cannot_be_read_is_an_end(tenon, command):
+    """nohup leaves one that is open for writing only."""
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "exec:echo hello"])
+    result = sh(tenon, 'exec "$@" 0> /dev/null', *command, server.url)
+    assert result.out == (b"hello\n" if command == ["connect"] else b"")
+
+
+@pytest.mark.parametrize("how", [">&-", "1< /dev/null"])
+@pytest.mark.parametrize("command", [["connect"], ["send"], ["send", "--json"]], ids=" ".join)
+def test_an_output_that_cannot_be_written_is_an_error(tenon, command, how):
+    server = tenon.serve("tcp://127.0.0.1:0")
+    result = sh(tenon, f'echo hello | "$@" {how}', *command, server.url, status=FAILED)
+    assert "standard output: Bad file descriptor" in result.err
+
+
+@pytest.mark.parametrize("command", [["ping", "-q"], ["ping"], ["ping", "--json"], ["connect"], ["send", "--wait", "60s", "--json"]],
+                         ids=" ".join)
+def test_a_reader_that_has_gone_ends_it(tenon, command):
+    """At once, though nothing is being written, quietly, with status 0."""
+    listener = tenon.listen()
+    url = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+    argv = [*command, url] if command[0] != "ping" else [*command, "--interval", "60s", url]
+    process = tenon.start(*argv, *(["hello"] if command[0] == "send" else []), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    peer = tenon.accept(listener)
+    process.popen.stdout.close()
+    process.wait(0)
+    peer.close()
+    assert process.err == ""
+
+
+def test_ping_until_a_reply(tenon):
+    """To wait for a service, as the manual says."""
+    server = tenon.serve("tcp://127.0.0.1:0")
+    for script in ('"$@" | grep -m1 -q reply', '"$@" | head -1 | grep -q .'):
+        sh(tenon, script, "ping", "--json", "--interval", "100ms", server.url)
+
+
+def test_a_file_as_large_as_it_may_be(tenon):
+    server = tenon.serve("tcp://127.0.0.1:0")
+    result = sh(tenon, f'ulimit -f 1; head -c 100000 /dev/zero | "$@" > {tenon.folder}/out', "connect", server.url, status=FAILED)
+    assert "standard output: File too large" in result.err

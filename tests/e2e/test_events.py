@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import signal
 import socket
 import struct
@@ -308,3 +309,16 @@ def test_why_a_connection_ended_is_said_once(tenon):
 def test_what_could_not_be_bound_is_named_as_it_was_given(tenon):
     result = tenon.run("serve", "tcp://192.0.2.1:0", status=1)
     assert "tcp://192.0.2.1:0: bind: " in result.err
+
+
+def test_a_full_file_does_not_end_a_server(tenon):
+    """Neither by the signal for it nor as an error: what it tells is lost, what it serves goes on."""
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--json"], preexec_fn=limit)
+    for _ in range(30):
+        with open_socket(server.url) as client:
+            assert exchange(client, b"hello") == b"hello"
+    server.wait_for_text("standard output: File too large")
+    with open_socket(server.url) as client:
+        assert exchange(client, b"hello") == b"hello"
+    server.stop(status=1)

@@ -2,6 +2,7 @@
 import os
 import re
 import resource
+import select
 import signal
 import socket
 
@@ -335,3 +336,97 @@ def test_the_environment_and_the_folder_are_the_servers(tenon):
     server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "exec:pwd; echo $GREETING"], cwd=tenon.folder,
                          env={"GREETING": "good day"})
     assert receive_to_end(tenon.dial(server.url)).decode() == f"{os.path.realpath(tenon.folder)}\ngood day\n"
+
+
+# What the server tells of commands, and how many there may be
+
+@pytest.mark.parametrize("command, told", [
+    ("exit 3", {"reason": "exit", "status": 3, "signal": None}),
+    ("no-such-command-here", {"reason": "exit", "status": 127, "signal": None}),
+    ("kill -9 $$", {"reason": "signal", "status": None, "signal": "KILL"}),
+    ("cat >/dev/null", {"reason": "exit", "status": 0, "signal": None})])
+def test_how_a_command_has_ended_is_told(tenon, command, told):
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", f"exec:{command}", "--json"])
+    with open_socket(server.url) as client:
+        client.shutdown(socket.SHUT_WR)
+        assert receive_to_end(client) == b""
+    child = server.wait_for_event("child", id=1)
+    assert {key: child[key] for key in told} == told
+    close = server.wait_for_event("close", id=1)
+    assert (close["status"], close["signal"]) == (told["status"], told["signal"])
+    failed = told["signal"] or told["status"]
+    assert close["reason"] == ("command" if failed else "end") and bool(close["error"]) == bool(failed), close
+
+
+def test_how_a_command_has_ended_is_told_to_people(tenon):
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "exec:no-such-command-here", "-v"])
+    with open_socket(server.url) as client:
+        assert receive_to_end(client) == b""
+    server.wait_for_text(r"^child #1: pid \d+: the command ended with status 127", where="out")
+    server.wait_for_text(r"^close #1 .*, command: the command ended with status 127: it was not found$", where="out")
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "udp"])
+def test_a_command_that_cannot_be_started_is_told(tenon, scheme):
+    server = tenon.serve(f"{scheme}://127.0.0.1:0", options=["--handler", "exec:cat", "--json"], preexec_fn=limit_files(9))
+    clients = [tenon.dial(server.url) for _ in range(3)]
+    for client in clients:
+        client.send(b"x")
+    told = wait_until(lambda: [event for event in server.events if event["event"] == "child" and event["reason"] == "start"],
+                      lambda: f"a failure is told: {server.lines}")
+    assert "Too many open files" in told[0]["error"] and told[0]["status"] is None
+    server.untidy = True
+
+
+def is_refused(client):
+    """Closed in good order by the limit of connections, with a reset by that of commands."""
+    return bool(select.select([client], [], [], 0)[0])
+
+
+@pytest.mark.parametrize("options, most", [([], 128), (["--max-children", 5], 5), (["--max-conns", 140], 140)])
+def test_children_are_limited(tenon, options, most):
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "exec:sleep 1000", "--json", *options])
+    clients = [tenon.dial(server.url) for _ in range(most + 20)]
+    wait_until(lambda: len(children_of(server.pid)) == most, "so many run")
+    wait_until(lambda: sum(map(is_refused, clients)) == 20, "the others are refused")
+    assert len(children_of(server.pid)) == most
+    if "--max-conns" not in options:
+        server.wait_for_event("close", reason="limit")
+        assert "--max-children" in server.wait_for_event("child", reason="limit")["error"]
+
+
+@pytest.mark.parametrize("url", ["tcp://127.0.0.1:0", "tcp://[::1]:0", "unix:{}/sock", "unix-seqpacket:{}/sock"])
+def test_a_silent_child_is_told_that_its_client_has_gone(tenon, url):
+    """Not at once: it may have work left. One that only ended its direction, it goes on to wait for."""
+    server = tenon.serve(url.format(tenon.folder), options=["--handler", "exec:trap 'exit 0' TERM; sleep 1000 & wait",
+                                                            "--grace", "300ms", "--json"])
+    waits = tenon.dial(server.url)
+    waits.shutdown(socket.SHUT_WR)
+    kept = child_of(server)
+    with open_socket(server.url):
+        wait_until(lambda: len(children_of(server.pid)) == 2, "both run")
+        pid = next(pid for pid in children_of(server.pid) if pid != kept)
+    has_ended(pid)
+    assert is_running(kept)
+    server.untidy = True
+
+
+def test_a_child_has_no_descriptor_that_the_server_was_given(tenon):
+    with open("/etc/hostname", "rb") as given:
+        server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "exec:ls /proc/self/fd"], pass_fds=[given.fileno()])
+    assert receive_to_end(tenon.dial(server.url)).split() == [b"0", b"1", b"2", b"3"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes a process the first of its kind")
+def test_the_first_process_reaps_orphans(tenon, program):
+    """As in a container: what commands leave behind falls to PID 1."""
+    folder = tenon.folder
+    argv = tenon.argv("serve", f"unix:{folder}/sock", "--handler", "exec:setsid sh -c 'sleep 0.1' & echo started")
+    server = tenon.peer(program("unshare"), "--pid", "--fork", "--kill-child", *argv)
+    for _ in range(3):
+        with dial_when_served(f"unix:{folder}/sock") as client:
+            assert receive_to_end(client) == b"started\n"
+    first = children_of(server.pid)[0]
+    wait_until(lambda: not [pid for pid in children_of(first) if is_running(pid) or is_zombie(pid)], "all are reaped")
+    os.kill(first, signal.SIGTERM)
+    server.wait(None)

@@ -85,8 +85,11 @@ def test_what_to_try(tenon, line, instead):
     ("cert new -days 9", ["-days", "--days"]),
     ("serve --handl", ["--handler"]),  # the only one that begins so
     ("serve -1", ["no option -1"]),
+    ("send tcp://localhost:1 -5", ["no option -5", "behind --"]),
+    ("convert -f yaml -t json", ["no format 'yaml'; there are json"]),
     ("serve --handler cat tcp://127.0.0.1:0", ["'cat'", "exec:cat"]),
     ("serve --handler /bin/cat tcp://127.0.0.1:0", ["exec:/bin/cat"]),
+    ("bench -c localhost -t 10", ["not a number", "tcp://HOST:PORT"]),
     ("serve --engine foo tcp://127.0.0.1:0", ["auto, uring, epoll"]),
 ])
 def test_what_is_said(tenon, line, words):
@@ -126,6 +129,9 @@ URLS = [
     ("ssl://localhost:1", "did you mean 'tls'?", "ssl"),
     ("tls+tcp://localhost:1", "did you mean 'tls'?", "tls+tcp"),
     ("unixgram:/tmp/x", "did you mean 'unix-dgram'?", "unixgram"),
+    ("TCP-LISTEN:8080", "did you mean 'tcp'?", "TCP-LISTEN"),
+    ("openssl-connect:localhost:443", "did you mean 'tls'?", "openssl-connect"),
+    ("tcp://localhost:1?format=yaml", "json xml cbor", "yaml"),
     ("UNIX-CONNECT:/tmp/x", "did you mean 'unix'?", "UNIX-CONNECT"),
 ]
 

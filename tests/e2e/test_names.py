@@ -118,3 +118,15 @@ def test_ping_tells_the_lookup_apart():
     assert reply["lookup_ns"] > 90e6, status
     assert reply["rtt_ns"] + reply["lookup_ns"] <= (summary["duration_ms"] + 1) * 1e6
     assert summary["lookup_ns"]["max"] > 90e6
+
+
+def test_no_local_port_is_left():
+    """Two ports for all: the third connection is told why, over TCP and UDP."""
+    tenon = harness.COMMAND
+    ports = "echo 50000 50001 > /proc/sys/net/ipv4/ip_local_port_range; mkfifo /etc/mute; exec 9<> /etc/mute; "
+    server = f"{tenon} serve tcp://127.0.0.1:7 udp://127.0.0.1:7 > /dev/null & all=$!; sleep 0.3; "
+    for scheme in ("tcp", "udp"):
+        clients = f"for i in 1 2; do {tenon} connect {scheme}://127.0.0.1:7 <&9 & all=\"$all $!\"; done; sleep 0.5; "
+        client = f"{tenon} send {scheme}://127.0.0.1:7 hello; kill $all"
+        output = run(["sh", "-c", ports + server + clients + client], "")[1]
+        assert "no local port is left" in output and "50000-50001" in output, output

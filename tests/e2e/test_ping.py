@@ -216,7 +216,8 @@ def test_refused(tenon):
     port = free_port()
     lines, summary = ping(tenon, "--count", 2, "--interval", "5ms", f"tcp://127.0.0.1:{port}", status=1)
     assert counts(summary) == (2, 0, 0, 0, 2, 0) and summary["loss"] == 1
-    assert [line["error"] for line in lines] == [f"connect to 127.0.0.1:{port}: Connection refused"] * 2
+    assert all(line["error"].startswith(f"connect to 127.0.0.1:{port}: Connection refused") for line in lines)
+    assert len(lines) == 2
     _, summary = ping(tenon, "--count", 2, "--interval", "5ms", f"udp://127.0.0.1:{port}", status=1)
     assert counts(summary)[:3] == (2, 0, 0)
 

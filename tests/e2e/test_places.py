@@ -1,4 +1,6 @@
 """How people write a place: as a URL, HOST:PORT, :PORT, HOST PORT, and what is said where that is none."""
+import socket
+
 import pytest
 
 
@@ -32,3 +34,17 @@ def test_unix_paths(tenon, tmp_path, form):
 def test_refused_at_once(tenon, place, words):
     for command in ("connect", "send", "serve"):
         assert words in tenon.run(command, place, status=2).err
+
+
+def test_what_a_failed_dial_advises(tenon, tmp_path):
+    def said(url):
+        return tenon.run("send", url, "x", status=None).err
+
+    listener = tenon.listen()
+    port = listener.getsockname()[1]
+    listener.close()
+    assert "is the server running?" in said(f"tcp://127.0.0.1:{port}")
+    assert "there is no such socket; is its server running?" in said(f"unix:{tmp_path}/none")
+    tenon.listen(socket.AF_UNIX, str(tmp_path / "dgram"), socket.SOCK_DGRAM)
+    assert "another type of socket" in said(f"unix:{tmp_path}/dgram")
+    (tmp_path / "dgram").unlink()

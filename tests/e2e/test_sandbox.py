@@ -98,6 +98,23 @@ def test_user(tenon):
     assert exchange(tenon.dial(server.url), b"hello") == b"hello"
 
 
+@pytest.mark.skipif(not ROOT, reason="only root can become somebody else")
+@pytest.mark.parametrize("user, uid, gid, groups", [
+    ("12345", 12345, 12345, "12345"), ("0", 0, 0, None), ("1", 1, 1, "1"), ("12345:54321", 12345, 54321, "54321"),
+    ("daemon:nogroup", 1, 65534, "65534"), ("root:daemon", 0, 1, "1")])
+def test_a_user_by_number_and_with_a_group(tenon, user, uid, gid, groups):
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--user", user])
+    text = pathlib.Path(f"/proc/{server.pid}/status").read_text(encoding="utf-8")
+    assert re.search(rf"^Uid:\t{uid}\t{uid}\t{uid}\t{uid}$", text, re.M) and re.search(rf"^Gid:\t{gid}\t{gid}\t{gid}\t{gid}$", text, re.M)
+    assert groups is None or re.search(rf"^Groups:\t{groups} *$", text, re.M), text
+    assert int(status_of(server)["CapPrm"], 16) == 0
+
+
+@pytest.mark.parametrize("user", ["4294967295", "-1", "daemon:", ":daemon", "daemon:nosuchgroup", "99999999999", ""])
+def test_no_such_user(tenon, user):
+    assert "--user" in tenon.run("serve", f"--user={user}", status=2).err
+
+
 def test_unknown_user(tenon):
     result = tenon.run("serve", "--user", "nosuchuserhere", status=2)
     assert "--user" in result.err and "nosuchuserhere" in result.err
@@ -310,3 +327,40 @@ def test_files_of_root_for_another_user(tenon, tmp_path, authority, trusted):
     server.wait_for_text("have changed and are in use")
     server.stop()
     assert not (closed / "sock").exists()
+
+
+# A Unix socket's file
+
+UNIX = [("unix", socket.SOCK_STREAM), ("unix-seqpacket", socket.SOCK_SEQPACKET), ("unix-dgram", socket.SOCK_DGRAM)]
+
+
+@pytest.mark.skipif(not ROOT, reason="only root gives files away")
+@pytest.mark.parametrize("scheme, kind", UNIX)
+def test_the_file_of_a_socket_has_the_owner_and_mode_that_are_wanted(tenon, tmp_path, scheme, kind):
+    server = tenon.serve(f"{scheme}:{tmp_path}/a?mode=600", f"{scheme}:{tmp_path}/b?mode=0666&user=daemon&group=12",
+                         f"{scheme}:{tmp_path}/c?user=12345", preexec_fn=lambda: os.umask(0o077) and None)
+    a, b, c = ((tmp_path / name).stat() for name in "abc")
+    assert (a.st_mode & 0o777, b.st_mode & 0o777, c.st_mode & 0o777) == (0o600, 0o666, 0o700)
+    assert (a.st_uid, b.st_uid, b.st_gid, c.st_uid) == (0, 1, 12, 12345)
+    with socket.socket(socket.AF_UNIX, kind) as client:
+        client.connect(str(tmp_path / "b"))
+    server.stop()
+    assert not list(tmp_path.glob("[abc]"))
+
+
+@pytest.mark.parametrize("url", ["unix:@name?mode=600", "tcp://127.0.0.1:0?user=root", "unix:sock?mode=888", "unix:sock?mode=1777",
+                                 "unix:sock?user=nosuchuser", "unix:sock?group=-1", "unix:sock?mode="])
+def test_owner_and_mode_that_cannot_be(tenon, url):
+    assert "key '" in tenon.run("serve", url, status=2).err
+
+
+@pytest.mark.parametrize("scheme, kind", UNIX)
+def test_a_path_that_another_process_has_bound_is_not_taken(tenon, tmp_path, scheme, kind):
+    """Even if it does not listen yet, and so refuses to be connected to. What a process has left behind is taken."""
+    with socket.socket(socket.AF_UNIX, kind) as other:
+        other.bind(str(tmp_path / "sock"))
+        found = (tmp_path / "sock").stat().st_ino
+        assert "another process" in tenon.run("serve", f"{scheme}:{tmp_path}/sock", status=1).err
+        assert (tmp_path / "sock").stat().st_ino == found
+    server = tenon.serve(f"{scheme}:{tmp_path}/sock")
+    server.stop()

@@ -79,8 +79,56 @@ def test_lines(tenon, echo):
     assert result.text == "one\ntwo\nthree\n"
 
 
+def is_bytes(url):
+    """A stream without messages: standard input is sent, and the reply written, byte for byte."""
+    return url.startswith(("tcp", "mptcp", "unix:"))
+
+
 def test_a_last_line_without_a_line_feed(tenon, echo):
-    assert tenon.run("send", echo.url, input=b"one\ntwo").text == "one\ntwo\n"
+    assert tenon.run("send", echo.url, input=b"one\ntwo").text == "one\ntwo" + "\n" * (not is_bytes(echo.url))
+
+
+@pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\n\n\n", noise(3 * MIB), b""], ids=len)
+def test_standard_input_on_a_stream_is_one_message(tenon, peer, data):
+    """A server that answers after the whole request; no line, and no byte, is lost or added."""
+    def talk(sock):
+        sock.sendall(receive_to_end(sock))
+    path = tenon.file("request", data)
+    with open(path, "rb") as request, open(tenon.folder / "reply", "wb") as reply:
+        tenon.run("send", peer(talk), stdin=request, stdout=reply)
+    assert (tenon.folder / "reply").read_bytes() == data
+
+
+def test_a_request_in_pieces(tenon, peer):
+    """What is no whole request gets no reply, and is not waited for."""
+    def talk(sock):
+        request = b""
+        while not request.endswith(b"\n\n"):
+            request += sock.recv(100)
+        sock.sendall(b"%d lines\n" % request.count(b"\n"))
+    script = '(echo one; sleep 0.7; echo two; sleep 0.7; echo) | "$@"'
+    result = tenon.finish(["/bin/sh", "-c", script, "sh", *tenon.argv("send", "--wait", "500ms", peer(talk))])
+    assert result.text == "3 lines\n"
+
+
+def test_json_of_standard_input_on_a_stream(tenon):
+    server = tenon.serve("tcp://127.0.0.1:0")
+    lines = tenon.run("send", "--json", server.url, input=b"one\ntwo\n").text.splitlines()
+    assert [json.loads(line)["data"] for line in lines] == ["one\ntwo\n"]
+
+
+def test_a_line_server(tenon, peer):
+    """It ignores what is no line: that is told, and what helps; with frame=line it answers."""
+    def talk(sock):
+        with sock.makefile("rb") as lines:
+            for line in lines:
+                if line.endswith(b"\n"):
+                    sock.sendall(b"+PONG\n")
+    url = peer(talk)
+    result = tenon.run("send", url, "PING")
+    assert "without a reply" in result.err and "frame=line" in result.err
+    assert tenon.run("send", f"{url}?frame=line", "PING").text == "+PONG\n"
+    assert tenon.run("send", url, input=b"PING\nPING\n").text == "+PONG\n+PONG\n"
 
 
 def test_many_lines(tenon, echo):
@@ -95,7 +143,7 @@ def test_count(tenon, echo):
 
 def test_a_file(tenon, echo):
     path = tenon.file("message", noise(50 * KIB).replace(b"\n", b"x"))
-    assert tenon.run("send", echo.url, f"@{path}").out == path.read_bytes() + b"\n"
+    assert tenon.run("send", echo.url, f"@{path}").out == path.read_bytes()
 
 
 def test_files_and_words(tenon, echo):
@@ -109,7 +157,7 @@ def test_a_large_file(tenon):
     path = tenon.file("message", noise(30 * MIB))
     with open(tenon.folder / "reply", "wb") as reply:
         tenon.run("send", server.url, f"@{path}", stdout=reply)
-    assert (tenon.folder / "reply").read_bytes().removesuffix(b"\n") == path.read_bytes().removesuffix(b"\n")
+    assert (tenon.folder / "reply").read_bytes() == path.read_bytes()
 
 
 def test_no_such_file(tenon, echo):
@@ -140,7 +188,7 @@ def test_a_message_that_begins_with_a_dash(tenon, echo):
 
 def test_binary_data_stay_as_they_are(tenon, echo):
     path = tenon.file("message", bytes(range(256)))
-    assert tenon.run("send", echo.url, f"@{path}").out == bytes(range(256)) + b"\n"
+    assert tenon.run("send", echo.url, f"@{path}").out == bytes(range(256))
 
 
 def test_a_reply_that_ends_with_a_line_feed_gets_no_second_one(tenon):
@@ -190,7 +238,7 @@ def test_a_datagram_that_is_too_large(tenon, scheme):
 def test_the_largest_datagram(tenon):
     server = tenon.serve("udp://127.0.0.1:0", options=["--handler", "echo"])
     path = tenon.file("message", noise(65507))
-    assert tenon.run("send", server.url, f"@{path}").out == noise(65507) + b"\n"
+    assert tenon.run("send", server.url, f"@{path}").out == noise(65507)
 
 
 def test_a_reader_that_goes_away(tenon):

@@ -488,7 +488,10 @@ static void assert_failed(const struct result *r, int err, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	assert_string_equal(r->text, text);
+	/* What a person can do about it may follow in brackets */
+	if (strncmp(r->text, text, strlen(text)) != 0 ||
+	    (r->text[strlen(text)] && strncmp(r->text + strlen(text), " (", 2) != 0))
+		assert_string_equal(r->text, text);
 	assert_int_equal(r->fd, err);
 }
 
@@ -684,10 +687,12 @@ static void test_timeout(void **state)
 	assert_failed(&r, -ETIMEDOUT, "tcp://it: timed out after 100ms while connecting to 127.0.0.1:%d", h.port);
 	spec.host = "localhost";
 	dial(f, &r, &spec);
-	assert_failed(&r, -ETIMEDOUT,
-		      "tcp://it: timed out after 100ms while connecting to 127.0.0.1:%d; "
-		      "connect to [::1]:%d: Connection refused",
-		      h.port, h.port);
+	assert_failed(
+		&r, -ETIMEDOUT,
+		"tcp://it: timed out after 100ms while connecting to 127.0.0.1:%d (no answer: is the host up, does a firewall "
+		"drop what is sent?); "
+		"connect to [::1]:%d: Connection refused",
+		h.port, h.port);
 	spec.host = "mute.test";
 	dial(f, &r, &spec);
 	assert_failed(&r, -ETIMEDOUT, "tcp://it: timed out after 100ms while looking up mute.test");
@@ -943,8 +948,7 @@ static void test_no_such_name(void **state)
 	spec.family = AF_UNSPEC;
 	dial(f, &r, &spec);
 	assert_int_equal(r.fd, TN_ERESOLVE);
-	assert_non_null(
-		strstr(r.text, "tcp://it: look up sick.test: the name servers fail"));
+	assert_non_null(strstr(r.text, "tcp://it: look up sick.test: the name servers fail"));
 	spec.host = "mute.test";
 	dial(f, &r, &spec);
 	assert_failed(&r, -ETIMEDOUT, "tcp://it: look up mute.test: no answer from the name servers");
