@@ -14,12 +14,14 @@
 #include "command.h"
 #include "options.h"
 #include "output.h"
+#include "people.h"
 #include "signals.h"
 #include "tenon.h"
 #include "tenon_value.h"
 
 #define MAX_DEFAULT (64U << 20) /* of one message */
 #define MAX_OUT (1U << 30)
+#define PROGRESS_MS 1000
 
 /* A format and what stands between its messages. */
 struct side {
@@ -353,6 +355,31 @@ static int output_open(void)
 	return tn_dial(state.loop, url, &handler, NULL, &state.output);
 }
 
+/* For a person who watches, on standard error. */
+static void progress(void *arg)
+{
+	char in[32], out[32];
+	struct tn_conn_info info = {0}, written = {0};
+
+	(void)arg;
+	if (state.leaving)
+		return;
+	if (state.input)
+		tn_conn_info(state.input, &info);
+	if (state.output)
+		tn_conn_info(state.output, &written);
+	out_progress("%s: %llu messages, %s read, %s written", state.name, (unsigned long long)state.number,
+		     people_bytes((double)info.bytes_in, in, sizeof(in)),
+		     people_bytes((double)written.bytes_out, out, sizeof(out)));
+	if (tn_timer_start(state.loop, PROGRESS_MS, progress, NULL, NULL) < 0)
+		out_progress_end(); /* it goes without */
+}
+
+static bool progress_wanted(void)
+{
+	return out_progress_wanted() && !isatty(STDOUT_FILENO) && !(isatty(STDIN_FILENO) && !strcmp(*state.files, "-"));
+}
+
 /* ---- the command ---- */
 
 static void on_signal(int nth, void *arg)
@@ -383,10 +410,13 @@ static int convert_all(void)
 	err = signals_start(state.loop, on_signal, NULL);
 	if (err >= 0)
 		err = output_open();
+	if (err >= 0 && progress_wanted())
+		err = tn_timer_start(state.loop, 2 * PROGRESS_MS, progress, NULL, NULL);
 	if (err >= 0) {
 		next_input();
 		err = tn_loop_run(state.loop);
 	}
+	out_progress_end();
 	signals_stop();
 	if (err < 0)
 		note_status(complain_library(err, NULL));

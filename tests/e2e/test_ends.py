@@ -1,6 +1,8 @@
 """The end of file, in every order: what is seen when the peer does this and our input does that (tenon-connect(1))."""
 import contextlib
 import hashlib
+import os
+import pty
 import socket
 import ssl
 import subprocess
@@ -9,7 +11,7 @@ import time
 
 import pytest
 
-from harness import KIB, LIMIT, free_port, noise, receive_exactly, receive_to_end, wait_until
+from harness import KIB, LIMIT, Process, free_port, noise, receive_exactly, receive_to_end, reset, wait_until
 
 FAILED = 1
 
@@ -310,3 +312,84 @@ def test_a_file_as_large_as_it_may_be(tenon):
     server = tenon.serve("tcp://127.0.0.1:0")
     result = sh(tenon, f'ulimit -f 1; head -c 100000 /dev/zero | "$@" > {tenon.folder}/out', "connect", server.url, status=FAILED)
     assert "standard output: File too large" in result.err
+
+
+# What is easily forgotten
+
+def test_a_reset_in_the_midst_of_a_reply(tenon):
+    """What came before it is written, and that it was not all is told."""
+    listener, url = listen(tenon, "tcp")
+    process = tenon.start("connect", url, stdin=subprocess.PIPE)
+    peer = tenon.accept(listener)
+    peer.sendall(noise(100 * KIB))
+    wait_until(lambda: len(process.out) == 100 * KIB, lambda: len(process.out))
+    peer.sendall(b"and")
+    reset(peer)
+    process.wait(FAILED)
+    assert process.out in (noise(100 * KIB), noise(100 * KIB) + b"and") and "reset" in process.err.lower()
+
+
+@pytest.mark.parametrize("resets", [False, True], ids=["closes", "resets"])
+def test_a_socket_as_standard_output_whose_reader_goes(tenon, resets):
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "chargen"])
+    reader, url = listen(tenon, "tcp")
+    with socket.create_connection(reader.getsockname()) as output:
+        process = tenon.start("connect", server.url, stdout=output)
+    peer = tenon.accept(reader)
+    receive_exactly(peer, KIB)
+    if resets:
+        reset(peer)
+    else:
+        peer.close()
+    process.wait(0)
+    assert process.err == "", url
+
+
+def test_wait_with_a_reader_that_pauses(tenon):
+    """The peer is not silent while it is held back."""
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "exec:cat > /dev/null; seq 500000"])
+    process = tenon.start("connect", "--wait", "300ms", server.url, stdout=subprocess.PIPE)
+    time.sleep(1.5)
+    assert process.popen.stdout.read() == b"".join(b"%d\n" % i for i in range(1, 500001))
+    process.wait(0)
+
+
+def test_progress_for_a_person(tenon):
+    """While nothing answers, and while much flows: on a terminal, and only there."""
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0), backlog=0)) as full:
+        url = f"tcp://127.0.0.1:{full.getsockname()[1]}"
+        fill = [socket.socket() for _ in range(4)]
+        for sock in fill:
+            sock.setblocking(False)
+            sock.connect_ex(full.getsockname())
+        ours, theirs = pty.openpty()
+        process = tenon.keep(Process(tenon.argv("connect", f"{url}?connect=60s"), tenon.folder, stdin=subprocess.PIPE))
+        watched = subprocess.Popen(tenon.argv("connect", f"{url}?connect=60s"), stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.DEVNULL, stderr=theirs)
+        os.close(theirs)
+        seen = b""
+        while b"connecting to" not in seen:
+            seen += os.read(ours, 1000)
+        assert process.err == ""
+        for each in (watched, process.popen):
+            each.kill()
+            each.wait()
+        process.popen.stdin.close()
+        os.close(ours)
+        for sock in fill:
+            sock.close()
+
+
+def test_progress_of_convert(tenon):
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(tenon.argv("convert", "--from", "json", "--to", "cbor"), stdin=subprocess.PIPE,
+                               stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    process.stdin.write(b"1\n2\n")
+    process.stdin.flush()
+    seen = b""
+    while b"2 messages" not in seen:
+        seen += os.read(ours, 1000)
+    process.stdin.close()
+    assert process.wait(LIMIT) == 0
+    os.close(ours)
