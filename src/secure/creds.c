@@ -10,6 +10,8 @@
 #include "secure/psk.h"
 #include "secure/revocation.h"
 
+#include <dirent.h>
+#include <limits.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -334,6 +336,66 @@ static int trust_file(struct making *m)
 	return rc;
 }
 
+static int trust_system_file(struct making *m, const char *file)
+{
+	X509_STORE *store = SSL_CTX_get_cert_store(m->creds->ctx);
+	STACK_OF(X509) *certs = NULL;
+	int rc = tni_cert_read(file, &certs);
+
+	if (rc < 0) /* what is none is passed over, as OpenSSL does */
+		return rc == -ENOMEM ? rc : 0;
+	rc = 1;
+	for (int i = 0; rc > 0 && i < sk_X509_num(certs); i++)
+		if (!X509_STORE_add_cert(store, sk_X509_value(certs, i)))
+			rc = no_memory();
+	sk_X509_pop_free(certs, X509_free);
+	return rc;
+}
+
+/* Names that c_rehash(1) makes: 8 digits of a hash, a dot, a number. */
+static bool is_hash_name(const char *name)
+{
+	size_t len = strspn(name, "0123456789abcdef");
+
+	return len == 8 && name[8] == '.' && name[9] && !name[9 + strspn(name + 9, "0123456789")];
+}
+
+static int trust_system_folder(struct making *m, const char *folder)
+{
+	int fd = tni_file_open(folder, TN_FILE_READ), rc = 0;
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *entry;
+
+	if (!dir) {
+		if (fd >= 0)
+			close(fd);
+		return 0;
+	}
+	while (rc >= 0 && (entry = readdir(dir))) {
+		char path[PATH_MAX];
+
+		if (is_hash_name(entry->d_name) &&
+		    snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name) < (int)sizeof(path))
+			rc = trust_system_file(m, path);
+	}
+	closedir(dir);
+	return rc < 0 ? rc : tni_files_note(&m->creds->files, folder, TNI_FILE_FOLDER);
+}
+
+/* OpenSSL reads the folder bit by bit, when a certificate has to be judged. A confined server could not: all of it is read. */
+static int trust_system(struct making *m)
+{
+	const char *file = secure_getenv(X509_get_default_cert_file_env());
+	const char *folder = secure_getenv(X509_get_default_cert_dir_env());
+	int rc;
+
+	file = file ? file : X509_get_default_cert_file();
+	rc = trust_system_file(m, file);
+	if (rc > 0)
+		rc = tni_files_note(&m->creds->files, file, TNI_FILE_WHOLE);
+	return rc < 0 ? rc : trust_system_folder(m, folder ? folder : X509_get_default_cert_dir());
+}
+
 static int set_trust(struct making *m)
 {
 	struct tni_creds *creds = m->creds;
@@ -351,6 +413,8 @@ static int set_trust(struct making *m)
 	SSL_CTX_set_cert_verify_callback(creds->ctx, tni_tls_verify, NULL);
 	if (m->spec->ca)
 		return trust_file(m);
+	if (creds->verifies && creds->server)
+		return trust_system(m);
 	if (creds->verifies && !SSL_CTX_set_default_verify_paths(creds->ctx))
 		return tni_err(TN_EURL, "this system's authorities cannot be read: name yours with ca=FILE");
 	return 0;

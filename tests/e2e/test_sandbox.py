@@ -364,3 +364,20 @@ def test_a_path_that_another_process_has_bound_is_not_taken(tenon, tmp_path, sch
         assert (tmp_path / "sock").stat().st_ino == found
     server = tenon.serve(f"{scheme}:{tmp_path}/sock")
     server.stop()
+
+
+@pytest.mark.parametrize("kind", ["SSL_CERT_DIR", "SSL_CERT_FILE"])
+def test_the_systems_authorities_vouch_for_clients_in_the_sandbox(tenon, tmp_path, authority, trusted, program, kind):
+    """OpenSSL would read their folder when it needs one. They are read anew with the certificates, too."""
+    place = authority.pem("ca")
+    if kind == "SSL_CERT_DIR":
+        place = tmp_path / "authorities"
+        place.mkdir()
+        name = tenon.finish([program("openssl"), "x509", "-hash", "-noout", "-in", authority.pem("ca")]).text.strip()
+        (place / f"{name}.0").symlink_to(authority.pem("ca"))
+    server = tenon.serve(f"tls://127.0.0.1:0?{authority.pair('server')}&verify=require", env={kind: str(place)})
+    for _ in range(2):
+        assert tenon.run("send", f"{server.url}?{trusted}&{authority.pair('alice')}", "x").out == b"x\n"
+        assert tenon.run("send", f"{server.url}?{trusted}&{authority.pair('mallory')}", "x", status=None).out == b""
+        server.signal(signal.SIGHUP)
+        server.wait_for_text("read anew")
