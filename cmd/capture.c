@@ -206,7 +206,9 @@ static int take_packet(struct capture *c, struct capfile_record *record)
 	}
 	if (err == 0)
 		err = c->sink.err;
-	return err < 0 ? err : options.count && c->taken == options.count;
+	if (err < 0)
+		return err;
+	return c->follow ? follow_is_full(c->follow) : options.count && c->taken == options.count;
 }
 
 int capture_take(struct capture *c, struct capfile_record *record)
@@ -455,7 +457,7 @@ static int open_follow(struct capture *c)
 	add_key(&url, "frame", options.frame);
 	add_key(&url, "format", options.format);
 	text_bytes(&url, "", 1);
-	status = url.failed ? STATUS_FAILED : follow_new(&c->follow, &c->sink, url.data, options.memory);
+	status = url.failed ? STATUS_FAILED : follow_new(&c->follow, &c->sink, url.data, options.memory, options.count);
 	text_free(&url);
 	return status;
 }
@@ -733,7 +735,7 @@ const struct command capture_command = {
 		"  -r, --read FILE       a pcap or pcapng file instead of an interface; -: standard input\n"
 		"  -w, --write FILE      write packets as pcapng (as pcap where it ends in .pcap); -: standard output\n"
 		"      --print           lines too when packets are written\n"
-		"  -c, --count N         end after so many packets\n"
+		"  -c, --count N         end after so many packets, or with --follow messages\n"
 		"  -s, --snaplen SIZE    keep so much of each packet (default 256KiB: all)\n"
 		"      --buffer SIZE     room in the kernel for packets on their way (default 16MiB)\n"
 		"      --promiscuous     packets for other machines too\n"

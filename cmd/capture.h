@@ -104,8 +104,14 @@ void relative_make(struct relative *relative, struct packet *packet, uint32_t *s
 
 struct follow;
 
-/* URL: whose frame and format messages have. Returns 0, or the exit status: a person has been told. */
-int follow_new(struct follow **follow, struct sink *sink, const char *url, size_t memory);
+/*
+ * URL: whose frame and format messages have. `most`: so many messages are shown (0: all). Returns 0, or the exit status: a
+ * person has been told.
+ */
+int follow_new(struct follow **follow, struct sink *sink, const char *url, size_t memory, uint64_t most);
+
+/* Whether as many messages as wanted have been shown. */
+bool follow_is_full(const struct follow *follow);
 int follow_packet(struct follow *follow, const struct packet *packet, uint64_t ns, bool nanoseconds);
 
 /* Ends every stream and adds what is to be told in the end. Whether every message was what it should be. */

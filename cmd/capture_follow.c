@@ -37,7 +37,7 @@ struct follow {
 	struct tn_bytes bytes;
 	const char *format; /* of the kind; NULL: raw */
 	bool nanoseconds;
-	uint64_t messages, unreadable, out_of_memory;
+	uint64_t most, messages, unreadable, out_of_memory;
 };
 
 /* ---- one line ---- */
@@ -150,11 +150,18 @@ static void show_value(struct follow *f)
 	sink_bytes(f->sink, f->bytes.data, f->bytes.len);
 }
 
+bool follow_is_full(const struct follow *f)
+{
+	return f->most && f->messages == f->most;
+}
+
 static void message(struct follow *f, const struct speakers *who, uint64_t ns, const void *data, size_t len,
 		    bool formatted)
 {
 	bool value = formatted && f->format && strcmp(f->format, "text") != 0;
 
+	if (follow_is_full(f)) /* a packet may hold more */
+		return;
 	f->messages++;
 	begin_line(f, who, ns);
 	if (settings.json) {
@@ -345,7 +352,7 @@ static void on_close(void *arg, struct stream *s, uint64_t ns, enum stream_end w
 
 static const struct stream_ops ops = {on_open, on_data, on_gap, on_end, on_close};
 
-int follow_new(struct follow **out, struct sink *sink, const char *url, size_t memory)
+int follow_new(struct follow **out, struct sink *sink, const char *url, size_t memory, uint64_t most)
 {
 	struct follow *f = calloc(1, sizeof(*f));
 	uint64_t seed = 0;
@@ -354,6 +361,7 @@ int follow_new(struct follow **out, struct sink *sink, const char *url, size_t m
 	if (!f)
 		return complain_library(-12, NULL);
 	f->sink = sink;
+	f->most = most;
 	err = tn_split_new(url, &f->kind);
 	if (err == 0) {
 		(void)!getrandom(&seed, sizeof(seed), GRND_NONBLOCK);

@@ -487,13 +487,13 @@ struct tn_conn_info {
 		bytes_out; /* payload that came from and was taken by the kernel; of a secured connection, what
 				       * was decrypted and encrypted */
 	uint64_t msgs_in, msgs_out;
-	uint64_t lost;              /* datagrams that were lost here, on their way in or out */
-	uint64_t dropped;           /* of these, those that the kernel dropped before we read them (see key rcvbuf) */
-	uint64_t opened_ns;         /* loop clock */
-	uint64_t stalled_ns;        /* for how long the kernel has taken nothing of what is queued; 0: it takes, nothing is
+	uint64_t lost;       /* datagrams that were lost here, on their way in or out */
+	uint64_t dropped;    /* of these, those that the kernel dropped before we read them (see key rcvbuf) */
+	uint64_t opened_ns;  /* loop clock */
+	uint64_t stalled_ns; /* for how long the kernel has taken nothing of what is queued; 0: it takes, nothing is
 				     * queued, or datagrams. A peer that has not read for this long is slow, whatever was sent */
-	bool many;                  /* dialled to a multicast group or a broadcast address: see tn_dial() */
-	int fd;                     /* the descriptor, for getsockopt(2) and the like; -1 before it exists */
+	bool many;           /* dialled to a multicast group or a broadcast address: see tn_dial() */
+	int fd;              /* the descriptor, for getsockopt(2) and the like; -1 before it exists */
 	char local[384], peer[384]; /* as URLs: tcp://127.0.0.1:10000; peer empty for a datagram server */
 	uint64_t
 		lookup_ns; /* dialled by name: how long it was looked up before the first address was tried; otherwise 0 */

@@ -452,6 +452,16 @@ def test_a_message_that_never_becomes_whole(tenon, tmp_path, side, name, ends):
     assert told[0]["event"] == "broken" or told[0]["bytes"] in (4, 8), told
 
 
+@pytest.mark.parametrize("most", [1, 2, 3, 9])
+def test_so_many_messages(tenon, tmp_path, most):
+    """--count counts what is shown: not the packets, of which one may hold many messages and another none."""
+    talk, stream = Talk(), b"one\ntwo\nthree\n"
+    talk.put("c", ACK, 0, stream)
+    talk.finish({"c": len(stream), "s": 0})
+    got, _ = follow(tenon, tmp_path, talk.packets, "--frame", "line", "--count", most)
+    assert [m["data"] for m in got if "data" in m] == ["one", "two", "three"][:most]
+
+
 def test_what_a_format_refuses(tenon, tmp_path):
     talk = Talk()
     stream = b'{"a":1}\n{"a":\x1b}\n{"a":3}\n'
