@@ -122,7 +122,10 @@ void tni_fd_init(struct tni_fd *fd, int sysfd, unsigned flags);
 int tni_submit(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op, enum tni_op_kind kind);
 int tni_cancel(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op);
 
-/* The same for what must not wait for the end of the turn: by a system call inside this one, whatever the engine. */
+/*
+ * The same for what must not wait for the end of the turn: by a system call inside this one, whatever the engine, and bent
+ * by none. 0: the kernel has no room now, and nothing is in flight.
+ */
 int tni_submit_now(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op, enum tni_op_kind kind);
 
 /* Takes back a send that the kernel has not been told of yet: fd->wr is idle then. */

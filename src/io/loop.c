@@ -110,7 +110,8 @@ int tni_submit(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op, enum 
 int tni_submit_now(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op, enum tni_op_kind kind)
 {
 	op->kind = (uint8_t)kind;
-	return tni_ready_submit(loop, fd, op);
+	op->res = tni_attempt(loop, fd, op);
+	return op->res == -EAGAIN ? 0 : TNI_DONE;
 }
 
 void tni_recall(struct tn_loop *loop, struct tni_fd *fd)
