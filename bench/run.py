@@ -45,6 +45,8 @@ def parse_settings():
                         "which are kept")
     parser.add_argument("--build", metavar="DIR", type=pathlib.Path, default=HERE.parent / "build-bench",
                         help="build folder (build-bench)")
+    parser.add_argument("--before", metavar="FILE", type=pathlib.Path,
+                        help="an earlier build of the command: measures nothing but the two, in turns, and their ratio")
     parser.add_argument("--tenon", metavar="FILE", type=pathlib.Path, help="the command (tenon in the build folder)")
     parser.add_argument("--quiet", action="store_true", help="no progress lines")
     settings = parser.parse_args()
@@ -129,7 +131,7 @@ def run_all(tools, scenarios, settings, results):
 
 def report(scenarios, settings, results, facts):
     print(told.format_text(told.all_rows(results, scenarios)))
-    partial = settings.only or settings.contenders
+    partial = settings.only or settings.contenders or settings.before
     path = settings.json or HERE / "results" / ("partial.json" if partial else "latest.json")
     told.write_json(path, results, scenarios, facts)
     if settings.markdown:
@@ -147,10 +149,13 @@ def main():
     scenarios = [scenario for scenario in SCENARIOS if re.search(settings.only, scenario.name)]
     if not scenarios:
         sys.exit(f"no scenario matches {settings.only!r}; --list shows them")
+    if settings.before:
+        scenarios = [scenario for scenario in scenarios if scenario.beside_before()]
     if settings.list:
         list_scenarios(scenarios)
         return 0
-    tools = Tools(settings.build.resolve(), (settings.tenon or settings.build / "tenon").resolve())
+    tools = Tools(settings.build.resolve(), (settings.tenon or settings.build / "tenon").resolve(),
+                  settings.before and settings.before.resolve())
     if not tools.tenon.exists():
         sys.exit(f"{os.path.relpath(tools.tenon)} is not built: `make bench` builds and runs everything")
     warn_about_machine(tools)

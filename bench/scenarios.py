@@ -41,6 +41,14 @@ class Scenario:
             floors.append("floor-epoll-spin")
         return floors + ["tenon", "tenon-uring", "tenon-epoll"] + self.peers
 
+    def beside_before(self):
+        """Makes it a comparison of two builds; False where no server of tenon is measured."""
+        if "tenon" not in self.contenders():
+            return False
+        self.contenders = lambda: ["tenon-before", "tenon"]
+        self.floor, self.limit = "tenon-before", None
+        return True
+
     def target(self):
         if self.limit is None:
             return ""

@@ -44,8 +44,8 @@ def need_command(name):
 class Tools:
     """Where the programs are and which cores they may use."""
 
-    def __init__(self, build, tenon):
-        self.programs, self.tenon = build / "bench", tenon
+    def __init__(self, build, tenon, before=None):
+        self.programs, self.tenon, self.before = build / "bench", tenon, before
         self.load = self.programs / "load"
         cores = sorted(os.sched_getaffinity(0))
         self.server_core, self.client_core = cores[0], cores[min(1, len(cores) - 1)]
@@ -75,13 +75,13 @@ def url_of(proto, where, *keys):
 # How each starts. `where` is a port or a path; port 0 is the server's choice, which it then tells
 
 
-def tenon(tools, scenario, where, *options, framed=True, proto=None):
+def tenon(tools, scenario, where, *options, framed=True, proto=None, command=None):
     keys = [f"frame={scenario.frame}"] if scenario.frame and framed else []
     proto = proto or scenario.proto
     if proto == "tls":
         cert, key, _ = certificate()
         keys += [f"cert={cert}", f"key={key}"]
-    return [need_file(tools.tenon), "serve", "--threads", "1", *options, url_of(proto, where, *keys)]
+    return [need_file(command or tools.tenon), "serve", "--threads", "1", *options, url_of(proto, where, *keys)]
 
 
 def floor_epoll(tools, scenario, where, *options):
@@ -130,6 +130,7 @@ SERVERS = {
     "tenon-uring": lambda t, s, w: tenon(t, s, w, "--engine=uring"),
     "tenon-epoll": lambda t, s, w: tenon(t, s, w, "--engine=epoll"),
     "tenon-unframed": lambda t, s, w: tenon(t, s, w, framed=False),
+    "tenon-before": lambda t, s, w: tenon(t, s, w, command=t.before),
     "tenon-plain": lambda t, s, w: tenon(t, s, w, proto="tcp"),
     "libuv": lambda t, s, w: [need_file(t.programs / "libuv_echo"), s.proto, w],
     "uvloop": lambda t, s, w: python(s, w, "--uvloop"),
