@@ -147,7 +147,7 @@ static bool play_seed(uint64_t seed, bool told)
 		bool same;
 
 		play(&worlds[i], engines[i], seed, told);
-		same = !strcmp(worlds[0].account, worlds[i].account);
+		same = worlds[0].filled || worlds[i].filled || !strcmp(worlds[0].account, worlds[i].account);
 		if (*worlds[i].wrong)
 			printf("seed %ju on %s: %s\n", (uintmax_t)seed, engines[i], worlds[i].wrong);
 		else if (!same)

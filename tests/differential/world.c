@@ -131,7 +131,7 @@ static void said(struct side *s, const void *data, size_t len, int rc)
 	if (rc >= 0)
 		stream_add(&s->out, data, len);
 	if (rc == 1 || rc == TN_EFULL)
-		s->owes_drain = true;
+		s->owes_drain = s->world->filled = true;
 	else if (rc < 0)
 		wrong(s->world, "%s: tn_send() of %zu: %s", s->name, len, tn_errmsg());
 }

@@ -99,6 +99,7 @@ struct side {
 #define SIDES_MAX 16
 
 struct world {
+	bool filled; /* a queue was full: when the kernel has no room is its own matter, and the script says less then */
 	const char *engine;
 	uint64_t seed, random;
 	bool trace;
