@@ -167,10 +167,10 @@ static const char *key_reason(const char *key)
 	return why && strncmp(why + 5, key, strlen(key)) == 0 ? why + 5 + strlen(key) + 3 : tn_errmsg();
 }
 
-/* Whether the library refused the value, and not the key: it points at what is wrong. */
+/* Whether the library refused the value, which is the last in the URL, and not the key: it points at what is wrong. */
 static bool is_bad_value(const char *url, const struct url_option *option)
 {
-	return tn_errpos() > (long)(strlen(url) + strlen(option->key) + 1);
+	return tn_errpos() >= (long)(strlen(url) - strlen(*option->value));
 }
 
 /*
@@ -187,10 +187,8 @@ static int check_option(const struct url_option *option, char **urls, int count)
 		free(longer);
 		longer = with_key(urls[i], option);
 		err = longer ? tn_url_check(longer, TN_SERVE) : -ENOMEM;
-		bad = err == TN_EURL && is_bad_value(urls[i], option);
+		bad = err == TN_EURL && is_bad_value(longer, option);
 		applies = has_key(urls[i], option->key) || err == 0;
-		/* The value is refused, and not that the key stands there: no other endpoint would take it */
-		bad = err == TN_EURL && tn_errpos() >= (long)(strlen(longer) - strlen(*option->value));
 	}
 	free(longer);
 	if (applies)
@@ -617,12 +615,12 @@ static int confine(void)
 	return sandbox_enter(&box);
 }
 
-/* As some init systems start a server: without standard output. Then nobody wants to know where it listens. */
+/* Some init systems start a server without standard output. Then nobody wants what it tells: that is no failure. */
 static void open_output(void)
 {
 	int fd;
 
-	if (settings.json || settings.verbose || (fcntl(STDOUT_FILENO, F_GETFL) & O_ACCMODE) != O_RDONLY)
+	if ((fcntl(STDOUT_FILENO, F_GETFL) & O_ACCMODE) != O_RDONLY)
 		return;
 	fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
 	if (fd >= 0 && dup2(fd, STDOUT_FILENO) >= 0)

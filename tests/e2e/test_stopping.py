@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from harness import (KIB, LIMIT, MIB, children_of, exchange, noise, open_socket, receive_exactly, receive_to_end,
+from harness import (KIB, LIMIT, MIB, children_of, dial_when_served, exchange, noise, open_socket, receive_exactly, receive_to_end,
                      send_until_stuck, wait_until)
 
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -18,6 +18,19 @@ def test_stops_at_once_when_nobody_is_there(tenon, number):
     server = tenon.serve("tcp://127.0.0.1:0", "udp://127.0.0.1:0", f"unix:{tenon.folder}/sock")
     server.stop(number)
     assert not os.path.exists(tenon.folder / "sock")
+
+
+@pytest.mark.parametrize("options", [[], ["-v"], ["--json"]], ids=str)
+def test_a_server_without_standard_output(tenon, options):
+    """Some init systems start one so: nobody wants what it tells, and that is no failure."""
+    url = f"unix:{tenon.folder}/sock"
+    argv = tenon.argv("serve", url, *options)
+    server = tenon.peer("/bin/sh", "-c", 'exec "$@" >&-', "sh", *argv)
+    with dial_when_served(url) as client:
+        assert exchange(client, b"hello") == b"hello"
+    server.signal(signal.SIGTERM)
+    server.wait(0)
+    assert "standard output" not in server.err
 
 
 @SIGNALS
