@@ -535,7 +535,6 @@ static void creds_open(struct tn_server *server)
 
 static void creds_close(struct tn_server *server)
 {
-	tni_loop_untimer(server->parts[0].loop, &server->creds_timer);
 	tni_creds_unref(server->creds);
 	tni_sources_free(server->sources);
 	pthread_mutex_destroy(&server->creds_lock);
@@ -575,6 +574,8 @@ static void part_gone(struct tni_part *part)
 	tni_trouble_tell(part, true);
 	tni_loop_untimer(part->loop, &part->timer);
 	tni_loop_untimer(part->loop, &part->trouble_timer);
+	if (part == &server->parts[0]) /* its loop may be freed before the last part ends */
+		tni_loop_untimer(part->loop, &server->creds_timer);
 	if (part != &server->parts[0] || atomic_load(&server->home_freed))
 		tni_list_del(&part->owned.node); /* otherwise the home loop still has to know of its server */
 	tni_list_del(&part->task.node);

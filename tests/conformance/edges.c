@@ -593,16 +593,28 @@ static void free_in_order(const char *url, const int order[3], bool closing)
 static void test_loops_freed_in_any_order(void **state)
 {
 	static const int orders[][3] = {{0, 1, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
-	char url[128];
+	char url[128], file[128], tls[256];
+	FILE *keys;
+	bool has_tls;
 
 	(void)state;
 	snprintf(url, sizeof(url), "unix:%s/s", th_dir);
+	/* Its first loop looks whether its files change. */
+	snprintf(file, sizeof(file), "%s/keys", th_dir);
+	keys = fopen(file, "we");
+	assert_non_null(keys);
+	assert_true(fputs("somebody:00112233445566778899aabbccddeeff\n", keys) >= 0 && fclose(keys) == 0);
+	snprintf(tls, sizeof(tls), "tls://127.0.0.1:0?psk-file=%s", file);
+	has_tls = tn_url_check(tls, TN_SERVE) == 0;
 	for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++) {
 		free_in_order("tcp://127.0.0.1:0", orders[i], false);
 		free_in_order("udp://127.0.0.1:0", orders[i], true);
 		free_in_order(url, orders[i], false);
 		free_in_order(url, orders[i], true);
+		if (has_tls)
+			free_in_order(tls, orders[i], i & 1);
 	}
+	unlink(file);
 }
 
 static void test_server_closed_after_a_loop_was_freed(void **state)
