@@ -222,7 +222,7 @@ struct tn_msg {
  * may have been cut short (RFC 8446 6.1). Whole messages before that have been handed over, a last one that is not whole
  * has not. Our direction goes on; on_close says TN_ECUT. Without on_cut it sends what is queued and closes.
  *
- * on_bad: a message that is not what what the endpoint's format (key format) allows; tn_errmsg() says where and why. It may
+ * on_bad: a message that is not what the endpoint's format (key format) allows; tn_errmsg() says where and why. It may
  * reply. What then becomes of the connection the key bad decides: bad=close closes it in good order (a reply still goes
  * out), bad=skip lets it go on. Without the key it goes on if there is an on_bad, and is closed if there is none. A bad
  * datagram is dropped either way.
