@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from harness import (KIB, LIMIT, MIB, children_of, dial_when_served, exchange, noise, open_socket, receive_exactly, receive_to_end,
-                     send_until_stuck, wait_until)
+from harness import (KIB, LIMIT, MIB, children_of, dial_when_served, exchange, noise, open_socket, receive_exactly,
+                     receive_to_end, send_until_stuck, wait_until)
 
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 
