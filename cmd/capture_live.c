@@ -326,7 +326,7 @@ int live_run(struct live *live, struct capture *capture)
 	int err = options_loop_new(&live->loop, "epoll");
 
 	if (err < 0)
-		return err == -EINVAL ? STATUS_USAGE : STATUS_FAILED;
+		return err == -ENOENT ? STATUS_USAGE : STATUS_FAILED;
 	live->capture = capture;
 	live->status = -1;
 	err = signals_start(live->loop, on_signal, live);
