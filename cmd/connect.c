@@ -3,7 +3,6 @@
  * direction holds back its source while its sink is full, so memory is bounded and nothing is lost or reordered.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdint.h>
 #include <string.h>
@@ -517,7 +516,7 @@ static int dial(void)
 	if (err >= 0)
 		err = tn_dial(state.loop, "fd:0", &input, NULL, &state.input);
 	/* A reader that takes its time, such as a pager, is no reason to give up */
-	state.output_shut = (fcntl(STDOUT_FILENO, F_GETFL) & O_ACCMODE) == O_RDONLY;
+	state.output_shut = out_is_shut();
 	if (err >= 0 && !state.output_shut)
 		err = tn_dial(state.loop, "fd:1?drain=1000h", &output, NULL, &state.output);
 	if (err >= 0)

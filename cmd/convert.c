@@ -344,12 +344,24 @@ static void on_output_close(struct tn_conn *conn, int err, void *arg)
 	tn_loop_stop(state.loop);
 }
 
+/* It may have gone while nothing is written. */
+static void on_reader_gone(void *arg)
+{
+	(void)arg;
+	if (state.output)
+		tn_abort(state.output, -EPIPE);
+}
+
 static int output_open(void)
 {
 	static const struct tn_handler handler = {
 		.on_open = on_output_open, .on_drain = on_drain, .on_close = on_output_close};
 	char url[128];
 
+	if (out_is_shut()) {
+		complain_of("standard output: %s", tn_strerror(-EBADF));
+		return -EBADF;
+	}
 	/* A reader that takes its time, such as a pager, is no reason to give up */
 	snprintf(url, sizeof(url), "fd:1?frame=%.64s&max=%u&queue=256KiB&drain=1000h", state.to.frame, MAX_OUT);
 	return tn_dial(state.loop, url, &handler, NULL, &state.output);
@@ -406,10 +418,12 @@ static int convert_all(void)
 	int err = options_loop_new(&state.loop, "epoll");
 
 	if (err < 0)
-		return err == -EINVAL ? STATUS_USAGE : STATUS_FAILED;
+		return err == -ENOENT ? STATUS_USAGE : STATUS_FAILED;
 	err = signals_start(state.loop, on_signal, NULL);
 	if (err >= 0)
 		err = output_open();
+	if (err >= 0)
+		err = out_watch(state.loop, on_reader_gone, NULL);
 	if (err >= 0 && progress_wanted())
 		err = tn_timer_start(state.loop, 2 * PROGRESS_MS, progress, NULL, NULL);
 	if (err >= 0) {
@@ -417,6 +431,7 @@ static int convert_all(void)
 		err = tn_loop_run(state.loop);
 	}
 	out_progress_end();
+	out_unwatch();
 	signals_stop();
 	if (err < 0)
 		note_status(complain_library(err, NULL));

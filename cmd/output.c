@@ -365,6 +365,11 @@ bool out_abandoned(void)
 	return lost_err == -EPIPE;
 }
 
+bool out_is_shut(void)
+{
+	return (fcntl(STDOUT_FILENO, F_GETFL) & O_ACCMODE) == O_RDONLY;
+}
+
 static struct {
 	int fd; /* of its own: the loop may have standard output as a connection too */
 	struct tn_poll *poll;

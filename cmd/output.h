@@ -63,6 +63,9 @@ int out_lost(void);
  */
 bool out_abandoned(void);
 
+/* Whether standard output is not open for writing (>&-): what is written there would be lost. */
+bool out_is_shut(void);
+
 /*
  * Calls fn(arg) once when the reader of standard output has gone, although nothing is written: a command without a
  * reader ends at once, without words. One at a time; out_unwatch() before the loop is freed. Returns 0 or -ENOMEM.

@@ -620,7 +620,7 @@ static void open_output(void)
 {
 	int fd;
 
-	if ((fcntl(STDOUT_FILENO, F_GETFL) & O_ACCMODE) != O_RDONLY)
+	if (!out_is_shut())
 		return;
 	fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
 	if (fd >= 0 && dup2(fd, STDOUT_FILENO) >= 0)

@@ -301,6 +301,23 @@ def test_a_reader_that_has_gone_ends_it(tenon, command):
     assert process.err == ""
 
 
+def test_a_reader_that_has_gone_ends_convert(tenon):
+    """The same while its input is silent."""
+    process = tenon.start("convert", "--from", "json", "--to", "json", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process.popen.stdin.write(b"{}\n")
+    process.popen.stdin.flush()
+    assert process.popen.stdout.readline() == b"{}\n"
+    process.popen.stdout.close()
+    process.wait(0)
+    assert process.err == ""
+
+
+@pytest.mark.parametrize("data", ["{}", ""])
+def test_convert_without_an_output(tenon, data):
+    result = sh(tenon, f'printf "{data}" | "$@" >&-', "convert", "--from", "json", "--to", "json", status=FAILED)
+    assert result.err == "tenon: standard output: Bad file descriptor\n"
+
+
 def test_ping_until_a_reply(tenon):
     """To wait for a service, as the manual says."""
     server = tenon.serve("tcp://127.0.0.1:0")
