@@ -374,8 +374,9 @@ TN_API void tn_set_files(int (*fn)(const char *path, enum tn_file_use use, void 
 
 /*
  * Stops accepting and lets every connection finish what is in flight:
- * - One that is quiet is closed in good order: nothing has come or gone for 100 ms, nothing is queued, no part of a
- *   message has come, it is neither paused (tn_pause()) nor held (tn_conn_hold()).
+ * - One that is quiet is closed in good order: nothing has come or gone for 100 ms (a second where the peer was held
+ *   back before, since its kernel then waits before it sends on), nothing is queued, no part of a message has come, it
+ *   is neither paused (tn_pause()) nor held (tn_conn_hold()).
  * - A busy one goes on until it is quiet.
  * - One whose peer has ended goes on until our direction has ended too.
  * What is left after `drain_ms` is cut off: on_close gets -ECANCELED, and the peer a reset (TCP; a Unix socket has none,

@@ -459,6 +459,12 @@ bool tni_conn_may_deliver(const struct tn_conn *c)
 	return may_deliver(c);
 }
 
+static void hold_back(struct tn_conn *c, enum tni_hold why)
+{
+	c->hold |= (uint8_t)why;
+	c->flags |= TNI_HELD_BACK;
+}
+
 /*
  * A connection that answers faster than its peer reads must not read more. One whose queue is filled otherwise (by the
  * other side of a relay, by a client that pushes while its peer answers) goes on reading: two ends that hold their
@@ -470,7 +476,7 @@ static void update_hold(struct tn_conn *c)
 		c->hold &= (uint8_t)~TNI_HOLD_TXFULL;
 		c->flags &= ~(uint32_t)TNI_SELF_FED;
 	} else if (queued(c) >= c->ep->queue && c->flags & TNI_SELF_FED) {
-		c->hold |= TNI_HOLD_TXFULL;
+		hold_back(c, TNI_HOLD_TXFULL);
 	}
 }
 
@@ -865,8 +871,10 @@ void tni_conn_cut(struct tn_conn *c, int err)
 		tni_conn_kill(c, err);
 }
 
-bool tni_conn_is_quiet(const struct tn_conn *c, uint64_t quiet_ns)
+bool tni_conn_is_quiet(const struct tn_conn *c)
 {
+	uint64_t quiet_ns = c->flags & TNI_HELD_BACK ? TNI_NS_PER_S : TNI_QUIET_NS;
+
 	return c->loop->now_ns - c->active_ns >= quiet_ns && !c->hold && !c->held && !c->rx.head && !queued(c) &&
 	       !(c->flags & TNI_RX_END) && !tni_layered_has_part(c);
 }
@@ -1416,7 +1424,7 @@ int tn_finish(struct tn_conn *c)
 
 void tn_pause(struct tn_conn *c)
 {
-	c->hold |= TNI_HOLD_USER;
+	hold_back(c, TNI_HOLD_USER);
 	run_soon(c);
 }
 

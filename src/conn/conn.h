@@ -42,10 +42,11 @@ enum tni_conn_flag {
 	TNI_SOCKET = 1048576,    /* only the socket that connections share: nobody is told of it */
 	TNI_READ_ONLY = 8192,    /* a file or pipe of one direction */
 	TNI_WRITE_ONLY = 16384,
-	TNI_FULL = 8388608,     /* TN_EFULL has been said: nothing is queued until on_drain is due */
+	TNI_FULL = 8388608,         /* TN_EFULL has been said: nothing is queued until on_drain is due */
 	TNI_SEND_FAILED = 33554432, /* inside a call of the user's: told to the pump from the task */
-	TNI_DYING = 16777216,   /* counts in loop->dying */
-	TNI_REPLACED = 4194304, /* its place in its server is another's */
+	TNI_DYING = 16777216,       /* counts in loop->dying */
+	TNI_HELD_BACK = 67108864,   /* the peer has been held back: its kernel may wait before it sends on */
+	TNI_REPLACED = 4194304,     /* its place in its server is another's */
 };
 
 struct tni_peers;
@@ -104,7 +105,7 @@ struct tn_conn {
 	uint64_t deadline_ns; /* while open, of the message that has begun (0: none has); then of closing */
 	uint64_t bytes_in, bytes_out, msgs_in, msgs_out;
 	union {
-		char *failed_at;  /* with err: the operation that failed; with TNI_DESCRIBED the whole detail, malloc'ed */
+		char *failed_at; /* with err: the operation that failed; with TNI_DESCRIBED the whole detail, malloc'ed */
 		uint64_t sent_ns; /* until then: when the send in flight began */
 	};
 	int err;
@@ -144,8 +145,15 @@ void tni_conn_kill(struct tn_conn *conn, int err);
 /* A deadline has passed. What was delivered whole ends in good order, all else by tni_conn_kill(). */
 void tni_conn_cut(struct tn_conn *conn, int err);
 
-/* Whether nothing is on its way for `quiet_ns`: nothing held back, owed, queued, or in part. */
-bool tni_conn_is_quiet(const struct tn_conn *conn, uint64_t quiet_ns);
+/* A draining connection that has been quiet for so long has nothing in flight. */
+#define TNI_QUIET_NS (100 * TNI_NS_PER_MS)
+
+/*
+ * Whether nothing is on its way: for TNI_QUIET_NS nothing has come or gone, and nothing is held back, owed, queued, or in part. A
+ * peer that was held back gets a second: it may have met a closed window, which its kernel tries again only after 200 ms or
+ * more (RFC 9293 3.8.6.1).
+ */
+bool tni_conn_is_quiet(const struct tn_conn *conn);
 
 /*
  * Whether the endpoint's format takes a message: true, or false after on_bad was told or with the detail of why in

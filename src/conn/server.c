@@ -16,8 +16,6 @@
 /* Out of descriptors or memory: the pause before accepting is tried again. */
 #define ACCEPT_PAUSE_NS (50 * TNI_NS_PER_MS)
 
-/* A draining connection that has been quiet for so long has nothing in flight, unless its peer has ended and waits for us. */
-#define QUIET_NS (100 * TNI_NS_PER_MS)
 #define DRAIN_TICK_NS (10 * TNI_NS_PER_MS)
 
 /* A pause that the key accept-rate wants is at least so long, and what was saved up for so long may come at once. */
@@ -658,7 +656,7 @@ static void close_quiet(const struct tni_part *part)
 
 		if (c->dgram && c->dgram->peers && tni_peers_count(c))
 			continue; /* they still need it */
-		if (tni_conn_is_quiet(c, QUIET_NS))
+		if (tni_conn_is_quiet(c))
 			tn_close(c);
 	}
 }
@@ -676,7 +674,7 @@ static void drain_tick(struct tni_part *part)
 			tni_loop_timer(part->loop, &part->timer, DRAIN_TICK_NS);
 		return;
 	}
-	if (now - part->timer.when_ns < QUIET_NS / 2)
+	if (now - part->timer.when_ns < TNI_QUIET_NS / 2)
 		close_quiet(part);
 	tni_loop_timer(part->loop, &part->timer, DRAIN_TICK_NS);
 }
