@@ -170,7 +170,8 @@ def test_address_in_use(tenon, scheme):
     for options in ([], ["--threads", "2"]):
         result = tenon.run("serve", server.url, *options, status=FAILED)
         assert server.url in result.err and "bind" in result.err and "Address already in use" in result.err
-        assert result.out == b"" and result.err.count("\n") == 1
+        assert f"it belongs to tenon, process {server.pid}" in result.err
+        assert result.out == b"" and result.err.count("\n") == 2
 
 
 def test_a_server_with_threads_keeps_others_out_too(tenon):

@@ -622,6 +622,7 @@ def test_an_end_without_close_notify_is_an_error(tenon, authority, trusted):
     sock.sendall(b"half of it")
     client.wait_for_text("half of it", "out")
     os.close(sock.detach())  # FIN, nothing of TLS
+    client.popen.stdin.close()  # the end of what there is to say: until then the other direction goes on, as over TCP
     client.wait(1)
     assert "close_notify" in client.err and client.out == b"half of it"
 
