@@ -308,6 +308,24 @@ static void on_output_lost(void *arg)
 		stop_all();
 }
 
+/* It may go while there is nothing to tell. */
+static void on_reader_gone(void *arg)
+{
+	(void)arg;
+	close_all();
+}
+
+/*
+ * A terminal that hangs up sends SIGHUP; a server that ignores it goes on. That a reader cannot be watched is no failure:
+ * the next event tells that it has gone.
+ */
+static void watch_reader(void)
+{
+	out_thread_start(on_output_lost, NULL);
+	if (!isatty(STDOUT_FILENO))
+		(void)out_watch(state.workers[0].loop, on_reader_gone, NULL);
+}
+
 /* ---- commands ---- */
 
 static bool runs_commands(void)
@@ -394,6 +412,7 @@ static void *worker_run(void *arg)
 	if (worker == state.workers) {
 		for (int i = 1; i < state.nworkers; i++)
 			pthread_join(state.workers[i].thread, NULL);
+		out_unwatch();
 		signals_stop();
 	}
 	worker_free(worker);
@@ -634,7 +653,7 @@ static int run_all(bool with_hint)
 	for (int i = 0; i < state.nserved; i++)
 		events_listening(&state.served[i]);
 	if (settings.json || settings.verbose)
-		out_thread_start(on_output_lost, NULL);
+		watch_reader();
 	if (with_hint)
 		hint();
 	status = workers_run();

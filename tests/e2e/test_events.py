@@ -168,13 +168,24 @@ def test_a_reader_that_goes_away_ends_the_server(tenon):
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as process:
         lines = [json.loads(process.stdout.readline()) for _ in range(2)]
         assert [line["event"] for line in lines] == ["listening"] * 2
-        process.stdout.close()
         with open_socket(lines[0]["url"]) as client:
             client.sendall(b"hello")
             assert receive_exactly(client, 5) == b"hello"
+            process.stdout.close()
         process.wait(20)
         assert process.stderr.read() == b""
         process.stderr.close()
+
+
+@pytest.mark.parametrize("how", ["--json", "-v"])
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_a_reader_that_goes_away_while_nothing_happens(tenon, how, threads):
+    """No client comes, so there is no event whose writing could fail."""
+    argv = tenon.argv("serve", f"unix:{tenon.folder}/sock", how, "--threads", threads)
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment()) as process:
+        assert b"listening" in process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(20) == 0
 
 
 def test_a_plain_servers_reader_may_go_away(tenon):
