@@ -28,12 +28,14 @@
 #define LINE_MAX_LEN (64U << 20) /* otherwise the library knows what is too long */
 #define LOOK_NS (10 * NS_PER_MS) /* how often to look whether what is queued moves */
 #define PROGRESS_MS 1000
+#define DTLS_WAIT_NS (10 * NS_PER_S) /* a peer answers our end at once; its answer may be lost, and is not sent again */
 #define MORE_MS 200 /* in which an input that has more to say has said some of it */
 
 static struct {
 	uint64_t wait_ns;       /* for a peer that is silent, after the end of the input */
 	uint64_t wait_input_ns; /* for an input that is silent, after the end of the peer */
 	bool exit_on_end, no_fin;
+	bool end_is_due; /* waiting is for the end of the peer, not what the user has asked for */
 } options = {.wait_ns = UINT64_MAX, .wait_input_ns = UINT64_MAX};
 
 static struct {
@@ -124,7 +126,11 @@ static void peer_is_silent(void)
 
 	if (left)
 		complain("%s: %zu bytes have not been sent: the peer does not take them", state.url, left);
-	leave(left ? STATUS_TIMEOUT : STATUS_DONE);
+	else if (options.end_is_due)
+		complain("%s: the peer has not ended within %u s of silence: its end, and replies, may have been lost "
+			 "(see --wait)",
+			 state.url, (unsigned)(options.wait_ns / NS_PER_S));
+	leave(left || options.end_is_due ? STATUS_TIMEOUT : STATUS_DONE);
 }
 
 static void tick(void *arg)
@@ -527,6 +533,17 @@ static int dial(void)
 	return err;
 }
 
+/* For how long a peer may be silent: where no end comes, or it can be lost, waiting for it could last for ever. */
+static void set_wait(void)
+{
+	if (state.datagrams) {
+		options.wait_ns = NS_PER_S;
+	} else if (handler_is_lossy(state.url) && !options.no_fin) {
+		options.wait_ns = DTLS_WAIT_NS;
+		options.end_is_due = true;
+	}
+}
+
 static int run(char **operands, int count)
 {
 	int err;
@@ -543,8 +560,8 @@ static int run(char **operands, int count)
 	state.by_lines = state.framed || handler_is_packets(state.url);
 	state.datagrams = state.by_lines && handler_is_datagrams(state.url);
 	state.lines.max = state.datagrams ? DATAGRAM_MAX : LINE_MAX_LEN;
-	if (state.datagrams && options.wait_ns == UINT64_MAX)
-		options.wait_ns = NS_PER_S;
+	if (options.wait_ns == UINT64_MAX)
+		set_wait();
 	if (options.exit_on_end || (options.wait_input_ns == UINT64_MAX && isatty(STDIN_FILENO)))
 		options.wait_input_ns = 0;
 	err = options_loop_new(&state.loop, NULL);
@@ -602,7 +619,7 @@ const struct command connect_command = {
 		"\n"
 		"Options:\n"
 		"      --wait DUR        after the end of the input, leave when the peer has been silent for so long\n"
-		"                        (default: for ever; datagrams: 1s)\n"
+		"                        (default: for ever; datagrams: 1s; dtls: 10s, then exit 3)\n"
 		"      --wait-input DUR  after the end of the peer, leave when the input has been silent for so long\n"
 		"                        (default: for ever; a terminal: 0)\n"
 		"      --exit-on-end     leave when the peer ends: --wait-input 0\n"

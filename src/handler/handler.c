@@ -109,8 +109,7 @@ bool handler_is_packets(const char *url)
 	return kind > 0 && kind & TN_URL_PACKETS;
 }
 
-/* What is meant for datagrams is, too, where each sender has a connection. */
-static bool is_over_datagrams(const char *url)
+bool handler_is_lossy(const char *url)
 {
 	int kind = tn_url_kind(url);
 
@@ -124,12 +123,12 @@ const struct handler_spec *handler_default(const char *url)
 	/* Below the transports most of what comes is meant for others */
 	if (kind > 0 && kind & TN_URL_BELOW)
 		return &handler_discard;
-	return is_over_datagrams(url) ? &handler_ack : &handler_echo;
+	return handler_is_lossy(url) ? &handler_ack : &handler_echo;
 }
 
 const struct tn_handler *handler_face(const struct handler_spec *spec, const char *url)
 {
-	return is_over_datagrams(url) ? &spec->datagrams : &spec->stream;
+	return handler_is_lossy(url) ? &spec->datagrams : &spec->stream;
 }
 
 void handler_set_child_files(const struct rlimit *limit)

@@ -39,6 +39,9 @@ const struct handler_spec *handler_default(const char *url);
 /* Whether a good URL is a datagram endpoint: one connection, many senders. */
 bool handler_is_datagrams(const char *url);
 
+/* Whether what is sent to it can be lost on the way: datagrams, DTLS's too. */
+bool handler_is_lossy(const char *url);
+
 /* Whether its socket keeps messages whole, without a frame: datagrams and unix-seqpacket. */
 bool handler_is_packets(const char *url);
 

@@ -118,6 +118,17 @@ def test_bench(tenon, server, trusted):
     assert {e["reason"] for e in server.events if e["event"] == "close"} == {"end"}
 
 
+def test_an_end_that_is_lost(tenon, server, trusted):
+    """close_notify is a datagram that nobody sends again: a client that waited for it for ever would hang."""
+    client = tenon.start("connect", f"{server.url}?{trusted}", stdin=subprocess.PIPE)
+    server.wait_for_event("open")
+    server.signal(signal.SIGSTOP)
+    client.popen.stdin.close()
+    client.wait(3, limit=10 + LIMIT)
+    server.signal(signal.SIGCONT)
+    assert "the peer has not ended within 10 s" in client.err
+
+
 def test_cert_show(tenon, server, trusted):
     assert "CN=server" in tenon.run("cert", "show", f"{server.url}?{trusted}").text
 
