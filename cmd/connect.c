@@ -29,7 +29,7 @@
 #define LOOK_NS (10 * NS_PER_MS) /* how often to look whether what is queued moves */
 #define PROGRESS_MS 1000
 #define DTLS_WAIT_NS (10 * NS_PER_S) /* a peer answers our end at once; its answer may be lost, and is not sent again */
-#define MORE_MS 200 /* in which an input that has more to say has said some of it */
+#define MORE_MS 200                  /* in which an input that has more to say has said some of it */
 
 static struct {
 	uint64_t wait_ns;       /* for a peer that is silent, after the end of the input */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <openssl/err.h>
+#include <openssl/provider.h>
 
 /*
  * TLS 1.2: forward secrecy and authenticated encryption only. The suites of TLS 1.3 are all that. OpenSSL has one cipher for
@@ -278,4 +279,13 @@ int tni_algorithms_set(SSL_CTX *ctx, const struct tni_creds_spec *spec, const ch
 		rc = set_signatures(ctx, spec->sigalgs);
 	}
 	return rc;
+}
+
+int tni_algorithms_exist(void)
+{
+	if (OSSL_PROVIDER_available(NULL, "default") || OSSL_PROVIDER_available(NULL, "fips"))
+		return 0;
+	return tni_err(TN_ETLS,
+		       "OpenSSL has no algorithms: its configuration (OPENSSL_CONF, openssl.cnf) activates neither the "
+		       "provider 'default' nor 'fips'");
 }

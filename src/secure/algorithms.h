@@ -12,4 +12,7 @@
  */
 int tni_algorithms_set(SSL_CTX *ctx, const struct tni_creds_spec *spec, const char **key);
 
+/* Whether OpenSSL has any algorithm: its configuration file can leave it without. 0, or TN_ETLS with words. */
+int tni_algorithms_exist(void);
+
 #endif

@@ -21,7 +21,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <openssl/err.h>
-#include <openssl/provider.h>
 
 /* A client's certificates, together. */
 #define CERT_LIST_MAX (64 * 1024)
@@ -60,15 +59,13 @@ static int no_memory(void)
 	return tni_err(-ENOMEM, "TLS: out of memory");
 }
 
-/* OpenSSL could not make a context. A configuration file (openssl.cnf) can leave it without any algorithm. */
+/* OpenSSL could not make a context. */
 static int no_context(void)
 {
-	if (OSSL_PROVIDER_available(NULL, "default") || OSSL_PROVIDER_available(NULL, "fips"))
-		return no_memory();
+	int err = tni_algorithms_exist();
+
 	ERR_clear_error();
-	return tni_err(TN_ETLS,
-		       "OpenSSL has no algorithms: its configuration (OPENSSL_CONF, openssl.cnf) activates neither the "
-		       "provider 'default' nor 'fips'");
+	return err < 0 ? err : no_memory();
 }
 
 /* ---- files ---- */

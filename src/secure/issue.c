@@ -11,6 +11,7 @@
 #include <openssl/rand.h>
 
 #include "base/err.h"
+#include "secure/algorithms.h"
 #include "secure/cert.h"
 #include "secure/hosts.h"
 
@@ -93,13 +94,16 @@ static bool sign(struct tni_pair *made, const struct tni_pair *by)
 static int made_or(bool done, struct tni_pair *made)
 {
 	const char *why = ERR_reason_error_string(ERR_peek_last_error());
+	int err;
 
 	if (done)
 		return 0;
-	tni_err(-ENOMEM, "cannot make a certificate: %s", why ? why : "out of memory");
+	err = tni_algorithms_exist();
+	if (err == 0)
+		err = tni_err(-ENOMEM, "cannot make a certificate: %s", why ? why : "out of memory");
 	ERR_clear_error();
 	tni_pair_free(made);
-	return -ENOMEM;
+	return err;
 }
 
 /* ---- the three kinds ---- */

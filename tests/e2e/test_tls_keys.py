@@ -221,6 +221,8 @@ def test_openssl_without_algorithms(tenon, authority):
     conf = tenon.file("openssl.cnf", b"openssl_conf = o\n[o]\nproviders = p\n[p]\nlegacy = l\n[l]\nactivate = 1\n")
     result = tenon.run("serve", f"tls://127.0.0.1:0?{authority.pair('server')}", env={"OPENSSL_CONF": str(conf)}, status=None)
     assert result.status in (1, 2) and "OPENSSL_CONF" in result.err and "out of memory" not in result.err
+    result = tenon.run("cert", "new", "--out", tenon.folder / "made", env={"OPENSSL_CONF": str(conf)}, status=None)
+    assert result.status in (1, 2) and "OPENSSL_CONF" in result.err and "unsupported" not in result.err
 
 
 # Revocation
