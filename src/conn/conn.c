@@ -1564,7 +1564,7 @@ int tn_conn_peer(const struct tn_conn *c, struct tn_addr *addr)
 	if (c->dgram && !c->dgram->connected)
 		return -ENOTCONN;
 	peer_of(c, addr);
-	return 0;
+	return addr->len || c->io.fd >= 0 || c->flags & TNI_OPEN ? 0 : -ENOTCONN;
 }
 
 int tn_conn_local(const struct tn_conn *c, struct tn_addr *addr)

@@ -1618,6 +1618,23 @@ static void check_addrs_closed(struct tn_conn *conn, int err, void *arg)
 	check_addrs(conn, (char *)arg + 256);
 }
 
+/* Not even an unnamed one: that would be an end that is there. */
+static void test_no_addresses_before_there_is_a_socket(void **state)
+{
+	static const char *const urls[] = {"tcp://127.0.0.1:1", "udp://127.0.0.1:1"};
+	struct tn_loop *loop = th_loop();
+	struct tn_addr addr;
+	struct tn_conn *conn;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
+		assert_int_equal(tn_dial(loop, urls[i], &nothing, NULL, &conn), 0);
+		assert_int_equal(tn_conn_peer(conn, &addr), -ENOTCONN);
+		assert_int_equal(tn_conn_local(conn, &addr), -ENOTCONN);
+	}
+	tn_loop_free(loop);
+}
+
 static void test_addresses_of_a_connection(void **state)
 {
 	static const struct tn_handler handler = {.on_open = check_addrs, .on_close = check_addrs_closed};
@@ -1687,6 +1704,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_a_peer_that_does_not_read_is_slow),
 	T(test_max_does_not_limit_bytes),
 	T(test_addresses_of_a_connection),
+	T(test_no_addresses_before_there_is_a_socket),
 };
 
 int main(int argc, char **argv)
