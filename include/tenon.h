@@ -405,7 +405,8 @@ TN_API TN_MUST_CHECK int tn_dial(struct tn_loop *loop, const char *url, const st
  * passes the mark (key queue) before that goes to the kernel at once, inside this call, so that the queue is full only
  * when the kernel has no room: when the peer reads more slowly than we send.
  * Returns 0.
- * 1: queued, and the queue is at its mark: better wait for on_drain.
+ * 1: queued, and the queue is at its mark, or 1 MiB has gone to the kernel inside callbacks of this turn: better wait for
+ * on_drain, so that a peer that reads as fast as we send does not keep the loop from its other connections.
  * TN_EFULL: not queued. The queue would hold more than the mark and one longest message (key max, with its frame). From
  * now on nothing is queued, however short, until on_drain is due: the peer never gets a later message without the earlier.
  * TN_ESTATE: closing, or our direction has been ended by tn_finish() or by a peer that has gone. on_msg still comes then:

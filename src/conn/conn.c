@@ -37,6 +37,10 @@
 /* After our FIN, how long a silent peer is waited for, so that a reset does not destroy what it has yet to read. */
 #define LINGER_NS TNI_NS_PER_S
 
+/* So much goes out inside callbacks in one turn before they are told to wait for on_drain: a peer that reads as fast as
+ * they send must not keep the loop there for ever. */
+#define PUSHED_MAX (1U << 20)
+
 /* A deadline that is met so late, since the process or the machine had other things to do, says nothing of the peer: what
  * has arrived meanwhile is read first. */
 #define LATE_NS (50 * TNI_NS_PER_MS)
@@ -706,7 +710,7 @@ static void tell_drain(struct tn_conn *c)
 	if (c->user->handler.on_drain)
 		c->user->handler.on_drain(c, c->user->arg);
 	/* What it sent goes out in the next turn: a fast peer must not keep this loop here for ever. */
-	if (queued(c))
+	if (queued(c) || c->flags & TNI_OWE_DRAIN)
 		tni_loop_later(c->loop, &c->task);
 }
 
@@ -1256,6 +1260,8 @@ static int may_send(const struct tn_conn *c)
  */
 static void push(struct tn_conn *c)
 {
+	size_t before = queued(c);
+
 	/* A network takes any number of datagrams and loses them: DTLS leaves the rest of the loop its turn. */
 	if (!(c->flags & TNI_OPEN) || c->flags & TNI_DEAD || (c->layered && c->layered->lossy))
 		return;
@@ -1264,6 +1270,8 @@ static void push(struct tn_conn *c)
 		flush_stream(c, true);
 	else
 		tni_dgram_flush(c);
+	if (queued(c) < before)
+		c->loop->pushed += before - queued(c);
 }
 
 /* A shorter message behind one that was refused would leave a hole that its receiver cannot see. */
@@ -1291,7 +1299,7 @@ static int queued_result(struct tn_conn *c, int rc)
 	if (queued(c) < c->ep->queue)
 		return 0;
 	push(c);
-	if (queued(c) < c->ep->queue)
+	if (queued(c) < c->ep->queue && c->loop->pushed < PUSHED_MAX)
 		return 0;
 	c->flags |= TNI_OWE_DRAIN;
 	return 1;

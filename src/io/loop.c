@@ -423,6 +423,7 @@ static void do_due(struct tn_loop *loop)
 {
 	loop->now_ns = tni_clock_ns();
 	loop->costly_ns = 0;
+	loop->pushed = 0;
 	if (atomic_load(&loop->inbox))
 		run_inbox(loop);
 	requeue(&loop->later, &loop->ready);

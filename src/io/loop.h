@@ -57,6 +57,7 @@ struct tn_loop {
 	struct tni_list costly;       /* struct tni_costly: those that wait for their turn */
 	struct tni_costly *its_turn;  /* one of them, while it runs */
 	uint64_t costly_ns;           /* what such work has taken in this turn */
+	uint64_t pushed;              /* bytes that have gone out inside callbacks in this turn */
 	struct tni_timer starved_retry;
 	uint64_t dry_since_ns, dry_ns; /* since when memory is short, and when that was last seen */
 	struct tni_slot *slots;

@@ -1570,6 +1570,36 @@ static void test_a_peer_that_does_not_read_is_slow(void **state)
 	free(bytes);
 }
 
+/* A network takes any number of datagrams, as a fast reader takes any number of bytes: a callback that sends for as long as
+ * it may comes to its end all the same, and is called again. */
+static void test_a_sender_that_is_never_refused_ends_its_turn(void **state)
+{
+	static const struct tn_handler handler = {.on_open = keep_conn, .on_drain = note_drain};
+	enum { SIZE = 1000, MOST = 64 << 20 };
+	struct tn_loop *loop = th_loop();
+	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	socklen_t len = sizeof(addr);
+	struct burst b = {0};
+	char data[SIZE] = "", url[64];
+	size_t sent;
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	(void)state;
+	assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&addr, &len), 0);
+	snprintf(url, sizeof(url), "udp://127.0.0.1:%d", ntohs(addr.sin_port));
+	assert_int_equal(tn_dial(loop, url, &handler, &b, NULL), 0);
+	th_until(loop, b.conn);
+	for (int round = 1; round <= 3; round++) {
+		for (sent = 0; sent < MOST && tn_send(b.conn, data, SIZE) == 0;)
+			sent += SIZE;
+		assert_true(sent < MOST);
+		th_until(loop, b.drains >= round);
+	}
+	tn_loop_free(loop);
+	close(fd);
+}
+
 /* A stream without a frame has no messages to be limited. */
 static void test_max_does_not_limit_bytes(void **state)
 {
@@ -1701,6 +1731,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_abort_before_a_stop),
 	T(test_pty_master),
 	T(test_a_burst_within_a_turn_is_no_slow_peer),
+	T(test_a_sender_that_is_never_refused_ends_its_turn),
 	T(test_a_peer_that_does_not_read_is_slow),
 	T(test_max_does_not_limit_bytes),
 	T(test_addresses_of_a_connection),
