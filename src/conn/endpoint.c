@@ -1229,6 +1229,15 @@ void tni_endpoint_free(struct tni_endpoint *ep)
 
 /* ---- addresses ---- */
 
+/* v6only=off: the IPv6 socket at '*' has the IPv4 addresses too, so that a second socket could not bind to them. */
+static bool is_dual(const struct tni_endpoint *ep)
+{
+	for (size_t i = 0; i < ep->noptions; i++)
+		if (!strcmp(ep->options[i].opt->key, "v6only"))
+			return !ep->options[i].value.number;
+	return false;
+}
+
 int tni_endpoint_addrs(const struct tni_endpoint *ep, struct tn_addr *addrs, int max, bool *optional)
 {
 	int family = ep->scheme->family, n = 0;
@@ -1239,7 +1248,7 @@ int tni_endpoint_addrs(const struct tni_endpoint *ep, struct tn_addr *addrs, int
 	if (any || !*ep->host || tni_addr_is_localhost(ep->host, false)) {
 		void (*make)(struct tn_addr *, int, int) = any ? tni_addr_any : tni_addr_loopback;
 
-		if (family != AF_INET6)
+		if (family != AF_INET6 && !(any && family != AF_INET && is_dual(ep)))
 			make(&addrs[n++], AF_INET, ep->port);
 		if (family != AF_INET)
 			make(&addrs[n++], AF_INET6, ep->port);
@@ -1339,7 +1348,7 @@ static int set_option(const struct tni_option_value *o, int fd, int family)
 static bool is_the_others(const struct tni_endpoint *ep, const struct tni_option_value *o, int family)
 {
 	return tni_sockopt_is_list(o->opt) && o->value.family != family && ep->scheme->family == AF_UNSPEC &&
-	       ep->host && !strcmp(ep->host, "*");
+	       ep->host && !strcmp(ep->host, "*") && !is_dual(ep);
 }
 
 static int set_options(const struct tni_endpoint *ep, int fd, int family, bool listening)

@@ -66,7 +66,7 @@ def test_the_answer_comes_from_the_address_that_was_asked(tenon, homes, handler)
 
 @pytest.mark.parametrize("url, hosts, listeners", [
     ("udp4://*:0", ["10.9.0.11", "10.77.0.1"], 1), ("udp6://*:0", ["fd09::11", "fd77::1"], 1),
-    ("udp6://[::]:0?v6only=off", OTHERS, 1), ("udp://0.0.0.0:0", ["10.9.0.11"], 1),
+    ("udp6://[::]:0?v6only=off", OTHERS, 1), ("udp://*:0?v6only=off", OTHERS, 1), ("udp://0.0.0.0:0", ["10.9.0.11"], 1),
     ("udp://10.9.0.11:0", ["10.9.0.11"], 1), ("udp6://[::ffff:0.0.0.0]:0", ["10.9.0.11", "10.77.0.1"], 1),
 ])
 def test_whatever_it_is_bound_to(tenon, homes, url, hosts, listeners):
