@@ -555,14 +555,16 @@ static int parse_owner(const struct context *c, const struct tni_url_param *para
 	const struct passwd *user = own->type == OWN_USER ? getpwnam(param->value) : NULL;
 	const struct group *group = own->type == OWN_GROUP ? getgrnam(param->value) : NULL;
 	size_t len = strspn(param->value, "0123456789");
+	unsigned long number =
+		len > 0 && len <= 10 && !param->value[len] ? strtoul(param->value, NULL, 10) : UINT32_MAX;
 
 	if (user || group)
 		*id = (int)(user ? user->pw_uid : group->gr_gid);
-	else if (len == 0 || len > 9 || param->value[len])
+	else if (number >= UINT32_MAX)
 		return fail_key(c, param, param->value_at,
 				own->type == OWN_USER ? "no such user on this system" : "no such group on this system");
 	else
-		*id = atoi(param->value);
+		*id = (int)number;
 	return 0;
 }
 
@@ -1532,6 +1534,8 @@ static int read_own(const struct tni_endpoint *ep, const struct own_key *own, ch
 		snprintf(value, cap, "%s", ep->frames ? "raw" : "dgram");
 	else if (own->type == OWN_MODE)
 		snprintf(value, cap, "%o", (unsigned)*(const int *)field);
+	else if ((own->type == OWN_USER || own->type == OWN_GROUP) && *(const int *)field != -1)
+		snprintf(value, cap, "%u", (unsigned)*(const int *)field);
 	else if (own->type == OWN_COUNT || own->type == OWN_USER || own->type == OWN_GROUP)
 		snprintf(value, cap, "%d", *(const int *)field);
 	else if (own->type == OWN_SIZE)

@@ -149,14 +149,14 @@ static int own_file(const struct tni_listen_spec *spec, const char *path)
 	struct stat st;
 	int fd, rc = 0;
 
-	if (spec->mode < 0 && spec->user < 0 && spec->group < 0)
+	if (spec->mode < 0 && spec->user == -1 && spec->group == -1)
 		return 0;
 	fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISSOCK(st.st_mode)) {
 		rc = fail(-EBUSY, "the socket's file has been exchanged");
 	} else {
 		snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
-		if ((spec->user >= 0 || spec->group >= 0) &&
+		if ((spec->user != -1 || spec->group != -1) && /* numbers from 2^31 on are negative here */
 		    fchownat(fd, "", (uid_t)spec->user, (gid_t)spec->group, AT_EMPTY_PATH) < 0)
 			rc = fail(-errno, "changing the socket's owner (keys user, group)");
 		if (rc == 0 && spec->mode >= 0 && chmod(name, (mode_t)spec->mode) < 0)

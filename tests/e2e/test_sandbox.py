@@ -338,10 +338,10 @@ UNIX = [("unix", socket.SOCK_STREAM), ("unix-seqpacket", socket.SOCK_SEQPACKET),
 @pytest.mark.parametrize("scheme, kind", UNIX)
 def test_the_file_of_a_socket_has_the_owner_and_mode_that_are_wanted(tenon, tmp_path, scheme, kind):
     server = tenon.serve(f"{scheme}:{tmp_path}/a?mode=600", f"{scheme}:{tmp_path}/b?mode=0666&user=daemon&group=12",
-                         f"{scheme}:{tmp_path}/c?user=12345", preexec_fn=lambda: os.umask(0o077) and None)
+                         f"{scheme}:{tmp_path}/c?user=4000000000", preexec_fn=lambda: os.umask(0o077) and None)
     a, b, c = ((tmp_path / name).stat() for name in "abc")
     assert (a.st_mode & 0o777, b.st_mode & 0o777, c.st_mode & 0o777) == (0o600, 0o666, 0o700)
-    assert (a.st_uid, b.st_uid, b.st_gid, c.st_uid) == (0, 1, 12, 12345)
+    assert (a.st_uid, b.st_uid, b.st_gid, c.st_uid) == (0, 1, 12, 4000000000)
     with socket.socket(socket.AF_UNIX, kind) as client:
         client.connect(str(tmp_path / "b"))
     server.stop()
@@ -349,7 +349,7 @@ def test_the_file_of_a_socket_has_the_owner_and_mode_that_are_wanted(tenon, tmp_
 
 
 @pytest.mark.parametrize("url", ["unix:@name?mode=600", "tcp://127.0.0.1:0?user=root", "unix:sock?mode=888", "unix:sock?mode=1777",
-                                 "unix:sock?user=nosuchuser", "unix:sock?group=-1", "unix:sock?mode="])
+                                 "unix:sock?user=nosuchuser", "unix:sock?group=-1", "unix:sock?user=4294967295", "unix:sock?mode="])
 def test_owner_and_mode_that_cannot_be(tenon, url):
     assert "key '" in tenon.run("serve", url, status=2).err
 
