@@ -220,6 +220,13 @@ def test_so_many_after_the_warm_up(tenon, schema, how):
 
 # One way
 
+def test_small_messages_to_a_fast_reader_end_in_time(tenon):
+    """The kernel takes all that one connection can send: the queue is never full, and the time is looked at all the same."""
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "discard"])
+    result = bench(tenon, server.url, "--mode", "send", "--size", "16", "--duration", "1s", "--warmup", "0", "--conns", "1")
+    assert result["messages"] > 0 and result["duration_s"] < 10
+
+
 def test_send(tenon, schema):
     server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "discard"])
     result = bench(tenon, server.url, "--mode", "send", "--size", "4KiB", "--duration", "1s", "--warmup", "0", "--conns", "2")
