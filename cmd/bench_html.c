@@ -399,7 +399,7 @@ struct stretches {
 };
 
 #define STRETCHES 100    /* about so many, if the run was short */
-#define STRETCH_LEAST 20 /* messages in each, lest a slow run looks like a comb */
+#define STRETCH_LEAST 20 /* messages in each: with fewer, a slow run would look like a comb */
 
 static uint64_t slice_messages(const struct slices *slices, unsigned i)
 {

@@ -434,7 +434,7 @@ static void sent(struct tn_conn *c, int res)
 		c->bytes_out += (uint64_t)res;
 		tni_buf_consume(&c->tx, (size_t)res);
 	} else if (res == -EPIPE && tni_layered_lost_nothing(c)) {
-		tni_layered_mute(c); /* as with a FIN, to whom that has gone is no failure */
+		tni_layered_mute(c); /* as with a FIN: that it cannot be sent is no failure */
 	} else if ((res == -EPIPE || res == -ECONNRESET) && !(c->flags & (TNI_DEAD | TNI_CLOSING)) &&
 		   (!(c->flags & TNI_RX_END) || c->rx.head)) {
 		lose_writing(c, res);

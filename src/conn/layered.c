@@ -267,7 +267,7 @@ void tni_layered_up(struct tn_conn *c)
 	if (!was_open && l->layer->open)
 		opened(c);
 	if (rc < 0 && parting && was_open)
-		l->layer->ended = true; /* all the same to who is leaving */
+		l->layer->ended = true; /* of no matter to a connection that closes */
 	else if (rc < 0)
 		note_failure(l, rc);
 	else if (l->eof)

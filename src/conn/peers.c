@@ -239,7 +239,7 @@ static void knock(struct tn_conn *socket, const struct tn_addr *addr, const void
 	struct tn_buf reply;
 
 	if (socket->part->draining || tni_part_rate_wait(socket->part))
-		return; /* he will ask again */
+		return; /* the client asks again */
 	creds = tni_server_creds(socket->part->server);
 	tni_buf_init(&reply, &socket->loop->mem, SIZE_MAX);
 	memcpy(pair, addr->bytes, addr->len);

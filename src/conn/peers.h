@@ -1,7 +1,7 @@
 /*
- * Those who speak to a served socket of datagrams that has connections (DTLS): each who has shown that he gets what is sent
- * to his address is a connection of his own, found by the pair of addresses: theirs, and that of ours which they speak to.
- * Who has not is nowhere: nothing is kept of him.
+ * The peers of a served datagram socket that has connections (DTLS). A peer that has shown that it receives what is sent to
+ * its address becomes a connection. A connection is found by two addresses: the peer's, and ours that the peer speaks to.
+ * Of other peers nothing is kept.
  */
 #ifndef TNI_CONN_PEERS_H
 #define TNI_CONN_PEERS_H

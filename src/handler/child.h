@@ -10,7 +10,7 @@ struct handler_child;
 struct rlimit;
 struct tn_conn;
 
-/* For whom a child is started. ended(arg), when not NULL, is called once it has ended, unless it was given up before. */
+/* What a child is started for. ended(arg), when not NULL, is called once it has ended, unless it was given up before. */
 struct child_use {
 	struct tn_conn *conn;
 	void (*ended)(void *arg);

@@ -197,7 +197,7 @@ static int set_ciphers(SSL_CTX *ctx, const SSL_METHOD *method, const struct tni_
 	if (!SSL_CTX_set_cipher_list(ctx, *others ? others : CIPHERS))
 		return *others ? tni_err(TN_EURL, "it leaves no cipher") : no_memory();
 	if (*others)
-		SSL_CTX_set_dh_auto(ctx, 1); /* for whom names DHE ciphers; ours are none */
+		SSL_CTX_set_dh_auto(ctx, 1); /* where the key ciphers names DHE; the default list has none */
 	return 0;
 }
 

@@ -47,8 +47,8 @@ const char *tni_dtls_silence(const struct tni_layer *layer, char *out, size_t ca
 const unsigned char *tni_dtls_hello(const void *data, size_t len);
 
 /*
- * A server's door: who knocks is asked to show that he gets what is sent to his address (a cookie, RFC 6347 4.2.1), and
- * nothing is kept of him before he has. NULL without memory.
+ * A server's door. A new client must show that it receives what is sent to its address (a cookie, RFC 6347 4.2.1). Before
+ * that nothing is kept of it. NULL without memory.
  */
 struct tni_dtls_door *tni_dtls_door_new(void);
 void tni_dtls_door_free(struct tni_dtls_door *door);
