@@ -52,10 +52,14 @@ void bound_why(int err, const char *url)
 {
 	struct tn_place place;
 
-	if ((err != -EADDRINUSE && err != -EACCES) || tn_url_place(url, &place) < 0)
+	if ((err != -EADDRINUSE && err != -EACCES && err != -EADDRNOTAVAIL) || tn_url_place(url, &place) < 0)
 		return;
 	if (err == -EADDRINUSE)
 		tell_holder(&place);
+	else if (err == -EADDRNOTAVAIL)
+		complain_hint(
+			"an address of this machine (`ip address` lists them), * for all, or key freebind for one "
+			"that it will have");
 	else if (place.family == AF_UNIX)
 		complain_hint("a directory that you may write to");
 	else if (place.port > 0 && place.port < 1024)

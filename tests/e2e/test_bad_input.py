@@ -206,6 +206,13 @@ def as_nobody(tenon):
     return {"user": 65534, "group": 65534, "extra_groups": [], "executable": shutil.copy(COMMAND, tenon.folder / "command")}
 
 
+@pytest.mark.parametrize("scheme", ["tcp", "mptcp", "udp"])
+def test_an_address_that_this_machine_does_not_have(tenon, scheme):
+    """192.0.2.0/24 is for documents alone."""
+    result = tenon.run("serve", f"{scheme}://192.0.2.77:0", status=1)
+    assert "Cannot assign requested address" in result.err and "ip address" in result.err and "freebind" in result.err
+
+
 @one_engine
 def test_permission_denied_for_a_port(tenon):
     with open("/proc/sys/net/ipv4/ip_unprivileged_port_start", encoding="utf-8") as file:
