@@ -6,6 +6,7 @@
 
 #include "../cmd/capture.h"
 #include "../cmd/command.h"
+#include "../cmd/options.h"
 #include "tenon_value.h"
 
 #define ROOM (1U << 20) /* the sink's */
@@ -13,7 +14,9 @@
 static const unsigned links[] = {LINK_ETHERNET, LINK_NULL, LINK_RAW,  LINK_LOOP, LINK_SLL,
 				 LINK_SLL2,     LINK_IPV4, LINK_IPV6, 147};
 
-/* main.c is not linked */
+/* main.c and options.c are not linked */
+struct settings settings;
+
 enum status status_of(int err)
 {
 	return err ? STATUS_FAILED : STATUS_DONE;

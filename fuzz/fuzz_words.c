@@ -61,7 +61,7 @@ static void read_address(const char *text, size_t len)
 	rc = tni_addr_unix(&addr, text, len);
 	CHECK(rc == 0 || rc == -ENAMETOOLONG || rc == -EINVAL);
 	CHECK(rc < 0 || addr.len <= sizeof(addr.bytes));
-	(void)tni_addr_is_localhost(text);
+	CHECK(!tni_addr_is_localhost(text, false) || tni_addr_is_localhost(text, true));
 	for (int kind = TNI_RAW_NONE; kind <= TNI_RAW_PACKET; kind++) {
 		number = tni_raw_protocol((enum tni_raw_kind)kind, text);
 		CHECK(number == -EINVAL || (number >= 0 && number <= 0xffff));

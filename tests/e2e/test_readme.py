@@ -57,7 +57,7 @@ def copy(tmp_path):
         harness.wait_until(lambda: holder.poll() is not None or pathlib.Path(f"/proc/{pid}/root{top}/ready").exists(), "the copy")
         if holder.poll() is not None:
             pytest.skip(f"no copy of this system here: {holder.stdout.read().decode().strip()}")
-        enter = ["nsenter", "--target", str(pid), "--mount", "--net", "--pid", "chroot", str(top / "root")]
+        enter = ["nsenter", "--target", str(pid), "--root", "--mount", "--net", "--pid", "chroot", str(top / "root")]
         yield lambda folder: readme.Shell([*enter, "env", "-C", folder], env=environment()), pathlib.Path(
             f"/proc/{pid}/root{top}/root")
     finally:
