@@ -220,7 +220,9 @@ struct tn_msg {
  *
  * on_cut, in place of on_end: a secured connection whose peer's bytes have ended without its close_notify, so that they
  * may have been cut short (RFC 8446 6.1). Whole messages before that have been handed over, a last one that is not whole
- * has not. Our direction goes on; on_close says TN_ECUT. Without on_cut it sends what is queued and closes.
+ * has not. Our direction goes on; on_close says TN_ECUT. Without on_cut it sends what is queued and closes. The same for a
+ * connection that is held (tn_conn_hold()) when a message is refused behind which nothing can be read: what came before may
+ * still be answered, and on_close says why.
  *
  * on_bad: a message that is not what the endpoint's format (key format) allows; tn_errmsg() says where and why. It may
  * reply. What then becomes of the connection the key bad decides: bad=close closes it in good order (a reply still goes

@@ -431,7 +431,8 @@ static int read_json(const char *data, size_t len, const struct tni_codec_opts *
 	heap_end(&p->heap);
 	if (status == yajl_status_error)
 		code = tni_json_locate(data, len, p->max_depth, text, at);
-	if (status == yajl_status_error && !code) { /* the two readings differ: what was not taken is not called right */
+	if (status == yajl_status_error &&
+	    !code) { /* the two readings differ: what was not taken is not called right */
 		code = TN_EFORMAT;
 		*text = "malformed";
 	}

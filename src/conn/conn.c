@@ -365,10 +365,10 @@ static bool was_reset(const struct tn_conn *c)
 	return c->flags & TNI_WRITE_LOST && c->err == -ECONNRESET;
 }
 
-/* After tn_close() what comes is read only to be polite. */
+/* After tn_close(), or a refused message, what comes is read only so that closing sends no reset. */
 static bool is_wanted(const struct tn_conn *c)
 {
-	return !(c->flags & (TNI_CLOSING | TNI_DEAD)) || tni_layered_wants(c);
+	return !(c->flags & (TNI_CLOSING | TNI_DEAD | TNI_REFUSED)) || tni_layered_wants(c);
 }
 
 static void recv_done(struct tni_op *op, int res)
@@ -547,12 +547,28 @@ void tni_conn_keep_reason(struct tn_conn *c, int err)
 		c->flags |= TNI_DESCRIBED;
 }
 
+/* Replies to what came before are still owed (tn_conn_hold()), and the user can be told that no more comes. */
+static bool owes_before_refusal(const struct tn_conn *c)
+{
+	return c->held && c->user->handler.on_cut &&
+	       !(c->flags & (TNI_CLOSING | TNI_DEAD | TNI_WRITE_LOST | TNI_END_TOLD | TNI_REFUSED));
+}
+
+static void cut_after_refusal(struct tn_conn *c)
+{
+	tni_buf_clear(&c->rx);
+	c->flags |= TNI_REFUSED | TNI_END_TOLD;
+	c->user->handler.on_cut(c, c->user->arg);
+}
+
 void tni_conn_refuse_rest(struct tn_conn *c, int err)
 {
 	tni_conn_keep_reason(c, err);
 	/* Without memory it is not the peer's doing, and an end in good order would tell it that all is well. */
 	if (err == -ENOMEM)
 		tni_conn_kill(c, err);
+	else if (owes_before_refusal(c))
+		cut_after_refusal(c);
 	else
 		tn_close(c);
 }

@@ -45,6 +45,7 @@ enum tni_conn_flag {
 	TNI_FULL = 8388608,         /* TN_EFULL has been said: nothing is queued until on_drain is due */
 	TNI_SEND_FAILED = 33554432, /* inside a call of the user's: told to the pump from the task */
 	TNI_DYING = 16777216,       /* counts in loop->dying */
+	TNI_REFUSED = 134217728,    /* what still comes is dropped: a message was refused while replies were owed */
 	TNI_HELD_BACK = 67108864,   /* the peer has been held back: its kernel may wait before it sends on */
 	TNI_REPLACED = 4194304,     /* its place in its server is another's */
 };

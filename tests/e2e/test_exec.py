@@ -264,6 +264,18 @@ def test_the_childs_errors_are_the_servers(tenon, run_for_each):
     wait_until(lambda: "oh dear" in server.err, "the message arrives")
 
 
+@pytest.mark.parametrize("keys, bad", [("frame=line&max=1KiB", b"x" * 5000), ("frame=line&format=json", b"{no")],
+                         ids=["max", "format"])
+@pytest.mark.parametrize("command", ["cat", "sleep 0.3; cat"])
+@pytest.mark.parametrize("place", ["tcp://127.0.0.1:0", "unix:{}/sock"])
+def test_what_came_before_a_refused_message_is_answered(tenon, place, command, keys, bad):
+    server = tenon.serve(f"{place.format(tenon.folder)}?{keys}", options=["--handler", f"exec:{command}", "--json"])
+    with open_socket(server.url.split("?")[0]) as client:
+        client.sendall(b"1\n2\n3\n" + bad + b"\n4\n")
+        assert receive_to_end(client) == b"123\n"  # the command gets what messages contain, and answers in one
+    assert server.wait_for_event("close")["error"]
+
+
 def test_a_server_without_standard_descriptors(tenon):
     """As some init systems start one: the sockets must not take the place of 0, 1 and 2."""
     argv = tenon.argv("serve", f"unix:{tenon.folder}/sock", "--handler", "exec:cat")

@@ -102,8 +102,8 @@ static inline void position_is_exact(const struct tni_codec *codec, const uint8_
 			 err.text, before);
 	before = codec->check(data, err.at + 1, NULL, &again);
 	if (!before || before == TN_ETRUNC || again.at != err.at)
-		fail_msg("%s: byte %zu of %zu (%s) is not wrong by itself: %d at %zu", codec->name, err.at, len, err.text,
-			 again.code, again.at);
+		fail_msg("%s: byte %zu of %zu (%s) is not wrong by itself: %d at %zu", codec->name, err.at, len,
+			 err.text, again.code, again.at);
 }
 
 /* All messages of one and two bytes, then `count` random ones of up to 12, each byte either any or one of `likely`. */
