@@ -379,13 +379,22 @@ def test_how_a_command_has_ended_is_told_to_people(tenon):
     server.wait_for_text(r"^close #1 .*, command: the command ended with status 127: it was not found$", where="out")
 
 
-@pytest.mark.parametrize("scheme", ["tcp", "udp"])
-def test_a_command_that_cannot_be_started_is_told(tenon, scheme):
-    server = tenon.serve(f"{scheme}://127.0.0.1:0", options=["--handler", "exec:cat", "--json"], preexec_fn=limit_files(9))
-    clients = [tenon.dial(server.url) for _ in range(3)]
-    for client in clients:
-        with contextlib.suppress(OSError):  # refused already
-            client.send(b"x")
+def leave_descriptors(pid, count):
+    """From now on the process may open so many descriptors more, whatever it has open."""
+    taken = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+    free = (number for number in range(1024) if number not in taken)
+    limit = [next(free) for _ in range(count + 1)][-1]
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, limit))
+
+
+@pytest.mark.parametrize("scheme, count", [("tcp", 2), ("udp", 1)])
+def test_a_command_that_cannot_be_started_is_told(tenon, scheme, count):
+    """There is room for the connection, not for a pipe."""
+    server = tenon.serve(f"{scheme}://127.0.0.1:0", options=["--handler", "exec:cat", "--json"])
+    leave_descriptors(server.pid, count)
+    client = tenon.dial(server.url)
+    with contextlib.suppress(OSError):  # refused already
+        client.send(b"x")
     told = wait_until(lambda: [event for event in server.events if event["event"] == "child" and event["reason"] == "start"],
                       lambda: f"a failure is told: {server.lines}")
     assert "Too many open files" in told[0]["error"] and told[0]["status"] is None
