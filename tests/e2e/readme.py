@@ -10,6 +10,7 @@ import os
 import pathlib
 import re
 import select
+import signal
 import subprocess
 import time
 
@@ -113,7 +114,8 @@ def fits(shown, printed, any_order=False):
 
 
 class Shell:
-    """bash, which reads what is typed from a descriptor of its own: what it runs has an empty input."""
+    """bash, which reads what is typed from a descriptor of its own: what it runs has an empty input. Ctrl-C works in it, though
+    a shell that starts something in the background has it ignored."""
 
     LOOP = ("while IFS= read -r -d '' typed <&{fd}; do eval \"$typed\" {fd}<&- </dev/null; "
             "printf '\\001%s %s\\001' $? \"$PWD\"; done")
@@ -122,7 +124,8 @@ class Shell:
         reader, self.typing = os.pipe()
         self.process = subprocess.Popen([*prefix, "bash", "-c", self.LOOP.format(fd=reader)], pass_fds=[reader], cwd=folder,
                                         env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                        stderr=subprocess.STDOUT, start_new_session=True)
+                                        stderr=subprocess.STDOUT, start_new_session=True,
+                                        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
         os.close(reader)
         self.printed = ""
 

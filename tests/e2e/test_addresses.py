@@ -181,7 +181,6 @@ def test_dtls(tenon, homes, authority, trusted, host):
 
 @pytest.mark.parametrize("threads", ["1", "2"])
 def test_one_client_of_two_addresses_has_two_connections(tenon, homes, program, authority, threads):
-
     """From the same port: only the address of ours tells them apart."""
     server = serve(tenon, homes, f"dtls4://*:0?{authority.pair('server')}", handler="ack",
                    options=["--json", "--threads", threads])
@@ -197,7 +196,7 @@ def test_one_client_of_two_addresses_has_two_connections(tenon, homes, program, 
     assert {event["local"] for event in opened} == {f"dtls4://{host}:{server.port}" for host in hosts}
     assert len({event["peer"] for event in opened}) == 1
     for peer in peers:
-        peer.signal(signal.SIGINT)
+        peer.signal(signal.SIGTERM)
         peer.wait(None)
 
 
