@@ -60,7 +60,8 @@ static inline void take_up(struct end *e)
 	rc = e->layer->ops->up(e->layer, &e->in, &e->up, &e->net);
 	e->failed = rc < 0;
 	CHECK(rc == 0 || *tn_errmsg());
-	CHECK(rc < 0 || !e->in.head);
+	/* A server leaves a part of the first record where it is. */
+	CHECK(rc < 0 || !e->in.head || (!e->layer->open && e->in.len < 5 + 16384));
 }
 
 #endif
