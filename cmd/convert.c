@@ -18,6 +18,7 @@
 #include "signals.h"
 #include "tenon.h"
 #include "tenon_value.h"
+#include "tongue.h"
 
 #define MAX_DEFAULT (64U << 20) /* of one message */
 #define MAX_OUT (1U << 30)
@@ -208,18 +209,11 @@ static int write_out(void)
 	return tn_replyv(state.output, NULL, message, state.to.line_feed ? 2 : 1);
 }
 
-static bool is_blank(const char *data, size_t len)
-{
-	while (len && strchr(" \t\r\n", data[len - 1]) && data[len - 1])
-		len--;
-	return !len;
-}
-
 static void convert(const void *data, size_t len)
 {
 	int err;
 
-	if (state.leaving || !state.output || (state.from.skips_blank && is_blank(data, len)))
+	if (state.leaving || !state.output || (state.from.skips_blank && is_blank_text(data, len)))
 		return;
 	state.number++;
 	err = translate(data, len);

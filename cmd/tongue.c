@@ -15,12 +15,17 @@ int tongue_hear(struct tongue *tongue, const void *data, size_t len)
 	return tn_decode(tongue->values ? "json" : "text", data, len, 0, &tongue->value);
 }
 
-bool tongue_is_blank(const struct tongue *tongue, const char *line, size_t len)
+bool is_blank_text(const char *text, size_t len)
 {
 	for (size_t i = 0; i < len; i++)
-		if (!line[i] || !strchr(" \t\r\n", line[i]))
+		if (!text[i] || !strchr(" \t\r\n", text[i]))
 			return false;
-	return tongue->values;
+	return true;
+}
+
+bool tongue_is_blank(const struct tongue *tongue, const char *line, size_t len)
+{
+	return tongue->values && is_blank_text(line, len);
 }
 
 int tongue_say(struct tongue *tongue, const struct tn_conn *conn, const struct tn_msg *msg)

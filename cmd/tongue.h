@@ -23,7 +23,10 @@ void tongue_learn(struct tongue *tongue, const struct tn_conn *conn);
  * tn_errmsg(). */
 int tongue_hear(struct tongue *tongue, const void *data, size_t len);
 
-/* Whether there is nothing but white space, which between JSON texts is nothing. */
+/* Whether there is nothing but white space. */
+bool is_blank_text(const char *text, size_t len);
+
+/* The same of a line of JSON texts, between which white space is nothing. */
 bool tongue_is_blank(const struct tongue *tongue, const char *line, size_t len);
 
 /* Puts a message into a person's words: JSON without a line feed behind it, in `bytes`. Returns as tn_encode(). */
