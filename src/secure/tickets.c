@@ -85,7 +85,7 @@ static int seal_ticket(struct tni_tickets *tickets, struct tni_ticket_key *key, 
 	return EVP_EncryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, key->cipher, iv) == 1;
 }
 
-/* 2: the ticket is good, and its owner gets a new one. */
+/* 2: the ticket is good, and its owner gets a new one: in TLS 1.3 always, where it should be used only once (RFC 8446 C.4). */
 static int give_keys(SSL *ssl, unsigned char name[16], unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac,
 		     int sealing)
 {
@@ -98,6 +98,8 @@ static int give_keys(SSL *ssl, unsigned char name[16], unsigned char *iv, EVP_CI
 		rc = seal_ticket(tickets, &key, name, iv, cipher) ? 1 : -1;
 	} else {
 		rc = tni_tickets_find(tickets, tni_clock_ns(), name, &key);
+		if (rc && SSL_version(ssl) == TLS1_3_VERSION)
+			rc = 2;
 		if (rc && EVP_DecryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, key.cipher, iv) != 1)
 			rc = -1;
 	}

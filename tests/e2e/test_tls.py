@@ -498,10 +498,12 @@ def test_renegotiation_is_refused(tenon, server, authority):
 
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
 def test_tickets(tenon, authority, version):
+    """With TLS 1.3 each resumption brings a new one: a ticket that is used twice links two connections (RFC 8446 C.4)."""
     server = tenon.serve(f"tls://127.0.0.1:0?{authority.pair('server')}", options=["--json", "--threads", "2"])
     ticket = tenon.folder / f"ticket{version}"
     base = ["openssl", "s_client", "-connect", f"127.0.0.1:{server.port}", "-CAfile", authority.pem("ca"), version]
-    for turn in (["-sess_out", ticket], ["-sess_in", ticket]):
+    kept = []
+    for turn in (["-sess_out", ticket], ["-sess_in", ticket, "-sess_out", ticket], ["-sess_in", ticket]):
         client = tenon.peer(*base, *turn, stdin=subprocess.PIPE)
         client.wait_for_text("Verify return code", "out")
         client.popen.stdin.write(b"hello\n")
@@ -509,8 +511,10 @@ def test_tickets(tenon, authority, version):
         client.wait_for_text("^hello", "out")
         client.popen.stdin.close()
         client.popen.wait(LIMIT)
-    opened = wait_until(lambda: [e for e in server.events if e["event"] == "open"][1:], "two connections")
-    assert opened[0]["resumed"] is True
+        kept.append(ticket.read_bytes())
+    opened = wait_until(lambda: [e for e in server.events if e["event"] == "open"][2:] and server.events, "three connections")
+    assert [event["resumed"] for event in opened if event["event"] == "open"] == [False, True, True]
+    assert (kept[0] != kept[1]) == (version == "-tls1_3")
 
 
 def test_no_tickets(tenon, authority):
