@@ -94,7 +94,7 @@ void tni_layered_free(struct tn_conn *c)
 
 	if (!l)
 		return;
-	tni_list_del(&l->costly.node);
+	tni_loop_cost_no_more(c->loop, &l->costly);
 	if (l->lossy)
 		tni_lossy_free(c);
 	l->layer->ops->free(l->layer);

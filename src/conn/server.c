@@ -22,6 +22,10 @@
 #define RATE_PAUSE_NS (10 * TNI_NS_PER_MS)
 #define RATE_BURST_NS (100 * TNI_NS_PER_MS)
 
+/* While so many handshakes of a loop wait for their turn, further clients wait to be accepted: there they cost nothing. */
+#define SHAKING_MAX 64
+#define SHAKING_PAUSE_NS TNI_NS_PER_MS
+
 /* So many refused clients are closed with patience at a time; further ones at once. */
 #define REFUSED_MAX 64
 
@@ -49,12 +53,22 @@ static void stop_accepting(struct tni_part *part)
 			tni_cancel(part->loop, &part->listeners[i].io, &part->listeners[i].io.rd);
 }
 
-static void start_accepting(struct tni_part *part)
+/* Time until further clients may be accepted. 0: now. */
+static uint64_t accept_wait(const struct tni_part *part)
 {
 	uint64_t wait_ns = tni_part_rate_wait(part);
 
+	if (wait_ns)
+		return wait_ns > RATE_PAUSE_NS ? wait_ns : RATE_PAUSE_NS;
+	return part->ep->scheme->secure && part->loop->ncostly >= SHAKING_MAX ? SHAKING_PAUSE_NS : 0;
+}
+
+static void start_accepting(struct tni_part *part)
+{
+	uint64_t wait_ns = accept_wait(part);
+
 	if (wait_ns) {
-		tni_loop_timer(part->loop, &part->timer, wait_ns > RATE_PAUSE_NS ? wait_ns : RATE_PAUSE_NS);
+		tni_loop_timer(part->loop, &part->timer, wait_ns);
 		return;
 	}
 	for (int i = 0; i < part->nlisteners; i++) {
@@ -219,11 +233,11 @@ static void take(struct tni_part *part, int fd)
 	}
 }
 
-/* Those beyond the rate wait in the listener's queue. */
-static void keep_rate(struct tni_part *part)
+/* Those who may not be accepted yet wait in the listener's queue. */
+static void keep_pace(struct tni_part *part)
 {
 	tni_part_rate_note(part);
-	if (part->draining || !tni_part_rate_wait(part))
+	if (part->draining || !accept_wait(part))
 		return;
 	stop_accepting(part);
 	for (int i = 0; i < part->nlisteners; i++) /* nor is anybody told of them: each would wake the loop */
@@ -243,7 +257,7 @@ static void accept_done(struct tni_op *op, int res)
 			hand_round(part->server, res);
 		else
 			take(part, res);
-		keep_rate(part);
+		keep_pace(part);
 	} else if (res != -ECANCELED) {
 		note_accept_trouble(part, res);
 		tni_loop_timer(part->loop, &part->timer, ACCEPT_PAUSE_NS);
@@ -325,7 +339,7 @@ static int add_listener(struct tni_part *part, int fd, const struct tn_addr *add
 	if (part->ep->scheme->type == SOCK_DGRAM)
 		return tni_conn_serve_dgram(part, fd) ? 0 : tni_err(-ENOMEM, "%s: out of memory", part->ep->url);
 	/* A ring accepts all there are before it can be told to stop. */
-	tni_fd_init(&l->io, fd, part->ep->accept_rate ? TNI_FD_POLLED : 0);
+	tni_fd_init(&l->io, fd, part->ep->accept_rate || part->ep->scheme->secure ? TNI_FD_POLLED : 0);
 	l->io.rd.done = accept_done;
 	return 0;
 }

@@ -243,7 +243,16 @@ bool tni_loop_may_cost(struct tn_loop *loop, struct tni_costly *costly)
 	if (tni_list_empty(&loop->costly) && loop->costly_ns < COSTLY_MAX_NS)
 		return true;
 	tni_list_add_tail(&loop->costly, &costly->node);
+	loop->ncostly++;
 	return false;
+}
+
+void tni_loop_cost_no_more(struct tn_loop *loop, struct tni_costly *costly)
+{
+	if (tni_list_empty(&costly->node))
+		return;
+	tni_list_del(&costly->node);
+	loop->ncostly--;
 }
 
 static void run_costly(struct tn_loop *loop)
@@ -251,6 +260,7 @@ static void run_costly(struct tn_loop *loop)
 	struct tni_list *node;
 
 	while (loop->costly_ns < COSTLY_MAX_NS && (node = tni_list_pop(&loop->costly))) {
+		loop->ncostly--;
 		loop->its_turn = tni_container_of(node, struct tni_costly, node);
 		tni_loop_ready(loop, loop->its_turn->task);
 		tni_loop_settle(loop);

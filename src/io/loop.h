@@ -55,6 +55,7 @@ struct tn_loop {
 	struct tni_list pending;      /* descriptors to try without an event: io/ready.c */
 	struct tni_list starved;      /* tasks waiting for memory */
 	struct tni_list costly;       /* struct tni_costly: those that wait for their turn */
+	unsigned ncostly;             /* how many those are */
 	struct tni_costly *its_turn;  /* one of them, while it runs */
 	uint64_t costly_ns;           /* what such work has taken in this turn */
 	uint64_t pushed;              /* bytes that have gone out inside callbacks in this turn */
@@ -109,6 +110,9 @@ static inline void tni_loop_later(struct tn_loop *loop, struct tni_task *task)
  * run when it may. What the work takes must be told to tni_loop_cost().
  */
 bool tni_loop_may_cost(struct tn_loop *loop, struct tni_costly *costly);
+
+/* It does not wait any more. */
+void tni_loop_cost_no_more(struct tn_loop *loop, struct tni_costly *costly);
 
 static inline void tni_loop_cost(struct tn_loop *loop, uint64_t ns)
 {

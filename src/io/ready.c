@@ -94,7 +94,7 @@ static bool try_once(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op)
 }
 
 /* So many connections are accepted in a row before others have their turn. */
-#define ACCEPT_BUDGET 64
+#define ACCEPT_BUDGET 16
 
 static void try_op(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op)
 {

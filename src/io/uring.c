@@ -1056,19 +1056,16 @@ static int enter(struct uring_state *st, uint64_t timeout_ns)
 
 #define CQE_BATCH 32
 
-static int uring_wait(struct tn_loop *loop, uint64_t timeout_ns)
+/* A turn takes no more than about so many: timers and what was put off want their turn, too. */
+#define TURN_CQES 1024
+
+/* What is there by now. Returns how many. */
+static unsigned take_cqes(struct tn_loop *loop)
 {
 	struct uring_state *st = loop->engine_state;
 	struct io_uring_cqe *cqes[CQE_BATCH];
-	unsigned n, left;
-	int rc;
+	unsigned n, left = io_uring_cq_ready(&st->ring), all = left;
 
-	if (loop->fault && IO_URING_READ_ONCE(*st->ring.sq.kflags) & IORING_SQ_CQ_OVERFLOW)
-		tni_fault_bent(TNI_BEND_OVERFLOW);
-	rc = enter(st, timeout_ns);
-	if (rc < 0)
-		return rc;
-	left = io_uring_cq_ready(&st->ring);
 	if (left)
 		loop->now_ns = tni_clock_ns();
 	for (; left; left -= n) {
@@ -1080,6 +1077,28 @@ static int uring_wait(struct tn_loop *loop, uint64_t timeout_ns)
 		io_uring_cq_advance(&st->ring, n);
 		tni_loop_settle(loop);
 	}
+	return all;
+}
+
+/*
+ * One call of the kernel's posts only so many completions (20 from Linux 6.14 on), however many are due. Where a turn has
+ * much else to do, such as handshakes, those behind would wait for many turns: more calls are made in one turn.
+ */
+static int uring_wait(struct tn_loop *loop, uint64_t timeout_ns)
+{
+	struct uring_state *st = loop->engine_state;
+	unsigned taken = 0;
+	int rc;
+
+	if (loop->fault && IO_URING_READ_ONCE(*st->ring.sq.kflags) & IORING_SQ_CQ_OVERFLOW)
+		tni_fault_bent(TNI_BEND_OVERFLOW);
+	do {
+		rc = enter(st, timeout_ns);
+		if (rc < 0)
+			return rc;
+		taken += take_cqes(loop);
+		timeout_ns = 0;
+	} while (taken < TURN_CQES && taken && IO_URING_READ_ONCE(*st->ring.sq.kflags) & IORING_SQ_TASKRUN);
 	return 0;
 }
 
