@@ -225,9 +225,14 @@ struct tn_msg {
  * still be answered, and on_close says why.
  *
  * on_bad: a message that is not what the endpoint's format (key format) allows; tn_errmsg() says where and why. It may
- * reply. What then becomes of the connection the key bad decides: bad=close closes it in good order (a reply still goes
- * out), bad=skip lets it go on. Without the key it goes on if there is an on_bad, and is closed if there is none. A bad
- * datagram is dropped either way.
+ * reply. The key bad decides what becomes of the connection: bad=close closes it (a reply still goes out), bad=skip lets
+ * it go on. Without the key it goes on if there is an on_bad, and is closed if there is none. A bad datagram is dropped
+ * either way.
+ *
+ * A connection that is closed because of a message (longer than key max, a broken frame, refused by its format) does not
+ * end in good order, which would tell the peer that all was taken. What is queued is sent, and acknowledged by the peer's
+ * kernel; then the connection is reset, without a close_notify. The peer reads the replies, then ECONNRESET. On a Unix
+ * socket it reads ECONNRESET only where some of what it sent has not been read; otherwise an end. DTLS ends by close_notify.
  *
  * Without on_end, a connection whose peer has ended sends what is queued and closes: a peer that half-closes still
  * gets every reply. on_drain: the queue, having been at its mark (tn_send() returned 1 or TN_EFULL), has gone down to

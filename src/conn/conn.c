@@ -37,6 +37,9 @@
 /* After our FIN, how long a silent peer is waited for, so that a reset does not destroy what it has yet to read. */
 #define LINGER_NS TNI_NS_PER_S
 
+/* How often the kernel is asked whether the peer has all, before a reset. */
+#define RESET_POLL_NS (10 * TNI_NS_PER_MS)
+
 /* So much goes out inside callbacks in one turn before they are told to wait for on_drain: a peer that reads as fast as
  * they send must not keep the loop there for ever. */
 #define PUSHED_MAX (1U << 20)
@@ -103,11 +106,17 @@ static void describe_end(const struct tn_conn *c)
 		c->flags & TNI_DESCRIBED ? "" : tn_strerror(c->err));
 }
 
+/* A socket of bytes or packets: neither a file nor datagrams, with or without DTLS. */
+static bool can_reset(const struct tn_conn *c)
+{
+	return c->io.fd >= 0 && !c->dgram && !(c->io.flags & TNI_FD_FILE);
+}
+
 static void reset_on_close(const struct tn_conn *c)
 {
 	struct linger now = {.l_onoff = 1, .l_linger = 0};
 
-	if (c->io.fd >= 0 && is_stream(c) && !(c->io.flags & TNI_FD_FILE))
+	if (can_reset(c))
 		(void)setsockopt(c->io.fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 }
 
@@ -164,7 +173,7 @@ static void finish(struct tn_conn *c, bool described)
 	assert(!in_flight(c)); /* invariants 1 and 3 */
 	tni_loop_untimer(c->loop, &c->timer);
 	/* An end in good order would tell the peer that this was all. */
-	if (c->flags & TNI_RESET || (c->err && is_unfinished(c)))
+	if (c->flags & (TNI_RESET | TNI_ENDS_BY_RESET) || (c->err && is_unfinished(c)))
 		reset_on_close(c);
 	if (local_of(c, &closing.local))
 		closing.conn = c;
@@ -229,7 +238,7 @@ static bool bury(struct tn_conn *c)
 /* Orderly close: all sent and our FIN is out. Gone when the peer has ended too, or has been waited for enough. */
 static bool closing_is_done(const struct tn_conn *c)
 {
-	if (!(c->flags & TNI_FIN_SENT))
+	if (!(c->flags & TNI_FIN_SENT) || c->flags & TNI_ENDS_BY_RESET)
 		return false;
 	return c->flags & TNI_RX_END || !is_stream(c) || c->io.flags & TNI_FD_FILE;
 }
@@ -275,12 +284,30 @@ static void lost_writing_is_due(struct tn_conn *c, uint64_t now)
 		tni_conn_fail(c, c->err, c->failed_at);
 }
 
+/*
+ * In place of a FIN, which would tell the peer that all it sent was taken. A reset discards what the kernel has not yet
+ * brought to the peer, so that is waited for. What the peer still sends is left unread: closing a Unix socket then is a
+ * reset, too.
+ */
+static void end_by_reset(struct tn_conn *c)
+{
+	c->flags |= TNI_FIN_SENT;
+	c->hold |= TNI_HOLD_CLOSED;
+	if (kernel_has_unsent(c) && c->loop->now_ns < c->deadline_ns) {
+		tni_loop_timer(c->loop, &c->timer, RESET_POLL_NS);
+		return;
+	}
+	tni_conn_fail(c, 0, NULL);
+}
+
 /* The drain deadline, then the linger steps after our FIN. */
 static void closing_is_due(struct tn_conn *c, uint64_t now)
 {
 	if (!(c->flags & TNI_FIN_SENT)) {
 		c->flags |= TNI_RESET;
 		tni_conn_fail(c, TN_EDRAIN, "close");
+	} else if (c->flags & TNI_ENDS_BY_RESET) {
+		end_by_reset(c);
 	} else if (now >= c->deadline_ns || (now - c->active_ns >= LINGER_NS && !kernel_has_unsent(c))) {
 		tni_conn_fail(c, 0, NULL);
 	} else {
@@ -628,8 +655,11 @@ static void deliver_stream(struct tn_conn *c)
 			break;
 		update_hold(c);
 	}
-	if (rc < 0)
+	if (rc < 0) {
+		if (can_reset(c))
+			c->flags |= TNI_ENDS_BY_RESET;
 		tni_conn_refuse_rest(c, rc);
+	}
 	if (!part || !c->rx.head)
 		tni_frame_free(&c->frame); /* an idle connection keeps no memory of its last message */
 	tni_buf_compact(&c->rx);
@@ -701,8 +731,14 @@ static bool owes_fin(const struct tn_conn *c)
 
 static void send_fin(struct tn_conn *c)
 {
+	if (!owes_fin(c) || c->flags & TNI_DEAD)
+		return;
+	if (c->flags & TNI_ENDS_BY_RESET) {
+		end_by_reset(c);
+		return;
+	}
 	/* A layer has something to say first; before its handshake is done, that waits for the handshake. */
-	if (!owes_fin(c) || c->flags & TNI_DEAD || (c->layered && !tni_layered_is_shut(c)))
+	if (c->layered && !tni_layered_is_shut(c))
 		return;
 	c->flags |= TNI_FIN_SENT;
 	c->active_ns = c->loop->now_ns;

@@ -48,6 +48,7 @@ enum tni_conn_flag {
 	TNI_REFUSED = 134217728,    /* what still comes is dropped: a message was refused while replies were owed */
 	TNI_HELD_BACK = 67108864,   /* the peer has been held back: its kernel may wait before it sends on */
 	TNI_REPLACED = 4194304,     /* its place in its server is another's */
+	TNI_ENDS_BY_RESET = 268435456, /* when its queue is empty and the peer has all: a message of the peer was refused */
 };
 
 struct tni_peers;

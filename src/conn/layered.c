@@ -319,7 +319,8 @@ struct tn_buf *tni_layered_seal(struct tn_conn *c)
 		if (c->tx.head && l->wire.len < WIRE_MAX)
 			rc = l->layer->ops->down(l->layer, &c->tx, &l->wire, WIRE_MAX);
 		c->bytes_out += before - c->tx.len;
-		if (rc == 0 && !c->tx.head && c->flags & TNI_FIN_WANTED && !l->shut) {
+		if (rc == 0 && !c->tx.head && !l->shut &&
+		    (c->flags & (TNI_FIN_WANTED | TNI_ENDS_BY_RESET)) == TNI_FIN_WANTED) {
 			l->shut = true;
 			l->bye = l->wire.len;
 			rc = l->layer->ops->shut(l->layer, &l->wire);

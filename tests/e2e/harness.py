@@ -186,6 +186,17 @@ def receive_to_end(sock):
     return bytes(got)
 
 
+def receive_to_reset(sock):
+    """What came before the peer reset the connection. An end in good order fails."""
+    got = bytearray()
+    try:
+        while data := sock.recv(256 * KIB):
+            got += data
+    except ConnectionResetError:
+        return bytes(got)
+    raise AssertionError(f"an end in good order behind {bytes(got[-300:])!r}")
+
+
 def exchange(sock, data, finish=False):
     """
     Sends the data and reads at the same time: as many bytes as were sent or, with `finish`, which ends our direction

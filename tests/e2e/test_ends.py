@@ -331,6 +331,29 @@ def test_a_file_as_large_as_it_may_be(tenon):
     assert "standard output: File too large" in result.err
 
 
+# A message that is refused
+
+REFUSED = {"too long": ("max=1KiB", b"x" * 5000 + b"\n"), "not the format": ("format=json", b"[1\n"),
+           "not UTF-8": ("format=text", b"\xff\n")}
+
+
+@pytest.mark.parametrize("handler", ["echo", "discard", "exec:cat"])
+@pytest.mark.parametrize("why", REFUSED)
+@pytest.mark.parametrize("name", ["tcp", "mptcp", "unix", "tls", "tls+unix"])
+def test_the_sender_of_a_refused_message_is_told(tenon, authority, name, why, handler):
+    """What was right before it is answered; then comes a reset and not an end, which would say that all was taken."""
+    url, keys = transports(tenon, authority)[name]
+    bound, message = REFUSED[why]
+    server = tenon.serve(f"{url}{'&' if '?' in url else '?'}frame=line&{bound}",
+                         options=["--json", "--handler", handler, "--on-bad", "close"])
+    rest = b"4\n" * 200000 if name == "unix" else b"4\n"  # all of it read, a Unix socket knows no reset
+    result = tenon.run("connect", f"{server.url}{keys}{'&' if keys else '?'}frame=line", input=b"1\n2\n3\n" + message + rest,
+                       status=FAILED)
+    assert {"echo": result.out.startswith(b"1\n2\n3\n"), "discard": not result.out, "exec:cat": result.out == b"123\n"}[handler]
+    assert "reset" in result.err.lower() or "close_notify" in result.err or "Broken pipe" in result.err
+    assert server.wait_for_event("close")["reason"] == "refused"
+
+
 # What is easily forgotten
 
 def test_a_reset_in_the_midst_of_a_reply(tenon):

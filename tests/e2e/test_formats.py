@@ -8,7 +8,7 @@ import cbor2
 import msgpack
 import pytest
 
-from harness import receive_exactly, receive_to_end, wait_until
+from harness import receive_exactly, receive_to_end, receive_to_reset, wait_until
 
 FAILED, USAGE, TIMED_OUT, REFUSED = 1, 2, 3, 4
 
@@ -223,7 +223,7 @@ def test_close(tenon, key):
     other, client = tenon.dial(server.url), tenon.dial(server.url)
     other.sendall(b"[")
     client.sendall(b'[1]\n{"a":}\n[3]\n')
-    got = receive_to_end(client)
+    got = receive_to_reset(client)
     assert got == (b'[1]\n{"error":"line 1, byte 6: ' + got[len(b'[1]\n{"error":"line 1, byte 6: '):] if key else b"")
     assert got.count(b"\n") == (2 if key else 0)
     event = server.wait_for_event("close", reason="refused")
@@ -239,7 +239,7 @@ def test_on_bad_close_is_the_key_of_every_url(tenon):
     closing, going_on = tenon.dial(server.urls[0]), tenon.dial(server.urls[1])
     for client in (closing, going_on):
         client.sendall(b"x\n1\n")
-    assert receive_to_end(closing).count(b"\n") == 1
+    assert receive_to_reset(closing).count(b"\n") == 1
     reply = going_on.makefile("rb")
     assert b"error" in reply.readline() and reply.readline() == b"1\n"
     reply.close()
@@ -264,7 +264,7 @@ def test_too_large_closes_with_the_reason(tenon):
     server = tenon.serve("tcp://127.0.0.1:0?frame=u32&format=cbor&max=100", options=["--json", "--handler", "echo"])
     client = tenon.dial(server.url)
     client.sendall(b"\0\0\0\1\1" b"\0\0\1\0")
-    assert receive_to_end(client) == b"\0\0\0\1\1"
+    assert receive_to_reset(client) == b"\0\0\0\1\1"
     assert "message of 256 bytes is too large: at most 100" in server.wait_for_event("close", reason="refused")["error"]
 
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from harness import open_socket, receive_exactly, receive_to_end, resident_bytes, running_ns, KIB, MIB, OPTIONS, SANITIZED
+from harness import open_socket, receive_exactly, receive_to_end, receive_to_reset, resident_bytes, running_ns, KIB, MIB, OPTIONS, SANITIZED
 
 SIOCOUTQ = 0x5411
 
@@ -129,7 +129,7 @@ def messages_of(frame, count=300):
     return found
 
 
-def talk(server, data, pieces):
+def talk(server, data, pieces, receive=receive_to_end):
     """Sends the data cut as `pieces` says (a function of the bytes left), ends, and returns all that came back."""
     with open_socket(server.url) as client:
         at = 0
@@ -138,7 +138,7 @@ def talk(server, data, pieces):
             client.sendall(data[at:at + size])
             at += size
         client.shutdown(socket.SHUT_WR)
-        return receive_to_end(client)
+        return receive(client)
 
 
 def in_pieces(seed):
@@ -209,7 +209,7 @@ BAD = [
 def test_a_bad_frame_ends_its_connection_alone(tenon, frame, sent, answered, reason):
     server = tenon.serve(f"tcp://127.0.0.1:0?frame={frame}&max=20", options=["--json"])
     other = tenon.dial(server.url)
-    assert talk(server, sent, lambda left: left) == answered
+    assert talk(server, sent, lambda left: left, receive_to_reset) == answered
     closed = server.wait_for_event("close")
     assert reason in closed["error"] and closed["messages_in"] == 1
     good = FRAMES[frame][0](b"still here")
