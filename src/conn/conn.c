@@ -1239,7 +1239,9 @@ static int adopt(struct tn_conn *c)
 	struct stat st;
 
 	if (fstat(fd, &st) < 0)
-		return tni_err(-errno, "%s: %s", c->ep->url, tn_strerror(-errno));
+		return errno == EBADF
+			       ? tni_err(-EBADF, "%s: no descriptor with this number was handed over", c->ep->url)
+			       : tni_err(-errno, "%s: %s", c->ep->url, tn_strerror(-errno));
 	if (!S_ISSOCK(st.st_mode))
 		return adopt_file(c, fd, st.st_mode);
 	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 ||

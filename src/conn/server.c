@@ -441,16 +441,44 @@ static int open_addrs(struct tni_part *part)
 	return n < 0 ? n : rc;
 }
 
+/* What a descriptor can be served as: thing, place, remedy for everything else. */
+static int check_inherited(const struct tni_part *part, int *type, int *listening)
+{
+	const char *url = part->ep->url;
+	int fd = part->ep->fd;
+	socklen_t len = sizeof(*type);
+	struct tn_addr peer;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, type, &len) < 0) {
+		if (errno == EBADF)
+			return tni_err(-EBADF, "%s: no descriptor with this number was handed over", url);
+		if (errno == ENOTSOCK)
+			return tni_err(-ENOTSOCK,
+				       "%s: this descriptor is no socket, and only sockets are served; "
+				       "anything else is dialled, as in: tenon connect %s",
+				       url, url);
+		return tni_err(-errno, "%s: %s", url, tn_strerror(-errno));
+	}
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, listening, &len) < 0)
+		return tni_err(-errno, "%s: %s", url, tn_strerror(-errno));
+	if (!*listening && (*type == SOCK_STREAM || *type == SOCK_SEQPACKET) && tni_addr_peer(fd, &peer) == -ENOTCONN)
+		return tni_err(-ENOTCONN,
+			       "%s: this socket neither listens nor is connected: call listen() "
+			       "on it before it is handed over",
+			       url);
+	return 0;
+}
+
 /* fd:N: a listening socket, a datagram socket, or one connection that is there already. */
 static int open_inherited(struct tni_part *part)
 {
-	int fd = part->ep->fd, type = 0, listening = 0, flags;
-	socklen_t len = sizeof(type);
+	int fd = part->ep->fd, type = 0, listening = 0, flags, rc = check_inherited(part, &type, &listening);
 	struct tni_scheme *scheme = &part->own_scheme;
 	struct tn_addr addr;
 
-	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || tni_addr_local(fd, &addr) < 0 ||
-	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0)
+	if (rc < 0)
+		return rc;
+	if (tni_addr_local(fd, &addr) < 0)
 		return tni_err(-errno, "%s: %s", part->ep->url, tn_strerror(-errno));
 	fcntl(fd, F_SETFD, FD_CLOEXEC);
 	*scheme = *part->ep->scheme;

@@ -140,13 +140,27 @@ def test_connects_to_a_connection_that_is_there_already(tenon):
 
 
 def test_what_is_no_socket(tenon):
-    with open(os.devnull, "rb") as file:
-        result = tenon.run("serve", f"fd:{file.fileno()}", status=1, pass_fds=[file.fileno()])
-        assert f"fd:{file.fileno()}" in result.err and "not a socket" in result.err.lower().replace("-", " ") \
-            or "Socket operation on non-socket" in result.err
+    """Which descriptor, what is wrong with it, and what to do."""
+    master, terminal = os.openpty()
+    reader, writer = os.pipe()
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (master, terminal, reader, writer, null):
+        result = tenon.run("serve", f"fd:{fd}", status=1, pass_fds=[fd])
+        os.close(fd)
+        assert result.err == (f"tenon: fd:{fd}: this descriptor is no socket, and only sockets are served; "
+                              f"anything else is dialled, as in: tenon connect fd:{fd}\n")
     for command in ("serve", "send", "connect"):
         result = tenon.run(command, "fd:777", status=1)
-        assert "fd:777" in result.err and "Bad file descriptor" in result.err
+        assert result.err == "tenon: fd:777: no descriptor with this number was handed over\n"
+
+
+@pytest.mark.parametrize("name", ["tcp", "tcp6", "unix", "unix-seqpacket"])
+def test_a_socket_that_nobody_has_made_listen(tenon, name):
+    family, kind, _ = FAMILIES[name]
+    with socket.socket(family, kind) as sock:
+        result = tenon.run("serve", f"fd:{sock.fileno()}", status=1, pass_fds=[sock.fileno()])
+        assert result.err == (f"tenon: fd:{sock.fileno()}: this socket neither listens nor is connected: "
+                              "call listen() on it before it is handed over\n")
 
 
 def test_a_listener_cannot_be_dialled(tenon):
