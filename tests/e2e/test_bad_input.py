@@ -406,6 +406,19 @@ def test_the_second_address_is_tried_when_the_first_refuses(tenon, names):
     assert tenon.run("send", "tcp://bad.test:10000", "hello", **names).text == "hello\n"
 
 
+@pytest.mark.parametrize("scheme", ["tls", "dtls"])
+def test_the_second_address_of_a_secured_name(tenon, names, scheme):
+    """Whatever dials: a refused address is not the end of a name."""
+    tenon.run("cert", "new", "--out", tenon.folder / "certs", "--host", "bad.test")
+    certs = tenon.folder / "certs"
+    tenon.serve(f"{scheme}://127.0.0.1:10000?cert={certs}/server.pem&key={certs}/server.key", options=["--handler", "echo"], **names)
+    url = f"{scheme}://bad.test:10000?ca={certs}/ca.pem"
+    assert tenon.run("send", url, "hello", **names).text == "hello\n"
+    assert tenon.run("connect", url, input=b"hello", **names).out == b"hello"
+    assert "1 answered" in tenon.run("ping", "--count", 1, url, **names).text
+    assert "bad.test" in tenon.run("cert", "show", url, **names).text
+
+
 def test_no_route(tenon, network):
     for command, args in (("send", ["hello"]), ("connect", [])):
         for scheme in ("tcp", "udp"):
