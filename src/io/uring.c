@@ -1087,7 +1087,7 @@ static unsigned take_cqes(struct tn_loop *loop)
 static int uring_wait(struct tn_loop *loop, uint64_t timeout_ns)
 {
 	struct uring_state *st = loop->engine_state;
-	unsigned taken = 0;
+	unsigned n, taken = 0;
 	int rc;
 
 	if (loop->fault && IO_URING_READ_ONCE(*st->ring.sq.kflags) & IORING_SQ_CQ_OVERFLOW)
@@ -1096,9 +1096,10 @@ static int uring_wait(struct tn_loop *loop, uint64_t timeout_ns)
 		rc = enter(st, timeout_ns);
 		if (rc < 0)
 			return rc;
-		taken += take_cqes(loop);
+		n = take_cqes(loop);
+		taken += n;
 		timeout_ns = 0;
-	} while (taken < TURN_CQES && taken && IO_URING_READ_ONCE(*st->ring.sq.kflags) & IORING_SQ_TASKRUN);
+	} while (n && taken < TURN_CQES && IO_URING_READ_ONCE(*st->ring.sq.kflags) & IORING_SQ_TASKRUN);
 	return 0;
 }
 
