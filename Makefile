@@ -15,8 +15,8 @@ RUNS ?= 0
 # How long `make soak` lasts
 MINUTES ?= 30
 
-.PHONY: all help setup run test quick bench lint format fault differential drain attack tsan coverage fuzz soak bare install \
-	uninstall clean
+.PHONY: all help setup run test quick bench lint format fault differential drain attack tsan coverage mutation fuzz soak bare \
+	install uninstall clean
 .NOTPARALLEL:
 
 all:
@@ -37,6 +37,7 @@ help:
 	@echo 'make soak       one server under every kind of load for half an hour (MINUTES=...): nothing may grow'
 	@echo 'make tsan       what has threads, under ThreadSanitizer'
 	@echo 'make coverage   run the tests, then print which lines of src and cmd they reached'
+	@echo 'make mutation   plants small mistakes, one at a time: do the tests notice? (ARGS="--seed 1 --sample 50 --only src/conn")'
 	@echo 'make lint       install what is missing, check layout, include directions and likely bugs'
 	@echo 'make format     lay out the C code'
 	@echo 'make bare       do what the README says, in its order, on a bare Debian 12 that it makes first (root; ARGS=--full)'
@@ -87,6 +88,11 @@ coverage:
 	@scripts/setup build test coverage
 	@$(PYTHON) scripts/test coverage
 
+# ARGS: scripts/mutation --help
+mutation:
+	@scripts/setup build test mutation
+	@$(PYTHON) scripts/mutation $(ARGS)
+
 fuzz:
 	@scripts/setup build test
 	@$(PYTHON) scripts/test fuzz --seconds $(SECONDS) --runs $(RUNS)
@@ -122,4 +128,4 @@ uninstall:
 	@$(ldconfig)
 
 clean:
-	rm -rf build build-analyzer build-bare build-asan build-bench build-coverage build-fuzz build-test build-tsan
+	rm -rf build build-analyzer build-bare build-asan build-bench build-coverage build-fuzz build-mutation build-test build-tsan
