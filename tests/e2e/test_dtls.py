@@ -257,13 +257,14 @@ def test_openssl_with_client_certificates(tenon, authority, trusted):
 
 
 def test_pre_shared_keys(tenon, psk_file):
-    server = tenon.serve(f"dtls://127.0.0.1:0?psk-file={psk_file}", options=["--json"])
+    server = tenon.serve(f"dtls://127.0.0.1:0?psk-file={psk_file}&handshake=1s", options=["--json"])
     assert tenon.run("send", f"{server.url}?psk-file={psk_file}", "hello").out == b"ack: hello\n"
     assert server.wait_for_event("open")["identity"] == "bob"
     wrong = tenon.file("wrong", f"bob:{KEY[::-1]}\n".encode())
     # A record that cannot be read may be anybody's, so nobody is told of it: the handshake gets nowhere.
     refused(tenon, f"{server.url}?psk-file={wrong}&handshake=1s", "DTLS handshake", "key for 'bob' may be another", "within 1s",
             status=3)
+    server.wait_for_text("key for 'bob' may be another")  # the server says so, too
     stranger = tenon.file("stranger", f"eve:{KEY}\n".encode())
     refused(tenon, f"{server.url}?psk-file={stranger}", "refused the DTLS handshake")
 
