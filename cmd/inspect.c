@@ -443,7 +443,7 @@ static int complain_nothing(const struct look *look)
 	ssize_t len;
 
 	if (state.fd < 0 && !state.placed)
-		return STATUS_DONE; /* a process may well have no socket */
+		return STATUS_DONE; /* a process may well have no socket: show() says so */
 	if (state.fd >= 0) {
 		snprintf(path, sizeof(path), "/proc/%d/fd/%d", state.pid, state.fd);
 		len = readlink(path, link, sizeof(link) - 1);
@@ -486,6 +486,16 @@ static void add_time(struct text *text)
 		 out_paint(STDOUT_FILENO, PAINT_NONE));
 }
 
+static void add_no_sockets(struct text *text)
+{
+	char name[32] = "?";
+
+	(void)process_name(state.pid, name, sizeof(name));
+	text_add(text, "process %d (", state.pid);
+	text_clean(text, name);
+	text_add(text, ") has no sockets\n");
+}
+
 static void show(const struct look *look)
 {
 	struct text text = {0};
@@ -497,7 +507,9 @@ static void show(const struct look *look)
 		text_add(&text, "\n");
 	for (size_t i = 0; i < look->found.count && details_wanted(); i++)
 		sock_show(&look->found.list[i], width, wanted.all, &text);
-	if (!details_wanted())
+	if (!look->found.count && state.pid && state.fd < 0 && !state.placed)
+		add_no_sockets(&text);
+	else if (!details_wanted())
 		table_show(&look->found, width, &text);
 	if (state.on_screen && !text.failed)
 		screen_draw(&text);

@@ -707,3 +707,5 @@ def test_no_socket(tenon, tmp_path):
     assert f"is no socket but {tmp_path}/plain" in result.err
     sleeper = tenon.peer("sleep", "600")
     assert inspected(tenon, sleeper.pid) == []
+    for options in ([], ["--all"]):
+        assert tenon.run("inspect", sleeper.pid, *options).text == f"process {sleeper.pid} (sleep) has no sockets\n"
