@@ -171,6 +171,14 @@ static bool is_port(const char *text)
 	return digits && digits <= 5 && !text[digits];
 }
 
+/* An IPv6 address without brackets, with its zone or without. */
+static bool is_ipv6(const char *text)
+{
+	size_t len = strspn(text, "0123456789abcdefABCDEF:.");
+
+	return memchr(text, ':', len) && (!text[len] || (text[len] == '%' && !strpbrk(text + len, ":/@?[]")));
+}
+
 /*
  * HOST PORT in two operands, as nc and telnet have it: one, HOST:PORT, which the library takes for TCP. Nothing else can be
  * meant: a host alone is no URL. Returns how many operands there are.
@@ -178,11 +186,14 @@ static bool is_port(const char *text)
 static int join_host_and_port(const struct command *command, char **operands, int count)
 {
 	static char joined[512];
-	const char *host =
-		command->takes_place && (count == 2 || (count > 2 && command->takes_others)) ? operands[0] : NULL;
-	bool ipv6 = host && strspn(host, "0123456789abcdefABCDEF:.") == strlen(host) && strchr(host, ':');
+	bool joins = command->takes_place && (count == 2 || (count > 2 && command->takes_others));
+	const char *host = joins ? operands[0] : "";
+	size_t len = strlen(host);
+	bool bracketed = len > 2 && host[0] == '[' && strchr(host, ']') == host + len - 1;
+	bool ipv6 = is_ipv6(host);
 
-	if (!host || !is_port(operands[1]) || strlen(host) > 400 || is_port(host) || (!ipv6 && strpbrk(host, ":/@?")))
+	if (!joins || !is_port(operands[1]) || len > 400 || is_port(host) ||
+	    (!bracketed && !ipv6 && strpbrk(host, ":/@?")))
 		return count;
 	snprintf(joined, sizeof(joined), ipv6 ? "[%s]:%s" : "%s:%s", host, operands[1]);
 	operands[0] = joined;
