@@ -352,20 +352,10 @@ static int look_at(struct tn_loop *loop, const char *url, struct look *look)
 	return err < 0 ? err : tn_loop_run(loop);
 }
 
-static bool has_key(const char *url, const char *key)
-{
-	size_t len = strlen(key);
-
-	for (const char *at = strchr(url, '?'); at; at = strchr(at + 1, '&'))
-		if (strncmp(at + 1, key, len) == 0 && at[1 + len] == '=')
-			return true;
-	return false;
-}
-
 static void add_to_url(struct text *url, const char *key, const char *value)
 {
 	text_bytes(url, "", 1);
-	if (url->failed || has_key(url->data, key)) {
+	if (url->failed || tn_url_has_key(url->data, key) > 0) {
 		url->len--;
 		return;
 	}

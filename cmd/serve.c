@@ -118,16 +118,6 @@ static const char *set_user(const char *value, void *to)
 
 static unsigned nthreads = 1;
 
-static bool has_key(const char *url, const char *key)
-{
-	size_t len = strlen(key);
-
-	for (const char *at = strchr(url, '?'); at; at = strchr(at + 1, '&'))
-		if (strncmp(at + 1, key, len) == 0 && strchr("=&", at[1 + len]))
-			return true;
-	return false;
-}
-
 /* The URL with key=value added; free() it. NULL without memory. */
 static char *with_key(const char *url, const struct url_option *option)
 {
@@ -146,7 +136,7 @@ static char *full_url(const char *url)
 	for (size_t i = 0; full && i < NURL_OPTIONS; i++) {
 		char *longer;
 
-		if (!*url_options[i].value || has_key(url, url_options[i].key))
+		if (!*url_options[i].value || tn_url_has_key(url, url_options[i].key) > 0)
 			continue;
 		longer = with_key(full, &url_options[i]);
 		if (longer && tn_url_check(longer, TN_SERVE) < 0) {
@@ -188,7 +178,7 @@ static int check_option(const struct url_option *option, char **urls, int count)
 		longer = with_key(urls[i], option);
 		err = longer ? tn_url_check(longer, TN_SERVE) : -ENOMEM;
 		bad = err == TN_EURL && is_bad_value(longer, option);
-		applies = has_key(urls[i], option->key) || err == 0;
+		applies = tn_url_has_key(urls[i], option->key) > 0 || err == 0;
 	}
 	free(longer);
 	if (applies)

@@ -292,6 +292,11 @@ enum tn_url_kind {
 TN_API int tn_url_kind(const char *url);
 
 /*
+ * Whether a key stands in a URL, in whatever spelling (%XX). Only the grammar is checked. Returns 1, 0, TN_EURL or -ENOMEM.
+ */
+TN_API int tn_url_has_key(const char *url, const char *key);
+
+/*
  * Serves an endpoint: binds, listens, and from then on calls `handler` (which is copied) with `arg` for every
  * connection. A datagram endpoint is one connection from the start; its messages carry their sender, which tn_reply()
  * answers. "localhost" binds every loopback address; "*" every interface. A host name is looked up before this

@@ -1636,6 +1636,19 @@ int tn_url_place(const char *url, struct tn_place *place)
 	return rc;
 }
 
+int tn_url_has_key(const char *text, const char *key)
+{
+	const struct context c = {.text = text};
+	struct tni_url url;
+	int rc = read_text(&c, &url);
+
+	if (rc < 0)
+		return rc;
+	rc = tni_url_get(&url, key) != NULL;
+	tni_url_free(&url);
+	return rc;
+}
+
 int tn_url_keeps_messages(const char *text)
 {
 	struct tni_endpoint *ep;

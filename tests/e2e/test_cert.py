@@ -532,6 +532,7 @@ def test_show_a_server_for_a_host(shown, tenon, host, status):
     result = tenon.run("cert", "show", f"{server.url}?ca={where}/ca.pem", "--host", host, status=status)
     assert "subject      CN=localhost" in result.text
     assert (f"not for {host}" in result.err) == (status == 1)
+    tenon.run("cert", "show", f"{server.url}?veri%66y=off&%73ni={host}", "--host", host, status=status)
     # Without verification it is still held against the host that was named
     tenon.run("cert", "show", f"{server.url}?verify=off", "--host", host, status=status)
 

@@ -292,3 +292,25 @@ def test_help_manual_and_table_agree(tenon, name):
     letters = {letter for letter, _ in TABLES[name]} | set("hqvV")
     for letter in re.findall(r"^\s+-(\w)\b", own, re.M) + re.findall(r"\bFl (\w)\b", items):
         assert letter in letters, f"tenon {name} has no -{letter}"
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]", "::1%lo", "[::1%lo]", "127.0.0.1", "localhost"])
+def test_a_host_and_a_port_in_two_arguments(tenon, host):
+    server = tenon.serve("tcp://localhost:0", listeners=2)
+    for command, rest in (("connect", []), ("send", ["hi"]), ("ping", ["--count", 1]),
+                          ("bench", ["--duration", "50ms", "--conns", 1])):
+        tenon.run(command, host, server.port, *rest)
+    assert tenon.serve(host, 0, listeners=2 if host == "localhost" else 1).url.startswith("tcp://")
+
+
+@pytest.mark.parametrize("host, why", [
+    ("[::g]", "not an IPv6 address"), ("[127.0.0.1]", "in brackets stands an IPv6 address"), ("[::1]x", "one URL, please"),
+    ("[::1", "one URL, please"), ("[::1]?nodelay", "one URL, please"), ("tcp://[::1]", "one URL, please"),
+])
+def test_no_host(tenon, host, why):
+    assert why in tenon.run("connect", host, 1, status=2).err
+
+
+def test_an_option_gives_way_to_its_key_in_any_spelling(tenon):
+    """%6c is an l."""
+    tenon.serve("tcp://127.0.0.1:0?id%6ce=5s", options=["--idle", "7s"]).stop()

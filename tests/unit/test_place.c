@@ -282,6 +282,19 @@ static void test_inherited_kinds(void **state)
 	close(pipes[1]);
 }
 
+static void test_keys(void **state)
+{
+	(void)state;
+	assert_int_equal(tn_url_has_key("tcp://localhost:1?idle=5s&nodelay", "idle"), 1);
+	assert_int_equal(tn_url_has_key("tcp://localhost:1?idle=5s&nodelay", "nodelay"), 1);
+	assert_int_equal(tn_url_has_key("localhost:1?id%6ce=5s", "idle"), 1); /* %6c: an l */
+	assert_int_equal(tn_url_has_key("unix:/a%3fidle=5s", "idle"), 0);     /* %3f: a '?' of the path */
+	assert_int_equal(tn_url_has_key("tcp://localhost:1?id=%26idle=5s", "idle"), 0);
+	assert_int_equal(tn_url_has_key("tcp://localhost:1?idler=5s", "idle"), 0);
+	assert_int_equal(tn_url_has_key("tcp://localhost:1", "idle"), 0);
+	assert_int_equal(tn_url_has_key("tcp://localhost:x:y?idle=5s", "idle"), TN_EURL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -290,6 +303,7 @@ int main(void)
 		cmocka_unit_test(test_bad_places),    cmocka_unit_test(test_other_forms),
 		cmocka_unit_test(test_refused_hosts), cmocka_unit_test(test_options_of_any_socket),
 		cmocka_unit_test(test_kinds),         cmocka_unit_test(test_inherited_kinds),
+		cmocka_unit_test(test_keys),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
