@@ -425,7 +425,8 @@ TN_API TN_MUST_CHECK int tn_dial(struct tn_loop *loop, const char *url, const st
  * what the peer has said before is handed over.
  * TN_ETOOBIG: longer than key max. (A stream with frame=none has no messages: there, whatever is sent while the queue is
  * below its mark is taken.) -EMSGSIZE: longer than a datagram, or than 2 GiB. TN_EFORMAT: the frame cannot carry this
- * message (a line feed in a line). -EDESTADDRREQ: a datagram server sends with tn_reply(). -ENOMEM.
+ * message (a line feed in a line), or it is empty and the connection is DTLS or unix-seqpacket, where an empty packet reads
+ * as the end of the stream. -EDESTADDRREQ: a datagram server sends with tn_reply(). -ENOMEM.
  */
 TN_API TN_MUST_CHECK int tn_send(struct tn_conn *conn, const void *data, size_t len);
 

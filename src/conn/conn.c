@@ -1410,6 +1410,8 @@ static int put_stream(struct tn_conn *c, const struct iovec *iov, int count)
 		return tni_frame_too_big(&c->frame, len);
 	if (rc < 0)
 		return rc;
+	if (keeps_packets(c) && !len)
+		return tni_err(TN_EFORMAT, "an empty message on unix-seqpacket is the end of the stream to its reader");
 	if (keeps_packets(c))
 		return tni_buf_appendv(&c->tx, iov, count, true);
 	return c->frame.ops->put(&c->frame, &c->tx, iov, count);

@@ -416,6 +416,30 @@ static void test_packets_sent_before_open_stay_apart(void **state)
 	tn_loop_free(loop);
 }
 
+/* Its reader would take it for the end. What is sent before and behind it arrives. */
+static void test_an_empty_packet_is_refused(void **state)
+{
+	static const struct tn_handler handler = {.on_msg = note_packet}, none = {0};
+	struct tn_loop *loop = th_loop();
+	struct packets p = {0};
+	struct tn_conn *conn;
+	char url[128];
+
+	(void)state;
+	snprintf(url, sizeof(url), "unix-seqpacket:%s/s", th_dir);
+	assert_int_equal(tn_serve(loop, url, &handler, &p, NULL), 0);
+	assert_int_equal(tn_dial(loop, url, &none, NULL, &conn), 0);
+	assert_int_equal(tn_send(conn, "one", 3), 0);
+	assert_int_equal(tn_send(conn, "", 0), TN_EFORMAT);
+	assert_non_null(strstr(tn_errmsg(), "an empty message on unix-seqpacket is the end of the stream"));
+	assert_int_equal(tn_send(conn, "three", 5), 0);
+	tn_close(conn);
+	th_until(loop, p.n == 2);
+	assert_int_equal(p.len[0], 3);
+	assert_int_equal(p.len[1], 5);
+	tn_loop_free(loop);
+}
+
 /* It reads as the end of the stream does, and is none: what comes behind it counts. The end itself is still one. */
 static void test_empty_packets_are_no_end(void **state)
 {
@@ -1702,6 +1726,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_a_pending_signal_stays),
 	T(test_packets_sent_before_open_stay_apart),
 	T(test_empty_packets_are_no_end),
+	T(test_an_empty_packet_is_refused),
 	T(test_last_words),
 	T(test_last_words_tcp),
 	T(test_half_a_line_and_a_reset),

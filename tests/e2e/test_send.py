@@ -422,3 +422,12 @@ def test_two_at_a_time_do_not_mix(tenon):
     for i, process in enumerate(processes):
         process.wait(0)
         assert process.lines == [f"ack: {i}-{j}" for j in range(50)]
+
+
+def test_an_empty_packet_is_no_message(tenon):
+    """It would read as the end of the stream; what stood before it was sent."""
+    server = tenon.serve("unix-seqpacket:" + str(tenon.folder / "sock"))
+    result = tenon.run("send", server.url, "", status=4)
+    assert "an empty message on unix-seqpacket is the end of the stream to its reader" in result.err
+    result = tenon.run("send", server.url, input=b"hello\n\nagain\n", status=None)
+    assert result.status in (0, 4) and result.out.startswith(b"hello\n"), result
