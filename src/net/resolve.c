@@ -28,7 +28,7 @@
  */
 struct channel {
 	struct tn_loop *loop;
-	ares_channel ares; /* NULL: not needed yet */
+	ares_channel ares; /* NULL: it could not be opened */
 	struct tni_timer timer;
 	struct tni_list fds;
 };
@@ -42,20 +42,28 @@ struct channel_fd {
 
 enum { IPV6, IPV4 };
 
+/* The name servers, as resolv.conf had them at one time. */
+struct servers {
+	struct tni_list node; /* in resolver->former, or in none */
+	struct channel channels[2];
+	unsigned asked; /* queries that c-ares works on */
+};
+
 struct tni_resolver {
 	struct tni_owned owned;
 	struct tn_loop *loop;
-	struct channel channels[2];
-	struct stat conf;   /* the resolv.conf that the channels were made by */
-	bool servers_given; /* by tni_resolver_set_servers() */
+	struct servers *servers; /* NULL: not needed yet */
+	struct tni_list former;  /* resolv.conf has changed since: they have queries to finish */
+	struct stat conf;        /* the resolv.conf that `servers` were made by */
+	bool servers_given;      /* by tni_resolver_set_servers() */
 	struct tni_list lookups;
-	unsigned asked;  /* queries that c-ares works on */
-	unsigned wanted; /* those of them that somebody waits for */
+	unsigned wanted; /* queries that somebody waits for */
 };
 
 /* What DNS says about one name in one family. */
 struct query {
 	struct tni_lookup *lookup;
+	struct servers *servers; /* that are asked */
 	int family;
 	bool wanted, pending;
 	int status; /* c-ares' */
@@ -320,14 +328,40 @@ static int open_channel(struct channel *c, const struct tni_names *names)
 	return fail_channel(status);
 }
 
-static void close_channels(struct tni_resolver *r)
+/* Lookups that somebody still waits for are told that c-ares has gone. */
+static void servers_free(struct servers *servers)
 {
-	for (struct channel *c = r->channels; c < r->channels + 2; c++) {
+	if (!servers)
+		return;
+	for (struct channel *c = servers->channels; c < servers->channels + 2; c++) {
 		if (c->ares)
 			ares_destroy(c->ares);
-		c->ares = NULL;
 		tni_loop_untimer(c->loop, &c->timer);
 	}
+	tni_list_del(&servers->node);
+	free(servers);
+}
+
+static int servers_new(struct tn_loop *loop, const struct tni_names *names, struct servers **out)
+{
+	struct servers *servers = calloc(1, sizeof(*servers));
+	int rc = 0;
+
+	if (!servers)
+		return tni_err(-ENOMEM, "resolver: out of memory");
+	tni_list_init(&servers->node);
+	for (struct channel *c = servers->channels; c < servers->channels + 2; c++) {
+		c->loop = loop;
+		c->timer.fire = timer_fire;
+		tni_list_init(&c->fds);
+	}
+	for (int i = 0; i < 2 && rc == 0; i++)
+		rc = open_channel(&servers->channels[i], names);
+	if (rc < 0)
+		servers_free(servers);
+	else
+		*out = servers;
+	return rc;
 }
 
 static bool is_same_file(const struct stat *a, const struct stat *b)
@@ -336,22 +370,43 @@ static bool is_same_file(const struct stat *a, const struct stat *b)
 	       a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
-/* A computer may have gone from one network to another since the last lookup. */
-static int fresh_channels(struct tni_resolver *r, const struct tni_names *names)
+static void free_former(struct tni_resolver *r, bool all)
 {
-	bool open = r->channels[IPV6].ares && r->channels[IPV4].ares;
+	for (struct tni_list *node = r->former.next, *next; node != &r->former; node = next) {
+		struct servers *servers = tni_container_of(node, struct servers, node);
+
+		next = node->next;
+		if (all || !servers->asked)
+			servers_free(servers);
+	}
+}
+
+/*
+ * A computer may have gone from one network to another since the last lookup. c-ares takes no other name servers while it
+ * works on queries: those end with the servers that they began with.
+ */
+static int fresh_servers(struct tni_resolver *r, const struct tni_names *names)
+{
+	struct servers *servers;
 	struct stat conf = {0};
 	int rc;
 
-	if (r->servers_given || (open && r->asked))
+	free_former(r, false);
+	if (r->servers_given)
 		return 0;
 	(void)stat("/etc/resolv.conf", &conf);
-	if (open && is_same_file(&conf, &r->conf))
+	if (r->servers && is_same_file(&conf, &r->conf))
 		return 0;
-	close_channels(r);
+	rc = servers_new(r->loop, names, &servers);
+	if (rc < 0)
+		return rc;
+	if (r->servers && r->servers->asked)
+		tni_list_add_tail(&r->former, &r->servers->node);
+	else
+		servers_free(r->servers);
+	r->servers = servers;
 	r->conf = conf;
-	rc = open_channel(&r->channels[IPV6], names);
-	return rc < 0 ? rc : open_channel(&r->channels[IPV4], names);
+	return 0;
 }
 
 /*
@@ -371,7 +426,8 @@ static void resolver_destroy(struct tni_owned *owned)
 		l->foreign = NULL;
 		l->resolver = NULL;
 	}
-	close_channels(r);
+	free_former(r, true);
+	servers_free(r->servers);
 	tni_list_del(&r->owned.node);
 	r->loop->resolver = NULL;
 	free(r);
@@ -385,11 +441,7 @@ static int resolver_new(struct tn_loop *loop)
 		return tni_err(-ENOMEM, "resolver: out of memory");
 	r->loop = loop;
 	r->owned.destroy = resolver_destroy;
-	for (struct channel *c = r->channels; c < r->channels + 2; c++) {
-		c->loop = loop;
-		c->timer.fire = timer_fire;
-		tni_list_init(&c->fds);
-	}
+	tni_list_init(&r->former);
 	tni_list_init(&r->lookups);
 	tni_list_add_tail(&loop->owned, &r->owned.node);
 	loop->resolver = r;
@@ -419,13 +471,13 @@ int tni_resolver_set_servers(struct tn_loop *loop, const char *servers)
 
 	if (rc < 0 || (rc = read_names(&names)) < 0)
 		return rc;
-	if (r->asked)
+	if (r->servers && r->servers->asked)
 		rc = tni_err(-EBUSY, "name servers %s: lookups are under way", servers);
 	if (rc == 0)
-		rc = fresh_channels(r, &names);
+		rc = fresh_servers(r, &names);
 	tni_names_free(&names);
 	for (int i = 0; i < 2 && rc == 0; i++)
-		rc = set_servers(&r->channels[i], servers);
+		rc = set_servers(&r->servers->channels[i], servers);
 	r->servers_given |= rc == 0;
 	return rc;
 }
@@ -511,7 +563,7 @@ static void answer(void *arg, int status, int timeouts, unsigned char *data, int
 	q->pending = false;
 	l->asked--;
 	if (l->resolver) {
-		l->resolver->asked--;
+		q->servers->asked--;
 		l->resolver->wanted -= l->done != NULL;
 	}
 	if (!l->done) {
@@ -527,12 +579,14 @@ static void answer(void *arg, int status, int timeouts, unsigned char *data, int
 
 static void send_query(struct tni_lookup *l, struct query *q)
 {
-	struct channel *c = &l->resolver->channels[q->family == AF_INET ? IPV4 : IPV6];
+	struct servers *servers = l->resolver->servers;
+	struct channel *c = &servers->channels[q->family == AF_INET ? IPV4 : IPV6];
 
 	q->wanted = false;
 	q->pending = true;
+	q->servers = servers;
 	l->asked++;
-	l->resolver->asked++;
+	servers->asked++;
 	l->resolver->wanted++;
 	ares_query(c->ares, l->name, CLASS_IN, q->family == AF_INET ? TYPE_A : TYPE_AAAA, answer, q);
 	arm_timer(c);
@@ -667,7 +721,7 @@ static void ask_files(struct tni_lookup *l)
 
 static void ask_dns(struct tni_lookup *l)
 {
-	int rc = fresh_channels(l->resolver, &l->names);
+	int rc = fresh_servers(l->resolver, &l->names);
 
 	l->walk = (struct tni_names_walk){.host = l->host};
 	if (rc < 0) {
@@ -830,6 +884,14 @@ int tni_lookup_start(struct tn_loop *loop, const char *host, int family, int por
  * c-ares can cancel all or nothing. So one lookup's queries go on and what they bring is dropped; when nobody waits for
  * any, all are cancelled, which closes the sockets.
  */
+static void servers_cancel(struct servers *servers)
+{
+	for (struct channel *c = servers->channels; c < servers->channels + 2; c++) {
+		ares_cancel(c->ares);
+		arm_timer(c);
+	}
+}
+
 void tni_lookup_cancel(struct tni_lookup *l)
 {
 	struct tni_resolver *r = l ? l->resolver : NULL;
@@ -843,10 +905,11 @@ void tni_lookup_cancel(struct tni_lookup *l)
 	l->done = NULL;
 	tni_list_del(&l->task.node);
 	r->wanted -= l->asked;
-	for (int i = 0; i < 2 && !r->wanted; i++) {
-		ares_cancel(r->channels[i].ares);
-		arm_timer(&r->channels[i]);
-	}
+	if (r->wanted)
+		return;
+	servers_cancel(r->servers);
+	for (struct tni_list *node = r->former.next; node != &r->former; node = node->next)
+		servers_cancel(tni_container_of(node, struct servers, node));
 }
 
 /* ---- the blocking form ---- */

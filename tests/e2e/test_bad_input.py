@@ -419,6 +419,21 @@ def test_the_second_address_of_a_secured_name(tenon, names, scheme):
     assert "bad.test" in tenon.run("cert", "show", url, **names).text
 
 
+def test_other_name_servers_while_look_ups_are_under_way(tenon, names, network):
+    """The former one never answers, and there is always somebody who waits for it."""
+    resolv = tenon.folder / "resolv.conf"
+    resolv.write_text("nameserver 127.0.0.2\n")
+    with network.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.2", 53))
+        tenon.serve("tcp://127.0.0.1:10000", **names)
+        watch = tenon.start("ping", "--interval", "20ms", "--timeout", "60s", "tcp://four.test:10000", **names)
+        assert silent.recv(2000)
+        resolv.write_text("nameserver 127.0.0.1\n")
+        watch.wait_for_text(r"seq=\d+ looked up", "out")
+        watch.signal(signal.SIGINT)
+        watch.wait(0)
+
+
 def test_no_route(tenon, network):
     for command, args in (("send", ["hello"]), ("connect", [])):
         for scheme in ("tcp", "udp"):
