@@ -135,7 +135,7 @@ static int use_pair(SSL_CTX *ctx, STACK_OF(X509) * certs, EVP_PKEY *key, const c
 /* The first line of the file with the passphrase; NULL where there is none. */
 static int read_pass(struct making *m, const char *file, char **pass)
 {
-	const struct tni_text *text;
+	struct tni_text text;
 	const char *at;
 	int rc;
 
@@ -146,9 +146,9 @@ static int read_pass(struct making *m, const char *file, char **pass)
 	rc = tni_files_text(&m->creds->files, file, "", TNI_FILE_WHOLE, &text);
 	if (rc < 0)
 		return rc;
-	if (text->mode & S_IROTH)
+	if (text.mode & S_IROTH)
 		tni_log(true, "%s: every user of this machine may read this passphrase (chmod 600 %s)", file, file);
-	at = (const char *)text->data;
+	at = (const char *)text.data;
 	*pass = strndup(at, strcspn(at, "\r\n"));
 	if (!*pass)
 		return no_memory();
@@ -157,7 +157,7 @@ static int read_pass(struct making *m, const char *file, char **pass)
 
 static int read_key(struct making *m, const char *file, const char *pass_file, EVP_PKEY **key)
 {
-	const struct tni_text *text;
+	struct tni_text text;
 	char *pass;
 	int rc = read_pass(m, pass_file, &pass);
 
@@ -166,7 +166,7 @@ static int read_key(struct making *m, const char *file, const char *pass_file, E
 		rc = tni_files_text(&m->creds->files, file, MAKES_KEY, TNI_FILE_WHOLE, &text);
 	}
 	if (rc == 0)
-		rc = tni_cert_parse_key(text, file, pass, key);
+		rc = tni_cert_parse_key(&text, file, pass, key);
 	if (pass)
 		OPENSSL_cleanse(pass, strlen(pass));
 	free(pass);
@@ -180,12 +180,12 @@ struct pair_files {
 static int read_pair(struct making *m, SSL_CTX *ctx, const struct pair_files *from)
 {
 	STACK_OF(X509) *certs = NULL;
-	const struct tni_text *text;
+	struct tni_text text;
 	EVP_PKEY *key = NULL;
 	int rc = tni_files_text(&m->creds->files, from->cert, MAKES_CERT, TNI_FILE_WHOLE, &text);
 
 	if (rc == 0)
-		rc = tni_cert_parse(text->data, text->len, from->cert, &certs);
+		rc = tni_cert_parse(text.data, text.len, from->cert, &certs);
 	if (rc == 0)
 		rc = read_key(m, from->key, from->pass, &key);
 	if (rc == 0)
@@ -304,15 +304,14 @@ static int trust_file(struct making *m)
 {
 	X509_STORE *store = SSL_CTX_get_cert_store(m->creds->ctx);
 	STACK_OF(X509) *certs = NULL;
-	const struct tni_text *text;
+	struct tni_text text;
 	int rc = tni_files_text(&m->creds->files, m->spec->ca, MAKES_CERT, TNI_FILE_WHOLE, &text);
 
-	if (rc == 0 && tni_crl_is_in(text->data, text->len) &&
-	    (!m->spec->crl || strcmp(m->spec->crl, m->spec->ca) != 0))
+	if (rc == 0 && tni_crl_is_in(text.data, text.len) && (!m->spec->crl || strcmp(m->spec->crl, m->spec->ca) != 0))
 		return tni_err(TN_EURL, "%s holds a certificate revocation list, which only key crl reads: add crl=%s",
 			       m->spec->ca, m->spec->ca);
 	if (rc == 0)
-		rc = tni_cert_parse(text->data, text->len, m->spec->ca, &certs);
+		rc = tni_cert_parse(text.data, text.len, m->spec->ca, &certs);
 	for (int i = 0; rc == 0 && i < sk_X509_num(certs); i++) {
 		X509 *cert = sk_X509_value(certs, i);
 
@@ -583,14 +582,14 @@ static int new_context(struct making *m, SSL_CTX **out)
 
 static int set_psk(struct making *m)
 {
-	const struct tni_text *text;
+	struct tni_text text;
 	int rc;
 
 	m->key = "psk-file";
 	if (!m->spec->psk_file)
 		return 0;
 	rc = tni_files_text(&m->creds->files, m->spec->psk_file, "", TNI_FILE_WHOLE, &text);
-	return rc < 0 ? rc : tni_psk_use(m->creds, m->spec->psk_file, text);
+	return rc < 0 ? rc : tni_psk_use(m->creds, m->spec->psk_file, &text);
 }
 
 static int set_name(struct making *m)

@@ -145,7 +145,7 @@ int tni_files_note(struct tni_files *files, const char *path, enum tni_file_kind
 }
 
 int tni_files_text(struct tni_files *files, const char *path, const char *what, enum tni_file_kind kind,
-		   const struct tni_text **text)
+		   struct tni_text *text)
 {
 	struct tni_file *file = NULL;
 	int err;
@@ -161,7 +161,7 @@ int tni_files_text(struct tni_files *files, const char *path, const char *what, 
 		if (err < 0)
 			return err;
 	}
-	*text = &file->text;
+	*text = file->text;
 	return 0;
 }
 

@@ -51,9 +51,10 @@ struct tni_files {
 	size_t count, cap;
 };
 
-/* What stands in a file, which is read the first time only. `text` stays the list's. The codes of tni_text_read(). */
+/* What stands in a file, which is read the first time only. The bytes of `text` stay the list's, until
+ * tni_files_forget(). The codes of tni_text_read(). */
 int tni_files_text(struct tni_files *files, const char *path, const char *what, enum tni_file_kind kind,
-		   const struct tni_text **text);
+		   struct tni_text *text);
 
 /* Adds a path that is not read. 0 or -ENOMEM. */
 int tni_files_note(struct tni_files *files, const char *path, enum tni_file_kind kind);

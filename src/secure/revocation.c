@@ -20,10 +20,10 @@ static int take_list(X509_CRL *list, void *arg)
 
 static int read_file(struct tni_creds *creds, const char *path, enum tni_file_kind kind)
 {
-	const struct tni_text *text;
+	struct tni_text text;
 	int rc = tni_files_text(&creds->files, path, "", kind, &text);
 
-	return rc < 0 ? rc : tni_crl_parse(text->data, text->len, path, take_list, SSL_CTX_get_cert_store(creds->ctx));
+	return rc < 0 ? rc : tni_crl_parse(text.data, text.len, path, take_list, SSL_CTX_get_cert_store(creds->ctx));
 }
 
 static bool is_folder(const char *path)
