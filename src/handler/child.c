@@ -40,6 +40,7 @@ struct child {
 	bool reaped;
 	bool given_up;
 	bool terminated; /* SIGTERM was sent */
+	bool useless;    /* that it was not started is told instead of its end */
 };
 
 static _Thread_local struct child *children;
@@ -147,7 +148,7 @@ static bool reap(struct child *child, int options)
 		child->told.status = info.si_status;
 	else
 		child->told.signal = info.si_status;
-	if (watcher)
+	if (watcher && !child->useless)
 		watcher(&child->told);
 	return true;
 }
@@ -313,6 +314,7 @@ static int child_fork(struct child *child, const char *command, int input, int o
 
 static void child_kill_now(struct child *child)
 {
+	child->useless = true;
 	kill(-child->pid, SIGKILL);
 	reap(child, 0);
 }
@@ -367,10 +369,12 @@ static int start_in_place(const struct child_use *use, const char *command, int 
 	return 0;
 }
 
-void child_not_started(const struct tn_conn *conn, int err)
+void child_not_started(const struct tn_conn *conn, struct child *child, int err)
 {
 	const struct handler_child told = {.server = tn_conn_server(conn), .conn = tn_conn_id(conn), .err = err};
 
+	if (child)
+		child->useless = true;
 	if (watcher)
 		watcher(&told);
 }

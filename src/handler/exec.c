@@ -87,7 +87,7 @@ int exec_start(struct tn_conn *conn, const char *command, const struct exec_ends
 		err = fd_dial(loop, &fds[2], ends->output, arg, output);
 	pipes_close(fds);
 	if (err < 0)
-		child_not_started(conn, err);
+		child_not_started(conn, *child, err);
 	return err < 0 ? err : 0;
 }
 

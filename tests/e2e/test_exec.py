@@ -388,17 +388,22 @@ def leave_descriptors(pid, count):
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, limit))
 
 
-@pytest.mark.parametrize("scheme, count", [("tcp", 2), ("udp", 1)])
-def test_a_command_that_cannot_be_started_is_told(tenon, scheme, count):
-    """There is room for the connection, not for a pipe."""
+@pytest.mark.parametrize("scheme, count", [("tcp", 2), ("tcp", 5), ("udp", 1), ("udp", 4)])
+def test_a_command_that_cannot_be_started_is_told_once(tenon, scheme, count):
+    """There is room for the connection, and not for a pipe, or not for the descriptor of a process that runs already."""
     server = tenon.serve(f"{scheme}://127.0.0.1:0", options=["--handler", "exec:cat", "--json"])
     leave_descriptors(server.pid, count)
     client = tenon.dial(server.url)
     with contextlib.suppress(OSError):  # refused already
         client.send(b"x")
-    told = wait_until(lambda: [event for event in server.events if event["event"] == "child" and event["reason"] == "start"],
+    told = wait_until(lambda: [event for event in server.events if event["event"] == "child"],
                       lambda: f"a failure is told: {server.lines}")
-    assert "Too many open files" in told[0]["error"] and told[0]["status"] is None
+    if scheme == "tcp":
+        server.wait_for_event("close")
+        told = [event for event in server.events if event["event"] == "child"]
+    assert [event["reason"] for event in told] == ["start"] and told[0]["status"] is None, told
+    assert "Too many open files" in told[0]["error"]
+    wait_until(lambda: not children_of(server.pid), "nobody is left")
     server.untidy = True
 
 
