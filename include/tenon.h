@@ -499,12 +499,12 @@ TN_API size_t tn_conn_queued(const struct tn_conn *conn);
 
 struct tn_conn_info {
 	uint64_t bytes_in,
-		bytes_out; /* payload that came from and was taken by the kernel; of a secured connection, what
+		bytes_out;          /* payload that came from and was taken by the kernel; of a secured connection, what
 				       * was decrypted and encrypted */
-	uint64_t msgs_in, msgs_out;
-	uint64_t lost;       /* datagrams that were lost here, on their way in or out */
-	uint64_t dropped;    /* of these, those that the kernel dropped before we read them (see key rcvbuf) */
-	uint64_t opened_ns;  /* loop clock */
+	uint64_t msgs_in, msgs_out; /* out: queued, and not lost here */
+	uint64_t lost;              /* datagrams that were lost here, on their way in or out */
+	uint64_t dropped;           /* of these, those that the kernel dropped before we read them (see key rcvbuf) */
+	uint64_t opened_ns;         /* loop clock */
 	uint64_t stalled_ns; /* for how long the kernel has taken nothing of what is queued; 0: it takes, nothing is
 				     * queued, or datagrams. A peer that has not read for this long is slow, whatever was sent */
 	bool many;           /* dialled to a multicast group or a broadcast address: see tn_dial() */

@@ -1334,7 +1334,7 @@ static bool is_full(const struct tn_conn *c)
 	return c->flags & TNI_FULL && queued(c) > c->ep->queue / 2;
 }
 
-/* What a queue's answer means to the sender. */
+/* What a queue's answer means to the sender. 1: a datagram that is lost already, which is no fault of its sender's. */
 static int queued_result(struct tn_conn *c, int rc)
 {
 	if (rc == -ENOBUFS) {
@@ -1346,7 +1346,7 @@ static int queued_result(struct tn_conn *c, int rc)
 		return tni_err_prefix(rc, "%s: send", c->ep->url);
 	if (rc < 0)
 		return tni_err(rc, "%s: send: %s", c->ep->url, tn_strerror(rc));
-	c->msgs_out++;
+	c->msgs_out += rc == 0;
 	if (c->flags & TNI_DELIVERING)
 		c->flags |= TNI_SELF_FED;
 	run_soon(c);

@@ -48,7 +48,8 @@ enum tni_conn_flag {
 	TNI_REFUSED = 134217728,    /* what still comes is dropped: a message was refused while replies were owed */
 	TNI_HELD_BACK = 67108864,   /* the peer has been held back: its kernel may wait before it sends on */
 	TNI_REPLACED = 4194304,     /* its place in its server is another's */
-	TNI_ENDS_BY_RESET = 268435456, /* when its queue is empty and the peer has all: a message of the peer was refused */
+	TNI_ENDS_BY_RESET =
+		268435456, /* when its queue is empty and the peer has all: a message of the peer was refused */
 };
 
 struct tni_peers;
@@ -180,6 +181,7 @@ int tni_dgram_open(struct tn_conn *conn, bool connected);
 void tni_dgram_free(struct tn_conn *conn);
 void tni_dgram_deliver(struct tn_conn *conn);
 void tni_dgram_flush(struct tn_conn *conn);
+/* 0; 1: it is lost and counted, since a reply may go no further than the question's hops allow; < 0. */
 int tni_dgram_put(struct tn_conn *conn, const struct tn_msg *answered, const struct iovec *iov, int count);
 /* Asks how many datagrams the kernel has dropped. */
 void tni_dgram_ask_dropped(const struct tn_conn *conn, uint64_t *dropped);

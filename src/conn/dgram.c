@@ -352,7 +352,7 @@ int tni_dgram_put(struct tn_conn *c, const struct tn_msg *answered, const struct
 	hops = reply_hops(c, answered);
 	if (hops < 0) {
 		d->lost++;
-		return 0;
+		return 1;
 	}
 	/* What came to another socket, and is passed on here, may have come to an address that this one is not bound to. */
 	if (to && to->local.len && !d->tells_local) {
@@ -368,11 +368,16 @@ int tni_dgram_put(struct tn_conn *c, const struct tn_msg *answered, const struct
 	return rc;
 }
 
-static void drop_first(struct tni_dgram *d)
+/* It was counted as a message when it was queued; of a layer's datagrams only the messages in them are. */
+static void drop_first(struct tn_conn *c)
 {
+	struct tni_dgram *d = c->dgram;
+
 	tni_dgram_queue_drop(&d->tx, 1);
 	d->lost++;
 	d->retries = 0;
+	if (!c->layered && c->msgs_out) /* none in what carries DTLS for a server */
+		c->msgs_out--;
 }
 
 /* The receiver of the first datagram, or the system, has no room. */
@@ -387,11 +392,11 @@ static void wait_for_room(struct tn_conn *c)
 
 	tni_dgram_queue_first(&d->tx, &to, &hops, &data, &len);
 	if (now < d->stuck_until_ns && to.len == d->stuck.len && !memcmp(to.bytes, d->stuck.bytes, to.len)) {
-		drop_first(d);
+		drop_first(c);
 	} else if (++d->retries > RETRIES_MAX) {
 		d->stuck = to;
 		d->stuck_until_ns = now + STUCK_NS;
-		drop_first(d);
+		drop_first(c);
 	} else {
 		tni_loop_timer(c->loop, &d->retry, RETRY_NS);
 	}
@@ -438,7 +443,7 @@ static void sent(struct tn_conn *c, int res)
 		wait_for_room(c);
 	} else if (res < 0 && res != -ECANCELED) {
 		to_all = is_to_all(d);
-		drop_first(d);
+		drop_first(c);
 		if (to_all && !is_loss(c, res))
 			tni_conn_fail(c, res, step_of(c, "send"));
 	}

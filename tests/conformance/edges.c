@@ -334,6 +334,79 @@ static void test_a_pending_signal_stays(void **state)
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
+/* ---- what is lost is counted once ---- */
+
+static void fade(struct tn_conn *conn, void *arg)
+{
+	(void)arg;
+	assert_int_equal(tn_conn_fade(conn), 0);
+}
+
+static void answer_each(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
+{
+	*(struct tn_conn **)arg = conn;
+	assert_int_equal(tn_reply(conn, msg, msg->data, msg->len), 0);
+}
+
+/* What comes with its last hop is answered so often only. What is not answered is lost, and no message that went out. */
+static void test_replies_without_hops_are_lost_once(void **state)
+{
+	static const struct tn_handler handler = {.on_open = fade, .on_msg = answer_each};
+	struct tn_loop *loop = th_loop();
+	struct tn_conn *conn = NULL;
+	struct tn_conn_info info = {0};
+	struct tn_server *server;
+	uint64_t heard = 0;
+	int fds[1], one = 1;
+	char data[32];
+
+	(void)state;
+	assert_int_equal(tn_serve(loop, "udp4://127.0.0.1:0", &handler, &conn, &server), 0);
+	fds[0] = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	assert_int_equal(setsockopt(fds[0], IPPROTO_IP, IP_TTL, &one, sizeof(one)), 0);
+	for (unsigned i = 0; i < 200; i++) {
+		struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+
+		to.sin_port = htons((uint16_t)atoi(strrchr(tn_server_url(server, 0), ':') + 1));
+		assert_int_equal(sendto(fds[0], "x", 1, 0, (struct sockaddr *)&to, sizeof(to)), 1);
+		th_until(loop, conn && (tn_conn_info(conn, &info), info.msgs_in == i + 1));
+	}
+	th_until(loop, (tn_conn_info(conn, &info), info.bytes_out == info.msgs_out));
+	while (recv(fds[0], data, sizeof(data), 0) == 1)
+		heard++;
+	assert_true(info.lost > 0 && info.msgs_out >= 64);
+	assert_int_equal(info.msgs_out + info.lost, 200);
+	assert_int_equal(heard, info.msgs_out);
+	close(fds[0]);
+	tn_loop_free(loop);
+}
+
+/* What the kernel refuses to send was queued, and is lost. */
+static void test_what_cannot_be_sent_is_lost_once(void **state)
+{
+	static const struct tn_handler handler = {.on_open = note_conn};
+	struct tn_loop *loop = th_loop();
+	struct tn_conn *conn = NULL;
+	struct tn_conn_info info = {0};
+	struct tn_addr broadcast = {0};
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = INADDR_BROADCAST};
+
+	(void)state;
+	memcpy(broadcast.bytes, &in, sizeof(in));
+	broadcast.len = sizeof(in);
+	assert_int_equal(tn_serve(loop, "udp4://127.0.0.1:0", &handler, &conn, NULL), 0);
+	th_until(loop, conn);
+	for (int i = 0; i < 3; i++) {
+		struct tn_msg msg = {.peer = &broadcast};
+
+		assert_int_equal(tn_reply(conn, &msg, "x", 1), 0);
+	}
+	th_until(loop, (tn_conn_info(conn, &info), info.lost == 3));
+	assert_int_equal(info.msgs_out, 0);
+	assert_int_equal(info.bytes_out, 0);
+	tn_loop_free(loop);
+}
+
 /* ---- what the kernel drops is counted and told ---- */
 
 static void note_lost(struct tn_server *server, int err, const char *text, void *arg)
@@ -1722,6 +1795,8 @@ static const struct CMUnitTest tests[] = {
 	T(test_answers_leave_from_the_address_that_was_asked),
 	T(test_a_bound_socket_speaks_from_its_own_address),
 	T(test_what_the_kernel_drops_is_told),
+	T(test_replies_without_hops_are_lost_once),
+	T(test_what_cannot_be_sent_is_lost_once),
 	T(test_forwarding_between_frames),
 	T(test_a_pending_signal_stays),
 	T(test_packets_sent_before_open_stay_apart),
