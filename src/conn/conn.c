@@ -259,14 +259,17 @@ static void arm_open(struct tn_conn *c, uint64_t idle_at_ns)
 		tni_timer_arm(&c->loop->timers, &c->timer, at);
 }
 
-/* What the peer said that has not been handed over, here or in the kernel. */
-static bool has_unread(const struct tn_conn *c)
+static bool kernel_has_unread(const struct tn_conn *c)
 {
 	int unread = 0;
 
-	if (c->rx.head || (c->layered && c->layered->in.head))
-		return true;
 	return !(c->flags & TNI_RX_END) && ioctl(c->io.fd, FIONREAD, &unread) == 0 && unread > 0;
+}
+
+/* What the peer said that has not been handed over, here or in the kernel. */
+static bool has_unread(const struct tn_conn *c)
+{
+	return c->rx.head || (c->layered && c->layered->in.head) || kernel_has_unread(c);
 }
 
 static bool is_held_unread(const struct tn_conn *c)
@@ -274,11 +277,17 @@ static bool is_held_unread(const struct tn_conn *c)
 	return c->hold & (TNI_HOLD_USER | TNI_HOLD_TXFULL) && !(c->flags & (TNI_DEAD | TNI_CLOSING)) && has_unread(c);
 }
 
+/* Nothing has come for a while, and nothing has that a late turn is still to read. */
+static bool is_silent(const struct tn_conn *c, uint64_t now)
+{
+	return now - c->active_ns >= LINGER_NS && !kernel_has_unread(c);
+}
+
 /* After a failed write: reading goes on until the peer has been silent for a while. What its user does not read yet
  * waits. */
 static void lost_writing_is_due(struct tn_conn *c, uint64_t now)
 {
-	if (is_held_unread(c) || (!c->hold && now - c->active_ns < LINGER_NS))
+	if (is_held_unread(c) || (!c->hold && !is_silent(c, now)))
 		tni_loop_timer(c->loop, &c->timer, LINGER_NS / 4);
 	else
 		tni_conn_fail(c, c->err, c->failed_at);
@@ -308,7 +317,7 @@ static void closing_is_due(struct tn_conn *c, uint64_t now)
 		tni_conn_fail(c, TN_EDRAIN, "close");
 	} else if (c->flags & TNI_ENDS_BY_RESET) {
 		end_by_reset(c);
-	} else if (now >= c->deadline_ns || (now - c->active_ns >= LINGER_NS && !kernel_has_unsent(c))) {
+	} else if (now >= c->deadline_ns || (is_silent(c, now) && !kernel_has_unsent(c))) {
 		tni_conn_fail(c, 0, NULL);
 	} else {
 		tni_loop_timer(c->loop, &c->timer, LINGER_NS / 4);

@@ -627,6 +627,64 @@ static void test_last_words_tcp(void **state)
 	last_words(url, pair[1]);
 }
 
+/* A peer that reads no more is read from until it is silent for a second: words that come one by one are no silence, nor
+ * is a stop of this process, after which they are there. */
+static void test_last_words_one_by_one(void **state)
+{
+	static const struct tn_handler handler = {.on_msg = note_words, .on_close = note_close};
+	struct tn_loop *loop = th_loop();
+	struct words w = {0};
+	struct tn_conn *conn;
+	uint64_t start, sent = 0;
+	char url[32];
+	int pair[2];
+
+	(void)state;
+	th_pair(SOCK_STREAM, pair);
+	snprintf(url, sizeof(url), "fd:%d", pair[0]);
+	assert_int_equal(tn_dial(loop, url, &handler, &w, &conn), 0);
+	shutdown(pair[1], SHUT_RD);
+	assert_int_equal(tn_send(conn, "request", 7), 0);
+	for (start = th_now_ms(); th_now_ms() < start + 1300;) {
+		assert_int_equal(send(pair[1], "x", 1, 0), 1);
+		sent++;
+		th_turn_for(loop, 5);
+	}
+	assert_int_equal(send(pair[1], "x", 1, 0), 1);
+	usleep(1300000);
+	th_until(loop, w.in == sent + 1 || w.closes);
+	assert_int_equal(w.in, sent + 1);
+	close(pair[1]);
+	th_until(loop, w.closes);
+	assert_int_equal(w.err, -EPIPE);
+	tn_loop_free(loop);
+}
+
+/* What comes after our end is read, or else the peer would see a reset; also when this process was stopped meanwhile. */
+static void test_words_after_our_end(void **state)
+{
+	static const struct tn_handler handler = {.on_close = note_close};
+	struct tn_loop *loop = th_loop();
+	struct words w = {0};
+	struct tn_conn *conn;
+	char url[32], byte;
+	int pair[2];
+
+	(void)state;
+	th_pair(SOCK_STREAM, pair);
+	snprintf(url, sizeof(url), "fd:%d", pair[0]);
+	assert_int_equal(tn_dial(loop, url, &handler, &w, &conn), 0);
+	tn_close(conn);
+	th_turn_for(loop, 20);
+	assert_int_equal(send(pair[1], "x", 1, 0), 1);
+	usleep(1300000);
+	th_until(loop, w.closes);
+	assert_int_equal(w.err, 0);
+	assert_int_equal(recv(pair[1], &byte, 1, 0), 0);
+	close(pair[1]);
+	tn_loop_free(loop);
+}
+
 /* ---- half a line, and a reset ---- */
 
 /* A reset tells of itself once, here to a send that waits: what reading then finds is no end in good order, and what has
@@ -1804,6 +1862,8 @@ static const struct CMUnitTest tests[] = {
 	T(test_an_empty_packet_is_refused),
 	T(test_last_words),
 	T(test_last_words_tcp),
+	T(test_last_words_one_by_one),
+	T(test_words_after_our_end),
 	T(test_half_a_line_and_a_reset),
 	T(test_loops_freed_in_any_order),
 	T(test_server_closed_after_a_loop_was_freed),
