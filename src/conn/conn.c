@@ -941,7 +941,7 @@ bool tni_conn_is_quiet(const struct tn_conn *c)
 	uint64_t quiet_ns = c->flags & TNI_HELD_BACK ? TNI_NS_PER_S : TNI_QUIET_NS;
 
 	return c->loop->now_ns - c->active_ns >= quiet_ns && !c->hold && !c->held && !c->rx.head && !queued(c) &&
-	       !(c->flags & TNI_RX_END) && !tni_layered_has_part(c);
+	       !(c->flags & TNI_RX_END) && !tni_layered_has_part(c) && !kernel_has_unread(c);
 }
 
 static void note_peer(struct tn_conn *c, const struct tn_addr *addr)

@@ -704,10 +704,11 @@ static void close_quiet(const struct tni_part *part)
 }
 
 /* A tick that comes late, since the process or the machine had other things to do, knows of no silence: what has arrived
- * meanwhile is read first. */
+ * meanwhile is read first. Only once in a row: a loop that is late always still ends those that are quiet. */
 static void drain_tick(struct tni_part *part)
 {
 	uint64_t now = part->loop->now_ns;
+	bool late = now - part->timer.when_ns >= TNI_QUIET_NS / 2 && !part->met_late;
 
 	stop_accepting(part); /* where the engine had no room to be told so before */
 	if (now >= part->deadline_ns) {
@@ -716,7 +717,8 @@ static void drain_tick(struct tni_part *part)
 			tni_loop_timer(part->loop, &part->timer, DRAIN_TICK_NS);
 		return;
 	}
-	if (now - part->timer.when_ns < TNI_QUIET_NS / 2)
+	part->met_late = late;
+	if (!late)
 		close_quiet(part);
 	tni_loop_timer(part->loop, &part->timer, DRAIN_TICK_NS);
 }

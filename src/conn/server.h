@@ -33,7 +33,7 @@ struct tni_part {
 	struct tni_timer timer;         /* accepting again after trouble; drain ticks */
 	struct tni_timer trouble_timer; /* until more trouble may be told */
 	unsigned refused;               /* lingering refused connections */
-	bool draining;
+	bool draining, met_late;
 	struct tni_post drain_post;   /* tells its loop that it drains; in parts[0], that the last part has gone */
 	_Atomic(bool) ended;          /* nothing is posted to its loop any more */
 	struct tni_scheme own_scheme; /* of fd:N, whose kind only the descriptor tells */

@@ -975,6 +975,53 @@ static void echo(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 	(void)!tn_forward(conn, msg);
 }
 
+struct busy {
+	struct tn_loop *loop;
+	struct tn_timer *timer;
+};
+
+/* A callback that takes its time, in every turn. */
+static void be_busy(void *arg)
+{
+	struct busy *busy = arg;
+
+	usleep(80000);
+	assert_int_equal(tn_timer_start(busy->loop, 0, be_busy, busy, &busy->timer), 0);
+}
+
+/* A loop that is never in time still knows who is quiet, and answers what was sent before. */
+static void test_drain_when_every_turn_is_late(void **state)
+{
+	static const struct tn_handler handler = {.on_msg = echo, .on_close = note_close};
+	struct tn_loop *loop = th_loop();
+	struct busy busy = {.loop = loop};
+	struct words w = {0};
+	struct tn_server *server;
+	int done = 0, fds[2];
+	char byte;
+
+	(void)state;
+	assert_int_equal(tn_serve(loop, "tcp://127.0.0.1:0", &handler, &w, &server), 0);
+	for (int i = 0; i < 2; i++) {
+		fds[i] = th_tcp_dial(atoi(strrchr(tn_server_url(server, 0), ':') + 1));
+		assert_int_equal(send(fds[i], "x", 1, 0), 1);
+		th_until(loop, recv(fds[i], &byte, 1, MSG_DONTWAIT) == 1);
+	}
+	th_turn_for(loop, 150);
+	be_busy(&busy);
+	assert_int_equal(send(fds[0], "x", 1, 0), 1);
+	tn_server_close(server, 20000, count, &done);
+	th_until(loop, done);
+	assert_int_equal(w.err, 0);
+	assert_int_equal(recv(fds[0], &byte, 1, 0), 1);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(recv(fds[i], &byte, 1, 0), 0);
+		close(fds[i]);
+	}
+	tn_timer_stop(busy.timer);
+	tn_loop_free(loop);
+}
+
 static void end_it(void *arg)
 {
 	tn_server_close(arg, 1000, NULL, NULL);
@@ -1874,6 +1921,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_failing_to_serve_calls_nobody),
 	T(test_timers_for_ever),
 	T(test_drain_for_ever),
+	T(test_drain_when_every_turn_is_late),
 	T(test_call_without_a_limit),
 	T(test_restart_when_done),
 	T(test_info_in_on_close),
