@@ -3,6 +3,7 @@ import contextlib
 import hashlib
 import os
 import pty
+import signal
 import socket
 import ssl
 import subprocess
@@ -11,7 +12,7 @@ import time
 
 import pytest
 
-from harness import KIB, LIMIT, Process, free_port, noise, receive_exactly, receive_to_end, reset, wait_until
+from harness import KIB, LIMIT, Process, free_port, noise, receive_exactly, receive_to_end, reset, stat_of, wait_until
 
 FAILED = 1
 
@@ -246,6 +247,35 @@ def test_an_upload_that_is_abandoned_is_told(tenon):
     result = sh(tenon, 'yes | ("$@"; echo $? >&2) | head -c 100', "connect", server.url)
     assert "its reader has gone" in result.err and result.err.endswith("1\n")
     assert server.wait_for_event("close")["error"], "an end in good order would say that this was all"
+
+
+@pytest.mark.parametrize("first", ["input", "reader"])
+def test_what_was_read_when_the_reader_went_is_told(tenon, first):
+    """Both in one turn of the loop: the input has been read, and its reader has not been seen to be gone."""
+    listener = tenon.listen()
+    for _ in range(2):
+        reading, writing = os.pipe()
+        process = tenon.start("connect", f"tcp://127.0.0.1:{listener.getsockname()[1]}", stdin=subprocess.PIPE, stdout=writing)
+        os.close(writing)
+        peer = tenon.accept(listener)
+        process.popen.stdin.write(b"hello")
+        process.popen.stdin.flush()
+        assert receive_exactly(peer, 5) == b"hello"
+        process.signal(signal.SIGSTOP)
+        wait_until(lambda: stat_of(process.popen.pid)[0] == "T", "it is stopped")
+        for what in ("input", "reader") if first == "input" else ("reader", "input"):
+            if what == "reader":
+                os.close(reading)
+            else:
+                process.popen.stdin.write(b"more")
+                process.popen.stdin.flush()
+        process.signal(signal.SIGCONT)
+        process.wait(None)
+        peer.settimeout(LIMIT)
+        with contextlib.suppress(ConnectionResetError):
+            if peer.recv(10) == b"more":
+                continue  # it was sent, as it may be
+        assert process.popen.returncode == FAILED and "its reader has gone" in process.err, process
 
 
 def test_nothing_to_abandon_is_quiet(tenon):
