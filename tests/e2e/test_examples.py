@@ -1,4 +1,5 @@
 """The programs in examples/, each run as its first lines say."""
+import contextlib
 import re
 import os
 import signal
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import BUILD, KIB, LIMIT, exchange, free_port, noise, open_socket, receive_to_reset, wait_until
+from harness import BUILD, KIB, LIMIT, exchange, free_port, noise, open_socket, receive_exactly, receive_to_reset, wait_until
 
 pytestmark = pytest.mark.parametrize("engine", ["auto"], indirect=True)
 
@@ -52,7 +53,7 @@ def test_echo_server(tenon, example):
         assert exchange(client, noise(100 * KIB)) == noise(100 * KIB)
     assert exchange(clients[0], noise(300 * KIB), finish=True) == noise(300 * KIB)
     server.signal(signal.SIGTERM)
-    server.wait(None)
+    server.wait(0)
 
 
 @pytest.mark.parametrize("url", ["unix:{}/sock", "tcp://localhost:0"])
@@ -62,8 +63,49 @@ def test_echo_server_anywhere(tenon, example, url):
         with open_socket(address) as client:
             assert exchange(client, b"hello", finish=True) == b"hello"
     server.signal(signal.SIGTERM)
-    server.wait(None)
+    server.wait(0)
     (tenon.folder / "sock").unlink(missing_ok=True)
+
+
+def test_echo_server_answers_before_it_stops(tenon, example):
+    server, urls = started(tenon, example("echo_server"), "tcp://127.0.0.1:0")
+    client = tenon.dial(urls[0])
+    data = noise(300 * KIB)
+    client.sendall(data[:1000])
+    assert client.recv(1)
+    server.signal(signal.SIGTERM)
+    with contextlib.suppress(ConnectionError):
+        assert data[1:1000].startswith(client.recv(999))
+    server.wait(0)
+
+
+@pytest.mark.parametrize("name", ["udp_ack_server", "json_server", "parts"])
+def test_servers_stop_in_good_order(tenon, example, name):
+    server, _ = started(tenon, example(name), "udp://127.0.0.1:0" if name == "udp_ack_server" else "tcp://127.0.0.1:0")
+    server.signal(signal.SIGTERM)
+    server.wait(0)
+
+
+def test_messages_that_come_in_parts(tenon, example):
+    server, urls = started(tenon, example("parts"), "tcp://127.0.0.1:0")
+    client = tenon.dial(urls[0])
+    for byte in b"5\nhello":  # each byte a part
+        client.sendall(bytes([byte]))
+        time.sleep(0.01)
+    assert receive_exactly(client, 4) == b"%d\n" % sum(b"hello")
+    client.sendall(b"1\na0\n2\nbc3\nde")  # several at once, and the beginning of another
+    assert receive_exactly(client, 9) == b"97\n0\n197\n"
+    client.sendall(b"f")
+    assert receive_exactly(client, 4) == b"303\n"
+    for bad in (b"\n", b"x\n", b"1234567890\n"):
+        other = tenon.dial(urls[0])
+        other.sendall(bad)
+        assert receive_to_reset(other) == b""
+    client.sendall(b"1000\n" + b"x" * 999)
+    client.sendall(b"x")
+    server.signal(signal.SIGTERM)
+    assert receive_exactly(client, 7) == b"120000\n"
+    server.wait(0)
 
 
 def test_request(tenon, example):
@@ -182,7 +224,8 @@ def test_chat_without_arguments(tenon, example):
     assert "usage" in tenon.finish([example("chat")], 2).err
 
 
-@pytest.mark.parametrize("name", ["echo_server", "udp_ack_server", "request", "udp_ack_client", "json_server", "json_client"])
+@pytest.mark.parametrize("name", ["echo_server", "udp_ack_server", "request", "udp_ack_client", "json_server", "json_client",
+                                  "parts"])
 def test_a_bad_url_is_told(tenon, example, name):
     result = tenon.finish([example(name), "tcp://localhost:1?nodelya=1"], 1)
     assert "nodelay" in result.err and result.out == b""
