@@ -15,8 +15,8 @@ RUNS ?= 0
 # How long `make soak` lasts
 MINUTES ?= 30
 
-.PHONY: all help setup run test quick bench lint format fault differential drain attack tsan coverage mutation fuzz soak bare \
-	install uninstall clean
+.PHONY: all help setup run test quick bench lint format fault differential compose drain attack tsan coverage mutation fuzz \
+	soak bare install uninstall clean
 .NOTPARALLEL:
 
 all:
@@ -31,6 +31,7 @@ help:
 	@echo 'make fault      every allocation of every scenario fails once, and all from each on: hours (ARGS=...)'
 	@echo '                with ARGS="--io 1" every system call and operation, with each error; "--bends 1" none, but bent'
 	@echo 'make differential  10,000 scripts of traffic, the same on every engine: minutes (ARGS=...)'
+	@echo 'make compose    2,000 scenarios on each engine: servers, relays, clients, loops, ends, and a model of them (ARGS=...)'
 	@echo 'make drain      a million messages, the server told to stop in their midst twenty times'
 	@echo 'make attack     clients too many, too slow, deaf or hostile: what they cost, beside what is promised; five minutes'
 	@echo 'make fuzz       fuzz every target for a minute (SECONDS=... RUNS=...), keeping the smallest of what is found'
@@ -71,6 +72,10 @@ fault: all
 # ARGS: --from N --scripts N, the one that a failure names (--seed N), the engines to compare
 differential: all
 	@$(BUILD)/tests/differential/differential $(ARGS)
+
+# ARGS: --from N --scripts N, the one that a failure names (--seed N, and --cut for what is left of it), engines
+compose: all
+	@$(BUILD)/tests/compose/compose $(ARGS)
 
 drain: all
 	@TENON_DRAINS=10 TENON=$(CURDIR)/$(BUILD)/tenon TENON_BUILD=$(CURDIR)/$(BUILD) $(PYTHON) -m pytest -q \

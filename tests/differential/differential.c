@@ -4,11 +4,6 @@
  */
 #include "world.h"
 
-#ifdef TNI_HAVE_TLS
-#include "../support/certs.h"
-#endif
-
-#include <dirent.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -94,38 +89,22 @@ static void hanging(int sig)
 	abort();
 }
 
-static int count_entries(const char *path)
-{
-	DIR *dir = opendir(path);
-	int n = 0;
-
-	while (dir && readdir(dir))
-		n++;
-	if (dir)
-		closedir(dir);
-	return n;
-}
-
-/* The seed is a part of the name of those that take one. */
 static void play(struct world *w, const char *engine, uint64_t seed, bool told)
 {
-	int fds = count_entries("/proc/self/fd"), files = count_entries(world_dir);
+	int fds = seeded_entries("/proc/self/fd"), files = seeded_entries(world_dir);
 	char name[64];
 
-	snprintf(name, sizeof(name), "%s", engine);
-	if (!strncmp(engine, "sim", 3) || !strncmp(engine, "fault", 5))
-		snprintf(name, sizeof(name), "%s:%ju", engine, (uintmax_t)seed);
 	memset(w, 0, sizeof(*w));
-	w->engine = name;
+	w->engine = seeded_engine(engine, seed, name, sizeof(name));
 	w->seed = w->random = seed;
 	w->trace = told;
 	snprintf(if_it_hangs, sizeof(if_it_hangs), "seed %ju on %s: a call does not return\n", (uintmax_t)seed, engine);
 	alarm(120);
 	draw_script(w);
 	alarm(0);
-	if (count_entries("/proc/self/fd") != fds)
-		wrong(w, "descriptors: %d before, %d after", fds, count_entries("/proc/self/fd"));
-	if (count_entries(world_dir) != files)
+	if (seeded_entries("/proc/self/fd") != fds)
+		wrong(w, "descriptors: %d before, %d after", fds, seeded_entries("/proc/self/fd"));
+	if (seeded_entries(world_dir) != files)
 		wrong(w, "a socket file is left behind");
 	w->engine = engine;
 }
@@ -165,18 +144,6 @@ static bool play_seed(uint64_t seed, bool told)
 
 /* ---- all of them ---- */
 
-static bool is_refused(const char *engine)
-{
-	struct tn_loop *loop;
-	int rc = tn_loop_new(&loop, engine);
-
-	if (rc == 0)
-		tn_loop_free(loop);
-	else
-		printf("passed over: %s\n", tn_errmsg());
-	return rc < 0;
-}
-
 static void choose_engines(char **names, int n)
 {
 	int all = n ? n : nengines;
@@ -185,40 +152,20 @@ static void choose_engines(char **names, int n)
 	for (int i = 0; i < all && nengines < ENGINES_MAX; i++) {
 		const char *name = n ? names[i] : engines[i];
 
-		if (!is_refused(name))
+		if (!seeded_engine_is_refused(name))
 			engines[nengines++] = name;
 	}
 }
 
-static void make_dir(void)
-{
-	snprintf(world_dir, sizeof(world_dir), "/tmp/tenon-diff-XXXXXX");
-	if (!mkdtemp(world_dir))
-		abort();
-#ifdef TNI_HAVE_TLS
-	certs_make(world_dir, "ca", NULL, NULL, -1, 1);
-	certs_make(world_dir, "peer", "ca", "DNS:localhost,IP:127.0.0.1", -1, 1);
-#endif
-}
-
-static void remove_dir(void)
-{
-#ifdef TNI_HAVE_TLS
-	certs_remove(world_dir);
-#else
-	rmdir(world_dir);
-#endif
-}
-
 static int play_many(uint64_t from, uint64_t n)
 {
-	uint64_t start = now_ms(), seed;
+	uint64_t start = seeded_now_ms(), seed;
 	int failed = 0;
 
 	for (seed = from; seed < from + n && failed < FAILURES_MAX; seed++)
 		failed += !play_seed(seed, false);
 	printf("%ju scripts from %ju on, %d engines: %d failed, %.1f s\n", (uintmax_t)(seed - from), (uintmax_t)from,
-	       nengines, failed, (double)(now_ms() - start) / 1000);
+	       nengines, failed, (double)(seeded_now_ms() - start) / 1000);
 	return failed != 0;
 }
 
@@ -244,8 +191,8 @@ int main(int argc, char **argv)
 	signal(SIGALRM, hanging);
 	signal(SIGPIPE, SIG_DFL);
 	choose_engines(argv + optind, argc - optind);
-	make_dir();
+	seeded_make_dir("diff", world_dir, sizeof(world_dir));
 	failed = one ? !play_seed(from, true) : play_many(from, n);
-	remove_dir();
+	seeded_remove_dir(world_dir);
 	return failed;
 }

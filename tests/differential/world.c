@@ -6,38 +6,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
-#include <time.h>
 
 char world_dir[64];
 
 /* ---- chance, words ---- */
 
-/* splitmix64 */
-static uint64_t draw(struct world *w)
-{
-	uint64_t z = w->random += 0x9e3779b97f4a7c15ULL;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
-	return z ^ z >> 31;
-}
-
 uint64_t below(struct world *w, uint64_t n)
 {
-	return draw(w) % n;
+	return seeded_next(&w->random) % n;
 }
 
 bool one_in(struct world *w, unsigned n)
 {
 	return below(w, n) == 0;
-}
-
-uint64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
 void trace(const struct world *w, const char *format, ...)
@@ -89,23 +70,10 @@ static uint64_t mix(uint64_t hash, const void *data, size_t len)
 
 /* ---- streams ---- */
 
-/* Grows by doubling; a test that has no memory ends. */
-static void *grown(void *list, size_t *cap, size_t need, size_t size)
-{
-	if (need <= *cap)
-		return list;
-	while (*cap < need)
-		*cap = *cap ? *cap * 2 : 256;
-	list = realloc(list, *cap * size);
-	if (!list)
-		abort();
-	return list;
-}
-
 static void stream_add(struct stream *st, const void *data, size_t len)
 {
-	st->bytes = grown(st->bytes, &st->cap, st->len + len + 1, 1);
-	st->lens = grown(st->lens, &st->cap_msgs, st->nmsgs + 1, sizeof(*st->lens));
+	st->bytes = seeded_grown(st->bytes, &st->cap, st->len + len + 1, 1);
+	st->lens = seeded_grown(st->lens, &st->cap_msgs, st->nmsgs + 1, sizeof(*st->lens));
 	if (len)
 		memcpy(st->bytes + st->len, data, len);
 	st->len += len;
@@ -512,11 +480,11 @@ static const struct side *first_due(const struct world *w)
 
 void settle(struct world *w, const char *what)
 {
-	uint64_t end = now_ms() + PATIENCE_MS;
+	uint64_t end = seeded_now_ms() + PATIENCE_MS;
 	const struct side *due;
 
 	while ((due = first_due(w)) && !*w->wrong)
-		if (tn_loop_step(w->loop, 5) < 0 || now_ms() > end)
+		if (tn_loop_step(w->loop, 5) < 0 || seeded_now_ms() > end)
 			wrong(w, "%s: %s waits in vain for %s (%zu of %zu bytes, %u messages)", what, due->name,
 			      what_is_due(due), due->in, due->from ? due->from->len : 0, due->msgs);
 	for (int i = 0; i < w->nsides; i++) {

@@ -16,6 +16,7 @@
 #ifndef TENON_TESTS_DIFFERENTIAL_WORLD_H
 #define TENON_TESTS_DIFFERENTIAL_WORLD_H
 
+#include "../support/seeded.h"
 #include "tenon.h"
 
 #include <errno.h>
@@ -161,16 +162,14 @@ void world_close_server(struct world *w, uint64_t drain_ms);
 /* Turns the loop until all that is due has come; `what` is for the one who reads that it has not. */
 void settle(struct world *w, const char *what);
 
-uint64_t now_ms(void);
-
 /* Turns the loop until a condition holds. */
-#define wait_for(w, cond)                                                        \
-	do {                                                                     \
-		uint64_t wf_end = now_ms() + PATIENCE_MS;                        \
-		while (!(cond) && !*(w)->wrong) {                                \
-			if (tn_loop_step((w)->loop, 5) < 0 || now_ms() > wf_end) \
-				wrong((w), "waited in vain for %s", #cond);      \
-		}                                                                \
+#define wait_for(w, cond)                                                               \
+	do {                                                                            \
+		uint64_t wf_end = seeded_now_ms() + PATIENCE_MS;                        \
+		while (!(cond) && !*(w)->wrong) {                                       \
+			if (tn_loop_step((w)->loop, 5) < 0 || seeded_now_ms() > wf_end) \
+				wrong((w), "waited in vain for %s", #cond);             \
+		}                                                                       \
 	} while (0)
 
 void turn(struct world *w, unsigned times);

@@ -1,0 +1,269 @@
+/*
+ * What each side may have seen. Of each direction of a connection, X to Y:
+ *
+ * - What Y received is the beginning of what X's tn_send() accepted: whole messages, in order, unchanged, none twice.
+ *   (Datagrams: each is one of those, and none comes twice.)
+ * - Y's on_end says that all has been handed over. A Unix socket has no reset: a cut looks like an end there.
+ * - If X ended in good order and Y's own program neither closed nor aborted, Y has received everything.
+ * - An error has a cause: somebody aborted, a message was refused, a server had no time to drain, a loop was freed.
+ */
+#include "compose.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static unsigned traits_of(const struct side *s)
+{
+	return s->node->scheme->traits;
+}
+
+static bool has_reset(const struct side *s)
+{
+	return traits_of(s) & (TCP | SECURE);
+}
+
+/* ---- whose other end is whose ---- */
+
+static bool may_be_pair(const struct side *x, const struct side *y)
+{
+	return x->dialled && !x->pair && x->node == y->node && x->out.len >= 4 && !memcmp(x->out.bytes, y->in.bytes, 4);
+}
+
+/* The first bytes name who composed them, and of each origin one side at most dials a server. */
+void model_pair(struct side *y)
+{
+	if (y->pair || y->in.len < 4 || traits_of(y) & DGRAM)
+		return;
+	for (unsigned i = 0; i < world.nsides; i++) {
+		struct side *x = world.sides[i];
+
+		if (!may_be_pair(x, y))
+			continue;
+		x->pair = y;
+		y->pair = x;
+		return;
+	}
+	wrong("%s: what came first was sent by nobody", y->name);
+}
+
+/* ---- one direction ---- */
+
+/* Of a stream whose peer was cut off, a last piece may be a part of a message: delimiters end with the stream. */
+static bool may_be_cut(const struct side *x, const struct side *y, size_t i)
+{
+	return i + 1 == y->in.n && i < x->out.n && y->in.lens[i] < x->out.lens[i] && y->node->frame->letters &&
+	       !has_reset(y) && x->err;
+}
+
+static void check_prefix(const struct side *x, const struct side *y)
+{
+	if (y->in.len > x->out.len || memcmp(x->out.bytes, y->in.bytes, y->in.len) != 0) {
+		wrong("%s: received %zu bytes that are not the beginning of the %zu that %s sent", y->name, y->in.len,
+		      x->out.len, x->name);
+		return;
+	}
+	for (size_t i = 0; i < y->in.n && y->framed; i++)
+		if ((i >= x->out.n || x->out.lens[i] != y->in.lens[i]) && !may_be_cut(x, y, i)) {
+			wrong("%s: message %zu is not as long as %s sent it: %u bytes", y->name, i, x->name,
+			      y->in.lens[i]);
+			return;
+		}
+}
+
+static bool has_all(const struct side *x, const struct side *y)
+{
+	return y->in.len == x->out.len && (!y->framed || y->in.n == x->out.n);
+}
+
+static bool is_too_long(const struct side *x, const struct side *y)
+{
+	return y->framed && y->in.n < x->out.n && x->out.lens[y->in.n] > y->max;
+}
+
+static bool stops(const struct side *s)
+{
+	return !s->dialled && world.served[s->node_nth].stopped;
+}
+
+/* Ended by something other than the will of both to end. */
+static bool is_cut_off(const struct side *s)
+{
+	return s->aborted || s->freed || s->err;
+}
+
+/* Whether Y, which misses something that X sent, may. */
+static const char *why_it_may_not(const struct side *x, const struct side *y)
+{
+	if (y->ends && !is_cut_off(x))
+		return "on_end was told";
+	if (y->ends && has_reset(y))
+		return "on_end was told, and a reset would have been seen";
+	if (y->err || y->freed || y->aborted || y->closed_before_end)
+		return NULL;
+	if (!x->err && stops(y))
+		return y->in.len < x->sent_before_stop ? "it was sent before the server was told to stop" : NULL;
+	if (!x->err)
+		return "both ended in good order";
+	if (has_reset(y) && !y->closed)
+		return "it was told of an end in good order";
+	return NULL;
+}
+
+static void check_complete(const struct side *x, const struct side *y)
+{
+	const char *why = has_all(x, y) ? NULL : why_it_may_not(x, y);
+
+	if (why)
+		wrong("%s: received %zu of %zu bytes (%zu of %zu messages) of %s, though %s", y->name, y->in.len,
+		      x->out.len, y->in.n, x->out.n, x->name, why);
+}
+
+/* ---- reasons ---- */
+
+/* Too long is what comes next; or, if nothing has told whose other end is whose, what comes next of one of them. */
+static bool was_sent_too_long(const struct side *s)
+{
+	bool was = s->pair && is_too_long(s->pair, s);
+
+	for (unsigned i = 0; i < world.nsides && !s->pair; i++) {
+		const struct side *x = world.sides[i];
+
+		was = was || (x->node == s->node && x->dialled != s->dialled && !x->pair && is_too_long(x, s));
+	}
+	return was;
+}
+
+static bool is_known_cause(const struct side *s)
+{
+	if (s->aborted && s->err == s->abort_err)
+		return true;
+	if (s->freed && s->err == -ECANCELED)
+		return true;
+	if (s->err == -ECANCELED)
+		return !s->dialled && world.served[s->node_nth].hurried;
+	return s->err == TN_ETOOBIG && was_sent_too_long(s);
+}
+
+/* The other end, or what became of it, may have been the cause. */
+static bool may_come_from(const struct side *s)
+{
+	const struct served *served = &world.served[s->node_nth];
+	const struct side *p = s->pair;
+
+	if (s->dialled && (served->stopped || !p))
+		return true; /* its server knows of it or not: nobody can say which */
+	if (!p)
+		return true;
+	return p->err || p->aborted || p->freed || p->closed || stops(p);
+}
+
+static void check_reason(const struct side *s)
+{
+	if (!s->err || is_known_cause(s))
+		return;
+	if (s->err != -ECONNRESET && s->err != -EPIPE && s->err != TN_ECUT && s->err != -ECONNREFUSED &&
+	    s->err != -ENOENT && s->err != -ECONNABORTED)
+		wrong("%s: ended by %d (%s), of which there was no cause", s->name, s->err, s->words);
+	else if (!may_come_from(s))
+		wrong("%s: ended by %d (%s), though nobody cut it off", s->name, s->err, s->words);
+}
+
+/* ---- datagrams ---- */
+
+static bool has_datagram(const struct side *x, const void *data, size_t len)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < x->out.n; at += x->out.lens[i++])
+		if (x->out.lens[i] == len && !memcmp(x->out.bytes + at, data, len))
+			return true;
+	return false;
+}
+
+static bool came_before(const struct side *s, const void *data, size_t len)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < s->in.n; at += s->in.lens[i++])
+		if (s->in.lens[i] == len && !memcmp(s->in.bytes + at, data, len))
+			return true;
+	return false;
+}
+
+static void check_datagram(const struct side *y, const void *data, size_t len)
+{
+	if (came_before(y, data, len))
+		wrong("%s: a datagram came twice", y->name);
+	for (unsigned i = 0; i < world.nsides; i++) {
+		const struct side *x = world.sides[i];
+
+		if (x->node == y->node && x->dialled != y->dialled && has_datagram(x, data, len))
+			return;
+	}
+	wrong("%s: a datagram of %zu bytes came that nobody sent", y->name, len);
+}
+
+/* ---- now ---- */
+
+void model_message(struct side *s, const void *data, size_t len)
+{
+	const struct side *x = s->pair;
+
+	if (traits_of(s) & LOSSY)
+		check_datagram(s, data, len);
+	else if (x && (s->in.len + len > x->out.len || memcmp(x->out.bytes + s->in.len, data, len) != 0))
+		wrong("%s: the %zu bytes from %zu on are not what %s sent", s->name, len, s->in.len, x->name);
+}
+
+void model_end(struct side *s)
+{
+	if (s->pair && !(traits_of(s) & LOSSY) && (has_reset(s) || !s->pair->aborted) && !has_all(s->pair, s) &&
+	    !s->pair->err && !s->pair->freed)
+		wrong("%s: on_end, having received %zu of %zu bytes of %s", s->name, s->in.len, s->pair->out.len,
+		      s->pair->name);
+}
+
+/* ---- in the end ---- */
+
+static void check_side(const struct side *s)
+{
+	if (s->closes != 1)
+		wrong("%s: on_close came %u times", s->name, s->closes);
+	if (!s->opens && !s->err && !s->closed)
+		wrong("%s: never opened, and ended in good order", s->name);
+	if (!(traits_of(s) & LOSSY))
+		check_reason(s);
+	if (!s->pair || traits_of(s) & LOSSY)
+		return;
+	check_prefix(s->pair, s);
+	check_complete(s->pair, s);
+	if (s->estate && !s->err && !s->deaf && !s->pair->err && !s->pair->closed && !stops(s) && !stops(s->pair))
+		wrong("%s: tn_send() said TN_ESTATE on a connection that nobody ended", s->name);
+}
+
+/* Who sent something and ended in good order, and of whom its server never heard. */
+static void check_lost(const struct side *s)
+{
+	bool may = false;
+
+	if (!s->dialled || s->pair || traits_of(s) & LOSSY || s->err || s->out.len < 4 || s->freed ||
+	    world.served[s->node_nth].stopped)
+		return;
+	for (unsigned i = 0; i < world.nsides; i++) {
+		const struct side *y = world.sides[i];
+
+		may = may || (y->node == s->node && !y->dialled && !y->pair && (is_cut_off(y) || y->closed));
+	}
+	if (!may)
+		wrong("%s: ended in good order, and nothing of its %zu bytes arrived", s->name, s->out.len);
+}
+
+void model_check(void)
+{
+	for (unsigned i = 0; i < world.nsides; i++) {
+		check_side(world.sides[i]);
+		check_lost(world.sides[i]);
+	}
+}

@@ -1,0 +1,667 @@
+/* The program: what a user of the library would write, on tenon.h alone. It tells the model what it did and saw. */
+#include "compose.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ABORTED (-ECANCELED - 1000) /* what the program aborts with: no code of anybody's */
+#define QUEUE_DEFAULT (128 << 10)
+#define MAX_DEFAULT (1 << 20)
+#define LOSSY_MAX 1200 /* bytes of a datagram */
+
+struct side *side_new(unsigned node, const struct client *client, bool dialled)
+{
+	struct side *s = calloc(1, sizeof(*s));
+	const struct node *n = &world.plan->nodes[node];
+
+	if (!s || world.nsides == SIDES_MAX)
+		abort();
+	s->nth = world.nsides;
+	s->node = n;
+	s->node_nth = node;
+	s->client = client;
+	s->dialled = dialled;
+	s->framed = *n->frame->name || n->scheme->traits & PACKETS;
+	s->max = client && client->max ? client->max : !dialled && n->max ? n->max : MAX_DEFAULT;
+	if (!strcmp(n->frame->name, "u16") && s->max > UINT16_MAX)
+		s->max = UINT16_MAX;
+	s->queue = client && client->queue ? client->queue : !dialled && n->queue ? n->queue : QUEUE_DEFAULT;
+	s->deaf = client ? client->deaf : !dialled && n->deaf;
+	s->on_cut = client ? client->on_cut : n->on_cut;
+	s->hasty = client && client->hasty;
+	if (client)
+		snprintf(s->name, sizeof(s->name), "client %u", (unsigned)(client - world.plan->clients));
+	else
+		snprintf(s->name, sizeof(s->name), "%s %u.%u", dialled ? "relay to" : "server", node, s->nth);
+	world.sides[world.nsides++] = s;
+	return s;
+}
+
+static bool is_lossy(const struct side *s)
+{
+	return s->node->scheme->traits & LOSSY;
+}
+
+static void log_add(struct log *l, const void *data, size_t len)
+{
+	l->bytes = seeded_grown(l->bytes, &l->cap, l->len + len + 1, 1);
+	l->lens = seeded_grown(l->lens, &l->cap_n, l->n + 1, sizeof(*l->lens));
+	if (len)
+		memcpy(l->bytes + l->len, data, len);
+	l->len += len;
+	l->lens[l->n++] = (uint32_t)len;
+}
+
+static bool can_send(const struct side *s)
+{
+	return s->conn && !s->finished && !s->closed && !s->aborted;
+}
+
+/* ---- sending ---- */
+
+/* No room, though the kernel has plenty: little is on its way, and nobody bends its calls. */
+static bool is_full_for_nothing(const struct side *s, size_t len)
+{
+	size_t read = s->pair ? s->pair->in.len : 0, msgs = s->pair && s->framed ? s->pair->in.n : 0;
+
+	return world.real && s->opens && !(s->node->scheme->traits & (SECURE | DGRAM)) && !s->node->small &&
+	       strncmp(s->node->scheme->name, "mptcp", 5) != 0 && s->out.len - read + len < 16384 &&
+	       s->out.n - msgs < 16;
+}
+
+static void note_accepted(struct side *s, const void *data, size_t len)
+{
+	size_t room = s->queue + 2 * s->max + 64 + (s->node->scheme->traits & SECURE ? 131072 : 0);
+
+	log_add(&s->out, data, len);
+	if (s->refused_act == world.act)
+		wrong("%s: tn_send() of %zu bytes is accepted right after one was refused", s->name, len);
+	if (s->finished || s->closed || s->aborted)
+		wrong("%s: tn_send() accepts after our end", s->name);
+	if (s->framed && len > s->max)
+		wrong("%s: a message of %zu bytes is accepted, longer than max=%zu", s->name, len, s->max);
+	if (s->framed && s->opens && tn_conn_queued(s->conn) > room)
+		wrong("%s: %zu bytes are queued, the mark is %zu", s->name, tn_conn_queued(s->conn), s->queue);
+}
+
+static void note_refused(struct side *s, size_t len, int rc)
+{
+	bool too_long = s->framed ? len > s->max : len > s->queue + s->max;
+
+	if (rc == TN_ESTATE)
+		s->estate = true;
+	else if (rc == -EMSGSIZE ? !(s->node->scheme->traits & PACKETS) || len <= LOSSY_MAX
+				 : rc != TN_ETOOBIG || !too_long)
+		wrong("%s: tn_send() of %zu bytes: %d, %s", s->name, len, rc, tn_errmsg());
+}
+
+static void note_sent(struct side *s, const void *data, size_t len, int rc)
+{
+	trace("%s: sends %zu bytes: %d", s->name, len, rc);
+	if (rc >= 0)
+		note_accepted(s, data, len);
+	if (rc == 1 || rc == TN_EFULL)
+		s->owes_drain = s->full = true;
+	if (rc == TN_EFULL) {
+		s->refused_act = world.act;
+		if (is_full_for_nothing(s, len))
+			wrong("%s: TN_EFULL for %zu bytes, %zu bytes in %zu messages have been sent, %zu in %zu read",
+			      s->name, len, s->out.len, s->out.n, s->pair ? s->pair->in.len : 0,
+			      s->pair ? s->pair->in.n : 0);
+	} else if (rc < 0) {
+		note_refused(s, len, rc);
+	}
+}
+
+/* A message says who has made it, and which it is. */
+static void compose(const struct side *s, unsigned seq, unsigned char *out, size_t len)
+{
+	unsigned char head[8] = {(unsigned char)('a' + s->nth / 26), (unsigned char)('a' + s->nth % 26)};
+
+	for (int i = 2; i < 8; i++, seq /= 26)
+		head[i] = (unsigned char)('a' + seq % 26);
+	for (size_t i = 0; i < len; i++) {
+		size_t byte = i * 31 + i / 251 + s->nth * 17 + s->seq * 7;
+
+		out[i] = (unsigned char)(i < 8 ? head[i] : world.plan->letters ? 'a' + byte % 26 : byte);
+	}
+}
+
+/* Returns tn_send()'s answer; what is refused for want of room keeps its number. */
+static int send_next(struct side *s, size_t len)
+{
+	unsigned char *data = malloc(len);
+	int rc;
+
+	if (!data)
+		abort();
+	compose(s, s->seq, data, len);
+	rc = tn_send(s->conn, data, len);
+	note_sent(s, data, len, rc);
+	if (rc != TN_EFULL || s->hasty)
+		s->seq++;
+	free(data);
+	return rc;
+}
+
+void side_send_one(struct side *s, unsigned len)
+{
+	if (can_send(s))
+		(void)send_next(s, is_lossy(s) && len > LOSSY_MAX ? LOSSY_MAX : len);
+}
+
+static void try_to_end(struct side *s)
+{
+	if (s->to_send || s->answers)
+		return;
+	if (s->close_wanted)
+		side_close(s);
+	else if (s->finish_wanted)
+		side_finish(s);
+}
+
+/* The lengths differ, down to the shortest that says who sent it. */
+static size_t next_len(const struct side *s)
+{
+	uint64_t chance = s->seq * 77 + s->nth;
+	size_t len = 8 + seeded_next(&chance) % (s->send_len - 7);
+
+	if (len > s->max && s->framed)
+		len = s->max;
+	return is_lossy(s) && len > LOSSY_MAX ? LOSSY_MAX : len;
+}
+
+static void go_on_sending(struct side *s)
+{
+	while (s->to_send && can_send(s) && (s->hasty || !s->full)) {
+		int rc = send_next(s, next_len(s));
+
+		s->to_send -= s->hasty || rc != TN_EFULL;
+	}
+	if (!can_send(s))
+		s->to_send = 0;
+	try_to_end(s);
+}
+
+void side_send(struct side *s, unsigned count, unsigned len)
+{
+	s->to_send += count;
+	s->send_len = len;
+	go_on_sending(s);
+}
+
+/* ---- what else a program does ---- */
+
+void side_finish(struct side *s)
+{
+	if (!can_send(s))
+		return;
+	if (is_lossy(s)) {
+		side_close(s);
+		return;
+	}
+	trace("%s: tn_finish()", s->name);
+	s->finished = true;
+	if (tn_finish(s->conn) == 0)
+		return;
+	s->estate = true;
+}
+
+void side_close(struct side *s)
+{
+	if (!s->conn || s->closed || s->aborted)
+		return;
+	trace("%s: tn_close()", s->name);
+	s->closed = true;
+	s->closed_before_end = !s->ends;
+	tn_close(s->conn);
+}
+
+void side_abort(struct side *s, int err)
+{
+	if (!s->conn || s->aborted)
+		return;
+	trace("%s: tn_abort(%d)", s->name, err);
+	s->aborted = true;
+	s->abort_err = err ? err : ABORTED;
+	tn_abort(s->conn, s->abort_err);
+}
+
+void side_pause(struct side *s, enum pause why)
+{
+	if (!s->conn || s->closed || s->aborted)
+		return;
+	if (!s->paused) {
+		trace("%s: tn_pause()", s->name);
+		tn_pause(s->conn);
+	}
+	s->paused |= why;
+}
+
+void side_resume(struct side *s, enum pause why)
+{
+	if (!s->conn || !(s->paused & why))
+		return;
+	s->paused &= ~why;
+	if (!s->paused) {
+		trace("%s: tn_resume()", s->name);
+		tn_resume(s->conn);
+	}
+}
+
+void side_hold(struct side *s)
+{
+	if (!HAVE_HOLD || !s->conn)
+		return;
+	trace("%s: tn_conn_hold()", s->name);
+	s->holds++;
+	tn_conn_hold(s->conn);
+}
+
+void side_release(struct side *s)
+{
+	if (!s->holds || !s->conn)
+		return;
+	trace("%s: tn_conn_release()", s->name);
+	s->holds--;
+	tn_conn_release(s->conn);
+}
+
+/* The end of a scenario: nothing that keeps a side from its end is left. */
+void side_wind_up(struct side *s)
+{
+	bool relay = s->node->behaviour == RELAY && !s->dialled;
+
+	side_resume(s, PAUSED_BY_STEP);
+	while (s->holds > s->nanswers + relay && s->conn)
+		side_release(s);
+	if (!s->client)
+		return;
+	if (s->client->closes || is_lossy(s))
+		s->close_wanted = true;
+	s->finish_wanted = true;
+	try_to_end(s);
+}
+
+/* ---- answers that come later ---- */
+
+static struct answer *take_answer(struct side *s)
+{
+	struct answer *a = s->answers;
+
+	s->answers = a->next;
+	s->nanswers--;
+	return a;
+}
+
+static void send_answers(struct side *s)
+{
+	struct answer *a;
+
+	while ((a = s->answers) && a->due && (!s->full || !can_send(s))) {
+		int rc = TN_ESTATE;
+
+		if (can_send(s)) {
+			rc = tn_send(s->conn, a->data, a->len);
+			note_sent(s, a->data, a->len, rc);
+		}
+		if (rc == TN_EFULL)
+			break;
+		free(take_answer(s));
+		side_release(s);
+	}
+	try_to_end(s);
+}
+
+static void due(void *arg)
+{
+	struct answer *a = arg;
+
+	lock();
+	a->timer = NULL;
+	a->due = true;
+	send_answers(a->side);
+	unlock();
+}
+
+static void worked_out(void *arg)
+{
+	struct answer *a = arg;
+
+	if (!a->side) {
+		free(a);
+		return;
+	}
+	a->due = true;
+	send_answers(a->side);
+}
+
+/* On another loop. What it makes of it goes back to the connection's own. */
+static void work(void *arg)
+{
+	struct answer *a = arg;
+
+	if (a->side)
+		world_post(a->side->loop, worked_out, a);
+	else
+		free(a);
+}
+
+static void answer_later(struct side *s, const struct tn_msg *msg)
+{
+	struct answer *a = malloc(sizeof(*a) + msg->len), **last = &s->answers;
+
+	if (!a)
+		abort();
+	*a = (struct answer){.side = s, .len = msg->len};
+	if (msg->len)
+		memcpy(a->data, msg->data, msg->len);
+	while (*last)
+		last = &(*last)->next;
+	*last = a;
+	s->nanswers++;
+	side_hold(s);
+	if (s->node->behaviour == WORKER)
+		world_post((s->loop + 1) % world.plan->nloops, work, a);
+	else if (tn_timer_start(world.loops[s->loop], s->node->delay_ms, due, a, &a->timer) < 0)
+		wrong("tn_timer_start(): %s", tn_errmsg());
+}
+
+/* A worker has some of them still. */
+static void drop_answers(struct side *s)
+{
+	while (s->answers) {
+		struct answer *a = take_answer(s);
+
+		tn_timer_stop(a->timer);
+		a->side = NULL;
+		if (a->due || s->node->behaviour != WORKER)
+			free(a);
+	}
+}
+
+/* ---- behaviours ---- */
+
+static void publish(struct side *from, const struct tn_msg *msg)
+{
+	for (unsigned i = 0; i < world.nsides; i++) {
+		struct side *s = world.sides[i];
+
+		if (s->node == from->node && !s->dialled && s->loop == from->loop && s->opens && can_send(s))
+			note_sent(s, msg->data, msg->len, tn_send(s->conn, msg->data, msg->len));
+	}
+}
+
+/* It stops reading while the other side is full, so nothing can be refused for want of room. */
+static void relay(struct side *s, const struct tn_msg *msg)
+{
+	struct side *to = s->mate;
+	int rc;
+
+	if (!to || !can_send(to))
+		return;
+	rc = tn_forward(to->conn, msg);
+	note_sent(to, msg->data, msg->len, rc);
+	if (rc == TN_EFULL)
+		wrong("%s: a relay that waits for on_drain is told TN_EFULL", to->name);
+	if (rc == 1)
+		side_pause(s, PAUSED_BY_RELAY);
+	if (rc < 0) {
+		side_abort(to, rc);
+		side_abort(s, rc);
+	}
+}
+
+static void answer(struct side *s, const struct tn_msg *msg)
+{
+	switch (s->node->behaviour) {
+	case ECHO:
+		note_sent(s, msg->data, msg->len, tn_reply(s->conn, msg, msg->data, msg->len));
+		break;
+	case FORWARD:
+		note_sent(s, msg->data, msg->len, tn_forward(s->conn, msg));
+		break;
+	case LATE:
+	case WORKER:
+		answer_later(s, msg);
+		break;
+	case PUBLISH:
+		publish(s, msg);
+		break;
+	default:
+		break;
+	}
+}
+
+static void dial_mate(struct side *s)
+{
+	struct side *to = side_new(s->node->target, NULL, true);
+
+	to->loop = s->loop;
+	s->mate = to;
+	to->mate = s;
+	side_hold(s);
+	side_dial(to);
+	if (!to->conn)
+		side_abort(s, -ECONNREFUSED);
+}
+
+static void mate_ended(struct side *s, int err)
+{
+	struct side *to = s->mate;
+
+	if (!to)
+		return;
+	if (s->closes && s->dialled)
+		side_release(to);
+	if (err)
+		side_abort(to, err);
+	else
+		side_finish(to);
+}
+
+/* ---- callbacks ---- */
+
+static void enter(const struct side *s, const char *what)
+{
+	world.act++;
+	trace("%s: %s", s->name, what);
+	if (s->closes)
+		wrong("%s: %s after on_close", s->name, what);
+	if (!s->opens && strcmp(what, "on_open") != 0)
+		wrong("%s: %s before on_open", s->name, what);
+	if (s->aborted || (s->closed && strcmp(what, "on_drain") != 0 && strcmp(what, "on_open") != 0))
+		wrong("%s: %s after tn_%s()", s->name, what, s->aborted ? "abort" : "close");
+}
+
+static struct side *served_side(struct tn_conn *conn, void *arg)
+{
+	struct side *s = side_new((unsigned)(uintptr_t)arg, NULL, false);
+
+	while (world.loops[s->loop] != tn_conn_loop(conn))
+		s->loop++;
+	s->conn = conn;
+	tn_conn_set_data(conn, s);
+	return s;
+}
+
+static void on_open(struct tn_conn *conn, void *arg)
+{
+	struct side *s;
+
+	lock();
+	s = tn_conn_data(conn);
+	if (!s)
+		s = served_side(conn, arg);
+	enter(s, "on_open");
+	if (s->opens++)
+		wrong("%s: on_open twice", s->name);
+	if (!s->dialled && s->node->behaviour == RELAY)
+		dial_mate(s);
+	unlock();
+}
+
+static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
+{
+	struct side *s = tn_conn_data(conn);
+
+	(void)arg;
+	lock();
+	enter(s, "on_msg");
+	if (s->ends)
+		wrong("%s: on_msg after on_end", s->name);
+	if (s->paused)
+		wrong("%s: on_msg while paused", s->name);
+	model_message(s, msg->data, msg->len);
+	log_add(&s->in, msg->data, msg->len);
+	if (!s->dialled)
+		model_pair(s);
+	if (s->mate)
+		relay(s, msg);
+	else if (!s->dialled)
+		answer(s, msg);
+	unlock();
+}
+
+static void on_drain(struct tn_conn *conn, void *arg)
+{
+	struct side *s = tn_conn_data(conn);
+
+	(void)arg;
+	lock();
+	enter(s, "on_drain");
+	if (!s->owes_drain)
+		wrong("%s: on_drain, though the queue was never at its mark", s->name);
+	s->owes_drain = s->full = false;
+	s->drains++;
+	send_answers(s);
+	go_on_sending(s);
+	if (s->mate)
+		side_resume(s->mate, PAUSED_BY_RELAY);
+	unlock();
+}
+
+static void at_end(struct side *s)
+{
+	enum at_end deed = s->client ? s->client->at_end : s->node->at_end;
+
+	if (s->mate) {
+		mate_ended(s, 0);
+		return;
+	}
+	s->finish_wanted = s->finish_wanted || deed == END_FINISH;
+	s->close_wanted = s->close_wanted || deed == END_CLOSE;
+	try_to_end(s);
+}
+
+static void on_end(struct tn_conn *conn, void *arg)
+{
+	struct side *s = tn_conn_data(conn);
+
+	(void)arg;
+	lock();
+	enter(s, "on_end");
+	if (s->ends++ || s->cuts)
+		wrong("%s: on_end twice, or after on_cut", s->name);
+	if (s->paused)
+		wrong("%s: on_end while paused", s->name);
+	model_end(s);
+	at_end(s);
+	unlock();
+}
+
+static void on_cut(struct tn_conn *conn, void *arg)
+{
+	struct side *s = tn_conn_data(conn);
+
+	(void)arg;
+	lock();
+	enter(s, "on_cut");
+	if (s->cuts++ || s->ends)
+		wrong("%s: on_cut twice, or after on_end", s->name);
+	at_end(s);
+	unlock();
+}
+
+static void on_close(struct tn_conn *conn, int err, void *arg)
+{
+	struct side *s;
+
+	lock();
+	s = tn_conn_data(conn);
+	if (!s) {
+		wrong("server %u: on_close without on_open (%d)", (unsigned)(uintptr_t)arg, err);
+		unlock();
+		return;
+	}
+	world.act++;
+	snprintf(s->words, sizeof(s->words), "%s", err ? tn_errmsg() : "");
+	trace("%s: on_close(%d) %s", s->name, err, s->words);
+	s->err = err;
+	if (s->closes++)
+		wrong("%s: on_close twice", s->name);
+	s->freed = world.freed[s->loop];
+	if (!err && (s->nanswers || s->holds) && !s->closed && !s->finished && !s->freed)
+		wrong("%s: closed in good order while %u replies are owed", s->name, s->nanswers + s->holds);
+	drop_answers(s);
+	s->conn = NULL;
+	mate_ended(s, err);
+	unlock();
+}
+
+struct tn_handler side_handler(bool deaf, bool with_cut)
+{
+	struct tn_handler handler = {.on_open = on_open,
+				     .on_msg = on_msg,
+				     .on_drain = on_drain,
+				     .on_end = deaf ? NULL : on_end,
+				     .on_close = on_close};
+
+	if (with_cut)
+		SET_ON_CUT(&handler, on_cut);
+	return handler;
+}
+
+void side_dial(struct side *s)
+{
+	struct served *to = &world.served[s->node_nth];
+	struct tn_handler handler = side_handler(s->deaf, s->on_cut);
+	char url[1024], base[64];
+
+	snprintf(base, sizeof(base), "fd:%d", to->pair[1]);
+	world_url(to->pair[0] ? base : to->url, s->node, s->client, url, sizeof(url));
+	trace("%s: dials %s", s->name, url);
+	if (tn_dial(world.loops[s->loop], url, &handler, NULL, &s->conn) < 0) {
+		wrong("%s: tn_dial(): %s", s->name, tn_errmsg());
+		return;
+	}
+	to->pair[1] = -1;
+	tn_conn_set_data(s->conn, s);
+}
+
+/* ---- in words ---- */
+
+void side_print(const struct side *s)
+{
+	printf("  %s: loop %u, %s, sent %zu in %zu, received %zu in %zu", s->name, s->loop, s->conn ? "alive" : "gone",
+	       s->out.len, s->out.n, s->in.len, s->in.n);
+	printf(", on_open %u, on_end %u, on_cut %u, on_drain %u, on_close %u (%d %s)", s->opens, s->ends, s->cuts,
+	       s->drains, s->closes, s->err, s->words);
+	printf("%s%s%s%s%s", s->finished ? ", finished" : "", s->closed ? ", closed" : "",
+	       s->aborted ? ", aborted" : "", s->paused ? ", paused" : "", s->full ? ", full" : "");
+	printf(", %u holds, %u answers owed, %u to send", s->holds, s->nanswers, s->to_send);
+	if (s->conn)
+		printf(", %zu queued", tn_conn_queued(s->conn));
+	printf(", other end: %s\n", s->pair ? s->pair->name : "not known");
+}
+
+void side_free(struct side *s)
+{
+	free(s->out.bytes);
+	free(s->out.lens);
+	free(s->in.bytes);
+	free(s->in.lens);
+	free(s);
+}
