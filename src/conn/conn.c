@@ -284,10 +284,10 @@ static bool is_silent(const struct tn_conn *c, uint64_t now)
 }
 
 /* After a failed write: reading goes on until the peer has been silent for a while. What its user does not read yet
- * waits. */
+ * waits, and so does what there is no memory for. */
 static void lost_writing_is_due(struct tn_conn *c, uint64_t now)
 {
-	if (is_held_unread(c) || (!c->hold && !is_silent(c, now)))
+	if (is_held_unread(c) || (!(c->hold & ~TNI_HOLD_STARVED) && !is_silent(c, now)))
 		tni_loop_timer(c->loop, &c->timer, LINGER_NS / 4);
 	else
 		tni_conn_fail(c, c->err, c->failed_at);
