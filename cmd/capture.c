@@ -593,7 +593,7 @@ static int finish(struct capture *c, int status)
 		fine = follow_over(c->follow, c->last_ns);
 	if (c->live)
 		tell_live(c);
-	else
+	else if (status != STATUS_FAILED) /* which has been told, and counts would say more than was written */
 		tell_file(c);
 	if (capture_flush(c) < 0 && c->sink.err != -EPIPE && status == STATUS_DONE)
 		status = STATUS_FAILED;

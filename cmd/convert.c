@@ -329,8 +329,8 @@ static void on_output_close(struct tn_conn *conn, int err, void *arg)
 {
 	(void)conn, (void)arg;
 	state.output = NULL;
-	/* A reader that has gone had what it wanted */
-	if (err < 0 && err != -EPIPE && err != -ECONNRESET) {
+	/* A reader that has gone had what it wanted; a second signal waits for none (-ECANCELED) */
+	if (err < 0 && err != -EPIPE && err != -ECONNRESET && err != -ECANCELED) {
 		complain("standard output: %s", tn_strerror(err));
 		note_status(STATUS_FAILED);
 	}

@@ -537,8 +537,10 @@ static void on_input_close(struct tn_conn *conn, int err, void *arg)
 {
 	(void)conn, (void)arg;
 	state.input = NULL;
-	if (err < 0)
-		leave_for(err);
+	if (err < 0 && !state.over) {
+		complain("standard input: %s", tn_strerror(err));
+		leave(STATUS_FAILED);
+	}
 	if (!state.over)
 		input_over();
 }
