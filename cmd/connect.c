@@ -65,10 +65,12 @@ static uint64_t clock_ns(void)
 	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
+/* Whatever ends meanwhile has been told why, or need not be. */
 static void stop(int status)
 {
 	if (state.status == STATUS_DONE)
 		state.status = status;
+	state.leaving = true;
 	tn_loop_stop(state.loop);
 }
 
@@ -444,18 +446,21 @@ static void on_output_drain(struct tn_conn *conn, void *arg)
 		tn_resume(state.peer);
 }
 
-/* Whether some of the input is there, or comes right now, and has not gone to the peer. */
-static bool input_is_left(void)
+/* Whether some of the input is there, or comes within so long, and has not been read. */
+static bool input_is_unread(int wait_ms)
 {
 	struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
 	int unread = 0;
 
-	if (!state.peer || state.leaving)
-		return false;
-	if (tn_conn_queued(state.peer) > 0 || lines_waiting(&state.lines) > 0 || state.input_held)
-		return true;
-	return !state.input_over && poll(&input, 1, MORE_MS) > 0 && ioctl(STDIN_FILENO, FIONREAD, &unread) == 0 &&
-	       unread > 0;
+	return state.input_held || (!state.input_over && poll(&input, 1, wait_ms) > 0 &&
+				    ioctl(STDIN_FILENO, FIONREAD, &unread) == 0 && unread > 0);
+}
+
+/* Whether some of it has not gone to the peer. */
+static bool input_is_left(void)
+{
+	return state.peer && !state.leaving &&
+	       (tn_conn_queued(state.peer) > 0 || lines_waiting(&state.lines) > 0 || input_is_unread(MORE_MS));
 }
 
 /* Nobody reads what comes any more, which is a reader's right: we end quietly, unless input is left that was to be sent. */
@@ -485,6 +490,18 @@ static void on_reader_gone(void *arg)
 
 /* ---- the command ---- */
 
+/* A person's terminal is not asked: what is typed while it ends is meant for the next program. */
+static void tell_interrupted(void)
+{
+	if (!state.opened)
+		complain("%s: interrupted before it was connected", state.url);
+	else if (!isatty(STDIN_FILENO) && input_is_unread(0))
+		complain("%s: interrupted: the rest of the input has not been sent", state.url);
+	else
+		return;
+	state.status = STATUS_FAILED;
+}
+
 /* The first: no more input, what is queued goes out. The second: at once. */
 static void on_signal(int nth, void *arg)
 {
@@ -493,9 +510,12 @@ static void on_signal(int nth, void *arg)
 		stop(STATUS_FAILED);
 		return;
 	}
+	if (state.leaving)
+		return;
+	tell_interrupted();
 	if (state.input)
 		tn_pause(state.input);
-	if (state.peer && tn_conn_queued(state.peer) > 0)
+	if (state.opened && state.peer && tn_conn_queued(state.peer) > 0)
 		tn_close(state.peer);
 	else
 		leave(STATUS_DONE);
