@@ -1,5 +1,6 @@
 /* tenon cert: a development authority of one's own, and what certificates say. */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -165,9 +166,25 @@ static void tell_next(const char *host)
 	hint(&line);
 }
 
+/* All files or none: a signal waits, since half of a pair would be in the way of the next run. */
+static int make_files(const char *const *hosts, size_t count)
+{
+	sigset_t ends, before;
+	int kept;
+
+	sigemptyset(&ends);
+	sigaddset(&ends, SIGHUP);
+	sigaddset(&ends, SIGINT);
+	sigaddset(&ends, SIGTERM);
+	sigprocmask(SIG_BLOCK, &ends, &before);
+	kept = tn_cert_new(wanted.dir, hosts, count, wanted.days ? wanted.days : DAYS_DEFAULT);
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	return kept;
+}
+
 static int make(const char *const *hosts, size_t count)
 {
-	int kept = tn_cert_new(wanted.dir, hosts, count, wanted.days ? wanted.days : DAYS_DEFAULT);
+	int kept = make_files(hosts, count);
 
 	if (kept < 0) {
 		complain("cert new: %s", tn_errmsg());
@@ -303,6 +320,8 @@ static int show_file(const char *file, const char *host)
 
 /* A look at a server: what it showed, or why there was nothing to see. */
 struct look {
+	struct tn_loop *loop;
+	struct tn_conn *conn; /* NULL: over */
 	struct text der[CHAIN_MAX];
 	int count;
 	bool open;
@@ -335,6 +354,8 @@ static void look_close(struct tn_conn *conn, int err, void *arg)
 {
 	struct look *look = arg;
 
+	look->conn = NULL;
+	tn_loop_stop(look->loop);
 	if (look->open)
 		return; /* how it ends does not matter any more */
 	look->err = err;
@@ -343,13 +364,27 @@ static void look_close(struct tn_conn *conn, int err, void *arg)
 	look_around(conn, look);
 }
 
+static void on_reader_gone(void *arg)
+{
+	struct look *look = arg;
+
+	if (look->conn)
+		tn_abort(look->conn, -EPIPE);
+}
+
 /* Blocks until the connection is over. */
 static int look_at(struct tn_loop *loop, const char *url, struct look *look)
 {
 	static const struct tn_handler handler = {.on_open = look_open, .on_close = look_close};
-	int err = tn_dial(loop, url, &handler, look, NULL);
+	int err = out_watch(loop, on_reader_gone, look);
 
-	return err < 0 ? err : tn_loop_run(loop);
+	look->loop = loop;
+	if (err >= 0)
+		err = tn_dial(loop, url, &handler, look, &look->conn);
+	if (err >= 0)
+		err = tn_loop_run(loop);
+	out_unwatch();
+	return err;
 }
 
 static void add_to_url(struct text *url, const char *key, const char *value)
@@ -390,6 +425,8 @@ static int look_twice(struct tn_loop *loop, const char *url, const char *unverif
 
 	tn_set_log(NULL, NULL);
 	err = look_at(loop, unverified, &look);
+	if (look.count == 0 && out_lost() == -EPIPE)
+		return STATUS_DONE;
 	if (err == 0 && look.count == 0 && look.err < 0) {
 		size_t len = strlen(unverified);
 
@@ -404,8 +441,9 @@ static int look_twice(struct tn_loop *loop, const char *url, const char *unverif
 	}
 	if (err == 0)
 		err = look_at(loop, url, &verified);
-	status = err < 0 ? complain_library(err, url)
-			 : show_look(&look, url, host, verified.open ? NULL : verified.words);
+	status = err < 0                ? complain_library(err, url)
+		 : out_lost() == -EPIPE ? STATUS_DONE
+					: show_look(&look, url, host, verified.open ? NULL : verified.words);
 	for (int i = 0; i < CHAIN_MAX; i++) {
 		text_free(&look.der[i]);
 		text_free(&verified.der[i]);
