@@ -707,15 +707,6 @@ def test_no_such_interface(tenon, network, libpcap):
     assert "lo" in tenon.run("capture", "--iface", "wlan99", status=FAILED, preexec_fn=network.enter).err
 
 
-def test_a_reader_that_goes_ends_it(tenon, tmp_path):
-    path = write(tmp_path / "a.pcap", packets.pcap(packets.ETHERNET, list(packets.frames(packets.ETHERNET)) * 2000))
-    process = tenon.start("capture", "--read", path, stdout=subprocess.PIPE)
-    assert process.popen.stdout.readline()
-    process.popen.stdout.close()
-    process.wait(None)
-    assert "Broken pipe" not in process.err
-
-
 @pytest.mark.parametrize("args", [[], ["--json"], ["-x"], ["--follow"], ["--write", "-"]])
 def test_a_reader_that_has_gone_ends_it(tenon, tmp_path, args):
     """In the midst of a file and while a pipe says nothing: at once, without a word, and it is no failure."""

@@ -2,13 +2,10 @@
 import os
 import pty
 import re
-import socket
-import struct
 import subprocess
 
 import pytest
 
-import packets
 from harness import COMMAND, exchange, wait_until
 from system import call_kernel_old, uring_refusal
 
@@ -130,53 +127,6 @@ def test_no_colours_in_a_file(tenon):
     assert "\x1b" not in tenon.finish([COMMAND, "serve", "tcp://h?x=1"], 2, env=env).err
     assert b"\x1b" in tenon.finish([COMMAND, "options", "--color=always"], env=env).out
     assert b"\x1b" in tenon.finish([COMMAND, "options", "--color"], env=env).out
-
-
-@pytest.mark.parametrize("argv", [["--help"], ["options"], ["options", "--json"], ["serve", "--help"], ["--version"]])
-def test_a_reader_that_goes_away(tenon, argv):
-    """| true: quietly, and never killed by SIGPIPE in a way that a shell would mention."""
-    result = tenon.finish(["/bin/sh", "-c", '("$@"; echo $? >&2) | true', "sh", COMMAND, *argv])
-    assert result.err == "0\n"
-
-
-@pytest.mark.parametrize("far", ["closed", "reset", "pipe"])
-@pytest.mark.parametrize("argv, first", [
-    (["bench", "URL", "--duration", "1h", "--warmup", "0", "--json"], b'"interval"'),
-    (["inspect", "--watch", "1h", "PID"], b"ADDRESSES"), (["inspect", "--watch", "20ms", "--json", "PID"], b'"look"'),
-    (["capture", "--read", "-"], b"tcp")])
-def test_looking_ends_with_the_reader(tenon, tmp_path, argv, first, far):
-    """Of a pipe or of a socket, whether it closes or resets, while something or nothing is written: at once, quietly."""
-    server = tenon.serve("tcp://127.0.0.1:0")
-    if far == "pipe":
-        reader, writer = os.pipe()
-    elif far == "closed":
-        ends = socket.socketpair()
-        reader, writer = (end.detach() for end in ends)
-    else:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            writer = socket.create_connection(listener.getsockname()).detach()
-            there, _ = listener.accept()
-            there.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            reader = there.detach()
-    words = {"URL": server.url, "PID": server.pid}
-    process = tenon.start(*[words.get(word, word) for word in argv], stdin=subprocess.PIPE, stdout=writer)
-    os.close(writer)
-    process.popen.stdin.write(b"".join(packets.pcap(packets.ETHERNET, packets.frames(packets.ETHERNET))))
-    process.popen.stdin.flush()
-    got = b""
-    while first not in got:
-        got += os.read(reader, 65536)
-    os.close(reader)
-    process.wait(0)
-    assert process.err == ""
-
-
-@pytest.mark.parametrize("argv", [["--help"], ["options"], ["options", "--json"], ["--version"]])
-def test_no_room_for_the_output(tenon, argv):
-    """A result that could not be written is a failure."""
-    with open("/dev/full", "wb") as full:
-        result = tenon.finish([COMMAND, *argv], 1, stdout=full)
-    assert "No space left on device" in result.err
 
 
 def test_options_stand_anywhere(tenon):

@@ -2,7 +2,6 @@
 import fcntl
 import os
 import pty
-import signal
 import socket
 import subprocess
 import time
@@ -10,7 +9,7 @@ import tty
 
 import pytest
 
-from harness import (KIB, LIMIT, MIB, SANITIZED, noise, open_socket, receive_exactly, receive_to_end, reset,
+from harness import (KIB, LIMIT, MIB, SANITIZED, noise, open_socket, receive_exactly, receive_to_end,
                      resident_bytes, wait_until)
 
 FAILED = 1
@@ -79,39 +78,6 @@ def test_closed_output(tenon, echo):
 
 def test_all_three_closed(tenon, echo):
     tenon.finish(["/bin/sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *tenon.argv("connect", echo.url)], None)
-
-
-@pytest.mark.parametrize("handler", ["chargen", "exec:yes"])
-def test_a_reader_that_goes_away(tenon, handler):
-    """| head -c 10: it ends quietly and at once, whatever the server still has to say."""
-    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", handler])
-    script = '("$@" < /dev/null; echo $? >&2) | head -c 10'
-    result = tenon.finish(["/bin/sh", "-c", script, "sh", *tenon.argv("connect", server.url)])
-    assert len(result.out) == 10 and result.err == "0\n"
-
-
-def test_a_reader_that_goes_away_while_nothing_is_said(tenon, listener):
-    """It may stay until the server says something, but then it goes."""
-    reading, writing = os.pipe()
-    with os.fdopen(reading, "rb") as reader, os.fdopen(writing, "wb") as writer:
-        process = tenon.start("connect", listener[1], stdin=subprocess.PIPE, stdout=writer)
-        writer.close()
-        sock = tenon.accept(listener[0])
-        sock.sendall(b"hello")
-        assert reader.read(5) == b"hello"
-        reader.close()
-        with pytest.raises(OSError):
-            for _ in range(1000):
-                sock.sendall(b"anybody?")
-                time.sleep(0.01)
-    process.wait(0)
-    assert process.err == ""
-
-
-def test_no_room_for_the_output(tenon, echo):
-    with open("/dev/full", "wb") as full:
-        result = tenon.run("connect", echo.url, status=FAILED, input=b"hello", stdout=full)
-    assert "No space left on device" in result.err
 
 
 def test_a_slow_reader_holds_back_the_server(tenon):
@@ -203,38 +169,6 @@ def test_wait_is_how_long_a_silent_server_is_heard(tenon, listener):
     sock.sendall(b"the last word")
     process.wait(0)
     assert process.out == b"the last word"
-
-
-def test_a_reset_is_a_failure(tenon, listener):
-    process = tenon.start("connect", listener[1], stdin=subprocess.PIPE)
-    sock = tenon.accept(listener[0])
-    sock.sendall(b"something")
-    wait_until(lambda: process.out == b"something", lambda: process.out)
-    reset(sock)
-    process.wait(FAILED)
-    assert listener[1] in process.err and "reset" in process.err.lower()
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted(tenon, echo, number):
-    process = tenon.start("connect", echo.url, stdin=subprocess.PIPE)
-    process.popen.stdin.write(b"hello")
-    process.popen.stdin.flush()
-    wait_until(lambda: process.out == b"hello", lambda: process.out)
-    process.signal(number)
-    assert process.wait(None) in (0, 1)
-    assert process.out == b"hello"
-
-
-def test_interrupted_with_a_server_that_holds_on(tenon, listener):
-    """The first signal may wait for the server, the second does not."""
-    process = tenon.start("connect", listener[1], stdin=subprocess.PIPE)
-    sock = tenon.accept(listener[0])
-    sock.sendall(b"x")
-    wait_until(lambda: process.out == b"x", lambda: process.out)
-    process.signal(signal.SIGINT)
-    process.signal(signal.SIGINT)
-    process.wait(None, limit=LIMIT)
 
 
 # People

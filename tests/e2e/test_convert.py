@@ -383,23 +383,6 @@ def test_messages_before_a_bad_one_in_a_large_stream(tenon):
     assert result.out.count(b"\n") == 40000 and "message 40001: " in result.err
 
 
-# Output
-
-def test_a_reader_that_goes_away(tenon):
-    process = tenon.start("convert", "--from=json", "--to=json", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    process.popen.stdout.close()
-    process.popen.stdin.write(b"1\n")
-    process.popen.stdin.flush()
-    process.wait(0)
-    assert process.err == ""
-
-
-def test_a_full_disk(tenon):
-    with open("/dev/full", "wb") as full:
-        result = convert(tenon, "json", "json", b"1\n", status=FAILED, stdout=full)
-    assert "standard output: No space left on device" in result.err
-
-
 @pytest.mark.parametrize("source", ["json/line", "json/crlf", "json"])
 def test_blank_lines_hold_no_message(tenon, source):
     assert convert(tenon, source, "json", b"\n[1]\n\n \t\r\n[2]\r\n  ").text == "[1]\n[2]\n"

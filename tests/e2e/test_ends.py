@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from harness import KIB, LIMIT, Process, free_port, noise, receive_exactly, receive_to_end, reset, stat_of, wait_until
+from harness import KIB, LIMIT, Process, free_port, noise, receive_exactly, receive_to_end, stat_of, wait_until
 
 FAILED = 1
 
@@ -300,65 +300,11 @@ def test_lost_datagrams_are_counted(tenon):
     assert lost > 0 and got // 1000 + lost == 3000
 
 
-@pytest.mark.parametrize("command", [["connect"], ["send"]], ids=lambda c: c[0])
-def test_an_input_that_cannot_be_read_is_an_end(tenon, command):
-    """nohup leaves one that is open for writing only."""
-    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "exec:echo hello"])
-    result = sh(tenon, 'exec "$@" 0> /dev/null', *command, server.url)
-    assert result.out == (b"hello\n" if command == ["connect"] else b"")
-
-
-@pytest.mark.parametrize("how", [">&-", "1< /dev/null"])
-@pytest.mark.parametrize("command", [["connect"], ["send"], ["send", "--json"]], ids=" ".join)
-def test_an_output_that_cannot_be_written_is_an_error(tenon, command, how):
-    server = tenon.serve("tcp://127.0.0.1:0")
-    result = sh(tenon, f'echo hello | "$@" {how}', *command, server.url, status=FAILED)
-    assert "standard output: Bad file descriptor" in result.err
-
-
-@pytest.mark.parametrize("command", [["ping", "-q"], ["ping"], ["ping", "--json"], ["connect"], ["send", "--wait", "60s", "--json"]],
-                         ids=" ".join)
-def test_a_reader_that_has_gone_ends_it(tenon, command):
-    """At once, though nothing is being written, quietly, with status 0."""
-    listener = tenon.listen()
-    url = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
-    argv = [*command, url] if command[0] != "ping" else [*command, "--interval", "60s", url]
-    process = tenon.start(*argv, *(["hello"] if command[0] == "send" else []), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    peer = tenon.accept(listener)
-    process.popen.stdout.close()
-    process.wait(0)
-    peer.close()
-    assert process.err == ""
-
-
-def test_a_reader_that_has_gone_ends_convert(tenon):
-    """The same while its input is silent."""
-    process = tenon.start("convert", "--from", "json", "--to", "json", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    process.popen.stdin.write(b"{}\n")
-    process.popen.stdin.flush()
-    assert process.popen.stdout.readline() == b"{}\n"
-    process.popen.stdout.close()
-    process.wait(0)
-    assert process.err == ""
-
-
-@pytest.mark.parametrize("data", ["{}", ""])
-def test_convert_without_an_output(tenon, data):
-    result = sh(tenon, f'printf "{data}" | "$@" >&-', "convert", "--from", "json", "--to", "json", status=FAILED)
-    assert result.err == "tenon: standard output: Bad file descriptor\n"
-
-
 def test_ping_until_a_reply(tenon):
     """To wait for a service, as the manual says."""
     server = tenon.serve("tcp://127.0.0.1:0")
     for script in ('"$@" | grep -m1 -q reply', '"$@" | head -1 | grep -q .'):
         sh(tenon, script, "ping", "--json", "--interval", "100ms", server.url)
-
-
-def test_a_file_as_large_as_it_may_be(tenon):
-    server = tenon.serve("tcp://127.0.0.1:0")
-    result = sh(tenon, f'ulimit -f 1; head -c 100000 /dev/zero | "$@" > {tenon.folder}/out', "connect", server.url, status=FAILED)
-    assert "standard output: File too large" in result.err
 
 
 # A message that is refused
@@ -385,35 +331,6 @@ def test_the_sender_of_a_refused_message_is_told(tenon, authority, name, why, ha
 
 
 # What is easily forgotten
-
-def test_a_reset_in_the_midst_of_a_reply(tenon):
-    """What came before it is written, and that it was not all is told."""
-    listener, url = listen(tenon, "tcp")
-    process = tenon.start("connect", url, stdin=subprocess.PIPE)
-    peer = tenon.accept(listener)
-    peer.sendall(noise(100 * KIB))
-    wait_until(lambda: len(process.out) == 100 * KIB, lambda: len(process.out))
-    peer.sendall(b"and")
-    reset(peer)
-    process.wait(FAILED)
-    assert process.out in (noise(100 * KIB), noise(100 * KIB) + b"and") and "reset" in process.err.lower()
-
-
-@pytest.mark.parametrize("resets", [False, True], ids=["closes", "resets"])
-def test_a_socket_as_standard_output_whose_reader_goes(tenon, resets):
-    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "chargen"])
-    reader, url = listen(tenon, "tcp")
-    with socket.create_connection(reader.getsockname()) as output:
-        process = tenon.start("connect", server.url, stdout=output)
-    peer = tenon.accept(reader)
-    receive_exactly(peer, KIB)
-    if resets:
-        reset(peer)
-    else:
-        peer.close()
-    process.wait(0)
-    assert process.err == "", url
-
 
 def test_wait_with_a_reader_that_pauses(tenon):
     """The peer is not silent while it is held back."""

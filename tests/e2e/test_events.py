@@ -177,17 +177,6 @@ def test_a_reader_that_goes_away_ends_the_server(tenon):
         process.stderr.close()
 
 
-@pytest.mark.parametrize("how", ["--json", "-v"])
-@pytest.mark.parametrize("threads", ["1", "2"])
-def test_a_reader_that_goes_away_while_nothing_happens(tenon, how, threads):
-    """No client comes, so there is no event whose writing could fail."""
-    argv = tenon.argv("serve", f"unix:{tenon.folder}/sock", how, "--threads", threads)
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment()) as process:
-        assert b"listening" in process.stdout.readline()
-        process.stdout.close()
-        assert process.wait(20) == 0
-
-
 def test_a_plain_servers_reader_may_go_away(tenon):
     """Without events there is nothing more to tell, so the server serves on."""
     argv = tenon.argv("serve", "tcp://127.0.0.1:0")

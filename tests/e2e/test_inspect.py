@@ -17,7 +17,7 @@ import termios
 import pytest
 
 import system
-from harness import LIMIT, Process, is_zombie, port_of, wait_until
+from harness import Process, is_zombie, wait_until
 from test_options import number
 
 # Nothing here runs a loop but --watch: one engine will do

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from harness import (KIB, LIMIT, MIB, children_of, dial_when_served, exchange, noise, open_socket, receive_exactly,
+from harness import (KIB, LIMIT, MIB, children_of, exchange, noise, open_socket, receive_exactly,
                      receive_to_end, send_until_stuck, wait_until)
 
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -18,19 +18,6 @@ def test_stops_at_once_when_nobody_is_there(tenon, number):
     server = tenon.serve("tcp://127.0.0.1:0", "udp://127.0.0.1:0", f"unix:{tenon.folder}/sock")
     server.stop(number)
     assert not os.path.exists(tenon.folder / "sock")
-
-
-@pytest.mark.parametrize("options", [[], ["-v"], ["--json"]], ids=str)
-def test_a_server_without_standard_output(tenon, options):
-    """Some init systems start one so: nobody wants what it tells, and that is no failure."""
-    url = f"unix:{tenon.folder}/sock"
-    argv = tenon.argv("serve", url, *options)
-    server = tenon.peer("/bin/sh", "-c", 'exec "$@" >&-', "sh", *argv)
-    with dial_when_served(url) as client:
-        assert exchange(client, b"hello") == b"hello"
-    server.signal(signal.SIGTERM)
-    server.wait(0)
-    assert "standard output" not in server.err
 
 
 @SIGNALS
@@ -284,18 +271,6 @@ def test_a_child_may_think(tenon):
     assert receive_to_end(client) == b"z\n"
     server.stopped = True
     server.wait(0)
-
-
-def test_signals_right_after_the_start(tenon):
-    """Whenever it comes, a signal ends it in good order or kills it; it never hangs, and leaves no socket behind."""
-    for i in range(20):
-        path = tenon.folder / f"sock{i}"
-        process = tenon.start("serve", f"unix:{path}")
-        time.sleep(i * 0.001)
-        process.signal(signal.SIGTERM)
-        assert process.wait(None) in (0, -signal.SIGTERM)
-        assert not path.exists() or process.popen.returncode != 0
-        path.unlink(missing_ok=True)
 
 
 SLOW = "while read line; do sleep 0.7; echo got $line; done"
