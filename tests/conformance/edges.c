@@ -685,6 +685,58 @@ static void test_words_after_our_end(void **state)
 	tn_loop_free(loop);
 }
 
+/* A connection that is closed while it is paused: all that was queued goes to a peer that reads slowly, says something all the
+ * while, and sees an end, no reset. Of its words none is told. */
+static void paused_then_closed(const char *url, int peer)
+{
+	static const struct tn_handler handler = {.on_msg = note_words, .on_close = note_close};
+	struct tn_loop *loop = th_loop();
+	struct words w = {0};
+	struct tn_conn *conn;
+	static char queued[100000], got[512];
+	size_t in = 0;
+	ssize_t n = -1;
+
+	assert_int_equal(tn_dial(loop, url, &handler, &w, &conn), 0);
+	th_turn_for(loop, 20);
+	tn_pause(conn);
+	th_set_nonblock(peer);
+	while (send(peer, got, sizeof(got), MSG_NOSIGNAL) > 0)
+		th_turn_for(loop, 0);
+	th_fill(queued, sizeof(queued), 0);
+	assert_int_equal(tn_send(conn, queued, sizeof(queued)), 0);
+	tn_close(conn);
+	for (uint64_t start = th_now_ms(); n; th_turn_for(loop, 5)) {
+		(void)send(peer, "x", 1, MSG_NOSIGNAL);
+		n = recv(peer, got, sizeof(got), 0);
+		assert_true(n >= 0 || errno == EAGAIN);
+		assert_true(n <= 0 || th_matches(got, (size_t)n, in));
+		in += n > 0 ? (size_t)n : 0;
+		th_check_deadline(start + TH_PATIENCE_MS, "the peer sees the end", __FILE__, __LINE__);
+	}
+	assert_int_equal(in, sizeof(queued));
+	assert_int_equal(w.closes, 0); /* its end is awaited */
+	close(peer);
+	th_until(loop, w.closes);
+	assert_int_equal(w.err, 0);
+	assert_int_equal(w.in, 0);
+	tn_loop_free(loop);
+}
+
+static void test_paused_then_closed(void **state)
+{
+	char url[64];
+	int pair[2];
+
+	(void)state;
+	th_pair(SOCK_STREAM, pair);
+	snprintf(url, sizeof(url), "fd:%d?drain=1m&queue=1MiB", pair[0]);
+	paused_then_closed(url, pair[1]);
+	th_tcp_pair(pair);
+	snprintf(url, sizeof(url), "fd:%d?drain=1m&queue=1MiB&sndbuf=16KiB", pair[0]);
+	paused_then_closed(url, pair[1]);
+}
+
 /* ---- half a line, and a reset ---- */
 
 /* A reset tells of itself once, here to a send that waits: what reading then finds is no end in good order, and what has
@@ -1069,6 +1121,33 @@ static void test_call_without_a_limit(void **state)
 	tn_loop_free(loop);
 	assert_int_equal(r.closes, 1);
 	assert_int_equal(r.err, 0);
+}
+
+/* Whoever ends in good order without a reply has not replied; where the end is the reply's end, it may be empty. */
+static void test_call_without_a_reply(void **state)
+{
+	static const char *const keys[] = {"?frame=line", ""};
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct tn_loop *loop = th_loop();
+		void *reply = NULL;
+		size_t len = 1;
+		char url[32];
+		int pair[2];
+
+		th_pair(SOCK_STREAM, pair);
+		snprintf(url, sizeof(url), "fd:%d%s", pair[0], keys[i]);
+		shutdown(pair[1], SHUT_WR);
+		assert_int_equal(tn_call(loop, url, "hello", 5, &reply, &len, -1), i == 0 ? -ECONNRESET : 0);
+		if (i == 1) {
+			assert_int_equal(len, 0);
+			assert_non_null(reply);
+			free(reply);
+		}
+		close(pair[1]);
+		tn_loop_free(loop);
+	}
 }
 
 /* ---- addresses that are free again ---- */
@@ -1911,6 +1990,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_last_words_tcp),
 	T(test_last_words_one_by_one),
 	T(test_words_after_our_end),
+	T(test_paused_then_closed),
 	T(test_half_a_line_and_a_reset),
 	T(test_loops_freed_in_any_order),
 	T(test_server_closed_after_a_loop_was_freed),
@@ -1923,6 +2003,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_drain_for_ever),
 	T(test_drain_when_every_turn_is_late),
 	T(test_call_without_a_limit),
+	T(test_call_without_a_reply),
 	T(test_restart_when_done),
 	T(test_info_in_on_close),
 	T(test_server_that_does_not_listen_yet),
