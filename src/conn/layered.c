@@ -85,7 +85,8 @@ int tni_layered_dial(struct tn_conn *c)
 	rc = tni_endpoint_creds(c->ep, &creds);
 	if (rc < 0)
 		return rc;
-	return spec->datagrams ? new_lossy(c, creds, host) : tni_layered_new(c, creds, host);
+	rc = spec->datagrams ? new_lossy(c, creds, host) : tni_layered_new(c, creds, host);
+	return rc < 0 ? rc : tni_tls_resume(c->layered->layer, c->ep->url);
 }
 
 void tni_layered_free(struct tn_conn *c)

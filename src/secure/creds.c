@@ -554,6 +554,8 @@ static void set_tickets(SSL_CTX *ctx, const struct making *m)
 		tni_hello_guard(ctx);
 		SSL_CTX_set_max_cert_list(ctx, CERT_LIST_MAX);
 	}
+	if (!m->creds->server && spec->tickets && !spec->psk_file)
+		tni_sessions_use(ctx);
 	/* Tickets carry no pre-shared identity, which a resumed connection would lack. */
 	if (spec->tickets == 0 || spec->psk_file)
 		SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
@@ -640,6 +642,7 @@ static int creds_new(const struct tni_creds_spec *spec, bool server, struct tni_
 	m.creds->server = server;
 	m.creds->keylog = -1;
 	tni_tickets_init(&m.creds->tickets);
+	tni_sessions_init(&m.creds->sessions);
 	rc = make(&m);
 	if (rc < 0) {
 		*culprit = rc == -ENOMEM ? NULL : m.key;
@@ -665,6 +668,7 @@ void tni_creds_unref(struct tni_creds *creds)
 		SSL_CTX_free(creds->certs[i]);
 	tni_files_free(&creds->files);
 	tni_tickets_wipe(&creds->tickets);
+	tni_sessions_free(&creds->sessions);
 	tni_psk_free(creds);
 	if (creds->keylog >= 0)
 		close(creds->keylog);

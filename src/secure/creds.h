@@ -23,7 +23,7 @@ struct tni_creds_spec {
 	int verify;                       /* enum tni_verify */
 	int min_version;                  /* 12 or 13 */
 	int max_version;                  /* the same; 0: the newest */
-	int tickets;                      /* that a server gives each client */
+	int tickets;                      /* that a server gives each client; a client: 0: it resumes nothing */
 	bool datagrams;                   /* DTLS 1.2, whatever min_version says */
 };
 

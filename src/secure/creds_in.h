@@ -4,6 +4,7 @@
 
 #include "secure/creds.h"
 #include "secure/files.h"
+#include "secure/sessions.h"
 #include "secure/tickets.h"
 
 #include <openssl/ssl.h>
@@ -39,7 +40,8 @@ struct tni_creds {
 	size_t npsks;
 	int keylog; /* descriptor, or -1 */
 	struct tni_files files;
-	struct tni_tickets tickets;
+	struct tni_tickets tickets;   /* a server's */
+	struct tni_sessions sessions; /* a client's */
 };
 
 /* Called by OpenSSL in place of its own check of a peer's chain: tls.c's, since the words are. */

@@ -283,6 +283,7 @@ static int dtls_open(struct tni_layer *layer, struct tn_buf *net)
 
 	if (t->creds->server)
 		return 0;
+	tni_sessions_offer(t);
 	t->net = net;
 	ERR_clear_error();
 	rc = tni_tls_shake_hands(t);
@@ -396,6 +397,7 @@ static void dtls_free(struct tni_layer *layer)
 	tni_creds_unref(t->creds);
 	ERR_clear_error();
 	free(t->host);
+	free(t->place);
 	free(dtls_of(t));
 }
 

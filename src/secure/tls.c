@@ -147,8 +147,10 @@ static int make_ssl(struct tls *t)
 	}
 	SSL_set_connect_state(t->ssl);
 	ERR_clear_error();
-	if (tni_tls_expect_host(t))
+	if (tni_tls_expect_host(t)) {
+		tni_sessions_offer(t);
 		return 0;
+	}
 	if (ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_MALLOC_FAILURE)
 		return tni_err(-ENOMEM, "TLS: out of memory");
 	return tni_err(TN_EURL, "TLS: '%.200s' cannot be a server's name: see key sni", t->host);
@@ -204,6 +206,7 @@ int tni_tls_shake_hands(struct tls *t)
 
 	if (rc != 1)
 		return tni_tls_outcome(t, rc);
+	tni_sessions_put_back(t);
 	t->layer.open = true;
 	return 0;
 }
@@ -413,6 +416,7 @@ static void tls_free(struct tni_layer *layer)
 	tni_creds_unref(t->creds);
 	ERR_clear_error();
 	free(t->host);
+	free(t->place);
 	free(t);
 }
 
@@ -441,6 +445,14 @@ int tni_tls_new(struct tni_creds *creds, const char *host, struct tni_layer **la
 	t->creds = creds;
 	*layer = &t->layer;
 	return 0;
+}
+
+int tni_tls_resume(struct tni_layer *layer, const char *place)
+{
+	struct tls *t = tls_of(layer);
+
+	t->place = strdup(place);
+	return t->place ? 0 : tni_err(-ENOMEM, "TLS: out of memory");
 }
 
 /* ---- the peer's certificate ---- */

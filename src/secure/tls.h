@@ -18,6 +18,10 @@ struct tn_security;
  */
 int tni_tls_new(struct tni_creds *creds, const char *host, struct tni_layer **layer);
 
+/* Before the handshake begins: a client may resume a session that it had at this place (the URL that is dialled), and keeps what
+ * it is given to resume with. Over datagrams as well. 0 or -ENOMEM. */
+int tni_tls_resume(struct tni_layer *layer, const char *place);
+
 /* Whether anything has come from the peer. */
 bool tni_tls_heard(const struct tni_layer *layer);
 

@@ -20,6 +20,7 @@ struct tls {
 	SSL *ssl;
 	struct tn_buf *in, *net; /* while OpenSSL is at work */
 	char *host;              /* whom a client wants to reach */
+	char *place;             /* whose sessions a client may resume; NULL: nobody's */
 	const char *psk;         /* the identity whose pre-shared key was used; the credentials' */
 	size_t shaken;           /* bytes that the handshake has read */
 	const char *odd;         /* what is wrong with a client's hello; NULL: nothing */

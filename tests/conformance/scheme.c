@@ -1700,6 +1700,34 @@ static void test_security(void **state)
 	check_side(&s);
 }
 
+/* A client that has been here before, with the same credentials, is known again; with key tickets=0 it is not. */
+static void test_resumption(void **state)
+{
+	static const char *const keys[] = {"", "", "", "tickets=0"};
+	struct rig *rig = rig_new(row_of(state), &play_echo, "");
+	struct tn_security seen, shown;
+	char full[2 * URL_MAX], url[2 * URL_MAX];
+
+	full_url(rig->dial_url, full, sizeof(full));
+	for (int i = 0; i < 4; i++) {
+		struct side s = {0};
+
+		dial_url(rig, &s, &play_sink, with_keys(full, keys[i], url, sizeof(url)));
+		send_text(&s, 100);
+		until(rig, s.in == 100);
+		assert_int_equal(tn_conn_security(s.conn, &seen), 0);
+		assert_int_equal(tn_conn_security(rig->served[i].conn, &shown), 0);
+		assert_int_equal(seen.resumed, i == 1 || i == 2);
+		assert_int_equal(shown.resumed, seen.resumed);
+		check_security(s.conn, rig->row);
+		check_security(rig->served[i].conn, rig->row);
+		tn_close(s.conn);
+		until(rig, s.closes);
+		check_side(&s);
+	}
+	rig_free(rig);
+}
+
 /* ---- tn_call() ---- */
 
 static void test_call(void **state)
@@ -2480,6 +2508,7 @@ static const struct case_ cases[] = {
 	{"limit", test_limit, CONNECTED, MANY, 0},
 	{"many clients", test_many_clients, CONNECTED, MANY, 0},
 	{"what secures it", test_security, CONNECTED, 0, 0},
+	{"resumption", test_resumption, CONNECTED, TLS, 0},
 	{"several servers", test_several_servers, ANY, URL, 0},
 	{"two threads", test_two_threads, ANY, URL, 0},
 	{"call", test_call, ANY, 0, 0},

@@ -517,6 +517,20 @@ def test_tickets(tenon, authority, version):
     assert (kept[0] != kept[1]) == (version == "-tls1_3")
 
 
+@pytest.mark.parametrize("keys, resumed", [("", {True}), ("&tickets=0", set()), ("&verify=off&tickets=0", set())])
+def test_a_process_that_dials_again_resumes(tenon, authority, keys, resumed):
+    """ping dials each time; with TLS 1.2 it has its session by the end of the handshake."""
+    server = tenon.serve(f"tls://127.0.0.1:0?{authority.pair('server')}&tls-max=1.2", options=["--json"])
+    url = f"{server.url}?ca={authority.pem('ca')}{keys}"
+    tenon.run("ping", "--count", 4, "--interval", "50ms", url)
+    server.wait_for_rest()
+    opened = [event for event in server.events if event["event"] == "open"]
+    assert not opened[0]["resumed"] and {event["resumed"] for event in opened} - {False} == resumed, opened
+    tenon.run("ping", "--count", 1, url)  # another process has sessions of its own
+    server.wait_for_rest()
+    assert not [event for event in server.events if event["event"] == "open"][-1]["resumed"]
+
+
 def test_no_tickets(tenon, authority):
     server = tenon.serve(f"tls://127.0.0.1:0?{authority.pair('server')}&tickets=0", options=["--json"])
     session = None

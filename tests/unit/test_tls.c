@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static char dir[] = "/tmp/tenon-tls-XXXXXX";
@@ -42,6 +43,9 @@ static char *path(const char *name)
 
 /* ---- before and after ---- */
 
+/* Whose sessions the next client may resume. */
+static const char *place;
+
 static void end_open(struct end *e, struct tni_creds *creds, const char *host)
 {
 	memset(e, 0, sizeof(*e));
@@ -50,6 +54,8 @@ static void end_open(struct end *e, struct tni_creds *creds, const char *host)
 	tni_buf_init(&e->up, &mem, SIZE_MAX);
 	tni_buf_init(&e->down, &mem, SIZE_MAX);
 	assert_int_equal(tni_tls_new(creds, host, &e->layer), 0);
+	if (host && place)
+		assert_int_equal(tni_tls_resume(e->layer, place), 0);
 	assert_int_equal(e->layer->ops->open(e->layer, &e->net), 0);
 }
 
@@ -604,6 +610,216 @@ static void test_kept_credentials(void **state)
 	tni_creds_unref(fourth);
 }
 
+/* ---- resumption ---- */
+
+static struct tni_creds *server_of(const char *name, int version, int tickets)
+{
+	struct tni_creds_spec spec = spec_of(name, false, 12);
+
+	spec.max_version = version;
+	spec.tickets = tickets;
+	return creds_of(true, &spec);
+}
+
+static struct tni_creds *client_of(int verify, int tickets)
+{
+	struct tni_creds_spec spec = spec_of(NULL, true, 12);
+
+	spec.verify = verify;
+	spec.tickets = tickets;
+	return creds_of(false, &spec);
+}
+
+/* Opens both ends; the references stay the caller's. */
+static void meet(struct tni_creds *theirs, struct tni_creds *ours, const char *where)
+{
+	tni_mem_init(&mem);
+	place = where;
+	end_open(&server, tni_creds_ref(theirs), NULL);
+	end_open(&client, tni_creds_ref(ours), "localhost");
+	place = NULL;
+}
+
+/* A connection that both sides end in good order. Returns whether it was resumed. */
+static bool connection(struct tni_creds *theirs, struct tni_creds *ours, const char *where)
+{
+	struct tn_security seen, shown;
+
+	meet(theirs, ours, where);
+	handshake();
+	say(&client, 1, 10);
+	converse(SIZE_MAX);
+	heard(&server, 1, 10);
+	tni_tls_describe(client.layer, &seen);
+	tni_tls_describe(server.layer, &shown);
+	assert_int_equal(seen.resumed, shown.resumed);
+	if (ours->verifies)
+		assert_non_null(strstr(seen.identity, "server"));
+	assert_int_equal(client.layer->ops->shut(client.layer, &client.net), 0);
+	assert_int_equal(server.layer->ops->shut(server.layer, &server.net), 0);
+	converse(SIZE_MAX);
+	pair_close();
+	return seen.resumed;
+}
+
+static void test_a_client_resumes(void **state)
+{
+	(void)state;
+	for (int version = 12; version <= 13; version++) {
+		struct tni_creds *theirs = server_of("server", version, 2), *ours = client_of(TNI_VERIFY_DEFAULT, 2);
+
+		assert_false(connection(theirs, ours, "here"));
+		for (int i = 0; i < 4; i++) /* each brings what the next one needs */
+			assert_true(connection(theirs, ours, "here"));
+		assert_false(connection(theirs, ours, "there"));
+		assert_true(connection(theirs, ours, "there"));
+		assert_false(connection(theirs, ours, NULL));
+		tni_creds_unref(theirs);
+		tni_creds_unref(ours);
+		theirs = server_of("server", version, 2); /* which cannot open the others' tickets */
+		ours = client_of(TNI_VERIFY_DEFAULT, 2);
+		assert_false(connection(theirs, ours, "here"));
+		assert_true(connection(theirs, ours, "here"));
+		tni_creds_unref(theirs);
+		tni_creds_unref(ours);
+	}
+}
+
+/* A ticket of TLS 1.3 is used once, by whoever comes first. */
+static void test_a_ticket_is_used_once(void **state)
+{
+	struct tni_creds *theirs = server_of("server", 13, 1), *ours = client_of(TNI_VERIFY_DEFAULT, 2);
+	struct tn_security security;
+	struct end first_client, first_server;
+
+	(void)state;
+	assert_false(connection(theirs, ours, "once"));
+	meet(theirs, ours, "once");
+	first_client = client;
+	first_server = server;
+	place = "once";
+	end_open(&server, tni_creds_ref(theirs), NULL);
+	end_open(&client, tni_creds_ref(ours), "localhost");
+	place = NULL;
+	handshake();
+	tni_tls_describe(client.layer, &security);
+	assert_false(security.resumed);
+	end_close(&client);
+	end_close(&server);
+	client = first_client;
+	server = first_server;
+	handshake();
+	tni_tls_describe(client.layer, &security);
+	assert_true(security.resumed);
+	pair_close();
+	tni_creds_unref(theirs);
+	tni_creds_unref(ours);
+}
+
+/* Who verifies nobody lends no session to who does, and other settings have other sessions. */
+static void test_sessions_belong_to_their_credentials(void **state)
+{
+	(void)state;
+	for (int version = 12; version <= 13; version++) {
+		struct tni_creds *theirs = server_of("foreign", version, 2), *blind = client_of(TNI_VERIFY_OFF, 2),
+				 *ours = client_of(TNI_VERIFY_DEFAULT, 2);
+
+		assert_false(connection(theirs, blind, "here"));
+		assert_true(connection(theirs, blind, "here"));
+		assert_ptr_not_equal(blind, ours);
+		meet(theirs, ours, "here");
+		converse(SIZE_MAX);
+		assert_int_equal(client.err, TN_ECERT);
+		pair_close();
+		tni_creds_unref(theirs);
+		tni_creds_unref(blind);
+		tni_creds_unref(ours);
+	}
+	for (int other = 0; other < 4; other++) {
+		struct tni_creds *theirs = server_of("server", 13, 2), *ours = client_of(TNI_VERIFY_DEFAULT, 2),
+				 *others;
+		struct tni_creds_spec spec = spec_of(other == 0 ? "server" : NULL, true, other == 1 ? 13 : 12);
+
+		if (other == 2)
+			spec.sni = strdup("localhost");
+		if (other == 3)
+			spec.alpn = strdup("h2");
+		others = creds_of(false, &spec);
+		(void)connection(theirs, ours, "here");
+		assert_false(connection(theirs, others, "here"));
+		assert_true(connection(theirs, others, "here"));
+		tni_creds_unref(theirs);
+		tni_creds_unref(ours);
+		tni_creds_unref(others);
+	}
+}
+
+static void test_nothing_is_resumed_without_tickets(void **state)
+{
+	struct tni_creds *ours = client_of(TNI_VERIFY_DEFAULT, 0), *with = client_of(TNI_VERIFY_DEFAULT, 2);
+
+	(void)state;
+	for (int version = 12; version <= 13; version++) {
+		struct tni_creds *theirs = server_of("server", version, 2), *none = server_of("server", version, 0);
+
+		for (int i = 0; i < 3; i++) {
+			assert_false(connection(theirs, ours, "here"));
+			assert_false(connection(none, with, "nowhere"));
+		}
+		assert_int_equal(ours->sessions.count, 0);
+		tni_creds_unref(theirs);
+		tni_creds_unref(none);
+	}
+	tni_creds_unref(ours);
+	tni_creds_unref(with);
+}
+
+static void test_sessions_are_bounded(void **state)
+{
+	struct tni_creds *theirs = server_of("server", 13, 16), *ours = client_of(TNI_VERIFY_REQUIRE, 2);
+	char where[16];
+
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		connection(theirs, ours, "one");
+	assert_int_equal(ours->sessions.count, TNI_SESSIONS_PER_PLACE);
+	for (int i = 0; i < 6; i++) {
+		snprintf(where, sizeof(where), "place %d", i);
+		connection(theirs, ours, where);
+	}
+	assert_int_equal(ours->sessions.count, TNI_SESSIONS_MAX);
+	assert_true(connection(theirs, ours, "place 5"));
+	assert_false(connection(theirs, ours, "one")); /* the oldest gave way */
+	tni_creds_unref(theirs);
+	tni_creds_unref(ours);
+}
+
+/* An old session, or one whose certificate has expired since, is not resumed. */
+static void test_old_sessions(void **state)
+{
+	(void)state;
+	for (int version = 12; version <= 13; version++) {
+		struct tni_creds *theirs = server_of("server", version, 2), *ours = client_of(TNI_VERIFY_REQUIRE, 2);
+
+		for (int i = 0; i < 3; i++) {
+			long ago = i == 0 ? TNI_SESSION_S - 100 : i == 1 ? TNI_SESSION_S + 1 : -100;
+
+			connection(theirs, ours, "old");
+			for (size_t n = 0; n < ours->sessions.count; n++) {
+				SSL_SESSION *session = ours->sessions.list[n].session;
+
+				SSL_SESSION_set_time(session, (long)time(NULL) - ago);
+				SSL_SESSION_set_timeout(session, 100000);
+			}
+			/* The server of TLS 1.3 compares the ages, and then does the whole handshake */
+			if (i > 0 || version == 12)
+				assert_int_equal(connection(theirs, ours, "old"), i == 0);
+		}
+		tni_creds_unref(theirs);
+		tni_creds_unref(ours);
+	}
+}
+
 static int group_setup(void **state)
 {
 	(void)state;
@@ -648,6 +864,12 @@ int main(void)
 		cmocka_unit_test(test_renegotiation),
 		cmocka_unit_test(test_questions_without_end),
 		cmocka_unit_test(test_kept_credentials),
+		cmocka_unit_test(test_a_client_resumes),
+		cmocka_unit_test(test_a_ticket_is_used_once),
+		cmocka_unit_test(test_sessions_belong_to_their_credentials),
+		cmocka_unit_test(test_nothing_is_resumed_without_tickets),
+		cmocka_unit_test(test_sessions_are_bounded),
+		cmocka_unit_test(test_old_sessions),
 	};
 
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);
