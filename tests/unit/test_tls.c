@@ -555,7 +555,6 @@ static void test_renegotiation(void **state)
 	pair_close();
 }
 
-/* Sets of clients are kept, and made anew when a file changes. */
 /* Whoever asks for new keys without end, and takes no answer, is not given memory without end. */
 static void test_questions_without_end(void **state)
 {
@@ -580,6 +579,7 @@ static void test_questions_without_end(void **state)
 	pair_close();
 }
 
+/* Sets of clients are kept, and made anew when a file changes. */
 static void test_kept_credentials(void **state)
 {
 	struct tni_creds_spec a = spec_of(NULL, true, 12), b = spec_of(NULL, true, 12), c = spec_of(NULL, true, 13),
@@ -608,6 +608,49 @@ static void test_kept_credentials(void **state)
 	tni_creds_unref(second);
 	tni_creds_unref(third);
 	tni_creds_unref(fourth);
+}
+
+/* Whoever verifies nobody leaves no set behind for those who do. */
+static void test_verify_off_and_on(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		struct tni_creds_spec theirs = spec_of("server", false, 12), ours = spec_of(NULL, false, 12);
+
+		ours.verify = i % 2 ? TNI_VERIFY_DEFAULT : TNI_VERIFY_OFF;
+		tni_mem_init(&mem);
+		end_open(&server, creds_of(true, &theirs), NULL);
+		end_open(&client, creds_of(false, &ours), "localhost");
+		converse(SIZE_MAX);
+		assert_int_equal(client.err, i % 2 ? TN_ECERT : 0);
+		assert_int_equal(client.layer->open, i % 2 == 0);
+		pair_close();
+	}
+}
+
+/* A key that differs makes another set. */
+static void test_kept_credentials_of_each_key(void **state)
+{
+	struct tni_creds_spec spec = spec_of(NULL, true, 12);
+	struct tni_creds *plain = creds_of(false, &spec);
+
+	(void)state;
+	for (int i = 0; i < 9; i++) {
+		struct tni_creds *other;
+
+		spec = spec_of(i == 0 ? "lone" : NULL, true, i == 1 ? 13 : 12);
+		spec.verify = i == 2 ? TNI_VERIFY_OFF : TNI_VERIFY_DEFAULT;
+		spec.max_version = i == 3 ? 12 : 0;
+		spec.datagrams = i == 4;
+		spec.alpn = i == 5 ? strdup("h2") : NULL;
+		spec.groups = i == 6 ? strdup("P-256") : NULL;
+		spec.ciphers = i == 7 ? strdup("TLS_AES_128_GCM_SHA256") : NULL;
+		spec.sni = i == 8 ? strdup("example.org") : NULL;
+		other = creds_of(false, &spec);
+		assert_ptr_not_equal(plain, other);
+		tni_creds_unref(other);
+	}
+	tni_creds_unref(plain);
 }
 
 /* ---- resumption ---- */
@@ -870,6 +913,8 @@ int main(void)
 		cmocka_unit_test(test_nothing_is_resumed_without_tickets),
 		cmocka_unit_test(test_sessions_are_bounded),
 		cmocka_unit_test(test_old_sessions),
+		cmocka_unit_test(test_kept_credentials_of_each_key),
+		cmocka_unit_test(test_verify_off_and_on),
 	};
 
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);
