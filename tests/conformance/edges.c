@@ -1123,6 +1123,34 @@ static void test_call_without_a_limit(void **state)
 	assert_int_equal(r.err, 0);
 }
 
+/* A reply is one, whatever becomes of the connection: here it is there before the request, which finds nobody. */
+static void test_call_answered_by_one_who_has_gone(void **state)
+{
+	(void)state;
+	for (int tcp = 0; tcp < 2; tcp++) {
+		struct tn_loop *loop = th_loop();
+		struct linger now = {.l_onoff = 1};
+		void *reply = NULL;
+		size_t len = 0;
+		char url[32];
+		int pair[2];
+
+		if (tcp)
+			th_tcp_pair(pair);
+		else
+			th_pair(SOCK_STREAM, pair);
+		snprintf(url, sizeof(url), "fd:%d?frame=line", pair[0]);
+		assert_int_equal(send(pair[1], "reply\n", 6, 0), 6);
+		setsockopt(pair[1], SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+		close(pair[1]);
+		assert_int_equal(tn_call(loop, url, "hello", 5, &reply, &len, -1), 0);
+		assert_int_equal(len, 5);
+		assert_memory_equal(reply, "reply", 6);
+		free(reply);
+		tn_loop_free(loop);
+	}
+}
+
 /* Whoever ends in good order without a reply has not replied; where the end is the reply's end, it may be empty. */
 static void test_call_without_a_reply(void **state)
 {
@@ -2004,6 +2032,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_drain_when_every_turn_is_late),
 	T(test_call_without_a_limit),
 	T(test_call_without_a_reply),
+	T(test_call_answered_by_one_who_has_gone),
 	T(test_restart_when_done),
 	T(test_info_in_on_close),
 	T(test_server_that_does_not_listen_yet),
