@@ -1,13 +1,11 @@
 #include "events.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "handler/handler.h"
@@ -236,43 +234,15 @@ static void child_json(const struct served *served, const struct handler_child *
 	json_line(&line);
 }
 
-/* One a second is enough; how many more there were is told with the next. */
-static void complain_of_start(const struct served *served, const struct handler_child *child)
-{
-	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-	static time_t last;
-	static unsigned waiting;
-	struct timespec now;
-	unsigned suppressed = 0;
-	char why[512];
-	bool due;
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-	pthread_mutex_lock(&lock);
-	due = !last || now.tv_sec != last;
-	if (due) {
-		suppressed = waiting;
-		waiting = 0;
-		last = now.tv_sec;
-	} else {
-		waiting++;
-	}
-	pthread_mutex_unlock(&lock);
-	if (due && suppressed)
-		complain("%s (suppressed: %u)", start_text(served, child, why, sizeof(why)), suppressed);
-	else if (due)
-		complain("%s", start_text(served, child, why, sizeof(why)));
-}
-
 void events_child(const struct served *served, const struct handler_child *child)
 {
 	struct text line = {0};
-	char why[128];
+	char why[512];
 
 	if (settings.json) {
 		child_json(served, child);
 	} else if (child->err) {
-		complain_of_start(served, child);
+		tn_conn_trouble(child->refused, child->err, start_text(served, child, why, sizeof(why)));
 	} else if (settings.verbose) {
 		text_add(&line, "child #%llu: pid %d: %s", (unsigned long long)child->conn, child->pid,
 			 failure_of(child, why, sizeof(why)) ? why : "the command ended with status 0");

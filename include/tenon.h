@@ -348,6 +348,13 @@ struct tn_watch {
 /* Inside on_trouble: how many more of its kind there were since the last one was told, which `text` does not name. */
 TN_API unsigned tn_server_suppressed(const struct tn_server *server);
 
+/*
+ * Tells trouble that the program has met for a served connection: on_trouble gets it as it gets the library's, from the loop,
+ * once a second of each kind (TN_ELIMIT; all others are failures of the system). `text` is copied. Nothing is told of a
+ * dialled connection.
+ */
+TN_API void tn_conn_trouble(struct tn_conn *conn, int err, const char *text);
+
 /* Sets the observer, which is copied. Call it before the loops run. */
 TN_API void tn_server_watch(struct tn_server *server, const struct tn_watch *watch, void *arg);
 

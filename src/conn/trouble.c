@@ -1,6 +1,7 @@
 #include "conn/trouble.h"
 
 #include "base/err.h"
+#include "conn/conn.h"
 #include "conn/server.h"
 
 #include <errno.h>
@@ -96,6 +97,14 @@ void tni_trouble_tell(struct tni_part *part, bool all)
 			tell(part, &trouble);
 	if (wait_ns != UINT64_MAX)
 		tni_loop_timer(part->loop, &part->trouble_timer, wait_ns);
+}
+
+void tn_conn_trouble(struct tn_conn *conn, int err, const char *text)
+{
+	if (!conn->part)
+		return;
+	tni_err(err, "%s", text);
+	tni_trouble_note(conn->part, err);
 }
 
 unsigned tn_server_suppressed(const struct tn_server *server)

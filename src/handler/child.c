@@ -369,9 +369,10 @@ static int start_in_place(const struct child_use *use, const char *command, int 
 	return 0;
 }
 
-void child_not_started(const struct tn_conn *conn, struct child *child, int err)
+void child_not_started(struct tn_conn *conn, struct child *child, int err)
 {
-	const struct handler_child told = {.server = tn_conn_server(conn), .conn = tn_conn_id(conn), .err = err};
+	const struct handler_child told = {
+		.server = tn_conn_server(conn), .refused = conn, .conn = tn_conn_id(conn), .err = err};
 
 	if (child)
 		child->useless = true;

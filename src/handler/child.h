@@ -26,7 +26,7 @@ int child_start(const struct child_use *use, const char *command, int input, int
 
 /* Tells the watcher that none was started for the connection. A child that was, but is of no use, is not told again when it
  * ends. NULL: none was. */
-void child_not_started(const struct tn_conn *conn, struct child *child, int err);
+void child_not_started(struct tn_conn *conn, struct child *child, int err);
 
 /* Whether it has ended, and how. */
 bool child_has_ended(const struct child *child, struct handler_child *how);

@@ -84,11 +84,12 @@ void handler_unanswered(struct tn_conn *conn, const struct tn_msg *msg, int err)
 /* A command of exec: that has ended, or could not be started. */
 struct handler_child {
 	struct tn_server *server;
-	uint64_t conn; /* number of the connection that it was for: tn_conn_id() */
-	int pid;       /* 0: not started */
-	int err;       /* why it was not started: -errno, or TN_ELIMIT: too many run already; 0 */
-	int status;    /* its exit status, unless a signal ended it */
-	int signal;    /* the signal that ended it, or 0 */
+	struct tn_conn *refused; /* whose command was not started; NULL: one was */
+	uint64_t conn;           /* number of the connection that it was for: tn_conn_id() */
+	int pid;                 /* 0: not started */
+	int err;                 /* why it was not started: -errno, or TN_ELIMIT: too many run already; 0 */
+	int status;              /* its exit status, unless a signal ended it */
+	int signal;              /* the signal that ended it, or 0 */
 };
 
 /* Who is told of each, once, on the thread of the connection's loop. Before the loops run. */

@@ -407,6 +407,20 @@ def test_a_command_that_cannot_be_started_is_told_once(tenon, scheme, count):
     server.untidy = True
 
 
+def test_commands_that_are_not_started_are_counted(tenon):
+    """One line a second at most, and how many it stands for."""
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "exec:cat", "--max-children", 1])
+    first = tenon.dial(server.url)
+    assert exchange(first, b"hello") == b"hello"
+    for _ in range(30):
+        with contextlib.suppress(ConnectionResetError), open_socket(server.url) as client:
+            assert client.recv(1) == b""
+    first.close()
+    server.stop()
+    told = re.findall(r"no command was started: as many run as may \(--max-children\)(?: \(suppressed: (\d+)\))?$", server.err, re.M)
+    assert sum(1 + int(more or 0) for more in told) == 30 and len(told) < 30, server.err
+
+
 def is_refused(client):
     """Closed in good order by the limit of connections, with a reset by that of commands."""
     return bool(select.select([client], [], [], 0)[0])
