@@ -737,6 +737,45 @@ static void test_paused_then_closed(void **state)
 	paused_then_closed(url, pair[1]);
 }
 
+/* Each hold wants its release before the connection follows its peer's end; 65,535 at once are not counted any more. */
+static void test_as_many_releases_as_holds(void **state)
+{
+	static const struct tn_handler handler = {.on_msg = note_words, .on_close = note_close};
+	static const int holds[] = {1, 2, 65534, 65535, 65600};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(holds) / sizeof(holds[0]); i++) {
+		struct tn_loop *loop = th_loop();
+		struct words w = {0};
+		struct tn_conn *conn;
+		char url[32];
+		int pair[2];
+
+		th_pair(SOCK_STREAM, pair);
+		snprintf(url, sizeof(url), "fd:%d", pair[0]);
+		assert_int_equal(tn_dial(loop, url, &handler, &w, &conn), 0);
+		for (int n = 0; n < holds[i]; n++)
+			tn_conn_hold(conn);
+		assert_int_equal(send(pair[1], "x", 1, 0), 1);
+		shutdown(pair[1], SHUT_WR);
+		th_until(loop, w.in == 1);
+		for (int n = 1; n < holds[i]; n++)
+			tn_conn_release(conn);
+		th_turn_for(loop, 20);
+		assert_int_equal(w.closes, 0);
+		tn_conn_release(conn);
+		if (holds[i] >= 65535) {
+			th_turn_for(loop, 20);
+			assert_int_equal(w.closes, 0);
+			tn_close(conn);
+		}
+		th_until(loop, w.closes);
+		assert_int_equal(w.err, 0);
+		close(pair[1]);
+		tn_loop_free(loop);
+	}
+}
+
 /* ---- half a line, and a reset ---- */
 
 /* A reset tells of itself once, here to a send that waits: what reading then finds is no end in good order, and what has
@@ -2019,6 +2058,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_last_words_one_by_one),
 	T(test_words_after_our_end),
 	T(test_paused_then_closed),
+	T(test_as_many_releases_as_holds),
 	T(test_half_a_line_and_a_reset),
 	T(test_loops_freed_in_any_order),
 	T(test_server_closed_after_a_loop_was_freed),
