@@ -44,10 +44,6 @@
  * they send must not keep the loop there for ever. */
 #define PUSHED_MAX (1U << 20)
 
-/* A deadline that is met so late, since the process or the machine had other things to do, says nothing of the peer: what
- * has arrived meanwhile is read first. */
-#define LATE_NS (50 * TNI_NS_PER_MS)
-
 static_assert(sizeof(struct tn_conn) <= 440, "an idle connection costs at most 512 bytes, slot and allocator included");
 
 static void conn_run(struct tni_task *task);
@@ -327,7 +323,7 @@ static void closing_is_due(struct tn_conn *c, uint64_t now)
 /* Once for each deadline: a loop that is late always must not keep what is due for ever. */
 static bool is_met_late(struct tn_conn *c, uint64_t now)
 {
-	bool late = now - c->timer.when_ns >= LATE_NS && !(c->flags & TNI_MET_LATE);
+	bool late = now - c->timer.when_ns >= TNI_LATE_NS && !(c->flags & TNI_MET_LATE);
 
 	c->flags = late ? c->flags | TNI_MET_LATE : c->flags & ~(unsigned)TNI_MET_LATE;
 	return late;
@@ -347,7 +343,7 @@ static void timer_fired(struct tni_timer *timer)
 	else if (c->flags & TNI_WRITE_LOST)
 		lost_writing_is_due(c, now);
 	else if (is_met_late(c, now))
-		tni_loop_timer(c->loop, &c->timer, LATE_NS / 5);
+		tni_loop_timer(c->loop, &c->timer, TNI_LATE_NS / 5);
 	else if (c->layered && !c->layered->layer->open)
 		tni_layered_timeout(c);
 	else if (c->deadline_ns && now >= c->deadline_ns)

@@ -5,8 +5,14 @@
 #ifndef TNI_IO_TIMER_H
 #define TNI_IO_TIMER_H
 
+#include "base/clock.h"
+
 #include <stdbool.h>
 #include <stdint.h>
+
+/* A deadline that is met so late, since the process or the machine had other things to do, says nothing of the peer: what
+ * has arrived meanwhile is looked at first. */
+#define TNI_LATE_NS (50 * TNI_NS_PER_MS)
 
 struct tni_timer {
 	struct tni_timer *child, *next, *prev; /* prev: the parent for a first child */

@@ -143,7 +143,7 @@ struct tni_dial {
 	uint64_t asked_ns;   /* when the look-up of the name began; 0: there is none */
 	uint64_t *lookup_ns; /* the owner's, told once; then NULL */
 	char *host, *name;
-	bool finished, timed_out, out_of_memory;
+	bool finished, timed_out, out_of_memory, met_late;
 	int result;
 };
 
@@ -768,6 +768,16 @@ static void tell_lookup(struct tni_dial *d, uint64_t now)
 	d->lookup_ns = NULL;
 }
 
+/* What was not begun in time, or has come meanwhile, gets a moment more. Once: a loop may be late always. */
+static bool is_met_late(struct tni_dial *d, uint64_t now)
+{
+	if (d->met_late || now - d->deadline_ns < TNI_LATE_NS)
+		return false;
+	d->met_late = true;
+	d->deadline_ns = now + TNI_LATE_NS;
+	return true;
+}
+
 /* Does what is to be done now and sets the timer for what comes next. Nobody is called back from here. */
 static void advance(struct tni_dial *d)
 {
@@ -777,7 +787,7 @@ static void advance(struct tni_dial *d)
 
 	while (!d->finished) {
 		now = tni_clock_ns();
-		if (now >= d->deadline_ns) {
+		if (now >= d->deadline_ns && !is_met_late(d, now)) {
 			d->timed_out = true;
 			finish(d, -ETIMEDOUT);
 			return;

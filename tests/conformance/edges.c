@@ -1505,6 +1505,27 @@ static void serve_crowd(struct tn_loop *loop, const char *url, struct crowd *cro
 	crowd->port = atoi(strrchr(tn_server_url(crowd->server, 0), ':') + 1);
 }
 
+/* Who is there is reached, though this process was stopped until after the deadline. */
+static void test_dialled_before_a_stop(void **state)
+{
+	static const struct tn_handler handler = {.on_open = count_open, .on_close = count_close};
+	struct tn_loop *loop = th_loop();
+	struct crowd crowd = {0};
+	struct tn_conn *conn;
+	int port, listener = th_tcp_listener(4, &port);
+	char url[64];
+
+	(void)state;
+	snprintf(url, sizeof(url), "tcp://127.0.0.1:%d?connect=100ms", port);
+	assert_int_equal(tn_dial(loop, url, &handler, &crowd, &conn), 0);
+	usleep(250000);
+	th_until(loop, crowd.opened || crowd.closed);
+	assert_int_equal(crowd.err, 0);
+	assert_int_equal(crowd.opened, 1);
+	tn_loop_free(loop);
+	close(listener);
+}
+
 static bool has_ended(int fd)
 {
 	char byte;
@@ -2058,6 +2079,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_last_words_one_by_one),
 	T(test_words_after_our_end),
 	T(test_paused_then_closed),
+	T(test_dialled_before_a_stop),
 	T(test_as_many_releases_as_holds),
 	T(test_half_a_line_and_a_reset),
 	T(test_loops_freed_in_any_order),
