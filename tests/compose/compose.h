@@ -14,15 +14,17 @@
 
 #include <pthread.h>
 
-/* COMPOSE_OLD: builds on tenon 0.1.0, whose header has neither. For the proof that old faults are noticed. */
+/* COMPOSE_OLD: for tenon 0.1.0, which has none of these. It shows that the faults of that version are noticed. */
 #ifdef COMPOSE_OLD
 #define tn_conn_hold(conn) ((void)(conn))
 #define tn_conn_release(conn) ((void)(conn))
 #define SET_ON_CUT(handler, fn) ((void)(fn))
 #define HAVE_HOLD false
+#define HAVE_TLS_MAX false
 #else
 #define SET_ON_CUT(handler, fn) ((handler)->on_cut = (fn))
 #define HAVE_HOLD true
+#define HAVE_TLS_MAX true
 #endif
 
 enum trait {
@@ -53,10 +55,19 @@ enum behaviour {
 	WORKER,  /* an echo that another loop has computed */
 	PUBLISH, /* to all connections of the server on this loop */
 	RELAY,   /* to another server, and back */
+	ONCE,    /* one reply, long perhaps, and tn_close(), whatever the client still says */
 	NBEHAVIOURS
 };
 
 enum at_end { END_NOTHING, END_FINISH, END_CLOSE };
+
+/* What a side does inside on_msg, once, at a message that is drawn; beside what it does with each. */
+enum at_msg { MSG_NOTHING, MSG_PAUSE, MSG_FINISH, MSG_CLOSE, MSG_ABORT, MSG_STOP, MSG_STOP_NOW };
+
+struct trick {
+	enum at_msg what;
+	unsigned nth; /* from 1 */
+};
 
 #define NODES_MAX 5
 #define CLIENTS_MAX 6
@@ -76,6 +87,12 @@ struct node {
 	enum at_end at_end;
 	unsigned max, queue, small; /* keys; 0: the default */
 	unsigned delay_ms;
+	unsigned greets; /* messages that it sends in on_open */
+	unsigned len;    /* of these, and of the reply of ONCE */
+	struct trick trick;
+	unsigned limit; /* of connections; 0: none */
+	bool hurry;     /* it has little time to send what is queued at the end */
+	bool old_tls;
 };
 
 struct client {
@@ -83,7 +100,12 @@ struct client {
 	unsigned node, loop;
 	bool deaf, on_cut, hasty; /* hasty: what is refused is dropped, and it does not wait for on_drain */
 	enum at_end at_end;
-	bool closes; /* in the end, instead of tn_finish() */
+	bool closes;         /* in the end, instead of tn_finish() */
+	unsigned first, len; /* messages that it sends when it dials */
+	enum at_end then;    /* what follows them at once */
+	struct trick trick;
+	unsigned redials; /* so often, from its on_close */
+	bool hurry;
 	unsigned max, queue;
 };
 
@@ -107,9 +129,12 @@ enum deed {
 	STOP,     /* a server, with time to drain */
 	STOP_NOW, /* with nearly none */
 	WAIT,
-	RUN,   /* what was posted before tn_loop_stop() is called */
-	LEAVE, /* a client aborts as the last thing that its loop does */
-	POLLS, /* two polls of one descriptor, timers */
+	RUN,      /* what was posted before tn_loop_stop() is called */
+	LEAVE,    /* a client aborts as the last thing that its loop does */
+	POLLS,    /* two polls of one descriptor */
+	WATCH,    /* a poll of a client's own descriptor */
+	RELOAD,   /* a server's certificates */
+	STRANGER, /* a socket of nobody's program: it connects, says something, and leaves */
 	NDEEDS
 };
 
@@ -170,6 +195,8 @@ struct side {
 	const struct client *client; /* NULL: served, or a relay's */
 	unsigned node_nth;
 	bool dialled;
+	unsigned redials;
+	struct tn_poll *watch;
 	struct tn_conn *conn;
 	struct side *mate;  /* of a relay */
 	struct side *pair;  /* the other end, once it is known */
@@ -205,7 +232,7 @@ struct served {
 	char url[512];
 	unsigned nth;
 	bool stopped, hurried; /* tn_server_close(), with nearly no time */
-	unsigned done;
+	unsigned done, strangers;
 	int pair[2];
 };
 
@@ -221,7 +248,7 @@ struct world {
 	struct side *sides[SIDES_MAX];
 	unsigned nsides, act, posted, called;
 	struct side *by_client[CLIENTS_MAX];
-	bool quit;
+	bool quit, winding_up;
 	unsigned running;
 	char wrong[1024];
 	uint64_t patience_ms;
@@ -242,6 +269,9 @@ void world_play(const struct plan *p, const char *engine, const char *dir, bool 
 /* Calls fn(arg) on a loop, under the lock. */
 void world_post(unsigned loop, void (*fn)(void *arg), void *arg);
 
+/* Tells a server to stop, from its own loop. */
+void world_stop(unsigned node, bool now);
+
 /* The URL with the keys of one side. */
 void world_url(const char *url, const struct node *n, const struct client *c, char *out, size_t cap);
 
@@ -259,6 +289,7 @@ void side_pause(struct side *s, enum pause why);
 void side_resume(struct side *s, enum pause why);
 void side_hold(struct side *s);
 void side_release(struct side *s);
+void side_watch(struct side *s);
 void side_wind_up(struct side *s);
 void side_print(const struct side *s);
 void side_free(struct side *s);

@@ -24,11 +24,22 @@ static bool has_reset(const struct side *s)
 	return traits_of(s) & (TCP | SECURE);
 }
 
+/* Of nothing there may be no bytes at all. */
+static bool is_same(const void *a, const void *b, size_t len)
+{
+	return len == 0 || !memcmp(a, b, len);
+}
+
 /* ---- whose other end is whose ---- */
 
 static bool may_be_pair(const struct side *x, const struct side *y)
 {
 	return x->dialled && !x->pair && x->node == y->node && x->out.len >= 4 && !memcmp(x->out.bytes, y->in.bytes, 4);
+}
+
+static bool is_stranger(const struct side *y)
+{
+	return !y->dialled && !y->pair && world.served[y->node_nth].strangers;
 }
 
 /* The first bytes name who composed them, and of each origin one side at most dials a server. */
@@ -45,7 +56,8 @@ void model_pair(struct side *y)
 		y->pair = x;
 		return;
 	}
-	wrong("%s: what came first was sent by nobody", y->name);
+	if (!is_stranger(y))
+		wrong("%s: what came first was sent by nobody", y->name);
 }
 
 /* ---- one direction ---- */
@@ -59,7 +71,7 @@ static bool may_be_cut(const struct side *x, const struct side *y, size_t i)
 
 static void check_prefix(const struct side *x, const struct side *y)
 {
-	if (y->in.len > x->out.len || memcmp(x->out.bytes, y->in.bytes, y->in.len) != 0) {
+	if (y->in.len > x->out.len || !is_same(x->out.bytes, y->in.bytes, y->in.len)) {
 		wrong("%s: received %zu bytes that are not the beginning of the %zu that %s sent", y->name, y->in.len,
 		      x->out.len, x->name);
 		return;
@@ -100,13 +112,13 @@ static const char *why_it_may_not(const struct side *x, const struct side *y)
 		return "on_end was told";
 	if (y->ends && has_reset(y))
 		return "on_end was told, and a reset would have been seen";
-	if (y->err || y->freed || y->aborted || y->closed_before_end)
+	if (y->freed || y->aborted || y->closed_before_end || y->err == -ECANCELED || is_too_long(x, y))
 		return NULL;
-	if (!x->err && stops(y))
+	if (stops(y) && !x->err)
 		return y->in.len < x->sent_before_stop ? "it was sent before the server was told to stop" : NULL;
-	if (!x->err)
-		return "both ended in good order";
-	if (has_reset(y) && !y->closed)
+	if (!is_cut_off(x))
+		return y->err ? "the other end ended in good order" : "both ended in good order";
+	if (has_reset(y) && !y->err)
 		return "it was told of an end in good order";
 	return NULL;
 }
@@ -141,30 +153,46 @@ static bool is_known_cause(const struct side *s)
 		return true;
 	if (s->freed && s->err == -ECANCELED)
 		return true;
+	if (s->err == TN_EDRAIN)
+		return s->client ? s->client->hurry : s->node->hurry;
 	if (s->err == -ECANCELED)
 		return !s->dialled && world.served[s->node_nth].hurried;
 	return s->err == TN_ETOOBIG && was_sent_too_long(s);
 }
 
-/* The other end, or what became of it, may have been the cause. */
+static bool may_disturb(const struct side *s)
+{
+	return is_cut_off(s) || s->closed || stops(s);
+}
+
+/* The other end, or what became of it, may have been the cause. If nothing has told which it is: any that it may be. */
 static bool may_come_from(const struct side *s)
 {
-	const struct served *served = &world.served[s->node_nth];
-	const struct side *p = s->pair;
-
-	if (s->dialled && (served->stopped || !p))
-		return true; /* its server knows of it or not: nobody can say which */
-	if (!p)
+	if (s->pair)
+		return may_disturb(s->pair) || (s->dialled && world.served[s->node_nth].stopped);
+	if (world.plan->freed || (s->dialled && (world.served[s->node_nth].stopped || s->node->limit)))
 		return true;
-	return p->err || p->aborted || p->freed || p->closed || stops(p);
+	for (unsigned i = 0; i < world.nsides; i++) {
+		const struct side *p = world.sides[i];
+
+		if (p->node == s->node && p->dialled != s->dialled && !p->pair && may_disturb(p))
+			return true;
+	}
+	return false;
+}
+
+/* What one sees whose other end has gone, be it in the handshake or before. */
+static bool is_end(const struct side *s)
+{
+	return s->err == -ECONNRESET || s->err == -EPIPE || s->err == TN_ECUT || s->err == -ECONNABORTED ||
+	       (!s->opens && (s->err == -ECONNREFUSED || s->err == -ENOENT || s->err == TN_ETLS));
 }
 
 static void check_reason(const struct side *s)
 {
-	if (!s->err || is_known_cause(s))
+	if (!s->err || is_known_cause(s) || is_stranger(s))
 		return;
-	if (s->err != -ECONNRESET && s->err != -EPIPE && s->err != TN_ECUT && s->err != -ECONNREFUSED &&
-	    s->err != -ENOENT && s->err != -ECONNABORTED)
+	if (!is_end(s))
 		wrong("%s: ended by %d (%s), of which there was no cause", s->name, s->err, s->words);
 	else if (!may_come_from(s))
 		wrong("%s: ended by %d (%s), though nobody cut it off", s->name, s->err, s->words);
@@ -177,7 +205,7 @@ static bool has_datagram(const struct side *x, const void *data, size_t len)
 	size_t at = 0;
 
 	for (size_t i = 0; i < x->out.n; at += x->out.lens[i++])
-		if (x->out.lens[i] == len && !memcmp(x->out.bytes + at, data, len))
+		if (x->out.lens[i] == len && is_same(x->out.bytes + at, data, len))
 			return true;
 	return false;
 }
@@ -187,7 +215,7 @@ static bool came_before(const struct side *s, const void *data, size_t len)
 	size_t at = 0;
 
 	for (size_t i = 0; i < s->in.n; at += s->in.lens[i++])
-		if (s->in.lens[i] == len && !memcmp(s->in.bytes + at, data, len))
+		if (s->in.lens[i] == len && is_same(s->in.bytes + at, data, len))
 			return true;
 	return false;
 }
@@ -213,7 +241,7 @@ void model_message(struct side *s, const void *data, size_t len)
 
 	if (traits_of(s) & LOSSY)
 		check_datagram(s, data, len);
-	else if (x && (s->in.len + len > x->out.len || memcmp(x->out.bytes + s->in.len, data, len) != 0))
+	else if (x && (s->in.len + len > x->out.len || !is_same(x->out.bytes + s->in.len, data, len)))
 		wrong("%s: the %zu bytes from %zu on are not what %s sent", s->name, len, s->in.len, x->name);
 }
 
@@ -249,7 +277,7 @@ static void check_lost(const struct side *s)
 	bool may = false;
 
 	if (!s->dialled || s->pair || traits_of(s) & LOSSY || s->err || s->out.len < 4 || s->freed ||
-	    world.served[s->node_nth].stopped)
+	    world.served[s->node_nth].stopped || s->node->limit)
 		return;
 	for (unsigned i = 0; i < world.nsides; i++) {
 		const struct side *y = world.sides[i];

@@ -24,7 +24,7 @@ static const struct frame frames[] = {{"", false},   {"line", true},    {"u16", 
 
 #define COUNT(list) (sizeof(list) / sizeof((list)[0]))
 
-static const char *const behaviours[] = {"discard", "echo", "forward", "late", "worker", "publish", "relay"};
+static const char *const behaviours[] = {"discard", "echo", "forward", "late", "worker", "publish", "relay", "once"};
 
 static const char *const deeds[] = {
 	[DIAL] = "dial",
@@ -49,6 +49,9 @@ static const char *const deeds[] = {
 	[RUN] = "run",
 	[LEAVE] = "abort-and-leave",
 	[POLLS] = "polls",
+	[WATCH] = "watch",
+	[RELOAD] = "reload",
+	[STRANGER] = "stranger",
 };
 
 /* Of what deeds are drawn. */
@@ -57,7 +60,7 @@ static const unsigned weights[NDEEDS] = {
 	[FINISH] = 6,       [CLOSE] = 3,          [ABORT] = 2,       [SERVED_PAUSE] = 6,  [SERVED_RESUME] = 4,
 	[SERVED_HOLD] = 2,  [SERVED_RELEASE] = 2, [SERVED_SEND] = 8, [SERVED_FINISH] = 2, [SERVED_CLOSE] = 2,
 	[SERVED_ABORT] = 2, [STOP] = 3,           [STOP_NOW] = 1,    [WAIT] = 16,         [RUN] = 2,
-	[LEAVE] = 1,        [POLLS] = 1,
+	[LEAVE] = 1,        [POLLS] = 1,          [WATCH] = 2,       [RELOAD] = 1,        [STRANGER] = 3,
 };
 
 /* What the system does not have is TCP: the same seed is a like scenario there. */
@@ -120,6 +123,21 @@ static unsigned sum(unsigned n, unsigned (*weight)(unsigned))
 	return all;
 }
 
+static unsigned draw_len(struct draw *d)
+{
+	unsigned kind = below(d, 100);
+
+	return 8 + below(d, kind < 60 ? 60 : kind < 85 ? 2000 : kind < 97 ? 20000 : 100000);
+}
+
+static struct trick draw_trick(struct draw *d, unsigned n)
+{
+	struct trick t = {.what = one_in(d, 5) ? 1 + (enum at_msg)below(d, n) : MSG_NOTHING};
+
+	t.nth = 1 + below(d, one_in(d, 3) ? 20 : 3);
+	return t;
+}
+
 static void draw_node(struct draw *d, struct plan *p, unsigned i)
 {
 	static const unsigned maxes[] = {0, 0, 0, 4096, 1000}, queues[] = {0, 0, 0, 1024, 16384, 65536};
@@ -142,6 +160,12 @@ static void draw_node(struct draw *d, struct plan *p, unsigned i)
 	n->delay_ms = below(d, 8);
 	if (one_in(d, 12))
 		n->delay_ms = 150; /* longer than a connection must be silent to be quiet */
+	n->greets = one_in(d, 5) ? 1 + below(d, 3) : 0;
+	n->len = draw_len(d);
+	n->trick = draw_trick(d, MSG_STOP_NOW);
+	n->limit = one_in(d, 10) ? 1 + below(d, 2) : 0;
+	n->hurry = one_in(d, 12);
+	n->old_tls = one_in(d, 3);
 }
 
 /* What cannot be is made what can. */
@@ -158,6 +182,12 @@ static void mend_node(struct plan *p, unsigned i)
 		n->deaf = false;
 	if (traits & DGRAM && n->behaviour != FORWARD)
 		n->behaviour = n->behaviour == DISCARD ? DISCARD : ECHO;
+	if (traits & (PAIR | DGRAM))
+		n->limit = 0;
+	if (traits & DGRAM) {
+		n->trick.what = MSG_NOTHING;
+		n->hurry = false;
+	}
 	if (traits & (PAIR | DGRAM) || p->nloops == 1)
 		n->spread = false;
 	if (n->spread)
@@ -180,18 +210,17 @@ static void draw_client(struct draw *d, struct plan *p, unsigned i)
 	c->closes = one_in(d, 4);
 	c->max = one_in(d, 8) ? 2048 : 0;
 	c->queue = queues[below(d, COUNT(queues))];
-}
-
-static unsigned draw_len(struct draw *d)
-{
-	unsigned kind = below(d, 100);
-
-	return 8 + below(d, kind < 60 ? 60 : kind < 85 ? 2000 : kind < 97 ? 20000 : 100000);
+	c->first = one_in(d, 3) ? below(d, 5) : 0;
+	c->len = draw_len(d);
+	c->trick = draw_trick(d, MSG_ABORT);
+	c->redials = one_in(d, 6) ? 1 + below(d, 2) : 0;
+	c->hurry = one_in(d, 16);
+	c->then = one_in(d, 4) ? END_FINISH : one_in(d, 8) ? END_CLOSE : END_NOTHING;
 }
 
 static bool is_of_node(enum deed deed)
 {
-	return (deed >= SERVED_PAUSE && deed <= SERVED_ABORT) || deed == STOP || deed == STOP_NOW;
+	return (deed >= SERVED_PAUSE && deed <= STOP_NOW) || deed == RELOAD || deed == STRANGER;
 }
 
 static void draw_step(struct draw *d, struct plan *p, unsigned i)
@@ -237,12 +266,12 @@ enum {
 	CUT_CLIENT = 10,
 	CUT_NODE = 20,
 	CUT_STEP = 30,
-	CUT_CLIENT_KEYS = 100, /* six for each */
-	CUT_NODE_KEYS = 140,   /* twelve for each */
-	CUT_STEP_COUNT = 200,
-	CUT_STEP_LEN = 240,
-	CUT_STEP_MS = 280,
-	CUT_STEP_POSTED = 320,
+	CUT_CLIENT_KEYS = 100, /* twelve for each */
+	CUT_NODE_KEYS = 180,   /* eighteen for each */
+	CUT_STEP_COUNT = 280,
+	CUT_STEP_LEN = 320,
+	CUT_STEP_MS = 360,
+	CUT_STEP_POSTED = 400,
 };
 
 static void cut_client(struct client *c, const bool *all, const bool *keys)
@@ -255,6 +284,12 @@ static void cut_client(struct client *c, const bool *all, const bool *keys)
 	c->queue = keys[4] ? 0 : c->queue;
 	c->at_end = keys[5] ? END_FINISH : c->at_end;
 	c->on_cut = c->on_cut && !keys[5];
+	c->first = keys[6] ? 0 : keys[7] && c->first ? 1 : c->first;
+	c->len = keys[7] ? 8 : c->len;
+	c->then = keys[8] ? END_NOTHING : c->then;
+	c->trick.what = keys[9] ? MSG_NOTHING : c->trick.what;
+	c->redials = keys[10] ? 0 : c->redials;
+	c->hurry = c->hurry && !keys[11];
 }
 
 static void cut_node(struct node *n, const bool *all, const bool *keys)
@@ -271,6 +306,12 @@ static void cut_node(struct node *n, const bool *all, const bool *keys)
 	n->frame = keys[8] ? &frames[0] : n->frame;
 	n->behaviour = keys[9] ? DISCARD : keys[10] ? ECHO : n->behaviour;
 	n->scheme = keys[11] ? &schemes[0] : n->scheme;
+	n->greets = keys[12] ? 0 : n->greets;
+	n->len = keys[13] ? 8 : n->len;
+	n->trick.what = keys[14] ? MSG_NOTHING : n->trick.what;
+	n->limit = keys[15] ? 0 : n->limit;
+	n->hurry = n->hurry && !keys[16];
+	n->old_tls = n->old_tls && !keys[17];
 }
 
 static void cut_step(struct step *s, const struct cuts *cuts, unsigned i)
@@ -288,9 +329,9 @@ static void apply(struct plan *p, const struct cuts *cuts)
 		p->threads = false;
 	p->freed = p->freed && !cuts->cut[CUT_FREED];
 	for (unsigned i = 0; i < p->nclients; i++)
-		cut_client(&p->clients[i], &cuts->cut[CUT_CLIENT + i], &cuts->cut[CUT_CLIENT_KEYS + i * 6]);
+		cut_client(&p->clients[i], &cuts->cut[CUT_CLIENT + i], &cuts->cut[CUT_CLIENT_KEYS + i * 12]);
 	for (unsigned i = 0; i < p->nnodes; i++)
-		cut_node(&p->nodes[i], &cuts->cut[CUT_NODE + i], &cuts->cut[CUT_NODE_KEYS + i * 12]);
+		cut_node(&p->nodes[i], &cuts->cut[CUT_NODE + i], &cuts->cut[CUT_NODE_KEYS + i * 18]);
 	for (unsigned i = 0; i < p->nsteps; i++)
 		cut_step(&p->steps[i], cuts, i);
 	if (!cuts->cut[CUT_LOOPS])
@@ -319,7 +360,10 @@ static void mend(struct plan *p)
 		struct client *c = &p->clients[i];
 
 		c->on = c->on && p->nodes[c->node].on;
+		if (p->nodes[c->node].scheme->traits & DGRAM)
+			c->hurry = false;
 		if (c->on && p->nodes[c->node].scheme->traits & PAIR) {
+			c->redials = 0;
 			c->on = !paired[c->node];
 			paired[c->node] = true;
 		}
@@ -361,6 +405,14 @@ void plan_draw(struct plan *p, uint64_t seed, const struct cuts *cuts)
 
 /* ---- in words ---- */
 
+static void print_trick(FILE *out, struct trick t)
+{
+	static const char *const tricks[] = {"", "pause", "finish", "close", "abort", "stop the server", "stop it now"};
+
+	if (t.what)
+		fprintf(out, "    at message %u: %s\n", t.nth, tricks[t.what]);
+}
+
 static void print_node(FILE *out, const struct node *n, unsigned i)
 {
 	static const char *const ends[] = {"nothing", "finish", "close"};
@@ -373,9 +425,17 @@ static void print_node(FILE *out, const struct node *n, unsigned i)
 		fprintf(out, " to server %u", n->target);
 	if (n->behaviour == LATE || n->behaviour == WORKER)
 		fprintf(out, " %u ms", n->delay_ms);
+	if (n->behaviour == ONCE)
+		fprintf(out, " (%u bytes)", n->len);
+	if (n->greets)
+		fprintf(out, ", greets with %u x %u bytes at most", n->greets, n->len);
 	fprintf(out, n->spread ? ", all loops" : ", loop %u", n->loop);
 	fprintf(out, ", at the end: %s", n->deaf ? "no on_end" : ends[n->at_end]);
 	fprintf(out, ", max=%u queue=%u bufs=%u%s\n", n->max, n->queue, n->small, n->on_cut ? ", on_cut" : "");
+	if (n->limit || n->hurry || (n->old_tls && n->scheme->traits & SECURE))
+		fprintf(out, "    limit %u%s%s\n", n->limit, n->hurry ? ", drain=5ms" : "",
+			n->old_tls ? ", TLS 1.2" : "");
+	print_trick(out, n->trick);
 }
 
 static void print_client(FILE *out, const struct client *c, unsigned i)
@@ -387,6 +447,13 @@ static void print_client(FILE *out, const struct client *c, unsigned i)
 	fprintf(out, "  client %u: of server %u, loop %u, %s, at the end: %s, in the end: %s, max=%u queue=%u%s\n", i,
 		c->node, c->loop, c->hasty ? "hasty" : "patient", c->deaf ? "no on_end" : ends[c->at_end],
 		c->closes ? "close" : "finish", c->max, c->queue, c->on_cut ? ", on_cut" : "");
+	if (c->first)
+		fprintf(out, "    when it dials: %u x %u bytes at most\n", c->first, c->len);
+	if (c->then)
+		fprintf(out, "    then at once: %s\n", ends[c->then]);
+	if (c->redials || c->hurry)
+		fprintf(out, "    dials %u times more%s\n", c->redials, c->hurry ? ", drain=5ms" : "");
+	print_trick(out, c->trick);
 }
 
 static void print_step(FILE *out, const struct step *s, unsigned i)

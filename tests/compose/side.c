@@ -11,6 +11,11 @@
 #define MAX_DEFAULT (1 << 20)
 #define LOSSY_MAX 1200 /* bytes of a datagram */
 
+static size_t own_key(unsigned value, size_t otherwise)
+{
+	return value ? value : otherwise;
+}
+
 struct side *side_new(unsigned node, const struct client *client, bool dialled)
 {
 	struct side *s = calloc(1, sizeof(*s));
@@ -24,13 +29,14 @@ struct side *side_new(unsigned node, const struct client *client, bool dialled)
 	s->client = client;
 	s->dialled = dialled;
 	s->framed = *n->frame->name || n->scheme->traits & PACKETS;
-	s->max = client && client->max ? client->max : !dialled && n->max ? n->max : MAX_DEFAULT;
+	s->max = own_key(client ? client->max : n->max, MAX_DEFAULT);
 	if (!strcmp(n->frame->name, "u16") && s->max > UINT16_MAX)
 		s->max = UINT16_MAX;
-	s->queue = client && client->queue ? client->queue : !dialled && n->queue ? n->queue : QUEUE_DEFAULT;
+	s->queue = own_key(client ? client->queue : n->queue, QUEUE_DEFAULT);
 	s->deaf = client ? client->deaf : !dialled && n->deaf;
 	s->on_cut = client ? client->on_cut : n->on_cut;
 	s->hasty = client && client->hasty;
+	s->redials = client ? client->redials : 0;
 	if (client)
 		snprintf(s->name, sizeof(s->name), "client %u", (unsigned)(client - world.plan->clients));
 	else
@@ -82,7 +88,7 @@ static void note_accepted(struct side *s, const void *data, size_t len)
 		wrong("%s: tn_send() accepts after our end", s->name);
 	if (s->framed && len > s->max)
 		wrong("%s: a message of %zu bytes is accepted, longer than max=%zu", s->name, len, s->max);
-	if (s->framed && s->opens && tn_conn_queued(s->conn) > room)
+	if (s->framed && !is_lossy(s) && s->opens && tn_conn_queued(s->conn) > room)
 		wrong("%s: %zu bytes are queued, the mark is %zu", s->name, tn_conn_queued(s->conn), s->queue);
 }
 
@@ -269,6 +275,28 @@ void side_release(struct side *s)
 	tn_conn_release(s->conn);
 }
 
+static void readable(void *arg)
+{
+	const struct side *s = arg;
+
+	lock();
+	if (s->closes)
+		wrong("%s: a poll that was stopped in on_close is called", s->name);
+	unlock();
+}
+
+/* Its own descriptor, which another part of a program may want to watch. */
+void side_watch(struct side *s)
+{
+	struct tn_conn_info info;
+
+	if (!s->conn || s->watch)
+		return;
+	tn_conn_info(s->conn, &info);
+	if (info.fd >= 0 && tn_poll_start(world.loops[s->loop], info.fd, readable, s, &s->watch) < 0)
+		wrong("%s: a poll of its descriptor: %s", s->name, tn_errmsg());
+}
+
 /* The end of a scenario: nothing that keeps a side from its end is left. */
 void side_wind_up(struct side *s)
 {
@@ -430,6 +458,10 @@ static void answer(struct side *s, const struct tn_msg *msg)
 	case PUBLISH:
 		publish(s, msg);
 		break;
+	case ONCE:
+		side_send_one(s, s->node->len);
+		side_close(s);
+		break;
 	default:
 		break;
 	}
@@ -463,6 +495,24 @@ static void mate_ended(struct side *s, int err)
 }
 
 /* ---- callbacks ---- */
+
+static void do_trick(struct side *s)
+{
+	struct trick t = s->client ? s->client->trick : s->node->trick;
+
+	if (!t.what || s->in.n != t.nth || (s->dialled && !s->client))
+		return;
+	if (t.what == MSG_PAUSE && !world.winding_up)
+		side_pause(s, PAUSED_BY_STEP);
+	else if (t.what == MSG_FINISH)
+		side_finish(s);
+	else if (t.what == MSG_CLOSE)
+		side_close(s);
+	else if (t.what == MSG_ABORT)
+		side_abort(s, 0);
+	else if (s->loop == s->node->loop)
+		world_stop(s->node_nth, t.what == MSG_STOP_NOW);
+}
 
 static void enter(const struct side *s, const char *what)
 {
@@ -500,6 +550,8 @@ static void on_open(struct tn_conn *conn, void *arg)
 		wrong("%s: on_open twice", s->name);
 	if (!s->dialled && s->node->behaviour == RELAY)
 		dial_mate(s);
+	else if (!s->dialled && s->node->greets && !(s->node->scheme->traits & DGRAM))
+		side_send(s, s->node->greets, s->node->len);
 	unlock();
 }
 
@@ -522,6 +574,7 @@ static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 		relay(s, msg);
 	else if (!s->dialled)
 		answer(s, msg);
+	do_trick(s);
 	unlock();
 }
 
@@ -585,6 +638,16 @@ static void on_cut(struct tn_conn *conn, void *arg)
 	unlock();
 }
 
+static void dial_again(const struct side *gone)
+{
+	struct side *s = side_new(gone->node_nth, gone->client, true);
+
+	s->loop = gone->loop;
+	s->redials = gone->redials - 1;
+	world.by_client[gone->client - world.plan->clients] = s;
+	side_dial(s);
+}
+
 static void on_close(struct tn_conn *conn, int err, void *arg)
 {
 	struct side *s;
@@ -606,8 +669,11 @@ static void on_close(struct tn_conn *conn, int err, void *arg)
 	if (!err && (s->nanswers || s->holds) && !s->closed && !s->finished && !s->freed)
 		wrong("%s: closed in good order while %u replies are owed", s->name, s->nanswers + s->holds);
 	drop_answers(s);
+	tn_poll_stop(s->watch);
 	s->conn = NULL;
 	mate_ended(s, err);
+	if (s->client && s->redials && !world.winding_up && !s->freed)
+		dial_again(s);
 	unlock();
 }
 
@@ -639,6 +705,13 @@ void side_dial(struct side *s)
 	}
 	to->pair[1] = -1;
 	tn_conn_set_data(s->conn, s);
+	if (!s->client)
+		return;
+	if (s->client->first)
+		side_send(s, s->client->first, s->client->len);
+	s->finish_wanted = s->client->then == END_FINISH && !is_lossy(s);
+	s->close_wanted = s->client->then == END_CLOSE || (s->client->then && is_lossy(s));
+	try_to_end(s);
 }
 
 /* ---- in words ---- */

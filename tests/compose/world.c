@@ -1,12 +1,15 @@
 /* Plays a plan: its loops, by turns in one thread or each in its own; its servers and steps; its end. */
 #include "compose.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define DRAIN_MS 60000
@@ -176,6 +179,7 @@ static void *run_loop(void *arg)
 void world_url(const char *url, const struct node *n, const struct client *c, char *out, size_t cap)
 {
 	unsigned max = c ? c->max : n->max, queue = c ? c->queue : n->queue;
+	bool hurry = c ? c->hurry : n->hurry;
 	int at = snprintf(out, cap, "%s?spin=0", url);
 
 	if (*n->frame->name)
@@ -187,7 +191,9 @@ void world_url(const char *url, const struct node *n, const struct client *c, ch
 	if (n->small)
 		at += snprintf(out + at, cap - (size_t)at, "&sndbuf=%u&rcvbuf=%u", n->small, n->small);
 	if (!(n->scheme->traits & DGRAM))
-		at += snprintf(out + at, cap - (size_t)at, "&drain=30s");
+		at += snprintf(out + at, cap - (size_t)at, "&drain=%s", hurry ? "5ms" : "30s");
+	if (HAVE_TLS_MAX && n->scheme->traits & SECURE && n->old_tls)
+		at += snprintf(out + at, cap - (size_t)at, "&tls-max=1.2");
 	if (n->scheme->traits & SECURE)
 		snprintf(out + at, cap - (size_t)at, "&cert=%1$s/peer.pem&key=%1$s/peer.key&ca=%1$s/ca.pem", world.dir);
 }
@@ -218,6 +224,8 @@ static void serve(unsigned nth)
 		wrong("tn_serve(): %s", tn_errmsg());
 	else
 		snprintf(served->url, sizeof(served->url), "%s", tn_server_url(served->server, 0));
+	if (rc >= 0 && n->limit)
+		tn_server_limit(served->server, n->limit);
 }
 
 static void server_done(void *arg)
@@ -269,6 +277,21 @@ static void stop_now(void *arg)
 	stop_in(arg, 1);
 }
 
+void world_stop(unsigned node, bool now)
+{
+	stop_in(&world.served[node], now ? 1 : DRAIN_MS);
+}
+
+static void reload(void *arg)
+{
+	struct served *served = arg;
+	bool secure = world.plan->nodes[served->nth].scheme->traits & SECURE;
+	int rc = served->stopped ? TN_ESTATE : tn_server_reload(served->server);
+
+	if (rc < 0 && !served->stopped && (secure || rc != -EOPNOTSUPP))
+		wrong("server %u: tn_server_reload(): %d %s", served->nth, rc, tn_errmsg());
+}
+
 /* ---- steps ---- */
 
 struct job {
@@ -313,6 +336,8 @@ static void act_on_client(const struct step *step)
 		side_close(s);
 	else if (step->deed == ABORT || step->deed == LEAVE)
 		side_abort(s, 0);
+	else if (step->deed == WATCH)
+		side_watch(s);
 }
 
 static void act_on_side(struct side *s, const struct step *step)
@@ -346,7 +371,7 @@ static void do_job(void *arg)
 		dial(step);
 		return;
 	}
-	if (step->deed < SERVED_PAUSE || step->deed == LEAVE) {
+	if (step->deed < SERVED_PAUSE || step->deed == LEAVE || step->deed == WATCH) {
 		act_on_client(step);
 		return;
 	}
@@ -487,9 +512,41 @@ static void play_polls(struct job *job)
 
 static unsigned loop_of(const struct step *step)
 {
-	if (step->deed == STOP || step->deed == STOP_NOW)
+	if (step->deed == STOP || step->deed == STOP_NOW || step->deed == RELOAD)
 		return world.plan->nodes[step->who].loop;
 	return world.plan->clients[step->who].loop;
+}
+
+/* What no client of the program would say; or half of it. */
+static void play_stranger(const struct step *step)
+{
+	static const char words[] = "~RAW a stranger\n whose second line has no end";
+	struct served *served = &world.served[step->who];
+	const struct node *n = &world.plan->nodes[step->who];
+	struct linger now = {.l_onoff = 1};
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	bool local = n->scheme->traits & LOCAL;
+	const char *at = strrchr(served->url, ':');
+	int fd;
+
+	if (n->scheme->traits & (PAIR | PACKETS) || !at)
+		return;
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s", at + 1);
+	in.sin_port = htons((uint16_t)atoi(at + 1));
+	fd = socket(local ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	lock();
+	served->strangers++;
+	unlock();
+	if (connect(fd, local ? (struct sockaddr *)&un : (struct sockaddr *)&in, local ? sizeof(un) : sizeof(in)) ==
+		    0 ||
+	    errno == EINPROGRESS) {
+		(void)!send(fd, words, step->len % sizeof(words), MSG_NOSIGNAL);
+		turn((int)step->ms);
+		if (step->posted)
+			(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	}
+	close(fd);
 }
 
 static void play_on_node(unsigned i)
@@ -515,9 +572,13 @@ static void play_step(unsigned i)
 	} else if (step->deed == POLLS) {
 		*job = (struct job){step, step->who};
 		play_polls(job);
+	} else if (step->deed == STRANGER) {
+		play_stranger(step);
 	} else if (step->deed != WAIT) {
 		lock();
-		if (step->deed == STOP || step->deed == STOP_NOW) {
+		if (step->deed == RELOAD) {
+			call_on(loop_of(step), step->posted, reload, &world.served[step->who]);
+		} else if (step->deed == STOP || step->deed == STOP_NOW) {
 			call_on(loop_of(step), step->posted, step->deed == STOP ? stop_slowly : stop_now,
 				&world.served[step->who]);
 		} else if (step->deed >= SERVED_PAUSE && step->deed <= SERVED_ABORT) {
@@ -601,6 +662,7 @@ static void end_well(void)
 
 	until(all_called, "posted calls");
 	lock();
+	world.winding_up = true;
 	for (unsigned i = 0; i < world.plan->nloops; i++)
 		call_on(i, true, wind_up, &loops[i]);
 	unlock();
