@@ -198,10 +198,10 @@ struct side {
 	unsigned redials;
 	struct tn_poll *watch;
 	struct tn_conn *conn;
-	struct side *mate;  /* of a relay */
-	struct side *pair;  /* the other end, once it is known */
-	struct log out, in; /* what tn_send() has accepted; what on_msg told */
-	size_t max, queue;
+	struct side *mate;       /* of a relay */
+	struct side *pair;       /* the other end, once it is known */
+	struct log out, in;      /* what tn_send() has accepted; what on_msg told */
+	size_t max, queue, room; /* room: the most that may be queued */
 	bool deaf, on_cut, framed;
 
 	/* the program's own state */

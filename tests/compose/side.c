@@ -33,6 +33,9 @@ struct side *side_new(unsigned node, const struct client *client, bool dialled)
 	if (!strcmp(n->frame->name, "u16") && s->max > UINT16_MAX)
 		s->max = UINT16_MAX;
 	s->queue = own_key(client ? client->queue : n->queue, QUEUE_DEFAULT);
+	/* A frame may double a message; what is sealed waits beside it. */
+	s->room = s->queue + 2 * own_key(client ? client->max : n->max, MAX_DEFAULT) + 64 +
+		  (n->scheme->traits & SECURE ? 131072 : 0);
 	s->deaf = client ? client->deaf : !dialled && n->deaf;
 	s->on_cut = client ? client->on_cut : n->on_cut;
 	s->hasty = client && client->hasty;
@@ -79,8 +82,6 @@ static bool is_full_for_nothing(const struct side *s, size_t len)
 
 static void note_accepted(struct side *s, const void *data, size_t len)
 {
-	size_t room = s->queue + 2 * s->max + 64 + (s->node->scheme->traits & SECURE ? 131072 : 0);
-
 	log_add(&s->out, data, len);
 	if (s->refused_act == world.act)
 		wrong("%s: tn_send() of %zu bytes is accepted right after one was refused", s->name, len);
@@ -88,7 +89,7 @@ static void note_accepted(struct side *s, const void *data, size_t len)
 		wrong("%s: tn_send() accepts after our end", s->name);
 	if (s->framed && len > s->max)
 		wrong("%s: a message of %zu bytes is accepted, longer than max=%zu", s->name, len, s->max);
-	if (s->framed && !is_lossy(s) && s->opens && tn_conn_queued(s->conn) > room)
+	if (s->framed && !is_lossy(s) && s->opens && tn_conn_queued(s->conn) > s->room)
 		wrong("%s: %zu bytes are queued, the mark is %zu", s->name, tn_conn_queued(s->conn), s->queue);
 }
 
@@ -98,6 +99,8 @@ static void note_refused(struct side *s, size_t len, int rc)
 
 	if (rc == TN_ESTATE)
 		s->estate = true;
+	else if (rc == TN_EFORMAT && s->mate && s->node->frame->letters)
+		return; /* a relay's message from a stranger */
 	else if (rc == -EMSGSIZE ? !(s->node->scheme->traits & PACKETS) || len <= LOSSY_MAX
 				 : rc != TN_ETOOBIG || !too_long)
 		wrong("%s: tn_send() of %zu bytes: %d, %s", s->name, len, rc, tn_errmsg());
