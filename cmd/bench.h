@@ -2,11 +2,11 @@
  * tenon bench, shared by its files:
  *
  *	bench.c          options, and what is run in which order       bench_load.c     threads, phases, the schedule
- *	bench_link.c     one connection: what it owes and is owed      bench_payload.c  what is sent, and whether a reply is it
- *	bench_total.c    samples become a result                       bench_table.c    for a person
- *	bench_json.c     for a program, and back                       bench_html.c     a page with pictures
- *	bench_live.c     what is shown meanwhile                       bench_compare.c  two results, and many as one
- *	bench_slo.c      the highest rate that keeps a target    bench_hlog.c     HdrHistogram's log
+ *	bench_link.c     one connection: what it owes and is owed      bench_payload.c  what is sent, and whether a
+ *reply is it bench_total.c    samples become a result                       bench_table.c    for a person bench_json.c
+ *for a program, and back                       bench_html.c     a page with pictures bench_live.c     what is shown
+ *meanwhile                       bench_compare.c  two results, and many as one bench_slo.c      the highest rate that
+ *keeps a target    bench_hlog.c     HdrHistogram's log
  */
 #ifndef TENON_BENCH_H
 #define TENON_BENCH_H
@@ -231,8 +231,8 @@ int bench_run(struct plan *plan, struct result *result, const struct watcher *wa
 bool bench_interrupted(void);
 
 /*
- * bench_slo.c: searches the highest rate that keeps the target, notes what was tried, and sets the plan's rate, 0 when there
- * is none. `depth`: as asked for, or 0. As bench_run().
+ * bench_slo.c: searches the highest rate that keeps the target, notes what was tried, and sets the plan's rate, 0 when
+ * there is none. `depth`: as asked for, or 0. As bench_run().
  */
 int slo_search(struct plan *plan, struct result *total, unsigned depth);
 void slo_compare(struct result *total);

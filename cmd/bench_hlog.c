@@ -41,7 +41,8 @@ bool hlog_is(const char *text, size_t len)
 	return len > 2 && (strncmp(text, "#[", 2) == 0 || strncmp(text, "\"St", 3) == 0);
 }
 
-/* start,length,max,histogram; a tag may stand before them. Returns 0, 1 for a line without a histogram, or an error and why. */
+/* start,length,max,histogram; a tag may stand before them. Returns 0, 1 for a line without a histogram, or an error and
+ * why. */
 static int read_line(const char *line, size_t len, struct column *column, struct tn_hist *latency, const char **why)
 {
 	char numbers[200];

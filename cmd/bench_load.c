@@ -226,8 +226,8 @@ static bool is_flushed(const struct worker *w)
 	return true;
 }
 
-/* What was handed to tn_send() and not to the kernel has not been sent: at the begin it is owed, at the end not done. Of a
- * number that was asked for, what was sent to warm up is none. */
+/* What was handed to tn_send() and not to the kernel has not been sent: at the begin it is owed, at the end not done.
+ * Of a number that was asked for, what was sent to warm up is none. */
 static void settle_queued(struct worker *w, bool end)
 {
 	if (!end && w->plan->requests)

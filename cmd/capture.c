@@ -265,7 +265,8 @@ static void watch_signals(void)
 	sigaction(SIGTERM, &act, NULL);
 }
 
-/* Waits for more on a pipe. Whether there may be some: not after a signal, nor when nobody reads the output any more. */
+/* Waits for more on a pipe. Whether there may be some: not after a signal,
+ * nor when nobody reads the output any more. */
 static bool wait_in(const struct capture *c)
 {
 	struct pollfd both[] = {{.fd = c->in, .events = POLLIN}, {.fd = capture_uses_stdout(c) ? STDOUT_FILENO : -1}};

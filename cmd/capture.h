@@ -63,7 +63,8 @@ struct line_extra {
 
 /*
  * How lines look from now on: with colours or without, and on a terminal no wider than its `columns` (0: no terminal),
- * with numbers of TCP counted from each direction's beginning (`relative`, which stays the caller's; NULL: as they are).
+ * with numbers of TCP counted from each direction's beginning (`relative`, which stays the caller's; NULL: as they
+ * are).
  */
 struct relative;
 void line_style(bool colours, unsigned columns, struct relative *relative);
@@ -97,7 +98,8 @@ void line_json_data(struct sink *sink, const void *data, size_t len);
 int relative_new(struct relative **relative); /* -1: no memory */
 void relative_free(struct relative *relative);
 
-/* Makes seq and ack of a TCP packet relative; the numbers of its SACK options are by `sack_base`. Others stay as they are. */
+/* Makes seq and ack of a TCP packet relative; the numbers of its SACK options are by `sack_base`. Others stay as they
+ * are. */
 void relative_make(struct relative *relative, struct packet *packet, uint32_t *sack_base);
 
 /* ---- messages (capture_follow.c) ---- */
@@ -105,8 +107,8 @@ void relative_make(struct relative *relative, struct packet *packet, uint32_t *s
 struct follow;
 
 /*
- * URL: whose frame and format messages have. `most`: so many messages are shown (0: all). Returns 0, or the exit status: a
- * person has been told.
+ * URL: whose frame and format messages have. `most`: so many messages are shown (0: all). Returns 0, or the exit
+ * status: a person has been told.
  */
 int follow_new(struct follow **follow, struct sink *sink, const char *url, size_t memory, uint64_t most);
 

@@ -209,7 +209,8 @@ void filter_free(struct filter *filter)
 
 /* ---- what an endpoint's packets look like ---- */
 
-/* libpcap looks for ports right behind IPv6's own header: those of a first fragment stand behind its extension header. */
+/* libpcap looks for ports right behind IPv6's own header:
+ * those of a first fragment stand behind its extension header. */
 static void add_udp_port(struct text *text, int port)
 {
 	text_add(text,

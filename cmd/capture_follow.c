@@ -96,7 +96,8 @@ static void put(struct follow *f, const char *text)
 	sink_bytes(f->sink, text, strlen(text));
 }
 
-/* Something that is no message: `event` for programs, `words` for people. `bytes`: how many; 0: it is not about bytes. */
+/* Something that is no message: `event` for programs, `words` for people. `bytes`: how many; 0:
+ * it is not about bytes. */
 static void notice(struct follow *f, const struct speakers *who, uint64_t ns, const char *event, const char *words,
 		   uint64_t bytes)
 {

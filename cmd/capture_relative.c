@@ -1,6 +1,6 @@
 /*
- * TCP's numbers counted from where each direction began, as people want to read them. A table of fixed size: of very many
- * connections one may lose its place to another, and is counted anew from its next segment.
+ * TCP's numbers counted from where each direction began, as people want to read them. A table of fixed size: of very
+ * many connections one may lose its place to another, and is counted anew from its next segment.
  */
 #include "capture.h"
 

@@ -451,7 +451,8 @@ static int look_twice(struct tn_loop *loop, const char *url, const char *unverif
 	return status;
 }
 
-/* Looks with verification switched off, since what is wrong is what one wants to see; then as a client that verifies. */
+/* Looks with verification switched off, since what is wrong is what one wants to see;
+ * then as a client that verifies. */
 static int show_url(const char *url, const char *host)
 {
 	struct text verified = {0}, unverified = {0};

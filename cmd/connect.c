@@ -28,7 +28,7 @@
 #define LINE_MAX_LEN (64U << 20) /* otherwise the library knows what is too long */
 #define LOOK_NS (10 * NS_PER_MS) /* how often to look whether what is queued moves */
 #define PROGRESS_MS 1000
-#define DTLS_WAIT_NS (10 * NS_PER_S) /* a peer answers our end at once; its answer may be lost, and is not sent again */
+#define DTLS_WAIT_NS (10 * NS_PER_S) /* a peer answers our end at once; its answer may be lost */
 #define MORE_MS 200                  /* in which an input that has more to say has said some of it */
 
 static struct {
@@ -463,7 +463,8 @@ static bool input_is_left(void)
 	       (tn_conn_queued(state.peer) > 0 || lines_waiting(&state.lines) > 0 || input_is_unread(MORE_MS));
 }
 
-/* Nobody reads what comes any more, which is a reader's right: we end quietly, unless input is left that was to be sent. */
+/* Nobody reads what comes any more, which is a reader's right: we end quietly, unless input is left that was to be
+ * sent. */
 static void on_output_close(struct tn_conn *conn, int err, void *arg)
 {
 	bool gone = err == -EPIPE || err == -ECONNRESET;

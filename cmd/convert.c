@@ -192,8 +192,8 @@ static int translate(const void *data, size_t len)
 }
 
 /*
- * Equal keys that the output does not take and the input does: read so that it refuses them too, it tells at which byte.
- * Where that tells something else, the library's reason is the place in the value.
+ * Equal keys that the output does not take and the input does: read so that it refuses them too, it tells at which
+ * byte. Where that tells something else, the library's reason is the place in the value.
  */
 static int locate_equal_keys(const void *data, size_t len)
 {

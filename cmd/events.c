@@ -53,7 +53,8 @@ static bool is_on_any(const char *url, bool ipv6)
 	return strstr(url, ipv6 ? "://[::]:" : "://0.0.0.0:") != NULL;
 }
 
-/* The listener a connection came to: of several, the one whose address it has, or that has every address of its kind. */
+/* The listener a connection came to: of several, the one whose address it has,
+ * or that has every address of its kind. */
 static const char *listener_of(const struct served *served, const struct tn_conn_info *info)
 {
 	bool ipv6 = strstr(info->local, "://[") != NULL;

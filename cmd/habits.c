@@ -13,9 +13,9 @@
 #include "tenon.h"
 
 /*
- * In `instead` these stand for parts of the command line: %p the place HOST:PORT, %s the place to serve, %h the host, %v the
- * value behind the option, %c the command; %n alone is the whole line, read as nc reads it. Blanks separate the words of a
- * list. Commands "*": all; "": none was given.
+ * In `instead` these stand for parts of the command line: %p the place HOST:PORT, %s the place to serve, %h the host,
+ * %v the value behind the option, %c the command; %n alone is the whole line, read as nc reads it. Blanks separate the
+ * words of a list. Commands "*": all; "": none was given.
  */
 struct habit {
 	const char *commands, *typed;

@@ -123,7 +123,8 @@ static int64_t ask_bytes(int fd, unsigned long request)
 	return ioctl(fd, request, &bytes) == 0 ? bytes : -1;
 }
 
-/* Bytes that wait are known where they are a stream; of a listener, and of a Unix peer, the tables know more. SIOCINQ on datagrams throws away damaged ones. */
+/* Bytes that wait are known where they are a stream; of a listener, and of a Unix peer, the tables know more. SIOCINQ
+ * on datagrams throws away damaged ones. */
 static void read_queues(struct sock *sock, int fd)
 {
 	uint32_t memory[SK_MEMINFO_VARS] = {0};

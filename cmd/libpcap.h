@@ -1,6 +1,6 @@
 /*
- * libpcap, loaded when it is first needed: it brings a dozen libraries along, and whoever sends a line or serves an echo
- * shall not wait for them.
+ * libpcap, loaded when it is first needed: it brings a dozen libraries along, and whoever sends a line or serves an
+ * echo shall not wait for them.
  */
 #ifndef TENON_LIBPCAP_H
 #define TENON_LIBPCAP_H

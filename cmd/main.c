@@ -180,8 +180,8 @@ static bool is_ipv6(const char *text)
 }
 
 /*
- * HOST PORT in two operands, as nc and telnet have it: one, HOST:PORT, which the library takes for TCP. Nothing else can be
- * meant: a host alone is no URL. Returns how many operands there are.
+ * HOST PORT in two operands, as nc and telnet have it: one, HOST:PORT, which the library takes for TCP. Nothing else
+ * can be meant: a host alone is no URL. Returns how many operands there are.
  */
 static int join_host_and_port(const struct command *command, char **operands, int count)
 {
@@ -236,8 +236,8 @@ static int dispatch(char **args, int count)
 }
 
 /*
- * A socket that took the place of a closed standard descriptor would receive what is meant for a person. In place of the
- * output stands what cannot be written, so that a reply that gets lost is an error, as with any other program.
+ * A socket that took the place of a closed standard descriptor would receive what is meant for a person. In place of
+ * the output stands what cannot be written, so that a reply that gets lost is an error, as with any other program.
  */
 static void standard_descriptors_open(void)
 {

@@ -116,7 +116,8 @@ struct parser {
 	int kept; /* arguments that are no options; they have been moved to the front */
 };
 
-/* Options that take a value and have been given, with that value. Of the whole command line: some stand before the command. */
+/* Options that take a value and have been given, with that value. Of the whole command line: some stand before the
+ * command. */
 static struct {
 	const struct option_spec *spec;
 	const char *value;

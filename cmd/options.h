@@ -34,7 +34,8 @@ struct option_spec {
 	void *to;
 };
 
-/* Setters: `to` is a bool, const char *, unsigned (a number from 1 up), uint64_t (a duration of at most 1000 h, in ns). */
+/* Setters: `to` is a bool, const char *, unsigned (a number from 1 up),
+ * uint64_t (a duration of at most 1000 h, in ns). */
 const char *option_set_flag(const char *value, void *to);
 const char *option_set_text(const char *value, void *to);
 const char *option_set_number(const char *value, void *to);

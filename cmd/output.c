@@ -568,7 +568,8 @@ static void complain_briefly(const char *prefix, const char *fmt, va_list ap)
 	write_all(STDERR_FILENO, line, n);
 }
 
-/* What we say in several lines stays so. What a peer says has its line feeds escaped before, by those who pass it on. */
+/* What we say in several lines stays so. What a peer says has its line feeds escaped before,
+ * by those who pass it on. */
 static void text_lines(struct text *text, struct text *words)
 {
 	char *rest, *line;

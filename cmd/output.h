@@ -22,8 +22,9 @@ void text_clean(struct text *text, const char *said);
 void text_free(struct text *text);
 
 /*
- * One JSON object on one line: json_begin(), members, json_line(). Every line is valid JSON in UTF-8, whatever the strings
- * hold: a byte that is no part of valid UTF-8 becomes U+FFFD. Where the bytes matter, json_bytes() gives them as well.
+ * One JSON object on one line: json_begin(), members, json_line(). Every line is valid JSON in UTF-8, whatever the
+ * strings hold: a byte that is no part of valid UTF-8 becomes U+FFFD. Where the bytes matter, json_bytes() gives them
+ * as well.
  */
 void json_begin(struct text *text, const char *event);                             /* NULL: no member "event" */
 void json_text(struct text *text, const char *key, const char *value);             /* NULL: null */

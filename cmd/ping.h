@@ -22,7 +22,8 @@ struct probing {
 	size_t size; /* payload of a message */
 };
 
-/* Begins: fn(err) is called once the first connection stands (0), or has failed. PROBE_CONNECT has nothing to wait for. */
+/* Begins: fn(err) is called once the first connection stands (0), or has failed.
+ * PROBE_CONNECT has nothing to wait for. */
 int probe_begin(const struct probing *probing, void (*fn)(int err));
 
 /* Sends the probe of this number; what becomes of it is told by the functions below. */

@@ -80,7 +80,8 @@ static int send_echo(uint64_t number)
 	return tn_send(state.conn, data, ICMP_HEAD + state.p.size);
 }
 
-/* The number is in the payload; of a short one there are only the 16 bits of ICMP's, which stand for the latest such. */
+/* The number is in the payload; of a short one there are only the 16 bits of ICMP's,
+ * which stand for the latest such. */
 static uint64_t whole_number(const unsigned char *data, size_t len)
 {
 	uint64_t latest = ping_latest();

@@ -182,7 +182,8 @@ int privileges_drop(void)
 	return err;
 }
 
-/* A limit of 0 holds for files alone. With 1 the kernel does not start a handler of core files (core_pattern) either. */
+/* A limit of 0 holds for files alone. With 1 the kernel does not start a handler of core files
+ * (core_pattern) either. */
 void privileges_hold_keys(void)
 {
 	struct rlimit limit;

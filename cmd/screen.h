@@ -14,8 +14,8 @@ unsigned screen_columns(void);
 bool screen_is_terminal(void);
 
 /*
- * Shows a text in the place of the one before. Lines are cut at the terminal's width, and what is below its last line is
- * told as a number. Nothing of the terminal's state is changed, so there is nothing to restore.
+ * Shows a text in the place of the one before. Lines are cut at the terminal's width, and what is below its last line
+ * is told as a number. Nothing of the terminal's state is changed, so there is nothing to restore.
  */
 void screen_draw(const struct text *text);
 

@@ -164,8 +164,8 @@ static bool is_bad_value(const char *url, const struct url_option *option)
 }
 
 /*
- * Whether an option means something to one of the endpoints: one that has no effect is told. A bad value is told whatever
- * the other endpoints are.
+ * Whether an option means something to one of the endpoints: one that has no effect is told. A bad value is told
+ * whatever the other endpoints are.
  */
 static int check_option(const struct url_option *option, char **urls, int count)
 {
@@ -306,8 +306,8 @@ static void on_reader_gone(void *arg)
 }
 
 /*
- * A terminal that hangs up sends SIGHUP; a server that ignores it goes on. That a reader cannot be watched is no failure:
- * the next event tells that it has gone.
+ * A terminal that hangs up sends SIGHUP; a server that ignores it goes on. That a reader cannot be watched is no
+ * failure: the next event tells that it has gone.
  */
 static void watch_reader(void)
 {
@@ -394,7 +394,8 @@ static void *worker_run(void *arg)
 	worker->err = tn_loop_run(worker->loop);
 	tn_timer_stop(worker->keep);
 	tn_timer_stop(worker->orphans);
-	/* One that cannot wait for events any more has clients whom nobody serves: the others do not go on as if all were well. */
+	/* One that cannot wait for events any more has clients whom nobody serves: the others do not go on as if all
+	 * were well. */
 	if (worker->err < 0) {
 		complain("%s", tn_errmsg());
 		stop_all();

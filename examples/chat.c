@@ -36,7 +36,8 @@ static void guest_spoke(struct tn_conn *conn, const struct tn_msg *msg, void *ar
 	struct room *room = arg;
 
 	for (int i = 0; i < room->count; i++)
-		/* Full: its kernel and ours hold all they can. It would miss a line: better no more lines than a hole. */
+		/* Full: its kernel and ours hold all they can. It would miss a line:
+		 * better no more lines than a hole. */
 		if (room->guests[i] != conn && tn_forward(room->guests[i], msg) == TN_EFULL)
 			tn_abort(room->guests[i], TN_EFULL);
 }

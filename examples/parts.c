@@ -1,6 +1,6 @@
-/* A protocol of its own on a stream without a frame: a number, a line feed, and so many bytes; the answer is their sum. What
- * comes is not cut into messages: a request may come in parts, and several may come in one.
- * Run: parts [URL]     then: printf '5\nhello' | nc -N localhost 10005 */
+/* A protocol of its own on a stream without a frame: a number, a line feed, and so many bytes; the answer is their sum.
+ * What comes is not cut into messages: a request may come in parts, and several may come in one. Run: parts [URL] then:
+ * printf '5\nhello' | nc -N localhost 10005 */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

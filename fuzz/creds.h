@@ -1,4 +1,5 @@
-/* Credentials for the targets that shake hands: a client's and a server's, with a certificate and with a pre-shared key. */
+/* Credentials for the targets that shake hands: a client's and a server's, with a certificate and with a pre-shared
+ * key. */
 #ifndef FUZZ_CREDS_H
 #define FUZZ_CREDS_H
 

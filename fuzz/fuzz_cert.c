@@ -1,6 +1,6 @@
 /*
- * Certificates that a stranger wrote, PEM or DER: read or refused with words that name the source; what is read has texts
- * that no terminal acts on, and can be held against any host.
+ * Certificates that a stranger wrote, PEM or DER: read or refused with words that name the source; what is read has
+ * texts that no terminal acts on, and can be held against any host.
  */
 #include "secure/cert.h"
 #include "tenon_cert.h"

@@ -1,7 +1,7 @@
 /*
- * The codecs: what decodes must encode, and decode again to an equal value, in its own format and through every other; what
- * does not must say where, and check must agree. The first byte sets the options. -DCODEC=json makes a target for one format;
- * without it the first byte's upper half chooses.
+ * The codecs: what decodes must encode, and decode again to an equal value, in its own format and through every other;
+ * what does not must say where, and check must agree. The first byte sets the options. -DCODEC=json makes a target for
+ * one format; without it the first byte's upper half chooses.
  */
 #include <stddef.h>
 #include <stdint.h>

@@ -1,8 +1,8 @@
 /*
- * DTLS, without a socket. The input is datagrams, each behind a byte with its length (times 5), and its first byte says who
- * gets them: the door, through which nobody comes who cannot have seen a cookie; a client in its handshake; or either end of
- * an open connection, which drops them all and goes on. From 128 on there is a certificate, before that, and where a handshake
- * comes first, a pre-shared key, which takes less time.
+ * DTLS, without a socket. The input is datagrams, each behind a byte with its length (times 5), and its first byte says
+ * who gets them: the door, through which nobody comes who cannot have seen a cookie; a client in its handshake; or
+ * either end of an open connection, which drops them all and goes on. From 128 on there is a certificate, before that,
+ * and where a handshake comes first, a pre-shared key, which takes less time.
  */
 #include "creds.h"
 

@@ -1,7 +1,7 @@
 /*
- * URLs understood: schemes, every key and option with its values, frames and formats. Any text is an endpoint or refused with
- * words and a place; what it is agrees with what is told of it. Nothing is opened: tenon looks for interfaces and algorithms
- * only. (The grammar of URLs itself has fuzz_url.)
+ * URLs understood: schemes, every key and option with its values, frames and formats. Any text is an endpoint or
+ * refused with words and a place; what it is agrees with what is told of it. Nothing is opened: tenon looks for
+ * interfaces and algorithms only. (The grammar of URLs itself has fuzz_url.)
  */
 #include "fuzz.h"
 

@@ -1,6 +1,7 @@
 /*
- * Datagrams put together again. The input is a list of fragments: whose, where, how long, in which of two versions of the
- * bytes. What comes out is a datagram of which every byte stands where one said that it does; memory stays below its maximum.
+ * Datagrams put together again. The input is a list of fragments: whose, where, how long, in which of two versions of
+ * the bytes. What comes out is a datagram of which every byte stands where one said that it does; memory stays below
+ * its maximum.
  */
 #include <stdint.h>
 #include <stdlib.h>

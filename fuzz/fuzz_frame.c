@@ -1,7 +1,7 @@
 /*
- * A frame, -DFRAME="u32": however a stream is cut, the same messages and the same verdict come out of it; what came out is
- * read as the same again when it is put; and the stream taken as a message, said up to four times over, survives its own frame.
- * The first byte chooses max and how often, the second how many bytes behind it say how the stream is cut.
+ * A frame, -DFRAME="u32": however a stream is cut, the same messages and the same verdict come out of it; what came out
+ * is read as the same again when it is put; and the stream taken as a message, said up to four times over, survives its
+ * own frame. The first byte chooses max and how often, the second how many bytes behind it say how the stream is cut.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,7 +64,8 @@ static void put_back(struct line *line, const uint8_t *cuts, size_t ncuts)
 	tni_buf_clear(&out);
 }
 
-/* Any bytes as one message: refused for the frame's own reasons, or carried. `times`: one longer than short inputs are. */
+/* Any bytes as one message: refused for the frame's own reasons, or carried. `times`:
+ * one longer than short inputs are. */
 static void carry(struct line *line, const void *data, size_t size, unsigned times)
 {
 	static unsigned char msg[4 * 4096];

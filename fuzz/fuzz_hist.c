@@ -1,7 +1,7 @@
 /*
  * Histograms as other programs wrote them: read or refused; and what was read answers sensibly, is written, and read as
- * the same again. After the first byte: 0: the text; 1: its bytes before base64; 2: before they were deflated as well, where
- * the fuzzer gets further than it would through a checksum.
+ * the same again. After the first byte: 0: the text; 1: its bytes before base64; 2: before they were deflated as well,
+ * where the fuzzer gets further than it would through a checksum.
  */
 #include "fuzz.h"
 

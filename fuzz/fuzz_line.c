@@ -1,6 +1,7 @@
 /*
- * Packets told: as a line for people, in which no byte reaches a terminal that could act on it, and as one for programs,
- * which is JSON. The first bytes are the link type, how much of the packet was not captured, and how long its comment is.
+ * Packets told: as a line for people, in which no byte reaches a terminal that could act on it, and as one for
+ * programs, which is JSON. The first bytes are the link type, how much of the packet was not captured, and how long its
+ * comment is.
  */
 #include "fuzz.h"
 

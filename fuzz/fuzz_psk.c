@@ -1,4 +1,5 @@
-/* Files of pre-shared keys: read or refused, in words that tell nothing of what stands in a line, since that may be a key. */
+/* Files of pre-shared keys: read or refused, in words that tell nothing of what stands in a line, since that may be a
+ * key. */
 #include "fuzz.h"
 
 #include "secure/creds_in.h"

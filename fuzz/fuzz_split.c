@@ -1,6 +1,7 @@
 /*
- * A stream taken apart without a connection, as tenon capture does it: the first byte chooses frame and format, the second
- * how the rest is cut. However it is cut, the same messages come out (frame=none has one a piece); each is read by the format.
+ * A stream taken apart without a connection, as tenon capture does it: the first byte chooses frame and format, the
+ * second how the rest is cut. However it is cut, the same messages come out (frame=none has one a piece); each is read
+ * by the format.
  */
 #include "fuzz.h"
 

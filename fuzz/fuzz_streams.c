@@ -1,7 +1,7 @@
 /*
- * TCP put together again. The input is a list of segments: whose, where, which flags, how long. Every byte of a stream is
- * known from its place, so that whatever comes out in whatever order can be checked against where it must have stood;
- * memory stays below its maximum, and every stream that is opened is closed once.
+ * TCP put together again. The input is a list of segments: whose, where, which flags, how long. Every byte of a stream
+ * is known from its place, so that whatever comes out in whatever order can be checked against where it must have
+ * stood; memory stays below its maximum, and every stream that is opened is closed once.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -47,7 +47,8 @@ static void on_open(void *arg, struct stream *s, uint64_t ns)
 	open_streams++;
 }
 
-/* Where a stream begins is not told: its first bytes must fit into one place of all that were sent, the rest behind it. */
+/* Where a stream begins is not told: its first bytes must fit into one place of all that were sent,
+ * the rest behind it. */
 static void on_data(void *arg, struct stream *s, int from, uint64_t ns, const void *data, uint32_t len)
 {
 	struct side *side = (struct side *)s->data + from;

@@ -1,7 +1,7 @@
 /*
  * TLS layers that hear from strangers, without a socket: a client or a server (the first byte, even or odd), with a
- * certificate or from 128 on with a pre-shared key, is fed the input as what came from its peer, in pieces as long as the
- * first of these bytes says.
+ * certificate or from 128 on with a pre-shared key, is fed the input as what came from its peer, in pieces as long as
+ * the first of these bytes says.
  */
 #include "tls_end.h"
 

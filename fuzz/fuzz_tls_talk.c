@@ -1,7 +1,7 @@
 /*
- * TLS layers mouth to mouth, without a socket. The input is steps that carry, change, add and drop bytes between a client and a
- * server, and let them speak: nothing that a layer hands up may be other than what was said. They have a pre-shared key, or from
- * 128 on (the first byte) a certificate, which takes more time.
+ * TLS layers mouth to mouth, without a socket. The input is steps that carry, change, add and drop bytes between a
+ * client and a server, and let them speak: nothing that a layer hands up may be other than what was said. They have a
+ * pre-shared key, or from 128 on (the first byte) a certificate, which takes more time.
  */
 #include "tls_end.h"
 

@@ -1,6 +1,7 @@
 /*
- * Trees of values, built by the input: each step makes a value, puts one into another or asks. What cannot be put is refused,
- * what was put is found; and the tree is written in each format and read as the same again, or cannot be written.
+ * Trees of values, built by the input: each step makes a value, puts one into another or asks. What cannot be put is
+ * refused, what was put is found; and the tree is written in each format and read as the same again, or cannot be
+ * written.
  */
 #include "fuzz.h"
 

@@ -106,23 +106,24 @@ TN_API long tn_errpos(void);
 TN_API TN_MUST_CHECK int tn_loop_new(struct tn_loop **loop, const char *engine);
 
 /*
- * Runs until tn_loop_stop() is called or nothing is left on the loop: no server, connection, timer, poll or posted call.
- * Blocks. What was posted before tn_loop_stop() is called before this returns; and a connection that has been aborted has
- * told its peer.
- * Returns 0, or a negative code when the engine itself failed. TN_ESTATE: called from a callback of this loop.
+ * Runs until tn_loop_stop() is called or nothing is left on the loop: no server, connection, timer, poll or posted
+ * call. Blocks. What was posted before tn_loop_stop() is called before this returns; and a connection that has been
+ * aborted has told its peer. Returns 0, or a negative code when the engine itself failed. TN_ESTATE: called from a
+ * callback of this loop.
  */
 TN_API TN_MUST_CHECK int tn_loop_run(struct tn_loop *loop);
 
 /*
  * Handles what is due, first waiting for it for at most `timeout_ms` (-1: for as long as it takes, 0: not at all).
- * Returns 1 while anything is left on the loop, 0 when nothing is, or a negative code. TN_ESTATE: called from a callback
- * of this loop.
+ * Returns 1 while anything is left on the loop, 0 when nothing is, or a negative code. TN_ESTATE: called from a
+ * callback of this loop.
  */
 TN_API int tn_loop_step(struct tn_loop *loop, int timeout_ms);
 
 /*
  * The same, but the wait ends when the loop's clock has reached `until_ns` (UINT64_MAX: never; 0: do not wait): for who
- * has to be in time to the microsecond. It ends as exactly as the kernel wakes a thread (see prctl(2) PR_SET_TIMERSLACK).
+ * has to be in time to the microsecond. It ends as exactly as the kernel wakes a thread (see prctl(2)
+ * PR_SET_TIMERSLACK).
  */
 TN_API int tn_loop_step_until(struct tn_loop *loop, uint64_t until_ns);
 
@@ -138,8 +139,8 @@ TN_API void tn_loop_stop(struct tn_loop *loop);
 /*
  * Calls fn(arg) on the loop's own thread, soon. May be called from any thread: it is the one door into a loop.
  * Calls from one thread keep their order. Errors: -ENOMEM.
- * Nothing else is ordered with them: the connection that a call is about may have had its on_close in the meantime. Post
- * an id or a struct of yours that on_close marks, not a bare struct tn_conn.
+ * Nothing else is ordered with them: the connection that a call is about may have had its on_close in the meantime.
+ * Post an id or a struct of yours that on_close marks, not a bare struct tn_conn.
  */
 TN_API TN_MUST_CHECK int tn_loop_post(struct tn_loop *loop, void (*fn)(void *arg), void *arg);
 
@@ -158,8 +159,8 @@ TN_API uint64_t tn_loop_now(const struct tn_loop *loop);
 
 /*
  * Calls fn(arg) once, `delay_ms` from now. `timer` may be NULL when it will not be stopped; otherwise it is valid until
- * fn is called or tn_timer_stop(). A timer knows nothing of connections: what must not fire after an on_close is stopped
- * in it. Errors: -ENOMEM.
+ * fn is called or tn_timer_stop(). A timer knows nothing of connections: what must not fire after an on_close is
+ * stopped in it. Errors: -ENOMEM.
  */
 TN_API TN_MUST_CHECK int tn_timer_start(struct tn_loop *loop, uint64_t delay_ms, void (*fn)(void *arg), void *arg,
 					struct tn_timer **timer);
@@ -169,9 +170,9 @@ TN_API void tn_timer_stop(struct tn_timer *timer);
 
 /*
  * Calls fn(arg) whenever a descriptor of yours is readable (poll(2) POLLIN, or hung up): a pidfd, a signalfd, another
- * library's descriptor. The descriptor stays yours, and may be polled more than once, or be a connection's; the poll has
- * a duplicate of its own, so it must be stopped for the last copy to be closed. fn is called again for new events only, so
- * it must read until EAGAIN. Errors: -ENOMEM, -EMFILE, -EPERM (cannot be polled).
+ * library's descriptor. The descriptor stays yours, and may be polled more than once, or be a connection's; the poll
+ * has a duplicate of its own, so it must be stopped for the last copy to be closed. fn is called again for new events
+ * only, so it must read until EAGAIN. Errors: -ENOMEM, -EMFILE, -EPERM (cannot be polled).
  */
 TN_API TN_MUST_CHECK int tn_poll_start(struct tn_loop *loop, int fd, void (*fn)(void *arg), void *arg,
 				       struct tn_poll **poll);
@@ -219,20 +220,21 @@ struct tn_msg {
  * end or the reason (after which the connection is gone). A dialled connection that never opens gets on_close only.
  *
  * on_cut, in place of on_end: a secured connection whose peer's bytes have ended without its close_notify, so that they
- * may have been cut short (RFC 8446 6.1). Whole messages before that have been handed over, a last one that is not whole
- * has not. Our direction goes on; on_close says TN_ECUT. Without on_cut it sends what is queued and closes. The same for a
- * connection that is held (tn_conn_hold()) when a message is refused behind which nothing can be read: what came before may
- * still be answered, and on_close says why.
+ * may have been cut short (RFC 8446 6.1). Whole messages before that have been handed over, a last one that is not
+ * whole has not. Our direction goes on; on_close says TN_ECUT. Without on_cut it sends what is queued and closes. The
+ * same for a connection that is held (tn_conn_hold()) when a message is refused behind which nothing can be read: what
+ * came before may still be answered, and on_close says why.
  *
  * on_bad: a message that is not what the endpoint's format (key format) allows; tn_errmsg() says where and why. It may
- * reply. The key bad decides what becomes of the connection: bad=close closes it (a reply still goes out), bad=skip lets
- * it go on. Without the key it goes on if there is an on_bad, and is closed if there is none. A bad datagram is dropped
- * either way.
+ * reply. The key bad decides what becomes of the connection: bad=close closes it (a reply still goes out), bad=skip
+ * lets it go on. Without the key it goes on if there is an on_bad, and is closed if there is none. A bad datagram is
+ * dropped either way.
  *
- * A connection that is closed because of a message (longer than key max, a broken frame, refused by its format) does not
- * end in good order, which would tell the peer that all was taken. What is queued is sent, and acknowledged by the peer's
- * kernel; then the connection is reset, without a close_notify. The peer reads the replies, then ECONNRESET. On a Unix
- * socket it reads ECONNRESET only where some of what it sent has not been read; otherwise an end. DTLS ends by close_notify.
+ * A connection that is closed because of a message (longer than key max, a broken frame, refused by its format) does
+ * not end in good order, which would tell the peer that all was taken. What is queued is sent, and acknowledged by the
+ * peer's kernel; then the connection is reset, without a close_notify. The peer reads the replies, then ECONNRESET. On
+ * a Unix socket it reads ECONNRESET only where some of what it sent has not been read; otherwise an end. DTLS ends by
+ * close_notify.
  *
  * Without on_end, a connection whose peer has ended sends what is queued and closes: a peer that half-closes still
  * gets every reply. on_drain: the queue, having been at its mark (tn_send() returned 1 or TN_EFULL), has gone down to
@@ -268,8 +270,8 @@ enum tn_role { TN_SERVE, TN_DIAL };
  */
 TN_API int tn_url_check(const char *url, enum tn_role role);
 
-/* Whether messages have bounds there: datagrams (udp, unix-dgram), sockets that keep them whole (unix-seqpacket), framed
- * streams (key frame). 1 or 0; TN_EURL for a bad URL. */
+/* Whether messages have bounds there: datagrams (udp, unix-dgram), sockets that keep them whole (unix-seqpacket),
+ * framed streams (key frame). 1 or 0; TN_EURL for a bad URL. */
 TN_API int tn_url_keeps_messages(const char *url);
 
 /* What a URL stands for. tn_url_kind() returns these bits; more may come. */
@@ -292,7 +294,8 @@ enum tn_url_kind {
 TN_API int tn_url_kind(const char *url);
 
 /*
- * Whether a key stands in a URL, in whatever spelling (%XX). Only the grammar is checked. Returns 1, 0, TN_EURL or -ENOMEM.
+ * Whether a key stands in a URL, in whatever spelling (%XX). Only the grammar is checked. Returns 1, 0, TN_EURL or
+ * -ENOMEM.
  */
 TN_API int tn_url_has_key(const char *url, const char *key);
 
@@ -317,8 +320,8 @@ TN_API TN_MUST_CHECK int tn_serve_loops(struct tn_loop *const *loops, int nloops
 					const struct tn_handler *handler, void *arg, struct tn_server **server);
 
 /*
- * Serves at most this many connections at a time; further ones are accepted and closed at once. 0: no limit. How many of
- * them one address may hold and how many are accepted a second are keys of the URL: per-source, accept-rate.
+ * Serves at most this many connections at a time; further ones are accepted and closed at once. 0: no limit. How many
+ * of them one address may hold and how many are accepted a second are keys of the URL: per-source, accept-rate.
  */
 TN_API void tn_server_limit(struct tn_server *server, unsigned max_conns);
 
@@ -332,11 +335,11 @@ TN_API unsigned tn_server_nconns(const struct tn_server *server);
 /*
  * What a server tells besides the handler: for logs and metrics. on_open and on_close come right before the handler's.
  * on_trouble: a TLS handshake failed, which no handler has heard of (TN_ECERT: the peer's certificate; TN_ETLS,
- * -ETIMEDOUT), a connection was refused (TN_ELIMIT: too many, or too many of one source), datagrams came faster than they
- * were read and were dropped by the kernel (-ENOBUFS), accepting failed (out of descriptors: it is tried again by itself),
- * or changed certificate files cannot be used (TN_EURL). Each of these kinds is told once a second at most, and
- * tn_server_suppressed() says how many were not told. `conn` is NULL then. on_bad: a message was refused, as the handler's
- * on_bad is told next; tn_errmsg() says where and why.
+ * -ETIMEDOUT), a connection was refused (TN_ELIMIT: too many, or too many of one source), datagrams came faster than
+ * they were read and were dropped by the kernel (-ENOBUFS), accepting failed (out of descriptors: it is tried again by
+ * itself), or changed certificate files cannot be used (TN_EURL). Each of these kinds is told once a second at most,
+ * and tn_server_suppressed() says how many were not told. `conn` is NULL then. on_bad: a message was refused, as the
+ * handler's on_bad is told next; tn_errmsg() says where and why.
  */
 struct tn_watch {
 	void (*on_open)(struct tn_conn *conn, void *arg);
@@ -349,9 +352,9 @@ struct tn_watch {
 TN_API unsigned tn_server_suppressed(const struct tn_server *server);
 
 /*
- * Tells trouble that the program has met for a served connection: on_trouble gets it as it gets the library's, from the loop,
- * once a second of each kind (TN_ELIMIT; all others are failures of the system). `text` is copied. Nothing is told of a
- * dialled connection.
+ * Tells trouble that the program has met for a served connection: on_trouble gets it as it gets the library's, from the
+ * loop, once a second of each kind (TN_ELIMIT; all others are failures of the system). `text` is copied. Nothing is
+ * told of a dialled connection.
  */
 TN_API void tn_conn_trouble(struct tn_conn *conn, int err, const char *text);
 
@@ -359,10 +362,11 @@ TN_API void tn_conn_trouble(struct tn_conn *conn, int err, const char *text);
 TN_API void tn_server_watch(struct tn_server *server, const struct tn_watch *watch, void *arg);
 
 /*
- * Reads a secured server's files (keys cert, key, key-pass-file, ca, crl, psk-file) anew, for connections to come; those that
- * are open go on with what they began with. A server also does this by itself within seconds after its files have changed,
- * whichever way their paths lead to another content; tn_watch's on_trouble tells that it failed. Returns 0;
- * TN_EURL: they cannot be used, the old ones stay; -EOPNOTSUPP: the server is not secured; -ENOMEM. From loops[0]'s thread.
+ * Reads a secured server's files (keys cert, key, key-pass-file, ca, crl, psk-file) anew, for connections to come;
+ * those that are open go on with what they began with. A server also does this by itself within seconds after its files
+ * have changed, whichever way their paths lead to another content; tn_watch's on_trouble tells that it failed. Returns
+ * 0; TN_EURL: they cannot be used, the old ones stay; -EOPNOTSUPP: the server is not secured; -ENOMEM. From loops[0]'s
+ * thread.
  */
 TN_API TN_MUST_CHECK int tn_server_reload(struct tn_server *server);
 
@@ -376,18 +380,19 @@ enum tn_file_use {
 
 /*
  * The files a server needs while it runs, for a program that confines itself: certificates and keys, which are
- * read again when they change; the key log, which is opened again when it has been renamed; the file of a Unix socket, which is
- * removed in the end. A path may be a folder (key crl): the files in it are read, those to come as well. Fills path (valid until
- * the server is reloaded or closed) and use, and returns 0; -ENOENT past the end. Before the loops run.
+ * read again when they change; the key log, which is opened again when it has been renamed; the file of a Unix socket,
+ * which is removed in the end. A path may be a folder (key crl): the files in it are read, those to come as well. Fills
+ * path (valid until the server is reloaded or closed) and use, and returns 0; -ENOENT past the end. Before the loops
+ * run.
  */
 TN_API int tn_server_file(const struct tn_server *server, int index, const char **path, enum tn_file_use *use);
 
 /*
- * Has another function open those files from now on: for a program that gives up its right to open files, and has another
- * process do it. fn(path, use, arg) returns a descriptor with close-on-exec that the library closes (TN_FILE_LOOK: for
- * fstat(2) alone, O_PATH will do), 0 after TN_FILE_REMOVE, or -errno. `path` is one of tn_server_file(), or a file in a
- * folder of those. It is called from any loop's thread and may block for a moment. NULL: the library opens files itself
- * (the default). One function for the process; before the loops run.
+ * Has another function open those files from now on: for a program that gives up its right to open files, and has
+ * another process do it. fn(path, use, arg) returns a descriptor with close-on-exec that the library closes
+ * (TN_FILE_LOOK: for fstat(2) alone, O_PATH will do), 0 after TN_FILE_REMOVE, or -errno. `path` is one of
+ * tn_server_file(), or a file in a folder of those. It is called from any loop's thread and may block for a moment.
+ * NULL: the library opens files itself (the default). One function for the process; before the loops run.
  */
 TN_API void tn_set_files(int (*fn)(const char *path, enum tn_file_use use, void *arg), void *arg);
 
@@ -398,9 +403,9 @@ TN_API void tn_set_files(int (*fn)(const char *path, enum tn_file_use use, void 
  *   is neither paused (tn_pause()) nor held (tn_conn_hold()).
  * - A busy one goes on until it is quiet.
  * - One whose peer has ended goes on until our direction has ended too.
- * What is left after `drain_ms` is cut off: on_close gets -ECANCELED, and the peer a reset (TCP; a Unix socket has none,
- * its peer sees an end; over TLS it is one without close_notify). A relay therefore holds its connections for as long as
- * the other side may still have something for them. Timers, posted calls and dialled connections go on as ever.
+ * What is left after `drain_ms` is cut off: on_close gets -ECANCELED, and the peer a reset (TCP; a Unix socket has
+ * none, its peer sees an end; over TLS it is one without close_notify). A relay therefore holds its connections for as
+ * long as the other side may still have something for them. Timers, posted calls and dialled connections go on as ever.
  * Afterwards the server is freed; its Unix socket file is removed. done(arg), when not NULL, is called on loops[0] once
  * all of it has gone. From loops[0]'s thread; a callback may call it. Called a second time it does nothing.
  */
@@ -409,10 +414,10 @@ TN_API void tn_server_close(struct tn_server *server, uint64_t drain_ms, void (*
 /*
  * Dials an endpoint. Names are looked up without blocking the loop, addresses tried as RFC 8305 says. `handler` is
  * copied. on_open follows when connected, or on_close alone when that fails (-ECONNREFUSED, -ETIMEDOUT, TN_ENAME, ...).
- * What is sent before on_open is kept and goes out first. A multicast group or (with broadcast=on) a broadcast address of
- * udp and icmp stands for many hosts: what is sent goes to all of them, any of them may answer, msg->peer says which, and
- * tn_reply() answers that one alone. `conn` may be NULL. Errors at once: TN_EURL, -ENOMEM,
- * -EMFILE; then no callback follows.
+ * What is sent before on_open is kept and goes out first. A multicast group or (with broadcast=on) a broadcast address
+ * of udp and icmp stands for many hosts: what is sent goes to all of them, any of them may answer, msg->peer says
+ * which, and tn_reply() answers that one alone. `conn` may be NULL. Errors at once: TN_EURL, -ENOMEM, -EMFILE; then no
+ * callback follows.
  */
 TN_API TN_MUST_CHECK int tn_dial(struct tn_loop *loop, const char *url, const struct tn_handler *handler, void *arg,
 				 struct tn_conn **conn);
@@ -424,16 +429,16 @@ TN_API TN_MUST_CHECK int tn_dial(struct tn_loop *loop, const char *url, const st
  * passes the mark (key queue) before that goes to the kernel at once, inside this call, so that the queue is full only
  * when the kernel has no room: when the peer reads more slowly than we send.
  * Returns 0.
- * 1: queued, and the queue is at its mark, or 1 MiB has gone to the kernel inside callbacks of this turn: better wait for
- * on_drain, so that a peer that reads as fast as we send does not keep the loop from its other connections.
+ * 1: queued, and the queue is at its mark, or 1 MiB has gone to the kernel inside callbacks of this turn: better wait
+ * for on_drain, so that a peer that reads as fast as we send does not keep the loop from its other connections.
  * TN_EFULL: not queued. The queue would hold more than the mark and one longest message (key max, with its frame). From
- * now on nothing is queued, however short, until on_drain is due: the peer never gets a later message without the earlier.
- * TN_ESTATE: closing, or our direction has been ended by tn_finish() or by a peer that has gone. on_msg still comes then:
- * what the peer has said before is handed over.
- * TN_ETOOBIG: longer than key max. (A stream with frame=none has no messages: there, whatever is sent while the queue is
- * below its mark is taken.) -EMSGSIZE: longer than a datagram, or than 2 GiB. TN_EFORMAT: the frame cannot carry this
- * message (a line feed in a line), or it is empty and the connection is DTLS or unix-seqpacket, where an empty packet reads
- * as the end of the stream. -EDESTADDRREQ: a datagram server sends with tn_reply(). -ENOMEM.
+ * now on nothing is queued, however short, until on_drain is due: the peer never gets a later message without the
+ * earlier. TN_ESTATE: closing, or our direction has been ended by tn_finish() or by a peer that has gone. on_msg still
+ * comes then: what the peer has said before is handed over. TN_ETOOBIG: longer than key max. (A stream with frame=none
+ * has no messages: there, whatever is sent while the queue is below its mark is taken.) -EMSGSIZE: longer than a
+ * datagram, or than 2 GiB. TN_EFORMAT: the frame cannot carry this message (a line feed in a line), or it is empty and
+ * the connection is DTLS or unix-seqpacket, where an empty packet reads as the end of the stream. -EDESTADDRREQ: a
+ * datagram server sends with tn_reply(). -ENOMEM.
  */
 TN_API TN_MUST_CHECK int tn_send(struct tn_conn *conn, const void *data, size_t len);
 
@@ -454,11 +459,11 @@ TN_API TN_MUST_CHECK int tn_replyv(struct tn_conn *conn, const struct tn_msg *ms
 TN_API TN_MUST_CHECK int tn_forward(struct tn_conn *conn, const struct tn_msg *msg);
 
 /*
- * For what answers any datagram of a served UDP socket: from now on each reply leaves with one hop less to go than what it
- * answers came with (at least 1, at most what key ttl or unicast_hops says). A datagram with a forged sender can make two
- * such servers answer each other; with this, that ends. For it to end between neighbours too, datagrams that came with
- * their last hop are answered 64 times in a row and then 16 times a second for each peer; the rest counts as lost. Called
- * again it does nothing. Returns 0; -EOPNOTSUPP: not a UDP server, or its socket is connected.
+ * For what answers any datagram of a served UDP socket: from now on each reply leaves with one hop less to go than what
+ * it answers came with (at least 1, at most what key ttl or unicast_hops says). A datagram with a forged sender can
+ * make two such servers answer each other; with this, that ends. For it to end between neighbours too, datagrams that
+ * came with their last hop are answered 64 times in a row and then 16 times a second for each peer; the rest counts as
+ * lost. Called again it does nothing. Returns 0; -EOPNOTSUPP: not a UDP server, or its socket is connected.
  */
 TN_API int tn_conn_fade(struct tn_conn *conn);
 
@@ -505,30 +510,30 @@ TN_API struct tn_server *tn_conn_server(const struct tn_conn *conn);
 TN_API size_t tn_conn_queued(const struct tn_conn *conn);
 
 struct tn_conn_info {
-	uint64_t bytes_in,
-		bytes_out;          /* payload that came from and was taken by the kernel; of a secured connection, what
-				       * was decrypted and encrypted */
-	uint64_t msgs_in, msgs_out; /* out: queued, and not lost here */
-	uint64_t lost;              /* datagrams that were lost here, on their way in or out */
-	uint64_t dropped;           /* of these, those that the kernel dropped before we read them (see key rcvbuf) */
-	uint64_t opened_ns;         /* loop clock */
+	uint64_t bytes_in, bytes_out; /* payload that came from and was taken by the kernel; of a secured connection,
+				       * what was decrypted and encrypted */
+	uint64_t msgs_in, msgs_out;   /* out: queued, and not lost here */
+	uint64_t lost;                /* datagrams that were lost here, on their way in or out */
+	uint64_t dropped;             /* of these, those that the kernel dropped before we read them (see key rcvbuf) */
+	uint64_t opened_ns;           /* loop clock */
 	uint64_t stalled_ns; /* for how long the kernel has taken nothing of what is queued; 0: it takes, nothing is
-				     * queued, or datagrams. A peer that has not read for this long is slow, whatever was sent */
+			      * queued, or datagrams. A peer that has not read for this long is slow */
 	bool many;           /* dialled to a multicast group or a broadcast address: see tn_dial() */
 	int fd;              /* the descriptor, for getsockopt(2) and the like; -1 before it exists */
 	char local[384], peer[384]; /* as URLs: tcp://127.0.0.1:10000; peer empty for a datagram server */
-	uint64_t
-		lookup_ns; /* dialled by name: how long it was looked up before the first address was tried; otherwise 0 */
+	uint64_t lookup_ns; /* dialled by name: how long it was looked up before the first address was tried; otherwise
+			       0 */
 };
 
 /*
- * The address of the other end, and ours: also valid in on_close. len 0: unnamed, as Unix sockets that dial are. Returns
- * 0; -ENOTCONN: a datagram server has no peer, or there is no socket yet.
+ * The address of the other end, and ours: also valid in on_close. len 0: unnamed, as Unix sockets that dial are.
+ * Returns 0; -ENOTCONN: a datagram server has no peer, or there is no socket yet.
  */
 TN_API TN_MUST_CHECK int tn_conn_peer(const struct tn_conn *conn, struct tn_addr *addr);
 TN_API TN_MUST_CHECK int tn_conn_local(const struct tn_conn *conn, struct tn_addr *addr);
 
-/* Fills `info`. Also valid in on_close, where the descriptor has gone: fd is -1, and the peer of a Unix socket unknown. */
+/* Fills `info`. Also valid in on_close, where the descriptor has gone: fd is -1,
+ * and the peer of a Unix socket unknown. */
 TN_API void tn_conn_info(const struct tn_conn *conn, struct tn_conn_info *info);
 
 /* What a secured connection (tls://) has agreed upon with its peer. Texts that do not apply are empty. */
@@ -543,15 +548,15 @@ struct tn_security {
 };
 
 /*
- * Fills `security`: from on_open on, on_close included. Returns 0; -EOPNOTSUPP: the connection is not secured; TN_ESTATE:
- * its handshake has not been completed.
+ * Fills `security`: from on_open on, on_close included. Returns 0; -EOPNOTSUPP: the connection is not secured;
+ * TN_ESTATE: its handshake has not been completed.
  */
 TN_API int tn_conn_security(const struct tn_conn *conn, struct tn_security *security);
 
 /*
- * A certificate that the peer has shown, verified or not, as DER in memory that the caller frees with free(). `index` 0 is
- * its own, those behind are whom it names as vouching for it. Returns 0; -ENOENT: it has shown no such; -EOPNOTSUPP: the
- * connection is not secured; -ENOMEM.
+ * A certificate that the peer has shown, verified or not, as DER in memory that the caller frees with free(). `index` 0
+ * is its own, those behind are whom it names as vouching for it. Returns 0; -ENOENT: it has shown no such; -EOPNOTSUPP:
+ * the connection is not secured; -ENOMEM.
  */
 TN_API int tn_conn_peer_cert(const struct tn_conn *conn, int index, unsigned char **der, size_t *len);
 
@@ -568,15 +573,16 @@ TN_API const struct sockaddr *tn_addr_sockaddr(const struct tn_addr *addr);
 
 /*
  * Dials, sends one request, waits for its reply: for programs without a loop of their own business. Blocks for at most
- * `timeout_ms` (-1: for as long as it takes), running `loop` (NULL: one made for this call). The reply is one datagram or message; on a stream without
- * framing, which ends our direction after the request, everything until the peer ends. It is malloc'ed (one zero byte
- * stands behind it): free() it. Errors: as tn_dial(), -ETIMEDOUT, -ECONNRESET, TN_ESTATE (from a callback of `loop`), ...
+ * `timeout_ms` (-1: for as long as it takes), running `loop` (NULL: one made for this call). The reply is one datagram
+ * or message; on a stream without framing, which ends our direction after the request, everything until the peer ends.
+ * It is malloc'ed (one zero byte stands behind it): free() it. Errors: as tn_dial(), -ETIMEDOUT, -ECONNRESET, TN_ESTATE
+ * (from a callback of `loop`), ...
  */
 TN_API TN_MUST_CHECK int tn_call(struct tn_loop *loop, const char *url, const void *request, size_t len, void **reply,
 				 size_t *reply_len, int timeout_ms);
 
-/* The table of all schemes: how a URL of each looks ("tcp://HOST:PORT", "unix:/PATH"), until the next call in this thread.
- * NULL past the end. */
+/* The table of all schemes: how a URL of each looks ("tcp://HOST:PORT", "unix:/PATH"), until the next call in this
+ * thread. NULL past the end. */
 TN_API const char *tn_scheme_at(int index);
 
 /* ---- options --------------------------------------------------------------------------------------------------- */
@@ -600,10 +606,10 @@ TN_API int tn_conn_option(const struct tn_conn *conn, const char *key, char *val
 TN_API int tn_server_option(const struct tn_server *server, const char *key, char *value, size_t cap);
 
 /*
- * The same for any socket, whoever has opened it and how: "nodelay" gives the "on" that would stand in a URL. It is only
- * read, so a duplicate of another process's descriptor (pidfd_getfd(2)) will do. Keys that are tenon's own are no part of
- * a socket. Returns 0; -EOPNOTSUPP: does not apply to this socket, or cannot be read back; -EINVAL: no such key of the
- * system's; -EBADF, -ENOTSOCK.
+ * The same for any socket, whoever has opened it and how: "nodelay" gives the "on" that would stand in a URL. It is
+ * only read, so a duplicate of another process's descriptor (pidfd_getfd(2)) will do. Keys that are tenon's own are no
+ * part of a socket. Returns 0; -EOPNOTSUPP: does not apply to this socket, or cannot be read back; -EINVAL: no such key
+ * of the system's; -EBADF, -ENOTSOCK.
  */
 TN_API int tn_socket_option(int fd, const char *key, char *value, size_t cap);
 

@@ -6,8 +6,8 @@
  *	if (tn_cert_read("server.pem", &cert) < 0 || tn_cert_check(cert, "localhost") < 0)
  *		fprintf(stderr, "%s\n", tn_errmsg());
  *
- * There are these functions only in a library that was built with OpenSSL. None of them ever shows a private key. What a
- * stranger wrote into a certificate comes out fit to be printed: control characters, bytes that are not text and what
+ * There are these functions only in a library that was built with OpenSSL. None of them ever shows a private key. What
+ *a stranger wrote into a certificate comes out fit to be printed: control characters, bytes that are not text and what
  * reorders lines on a terminal stand as \xHH.
  */
 #ifndef TENON_CERT_H
@@ -25,10 +25,10 @@ extern "C" {
 struct tn_cert;
 
 /*
- * Reads all certificates of a PEM file, in order, or the one of a DER file; blocks of other kinds (keys) between them are
- * passed over. Blocks while the file is read. The caller frees what is in `*cert` with tn_cert_free(). Errors: -errno (the
- * file cannot be read); TN_EFORMAT (it holds something else, or a damaged certificate; tn_errmsg() says what, and the
- * remedy); -ENOMEM.
+ * Reads all certificates of a PEM file, in order, or the one of a DER file; blocks of other kinds (keys) between them
+ * are passed over. Blocks while the file is read. The caller frees what is in `*cert` with tn_cert_free(). Errors:
+ * -errno (the file cannot be read); TN_EFORMAT (it holds something else, or a damaged certificate; tn_errmsg() says
+ * what, and the remedy); -ENOMEM.
  */
 TN_API int tn_cert_read(const char *file, struct tn_cert **cert);
 
@@ -76,8 +76,8 @@ TN_API bool tn_cert_is_authority(const struct tn_cert *cert);
 TN_API bool tn_cert_is_from(const struct tn_cert *cert, const struct tn_cert *issuer);
 
 /*
- * Is it in force now and, with `host` not NULL (a name or an address, brackets and all), one for that server? Says nothing
- * of who signed it. Returns 0, or TN_ECERT; tn_errmsg() then says what is wrong and what it is for.
+ * Is it in force now and, with `host` not NULL (a name or an address, brackets and all), one for that server? Says
+ * nothing of who signed it. Returns 0, or TN_ECERT; tn_errmsg() then says what is wrong and what it is for.
  */
 TN_API int tn_cert_check(const struct tn_cert *cert, const char *host);
 
@@ -91,18 +91,19 @@ enum tn_cert_kept {
 
 /*
  * Makes certificates for development in `dir`, which is made (mode 0700) where it is missing: an authority (ca.pem,
- * ca.key), a server's for all `hosts` (server.pem, server.key) and a client's (client.pem, client.key). Hosts are names,
- * *.names and addresses. Keys are EC P-256, in files of mode 0600. Server and client are valid for `days` (1 to 36500), the
- * authority for ten years or `days`; it may sign for these hosts, the names below them and this machine (localhost,
+ * ca.key), a server's for all `hosts` (server.pem, server.key) and a client's (client.pem, client.key). Hosts are
+ * names,
+ * *.names and addresses. Keys are EC P-256, in files of mode 0600. Server and client are valid for `days` (1 to 36500),
+ * the authority for ten years or `days`; it may sign for these hosts, the names below them and this machine (localhost,
  * 127.0.0.0/8, ::1), and for nothing else.
  *
- * Nothing is ever overwritten. An authority that is in `dir` signs again, and a client certificate of its own is kept: to
- * renew a server's certificate, or make it for other hosts, remove server.pem and server.key. After a failure nothing of
- * what this call made is left. Blocks while files are written.
+ * Nothing is ever overwritten. An authority that is in `dir` signs again, and a client certificate of its own is kept:
+ * to renew a server's certificate, or make it for other hosts, remove server.pem and server.key. After a failure
+ * nothing of what this call made is left. Blocks while files are written.
  *
- * Returns 0, or the sum of what was kept (enum tn_cert_kept). Errors: -EINVAL (a host, or `days`); -EEXIST (the file that
- * stands in the way is named); TN_ECERT (the authority there cannot sign this: expired, or limited to other hosts);
- * TN_EFORMAT (a file there is no certificate or key); -errno (writing); -ENOMEM.
+ * Returns 0, or the sum of what was kept (enum tn_cert_kept). Errors: -EINVAL (a host, or `days`); -EEXIST (the file
+ * that stands in the way is named); TN_ECERT (the authority there cannot sign this: expired, or limited to other
+ * hosts); TN_EFORMAT (a file there is no certificate or key); -errno (writing); -ENOMEM.
  */
 TN_API int tn_cert_new(const char *dir, const char *const *hosts, size_t nhosts, unsigned days);
 

@@ -83,8 +83,9 @@ TN_API int tn_hist_encode(const struct tn_hist *hist, char **text);
 
 /*
  * Reads such a text, of any precision and unit, and adds what it counts to `hist`; each value is counted as the middle
- * of those that the writer did not tell apart (the counts of our own layout come back exactly). Returns 0; TN_EFORMAT: it is
- * damaged, of another version, or makes it more than 2^56 values, and tn_errmsg() says how; -ENOMEM. After a failure `hist` is unchanged.
+ * of those that the writer did not tell apart (the counts of our own layout come back exactly). Returns 0; TN_EFORMAT:
+ * it is damaged, of another version, or makes it more than 2^56 values, and tn_errmsg() says how; -ENOMEM. After a
+ * failure `hist` is unchanged.
  */
 TN_API int tn_hist_decode(struct tn_hist *hist, const char *text, size_t len);
 

@@ -7,12 +7,13 @@
  *		printf("%s\n", tn_value_text(tn_value_get(v, "name"), NULL));
  *	tn_value_free(v);
  *
- * A tree lives in one arena. Every value belongs to the tree it was made in; any value of a tree stands for the whole tree
- * where one is asked for (`in`), and freeing any value frees them all. Text, bytes and items are read in place: pointers
- * got from a value live as long as its tree.
+ * A tree lives in one arena. Every value belongs to the tree it was made in; any value of a tree stands for the whole
+ *tree where one is asked for (`in`), and freeing any value frees them all. Text, bytes and items are read in place:
+ *pointers got from a value live as long as its tree.
  *
- * The items of an array or a map are chained in the order they were added. A map's items are key, value, key, value: its
- * keys may be of any kind, and it holds equal keys as they came (whether they are allowed is each format's own rule).
+ * The items of an array or a map are chained in the order they were added. A map's items are key, value, key, value:
+ *its keys may be of any kind, and it holds equal keys as they came (whether they are allowed is each format's own
+ *rule).
  */
 #ifndef TENON_VALUE_H
 #define TENON_VALUE_H
@@ -40,9 +41,9 @@ enum tn_kind {
 };
 
 /*
- * Making values. `in` is any value of the tree to grow, or NULL to begin a new tree, which its caller owns and ends with
- * tn_value_free(). Text and bytes are copied. All return NULL with errno set: ENOMEM, EILSEQ for text that is not UTF-8,
- * EINVAL for a number that is no simple value (20 to 22 are false, true and null, 24 to 31 do not exist).
+ * Making values. `in` is any value of the tree to grow, or NULL to begin a new tree, which its caller owns and ends
+ * with tn_value_free(). Text and bytes are copied. All return NULL with errno set: ENOMEM, EILSEQ for text that is not
+ * UTF-8, EINVAL for a number that is no simple value (20 to 22 are false, true and null, 24 to 31 do not exist).
  */
 TN_API struct tn_value *tn_value_new_null(struct tn_value *in);
 TN_API struct tn_value *tn_value_new_bool(struct tn_value *in, bool truth);
@@ -61,17 +62,18 @@ TN_API struct tn_value *tn_value_new_tag(uint64_t tag, struct tn_value *child);
 /* Ends the whole tree `v` belongs to. NULL is allowed. */
 TN_API void tn_value_free(struct tn_value *v);
 
-/* Adds `child` at the end of an array. Returns 0, or -EINVAL when `array` is none, or when `child` is NULL, of another tree,
- * or already part of a value. */
+/* Adds `child` at the end of an array. Returns 0, or -EINVAL when `array` is none, or when `child` is NULL, of another
+ * tree, or already part of a value. */
 TN_API int tn_value_append(struct tn_value *array, struct tn_value *child);
 
-/* Adds a pair at the end of a map, without looking whether the key is there already. The first takes any key, the second
- * makes a text key of a C string. Returns 0, -EINVAL as tn_value_append(), -EILSEQ when `key` is not UTF-8, or -ENOMEM. */
+/* Adds a pair at the end of a map, without looking whether the key is there already. The first takes any key, the
+ * second makes a text key of a C string. Returns 0, -EINVAL as tn_value_append(), -EILSEQ when `key` is not UTF-8, or
+ * -ENOMEM. */
 TN_API int tn_value_put_pair(struct tn_value *map, struct tn_value *key, struct tn_value *value);
 TN_API int tn_value_put(struct tn_value *map, const char *key, struct tn_value *value);
 
-/* The value under a key, the last one where several keys are equal, or NULL: also when `map` is none. `key` may be of any
- * tree. Takes time in proportion to the map. */
+/* The value under a key, the last one where several keys are equal, or NULL: also when `map` is none. `key` may be of
+ * any tree. Takes time in proportion to the map. */
 TN_API const struct tn_value *tn_value_get(const struct tn_value *map, const char *key);
 TN_API const struct tn_value *tn_value_find(const struct tn_value *map, const struct tn_value *key);
 
@@ -94,16 +96,17 @@ TN_API int tn_value_simple(const struct tn_value *v);   /* the number; -1 for ev
 /* Elements of an array, pairs of a map, 1 for a tag, 0 for the rest. */
 TN_API size_t tn_value_count(const struct tn_value *v);
 
-/* Walking an array, a map (key, value, key, value) or a tag's one child: first, then next of the same parent, then NULL, behind
- * which there is NULL again. */
+/* Walking an array, a map (key, value, key, value) or a tag's one child: first, then next of the same parent, then
+ * NULL, behind which there is NULL again. */
 TN_API const struct tn_value *tn_value_first(const struct tn_value *parent);
 TN_API const struct tn_value *tn_value_next(const struct tn_value *parent, const struct tn_value *item);
 
-/* The same kinds and contents in the same order. Integers and floats are never equal to each other, 0.0 and -0.0 differ, and
- * every NaN is equal to every other. Trees nested deeper than 1024 are not equal to anything. */
+/* The same kinds and contents in the same order. Integers and floats are never equal to each other, 0.0 and -0.0
+ * differ, and every NaN is equal to every other. Trees nested deeper than 1024 are not equal to anything. */
 TN_API bool tn_value_equal(const struct tn_value *a, const struct tn_value *b);
 
-/* How many arrays, maps and tags stand inside each other: 0 for a plain value, 1 for []. Counts no further than 1025. */
+/* How many arrays, maps and tags stand inside each other: 0 for a plain value, 1 for [].
+ * Counts no further than 1025. */
 TN_API unsigned tn_value_depth(const struct tn_value *v);
 
 /* ---- formats --------------------------------------------------------------------------------------------------- */
@@ -113,15 +116,15 @@ enum tn_format_flag {
 	TN_PRETTY = 2, /* text for people: one item a line */
 	TN_JSONML =
 		4, /* xml: every document as JsonML, both ways; without it, XML that is JSON's representation is read as
-			* the value it represents, other XML as JsonML, and all is written as JSON's representation */
+		    * the value it represents, other XML as JsonML, and all is written as JSON's representation */
 };
 
 /*
  * Reads one message, which is all of `data`. `format`: json, xml, cbor, msgpack, text or raw. `*value` is NULL, or a
  * value whose tree is emptied and used again, which saves allocations; either way the caller owns what is there
  * afterwards and ends it with tn_value_free(). Returns 0; -EINVAL (no such format); TN_EFORMAT, TN_EDEPTH, TN_EUTF8,
- * TN_ETRUNC, TN_EDUPKEY, TN_EREPR or TN_ETOOBIG, and then tn_errmsg() says where and why, tn_errpos() the byte; -ENOMEM.
- * docs/formats.md has the rules.
+ * TN_ETRUNC, TN_EDUPKEY, TN_EREPR or TN_ETOOBIG, and then tn_errmsg() says where and why, tn_errpos() the byte;
+ * -ENOMEM. docs/formats.md has the rules.
  */
 TN_API TN_MUST_CHECK int tn_decode(const char *format, const void *data, size_t len, unsigned flags,
 				   struct tn_value **value);
@@ -136,8 +139,9 @@ TN_API void tn_bytes_free(struct tn_bytes *bytes);
 
 /*
  * Writes a value as one message into `bytes`, in place of what is there. Returns 0; -EINVAL (no such format);
- * TN_EREPR (the format has no form for this value), TN_EDEPTH, TN_EDUPKEY (xml and cbor: equal keys in a map), TN_EUTF8;
- * -ENOMEM. tn_errmsg() tells the place in the value, as a JSON pointer (RFC 6901): "cbor: at /list/3/a: duplicate key".
+ * TN_EREPR (the format has no form for this value), TN_EDEPTH, TN_EDUPKEY (xml and cbor: equal keys in a map),
+ * TN_EUTF8; -ENOMEM. tn_errmsg() tells the place in the value, as a JSON pointer (RFC 6901): "cbor: at /list/3/a:
+ * duplicate key".
  */
 TN_API TN_MUST_CHECK int tn_encode(const char *format, const struct tn_value *value, unsigned flags,
 				   struct tn_bytes *bytes);
@@ -164,12 +168,13 @@ TN_API TN_MUST_CHECK int tn_reply_value(struct tn_conn *conn, const struct tn_ms
 struct tn_split;
 
 /*
- * Begins a stream whose messages are what the URL's keys frame, format, max, strict and jsonml say; nothing is opened or
- * read. The caller ends it with tn_split_free(). Errors: TN_EURL (bad for serving and for dialling), -ENOMEM.
+ * Begins a stream whose messages are what the URL's keys frame, format, max, strict and jsonml say; nothing is opened
+ * or read. The caller ends it with tn_split_free(). Errors: TN_EURL (bad for serving and for dialling), -ENOMEM.
  */
 TN_API TN_MUST_CHECK int tn_split_new(const char *url, struct tn_split **split);
 
-/* Begins another stream of the same kind, which costs little and outlives the first. -ENOMEM. One thread for them all. */
+/* Begins another stream of the same kind, which costs little and outlives the first. -ENOMEM.
+ * One thread for them all. */
 TN_API int tn_split_another(const struct tn_split *split, struct tn_split **another);
 
 /* NULL is allowed. */
@@ -181,8 +186,8 @@ TN_API void tn_split_end(struct tn_split *split);
 
 /*
  * Takes the next message: whole, without its frame, valid until the next call for this stream. With frame=none it is
- * what one call of tn_split_feed() has added. Returns 1; 0: more bytes are needed or, after tn_split_end(), there are no
- * more; TN_EFORMAT, TN_ETOOBIG, TN_ETRUNC: the bytes break the frame's rules, and will again until tn_split_reset();
+ * what one call of tn_split_feed() has added. Returns 1; 0: more bytes are needed or, after tn_split_end(), there are
+ * no more; TN_EFORMAT, TN_ETOOBIG, TN_ETRUNC: the bytes break the frame's rules, and will again until tn_split_reset();
  * -ENOMEM. Whether a message is what the format allows is for tn_split_value() to say.
  */
 TN_API int tn_split_next(struct tn_split *split, const void **data, size_t *len);

@@ -6,10 +6,11 @@
  * A layer stands below the frame, between the connection's queues and the wire. `net` is the queue of bytes that go to
  * the peer, which every step may add to.
  *
- * open() puts what the peer is owed first. up() takes all of `in`, what came from the peer, and appends what it means to
- * `out` (a server's end may leave the first bytes there until there are enough); it sets `open` once bytes can flow and `ended` once the peer has said, by the layer's own word, that it sends
- * no more. down() takes from the front of `in` and appends to `net` until `in` is empty or `net` holds `max` bytes, or the
- * layer must hear from the peer first; only while open. shut() tells the peer that we send no more; what it sends still comes up. cut() is asked when the
+ * open() puts what the peer is owed first. up() takes all of `in`, what came from the peer, and appends what it means
+ * to `out` (a server's end may leave the first bytes there until there are enough); it sets `open` once bytes can flow
+ * and `ended` once the peer has said, by the layer's own word, that it sends no more. down() takes from the front of
+ * `in` and appends to `net` until `in` is empty or `net` holds `max` bytes, or the layer must hear from the peer first;
+ * only while open. shut() tells the peer that we send no more; what it sends still comes up. cut() is asked when the
  * bytes from the peer end while `ended` is false: the error that this is, with its words.
  * Each returns 0 or < 0 with words that need no more than the peer's name in front (tni_err). After a failure of up()
  * `net` may hold a last word for the peer, and nothing but free() may follow.
@@ -57,8 +58,8 @@ struct tni_view {
 	const void *data;
 	size_t len;
 	size_t taken; /* bytes of `in` */
-	/* For passing a message on as it stands, frame and all: where its `taken` bytes lie in a block; NULL when they are
-	 * not in one piece or not what put() would write. */
+	/* For passing a message on as it stands, frame and all: where its `taken` bytes lie in a block; NULL when they
+	 * are not in one piece or not what put() would write. */
 	unsigned char *raw;
 	struct tni_blk *blk;
 	/* Set by whoever called next(): which frame it was, and whether the same piece holds more behind it. */

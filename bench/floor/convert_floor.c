@@ -1,6 +1,7 @@
 /*
- * Bare conversion between JSON lines and CBOR in u32 frames: the best a person writes by hand with yajl and libcbor, event by
- * event, without a tree, without a check that the libraries do not make, and with one buffer that is used again.
+ * Bare conversion between JSON lines and CBOR in u32 frames: the best a person writes by hand with yajl and libcbor,
+ * event by event, without a tree, without a check that the libraries do not make, and with one buffer that is used
+ * again.
  *
  *     convert_floor json-cbor | cbor-json   < input > output
  */

@@ -3,10 +3,10 @@
  *
  *     epoll_echo tcp PORT | unix PATH [--spin]
  *
- * Edge-triggered, each connection added once, one hot buffer for all of them. A recv that comes back short has drained the
- * socket, so the usual last recv that only says EAGAIN is saved; the end of the stream that may hide behind the data is
- * known from EPOLLRDHUP. What send does not take is kept aside, and only then is EPOLLOUT asked for: a Unix socket that asks
- * always is woken each time its peer reads. --spin never sleeps: the floor for latency.
+ * Edge-triggered, each connection added once, one hot buffer for all of them. A recv that comes back short has drained
+ * the socket, so the usual last recv that only says EAGAIN is saved; the end of the stream that may hide behind the
+ * data is known from EPOLLRDHUP. What send does not take is kept aside, and only then is EPOLLOUT asked for: a Unix
+ * socket that asks always is woken each time its peer reads. --spin never sleeps: the floor for latency.
  */
 #include "listener.h"
 
@@ -45,7 +45,8 @@ static void accept_conns(int listener)
 {
 	int fd;
 
-	/* The poller holds what is accepted, which the analyser cannot see: NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
+	/* The poller holds what is accepted, which the analyser cannot see:
+	 * NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
 	while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
 		struct conn *conn = calloc(1, sizeof(*conn));
 

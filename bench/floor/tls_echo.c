@@ -1,6 +1,6 @@
 /*
- * Bare OpenSSL echo: epoll, a non-blocking socket under each SSL, one hot buffer. The best a loop does that has nothing but TLS;
- * its accept loop is the floor for handshakes.
+ * Bare OpenSSL echo: epoll, a non-blocking socket under each SSL, one hot buffer. The best a loop does that has nothing
+ * but TLS; its accept loop is the floor for handshakes.
  *
  *     tls_echo PORT CERT KEY
  */

@@ -3,9 +3,9 @@
  *
  *     udp_ack PORT [ack | echo]
  *
- * MSG_WAITFORONE sleeps for the first datagram and takes the others that are there already. ack replies "ack: " and the data:
- * the prefix stands in front of every buffer once and for all, so no byte is moved. Buffers start at different places of a
- * page; 64 of them at the same offset would fight for the same few lines of the first-level cache.
+ * MSG_WAITFORONE sleeps for the first datagram and takes the others that are there already. ack replies "ack: " and the
+ * data: the prefix stands in front of every buffer once and for all, so no byte is moved. Buffers start at different
+ * places of a page; 64 of them at the same offset would fight for the same few lines of the first-level cache.
  */
 #include <arpa/inet.h>
 #include <err.h>
@@ -88,7 +88,8 @@ int main(int argc, char **argv)
 
 		for (int i = 0; i < count; i++) {
 			out[i].iov_len = received[i].msg_len + (ack ? PREFIX : 0);
-			/* The kernel wrote the name's length: recvmmsg needs the room again, and sendmmsg has it fixed. */
+			/* The kernel wrote the name's length: recvmmsg needs the room again,
+			 * and sendmmsg has it fixed. */
 			received[i].msg_hdr.msg_namelen = sizeof(peers[i]);
 		}
 		send_replies(fd, count);

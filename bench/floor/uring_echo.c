@@ -3,11 +3,11 @@
  *
  *     uring_echo tcp PORT | unix PATH [--ring COUNTxBYTES]
  *
- * The ring of buffers is first in, first out: it walks through all its memory whatever the load, so it has to fit the cache.
- * 128 x 16 KiB (the default) is for small messages, --ring 24x65536 for bulk. A buffer goes back when its send has completed.
- * A stream may have one send in flight only, so what arrives meanwhile is queued behind it, in order. When all buffers are
- * out a recv ends with ENOBUFS; it is armed again as soon as one is back. A peer that never reads may hold every buffer: this
- * loop has no back-pressure, nor any other feature.
+ * The ring of buffers is first in, first out: it walks through all its memory whatever the load, so it has to fit the
+ * cache. 128 x 16 KiB (the default) is for small messages, --ring 24x65536 for bulk. A buffer goes back when its send
+ * has completed. A stream may have one send in flight only, so what arrives meanwhile is queued behind it, in order.
+ * When all buffers are out a recv ends with ENOBUFS; it is armed again as soon as one is back. A peer that never reads
+ * may hold every buffer: this loop has no back-pressure, nor any other feature.
  */
 #include "listener.h"
 
@@ -69,7 +69,8 @@ static void arm_accept(int listener)
 	tag(sqe, NULL, OP_ACCEPT);
 }
 
-/* poll_first: on an idle socket it saves a recv that finds nothing, and keeps an empty ring of buffers from ending it. */
+/* poll_first: on an idle socket it saves a recv that finds nothing,
+ * and keeps an empty ring of buffers from ending it. */
 static void arm_recv(struct conn *conn, bool poll_first)
 {
 	struct io_uring_sqe *sqe = get_sqe();
@@ -84,8 +85,9 @@ static void arm_recv(struct conn *conn, bool poll_first)
 }
 
 /*
- * Since Linux 6.17 a multishot recv on a Unix stream can miss the end of the stream: when data and shutdown come before it runs,
- * it takes the data, believes the socket empty and waits for a wake-up that has been (liburing issue 1549). A poll sees it.
+ * Since Linux 6.17 a multishot recv on a Unix stream can miss the end of the stream: when data and shutdown come before
+ * it runs, it takes the data, believes the socket empty and waits for a wake-up that has been (liburing issue 1549). A
+ * poll sees it.
  */
 static void watch_hangup(struct conn *conn)
 {
@@ -165,7 +167,8 @@ static void feed_starved(void)
 	}
 }
 
-/* Goes on with a connection after any completion: the next send, the next recv, or the end once nothing is in flight. */
+/* Goes on with a connection after any completion: the next send, the next recv,
+ * or the end once nothing is in flight. */
 static void settle(struct conn *conn)
 {
 	if (conn->broken && !conn->sending) {

@@ -1,8 +1,9 @@
 /*
- * Moves the bytes of all lanes with epoll. Used for bulk, where it is the cheaper way, and where the system refuses io_uring.
+ * Moves the bytes of all lanes with epoll. Used for bulk, where it is the cheaper way, and where the system refuses
+ * io_uring.
  *
- * For bulk over TCP two system calls keep the client from being the limit: sendfile sends the pattern without copying it, and
- * recv with MSG_TRUNC throws away what need not be compared without copying that.
+ * For bulk over TCP two system calls keep the client from being the limit: sendfile sends the pattern without copying
+ * it, and recv with MSG_TRUNC throws away what need not be compared without copying that.
  */
 #include "load.h"
 

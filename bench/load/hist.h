@@ -1,6 +1,6 @@
 /*
- * A log-linear histogram of nanoseconds: 64 steps to each power of two, so a value is known to within 1.6 % from a nanosecond
- * to hours, in a fixed 30 KiB and with two instructions to find the place.
+ * A log-linear histogram of nanoseconds: 64 steps to each power of two, so a value is known to within 1.6 % from a
+ * nanosecond to hours, in a fixed 30 KiB and with two instructions to find the place.
  */
 #ifndef BENCH_HIST_H
 #define BENCH_HIST_H

@@ -1,6 +1,6 @@
 /*
- * Holds connections open and idle, for measuring what they cost the server. Each one has been used once, as a server may put off
- * what a connection needs until its first byte.
+ * Holds connections open and idle, for measuring what they cost the server. Each one has been used once, as a server
+ * may put off what a connection needs until its first byte.
  */
 #include "load.h"
 

@@ -1,14 +1,15 @@
 /*
  * What a connection owes and is owed.
  *
- * A lane's stream is one endless pattern; a message is `size` bytes of it. Sending needs nothing but the position, so there is
- * no send buffer, and what comes back can be compared at any position: a byte lost, doubled or swapped shows. Every byte is
- * counted, the first message of each lane and every 1000th is compared.
+ * A lane's stream is one endless pattern; a message is `size` bytes of it. Sending needs nothing but the position, so
+ * there is no send buffer, and what comes back can be compared at any position: a byte lost, doubled or swapped shows.
+ * Every byte is counted, the first message of each lane and every 1000th is compared.
  *
- * Framed, the pattern is a row of whole messages, each in its frame and as long as the others: the server sees messages, and
- * nothing changes here, neither what is done for a message nor what it costs.
+ * Framed, the pattern is a row of whole messages, each in its frame and as long as the others: the server sees
+ * messages, and nothing changes here, neither what is done for a message nor what it costs.
  *
- * A datagram carries its slot and its number, so that a reply that was thought lost and comes late is told from the real one.
+ * A datagram carries its slot and its number, so that a reply that was thought lost and comes late is told from the
+ * real one.
  */
 #include "load.h"
 

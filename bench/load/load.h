@@ -1,9 +1,9 @@
 /*
  * The bare load generator: a closed loop of echo messages over many connections from one thread, measured and checked.
  *
- * main.c    options, connections, the report          lane.c   what one connection owes and is owed, whatever moves its bytes
- * epoll.c   moves the bytes with epoll                uring.c  moves the bytes with io_uring      hold.c   only holds connections
- * tls.c     TLS on a connection, and handshakes alone
+ * main.c    options, connections, the report          lane.c   what one connection owes and is owed, whatever moves its
+ * bytes epoll.c   moves the bytes with epoll                uring.c  moves the bytes with io_uring      hold.c   only
+ * holds connections tls.c     TLS on a connection, and handshakes alone
  */
 #ifndef BENCH_LOAD_H
 #define BENCH_LOAD_H

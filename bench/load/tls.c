@@ -1,6 +1,6 @@
 /*
- * TLS on the load's connections, by OpenSSL on the socket itself; the server's certificate is not checked. And handshakes alone:
- * a closed loop of connections that are opened, agreed upon and closed.
+ * TLS on the load's connections, by OpenSSL on the socket itself; the server's certificate is not checked. And
+ * handshakes alone: a closed loop of connections that are opened, agreed upon and closed.
  */
 #include "load.h"
 

@@ -1,6 +1,7 @@
 /*
- * Moves the bytes of all lanes with io_uring: multishot recv out of a small ring of buffers, sends straight from the pattern or
- * the slot. For small messages and datagrams it costs a client core less than epoll does, so the server stays the limit.
+ * Moves the bytes of all lanes with io_uring: multishot recv out of a small ring of buffers, sends straight from the
+ * pattern or the slot. For small messages and datagrams it costs a client core less than epoll does, so the server
+ * stays the limit.
  */
 #include "load.h"
 

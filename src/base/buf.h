@@ -40,8 +40,8 @@ static inline bool tni_buf_goes_on(const struct tn_buf *buf, const struct tni_bl
 void tni_buf_clear(struct tn_buf *buf);
 
 /*
- * Copies bytes to the end, from one or several pieces. `end` marks them as the end of a message. All or nothing: returns 0, -ENOBUFS when they
- * would pass the maximum, -ENOMEM without memory.
+ * Copies bytes to the end, from one or several pieces. `end` marks them as the end of a message. All or nothing:
+ * returns 0, -ENOBUFS when they would pass the maximum, -ENOMEM without memory.
  */
 int tni_buf_appendv(struct tn_buf *buf, const struct iovec *iov, int count, bool end);
 int tni_buf_append(struct tn_buf *buf, const void *data, size_t len, bool end);
@@ -52,7 +52,8 @@ int tni_buf_append(struct tn_buf *buf, const void *data, size_t len, bool end);
  */
 int tni_buf_link(struct tn_buf *buf, struct tni_blk *blk, unsigned char *data, size_t len, bool end);
 
-/* The same for a whole received block, whose reference is handed over in every case. No maximum: it is there already. */
+/* The same for a whole received block, whose reference is handed over in every case. No maximum:
+ * it is there already. */
 int tni_buf_give(struct tn_buf *buf, struct tni_blk *blk);
 
 /* Lets go of a big block that holds little, by copying it to a small one: for what has to wait for its rest. */

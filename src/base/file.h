@@ -1,6 +1,6 @@
 /*
- * Files that are opened again while a program runs: by this process, or by another in its place (tn_set_files()). All code
- * of the library that runs after a server has started opens its files here.
+ * Files that are opened again while a program runs: by this process, or by another in its place (tn_set_files()). All
+ * code of the library that runs after a server has started opens its files here.
  */
 #ifndef TNI_BASE_FILE_H
 #define TNI_BASE_FILE_H
@@ -10,8 +10,9 @@
 struct stat;
 
 /*
- * Opens a file: TN_FILE_READ (a file or a folder), or TN_FILE_APPEND (made with mode 0600 where there is none). Returns a
- * descriptor with close-on-exec, which is the caller's, or -errno. What stands in a folder is opened by its whole path.
+ * Opens a file: TN_FILE_READ (a file or a folder), or TN_FILE_APPEND (made with mode 0600 where there is none). Returns
+ * a descriptor with close-on-exec, which is the caller's, or -errno. What stands in a folder is opened by its whole
+ * path.
  */
 int tni_file_open(const char *path, enum tn_file_use use);
 

@@ -131,7 +131,8 @@ static uint64_t highest_of(const struct tn_hist *hist, uint32_t place)
 uint64_t tn_hist_quantile(const struct tn_hist *hist, double quantile)
 {
 	double share = quantile < 0 ? 0 : quantile > 1 ? 1 : quantile;
-	/* As HdrHistogram counts: to the nearest, so that what a double cannot hold (0.9999) does not ask for one more */
+	/* As HdrHistogram counts: to the nearest,
+	 * so that what a double cannot hold (0.9999) does not ask for one more */
 	uint64_t wanted = (uint64_t)(share * (double)hist->count + 0.5), seen = 0;
 
 	if (share >= 1)

@@ -81,11 +81,13 @@ int tni_codec_fail(struct tni_codec_error *err, int code, const char *text, size
 int tni_codec_fail_text(struct tni_codec_error *err, int code, const char *text, size_t at, const char *data);
 
 /*
- * Where in a value writing failed, as a JSON pointer (RFC 6901): "/list/3". An encoder that gives up adds the step into each
- * container on its way out; whoever calls it begins with an empty place. A map's item is its key or that key's value.
+ * Where in a value writing failed, as a JSON pointer (RFC 6901): "/list/3". An encoder that gives up adds the step into
+ * each container on its way out; whoever calls it begins with an empty place. A map's item is its key or that key's
+ * value.
  */
 void tni_codec_place_begin(void);
-/* Of a map whose equal keys a format does not take: 0, -ENOMEM, or TN_EDUPKEY with the step to the second of the keys. */
+/* Of a map whose equal keys a format does not take: 0, -ENOMEM,
+ * or TN_EDUPKEY with the step to the second of the keys. */
 int tni_codec_unique(const struct tn_value *map);
 void tni_codec_place_step(const struct tn_value *container, const struct tn_value *item);
 const char *tni_codec_place(void);

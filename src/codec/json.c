@@ -2,8 +2,8 @@
  * Reading JSON (RFC 8259), by yajl.
  *
  * What yajl 2.1 gets wrong is decided here before it runs: overlong and surrogate UTF-8, escapes of lone surrogates
- * (it puts question marks or broken UTF-8), form feed and vertical tab as white space; and a string behind the value that
- * does not end, which it does not mind, when it has run. Numbers reach us as their text.
+ * (it puts question marks or broken UTF-8), form feed and vertical tab as white space; and a string behind the value
+ * that does not end, which it does not mind, when it has run. Numbers reach us as their text.
  */
 #include <endian.h>
 #include <errno.h>
@@ -287,8 +287,8 @@ int tni_json_hex4(const char *text, size_t len)
 	return code;
 }
 
-/* The size of an escape, as far as it matters here: 12 for a surrogate pair, 0 for half of one, 2 for any other, whether
- * or not yajl will take it. */
+/* The size of an escape, as far as it matters here: 12 for a surrogate pair, 0 for half of one, 2 for any other,
+ * whether or not yajl will take it. */
 static size_t escape_size(const char *p, size_t left)
 {
 	int code;
@@ -307,7 +307,8 @@ static size_t escape_size(const char *p, size_t left)
 #define ONES 0x0101010101010101u
 #define HIGH_BITS 0x8080808080808080u
 
-/* Bit 7 of each of eight bytes that is not ASCII, a control character or a backslash; also of some behind such a one. */
+/* Bit 7 of each of eight bytes that is not ASCII, a control character or a backslash;
+ * also of some behind such a one. */
 static uint64_t odd_bytes(const char *p)
 {
 	uint64_t word;

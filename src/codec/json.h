@@ -14,9 +14,9 @@ int tni_json_hex4(const char *text, size_t len);
 void tni_json_write_number(struct tni_bytes *out, const struct tn_value *v);
 
 /*
- * The first byte of a text that cannot stand where it stands by the grammar of JSON, and why (a constant text). Containers
- * inside each other count up to `max_depth`, at most TNI_DEPTH_MAX. Returns TN_EFORMAT, TN_EDEPTH, TN_ETRUNC (at the end), or 0
- * where nothing is wrong.
+ * The first byte of a text that cannot stand where it stands by the grammar of JSON, and why (a constant text).
+ * Containers inside each other count up to `max_depth`, at most TNI_DEPTH_MAX. Returns TN_EFORMAT, TN_EDEPTH, TN_ETRUNC
+ * (at the end), or 0 where nothing is wrong.
  */
 int tni_json_locate(const char *data, size_t len, unsigned max_depth, const char **why, size_t *at);
 

@@ -1,6 +1,6 @@
 /*
- * Where a text that yajl refuses is wrong: its own positions are loose. This reads the grammar of RFC 8259 once more, byte by
- * byte, and stops at the first byte that cannot stand where it stands.
+ * Where a text that yajl refuses is wrong: its own positions are loose. This reads the grammar of RFC 8259 once more,
+ * byte by byte, and stops at the first byte that cannot stand where it stands.
  */
 #include <string.h>
 
@@ -159,8 +159,8 @@ static void leave_value(struct scan *s)
 		skip_key(s);
 }
 
-/* A value that is no container, or the beginning of one with what stands in front of its first value. Returns whether a value
- * has ended. */
+/* A value that is no container, or the beginning of one with what stands in front of its first value. Returns whether a
+ * value has ended. */
 static bool enter_value(struct scan *s, unsigned max_depth)
 {
 	int c;

@@ -188,7 +188,8 @@ static int read_float(const char *p, const char *end, bool negative, struct tni_
 	return 0;
 }
 
-/* A number with a point, whose digits before it are `num`, and not more than 19 in all: most floats of most messages. */
+/* A number with a point, whose digits before it are `num`, and not more than 19 in all:
+ * most floats of most messages. */
 static bool read_short_float(const char *first, const char *point, const char *end, uint64_t num,
 			     struct tni_number *number)
 {

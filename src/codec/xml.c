@@ -163,8 +163,8 @@ static bool is_whole(struct tni_xml *x, const char *p, const char *end)
 }
 
 /*
- * What declarations make of a tag: its attributes by default, or all of it out of an entity. expat's own limit knows bytes
- * of entities only, and a few bytes can make a value of many parts.
+ * What declarations make of a tag: its attributes by default, or all of it out of an entity. expat's own limit knows
+ * bytes of entities only, and a few bytes can make a value of many parts.
  */
 static bool growth_fits(struct tni_xml *x, const char **attributes, bool declared)
 {
@@ -234,8 +234,8 @@ static bool begins_with_mark(const struct tni_xml *x)
 }
 
 /*
- * XML 1.0: the version is "1." and digits. What begins with the byte order mark of UTF-8 is UTF-8 (4.3.3, appendix F): expat
- * believes a declaration that says otherwise. With the marks of UTF-16 it does not.
+ * XML 1.0: the version is "1." and digits. What begins with the byte order mark of UTF-8 is UTF-8 (4.3.3, appendix F):
+ * expat believes a declaration that says otherwise. With the marks of UTF-16 it does not.
  */
 static void XMLCALL on_declaration(void *ctx, const XML_Char *version, const XML_Char *encoding, int standalone)
 {

@@ -438,8 +438,8 @@ static void recv_done(struct tni_op *op, int res)
 }
 
 /*
- * The peer takes nothing more, but what it said before, perhaps just why, may be in our socket: it is read to its end. A
- * peer that goes on living without reading does not send an end, so its silence is not waited for long.
+ * The peer takes nothing more, but what it said before, perhaps just why, may be in our socket: it is read to its end.
+ * A peer that goes on living without reading does not send an end, so its silence is not waited for long.
  */
 static void lose_writing(struct tn_conn *c, int err)
 {
@@ -607,8 +607,8 @@ void tni_conn_refuse_rest(struct tn_conn *c, int err)
 
 /*
  * What has begun must be whole in time, however lively its sender is: `whole` says that something was, since the last
- * look. While we are held it is not the peer who is late. A timer that stands is left where it is as long as it is early
- * enough: it will look again.
+ * look. While we are held it is not the peer who is late. A timer that stands is left where it is as long as it is
+ * early enough: it will look again.
  */
 static void watch_message(struct tn_conn *c, bool part, bool whole)
 {
@@ -825,8 +825,8 @@ static void close_if_done(struct tn_conn *c)
 }
 
 /*
- * There is something to hand over, the peer's end included. Asked only where something held it: what was not held and is
- * there all the same is part of a message, and its rest brings us back.
+ * There is something to hand over, the peer's end included. Asked only where something held it: what was not held and
+ * is there all the same is part of a message, and its rest brings us back.
  */
 static bool owes_delivery(const struct tn_conn *c)
 {
@@ -1314,8 +1314,8 @@ static int may_send(const struct tn_conn *c)
 }
 
 /*
- * What passes the mark within one turn goes to the kernel now, so that a full queue is the peer's doing. This runs inside
- * a call of the user's: nobody is called back, what it finds is told from the task.
+ * What passes the mark within one turn goes to the kernel now, so that a full queue is the peer's doing. This runs
+ * inside a call of the user's: nobody is called back, what it finds is told from the task.
  */
 static void push(struct tn_conn *c)
 {
@@ -1530,8 +1530,8 @@ void tn_close(struct tn_conn *c)
 		tni_conn_fail(c, 0, NULL);
 		return;
 	}
-	/* Reading goes on: what still comes is dropped (in the task: a view that on_msg holds stays valid), and the peer's
-	 * end is awaited. */
+	/* Reading goes on: what still comes is dropped (in the task: a view that on_msg holds stays valid), and the
+	 * peer's end is awaited. */
 	c->hold &= (uint8_t) ~(TNI_HOLD_USER | TNI_HOLD_TXFULL);
 	c->deadline_ns = tni_ns_add(tni_clock_ns(), c->ep->drain_ns);
 	/* What a datagram socket does to try again (conn/dgram.c) is bounded by itself. */

@@ -77,7 +77,8 @@ struct tni_dgram {
 	uint8_t hops_max;         /* of tn_conn_fade(): most that a reply gets; 0: replies do not fade */
 	struct tni_fading *fades; /* of tn_conn_fade() */
 	struct tni_raw *raw;      /* of sockets below the transports; otherwise NULL */
-	/* Takes each datagram as it comes, where messages are made of them first (DTLS); NULL: they are the messages. */
+	/* Takes each datagram as it comes, where messages are made of them first (DTLS); NULL:
+	 * they are the messages. */
 	void (*take)(struct tn_conn *conn, const struct tn_addr *peer, const void *data, size_t len);
 	struct tni_peers *peers; /* of a served socket with connections; otherwise NULL */
 };
@@ -108,7 +109,8 @@ struct tn_conn {
 	uint64_t deadline_ns; /* while open, of the message that has begun (0: none has); then of closing */
 	uint64_t bytes_in, bytes_out, msgs_in, msgs_out;
 	union {
-		char *failed_at; /* with err: the operation that failed; with TNI_DESCRIBED the whole detail, malloc'ed */
+		char *failed_at;  /* with err: the operation that failed; with TNI_DESCRIBED the
+				   * whole detail, malloc'ed */
 		uint64_t sent_ns; /* until then: when the send in flight began */
 	};
 	int err;
@@ -123,8 +125,9 @@ struct tn_conn {
 };
 
 /*
- * A connection over a connected descriptor, which it owns from now on. `part` gives endpoint, handler and loop; `source`
- * is what its peer counts as (conn/sources.h). Returns NULL without memory; the descriptor is still the caller's then.
+ * A connection over a connected descriptor, which it owns from now on. `part` gives endpoint, handler and loop;
+ * `source` is what its peer counts as (conn/sources.h). Returns NULL without memory; the descriptor is still the
+ * caller's then.
  */
 struct tn_conn *tni_conn_accept(struct tni_part *part, int fd, const struct tn_addr *peer, uint64_t source,
 				unsigned flags);
@@ -152,9 +155,9 @@ void tni_conn_cut(struct tn_conn *conn, int err);
 #define TNI_QUIET_NS (100 * TNI_NS_PER_MS)
 
 /*
- * Whether nothing is on its way: for TNI_QUIET_NS nothing has come or gone, and nothing is held back, owed, queued, or in part. A
- * peer that was held back gets a second: it may have met a closed window, which its kernel tries again only after 200 ms or
- * more (RFC 9293 3.8.6.1).
+ * Whether nothing is on its way: for TNI_QUIET_NS nothing has come or gone, and nothing is held back, owed, queued, or
+ * in part. A peer that was held back gets a second: it may have met a closed window, which its kernel tries again only
+ * after 200 ms or more (RFC 9293 3.8.6.1).
  */
 bool tni_conn_is_quiet(const struct tn_conn *conn);
 

@@ -294,9 +294,9 @@ int tn_conn_fade(struct tn_conn *c)
 }
 
 /*
- * What came with its last hop is answered with one hop: all multicast comes so (its default is 1). But two neighbours that
- * answer each other would never end then. Between them there are as many datagrams under way as began it, and the first
- * that is not answered ends its part: so it is enough to answer a peer so often only.
+ * What came with its last hop is answered with one hop: all multicast comes so (its default is 1). But two neighbours
+ * that answer each other would never end then. Between them there are as many datagrams under way as began it, and the
+ * first that is not answered ends its part: so it is enough to answer a peer so often only.
  */
 static bool may_spend_last(struct tni_dgram *d, const struct tn_addr *to, uint64_t now_ns)
 {
@@ -354,7 +354,8 @@ int tni_dgram_put(struct tn_conn *c, const struct tn_msg *answered, const struct
 		d->lost++;
 		return 1;
 	}
-	/* What came to another socket, and is passed on here, may have come to an address that this one is not bound to. */
+	/* What came to another socket, and is passed on here, may have come to an address that this one is not bound
+	 * to. */
 	if (to && to->local.len && !d->tells_local) {
 		only = *to;
 		only.local = (struct tn_local){0};

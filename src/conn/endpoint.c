@@ -1036,8 +1036,8 @@ static const struct {
 	{"stdio stdin stdout file pipe open", "fd", NULL, -1},
 };
 
-/* Whether a text begins with a scheme, or one of elsewhere that is hardly a host's name: "tcp:..." and "tcp-listen:..." are no
- * places. */
+/* Whether a text begins with a scheme, or one of elsewhere that is hardly a host's name: "tcp:..." and "tcp-listen:..."
+ * are no places. */
 static bool begins_with_scheme(const char *text)
 {
 	size_t len = strcspn(text, ":");
@@ -1063,7 +1063,8 @@ static bool is_service(const char *port)
 	return name[strspn(name, "0123456789")] == '\0' || tni_names_service(name, "tcp") >= 0;
 }
 
-/* What has no scheme is TCP: localhost:10000. A word in the place of the port must be known, or "foo:bar" would be one. */
+/* What has no scheme is TCP: localhost:10000. A word in the place of the port must be known,
+ * or "foo:bar" would be one. */
 static bool is_bare_place(const char *text)
 {
 	const char *port = *text == '[' ? strchr(text, ']') : text;
@@ -1426,8 +1427,8 @@ void tni_endpoint_prepare_accepted(const struct tni_endpoint *ep, int fd, int fa
 			tni_log(true, "%s", tn_errmsg());
 }
 
-/* The scheme that an inherited descriptor would have been opened by. NULL: below the transports its address does not say
- * all of it. */
+/* The scheme that an inherited descriptor would have been opened by. NULL: below the transports its address does not
+ * say all of it. */
 static const struct tni_scheme *scheme_of(int fd, const struct tn_addr *addr, int type)
 {
 	enum tni_place place = tni_addr_family(addr) == AF_UNIX ? TNI_AT_PATH : TNI_AT_HOST;

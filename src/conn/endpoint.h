@@ -99,8 +99,8 @@ int tni_endpoint_new(const char *url, enum tn_role role, struct tni_endpoint **o
 void tni_endpoint_free(struct tni_endpoint *ep);
 
 /*
- * All the addresses that the host of an endpoint stands for, a name being looked up, which blocks. Sets `optional` where
- * one of them may be missing on this machine. Returns how many, or a negative code with detail.
+ * All the addresses that the host of an endpoint stands for, a name being looked up, which blocks. Sets `optional`
+ * where one of them may be missing on this machine. Returns how many, or a negative code with detail.
  */
 int tni_endpoint_addrs(const struct tni_endpoint *ep, struct tn_addr *addrs, int max, bool *optional);
 

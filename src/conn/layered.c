@@ -13,7 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The wire takes no more past this: bytes are sealed when they can leave, while the processor's cache still holds them. */
+/* The wire takes no more past this: bytes are sealed when they can leave,
+ * while the processor's cache still holds them. */
 #define WIRE_MAX (64 * 1024)
 
 /* So much is read ahead of a handshake that waits for its turn. */
@@ -180,8 +181,9 @@ static void opened(struct tn_conn *c)
 }
 
 /*
- * The bytes from the socket have ended. A client that connects and leaves without a word (a probe) is no trouble. Without
- * the layer's own end the peer may have been cut off, which its user is told; what it said before is still answered.
+ * The bytes from the socket have ended. A client that connects and leaves without a word (a probe) is no trouble.
+ * Without the layer's own end the peer may have been cut off, which its user is told; what it said before is still
+ * answered.
  */
 static void ended(struct tn_conn *c)
 {

@@ -24,8 +24,8 @@ struct tni_layered {
 	struct tni_lossy *lossy;  /* what it has beside over datagrams; NULL: it stands over a stream */
 };
 
-/* Puts TLS below a connection that is not open yet; the credentials' reference is handed over in every case. `host`: the
- * peer's, when dialled; otherwise NULL. 0 or -ENOMEM. */
+/* Puts TLS below a connection that is not open yet; the credentials' reference is handed over in every case. `host`:
+ * the peer's, when dialled; otherwise NULL. 0 or -ENOMEM. */
 int tni_layered_new(struct tn_conn *conn, struct tni_creds *creds, const char *host);
 
 /* Puts a layer over datagrams, which is handed over in every case, below one that came through a served socket. 0 or
@@ -35,8 +35,8 @@ int tni_layered_join(struct tn_conn *conn, struct tni_layer *layer, struct tn_co
 /* The same for a connection that is about to be dialled, where its scheme wants it. 0, TN_EURL, -ENOMEM. */
 int tni_layered_dial(struct tn_conn *conn);
 
-/* What goes out first, where no connection of the socket's own shows whether the peer is there: over datagrams, to be sent by
- * whoever dials. Otherwise NULL. */
+/* What goes out first, where no connection of the socket's own shows whether the peer is there: over datagrams, to be
+ * sent by whoever dials. Otherwise NULL. */
 const struct tn_buf *tni_layered_first(struct tn_conn *conn);
 
 void tni_layered_free(struct tn_conn *conn);

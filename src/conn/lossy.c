@@ -72,7 +72,8 @@ static void put(struct tn_conn *c, const void *data, size_t len)
 		y->lost++;
 }
 
-/* Returns whether any has gone into the socket's queue, where it waits for what the other connections send this turn. */
+/* Returns whether any has gone into the socket's queue,
+ * where it waits for what the other connections send this turn. */
 static bool hand_on(struct tn_conn *c, const struct tn_buf *wire)
 {
 	const struct tn_conn *socket = c->layered->lossy->socket;

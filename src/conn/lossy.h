@@ -1,6 +1,6 @@
 /*
- * What a layer over datagrams (DTLS) has beside one over a stream: it goes through a socket that may be its server's, what
- * got lost goes out again by the loop's timers, and its last word is repeated, since nobody acknowledges that.
+ * What a layer over datagrams (DTLS) has beside one over a stream: it goes through a socket that may be its server's,
+ * what got lost goes out again by the loop's timers, and its last word is repeated, since nobody acknowledges that.
  */
 #ifndef TNI_CONN_LOSSY_H
 #define TNI_CONN_LOSSY_H

@@ -1,7 +1,7 @@
 /*
- * The peers of a served datagram socket that has connections (DTLS). A peer that has shown that it receives what is sent to
- * its address becomes a connection. A connection is found by two addresses: the peer's, and ours that the peer speaks to.
- * Of other peers nothing is kept.
+ * The peers of a served datagram socket that has connections (DTLS). A peer that has shown that it receives what is
+ * sent to its address becomes a connection. A connection is found by two addresses: the peer's, and ours that the peer
+ * speaks to. Of other peers nothing is kept.
  */
 #ifndef TNI_CONN_PEERS_H
 #define TNI_CONN_PEERS_H

@@ -22,7 +22,8 @@
 #define RATE_PAUSE_NS (10 * TNI_NS_PER_MS)
 #define RATE_BURST_NS (100 * TNI_NS_PER_MS)
 
-/* While so many handshakes of a loop wait for their turn, further clients wait to be accepted: there they cost nothing. */
+/* While so many handshakes of a loop wait for their turn, further clients wait to be accepted:
+ * there they cost nothing. */
 #define SHAKING_MAX 64
 #define SHAKING_PAUSE_NS TNI_NS_PER_MS
 
@@ -166,8 +167,8 @@ uint64_t tni_part_rate_wait(const struct tni_part *part)
 }
 
 /*
- * Each connection puts the time at which the next is due further on. All parts share it, so that the rate is that of the
- * server. What other parts accept before they look is let in, and paid for by the pause that follows.
+ * Each connection puts the time at which the next is due further on. All parts share it, so that the rate is that of
+ * the server. What other parts accept before they look is let in, and paid for by the pause that follows.
  */
 void tni_part_rate_note(const struct tni_part *part)
 {
@@ -546,8 +547,8 @@ static void tell_failed_reload(struct tn_server *server, int err)
 		tni_log(true, "%s", tn_errmsg());
 }
 
-/* Files are replaced one after the other: they are read once they have not changed for a while. What cannot be used now is
- * looked at again when it changes again. */
+/* Files are replaced one after the other: they are read once they have not changed for a while. What cannot be used now
+ * is looked at again when it changes again. */
 static void look_at_files(struct tni_timer *timer)
 {
 	struct tn_server *server = tni_container_of(timer, struct tn_server, creds_timer);
@@ -703,8 +704,8 @@ static void close_quiet(const struct tni_part *part)
 	}
 }
 
-/* A tick that comes late, since the process or the machine had other things to do, knows of no silence: what has arrived
- * meanwhile is read first. Only once in a row: a loop that is late always still ends those that are quiet. */
+/* A tick that comes late, since the process or the machine had other things to do, knows of no silence: what has
+ * arrived meanwhile is read first. Only once in a row: a loop that is late always still ends those that are quiet. */
 static void drain_tick(struct tni_part *part)
 {
 	uint64_t now = part->loop->now_ns;

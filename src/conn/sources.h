@@ -1,7 +1,8 @@
 /*
- * How many connections each source holds: an IPv4 address, the /64 of an IPv6 one (which one machine has all of), or the
- * user of a Unix socket's other end. Only who holds some is known, so the table is never larger than the connections are
- * many. All loops of a server share it, under a lock that is taken when a connection comes and when it goes.
+ * How many connections each source holds: an IPv4 address, the /64 of an IPv6 one (which one machine has all of), or
+ * the user of a Unix socket's other end. Only who holds some is known, so the table is never larger than the
+ * connections are many. All loops of a server share it, under a lock that is taken when a connection comes and when it
+ * goes.
  */
 #ifndef TNI_CONN_SOURCES_H
 #define TNI_CONN_SOURCES_H

@@ -1,7 +1,8 @@
 /*
  * Messages that tell themselves where they end, one behind the other: JSON values (whatever white space and record
- * separators are between them), CBOR data items (RFC 8742) and MessagePack objects. Only bounds are looked for here; whether a message is well
- * formed is the codec's to say. What is known of a message that has not all come is kept, so no byte is looked at twice.
+ * separators are between them), CBOR data items (RFC 8742) and MessagePack objects. Only bounds are looked for here;
+ * whether a message is well formed is the codec's to say. What is known of a message that has not all come is kept, so
+ * no byte is looked at twice.
  */
 #include "frame/frame.h"
 
@@ -43,7 +44,8 @@ static int malformed(const struct tni_frame *frame, const struct scan *s, size_t
 	return refuse(frame, s, at, TN_EFORMAT, why);
 }
 
-/* ---- JSON: brackets and strings; a message ends where they are closed, a bare word before what cannot be in it ---- */
+/* ---- JSON: brackets and strings; a message ends where they are closed,
+ * a bare word before what cannot be in it ---- */
 
 static bool is_space(unsigned char c)
 {
@@ -128,9 +130,9 @@ static int json_scan(const struct tni_frame *frame, struct scan *s, const unsign
 }
 
 /*
- * RFC 7464: a record separator can stand in no JSON text, so one that was cut short ends there, and the next can be read. A
- * bare word or number may be whole or cut short; without white space behind it it counts as cut short: the separator stays
- * in the message, and the codec refuses it.
+ * RFC 7464: a record separator can stand in no JSON text, so one that was cut short ends there, and the next can be
+ * read. A bare word or number may be whole or cut short; without white space behind it it counts as cut short: the
+ * separator stays in the message, and the codec refuses it.
  */
 static int seq_scan(const struct tni_frame *frame, struct scan *s, const unsigned char *p, size_t len, size_t *used)
 {

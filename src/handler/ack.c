@@ -42,7 +42,8 @@ static int ack(struct tn_conn *conn, const struct tn_msg *msg)
 	return tn_replyv(conn, msg, reply, 2);
 }
 
-/* A frame may have no room for the longer reply (fixed:16, u8, max). A peer that counts its replies must not wait for it. */
+/* A frame may have no room for the longer reply (fixed:16, u8, max). A peer that counts its replies must not wait for
+ * it. */
 static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 {
 	int err = ack(conn, msg);

@@ -1,11 +1,12 @@
 /*
- * Which datagrams are never answered. A sender's address can be forged: a reply to a service that replies itself would go
- * back and forth for ever, started by one packet of a stranger's (RFC 862 echo and RFC 864 chargen are known for it).
+ * Which datagrams are never answered. A sender's address can be forged: a reply to a service that replies itself would
+ * go back and forth for ever, started by one packet of a stranger's (RFC 862 echo and RFC 864 chargen are known for
+ * it).
  *
  * Not answered are: what comes from the port of a small service that answers anything; what comes from the port that we
- * serve ourselves, which is the one of our like on other machines; what begins as our own replies do. A client's port is
- * one of the system's choice, and none of these. Whatever is answered all the same fades (tn_conn_fade()), which ends what
- * two servers of ours on different ports could be made to say to each other.
+ * serve ourselves, which is the one of our like on other machines; what begins as our own replies do. A client's port
+ * is one of the system's choice, and none of these. Whatever is answered all the same fades (tn_conn_fade()), which
+ * ends what two servers of ours on different ports could be made to say to each other.
  */
 #include <netinet/in.h>
 #include <stdint.h>
@@ -15,8 +16,8 @@
 #include "handler/handler.h"
 #include "tenon_value.h"
 
-/* Whoever hears of these answers: echo, discard, systat, daytime, netstat, qotd, chargen, time, domain, tftp, sunrpc, ntp,
- * netbios, snmp, cldap, rip, ipmi, l2tp, ssdp, stun, nat-pmp, sip, mdns, llmnr, memcached. */
+/* Whoever hears of these answers: echo, discard, systat, daytime, netstat, qotd, chargen, time, domain, tftp, sunrpc,
+ * ntp, netbios, snmp, cldap, rip, ipmi, l2tp, ssdp, stun, nat-pmp, sip, mdns, llmnr, memcached. */
 static const uint16_t services[] = {7,   9,   11,  13,  15,  17,   19,   37,   53,   69,   111,  123,  137,
 				    138, 161, 389, 520, 623, 1701, 1900, 3478, 5351, 5060, 5353, 5355, 11211};
 

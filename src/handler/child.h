@@ -10,7 +10,8 @@ struct handler_child;
 struct rlimit;
 struct tn_conn;
 
-/* What a child is started for. ended(arg), when not NULL, is called once it has ended, unless it was given up before. */
+/* What a child is started for. ended(arg), when not NULL, is called once it has ended,
+ * unless it was given up before. */
 struct child_use {
 	struct tn_conn *conn;
 	void (*ended)(void *arg);
@@ -18,14 +19,14 @@ struct child_use {
 };
 
 /*
- * Starts `/bin/sh -c command` with the descriptors as its standard input and output (they stay the caller's). It has the
- * standard error of this process and no other descriptor. The child is owned by the caller until child_end(). Returns 0,
- * -errno, or TN_ELIMIT: as many run as may.
+ * Starts `/bin/sh -c command` with the descriptors as its standard input and output (they stay the caller's). It has
+ * the standard error of this process and no other descriptor. The child is owned by the caller until child_end().
+ * Returns 0, -errno, or TN_ELIMIT: as many run as may.
  */
 int child_start(const struct child_use *use, const char *command, int input, int output, struct child **child);
 
-/* Tells the watcher that none was started for the connection. A child that was, but is of no use, is not told again when it
- * ends. NULL: none was. */
+/* Tells the watcher that none was started for the connection. A child that was, but is of no use, is not told again
+ * when it ends. NULL: none was. */
 void child_not_started(struct tn_conn *conn, struct child *child, int err);
 
 /* Whether it has ended, and how. */

@@ -114,8 +114,8 @@ bool exec_is_failure(int err)
 }
 
 /*
- * The child reads no more (or has ended). What the client still sends is thrown away, its replies go on. But a child that
- * was told less than all must not answer for all of it.
+ * The child reads no more (or has ended). What the client still sends is thrown away, its replies go on. But a child
+ * that was told less than all must not answer for all of it.
  */
 static void on_input_close(struct tn_conn *conn, int err, void *arg)
 {
@@ -277,8 +277,8 @@ static void look_soon(struct session *session)
 		session->look = NULL;
 }
 
-/* A client that has closed looks like one that has only ended its direction. To a child that writes it makes a difference
- * by itself. One that does not may have work left to do, but not for ever. */
+/* A client that has closed looks like one that has only ended its direction. To a child that writes it makes a
+ * difference by itself. One that does not may have work left to do, but not for ever. */
 static void look(void *arg)
 {
 	struct session *session = arg;

@@ -18,9 +18,9 @@ struct exec_ends {
 bool exec_is_failure(int err);
 
 /*
- * Starts a child for a connection and dials its ends, whose handlers get `arg`. On failure, of which the watcher is told,
- * returns -errno or another of the library's codes; what had begun by then is returned all the same and is ended like any
- * other.
+ * Starts a child for a connection and dials its ends, whose handlers get `arg`. On failure, of which the watcher is
+ * told, returns -errno or another of the library's codes; what had begun by then is returned all the same and is ended
+ * like any other.
  */
 int exec_start(struct tn_conn *conn, const char *command, const struct exec_ends *ends, void *arg, struct child **child,
 	       struct tn_conn **input, struct tn_conn **output);

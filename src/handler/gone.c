@@ -1,8 +1,8 @@
 /*
  * A client that closes and one that only ends its direction send the same FIN. Of a Unix socket the kernel tells the
- * difference. Of TCP it knows it where the client is on this machine, in the same network: its socket belongs to no file
- * any more (sock_diag(7): inode 0). Another machine answers a keepalive probe to a closed connection with a reset, once it
- * has forgotten it: Linux after a minute.
+ * difference. Of TCP it knows it where the client is on this machine, in the same network: its socket belongs to no
+ * file any more (sock_diag(7): inode 0). Another machine answers a keepalive probe to a closed connection with a reset,
+ * once it has forgotten it: Linux after a minute.
  */
 #include "handler/gone.h"
 

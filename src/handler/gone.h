@@ -4,7 +4,8 @@
 
 #include <stdbool.h>
 
-/* Has the kernel ask a TCP peer on another machine now and then (keepalive), which ends a connection that it has closed. */
+/* Has the kernel ask a TCP peer on another machine now and then (keepalive), which ends a connection that it has
+ * closed. */
 void gone_begin(int fd);
 
 /* Whether the client has closed the connection, as far as this machine knows: a Unix socket, or a TCP client on it. */

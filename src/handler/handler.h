@@ -63,7 +63,8 @@ void handler_on_datagrams_open(struct tn_conn *conn, void *arg);
 /* Whether a datagram comes from the port of a small service that answers anything. */
 bool handler_is_service(const struct tn_msg *msg);
 
-/* Whether a datagram may be answered at all, lest two servers keep each other busy: see answer.c. Streams always may. */
+/* Whether a datagram may be answered at all, lest two servers keep each other busy: see answer.c.
+ * Streams always may. */
 bool handler_may_answer(struct tn_conn *conn, const struct tn_msg *msg);
 
 /*
@@ -76,8 +77,9 @@ bool handler_reply_fits(struct tn_conn *conn, const struct tn_msg *msg, const st
 bool handler_is_reply(const struct tn_msg *msg);
 
 /*
- * After a reply that could not be made or queued. A stream is ended by a reset: in good order it would tell its peer that
- * this was all there was to say. A datagram is dropped, as networks drop them. `msg` is NULL where nobody had asked.
+ * After a reply that could not be made or queued. A stream is ended by a reset: in good order it would tell its peer
+ * that this was all there was to say. A datagram is dropped, as networks drop them. `msg` is NULL where nobody had
+ * asked.
  */
 void handler_unanswered(struct tn_conn *conn, const struct tn_msg *msg, int err);
 

@@ -27,7 +27,8 @@ static int attempt_accept(struct tni_fd *fd)
 	}
 }
 
-/* Made again while it is under way it says EALREADY, and EISCONN once it is done: an interrupted one goes on as well. */
+/* Made again while it is under way it says EALREADY, and EISCONN once it is done:
+ * an interrupted one goes on as well. */
 static int connect_now(struct tni_fd *fd, const struct tni_op *op)
 {
 	int rc;

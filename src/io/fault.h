@@ -1,12 +1,12 @@
 /*
- * The fault engine, for tests: another engine, to which a seed does what a kernel may do to it at any time. Nothing of it
- * is an error, so that all must still go well: calls that would have to wait nine times out of ten, one byte at a time,
- * multishot requests that end or are cancelled, hardly any buffers, a completion queue that overflows.
+ * The fault engine, for tests: another engine, to which a seed does what a kernel may do to it at any time. Nothing of
+ * it is an error, so that all must still go well: calls that would have to wait nine times out of ten, one byte at a
+ * time, multishot requests that end or are cancelled, hardly any buffers, a completion queue that overflows.
  *
- * With seed 0 nothing is bent. A script makes one operation fail besides: "fault:uring:7:send=ECONNRESET@3" is the third
- * send, "...@3+" all from the third on. The kinds are accept, connect, recv, send, recvmm, sendmm and poll, each result of
- * a request that reports many being one; and submit and cancel, which the engine itself refuses. The script "bytes" is one
- * byte at a time for every read and write of a stream.
+ * With seed 0 nothing is bent. A script makes one operation fail besides: "fault:uring:7:send=ECONNRESET@3" is the
+ * third send, "...@3+" all from the third on. The kinds are accept, connect, recv, send, recvmm, sendmm and poll, each
+ * result of a request that reports many being one; and submit and cancel, which the engine itself refuses. The script
+ * "bytes" is one byte at a time for every read and write of a stream.
  */
 #ifndef TNI_IO_FAULT_H
 #define TNI_IO_FAULT_H
@@ -16,8 +16,8 @@
 /* What stands behind "fault:": ENGINE[:SEED[:SCRIPT]]. Errors: -ENOENT, -ENOMEM, those of the engine. */
 int tni_fault_open(struct tn_loop *loop, const char *text);
 
-/* How often the script has struck in this process, and how often a kind of its has been met. Counted while armed, which it
- * is at first; only then does it strike. */
+/* How often the script has struck in this process, and how often a kind of its has been met. Counted while armed, which
+ * it is at first; only then does it strike. */
 uint64_t tni_fault_hits(void);
 uint64_t tni_fault_seen(const char *kind);
 void tni_fault_arm(bool on);
@@ -36,7 +36,8 @@ enum tni_bend {
 void tni_fault_bent(enum tni_bend how);
 uint64_t tni_fault_bends(enum tni_bend how);
 
-/* The ring's side. Whether this result, or the request about to be made, is the one to fail; and the error it fails with. */
+/* The ring's side. Whether this result, or the request about to be made, is the one to fail; and the error it fails
+ * with. */
 bool tni_fault_strikes(struct tn_loop *loop, unsigned kind);
 int tni_fault_error(const struct tn_loop *loop);
 

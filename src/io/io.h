@@ -123,8 +123,8 @@ int tni_submit(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op, enum 
 int tni_cancel(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op);
 
 /*
- * The same for what must not wait for the end of the turn: by a system call inside this one, whatever the engine, and bent
- * by none. 0: the kernel has no room now, and nothing is in flight.
+ * The same for what must not wait for the end of the turn: by a system call inside this one, whatever the engine, and
+ * bent by none. 0: the kernel has no room now, and nothing is in flight.
  */
 int tni_submit_now(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op, enum tni_op_kind kind);
 

@@ -229,8 +229,8 @@ void tni_loop_settle(struct tn_loop *loop)
 }
 
 /*
- * A handshake takes 0.2 to 5 ms, and in one turn hundreds may begin. The connections of the loop that are open wait for no
- * more than this and the handshake that it ends with.
+ * A handshake takes 0.2 to 5 ms, and in one turn hundreds may begin. The connections of the loop that are open wait for
+ * no more than this and the handshake that it ends with.
  */
 #define COSTLY_MAX_NS TNI_NS_PER_MS
 
@@ -462,8 +462,8 @@ static int wait_events(struct tn_loop *loop, uint64_t until_ns)
 #define LAST_TURNS 100
 
 /*
- * What was posted before is called, and what the engine has yet to tell the kernel is told: a closed socket that a request
- * of the ring's still holds would say nothing to its peer.
+ * What was posted before is called, and what the engine has yet to tell the kernel is told: a closed socket that a
+ * request of the ring's still holds would say nothing to its peer.
  */
 static int take_leave(struct tn_loop *loop)
 {
@@ -491,7 +491,8 @@ int tn_loop_step_until(struct tn_loop *loop, uint64_t until_ns)
 	if (rc < 0)
 		return rc;
 	do_due(loop);
-	/* Something has happened already: its caller, who may have waited for just that, gets it back without a sleep. */
+	/* Something has happened already: its caller, who may have waited for just that,
+	 * gets it back without a sleep. */
 	rc = wait_events(loop, loop->tasks_run == before ? until_ns : 0);
 	if (rc >= 0 && !has_work(loop))
 		rc = take_leave(loop);

@@ -106,8 +106,8 @@ static inline void tni_loop_later(struct tn_loop *loop, struct tni_task *task)
 }
 
 /*
- * Whether costly work may begin: in each turn there is 1 ms for it, and those that came first go first. If not, the task is
- * run when it may. What the work takes must be told to tni_loop_cost().
+ * Whether costly work may begin: in each turn there is 1 ms for it, and those that came first go first. If not, the
+ * task is run when it may. What the work takes must be told to tni_loop_cost().
  */
 bool tni_loop_may_cost(struct tn_loop *loop, struct tni_costly *costly);
 
@@ -133,8 +133,8 @@ void tni_loop_settle(struct tn_loop *loop);
 
 static inline void tni_loop_timer(struct tn_loop *loop, struct tni_timer *timer, uint64_t delay_ns)
 {
-	/* From the clock, not the turn's start: the turn may have been long, or over for long when the caller is outside
-	 * one. Never "now": a timer that re-arms itself must not keep the loop from its descriptors. */
+	/* From the clock, not the turn's start: the turn may have been long, or over for long when the caller is
+	 * outside one. Never "now": a timer that re-arms itself must not keep the loop from its descriptors. */
 	tni_timer_arm(&loop->timers, timer, tni_ns_add(tni_clock_ns(), delay_ns ? delay_ns : 1));
 }
 

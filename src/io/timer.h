@@ -10,8 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* A deadline that is met so late, since the process or the machine had other things to do, says nothing of the peer: what
- * has arrived meanwhile is looked at first. */
+/* A deadline that is met so late, since the process or the machine had other things to do, says nothing of the peer:
+ * what has arrived meanwhile is looked at first. */
 #define TNI_LATE_NS (50 * TNI_NS_PER_MS)
 
 struct tni_timer {

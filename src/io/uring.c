@@ -106,8 +106,8 @@ static unsigned op_kind_of(const struct tni_fd *fd, enum request kind)
 }
 
 /*
- * The last step of preparing a request. One that the fault engine makes fail is never made: what goes in its place finds
- * nothing to cancel, and fail_instead() knows its result by that.
+ * The last step of preparing a request. One that the fault engine makes fail is never made: what goes in its place
+ * finds nothing to cancel, and fail_instead() knows its result by that.
  */
 static void name_request(struct tn_loop *loop, const struct tni_fd *fd, struct io_uring_sqe *sqe, enum request kind)
 {
@@ -178,8 +178,8 @@ static int submit_now(struct uring_state *st)
 }
 
 /*
- * Before the loop runs the ring belongs to nobody: submitting would give it to this thread, and the one that runs the loop
- * would be refused. Requests for which there is no room wait until then.
+ * Before the loop runs the ring belongs to nobody: submitting would give it to this thread, and the one that runs the
+ * loop would be refused. Requests for which there is no room wait until then.
  */
 static struct io_uring_sqe *get_sqe(struct uring_state *st, bool runs)
 {
@@ -295,8 +295,8 @@ static int open_ring(struct io_uring *ring, const struct ring_size *size)
 
 /*
  * What this engine never asks for, nobody who has got hold of the ring can ask for either: no files, no connections, no
- * registrations but of buffers. The kernel holds to it from when the ring is enabled. All that have what the engine needs
- * have this (Linux 5.10): who refuses it refuses the ring.
+ * registrations but of buffers. The kernel holds to it from when the ring is enabled. All that have what the engine
+ * needs have this (Linux 5.10): who refuses it refuses the ring.
  */
 static int restrict_ring(struct io_uring *ring)
 {
@@ -427,7 +427,8 @@ static int self_test(void)
 	return rc;
 }
 
-/* Of what may be there another time. The kernel's refusal for good can be -ENOMEM as well: then each loop asks again. */
+/* Of what may be there another time. The kernel's refusal for good can be -ENOMEM as well:
+ * then each loop asks again. */
 static bool is_shortage(int rc)
 {
 	return rc == -ENOMEM || rc == -EMFILE || rc == -ENFILE || rc == -ENOBUFS;
@@ -514,8 +515,8 @@ static int uring_watch(struct tn_loop *loop, struct tni_fd *fd, unsigned want)
 
 /*
  * A multishot receive that has read the last bytes goes to wait for more although a reset came with them (seen on Linux
- * 6.18), and since 6.17 also although the end of a Unix stream did (liburing issue 1549). It waits for ever: the socket tells
- * such a thing once. A poll for the hang-up tells; TCP's ends are not missed, and no reason to leave the ring.
+ * 6.18), and since 6.17 also although the end of a Unix stream did (liburing issue 1549). It waits for ever: the socket
+ * tells such a thing once. A poll for the hang-up tells; TCP's ends are not missed, and no reason to leave the ring.
  */
 static int watch_hangup(struct tn_loop *loop, struct tni_fd *fd)
 {
@@ -608,9 +609,9 @@ static int submit_send(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *o
 }
 
 /*
- * Connected UDP sockets, each of which has few datagrams at a time: a client of many of them would make two calls for every
- * message. They receive by the ring until it runs out of buffers (then batches are worth more), and a single datagram is
- * sent by it; several are one call by themselves. One that would have to wait is on_send()'s to see to.
+ * Connected UDP sockets, each of which has few datagrams at a time: a client of many of them would make two calls for
+ * every message. They receive by the ring until it runs out of buffers (then batches are worth more), and a single
+ * datagram is sent by it; several are one call by themselves. One that would have to wait is on_send()'s to see to.
  */
 static bool datagram_by_ring(const struct tni_fd *fd, const struct tni_op *op)
 {
@@ -728,7 +729,8 @@ static void uring_release(struct tn_loop *loop, struct tni_fd *fd)
 		cancel_request(loop, fd, RQ_POLL_OUT);
 	if (fd->armed_events & TNI_HUP)
 		cancel_request(loop, fd, RQ_POLL_HUP);
-	/* A poll request holds the socket, and with it the address, beyond our close(): the next server wants to bind it. */
+	/* A poll request holds the socket, and with it the address, beyond our close(): the next server wants to bind
+	 * it. */
 	if ((fd->rd.kind == TNI_OP_RECVMM || fd->rd.kind == TNI_OP_ACCEPT) && fd->armed_events && st->enabled)
 		(void)io_uring_submit_and_get_events(&st->ring);
 	tni_ready_release(loop, fd);
@@ -931,8 +933,8 @@ static void on_poll(struct tn_loop *loop, struct tni_fd *fd, unsigned dir, int r
 }
 
 /*
- * The peer has gone: the rest, and the end itself, is read by readiness, now or when somebody wants it. Armed once: HUP stays
- * set.
+ * The peer has gone: the rest, and the end itself, is read by readiness, now or when somebody wants it. Armed once: HUP
+ * stays set.
  */
 static void on_hangup(struct tn_loop *loop, struct tni_fd *fd, int res)
 {
@@ -960,8 +962,8 @@ static void note_bends(const struct tni_fd *fd, enum request kind, const struct 
 }
 
 /*
- * The fault engine's error in the place of the kernel's. A request that goes on is told to end, so that the kernel's word on
- * that can stand for it: nothing is lost that had come before.
+ * The fault engine's error in the place of the kernel's. A request that goes on is told to end, so that the kernel's
+ * word on that can stand for it: nothing is lost that had come before.
  */
 static int fail_instead(struct tn_loop *loop, struct tni_fd *fd, enum request kind, const struct io_uring_cqe *cqe)
 {
@@ -1081,8 +1083,8 @@ static unsigned take_cqes(struct tn_loop *loop)
 }
 
 /*
- * One call of the kernel's posts only so many completions (20 from Linux 6.14 on), however many are due. Where a turn has
- * much else to do, such as handshakes, those behind would wait for many turns: more calls are made in one turn.
+ * One call of the kernel's posts only so many completions (20 from Linux 6.14 on), however many are due. Where a turn
+ * has much else to do, such as handshakes, those behind would wait for many turns: more calls are made in one turn.
  */
 static int uring_wait(struct tn_loop *loop, uint64_t timeout_ns)
 {

@@ -13,7 +13,8 @@ bool tni_uring_is_ripe(void);
 /* For the fault engine: with queues and buffers so few and small that they run out all the time. */
 int tni_uring_open_small(struct tn_loop *loop);
 
-/* For the fault engine: cancels what the ring does for a descriptor's reading behind its owner's back, as a kernel may. */
+/* For the fault engine: cancels what the ring does for a descriptor's reading behind its owner's
+ * back, as a kernel may. */
 void tni_uring_interrupt(struct tn_loop *loop, struct tni_fd *fd);
 
 #endif

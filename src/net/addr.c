@@ -315,8 +315,8 @@ int tni_addr_local(int fd, struct tn_addr *addr)
 }
 
 /*
- * Of a TCP connection that was reset, getpeername(2) knows nothing. This option still does, as accept(2) would. It wants
- * no more than it has.
+ * Of a TCP connection that was reset, getpeername(2) knows nothing. This option still does, as accept(2) would. It
+ * wants no more than it has.
  */
 static int peer_name(int fd, struct sockaddr *addr, socklen_t *len)
 {

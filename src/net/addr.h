@@ -11,9 +11,9 @@
 int tni_addr_literal(struct tn_addr *addr, const char *host, int port);
 
 /*
- * Whether a host can be looked up, or is an address: "127.1", "0177.0.0.1", "0x7f.1", "::g" and "fe80::1%nope" are neither.
- * What ends in a number or has a colon is meant as an address, and no name server is asked for it. 0, or TN_EURL with
- * what is wrong.
+ * Whether a host can be looked up, or is an address: "127.1", "0177.0.0.1", "0x7f.1", "::g" and "fe80::1%nope" are
+ * neither. What ends in a number or has a colon is meant as an address, and no name server is asked for it. 0, or
+ * TN_EURL with what is wrong.
  */
 int tni_addr_check_host(const char *host);
 
@@ -43,7 +43,8 @@ bool tni_addr_is_mapped(const struct tn_addr *addr);
 bool tni_addr_is_multicast(const struct tn_addr *addr);
 bool tni_addr_is_any(const struct tn_addr *addr);
 
-/* Whether this host has it: what can be bound to is an address of its own, or of a group or network that it belongs to. */
+/* Whether this host has it: what can be bound to is an address of its own,
+ * or of a group or network that it belongs to. */
 bool tni_addr_is_ours(const struct tn_addr *addr);
 
 /* The address of this host that `peer` remembers (its member local), in the words of its family. False: it has none. */

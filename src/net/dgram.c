@@ -130,8 +130,8 @@ static bool is_link_local(const unsigned char *ip)
 }
 
 /*
- * The kernel says where to answer from: the address itself, or for a group's or a broadcast the one that the routes to the
- * sender name. The interface is left to the routes, as TCP does, but for addresses that mean nothing without it.
+ * The kernel says where to answer from: the address itself, or for a group's or a broadcast the one that the routes to
+ * the sender name. The interface is left to the routes, as TCP does, but for addresses that mean nothing without it.
  */
 static void take_local4(struct tn_local *local, const struct sockaddr *from, const struct in_pktinfo *info)
 {

@@ -86,8 +86,8 @@ struct tni_dgram_queue {
 
 void tni_dgram_queue_init(struct tni_dgram_queue *queue, struct tni_mem *mem, size_t max);
 
-/* Copies a datagram to the end; `to` may be NULL (a connected socket). `hops`: how many it may go when it is sent; 0: as
- * many as the socket's others. 0, -ENOBUFS, -ENOMEM or -EMSGSIZE. */
+/* Copies a datagram to the end; `to` may be NULL (a connected socket). `hops`: how many it may go when it is sent; 0:
+ * as many as the socket's others. 0, -ENOBUFS, -ENOMEM or -EMSGSIZE. */
 int tni_dgram_queue_put(struct tni_dgram_queue *queue, const struct tn_addr *to, unsigned hops, const struct iovec *iov,
 			int count);
 

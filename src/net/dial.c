@@ -541,7 +541,8 @@ static void attempt_win(struct attempt *a)
 
 /* ---- addresses that must answer ---- */
 
-/* Whoever is at an address may be slow, or the datagram may have been lost: it is sent again after so long, then twice as long. */
+/* Whoever is at an address may be slow, or the datagram may have been lost: it is sent again after so long, then twice
+ * as long. */
 #define GREET_NS TNI_NS_PER_S
 
 /* What cannot be sent now is lost like what the network loses. */
@@ -655,7 +656,8 @@ static void connect_done(struct tni_op *op, int res)
 	advance(d);
 }
 
-/* The kernel alone knows which addresses are the broadcasts of its networks: it refuses to connect to them unless told. */
+/* The kernel alone knows which addresses are the broadcasts of its networks:
+ * it refuses to connect to them unless told. */
 static bool is_broadcast(const struct attempt *a)
 {
 	int off = 0, on = 1, rc, err;

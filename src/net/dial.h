@@ -1,7 +1,8 @@
 /*
  * Getting connected: one socket to one of the addresses of an endpoint. Happy Eyeballs version 2 (RFC 8305): both
  * families are looked up at the same time, their addresses tried alternately, beginning with the one that RFC 6724 puts
- * first, which is IPv6 where it can be used; the next one 250 ms after the last or as soon as one fails; the first that connects wins and ends the others.
+ * first, which is IPv6 where it can be used; the next one 250 ms after the last or as soon as one fails; the first that
+ * connects wins and ends the others.
  */
 #ifndef TNI_NET_DIAL_H
 #define TNI_NET_DIAL_H
@@ -39,7 +40,8 @@ void tni_race_free(struct tni_race *race);
 /* A lookup of this family is under way: tni_race_answer() will follow. */
 void tni_race_expect(struct tni_race *race, int family);
 
-/* Adds addresses of one family, which are copied; those already there are left out. Also ends what tni_race_expect() announced; n may be 0. Returns 0 or -ENOMEM. */
+/* Adds addresses of one family, which are copied; those already there are left out. Also ends what tni_race_expect()
+ * announced; n may be 0. Returns 0 or -ENOMEM. */
 int tni_race_answer(struct tni_race *race, int family, const struct tn_addr *addrs, int n, uint64_t now_ns);
 
 /* Which family to start with, if nothing has started yet. */
@@ -65,23 +67,24 @@ struct tni_dial_spec {
 	int family;                 /* AF_UNSPEC, AF_INET, AF_INET6 */
 	int type, protocol;         /* SOCK_STREAM/0, SOCK_STREAM/IPPROTO_MPTCP, SOCK_DGRAM, SOCK_SEQPACKET */
 	bool portless;              /* the port is none that people would know */
-	/* Opens a socket in the place of socket(2), or NULL; `arg` is the dial's. < 0 fails the attempt with its detail. */
+	/* Opens a socket in the place of socket(2), or NULL; `arg` is the dial's. < 0 fails the attempt with its
+	 * detail. */
 	int (*open)(int family, void *arg);
 	/* Sets options on a socket before it connects, or NULL; `arg` is the dial's. < 0 fails the attempt with the
 	 * detail of tn_errmsg(). */
 	int (*prepare)(int fd, int family, void *arg);
 	/*
 	 * Gets the address that was dialled if it is a multicast group's or a broadcast's, otherwise an empty one. The
-	 * socket is not connected to it then: it would not hear the answers, which come from others' addresses. NULL: it
-	 * is connected. Must stay until done() is called or the dial cancelled.
+	 * socket is not connected to it then: it would not hear the answers, which come from others' addresses. NULL:
+	 * it is connected. Must stay until done() is called or the dial cancelled.
 	 */
 	struct tn_addr *many;
 	/* Gets how long the name was looked up before the first attempt, or NULL. Must outlive the dial. */
 	uint64_t *lookup_ns;
 	/*
-	 * Datagrams, one a slice, that are sent to each address, and again until something comes from it: that address wins.
-	 * The only address of a name wins without an answer. What has come stays in the socket. NULL: the first address
-	 * that can be connected to wins. The caller's until done() is called or the dial cancelled.
+	 * Datagrams, one a slice, that are sent to each address, and again until something comes from it: that address
+	 * wins. The only address of a name wins without an answer. What has come stays in the socket. NULL: the first
+	 * address that can be connected to wins. The caller's until done() is called or the dial cancelled.
 	 */
 	const struct tn_buf *first;
 	uint64_t timeout_ns; /* of the whole dial; TNI_NEVER: none */

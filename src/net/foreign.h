@@ -1,6 +1,6 @@
 /*
- * Names that only getaddrinfo(3) can look up: nsswitch.conf names a service (mdns4_minimal, resolve, myhostname, sss, ...)
- * whose code glibc loads. It blocks, so it runs in a thread of its own.
+ * Names that only getaddrinfo(3) can look up: nsswitch.conf names a service (mdns4_minimal, resolve, myhostname, sss,
+ * ...) whose code glibc loads. It blocks, so it runs in a thread of its own.
  */
 #ifndef TNI_NET_FOREIGN_H
 #define TNI_NET_FOREIGN_H

@@ -45,8 +45,8 @@ static int set_defaults(int fd, const struct tni_listen_spec *spec, const struct
 	/* For datagrams it would let two servers share a port unknowingly. */
 	if (spec->type == SOCK_STREAM && set_flag(fd, SOL_SOCKET, SO_REUSEADDR) < 0)
 		return fail(-errno, "setsockopt SO_REUSEADDR");
-	/* So that [::] and 0.0.0.0 can stand side by side, as tenon itself opens them for '*'. An IPv4 address in IPv6's
-	 * words (::ffff:127.0.0.1) is one that such a socket could not have. */
+	/* So that [::] and 0.0.0.0 can stand side by side, as tenon itself opens them for '*'. An IPv4 address in
+	 * IPv6's words (::ffff:127.0.0.1) is one that such a socket could not have. */
 	if (family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, sizeof(v6only)) < 0)
 		return fail(-errno, "setsockopt IPV6_V6ONLY");
 	if (spec->shared && set_flag(fd, SOL_SOCKET, SO_REUSEPORT) < 0)
@@ -142,7 +142,8 @@ static int bind_unix(const struct tni_listen_spec *spec, const struct tn_addr *a
 	return rc < 0 ? rc : open_bound(spec, addr);
 }
 
-/* By a descriptor of the file: who can write in its directory could put another in its place, and we would change that. */
+/* By a descriptor of the file: who can write in its directory could put another in its place,
+ * and we would change that. */
 static int own_file(const struct tni_listen_spec *spec, const char *path)
 {
 	char name[32];

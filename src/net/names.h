@@ -50,8 +50,8 @@ void tni_names_free(struct tni_names *names);
 /* The same from texts, for tests; NULL: the file is missing. */
 int tni_names_parse(struct tni_names *names, const char *nsswitch, const char *resolv);
 
-/* Whether DNS can be asked for a host name: letters, digits, '-', '_' and dots, each label of 1 to 63 bytes, and no '-' at
- * the start (RFC 1123, 2.1; glibc takes '_' too). */
+/* Whether DNS can be asked for a host name: letters, digits, '-', '_' and dots, each label of 1 to 63 bytes, and no '-'
+ * at the start (RFC 1123, 2.1; glibc takes '_' too). */
 bool tni_names_is_valid(const char *host);
 
 /* One walk through the names that DNS is asked for on behalf of one host name. */

@@ -188,8 +188,8 @@ int tni_raw_neighbour(struct tn_addr *addr, const struct tn_addr *at, const char
 /* ---- an open socket ---- */
 
 /*
- * A socket that sends to an address of its own machine hears that itself, and a handler that answers would answer itself
- * for ever. What it has sent there is remembered, and dropped once when it is heard.
+ * A socket that sends to an address of its own machine hears that itself, and a handler that answers would answer
+ * itself for ever. What it has sent there is remembered, and dropped once when it is heard.
  */
 #define ECHOES 1024
 #define ECHO_PLACES 64 /* how far from its own place one may stand */

@@ -1,6 +1,6 @@
 /*
- * Sockets below the transports: raw IP, ICMP, packets of a network interface. They ride on the datagrams' machinery. What
- * differs is here: how they are opened, which part of a packet is the message, and which packets are not for us.
+ * Sockets below the transports: raw IP, ICMP, packets of a network interface. They ride on the datagrams' machinery.
+ * What differs is here: how they are opened, which part of a packet is the message, and which packets are not for us.
  */
 #ifndef TNI_NET_RAW_H
 #define TNI_NET_RAW_H
@@ -29,7 +29,8 @@ int tni_raw_protocol(enum tni_raw_kind kind, const char *text);
 /* How many bytes its longest message may have. */
 #define TNI_RAW_MAX 65535
 
-/* Opens a socket, non-blocking, close-on-exec. Returns it, or -errno; the detail names the privilege that is lacking. */
+/* Opens a socket, non-blocking, close-on-exec. Returns it, or -errno;
+ * the detail names the privilege that is lacking. */
 int tni_raw_open(const struct tni_raw_spec *spec, int family);
 
 /* The address of an interface to bind to: its name, or "*" for every one. -ENODEV. */
@@ -43,7 +44,8 @@ struct tni_raw;
 
 /*
  * Looks at an open socket, which was opened as `kind` or inherited (TNI_RAW_NONE). `to`: the one that a packet
- * socket, or one that is not connected, talks to; or NULL. Sets NULL where nothing is to be known: of datagrams and ping sockets. Returns 0 or -ENOMEM.
+ * socket, or one that is not connected, talks to; or NULL. Sets NULL where nothing is to be known: of datagrams and
+ * ping sockets. Returns 0 or -ENOMEM.
  */
 int tni_raw_new(int fd, enum tni_raw_kind kind, bool connected, const struct tn_addr *to, struct tni_raw **out);
 void tni_raw_free(struct tni_raw *raw);

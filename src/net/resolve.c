@@ -382,8 +382,8 @@ static void free_former(struct tni_resolver *r, bool all)
 }
 
 /*
- * A computer may have gone from one network to another since the last lookup. c-ares takes no other name servers while it
- * works on queries: those end with the servers that they began with.
+ * A computer may have gone from one network to another since the last lookup. c-ares takes no other name servers while
+ * it works on queries: those end with the servers that they began with.
  */
 static int fresh_servers(struct tni_resolver *r, const struct tni_names *names)
 {

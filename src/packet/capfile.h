@@ -81,7 +81,8 @@ int capwriter_new(struct capwriter **writer, capfile_write_fn *write, void *arg,
 /* Ends without writing what is still kept: capwriter_flush() first. */
 void capwriter_free(struct capwriter *writer);
 
-/* Returns the interface's number, from 0; -EINVAL: plain pcap has one link type for all its packets; what `write` said. */
+/* Returns the interface's number, from 0; -EINVAL: plain pcap has one link type for all its packets;
+ * what `write` said. */
 int capwriter_interface(struct capwriter *writer, const struct capfile_iface *iface);
 
 /* Each returns 0 or what `write` said. `iface_id`, `ns`, `data`, lengths, comment and counts of the record count. */

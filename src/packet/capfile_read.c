@@ -473,7 +473,8 @@ static int find_iface(struct capfile *file, uint32_t id, uint64_t at, struct cap
 	return 0;
 }
 
-/* A packet's bytes from byte `at` of the block, then its options. What is wrong with those is told behind the packet. */
+/* A packet's bytes from byte `at` of the block, then its options.
+ * What is wrong with those is told behind the packet. */
 static int take_packet(struct capfile *file, const struct block *block, uint32_t at, struct capfile_record *record)
 {
 	uint32_t padded = (record->caplen + 3) & ~3U;

@@ -1,6 +1,6 @@
 /*
- * Datagrams that IP has cut up, put together again: whatever the order in which their fragments were captured. Fragments
- * that contradict each other, as only an attacker's do, make nothing (RFC 5722). Memory is bounded.
+ * Datagrams that IP has cut up, put together again: whatever the order in which their fragments were captured.
+ * Fragments that contradict each other, as only an attacker's do, make nothing (RFC 5722). Memory is bounded.
  */
 #ifndef PACKET_FRAGMENTS_H
 #define PACKET_FRAGMENTS_H

@@ -1,6 +1,6 @@
 /*
- * Each side of a connection has `next`, the sequence number of the byte that comes next, and a chain of pieces that came
- * ahead of it: in order, never overlapping. Sequence numbers wrap; they are only ever compared by their distance.
+ * Each side of a connection has `next`, the sequence number of the byte that comes next, and a chain of pieces that
+ * came ahead of it: in order, never overlapping. Sequence numbers wrap; they are only ever compared by their distance.
  *
  * A hole is given up when the other side has acknowledged what is in it (so it was sent and only the capture lacks it)
  * and some more packets or time have passed, since a capture may show an acknowledgement before what it acknowledges.
@@ -481,7 +481,8 @@ static bool begins_anew(const struct entry *e, int from, const struct packet *p)
 static void stay_within(struct streams *t, uint64_t ns)
 {
 	while ((t->used > t->max || t->closed.count > CLOSED_MAX) && t->closed.oldest)
-		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the oldest has none older, so freeing it makes another the oldest */
+		/* The oldest has none older, so freeing it makes another the oldest:
+		 * NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
 		entry_free(t, t->closed.oldest);
 	while (t->used > t->max && t->living.oldest) {
 		t->counts.let_go++;

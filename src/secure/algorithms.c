@@ -10,8 +10,8 @@
 #include <openssl/provider.h>
 
 /*
- * TLS 1.2: forward secrecy and authenticated encryption only. The suites of TLS 1.3 are all that. OpenSSL has one cipher for
- * pre-shared keys that is both.
+ * TLS 1.2: forward secrecy and authenticated encryption only. The suites of TLS 1.3 are all that. OpenSSL has one
+ * cipher for pre-shared keys that is both.
  */
 #define CIPHERS "ECDHE+AESGCM:ECDHE+CHACHA20:kECDHEPSK+CHACHA20"
 
@@ -74,8 +74,8 @@ static bool has_group(SSL_CTX *ctx, const char *name)
 }
 
 /*
- * No finite fields: one share of ffdhe8192 costs its sender 1.2 KB and us 120 ms. Those that this OpenSSL does not have are
- * left out. The star asks for a key share (OpenSSL 3.5), or else there would be one of the first group alone.
+ * No finite fields: one share of ffdhe8192 costs its sender 1.2 KB and us 120 ms. Those that this OpenSSL does not have
+ * are left out. The star asks for a key share (OpenSSL 3.5), or else there would be one of the first group alone.
  */
 static bool set_own_groups(SSL_CTX *ctx)
 {
@@ -242,8 +242,8 @@ static int set_versions(SSL_CTX *ctx, const struct tni_creds_spec *spec)
 }
 
 /*
- * The server's order of ciphers holds, but that a client who wants ChaCha20 first has no fast AES and gets it. Certificates
- * are not taken compressed (RFC 8879): what they become is the sender's to choose.
+ * The server's order of ciphers holds, but that a client who wants ChaCha20 first has no fast AES and gets it.
+ * Certificates are not taken compressed (RFC 8879): what they become is the sender's to choose.
  */
 static void set_options(SSL_CTX *ctx)
 {

@@ -7,8 +7,8 @@
 #include <openssl/ssl.h>
 
 /*
- * Sets what `spec` says, or our own choice. A name that OpenSSL does not know or that is too weak is an error: OpenSSL itself
- * would pass over many of them. 0, TN_EURL with words, -ENOMEM. `key` gets the name of the key that is at fault.
+ * Sets what `spec` says, or our own choice. A name that OpenSSL does not know or that is too weak is an error: OpenSSL
+ * itself would pass over many of them. 0, TN_EURL with words, -ENOMEM. `key` gets the name of the key that is at fault.
  */
 int tni_algorithms_set(SSL_CTX *ctx, const struct tni_creds_spec *spec, const char **key);
 

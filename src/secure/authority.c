@@ -41,7 +41,8 @@ static int work_begin(struct work *work)
 	work->fd = open(work->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (work->fd < 0)
 		return tni_err(-errno, "cannot use %s as a directory: %s", work->dir, strerror(errno));
-	/* One at a time: nobody may use an authority that another may yet take back. Where there are no locks, so be it */
+	/* One at a time: nobody may use an authority that another may yet take back.
+	 * Where there are no locks, so be it */
 	(void)!flock(work->fd, LOCK_EX);
 	return 0;
 }

@@ -64,8 +64,8 @@ int64_t tni_cert_not_after(X509 *cert);
 /* Whole days until it ends; negative when it has. */
 int64_t tni_cert_days_left(X509 *cert);
 
-/* Whether `name` can be a server's: an IP address, or labels with dots between them. OpenSSL takes a name that begins with a
- * dot as a pattern for every name below it. */
+/* Whether `name` can be a server's: an IP address, or labels with dots between them. OpenSSL takes a name that begins
+ * with a dot as a pattern for every name below it. */
 bool tni_cert_is_host(const char *name);
 
 /* Whether `host` is an IP address: 127.0.0.1, ::1, [::1], fe80::1%eth0. With `ip` not NULL it is written there without

@@ -45,7 +45,8 @@ static int no_certificate(const char *name, const char *label)
 	return tni_err(TN_EFORMAT, "%s holds no certificate: a PEM file has a line -----BEGIN CERTIFICATE-----", name);
 }
 
-/* All forms of private keys are a sequence whose first element is a number, which to try them all takes much longer to see. */
+/* All forms of private keys are a sequence whose first element is a number, which to try them all takes much longer to
+ * see. */
 static bool may_be_key(const unsigned char *data, size_t len)
 {
 	long object_len;

@@ -316,8 +316,8 @@ static int trust_file(struct making *m)
 		X509 *cert = sk_X509_value(certs, i);
 
 		/*
-		 * What a certificate says is worked out once and kept. Were it done at the first handshake, and without memory
-		 * then, this authority would vouch for nobody for as long as it is in use.
+		 * What a certificate says is worked out once and kept. Were it done at the first handshake, and without
+		 * memory then, this authority would vouch for nobody for as long as it is in use.
 		 */
 		ERR_clear_error();
 		X509_check_purpose(cert, -1, 0);
@@ -378,7 +378,8 @@ static int trust_system_folder(struct making *m, const char *folder)
 	return rc < 0 ? rc : tni_files_note(&m->creds->files, folder, TNI_FILE_FOLDER);
 }
 
-/* OpenSSL reads the folder bit by bit, when a certificate has to be judged. A confined server could not: all of it is read. */
+/* OpenSSL reads the folder bit by bit, when a certificate has to be judged. A confined server could not: all of it is
+ * read. */
 static int trust_system(struct making *m)
 {
 	const char *file = secure_getenv(X509_get_default_cert_file_env());
@@ -681,8 +682,8 @@ void tni_creds_unref(struct tni_creds *creds)
 /* ---- sets that are kept ---- */
 
 /*
- * Reading a system's authorities takes milliseconds, as long as many handshakes. Clients' last few sets are kept for the whole
- * process, and servers' from when their URL was checked until it is opened.
+ * Reading a system's authorities takes milliseconds, as long as many handshakes. Clients' last few sets are kept for
+ * the whole process, and servers' from when their URL was checked until it is opened.
  */
 #define KEPT_MAX 8
 

@@ -40,8 +40,9 @@ void tni_creds_spec_free(struct tni_creds_spec *spec);
 int tni_creds_serve(const struct tni_creds_spec *spec, struct tni_creds **creds, const char **culprit);
 
 /*
- * Reads the files and keeps the set for the next tni_creds_serve() or tni_creds_dial() with the same keys, as long as the
- * files stay the same: who checks a URL and then opens it reads its files once, which for a pipe is all that can be done.
+ * Reads the files and keeps the set for the next tni_creds_serve() or tni_creds_dial() with the same keys, as long as
+ * the files stay the same: who checks a URL and then opens it reads its files once, which for a pipe is all that can be
+ * done.
  */
 int tni_creds_check(const struct tni_creds_spec *spec, bool server, const char **culprit);
 

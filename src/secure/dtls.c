@@ -93,7 +93,8 @@ static bool is_strange(struct dtls *d)
 	return true;
 }
 
-/* A client that repeats its last flight has not got ours, which no timer of ours repeats: it may be too long for the path. */
+/* A client that repeats its last flight has not got ours, which no timer of ours repeats: it may be too long for the
+ * path. */
 static void look_for_repeated(const struct dtls *d)
 {
 	const struct tni_slice *s = d->tls.in->head;
@@ -102,7 +103,8 @@ static void look_for_repeated(const struct dtls *d)
 		SSL_set_mtu(d->tls.ssl, TNI_DTLS_MTU_LEAST);
 }
 
-/* The shortest that the cipher agreed upon can make of nothing: a tag, and for all but ChaCha20 the 8 bytes of a nonce. */
+/* The shortest that the cipher agreed upon can make of nothing: a tag,
+ * and for all but ChaCha20 the 8 bytes of a nonce. */
 static size_t least_sealed(const SSL *ssl)
 {
 	const SSL_CIPHER *cipher = SSL_get_pending_cipher(ssl);
@@ -113,8 +115,8 @@ static size_t least_sealed(const SSL *ssl)
 }
 
 /*
- * Sealed records that are shorter than any can be: whoever knows two addresses could end their connection with one, since
- * OpenSSL 3.0 takes it for a failure of its own where it passes over all else that is forged.
+ * Sealed records that are shorter than any can be: whoever knows two addresses could end their connection with one,
+ * since OpenSSL 3.0 takes it for a failure of its own where it passes over all else that is forged.
  */
 static bool is_forged(const SSL *ssl, const unsigned char *data, size_t len)
 {
@@ -459,7 +461,8 @@ int tni_dtls_dial(struct tni_creds *creds, const char *host, struct tni_layer **
 
 const unsigned char *tni_dtls_hello(const void *data, size_t len)
 {
-	/* A record's type, version, epoch, number and length, then a message's type, length, number, offset and length. */
+	/* A record's type, version, epoch, number and length, then a message's type, length, number,
+	 * offset and length. */
 	enum { RECORD = 13, MESSAGE = 12, VERSION = 2, EPOCH_AT = 3, OFFSET_AT = RECORD + 6 };
 	static const unsigned char zero[3];
 	const unsigned char *bytes = data;

@@ -1,10 +1,10 @@
 /*
- * DTLS 1.2 over datagrams: no socket, and no clock but OpenSSL's own for what has to be sent again. Every queue holds whole
- * messages (the end of each is marked): a datagram of the wire in `in` and `net`, a message of the user in `out`.
+ * DTLS 1.2 over datagrams: no socket, and no clock but OpenSSL's own for what has to be sent again. Every queue holds
+ * whole messages (the end of each is marked): a datagram of the wire in `in` and `net`, a message of the user in `out`.
  *
- * Otherwise a layer as layer.h has it, with two differences. What comes may be anybody's: a datagram that is not the peer's
- * is dropped without a word, it is no failure. And what gets lost in a handshake is sent again: tni_dtls_timeout_ns() says
- * when tni_dtls_tick() is due.
+ * Otherwise a layer as layer.h has it, with two differences. What comes may be anybody's: a datagram that is not the
+ * peer's is dropped without a word, it is no failure. And what gets lost in a handshake is sent again:
+ * tni_dtls_timeout_ns() says when tni_dtls_tick() is due.
  */
 #ifndef TNI_SECURE_DTLS_H
 #define TNI_SECURE_DTLS_H
@@ -15,7 +15,8 @@
 /* What fits into every path: the least that IPv6 carries, less its header and UDP's, and room for a tunnel's. */
 #define TNI_DTLS_MTU 1200
 
-/* What is tried when nothing of that size gets through: what every host on IPv4 takes, less its longest header and UDP's. */
+/* What is tried when nothing of that size gets through: what every host on IPv4 takes, less its longest header and
+ * UDP's. */
 #define TNI_DTLS_MTU_LEAST 508
 
 /* The longest message. */
@@ -27,16 +28,16 @@ struct tni_dtls_door;
 
 #ifdef TNI_HAVE_TLS
 
-/* A client's end, with credentials (of a spec with `datagrams`) whose reference is handed over in every case. 0, -ENOMEM
- * or TN_EURL. */
+/* A client's end, with credentials (of a spec with `datagrams`) whose reference is handed over in every case. 0,
+ * -ENOMEM or TN_EURL. */
 int tni_dtls_dial(struct tni_creds *creds, const char *host, struct tni_layer **layer);
 
 /* When the timer is due, from now on; UINT64_MAX: not at all. To be asked anew after every step. */
 uint64_t tni_dtls_timeout_ns(const struct tni_layer *layer);
 
 /*
- * The timer is due: what has not been answered goes out again, after a while in smaller pieces, since it may be their size
- * that keeps them from arriving. 0, or < 0: it has been tried often enough.
+ * The timer is due: what has not been answered goes out again, after a while in smaller pieces, since it may be their
+ * size that keeps them from arriving. 0, or < 0: it has been tried often enough.
  */
 int tni_dtls_tick(struct tni_layer *layer, struct tn_buf *net);
 
@@ -47,16 +48,16 @@ const char *tni_dtls_silence(const struct tni_layer *layer, char *out, size_t ca
 const unsigned char *tni_dtls_hello(const void *data, size_t len);
 
 /*
- * A server's door. A new client must show that it receives what is sent to its address (a cookie, RFC 6347 4.2.1). Before
- * that nothing is kept of it. NULL without memory.
+ * A server's door. A new client must show that it receives what is sent to its address (a cookie, RFC 6347 4.2.1).
+ * Before that nothing is kept of it. NULL without memory.
  */
 struct tni_dtls_door *tni_dtls_door_new(void);
 void tni_dtls_door_free(struct tni_dtls_door *door);
 
 /*
- * Takes a datagram of somebody who has no connection. `peer`: his address, whatever it looks like. Returns 1: he has shown
- * it, `layer` is his end of the connection, whose up() is to be called next, with nothing; 0: he is no further, `net` may
- * hold an answer, not longer than what he has sent; -ENOMEM. The credentials' reference stays the caller's.
+ * Takes a datagram of somebody who has no connection. `peer`: his address, whatever it looks like. Returns 1: he has
+ * shown it, `layer` is his end of the connection, whose up() is to be called next, with nothing; 0: he is no further,
+ * `net` may hold an answer, not longer than what he has sent; -ENOMEM. The credentials' reference stays the caller's.
  */
 int tni_dtls_knock(struct tni_dtls_door *door, struct tni_creds *creds, uint64_t now_ns, const void *peer,
 		   size_t peer_len, const void *data, size_t len, struct tn_buf *net, struct tni_layer **layer);

@@ -1,7 +1,7 @@
 /*
- * The files that credentials are made from. Each is read once, so that a certificate and its key in one file belong together,
- * and so that a pipe can be named twice. Each is watched by its path: a link that points elsewhere, a directory that was
- * replaced and a file that was rewritten or renamed are all changes.
+ * The files that credentials are made from. Each is read once, so that a certificate and its key in one file belong
+ * together, and so that a pipe can be named twice. Each is watched by its path: a link that points elsewhere, a
+ * directory that was replaced and a file that was rewritten or renamed are all changes.
  */
 #ifndef TNI_SECURE_FILES_H
 #define TNI_SECURE_FILES_H

@@ -22,8 +22,8 @@ static size_t number(const unsigned char *at, size_t bytes)
 }
 
 /*
- * How many items there are: each has `before` bytes, its length in `sized` bytes, that much, and `after` bytes. A list that is
- * not whole ends early: OpenSSL refuses it.
+ * How many items there are: each has `before` bytes, its length in `sized` bytes, that much, and `after` bytes. A list
+ * that is not whole ends early: OpenSSL refuses it.
  */
 static size_t count_items(const unsigned char *at, size_t len, size_t before, size_t sized, size_t after)
 {

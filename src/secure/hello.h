@@ -1,6 +1,6 @@
 /*
- * What a client's hello may hold. OpenSSL takes 128 KiB of it and works through lists in pairs: 13,000 key shares of no use
- * times 32,000 groups are 400,000,000 steps.
+ * What a client's hello may hold. OpenSSL takes 128 KiB of it and works through lists in pairs: 13,000 key shares of no
+ * use times 32,000 groups are 400,000,000 steps.
  */
 #ifndef TNI_SECURE_HELLO_H
 #define TNI_SECURE_HELLO_H

@@ -7,8 +7,8 @@
 
 /*
  * The subject alternative names for these hosts: names (in lower case, without the dot at the end), *.names, addresses
- * (with or without brackets); each once. The caller frees them with GENERAL_NAMES_free(). 0; -EINVAL naming the host and
- * what is wrong with it; -ENOMEM.
+ * (with or without brackets); each once. The caller frees them with GENERAL_NAMES_free(). 0; -EINVAL naming the host
+ * and what is wrong with it; -ENOMEM.
  */
 int tni_hosts_parse(const char *const *hosts, size_t count, GENERAL_NAMES **names);
 

@@ -134,8 +134,8 @@ int tni_issue_authority(struct tni_pair *made, const GENERAL_NAMES *hosts, unsig
 	return made_or(done, made);
 }
 
-/* The first name that is short enough for a common name. People look there; programs look at the names. An address would
- * be held against what the authority may sign for as if it were a name. */
+/* The first name that is short enough for a common name. People look there; programs look at the names. An address
+ * would be held against what the authority may sign for as if it were a name. */
 static const char *common_name(const GENERAL_NAMES *hosts, char out[CN_MAX + 1])
 {
 	for (int i = 0; i < sk_GENERAL_NAME_num(hosts); i++) {

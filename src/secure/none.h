@@ -1,4 +1,5 @@
-/* What stands for this room in a build without OpenSSL, so that nothing above it needs to know: none of it is reached. */
+/* What stands for this room in a build without OpenSSL, so that nothing above it needs to know:
+ * none of it is reached. */
 #ifndef TNI_SECURE_NONE_H
 #define TNI_SECURE_NONE_H
 

@@ -1,4 +1,5 @@
-/* Certificates that their issuers have revoked: lists (CRL, RFC 5280 section 5) from a file, or from all files of a folder. */
+/* Certificates that their issuers have revoked: lists (CRL, RFC 5280 section 5) from a file, or from all files of a
+ * folder. */
 #ifndef TNI_SECURE_REVOCATION_H
 #define TNI_SECURE_REVOCATION_H
 
@@ -7,8 +8,8 @@
 struct tni_creds;
 
 /*
- * Reads the lists and has the peer's chain checked against them: the issuer of the peer's certificate must have a list there,
- * those of the authorities above may. 0, or a code with words.
+ * Reads the lists and has the peer's chain checked against them: the issuer of the peer's certificate must have a list
+ * there, those of the authorities above may. 0, or a code with words.
  */
 int tni_revocation_read(struct tni_creds *creds, const char *path);
 

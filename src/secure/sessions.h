@@ -1,7 +1,7 @@
 /*
- * The sessions that a client may resume (RFC 8446 2.2, RFC 5077): a few for each endpoint, kept with the credentials they were
- * made with. Other credentials have others, so that whoever verifies never resumes what was not verified. A session is
- * taken out to be used; one of TLS 1.2 is put back when it was good, a ticket of TLS 1.3 is used once.
+ * The sessions that a client may resume (RFC 8446 2.2, RFC 5077): a few for each endpoint, kept with the credentials
+ * they were made with. Other credentials have others, so that whoever verifies never resumes what was not verified. A
+ * session is taken out to be used; one of TLS 1.2 is put back when it was good, a ticket of TLS 1.3 is used once.
  */
 #ifndef TNI_SECURE_SESSIONS_H
 #define TNI_SECURE_SESSIONS_H
@@ -13,7 +13,7 @@
 
 #define TNI_SESSIONS_PER_PLACE 16
 #define TNI_SESSIONS_MAX 64
-#define TNI_SESSION_S 3600 /* an older one is not resumed, whatever the server allows: certificates are checked again */
+#define TNI_SESSION_S 3600 /* an older one is not resumed: certificates are checked again */
 
 struct tls;
 

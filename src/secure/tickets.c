@@ -85,7 +85,8 @@ static int seal_ticket(struct tni_tickets *tickets, struct tni_ticket_key *key, 
 	return EVP_EncryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, key->cipher, iv) == 1;
 }
 
-/* 2: the ticket is good, and its owner gets a new one: in TLS 1.3 always, where it should be used only once (RFC 8446 C.4). */
+/* 2: the ticket is good, and its owner gets a new one: in TLS 1.3 always, where it should be used only once (RFC 8446
+ * C.4). */
 static int give_keys(SSL *ssl, unsigned char name[16], unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac,
 		     int sealing)
 {

@@ -1,6 +1,6 @@
 /*
- * The keys that a server's session tickets are sealed with (RFC 5077 section 4). A key seals for an hour and opens for one
- * more: who learns a key can read the sessions of two hours at most. All loops of a server share them.
+ * The keys that a server's session tickets are sealed with (RFC 5077 section 4). A key seals for an hour and opens for
+ * one more: who learns a key can read the sessions of two hours at most. All loops of a server share them.
  */
 #ifndef TNI_SECURE_TICKETS_H
 #define TNI_SECURE_TICKETS_H

@@ -31,7 +31,8 @@ static struct tls *tls_of(struct tni_layer *layer)
 
 static BIO_METHOD *queues;
 
-/* What a client makes us read before it is known: its hello in records of one byte, or one of 128 KiB, costs it little. */
+/* What a client makes us read before it is known: its hello in records of one byte,
+ * or one of 128 KiB, costs it little. */
 static bool is_long_winded(struct tls *t, size_t len)
 {
 	size_t max = t->creds->verifies || t->creds->npins ? TNI_TLS_SHAKE_MAX : TNI_TLS_SHAKE_BARE;
@@ -243,8 +244,8 @@ static int first_bytes(struct tls *t)
 }
 
 /*
- * An SSL object with its buffers takes 45 KiB. A client that has sent a part of its first record gets none yet: the part lies
- * in the small block that it came in. What cannot be a record is OpenSSL's to refuse.
+ * An SSL object with its buffers takes 45 KiB. A client that has sent a part of its first record gets none yet: the
+ * part lies in the small block that it came in. What cannot be a record is OpenSSL's to refuse.
  */
 static bool is_first_record_whole(const struct tn_buf *in)
 {
@@ -511,7 +512,8 @@ bool tni_tls_heard(const struct tni_layer *layer)
 	return tls_of((struct tni_layer *)(uintptr_t)layer)->heard;
 }
 
-/* A client of TLS 1.3 may name a key that the handshake then leaves aside, and so prove nothing. Tickets there are none. */
+/* A client of TLS 1.3 may name a key that the handshake then leaves aside, and so prove nothing. Tickets there are
+ * none. */
 static const char *psk_identity(const struct tls *t)
 {
 	return SSL_version(t->ssl) != TLS1_3_VERSION || SSL_session_reused(t->ssl) ? t->psk : NULL;

@@ -1,6 +1,6 @@
 /*
- * TLS over any stream, as a layer (layer.h): no socket, no clock. OpenSSL does the cryptography; its bytes go to and come
- * from the connection's own queues.
+ * TLS over any stream, as a layer (layer.h): no socket, no clock. OpenSSL does the cryptography; its bytes go to and
+ * come from the connection's own queues.
  */
 #ifndef TNI_SECURE_TLS_H
 #define TNI_SECURE_TLS_H
@@ -18,8 +18,8 @@ struct tn_security;
  */
 int tni_tls_new(struct tni_creds *creds, const char *host, struct tni_layer **layer);
 
-/* Before the handshake begins: a client may resume a session that it had at this place (the URL that is dialled), and keeps what
- * it is given to resume with. Over datagrams as well. 0 or -ENOMEM. */
+/* Before the handshake begins: a client may resume a session that it had at this place (the URL that is dialled), and
+ * keeps what it is given to resume with. Over datagrams as well. 0 or -ENOMEM. */
 int tni_tls_resume(struct tni_layer *layer, const char *place);
 
 /* Whether anything has come from the peer. */

@@ -34,19 +34,21 @@ struct tls {
 	} refused; /* the certificate that was not accepted */
 };
 
-/* What OpenSSL said to a call that returned `rc`: 0, it wants more bytes, or the peer has ended what was open; < 0 with words.
- * tls.c's, as the next is: a client's end asks for its host and holds the certificate against it. */
+/* What OpenSSL said to a call that returned `rc`: 0, it wants more bytes, or the peer has ended what was open; < 0 with
+ * words. tls.c's, as the next is: a client's end asks for its host and holds the certificate against it. */
 int tni_tls_outcome(struct tls *tls, int rc);
 bool tni_tls_expect_host(struct tls *tls);
 
 /* Goes on with the handshake, and opens the layer at its end. Returns as tni_tls_outcome(). */
 int tni_tls_shake_hands(struct tls *tls);
 
-/* How OpenSSL reaches a layer's queues; made once for the whole process. False without memory: the next call tries again. */
+/* How OpenSSL reaches a layer's queues; made once for the whole process. False without memory: the next call tries
+ * again. */
 bool tni_tls_method(BIO_METHOD **method, const char *name, int (*read)(BIO *, char *, int),
 		    int (*write)(BIO *, const char *, int), long (*ctrl)(BIO *, int, long, void *));
 
-/* Seals a part of these bytes, `n` of them. 1: done; 0: not before more has come from the peer; < 0: never, with words. */
+/* Seals a part of these bytes, `n` of them. 1: done; 0: not before more has come from the peer; < 0:
+ * never, with words. */
 int tni_tls_write(struct tls *tls, const void *data, size_t len, size_t *n);
 
 /* Says close_notify: the layers' `shut`, over streams and over datagrams. Also tls.c's. */

@@ -1,6 +1,6 @@
 /*
- * DTLS where the network is at its worst, on every engine: clients reach their server through a relay that loses, doubles
- * and delays datagrams, keeps some for later, or takes one client for another.
+ * DTLS where the network is at its worst, on every engine: clients reach their server through a relay that loses,
+ * doubles and delays datagrams, keeps some for later, or takes one client for another.
  */
 #include "../support/certs.h"
 #include "harness.h"

@@ -348,7 +348,8 @@ static void answer_each(struct tn_conn *conn, const struct tn_msg *msg, void *ar
 	assert_int_equal(tn_reply(conn, msg, msg->data, msg->len), 0);
 }
 
-/* What comes with its last hop is answered so often only. What is not answered is lost, and no message that went out. */
+/* What comes with its last hop is answered so often only. What is not answered is lost,
+ * and no message that went out. */
 static void test_replies_without_hops_are_lost_once(void **state)
 {
 	static const struct tn_handler handler = {.on_open = fade, .on_msg = answer_each};
@@ -627,8 +628,8 @@ static void test_last_words_tcp(void **state)
 	last_words(url, pair[1]);
 }
 
-/* A peer that reads no more is read from until it is silent for a second: words that come one by one are no silence, nor
- * is a stop of this process, after which they are there. */
+/* A peer that reads no more is read from until it is silent for a second: words that come one by one are no silence,
+ * nor is a stop of this process, after which they are there. */
 static void test_last_words_one_by_one(void **state)
 {
 	static const struct tn_handler handler = {.on_msg = note_words, .on_close = note_close};
@@ -660,7 +661,8 @@ static void test_last_words_one_by_one(void **state)
 	tn_loop_free(loop);
 }
 
-/* What comes after our end is read, or else the peer would see a reset; also when this process was stopped meanwhile. */
+/* What comes after our end is read, or else the peer would see a reset;
+ * also when this process was stopped meanwhile. */
 static void test_words_after_our_end(void **state)
 {
 	static const struct tn_handler handler = {.on_close = note_close};
@@ -685,8 +687,8 @@ static void test_words_after_our_end(void **state)
 	tn_loop_free(loop);
 }
 
-/* A connection that is closed while it is paused: all that was queued goes to a peer that reads slowly, says something all the
- * while, and sees an end, no reset. Of its words none is told. */
+/* A connection that is closed while it is paused: all that was queued goes to a peer that reads slowly, says something
+ * all the while, and sees an end, no reset. Of its words none is told. */
 static void paused_then_closed(const char *url, int peer)
 {
 	static const struct tn_handler handler = {.on_msg = note_words, .on_close = note_close};
@@ -778,8 +780,8 @@ static void test_as_many_releases_as_holds(void **state)
 
 /* ---- half a line, and a reset ---- */
 
-/* A reset tells of itself once, here to a send that waits: what reading then finds is no end in good order, and what has
- * come of a line no line. */
+/* A reset tells of itself once, here to a send that waits: what reading then finds is no end in good order, and what
+ * has come of a line no line. */
 static void test_half_a_line_and_a_reset(void **state)
 {
 	static const struct tn_handler handler = {.on_msg = note_packet, .on_close = note_closed_packets};
@@ -1940,8 +1942,8 @@ static void test_a_peer_that_does_not_read_is_slow(void **state)
 	free(bytes);
 }
 
-/* A network takes any number of datagrams, as a fast reader takes any number of bytes: a callback that sends for as long as
- * it may comes to its end all the same, and is called again. */
+/* A network takes any number of datagrams, as a fast reader takes any number of bytes: a callback that sends for as
+ * long as it may comes to its end all the same, and is called again. */
 static void test_a_sender_that_is_never_refused_ends_its_turn(void **state)
 {
 	static const struct tn_handler handler = {.on_open = keep_conn, .on_drain = note_drain};

@@ -1,6 +1,6 @@
 /*
- * The same seeded traffic through every frame and every socket that keeps messages by itself: what each engine hands over
- * is what the seed says, so it is the same on all.
+ * The same seeded traffic through every frame and every socket that keeps messages by itself: what each engine hands
+ * over is what the seed says, so it is the same on all.
  */
 #include "harness.h"
 
@@ -257,8 +257,8 @@ static void test_same_messages(void **state)
 /* ---- what breaks the rules ---- */
 
 /*
- * Sends the bytes as any program would, ends, and counts what comes back until the server ends: in order, or, where it did
- * not take all, by a reset that lets the replies to what was right arrive.
+ * Sends the bytes as any program would, ends, and counts what comes back until the server ends: in order, or, where it
+ * did not take all, by a reset that lets the replies to what was right arrive.
  */
 static size_t talk(struct tn_loop *loop, const struct play *play, int port, const void *bytes, size_t len)
 {

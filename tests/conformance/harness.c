@@ -159,8 +159,8 @@ static bool engine_is_refused(const char *engine)
 	return rc < 0;
 }
 
-/* "1/4": every fourth test from the second on, for one of four that run side by side: most of the time they wait. Returns
- * a copy, or NULL when all are meant. */
+/* "1/4": every fourth test from the second on, for one of four that run side by side: most of the time they wait.
+ * Returns a copy, or NULL when all are meant. */
 static struct CMUnitTest *share_of(const char *text, const struct CMUnitTest *tests, size_t *ntests)
 {
 	size_t number, of, n = 0;

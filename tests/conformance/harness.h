@@ -28,8 +28,8 @@ extern char th_dir[64];
 #define TH_WATCHDOG_S 100
 
 /*
- * How long th_until() waits for something that has to come: far longer than any of it takes, sanitizers included. Both follow
- * the load of the machine: where four processes want each processor, it is four times as long.
+ * How long th_until() waits for something that has to come: far longer than any of it takes, sanitizers included. Both
+ * follow the load of the machine: where four processes want each processor, it is four times as long.
  */
 #ifndef TH_PATIENCE_MS
 #define TH_PATIENCE_MS 40000
@@ -43,8 +43,8 @@ int th_setup(void **state);
 int th_teardown(void **state);
 
 /* Runs a group on the engine named by argv[1] or TENON_ENGINE, or on each in turn; of its tests those whose names match
- * argv[2], or a share: "0/4". Returns main()'s result; 77, which means "skipped", when the one engine asked for is refused
- * by the system. */
+ * argv[2], or a share: "0/4". Returns main()'s result; 77, which means "skipped", when the one engine asked for is
+ * refused by the system. */
 int th_main(int argc, char **argv, const char *group, const struct CMUnitTest *tests, size_t ntests);
 
 uint64_t th_now_ms(void);

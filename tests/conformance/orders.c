@@ -1,6 +1,7 @@
 /*
- * Everything that lives on a loop, ended in every order: each ordered choice of ends, with turns of the loop between them
- * or without, and the loop freed behind the last. AddressSanitizer and the look for descriptors say what was done wrong.
+ * Everything that lives on a loop, ended in every order: each ordered choice of ends, with turns of the loop between
+ * them or without, and the loop freed behind the last. AddressSanitizer and the look for descriptors say what was done
+ * wrong.
  */
 #include "harness.h"
 

@@ -31,14 +31,14 @@ enum trait {
 	STREAM = 1,  /* bytes in order, without bounds */
 	PACKETS = 2, /* connected, and keeps messages whole */
 	DGRAM = 4,
-	RESETS = 8,  /* tn_abort() is a reset at the peer */
-	PATH = 16,   /* leaves a file */
-	MANY = 32,   /* takes more than one connection */
-	PORT = 64,   /* an address with a port */
-	URL = 128,   /* the URL says it all: it can be served again, and by others */
-	LOCAL = 256, /* Unix sockets: no receive buffer to be set, messages beyond 64 KiB */
-	TLS = 512,   /* both sides show a certificate and check the other's */
-	BELOW = 1024, /* below the transports: takes privileges, and a network of its own, since nobody is refused there */
+	RESETS = 8,   /* tn_abort() is a reset at the peer */
+	PATH = 16,    /* leaves a file */
+	MANY = 32,    /* takes more than one connection */
+	PORT = 64,    /* an address with a port */
+	URL = 128,    /* the URL says it all: it can be served again, and by others */
+	LOCAL = 256,  /* Unix sockets: no receive buffer to be set, messages beyond 64 KiB */
+	TLS = 512,    /* both sides show a certificate and check the other's */
+	BELOW = 1024, /* below the transports: takes privileges, and a network of its own: nobody is refused there */
 	APART = 2048, /* several clients at one address are told apart, and nobody there is told */
 	EMPTY = 4096, /* datagrams of no bytes */
 	LOSSY = 8192, /* connections over datagrams: short messages, of which some may not arrive */
@@ -1069,7 +1069,8 @@ static void test_close_from_every_callback(void **state)
 	for (size_t i = 0; i < NENDERS; i++) {
 		struct rig *rig = rig_new(row_of(state), &enders[i], "");
 		struct side s = {0};
-		/* An abort over datagrams takes along the last word of the handshake: its client waits for it in vain. */
+		/* An abort over datagrams takes along the last word of the handshake:
+		 * its client waits for it in vain. */
 		bool in_vain = rig->row->traits & LOSSY && enders[i].on_open == abort_side;
 
 		dial_keys(rig, &s, &play_close_at_end, in_vain ? "handshake=1s" : "");
@@ -1098,7 +1099,8 @@ static void test_close_from_every_dialled_callback(void **state)
 		struct side s = {0};
 
 		dial(rig, &s, &enders[i]);
-		/* An abort takes along the last word of the client's handshake, without which a server hears of nobody. */
+		/* An abort takes along the last word of the client's handshake,
+		 * without which a server hears of nobody. */
 		if (row_of(state)->traits & TLS && enders[i].on_open == abort_side)
 			until(rig, s.closes);
 		else

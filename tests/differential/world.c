@@ -253,8 +253,8 @@ static void on_open(struct tn_conn *conn, void *arg)
 }
 
 /*
- * A Unix socket whose peer is cut off has ended as far as anybody can see, and what ends a stream behind the last delimiter is a
- * message.
+ * A Unix socket whose peer is cut off has ended as far as anybody can see, and what ends a stream behind the last
+ * delimiter is a message.
  */
 static bool may_be_cut(const struct side *s, size_t len)
 {

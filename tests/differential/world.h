@@ -1,17 +1,17 @@
 /*
  * One script on one engine: a world of a loop, a server and those who dial it, and all that was told of them.
  *
- * A script is drawn from its seed by the one who plays it, never from inside a callback, so that it is the same on every
- * engine. What it leaves behind is an account in words, which must be the same as well. What may differ between two sound
- * engines stays out of the account:
+ * A script is drawn from its seed by the one who plays it, never from inside a callback, so that it is the same on
+ * every engine. What it leaves behind is an account in words, which must be the same as well. What may differ between
+ * two sound engines stays out of the account:
  *
  * - where the bytes of an unframed stream are cut: each piece is compared with what the other side has said from that
  *   place on, and counted as bytes; messages that keep their bounds (frames, packets, datagrams) are compared as such;
  * - what happens on different connections, or at both ends of one, at the same time: each end has its own account, and
  *   the script waits for both before it goes on (settle());
  * - what was on its way when a script cuts a connection off: of that side it is known only that what came is the
- *   beginning of what was said (`loose`), and that the reason is one of few. The same goes for how often a queue that others
- *   empty meanwhile was at its mark.
+ *   beginning of what was said (`loose`), and that the reason is one of few. The same goes for how often a queue that
+ * others empty meanwhile was at its mark.
  */
 #ifndef TENON_TESTS_DIFFERENTIAL_WORLD_H
 #define TENON_TESTS_DIFFERENTIAL_WORLD_H
@@ -100,7 +100,7 @@ struct side {
 #define SIDES_MAX 16
 
 struct world {
-	bool filled; /* a queue was full: when the kernel has no room is its own matter, and the script says less then */
+	bool filled; /* a queue was full: when the kernel has no room is its own matter, and the script says less */
 	const char *engine;
 	uint64_t seed, random;
 	bool trace;

@@ -1,7 +1,7 @@
 /*
- * System calls and operations of the engines that fail when they are told to, each with the errors its manual page tells
- * of. Operations (accept, connect, recv, send, recvmm, sendmm, poll) fail in the engine layer (io/fault.h). Calls fail where
- * our objects make them: the linker has wrapped them, so that what OpenSSL and c-ares call does not.
+ * System calls and operations of the engines that fail when they are told to, each with the errors its manual page
+ * tells of. Operations (accept, connect, recv, send, recvmm, sendmm, poll) fail in the engine layer (io/fault.h). Calls
+ * fail where our objects make them: the linker has wrapped them, so that what OpenSSL and c-ares call does not.
  */
 #ifndef TENON_TESTS_FAULT_CALLS_H
 #define TENON_TESTS_FAULT_CALLS_H

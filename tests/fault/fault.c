@@ -463,7 +463,8 @@ static int draw_err(const struct failable *f)
 	return f->errs[draw() % n];
 }
 
-/* A run that goes on after a failure may do the same thing more often than one without: to where nothing fails any more. */
+/* A run that goes on after a failure may do the same thing more often than one without: to where nothing fails any
+ * more. */
 static void fail_each(const struct scenario *s, const char *engine, const struct failable *f, uint64_t total)
 {
 	for (int i = 0; i < ERRORS_MAX && f->errs[i]; i++) {

@@ -1,7 +1,7 @@
 /*
- * The fault tests. A scenario is something whole: serve, dial, talk, close, or a run of the command. Each trial of it is a
- * process of its own in which one thing fails: the n-th allocation, system call or operation of the engine, or all from the
- * n-th on. It must end by itself, well or with an error in words, and leave nothing behind.
+ * The fault tests. A scenario is something whole: serve, dial, talk, close, or a run of the command. Each trial of it
+ * is a process of its own in which one thing fails: the n-th allocation, system call or operation of the engine, or all
+ * from the n-th on. It must end by itself, well or with an error in words, and leave nothing behind.
  */
 #ifndef TENON_TESTS_FAULT_FAULT_H
 #define TENON_TESTS_FAULT_FAULT_H

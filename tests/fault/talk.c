@@ -392,8 +392,8 @@ static void run_whole(const void *arg)
 	if (!well && (!trial_hit() || trial->harmless))
 		trial_fails("it fails with nothing that should make it fail: %s", trial->words);
 	trial->words[0] = '\0';
-	/* OpenSSL reads a key without memory as one of no known kind, and an authority read so is kept: known, not mended.
-	 * And that the system refuses the ring is asked once in a process. */
+	/* OpenSSL reads a key without memory as one of no known kind, and an authority read so is kept: known, not
+	 * mended. And that the system refuses the ring is asked once in a process. */
 	if (!whole_once(talk) && !trial->memory.failed_at.line &&
 	    !(trial_hit() && strstr(trial->words, "refuses io_uring")))
 		trial_fails("it fails again although memory is back: %s", trial->words);

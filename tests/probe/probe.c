@@ -1,6 +1,6 @@
 /*
- * What somebody would try who has taken a server over. Preloaded into `tenon serve`; SIGUSR1 makes it try everything, by
- * system call and by the server's own ring, and print a line for each: "probe NAME RESULT", 0 or -errno.
+ * What somebody would try who has taken a server over. Preloaded into `tenon serve`; SIGUSR1 makes it try everything,
+ * by system call and by the server's own ring, and print a line for each: "probe NAME RESULT", 0 or -errno.
  */
 #include <arpa/inet.h>
 #include <dlfcn.h>
@@ -79,7 +79,8 @@ static void by_call(void)
 	tell("exec", execve("/nonexistent", argv, NULL)); /* ENOENT: it would be allowed */
 }
 
-/* What the process that opens the server's files is asked, as cmd/broker.c reads it. Its socket is the one of that type. */
+/* What the process that opens the server's files is asked, as cmd/broker.c reads it. Its socket is the one of that
+ * type. */
 static long ask_broker(int32_t use, const char *path)
 {
 	char question[sizeof(use) + PATH_MAX];

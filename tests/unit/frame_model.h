@@ -1,7 +1,7 @@
 /*
- * A frame as the pump drives it (conn/conn.c), without a connection: bytes are fed in pieces, and what comes out is kept,
- * messages and verdict, so that two ways of feeding the same bytes can be compared. The unit tests draw the pieces from a
- * table or a seed, fuzz/fuzz_frame.c from the fuzzer's bytes.
+ * A frame as the pump drives it (conn/conn.c), without a connection: bytes are fed in pieces, and what comes out is
+ * kept, messages and verdict, so that two ways of feeding the same bytes can be compared. The unit tests draw the
+ * pieces from a table or a seed, fuzz/fuzz_frame.c from the fuzzer's bytes.
  *
  * The includer defines MODEL_CHECK(condition), which does not return when the condition is false.
  */

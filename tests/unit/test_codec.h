@@ -84,8 +84,8 @@ static inline struct tni_codec_error must_refuse(const struct tni_codec *codec, 
 }
 
 /*
- * That a message, if it is refused as malformed, is so at its first byte that cannot stand there: what stands in front of it is
- * the beginning of a good message (or a whole one), and with it none any more.
+ * That a message, if it is refused as malformed, is so at its first byte that cannot stand there: what stands in front
+ * of it is the beginning of a good message (or a whole one), and with it none any more.
  */
 static inline void position_is_exact(const struct tni_codec *codec, const uint8_t *data, size_t len)
 {

@@ -416,8 +416,8 @@ static void test_position_behind_a_value(void **state)
 			}
 }
 
-/* All texts of some bytes: both readings agree, and what stands in front of the wrong byte is a text that ends early or a whole
- * one, so that no earlier byte can be to blame. */
+/* All texts of some bytes: both readings agree, and what stands in front of the wrong byte is a text that ends early or
+ * a whole one, so that no earlier byte can be to blame. */
 static void test_every_short_text(void **state)
 {
 	static const char alphabet[] = "[]{},:\"1-.e \\n";

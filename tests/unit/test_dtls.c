@@ -1,6 +1,6 @@
 /*
- * DTLS without a socket: two layers and, between them, a channel that loses, doubles, reorders and changes datagrams as a
- * seed says.
+ * DTLS without a socket: two layers and, between them, a channel that loses, doubles, reorders and changes datagrams as
+ * a seed says.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -388,7 +388,8 @@ static void test_a_bad_channel(void **state)
 	}
 }
 
-/* A record too short for any seal, which OpenSSL alone would end the connection for, from any address that says it is theirs. */
+/* A record too short for any seal, which OpenSSL alone would end the connection for, from any address that says it is
+ * theirs. */
 static void test_forged_short_records(void **state)
 {
 	(void)state;
@@ -581,7 +582,8 @@ static int knock(uint64_t now_ns, const char *from, const unsigned char *data, s
 	return tni_dtls_knock(door, server_creds, now_ns, from, strlen(from), data, len, &server.net, layer);
 }
 
-/* Gives the client the server's answer: its hello with the cookie, which is longer. On a slow machine the first one may have been sent again before it. */
+/* Gives the client the server's answer: its hello with the cookie, which is longer. On a slow machine the first one may
+ * have been sent again before it. */
 static size_t second_hello_of(unsigned char *out, size_t cap, size_t first_len)
 {
 	size_t len;

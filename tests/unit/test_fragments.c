@@ -1,6 +1,6 @@
 /*
- * Datagrams put together again: whatever the order of their fragments, the same bytes; and nothing out of those that lack,
- * contradict each other or are made up.
+ * Datagrams put together again: whatever the order of their fragments, the same bytes; and nothing out of those that
+ * lack, contradict each other or are made up.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -83,7 +83,8 @@ static const struct sample separated = {
 	0,
 };
 
-/* RFC 7464: a text that was cut short ends at the next separator; a number without white space behind it may be such. */
+/* RFC 7464: a text that was cut short ends at the next separator;
+ * a number without white space behind it may be such. */
 static const struct sample resynchronized = {
 	LITERAL("junk\n\x1e{\"a\":[1\x1e{\"b\":2}\n\x1e\"cut\x1e"
 		"12\x1e"

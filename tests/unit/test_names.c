@@ -1,4 +1,5 @@
-/* What resolv.conf, nsswitch.conf and hosts say, from texts; the order of addresses. (Beside getaddrinfo: test_names.py.) */
+/* What resolv.conf, nsswitch.conf and hosts say, from texts; the order of addresses. (Beside getaddrinfo:
+ * test_names.py.) */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
