@@ -1557,6 +1557,36 @@ static void test_per_source(void **state)
 		close(fds[i]);
 }
 
+/* More are refused than are waited for; each reads an end, and whoever stays nevertheless costs no descriptor. */
+static void test_refused_clients_that_stay(void **state)
+{
+	struct tn_loop *loop = th_loop();
+	struct crowd crowd = {0};
+	int inside, late, fds[80], before;
+
+	(void)state;
+	serve_crowd(loop, "tcp://127.0.0.1:0?backlog=100", &crowd);
+	tn_server_limit(crowd.server, 1);
+	inside = th_tcp_dial(crowd.port);
+	th_until(loop, crowd.opened == 1);
+	before = th_count_fds();
+	for (int i = 0; i < 80; i++)
+		fds[i] = th_tcp_dial(crowd.port);
+	for (int i = 0; i < 80; i++)
+		th_until(loop, has_ended(fds[i]));
+	th_until(loop, th_count_fds() == before + 80);
+	assert_int_equal(crowd.opened, 1);
+	assert_int_equal(tn_server_nconns(crowd.server), 1);
+	close(inside);
+	th_until(loop, crowd.closed == 1);
+	late = th_tcp_dial(crowd.port);
+	th_until(loop, crowd.opened == 2);
+	tn_loop_free(loop);
+	close(late);
+	for (int i = 0; i < 80; i++)
+		close(fds[i]);
+}
+
 /* At every moment no more than a tenth of a second's worth and what the time since has added, and in the end all. */
 static void test_accept_rate(void **state)
 {
@@ -2105,6 +2135,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_drain_of_what_was_closed_before_open),
 	T(test_drain_after_a_pause),
 	T(test_per_source),
+	T(test_refused_clients_that_stay),
 	T(test_accept_rate),
 	T(test_request),
 	T(test_a_lone_server_outlives_its_connection),
