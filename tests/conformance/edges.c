@@ -1068,6 +1068,34 @@ static void echo(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 	(void)!tn_forward(conn, msg);
 }
 
+/* Of the two sockets of '*' each joins the groups that it can hear; an IPv4 socket can join no IPv6 group. */
+static void test_groups_of_both_families(void **state)
+{
+	static const char *const good[] = {"udp://*:0?add_membership=239.255.1.2@lo,ff02::1234@lo",
+					   "udp://*:0?add_membership=239.255.1.2@lo",
+					   "udp://*:0?add_membership=ff02::1234@lo"};
+	static const char *const bad[] = {"udp4://*:0?add_membership=ff02::1234@lo",
+					  "udp://0.0.0.0:0?add_membership=ff02::1234@lo",
+					  "udp://127.0.0.1:0?add_membership=ff02::1234@lo"};
+	static const struct tn_handler handler = {.on_msg = note_words, .on_close = note_close};
+	struct tn_loop *loop = th_loop();
+	struct tn_server *server;
+	struct words w = {0};
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		int done = 0;
+
+		assert_int_equal(tn_serve(loop, good[i], &handler, &w, &server), 0);
+		assert_int_equal(tn_server_nurls(server), 2);
+		tn_server_close(server, 0, count, &done);
+		th_until(loop, done);
+		assert_true(tn_serve(loop, bad[i], &handler, &w, &server) < 0);
+		assert_non_null(strstr(tn_errmsg(), "add_membership"));
+	}
+	tn_loop_free(loop);
+}
+
 struct busy {
 	struct tn_loop *loop;
 	struct tn_timer *timer;
@@ -2123,6 +2151,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_failing_to_serve_calls_nobody),
 	T(test_timers_for_ever),
 	T(test_drain_for_ever),
+	T(test_groups_of_both_families),
 	T(test_drain_when_every_turn_is_late),
 	T(test_call_without_a_limit),
 	T(test_call_without_a_reply),
