@@ -141,7 +141,7 @@ static void play(const int *order, int n, bool turned, bool turns)
 static void play_all(int *order, int n, unsigned used, bool turned, bool turns)
 {
 	play(order, n, turned, turns);
-	for (int which = 0; which < NENDS; which++) {
+	for (int which = 0; n < NENDS && which < NENDS; which++) {
 		if (used >> which & 1)
 			continue;
 		order[n] = which;
