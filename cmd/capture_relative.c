@@ -9,11 +9,10 @@
 
 #define PLACES 16384 /* a power of two */
 
-/* One direction. */
+/* One direction. Its bytes are hashed and compared, so it has no padding: an assignment need not copy that. */
 struct key {
 	unsigned char from[16], to[16];
-	uint16_t sport, dport;
-	uint8_t ip;
+	uint16_t sport, dport, ip;
 };
 
 struct place {
@@ -44,7 +43,7 @@ static struct place *place_of(struct relative *r, const struct packet *p, bool b
 	size_t len = p->ip == 4 ? 4 : 16;
 	struct place *place;
 
-	memset(&key, 0, sizeof(key)); /* its padding is compared, too */
+	memset(&key, 0, sizeof(key)); /* what an IPv4 address leaves of its place is compared, too */
 	key.ip = p->ip;
 	memcpy(key.from, back ? p->dst : p->src, len);
 	memcpy(key.to, back ? p->src : p->dst, len);
