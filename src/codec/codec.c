@@ -87,17 +87,15 @@ static void key_step(const struct tn_value *key, char *out, size_t cap)
 void tni_codec_place_step(const struct tn_value *container, const struct tn_value *item)
 {
 	char step[80], before[PLACE_MAX];
-	const struct tn_value *key = NULL;
+	const struct tn_value *previous = NULL;
 	unsigned long long index = 0;
 
-	for (const struct tn_value *at = tni_first(container); at && at != item; at = tni_next(container, at))
+	for (const struct tn_value *at = tni_first(container); at && at != item; at = tni_next(container, at)) {
+		previous = at;
 		index++;
+	}
 	if (container->kind == TN_MAP)
-		for (const struct tn_value *at = tni_first(container); at; at = tni_next(container, at->next))
-			if (at == item || at->next == item)
-				key = at;
-	if (key)
-		key_step(key, step, sizeof(step));
+		key_step(index % 2 ? previous : item, step, sizeof(step));
 	else
 		snprintf(step, sizeof(step), "%llu", index);
 	memcpy(before, place, sizeof(before));
