@@ -136,7 +136,7 @@ static int highest_rate(const struct plan *plan, unsigned depth, double *rate)
 /* Halves the interval between a rate that is kept and one that is not, in ratios. */
 int slo_search(struct plan *plan, struct result *total, unsigned depth)
 {
-	double low = 0, high, rate;
+	double low = 0, high = 0, rate;
 	bool kept = false;
 	int rc = highest_rate(plan, depth, &high);
 
