@@ -155,8 +155,9 @@ struct scale {
 static double step_us(int step)
 {
 	static const double steps[] = {1, 2, 5};
+	int exponent = step / 3 - 1;
 
-	return steps[step % 3] * pow(10, step / 3 - 1);
+	return steps[step % 3] * pow(10, exponent);
 }
 
 static struct scale scale_of(const struct result *r)
@@ -355,10 +356,12 @@ static void key_cell(struct text *text, double count, double most)
 
 static void heat_key(struct text *text, double most)
 {
+	unsigned step = most > 1e5 ? 100 : 10;
+
 	text_add(text, "<p>Messages in a cell: ");
 	key_cell(text, 1, most);
-	for (double count = most > 1e5 ? 100 : 10; count<most * 0.7; count *= most> 1e5 ? 100 : 10)
-		key_cell(text, count, most);
+	for (uint64_t count = step; (double)count < most * 0.7; count *= step)
+		key_cell(text, (double)count, most);
 	if (most > 1)
 		key_cell(text, most, most);
 	text_add(text, "</p>\n");
