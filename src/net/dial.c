@@ -113,11 +113,11 @@ struct attempt {
 	struct tni_dial *dial;
 	struct tni_fd fd;
 	struct tn_addr addr;
-	uint64_t retry_ns; /* a Unix listener's queue is full: when to try again; otherwise 0 */
-	int err;           /* 0: under way, or given up with the dial */
-	char *why;         /* the words of prepare(); NULL: those of the code */
-	bool many;         /* several may answer: it is not connected */
-	uint64_t greet_ns; /* what it is asked first has gone out: when it goes out again; otherwise 0 */
+	uint64_t retry_ns;    /* a Unix listener's queue is full: when to try again; otherwise 0 */
+	int err;              /* 0: under way, or given up with the dial */
+	char *why;            /* the words of prepare(); NULL: those of the code */
+	struct tn_addr *many; /* several may answer: it is not connected, and this becomes its address */
+	uint64_t greet_ns;    /* what it is asked first has gone out: when it goes out again; otherwise 0 */
 	uint64_t patience_ns;
 };
 
@@ -629,9 +629,9 @@ static void attempt_result(struct attempt *a, int res)
 	if (d->many)
 		d->many->len = 0;
 	if (res == 0 && a->many) {
-		*d->many = a->addr;
+		*a->many = a->addr;
 		if (d->portless) /* raw IPv6 takes it for another protocol */
-			tni_addr_set_port(d->many, 0);
+			tni_addr_set_port(a->many, 0);
 	} else if (res == 0 && is_self_connected(d, a->fd.fd)) {
 		reset_on_close(a->fd.fd);
 		res = -ECONNREFUSED;
@@ -676,7 +676,7 @@ static void attempt_connect(struct attempt *a)
 	int rc;
 
 	a->retry_ns = 0;
-	a->many = a->dial->many && (tni_addr_is_multicast(&a->addr) || is_broadcast(a));
+	a->many = a->dial->many && (tni_addr_is_multicast(&a->addr) || is_broadcast(a)) ? a->dial->many : NULL;
 	if (a->many) {
 		attempt_result(a, 0);
 		return;
