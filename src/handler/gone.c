@@ -36,12 +36,11 @@ struct question {
 	struct inet_diag_req_v2 body;
 };
 
-static void take_address(const struct sockaddr_storage *addr, __be32 out[4], __be16 *port)
+static void take_address(const struct sockaddr_in6 *in6, __be32 out[4], __be16 *port)
 {
-	const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)addr;
-	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)addr;
+	const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)in6;
 
-	if (addr->ss_family == AF_INET) {
+	if (in6->sin6_family == AF_INET) {
 		out[0] = in->sin_addr.s_addr;
 		*port = in->sin_port;
 	} else {
@@ -53,7 +52,7 @@ static void take_address(const struct sockaddr_storage *addr, __be32 out[4], __b
 /* The socket at the other end: its addresses are ours, exchanged. */
 static bool question_about(int fd, struct question *q)
 {
-	struct sockaddr_storage ours, theirs;
+	struct sockaddr_in6 ours = {0}, theirs = {0}; /* with room for IPv4 */
 	socklen_t len = sizeof(ours), their_len = sizeof(theirs), size = sizeof(int);
 	int protocol = 0;
 
@@ -63,7 +62,7 @@ static bool question_about(int fd, struct question *q)
 		return false;
 	*q = (struct question){
 		.head = {.nlmsg_len = sizeof(*q), .nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_flags = NLM_F_REQUEST},
-		.body = {.sdiag_family = (__u8)ours.ss_family, .sdiag_protocol = IPPROTO_TCP, .idiag_states = ~0U}};
+		.body = {.sdiag_family = (__u8)ours.sin6_family, .sdiag_protocol = IPPROTO_TCP, .idiag_states = ~0U}};
 	q->body.id.idiag_cookie[0] = q->body.id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
 	take_address(&theirs, q->body.id.idiag_src, &q->body.id.idiag_sport);
 	take_address(&ours, q->body.id.idiag_dst, &q->body.id.idiag_dport);
