@@ -4,6 +4,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <openssl/err.h>
@@ -56,11 +57,12 @@ static bool is_plain(const char *name)
 	return *name;
 }
 
-static void append(char *list, const char *name)
+/* Whether there was room for it. */
+static bool append(char *list, size_t cap, const char *name)
 {
-	if (*list)
-		strcat(list, ":");
-	strcat(list, name);
+	size_t len = strlen(list);
+
+	return (size_t)snprintf(list + len, cap - len, "%s%s", len ? ":" : "", name) < cap - len;
 }
 
 /* ---- groups ---- */
@@ -85,12 +87,12 @@ static bool set_own_groups(SSL_CTX *ctx)
 	char list[128] = "";
 
 	if (hybrid) {
-		append(list, hybrids[0]);
-		append(list, hybrids[1]);
+		append(list, sizeof(list), hybrids[0]);
+		append(list, sizeof(list), hybrids[1]);
 	}
 	for (size_t i = hybrid; i < sizeof(curves) / sizeof(curves[0]); i++)
 		if (has_group(ctx, curves[i]))
-			append(list, curves[i]);
+			append(list, sizeof(list), curves[i]);
 	return *list && SSL_CTX_set1_groups_list(ctx, list);
 }
 
@@ -107,9 +109,8 @@ static int set_groups(SSL_CTX *ctx, const char *groups)
 				       "'%s' is no group that OpenSSL has; it takes names with colons between: "
 				       "X25519:P-256:X448:P-384:P-521",
 				       name);
-		if (strlen(list) + strlen(name) + 2 > sizeof(list))
+		if (!append(list, sizeof(list), name))
 			return tni_err(TN_EURL, "it is too long");
-		append(list, name);
 	}
 	return SSL_CTX_set1_groups_list(ctx, list) ? 0 : no_memory();
 }
@@ -176,9 +177,8 @@ static int sort_ciphers(const SSL_METHOD *method, const char *ciphers, char *sui
 				"'%s' is no cipher that is spoken here; it takes names of OpenSSL with colons between "
 				"(see: openssl ciphers -v)",
 				name);
-		if (strlen(suites) + strlen(others) + strlen(name) + 2 > cap)
+		if (!append(is_suite(name) ? suites : others, cap, name))
 			return tni_err(TN_EURL, "it is too long");
-		append(is_suite(name) ? suites : others, name);
 	}
 	return 0;
 }
@@ -221,9 +221,8 @@ static int set_signatures(SSL_CTX *ctx, const char *names)
 		}
 		if (strcasestr(name, "sha1") || strcasestr(name, "sha224") || strcasestr(name, "dsa+") == name)
 			return tni_err(TN_EURL, "'%s' is too weak: it takes SHA-256 and longer, and no DSA", name);
-		if (strlen(list) + strlen(name) + 2 > sizeof(list))
+		if (!append(list, sizeof(list), name))
 			return tni_err(TN_EURL, "it is too long");
-		append(list, name);
 	}
 	return SSL_CTX_set1_sigalgs_list(ctx, list) ? 0 : no_memory();
 }
