@@ -407,6 +407,7 @@ bool habit_command(char **args, int count)
 bool habit_place(char **args, int count)
 {
 	struct place place = {0};
+	struct nc none = {0};
 	bool is_url = strchr(args[0], ':'), is_port = is_number(args[0]);
 
 	if (!is_url && !is_port && !(count > 1 && is_number(args[1])))
@@ -416,7 +417,7 @@ bool habit_place(char **args, int count)
 		complain_hint("%s connect '%s'", settings.program, args[0]);
 	} else {
 		place_read(&place, args[0], count > 1 ? args[1] : NULL);
-		try_instead("connect tcp://%p", "", &place, NULL);
+		try_instead("connect tcp://%p", "", &place, &none);
 	}
 	return true;
 }
