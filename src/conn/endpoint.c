@@ -275,7 +275,7 @@ static const char *key_of_constant(const char *word)
 	char constant[64];
 	size_t i = 0;
 
-	for (; word[i] && i < sizeof(constant) - 1; i++)
+	for (; i < sizeof(constant) - 1 && word[i]; i++)
 		constant[i] = (char)(word[i] == '-' ? '_' : toupper((unsigned char)word[i]));
 	constant[i] = '\0';
 	for (size_t n = 0; (opt = tni_sockopt_at(n)); n++)
@@ -291,7 +291,7 @@ static const char *key_elsewhere(const char *word)
 	char low[64];
 	size_t i = 0;
 
-	for (; word[i] && i < sizeof(low) - 1; i++)
+	for (; i < sizeof(low) - 1 && word[i]; i++)
 		low[i] = (char)tolower((unsigned char)word[i]);
 	low[i] = '\0';
 	for (i = 0; !key && i < NOWN; i++)
