@@ -171,7 +171,7 @@ static void test_answers_leave_from_the_address_that_was_asked(void **state)
 		struct tn_loop *loop = th_loop();
 		struct late late = {0};
 		struct tn_server *server;
-		int fds[ASKED], heard = 0;
+		int fds[ASKED];
 		char reply[32];
 
 		assert_int_equal(tn_serve(loop, urls[u], &handler, &late, &server), 0);
@@ -179,8 +179,8 @@ static void test_answers_leave_from_the_address_that_was_asked(void **state)
 			ask_at(server, i, fds, true);
 		th_until(loop, late.n == ASKED);
 		assert_int_equal(tn_timer_start(loop, 1, answer_all, &late, NULL), 0);
-		for (int i = 0; i < ASKED; i++, heard = 0)
-			th_until(loop, (heard = (int)recv(fds[i], reply, sizeof(reply), 0)) > 0);
+		for (int i = 0; i < ASKED; i++)
+			th_until(loop, recv(fds[i], reply, sizeof(reply), 0) > 0);
 		for (int i = 0; i < ASKED; i++)
 			close(fds[i]);
 		tn_loop_free(loop);
@@ -2063,13 +2063,12 @@ static void test_max_does_not_limit_bytes(void **state)
 static void check_addrs(struct tn_conn *conn, void *arg)
 {
 	struct tn_addr peer, local;
-	char text[128];
+	char theirs[128], ours[128];
 
 	assert_int_equal(tn_conn_peer(conn, &peer), 0);
 	assert_int_equal(tn_conn_local(conn, &local), 0);
-	snprintf(arg, 256, "%s", tn_addr_text(&peer, text, sizeof(text)));
-	strcat(arg, " ");
-	strcat(arg, tn_addr_text(&local, text, sizeof(text)));
+	snprintf(arg, 256, "%s %s", tn_addr_text(&peer, theirs, sizeof(theirs)),
+		 tn_addr_text(&local, ours, sizeof(ours)));
 }
 
 static void check_addrs_closed(struct tn_conn *conn, int err, void *arg)
@@ -2101,7 +2100,7 @@ static void test_addresses_of_a_connection(void **state)
 	struct tn_loop *loop = th_loop();
 	struct tn_server *server;
 	char texts[512] = "", want[256];
-	struct sockaddr_in addr;
+	struct sockaddr_in addr = {0};
 	socklen_t len = sizeof(addr);
 	int port, fd;
 

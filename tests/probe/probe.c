@@ -84,16 +84,18 @@ static void by_call(void)
 static long ask_broker(int32_t use, const char *path)
 {
 	char question[sizeof(use) + PATH_MAX];
+	size_t size = strlen(path) + 1;
 	int32_t code = 0;
 	int type = 0, fd = 3;
 	socklen_t len = sizeof(type);
 
+	if (size > PATH_MAX)
+		return -1;
 	while (fd < 40 && (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_SEQPACKET))
 		fd++;
 	memcpy(question, &use, sizeof(use));
-	strcpy(question + sizeof(use), path);
-	if (send(fd, question, sizeof(use) + strlen(path) + 1, 0) < 0 ||
-	    recv(fd, &code, sizeof(code), 0) != sizeof(code))
+	memcpy(question + sizeof(use), path, size);
+	if (send(fd, question, sizeof(use) + size, 0) < 0 || recv(fd, &code, sizeof(code), 0) != sizeof(code))
 		return -1;
 	errno = -code;
 	return code < 0 ? -1 : 0;

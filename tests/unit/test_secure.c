@@ -154,9 +154,9 @@ static void test_lists(void **state)
 		assert_int_equal(set(NULL, NULL, "ed25518", d), TN_EURL);
 	}
 	assert_int_equal(set(NULL, "TLS_AES_128_GCM_SHA256", NULL, false), 0);
-	for (int i = 0; i < 150; i++)
-		strcat(longest, "X25519:");
-	strcat(longest, "P-256");
+	for (size_t i = 0; i < 150; i++)
+		memcpy(longest + 7 * i, "X25519:", 7);
+	memcpy(longest + 7 * 150, "P-256", 6);
 	assert_int_equal(set(longest, NULL, NULL, false), TN_EURL);
 	memset(longest, 'a', sizeof(longest) - 1);
 	assert_int_equal(set(longest, NULL, NULL, false), TN_EURL);
