@@ -99,6 +99,7 @@ static const int calls[] = {
 	SCMP_SYS(clock_gettime),
 	SCMP_SYS(clock_nanosleep),
 	SCMP_SYS(close),
+	SCMP_SYS(epoll_create1), /* to ask whether a descriptor can be polled */
 	SCMP_SYS(epoll_ctl),
 	SCMP_SYS(epoll_pwait),
 	SCMP_SYS(epoll_pwait2),
