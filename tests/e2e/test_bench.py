@@ -430,10 +430,11 @@ class Relay:
 
 
 @pytest.mark.parametrize("handler", ["echo", "ack"])
+@one_engine
 def test_loss_is_counted_exactly(tenon, schema, handler):
     server = tenon.serve("udp://127.0.0.1:0", options=["--handler", handler])
     with Relay(server.port) as relay:
-        result = bench(tenon, relay.url, "--rate", "100", "--requests", "400", "--timeout", "5s")
+        result = bench(tenon, relay.url, "--rate", "400", "--requests", "400", "--timeout", "3s")
     check(schema, result)
     assert relay.done["asked"] == 400 == result["sent"] and result["errors"] == 0
     assert result["datagrams"] == {"lost": relay.done["lost"], "duplicates": relay.done["doubled"],
@@ -449,7 +450,7 @@ def test_loss_is_known_however_the_endpoint_is_named(tenon, schema, how):
     with Relay(server.port) as relay, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.connect(("127.0.0.1", int(relay.url.rpartition(":")[2])))
         url = relay.url.upper() if how == "upper" else f"FD:{sock.fileno()}"
-        result = bench(tenon, url, "--rate", "100", "--requests", "200", "--timeout", "5s", pass_fds=[sock.fileno()])
+        result = bench(tenon, url, "--rate", "400", "--requests", "200", "--timeout", "3s", pass_fds=[sock.fileno()])
     check(schema, result)
     assert result["sent"] == 200 and result["errors"] == 0 and result["datagrams"]["lost"] == relay.done["lost"] > 0
 
@@ -667,6 +668,7 @@ def test_a_message_that_the_endpoint_does_not_take(tenon):
 
 # While it runs
 
+@one_engine
 def test_seconds_are_told(tenon, schema):
     """While it runs, and without a gap; a second for which this machine had no time is told with the next."""
     server = tenon.serve("tcp://127.0.0.1:0")
@@ -689,6 +691,7 @@ def test_seconds_are_told(tenon, schema):
         assert part["seconds"] >= 1 and part["seconds"] == pytest.approx(round(part["seconds"]), abs=1e-3)
 
 
+@one_engine
 def test_interrupted(tenon, schema):
     server = tenon.serve("tcp://127.0.0.1:0")
     load = tenon.start("bench", server.url, "--conns", "4", "--duration", "1h", "--warmup", "0", "--json")
@@ -728,6 +731,7 @@ class Head:
 @pytest.mark.parametrize("args, lines", [(["--json"], 1), (["--json", "--rate", "100"], 1), (["--json"], 0), ([], 0),
                                          (["--json", "--slo", "p99=1h"], 0), (["--mode", "connect"], 0),
                                          (["--json", "--threads", "2", "--conns", "2"], 1)])
+@one_engine
 def test_the_load_ends_with_its_reader(tenon, args, lines):
     """At once, though nothing is being written, and without a word."""
     server = tenon.serve("tcp://127.0.0.1:0", options=["--json"])

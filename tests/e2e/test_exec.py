@@ -337,8 +337,8 @@ def test_many_datagrams_have_many_children(tenon, run_for_each):
     assert {client.recv(100) for _ in range(100)} == wanted
 
 
-def test_a_datagrams_child_ends_with_the_server(tenon, run_for_each):
-    server = run_for_each("sleep 1000", "udp://127.0.0.1:0")
+def test_a_datagrams_child_ends_with_the_server(tenon):
+    server = tenon.serve("udp://127.0.0.1:0", options=["--handler", "exec:sleep 1000", "--drain", "100ms"])
     tenon.dial(server.url).send(b"hello")
     pid = child_of(server)
     server.untidy = True
@@ -428,7 +428,7 @@ def is_refused(client):
 
 @pytest.mark.parametrize("options, most", [([], 128), (["--max-children", 5], 5), (["--max-conns", 140], 140)])
 def test_children_are_limited(tenon, options, most):
-    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "exec:sleep 1000", "--json", *options])
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "exec:sleep 1000", "--json", "--grace", "100ms", *options])
     clients = [tenon.dial(server.url) for _ in range(most + 20)]
     wait_until(lambda: len(children_of(server.pid)) == most, "so many run")
     wait_until(lambda: sum(map(is_refused, clients)) == 20, "the others are refused")

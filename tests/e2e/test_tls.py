@@ -17,6 +17,8 @@ from system import allow_files
 
 DATA = noise(2 * MIB + 17, 5)
 
+one_engine = pytest.mark.parametrize("engine", ["auto"], indirect=True)  # files are watched by timers
+
 
 @pytest.fixture
 def server(tenon, authority):
@@ -749,6 +751,7 @@ def test_reload_on_sighup(tenon, trusted, renewed):
     assert still_open()
 
 
+@one_engine
 def test_reload_by_change(tenon, trusted, renewed):
     server, put, still_open = renewed
     put("a.example")
@@ -756,6 +759,7 @@ def test_reload_by_change(tenon, trusted, renewed):
     assert shows(tenon, server, trusted, "a.example") and still_open()
 
 
+@one_engine
 def test_a_bad_certificate_keeps_the_old(tenon, trusted, renewed):
     server, put, still_open = renewed
     put("a.example", with_key=False)
@@ -787,6 +791,7 @@ def test_a_crowd_does_not_hide_the_one_that_matters(tenon, authority, trusted):
     assert len(troubles()) < 20
 
 
+@one_engine
 def test_a_certificate_that_cannot_be_read_is_told_once_even_to_the_quiet(tenon, trusted, authority):
     cert = tenon.file("live.pem", authority.pem("server").read_bytes())
     server = tenon.serve(f"tls://127.0.0.1:0?cert={cert}&key={authority.key('server')}", options=["-q"])

@@ -8,6 +8,8 @@ import pytest
 
 from harness import wait_until
 
+# What OpenSSL and files are asked is the same on every engine: test_tls.py and test_dtls.py run on both
+pytestmark = pytest.mark.parametrize("engine", ["auto"], indirect=True)
 KEY = "0123456789abcdef0123456789abcdef"
 SCHEMES = ["tls", "dtls"]
 
