@@ -57,7 +57,7 @@ static inline void take_up(struct end *e)
 		tni_buf_clear(&e->in);
 		return;
 	}
-	rc = e->layer->ops->up(e->layer, &e->in, &e->up, &e->net);
+	rc = e->layer->ops->up(e->layer, &e->in, &e->up, &e->net, SIZE_MAX);
 	e->failed = rc < 0;
 	CHECK(rc == 0 || *tn_errmsg());
 	/* A server leaves a part of the first record where it is. */

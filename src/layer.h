@@ -1,19 +1,27 @@
 /*
- * The contracts of what stands between a stream's bytes and its messages: a layer (bytes <-> bytes, TLS) and, on top, a
- * frame (bytes <-> messages). No socket, no clock, no thread; the same code runs on every engine and in a test without
- * any.
+ * The contracts of what stands between a stream's bytes and its messages: layers (bytes <-> bytes, such as TLS) and,
+ * on top, a frame (bytes <-> messages). No socket, no clock, no thread; the same code runs on every engine and in a
+ * test without any.
  *
- * A layer stands below the frame, between the connection's queues and the wire. `net` is the queue of bytes that go to
- * the peer, which every step may add to.
+ * A layer stands between what is below it (the socket, or another layer) and what is above it (another layer, or the
+ * frame): conn/chain.h. `net` is the queue of bytes that go down, which every step may add to.
  *
- * open() puts what the peer is owed first. up() takes all of `in`, what came from the peer, and appends what it means
- * to `out` (a server's end may leave the first bytes there until there are enough); it sets `open` once bytes can flow
- * and `ended` once the peer has said, by the layer's own word, that it sends no more. down() takes from the front of
- * `in` and appends to `net` until `in` is empty or `net` holds `max` bytes, or the layer must hear from the peer first;
- * only while open. shut() tells the peer that we send no more; what it sends still comes up. cut() is asked when the
- * bytes from the peer end while `ended` is false: the error that this is, with its words.
- * Each returns 0 or < 0 with words that need no more than the peer's name in front (tni_err). After a failure of up()
- * `net` may hold a last word for the peer, and nothing but free() may follow.
+ * open() puts what the peer is owed first; called when the layer below is open. It may be NULL.
+ * up() takes from `in`, what came from below, and appends what it means to `out` until that holds `max` bytes: what
+ * is left of `in` then, or is not whole, stays there. It sets `open` once bytes can flow, `ended` once the peer has
+ * said, by the layer's own word, that it sends no more, and `done` once the layer has finished its work: what is left
+ * in `in` then belongs to the layer above, and the layer is removed.
+ * down() takes from the front of `in` and appends to `net` until `in` is empty or `net` holds `max` bytes, or the
+ * layer must hear from the peer first; only while open.
+ * shut() tells the peer that we send no more; what it sends still comes up.
+ * cut() is called when no more comes from below while `ended` is false: the error that this is; 0: it is an end in
+ * good order.
+ * due_ns() is when tick() is to be called, on the clock of `now_ns` (monotonic, ns); UINT64_MAX: not at all. Asked
+ * after every step. Both may be NULL.
+ * query() answers a question (enum tni_question); -EOPNOTSUPP: not this layer's. It may be NULL.
+ *
+ * Each returns 0 or < 0 with words that need no more than the peer's name in front (tni_err). After a failure `net`
+ * may hold a last word for the peer, and nothing but free() may follow.
  */
 /*
  * The contract of a frame: the pure transform between a stream's bytes and its messages.
@@ -37,18 +45,41 @@
 
 struct tni_layer;
 
+enum tni_question {
+	TNI_ASK_PART,     /* whether a part of something has come whose rest has not: 1 or 0; no answer */
+	TNI_ASK_SECURITY, /* struct tn_security: what has been agreed upon; only while open */
+	TNI_ASK_CERT,     /* struct tni_cert_question; -ENOENT: the peer has shown no such certificate */
+	TNI_ASK_SILENCE,  /* struct tni_words: why a handshake has not come to its end */
+};
+
+struct tni_cert_question {
+	int index; /* 0: the peer's own */
+	unsigned char **der;
+	size_t *len;
+};
+
+struct tni_words {
+	char text[400];
+};
+
 struct tni_layer_ops {
+	const char *name;    /* for words: "TLS" */
+	const char *opening; /* what fails before it is open: "TLS handshake" */
+	bool messages; /* it makes whole messages: the end of each is marked in `out`, and in what it is given to send */
 	int (*open)(struct tni_layer *layer, struct tn_buf *net);
-	int (*up)(struct tni_layer *layer, struct tn_buf *in, struct tn_buf *out, struct tn_buf *net);
+	int (*up)(struct tni_layer *layer, struct tn_buf *in, struct tn_buf *out, struct tn_buf *net, size_t max);
 	int (*down)(struct tni_layer *layer, struct tn_buf *in, struct tn_buf *net, size_t max);
 	int (*shut)(struct tni_layer *layer, struct tn_buf *net);
 	int (*cut)(struct tni_layer *layer);
+	uint64_t (*due_ns)(struct tni_layer *layer, uint64_t now_ns);
+	int (*tick)(struct tni_layer *layer, struct tn_buf *net, uint64_t now_ns);
+	int (*query)(const struct tni_layer *layer, enum tni_question what, void *answer);
 	void (*free)(struct tni_layer *layer);
 };
 
 struct tni_layer {
 	const struct tni_layer_ops *ops;
-	bool open, ended;
+	bool open, ended, done;
 };
 
 struct tni_frame;

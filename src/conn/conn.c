@@ -151,7 +151,7 @@ static size_t queued(const struct tn_conn *c)
 {
 	size_t below = c->dgram ? c->dgram->tx.buf.len : 0;
 
-	return c->layered ? c->tx.len + c->layered->wire.len + below : c->dgram ? below : c->tx.len;
+	return c->layered ? c->tx.len + tni_chain_queued(&c->layered->chain) + below : c->dgram ? below : c->tx.len;
 }
 
 /* Its peer does not have, or has not been asked for, all that belongs to it. */
@@ -236,6 +236,8 @@ static bool closing_is_done(const struct tn_conn *c)
 {
 	if (!(c->flags & TNI_FIN_SENT) || c->flags & TNI_ENDS_BY_RESET)
 		return false;
+	if (c->layered && !tni_layered_is_over(c->layered))
+		return false;
 	return c->flags & TNI_RX_END || !is_stream(c) || c->io.flags & TNI_FD_FILE;
 }
 
@@ -265,7 +267,7 @@ static bool kernel_has_unread(const struct tn_conn *c)
 /* What the peer said that has not been handed over, here or in the kernel. */
 static bool has_unread(const struct tn_conn *c)
 {
-	return c->rx.head || (c->layered && c->layered->in.head) || kernel_has_unread(c);
+	return c->rx.head || (c->layered && tni_layered_in(c->layered)->head) || kernel_has_unread(c);
 }
 
 static bool is_held_unread(const struct tn_conn *c)
@@ -344,7 +346,7 @@ static void timer_fired(struct tni_timer *timer)
 		lost_writing_is_due(c, now);
 	else if (is_met_late(c, now))
 		tni_loop_timer(c->loop, &c->timer, TNI_LATE_NS / 5);
-	else if (c->layered && !c->layered->layer->open)
+	else if (c->layered && !tni_layered_is_open(c->layered))
 		tni_layered_timeout(c);
 	else if (c->deadline_ns && now >= c->deadline_ns)
 		tni_conn_fail(c, -ETIMEDOUT, "a message that is not whole (key request)");
@@ -384,11 +386,11 @@ static void fail_reading(struct tn_conn *c, int err)
 	/* Writing hears of a broken pipe when reading has had the reason, or is about to. */
 	if ((c->flags & (TNI_WRITE_LOST | TNI_CLOSING)) == TNI_WRITE_LOST && c->err == -EPIPE)
 		c->err = 0;
-	if ((c->rx.head || (c->layered && c->layered->in.head)) && !(c->flags & (TNI_CLOSING | TNI_DEAD)))
+	if ((c->rx.head || (c->layered && tni_layered_in(c->layered)->head)) && !(c->flags & (TNI_CLOSING | TNI_DEAD)))
 		lose_reading(c, err);
 	else /* All was sent and ended before: that the peer then resets instead of ending is no failure. */
 		tni_conn_fail(c, c->flags & TNI_CLOSING && c->flags & TNI_FIN_SENT ? 0 : err,
-			      c->layered && !c->layered->layer->open ? "TLS handshake" : "read");
+			      tni_layered_step(c, "read"));
 }
 
 /* A reset tells of itself once: when writing has had it, reading finds what looks like an end in good order. */
@@ -422,7 +424,7 @@ static void recv_done(struct tni_op *op, int res)
 		lose_reading(c, c->err);
 	} else if (res == 0) {
 		if (c->layered)
-			c->layered->eof = true;
+			c->layered->chain.bottom->eof = true;
 		else
 			c->flags |= TNI_RX_END;
 		c->hold |= TNI_HOLD_CLOSED;
@@ -631,6 +633,35 @@ static bool is_cut(const struct tn_conn *c)
 	return c->flags & TNI_RX_END && c->err == TN_ECUT;
 }
 
+/* A message that a layer has made. As the frames' next(). */
+static int next_marked(struct tn_conn *c, struct tni_view *view)
+{
+	const struct tni_slice *s = c->rx.head;
+	size_t len = s->len;
+	unsigned char *data;
+
+	for (; !s->end && s->next; len += s->len)
+		s = s->next;
+	if (len > c->frame.max)
+		return tni_frame_too_big(&c->frame, len);
+	if (!s->end)
+		return 0;
+	data = tni_buf_front(&c->rx, len);
+	if (!data)
+		return -ENOMEM;
+	tni_view_set(view, &c->rx, data, len, len);
+	return 1;
+}
+
+static int next_message(struct tn_conn *c, struct tni_view *view)
+{
+	if (c->layered && tni_layered_has_messages(c->layered))
+		return next_marked(c, view);
+	if (c->io.flags & TNI_FD_MESSAGES && c->rx.head->len > c->frame.max)
+		return tni_frame_too_big(&c->frame, c->rx.head->len); /* a packet is not to be cut */
+	return c->frame.ops->next(&c->frame, &c->rx, view);
+}
+
 static void deliver_stream(struct tn_conn *c)
 {
 	uint64_t before = c->msgs_in;
@@ -639,10 +670,7 @@ static void deliver_stream(struct tn_conn *c)
 	int rc = 0;
 
 	while (c->rx.head && may_deliver(c)) {
-		if (c->io.flags & TNI_FD_MESSAGES && c->rx.head->len > c->frame.max)
-			rc = tni_frame_too_big(&c->frame, c->rx.head->len); /* a packet is not to be cut */
-		else
-			rc = c->frame.ops->next(&c->frame, &c->rx, &view);
+		rc = next_message(c, &view);
 		if (rc == 0 && is_cut(c))
 			tni_buf_clear(&c->rx); /* nobody knows whether the last piece is a whole message */
 		else if (rc == 0 && c->flags & TNI_RX_END)
@@ -776,7 +804,7 @@ static bool is_held(const struct tn_conn *c)
 {
 	if (tni_layered_is_behind(c))
 		return true;
-	return c->hold && !(c->hold == TNI_HOLD_USER && c->layered && !c->layered->layer->open);
+	return c->hold && !(c->hold == TNI_HOLD_USER && c->layered && !tni_layered_is_open(c->layered));
 }
 
 /* Invariant 2. Ops in cancellation are left alone: their completion runs this again. */
@@ -873,6 +901,10 @@ static void conn_run(struct tni_task *task)
 	tell_drain(c);
 	update_hold(c);
 	close_if_done(c);
+	if (c->layered && !(c->flags & TNI_DEAD)) {
+		tni_layered_arm(c);
+		tni_layered_leave(c);
+	}
 	if (!(c->flags & TNI_DEAD))
 		arm_or_hold(c);
 	c->flags &= ~(uint32_t)TNI_RUNNING;
@@ -881,7 +913,8 @@ static void conn_run(struct tni_task *task)
 	/* A receive that starved or a queue that emptied while this ran has set new work. */
 	if (c->hold & TNI_HOLD_STARVED)
 		tni_loop_starve(c->loop, &c->task);
-	else if ((held && (owes_delivery(c) || tni_layered_owes(c))) || (owes_fin(c) && tni_layered_may_shut(c)))
+	else if (((held || tni_layered_has_more(c)) && (owes_delivery(c) || tni_layered_owes(c))) ||
+		 (owes_fin(c) && tni_layered_may_shut(c)))
 		tni_loop_later(c->loop, &c->task);
 }
 
@@ -1011,9 +1044,9 @@ struct tn_conn *tni_conn_accept(struct tni_part *part, int fd, const struct tn_a
 					      c->peer_len ? ((const struct sockaddr *)(const void *)c->peer)->sa_family
 							  : AF_UNIX);
 	tni_list_add_tail(&part->conns, &c->owned.node);
-	if (part->server->creds && !(flags & TNI_UNTOLD) &&
-	    tni_layered_new(c, tni_server_creds(part->server), NULL) < 0) {
-		tni_conn_fail(c, -ENOMEM, "TLS handshake");
+	if (!(flags & TNI_UNTOLD) &&
+	    tni_layered_accept(c, part->server->creds ? tni_server_creds(part->server) : NULL) < 0) {
+		tni_conn_fail(c, -ENOMEM, tni_layered_step(c, "opening"));
 		return c;
 	}
 	opened(c);
@@ -1367,7 +1400,8 @@ static int queued_result(struct tn_conn *c, int rc)
 /* Known of the descriptor, and before there is one of the scheme. */
 static bool keeps_packets(const struct tn_conn *c)
 {
-	return c->io.flags & TNI_FD_MESSAGES || tni_scheme_is_packets(c->ep->scheme);
+	return c->io.flags & TNI_FD_MESSAGES || tni_scheme_is_packets(c->ep->scheme) ||
+	       (c->layered && tni_layered_has_messages(c->layered));
 }
 
 /* Without a frame and packets there are no messages for key max to limit. */

@@ -159,7 +159,7 @@ void tni_dgram_free(struct tn_conn *c)
 /* In a handshake the reason alone would say too little. */
 static const char *step_of(const struct tn_conn *c, const char *call)
 {
-	return c->layered && !c->layered->layer->open ? "DTLS handshake" : call;
+	return tni_layered_step(c, call);
 }
 
 static void take_batch(struct tn_conn *c, int n)

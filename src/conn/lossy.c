@@ -16,8 +16,6 @@
 #define BYE_NS (250 * TNI_NS_PER_MS)
 #define BYES_MAX 5
 
-static void again(struct tni_timer *timer);
-
 int tni_lossy_new(struct tn_conn *c, struct tn_conn *socket)
 {
 	struct tni_lossy *y = calloc(1, sizeof(*y));
@@ -26,7 +24,6 @@ int tni_lossy_new(struct tn_conn *c, struct tn_conn *socket)
 		return -ENOMEM;
 	y->conn = c;
 	y->socket = socket;
-	y->again.fire = again;
 	c->layered->lossy = y;
 	return 0;
 }
@@ -40,7 +37,7 @@ void tni_lossy_take(struct tn_conn *c, const struct tn_addr *peer, const void *d
 	(void)peer;
 	if (!len || c->flags & (TNI_DEAD | TNI_RX_END))
 		return;
-	if (l->in.len + len > IN_MAX || tni_buf_append(&l->in, data, len, true) < 0)
+	if (tni_layered_in(l)->len + len > IN_MAX || tni_buf_append(tni_layered_in(l), data, len, true) < 0)
 		l->lossy->lost++;
 	tni_loop_ready(c->loop, &c->task);
 }
@@ -98,37 +95,23 @@ static void send_soon(const struct tni_lossy *y)
 		tni_loop_ready(y->socket->loop, &y->socket->task);
 }
 
-static bool may_say_bye(const struct tni_lossy *y)
+bool tni_lossy_may_say_bye(const struct tni_lossy *y)
 {
 	return y->bye_len && y->byes < BYES_MAX && !(y->conn->flags & TNI_RX_END);
 }
 
-static void arm(struct tn_conn *c)
+uint64_t tni_lossy_bye_ns(const struct tni_lossy *y)
 {
-	struct tni_lossy *y = c->layered->lossy;
-	uint64_t due_ns = c->layered->failed ? UINT64_MAX : tni_dtls_timeout_ns(c->layered->layer);
-
-	if (due_ns != UINT64_MAX)
-		tni_loop_timer(c->loop, &y->again, due_ns);
-	else if (!may_say_bye(y))
-		tni_loop_untimer(c->loop, &y->again);
-	else if (!tni_timer_armed(&y->again))
-		tni_loop_timer(c->loop, &y->again, BYE_NS << y->byes);
+	return BYE_NS << y->byes;
 }
 
-static void again(struct tni_timer *timer)
+void tni_lossy_repeat_bye(struct tni_lossy *y)
 {
-	struct tni_lossy *y = tni_container_of(timer, struct tni_lossy, again);
-	struct tn_conn *c = y->conn;
-
-	if (!c->layered->failed && tni_dtls_timeout_ns(c->layered->layer) != UINT64_MAX) {
-		tni_layered_tick(c);
-	} else if (y->socket && may_say_bye(y)) {
-		put(c, y->bye, y->bye_len);
-		y->byes++;
-		tni_loop_ready(y->socket->loop, &y->socket->task);
-	}
-	tni_loop_ready(c->loop, &c->task);
+	if (!y->socket || !tni_lossy_may_say_bye(y))
+		return;
+	put(y->conn, y->bye, y->bye_len);
+	y->byes++;
+	tni_loop_ready(y->socket->loop, &y->socket->task);
 }
 
 void tni_lossy_flush(struct tn_conn *c)
@@ -153,14 +136,12 @@ void tni_lossy_flush(struct tn_conn *c)
 	}
 	if (y->socket == c)
 		tni_dgram_flush(c);
-	if (!(c->flags & TNI_DEAD))
-		arm(c);
 }
 
 void tni_lossy_note_bye(struct tn_conn *c)
 {
 	struct tni_lossy *y = c->layered->lossy;
-	const struct tni_slice *last = c->layered->wire.tail;
+	const struct tni_slice *last = tni_layered_wire(c->layered)->tail;
 
 	if (!last || last->len > sizeof(y->bye))
 		return;
@@ -174,22 +155,23 @@ void tni_lossy_note_bye(struct tn_conn *c)
 static void say_bye_now(struct tn_conn *c)
 {
 	struct tni_layered *l = c->layered;
+	struct tn_buf *wire = tni_layered_wire(l);
 	struct tn_addr addr;
 
-	if (!l->layer->open || l->shut || l->failed || !l->lossy->socket || l->lossy->socket->io.fd < 0)
+	if (!tni_layered_is_open(l) || tni_chain_is_shut(&l->chain) || l->failed || !l->lossy->socket ||
+	    l->lossy->socket->io.fd < 0)
 		return;
-	l->shut = true;
-	tni_buf_clear(&l->wire);
+	tni_buf_clear(wire);
 	peer_addr(c, &addr);
-	if (l->layer->ops->shut(l->layer, &l->wire) == 0 && l->wire.head)
-		tni_dgram_say(l->lossy->socket->io.fd, &addr, l->wire.head->data, l->wire.head->len);
+	if (tni_chain_shut(&l->chain) == 0 && wire->head)
+		tni_dgram_say(l->lossy->socket->io.fd, &addr, wire->head->data, wire->head->len);
 }
 
 void tni_lossy_part(struct tn_conn *c)
 {
 	struct tni_lossy *y = c->layered->lossy;
 
-	tni_loop_untimer(c->loop, &y->again);
+	tni_loop_untimer(c->loop, &c->layered->tick);
 	say_bye_now(c);
 	if (y->peer)
 		tni_peers_leave(c);

@@ -15,8 +15,7 @@ struct tni_lossy {
 	struct tn_conn *conn;
 	struct tn_conn
 		*socket; /* through which it goes: its own when dialled, otherwise its server's; NULL: that has gone */
-	struct tni_peer *peer; /* its place among the server's; NULL when dialled */
-	struct tni_timer again;
+	struct tni_peer *peer;          /* its place among the server's; NULL when dialled */
 	uint64_t lost;                  /* datagrams for which there was no room */
 	unsigned char bye[TNI_BYE_MAX]; /* our close_notify as it was sent: as often as it comes, it counts once */
 	uint8_t bye_len, byes;
@@ -33,6 +32,11 @@ void tni_lossy_flush(struct tn_conn *conn);
 
 /* Our close_notify stands at the end of the wire. */
 void tni_lossy_note_bye(struct tn_conn *conn);
+
+/* Whether our close_notify is to be repeated, when, and that. */
+bool tni_lossy_may_say_bye(const struct tni_lossy *lossy);
+uint64_t tni_lossy_bye_ns(const struct tni_lossy *lossy);
+void tni_lossy_repeat_bye(struct tni_lossy *lossy);
 
 /* Whether a message can be sent at all: 0, or -EMSGSIZE or TN_EFORMAT with words. */
 int tni_lossy_fits(size_t len);

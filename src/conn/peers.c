@@ -179,7 +179,7 @@ static void end_former(struct tni_peer *former)
 	tni_part_unadmit(c->part, tni_conn_source(c));
 	c->flags |= TNI_REPLACED;
 	c->layered->lossy->socket = NULL; /* no last word: it would go to the new one */
-	tni_loop_untimer(c->loop, &c->layered->lossy->again);
+	tni_loop_untimer(c->loop, &c->layered->tick);
 	tni_conn_fail(c, c->flags & TNI_CLOSING ? 0 : -ECONNRESET, "the client has begun anew");
 }
 

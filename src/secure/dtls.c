@@ -258,10 +258,12 @@ static int read_message(struct tls *t, struct tn_buf *out)
 	return rc < 0 ? no_memory() : 1;
 }
 
-static int dtls_up(struct tni_layer *layer, struct tn_buf *in, struct tn_buf *out, struct tn_buf *net)
+static int dtls_up(struct tni_layer *layer, struct tn_buf *in, struct tn_buf *out, struct tn_buf *net, size_t max)
 {
 	struct tls *t = tls_of(layer);
 	int rc = 0;
+
+	(void)max; /* what waits in `in` is bounded, and becomes no more */
 
 	t->in = in;
 	t->net = net;
@@ -339,19 +341,19 @@ static int dtls_cut(struct tni_layer *layer)
 
 /* ---- time ---- */
 
-uint64_t tni_dtls_timeout_ns(const struct tni_layer *layer)
+/* By OpenSSL's own clock. */
+static uint64_t dtls_due_ns(struct tni_layer *layer, uint64_t now_ns)
 {
-	const struct tls *t = tls_of((struct tni_layer *)(uintptr_t)layer);
+	const struct tls *t = tls_of(layer);
 	struct timeval left;
 
 	if (t->broken || DTLSv1_get_timeout(t->ssl, &left) != 1)
 		return UINT64_MAX;
-	return ((uint64_t)left.tv_sec * 1000000 + (uint64_t)left.tv_usec) * 1000;
+	return now_ns + ((uint64_t)left.tv_sec * 1000000 + (uint64_t)left.tv_usec) * 1000;
 }
 
-const char *tni_dtls_silence(const struct tni_layer *layer, char *out, size_t cap)
+static const char *silence(struct tls *t, char *out, size_t cap)
 {
-	struct tls *t = tls_of((struct tni_layer *)(uintptr_t)layer);
 	const struct dtls *d = dtls_of(t);
 	char text[TNI_TLS_START * 4 + 8];
 
@@ -369,12 +371,13 @@ const char *tni_dtls_silence(const struct tni_layer *layer, char *out, size_t ca
 	return out;
 }
 
-int tni_dtls_tick(struct tni_layer *layer, struct tn_buf *net)
+static int dtls_tick(struct tni_layer *layer, struct tn_buf *net, uint64_t now_ns)
 {
 	struct tls *t = tls_of(layer);
 	char why[400];
 	int rc;
 
+	(void)now_ns;
 	if (!layer->open && ++dtls_of(t)->ticks == TICKS_TO_SHRINK)
 		SSL_set_mtu(t->ssl, TNI_DTLS_MTU_LEAST);
 	t->net = net;
@@ -385,7 +388,7 @@ int tni_dtls_tick(struct tni_layer *layer, struct tn_buf *net)
 		return 0;
 	t->broken = true;
 	ERR_clear_error();
-	return tni_err(-ETIMEDOUT, "DTLS handshake: %s", tni_dtls_silence(layer, why, sizeof(why)));
+	return tni_err(-ETIMEDOUT, "DTLS handshake: %s", silence(t, why, sizeof(why)));
 }
 
 /* ---- life ---- */
@@ -403,12 +406,28 @@ static void dtls_free(struct tni_layer *layer)
 	free(dtls_of(t));
 }
 
+static int dtls_query(const struct tni_layer *layer, enum tni_question what, void *answer)
+{
+	struct tni_words *words = answer;
+
+	if (what != TNI_ASK_SILENCE)
+		return tni_tls_query(layer, what, answer);
+	silence(tls_of((struct tni_layer *)(uintptr_t)layer), words->text, sizeof(words->text));
+	return 0;
+}
+
 static const struct tni_layer_ops dtls_ops = {
+	.name = "DTLS",
+	.opening = "DTLS handshake",
+	.messages = true,
 	.open = dtls_open,
 	.up = dtls_up,
 	.down = dtls_down,
 	.shut = tni_tls_shut,
 	.cut = dtls_cut,
+	.due_ns = dtls_due_ns,
+	.tick = dtls_tick,
+	.query = dtls_query,
 	.free = dtls_free,
 };
 

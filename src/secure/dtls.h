@@ -3,8 +3,8 @@
  * whole messages (the end of each is marked): a datagram of the wire in `in` and `net`, a message of the user in `out`.
  *
  * Otherwise a layer as layer.h has it, with two differences. What comes may be anybody's: a datagram that is not the
- * peer's is dropped without a word, it is no failure. And what gets lost in a handshake is sent again:
- * tni_dtls_timeout_ns() says when tni_dtls_tick() is due.
+ * peer's is dropped without a word, it is no failure. And what gets lost in a handshake is sent again by tick(),
+ * after a while in smaller pieces, since it may be their size that keeps them from arriving.
  */
 #ifndef TNI_SECURE_DTLS_H
 #define TNI_SECURE_DTLS_H
@@ -31,18 +31,6 @@ struct tni_dtls_door;
 /* A client's end, with credentials (of a spec with `datagrams`) whose reference is handed over in every case. 0,
  * -ENOMEM or TN_EURL. */
 int tni_dtls_dial(struct tni_creds *creds, const char *host, struct tni_layer **layer);
-
-/* When the timer is due, from now on; UINT64_MAX: not at all. To be asked anew after every step. */
-uint64_t tni_dtls_timeout_ns(const struct tni_layer *layer);
-
-/*
- * The timer is due: what has not been answered goes out again, after a while in smaller pieces, since it may be their
- * size that keeps them from arriving. 0, or < 0: it has been tried often enough.
- */
-int tni_dtls_tick(struct tni_layer *layer, struct tn_buf *net);
-
-/* Why a handshake has not come to its end in time, as words: what the peer has said, if anything. */
-const char *tni_dtls_silence(const struct tni_layer *layer, char *out, size_t cap);
 
 /* Whether a datagram begins a connection: the random bytes of its hello, TNI_DTLS_RANDOM of them; NULL: it does not. */
 const unsigned char *tni_dtls_hello(const void *data, size_t len);

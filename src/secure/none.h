@@ -81,57 +81,9 @@ static inline int tni_tls_new(struct tni_creds *creds, const char *host, struct 
 	return tni_err(TN_EURL, "this build has no TLS");
 }
 
-static inline bool tni_tls_heard(const struct tni_layer *layer)
-{
-	(void)layer;
-	return false;
-}
-
-static inline bool tni_tls_has_part(const struct tni_layer *layer)
-{
-	(void)layer;
-	return false;
-}
-
-static inline void tni_tls_describe(const struct tni_layer *layer, struct tn_security *security)
-{
-	(void)layer;
-	(void)security;
-}
-
-static inline int tni_tls_peer_cert(const struct tni_layer *layer, int index, unsigned char **der, size_t *len)
-{
-	(void)layer;
-	(void)index;
-	*der = NULL;
-	*len = 0;
-	return TN_ESTATE;
-}
-
 static inline int tni_dtls_dial(struct tni_creds *creds, const char *host, struct tni_layer **layer)
 {
 	return tni_tls_new(creds, host, layer);
-}
-
-static inline uint64_t tni_dtls_timeout_ns(const struct tni_layer *layer)
-{
-	(void)layer;
-	return UINT64_MAX;
-}
-
-static inline int tni_dtls_tick(struct tni_layer *layer, struct tn_buf *net)
-{
-	(void)layer;
-	(void)net;
-	return 0;
-}
-
-static inline const char *tni_dtls_silence(const struct tni_layer *layer, char *out, size_t cap)
-{
-	(void)layer;
-	(void)cap;
-	*out = '\0';
-	return out;
 }
 
 static inline const unsigned char *tni_dtls_hello(const void *data, size_t len)

@@ -16,9 +16,6 @@
 /* The longest that a record carries. */
 #define RECORD_MAX 16384
 
-/* What TLS itself answers (to a wish for new keys, or to negotiate anew) may wait up to so much. */
-#define ANSWERS_MAX (256 * 1024)
-
 /* A block with less room than this is not read into. */
 #define ROOM_MIN 1024
 
@@ -293,11 +290,11 @@ static int hand_up(struct tn_buf *out, struct tni_blk *blk)
 	return rc;
 }
 
-static int read_records(struct tls *t, struct tn_buf *out)
+static int read_records(struct tls *t, struct tn_buf *out, size_t max)
 {
 	int rc = 0, kept = 0;
 
-	while (rc == 0 && kept == 0 && !t->layer.ended && (t->in->head || SSL_pending(t->ssl))) {
+	while (rc == 0 && kept == 0 && !t->layer.ended && out->len < max && (t->in->head || SSL_pending(t->ssl))) {
 		bool little = !t->midway && t->in->len <= out->mem->small.cap;
 		struct tni_blk *blk = tni_blk_get(little ? &out->mem->small : &out->mem->large);
 
@@ -311,10 +308,9 @@ static int read_records(struct tls *t, struct tn_buf *out)
 	return rc < 0 ? rc : kept < 0 ? tni_err(kept, "TLS: out of memory") : 0;
 }
 
-static int tls_up(struct tni_layer *layer, struct tn_buf *in, struct tn_buf *out, struct tn_buf *net)
+static int tls_up(struct tni_layer *layer, struct tn_buf *in, struct tn_buf *out, struct tn_buf *net, size_t max)
 {
 	struct tls *t = tls_of(layer);
-	size_t waiting = net->len;
 	int rc = 0;
 
 	if (!in->head && !(t->ssl && SSL_pending(t->ssl)))
@@ -334,12 +330,8 @@ static int tls_up(struct tni_layer *layer, struct tn_buf *in, struct tn_buf *out
 	if (rc == 0 && !layer->open)
 		rc = tni_tls_shake_hands(t);
 	if (rc == 0 && layer->open)
-		rc = read_records(t, out);
+		rc = read_records(t, out, max);
 	t->in = t->net = NULL;
-	if (rc == 0 && net->len > waiting && net->len > ANSWERS_MAX) {
-		t->broken = true;
-		return tni_err(TN_ETLS, "the peer goes on asking and takes no answer");
-	}
 	return rc;
 }
 
@@ -406,56 +398,6 @@ static int tls_cut(struct tni_layer *layer)
 	return tni_tls_explain_cut(tls_of(layer));
 }
 
-/* ---- life ---- */
-
-static void tls_free(struct tni_layer *layer)
-{
-	struct tls *t = tls_of(layer);
-
-	SSL_free(t->ssl);
-	X509_free(t->refused.cert);
-	tni_creds_unref(t->creds);
-	ERR_clear_error();
-	free(t->host);
-	free(t->place);
-	free(t);
-}
-
-static const struct tni_layer_ops tls_ops = {
-	.open = tls_open,
-	.up = tls_up,
-	.down = tls_down,
-	.shut = tni_tls_shut,
-	.cut = tls_cut,
-	.free = tls_free,
-};
-
-int tni_tls_new(struct tni_creds *creds, const char *host, struct tni_layer **layer)
-{
-	struct tls *t =
-		tni_tls_method(&queues, "tenon queues", bio_read, bio_write, bio_ctrl) ? calloc(1, sizeof(*t)) : NULL;
-
-	if (t && host)
-		t->host = strdup(creds->sni ? creds->sni : host);
-	if (!t || (host && !t->host)) {
-		free(t);
-		tni_creds_unref(creds);
-		return tni_err(-ENOMEM, "TLS: out of memory");
-	}
-	t->layer.ops = &tls_ops;
-	t->creds = creds;
-	*layer = &t->layer;
-	return 0;
-}
-
-int tni_tls_resume(struct tni_layer *layer, const char *place)
-{
-	struct tls *t = tls_of(layer);
-
-	t->place = strdup(place);
-	return t->place ? 0 : tni_err(-ENOMEM, "TLS: out of memory");
-}
-
 /* ---- the peer's certificate ---- */
 
 static bool is_pinned(const struct tni_creds *creds, X509 *cert)
@@ -502,18 +444,10 @@ int tni_tls_verify(X509_STORE_CTX *store, void *arg)
 
 /* ---- asking ---- */
 
-bool tni_tls_has_part(const struct tni_layer *layer)
-{
-	return SSL_has_pending(tls_of((struct tni_layer *)(uintptr_t)layer)->ssl);
-}
-
-bool tni_tls_heard(const struct tni_layer *layer)
-{
-	return tls_of((struct tni_layer *)(uintptr_t)layer)->heard;
-}
-
-/* A client of TLS 1.3 may name a key that the handshake then leaves aside, and so prove nothing. Tickets there are
- * none. */
+/*
+ * A client of TLS 1.3 may name a key that the handshake then leaves aside, and so prove nothing. Tickets there are
+ * none.
+ */
 static const char *psk_identity(const struct tls *t)
 {
 	return SSL_version(t->ssl) != TLS1_3_VERSION || SSL_session_reused(t->ssl) ? t->psk : NULL;
@@ -533,9 +467,8 @@ static void write_identity(const struct tls *t, char *out, size_t cap)
 			       out, cap);
 }
 
-void tni_tls_describe(const struct tni_layer *layer, struct tn_security *security)
+static void describe(const struct tls *t, struct tn_security *security)
 {
-	const struct tls *t = tls_of((struct tni_layer *)(uintptr_t)layer);
 	const unsigned char *alpn;
 	const char *name = SSL_get_servername(t->ssl, TLSEXT_NAMETYPE_host_name);
 	unsigned len;
@@ -560,19 +493,88 @@ static X509 *peer_cert(const struct tls *t, int index)
 	return index < sk_X509_num(chain) ? sk_X509_value(chain, index) : NULL;
 }
 
-int tni_tls_peer_cert(const struct tni_layer *layer, int index, unsigned char **der, size_t *len)
+static int give_cert(const struct tls *t, const struct tni_cert_question *q)
 {
-	const struct tls *t = tls_of((struct tni_layer *)(uintptr_t)layer);
-	X509 *cert = peer_cert(t, index);
+	X509 *cert = peer_cert(t, q->index);
 	unsigned char *at;
 	int n;
 
 	if (!cert)
 		return -ENOENT;
 	n = i2d_X509(cert, NULL);
-	at = *der = n > 0 ? malloc((size_t)n) : NULL;
+	at = *q->der = n > 0 ? malloc((size_t)n) : NULL;
 	if (!at)
 		return -ENOMEM;
-	*len = (size_t)i2d_X509(cert, &at);
+	*q->len = (size_t)i2d_X509(cert, &at);
 	return 0;
+}
+
+int tni_tls_query(const struct tni_layer *layer, enum tni_question what, void *answer)
+{
+	const struct tls *t = tls_of((struct tni_layer *)(uintptr_t)layer);
+
+	switch (what) {
+	case TNI_ASK_PART:
+		return layer->open && SSL_has_pending(t->ssl);
+	case TNI_ASK_SECURITY:
+		describe(t, answer);
+		return 0;
+	case TNI_ASK_CERT:
+		return give_cert(t, answer);
+	default:
+		return -EOPNOTSUPP;
+	}
+}
+
+/* ---- life ---- */
+
+static void tls_free(struct tni_layer *layer)
+{
+	struct tls *t = tls_of(layer);
+
+	SSL_free(t->ssl);
+	X509_free(t->refused.cert);
+	tni_creds_unref(t->creds);
+	ERR_clear_error();
+	free(t->host);
+	free(t->place);
+	free(t);
+}
+
+static const struct tni_layer_ops tls_ops = {
+	.name = "TLS",
+	.opening = "TLS handshake",
+	.open = tls_open,
+	.up = tls_up,
+	.down = tls_down,
+	.shut = tni_tls_shut,
+	.cut = tls_cut,
+	.query = tni_tls_query,
+	.free = tls_free,
+};
+
+int tni_tls_new(struct tni_creds *creds, const char *host, struct tni_layer **layer)
+{
+	struct tls *t =
+		tni_tls_method(&queues, "tenon queues", bio_read, bio_write, bio_ctrl) ? calloc(1, sizeof(*t)) : NULL;
+
+	if (t && host)
+		t->host = strdup(creds->sni ? creds->sni : host);
+	if (!t || (host && !t->host)) {
+		free(t);
+		tni_creds_unref(creds);
+		return tni_err(-ENOMEM, "TLS: out of memory");
+	}
+	t->layer.ops = &tls_ops;
+	t->creds = creds;
+	*layer = &t->layer;
+	return 0;
+}
+
+int tni_tls_resume(struct tni_layer *layer, const char *place)
+{
+	struct tls *t = tls_of(layer);
+
+	t->place = strdup(place);
+	return t->place ? 0 : tni_err(-ENOMEM, "TLS: out of memory");
 }

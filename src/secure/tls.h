@@ -8,8 +8,6 @@
 #include "layer.h"
 #include "secure/creds.h"
 
-struct tn_security;
-
 #ifdef TNI_HAVE_TLS
 
 /*
@@ -18,21 +16,9 @@ struct tn_security;
  */
 int tni_tls_new(struct tni_creds *creds, const char *host, struct tni_layer **layer);
 
-/* Before the handshake begins: a client may resume a session that it had at this place (the URL that is dialled), and
- * keeps what it is given to resume with. Over datagrams as well. 0 or -ENOMEM. */
+/* Before the handshake begins: a client may resume a session that it had at this place (the URL that is dialled), and keeps
+ * what it is given to resume with. Over datagrams as well. 0 or -ENOMEM. */
 int tni_tls_resume(struct tni_layer *layer, const char *place);
-
-/* Whether anything has come from the peer. */
-bool tni_tls_heard(const struct tni_layer *layer);
-
-/* Whether a part of a record has come whose rest has not. Only while open. */
-bool tni_tls_has_part(const struct tni_layer *layer);
-
-/* What has been agreed upon. Only while open. */
-void tni_tls_describe(const struct tni_layer *layer, struct tn_security *security);
-
-/* A certificate of those the peer showed, 0 is its own, as DER, malloc'ed. 0, -ENOENT: it showed none, -ENOMEM. */
-int tni_tls_peer_cert(const struct tni_layer *layer, int index, unsigned char **der, size_t *len);
 
 #endif
 

@@ -237,14 +237,14 @@ static void arrive(const struct datagram *dgram)
 		assert_int_equal(tni_buf_append(&in, dgram->data, dgram->len, true), 0);
 	}
 	if (!to->err && to->layer)
-		note(to, to->layer->ops->up(to->layer, &in, &to->up, &to->net));
+		note(to, to->layer->ops->up(to->layer, &in, &to->up, &to->net, SIZE_MAX));
 	tni_buf_clear(&in);
 }
 
 static void tick(struct end *e)
 {
-	if (e->layer && !e->err && tni_dtls_timeout_ns(e->layer) < 100 * SECOND)
-		note(e, tni_dtls_tick(e->layer, &e->net));
+	if (e->layer && !e->err && e->layer->ops->due_ns(e->layer, 0) < 100 * SECOND)
+		note(e, e->layer->ops->tick(e->layer, &e->net, 0));
 }
 
 /* One step of the world. */
@@ -319,7 +319,7 @@ static void test_a_quiet_channel(void **state)
 	say(&server, "reply", 5);
 	settle();
 	assert_int_equal(first_of(&client.up), 5);
-	assert_int_equal(tni_dtls_timeout_ns(client.layer), UINT64_MAX);
+	assert_int_equal(client.layer->ops->due_ns(client.layer, 0), UINT64_MAX);
 	pair_end();
 }
 
@@ -588,7 +588,7 @@ static size_t second_hello_of(unsigned char *out, size_t cap, size_t first_len)
 {
 	size_t len;
 
-	assert_int_equal(client.layer->ops->up(client.layer, &server.net, &client.up, &client.net), 0);
+	assert_int_equal(client.layer->ops->up(client.layer, &server.net, &client.up, &client.net, SIZE_MAX), 0);
 	do {
 		len = hello_of(out, cap);
 	} while (len && len <= first_len);
@@ -646,7 +646,7 @@ static void test_cookies(void **state)
 	assert_int_equal(knock(63 * SECOND, "a", again, again_len, &layer), 1);
 	server.layer = layer;
 	hurry(layer);
-	assert_int_equal(server.layer->ops->up(server.layer, &server.down, &server.up, &server.net), 0);
+	assert_int_equal(server.layer->ops->up(server.layer, &server.down, &server.up, &server.net, SIZE_MAX), 0);
 	shaken();
 	pair_end();
 }

@@ -1,0 +1,379 @@
+/*
+ * Layers below the frame of real connections: every sort, alone and three high, on bytes that the engine cuts as it
+ * likes.
+ */
+#include "harness.h"
+
+#include "../support/layers.h"
+#include "conn/conn.h"
+#include "conn/layered.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define SIZE 200000
+#define PIECE 700
+
+/* What is put below each new connection. The first `plain` accepted ones get `others`, all behind them get `sorts`. */
+static enum layer_sort sorts[3], others[3];
+static int nsorts, nothers, plain, accepted;
+
+struct side {
+	struct tn_conn *conn;
+	int opens, ends, cuts, closes, err;
+	uint64_t sent, got;
+	uint64_t size; /* what is to be sent */
+	bool echoes, stays, sinks, pauses, wrong;
+	struct tn_timer *timer;
+};
+
+struct play {
+	struct tn_loop *loop;
+	struct tn_server *server;
+	struct side far[2], client[2];
+	int nfar, closed;
+};
+
+static int put_layers(struct tn_conn *conn)
+{
+	bool dialled = !conn->part, other = dialled ? accepted < plain : accepted++ < plain;
+	const enum layer_sort *which = other ? others : sorts;
+
+	for (int i = 0; i < (other ? nothers : nsorts); i++) {
+		struct tni_layer *layer = layer_make(which[i], dialled);
+		int rc = layer ? tni_layered_push(conn, layer) : -ENOMEM;
+
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static struct side *side_of(struct tn_conn *conn, void *arg)
+{
+	struct play *p = arg;
+
+	for (int i = 0; i < 2; i++) {
+		if (p->far[i].conn == conn)
+			return &p->far[i];
+		if (p->client[i].conn == conn)
+			return &p->client[i];
+	}
+	p->far[p->nfar].conn = conn;
+	return &p->far[p->nfar++];
+}
+
+static void send_more(struct side *s)
+{
+	unsigned char piece[PIECE];
+	int rc = 0;
+
+	while (s->sent < s->size && rc == 0) {
+		size_t len = s->size - s->sent < PIECE ? (size_t)(s->size - s->sent) : PIECE;
+
+		th_fill(piece, len, s->sent);
+		rc = tn_send(s->conn, piece, len);
+		if (rc >= 0)
+			s->sent += len;
+	}
+	if (s->sent == s->size && !s->echoes && !s->stays)
+		tn_finish(s->conn);
+}
+
+static void on_open(struct tn_conn *conn, void *arg)
+{
+	struct side *s = side_of(conn, arg);
+
+	s->opens++;
+	send_more(s);
+}
+
+static void go_on(void *arg)
+{
+	struct side *s = arg;
+
+	s->timer = NULL;
+	if (s->conn)
+		tn_resume(s->conn);
+}
+
+static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
+{
+	struct play *p = arg;
+	struct side *s = side_of(conn, arg);
+
+	s->wrong |= !s->sinks && !th_matches(msg->data, msg->len, s->got);
+	s->got += msg->len;
+	if (s->echoes && tn_send(conn, msg->data, msg->len) < 0)
+		s->wrong = true;
+	if (s->pauses && !s->timer) {
+		tn_pause(conn);
+		assert_int_equal(tn_timer_start(p->loop, 1, go_on, s, &s->timer), 0);
+	}
+}
+
+static void on_drain(struct tn_conn *conn, void *arg)
+{
+	send_more(side_of(conn, arg));
+}
+
+static void on_end(struct tn_conn *conn, void *arg)
+{
+	struct side *s = side_of(conn, arg);
+
+	s->ends++;
+	if (s->echoes)
+		tn_close(conn);
+}
+
+static void on_cut(struct tn_conn *conn, void *arg)
+{
+	side_of(conn, arg)->cuts++;
+	tn_close(conn);
+}
+
+static void on_close(struct tn_conn *conn, int err, void *arg)
+{
+	struct side *s = side_of(conn, arg);
+
+	s->closes++;
+	s->err = err;
+	s->conn = NULL;
+	if (s->timer)
+		tn_timer_stop(s->timer);
+	s->timer = NULL;
+}
+
+static const struct tn_handler handler = {.on_open = on_open,
+					  .on_msg = on_msg,
+					  .on_drain = on_drain,
+					  .on_end = on_end,
+					  .on_cut = on_cut,
+					  .on_close = on_close};
+
+static void closed(void *arg)
+{
+	((struct play *)arg)->closed++;
+}
+
+static void serve(struct play *p, const char *url)
+{
+	*p = (struct play){.loop = th_loop()};
+	accepted = 0;
+	p->loop->extra_layers = put_layers;
+	for (int i = 0; i < 2; i++)
+		p->far[i].echoes = true;
+	if (tn_serve(p->loop, url, &handler, p, &p->server) < 0)
+		fail_msg("%s", tn_errmsg());
+}
+
+static void dial(struct play *p, int which, uint64_t size)
+{
+	p->client[which].size = size;
+	assert_int_equal(tn_dial(p->loop, tn_server_url(p->server, 0), &handler, p, &p->client[which].conn), 0);
+}
+
+static void stop(struct play *p)
+{
+	tn_server_close(p->server, 5000, closed, p);
+	th_until(p->loop, p->closed);
+	tn_loop_free(p->loop);
+}
+
+static void name_stack(const char *url)
+{
+	print_message("%s:", url);
+	for (int i = 0; i < nsorts; i++)
+		print_message(" %s", layer_names[sorts[i]]);
+	print_message("\n");
+}
+
+/* A client sends and ends its direction, the server echoes, reads slowly and answers the end with its own. */
+static void echo(const char *url, bool slowly)
+{
+	struct play p;
+	struct side *far = &p.far[0], *client = &p.client[0];
+	uint64_t size = slowly ? SIZE / 20 : SIZE; /* a pause for each piece of 100 bytes */
+
+	name_stack(url);
+	serve(&p, url);
+	far->pauses = client->pauses = slowly;
+	dial(&p, 0, size);
+	th_until(p.loop, client->closes && far->closes);
+	assert_int_equal(client->err, 0);
+	assert_int_equal(far->err, 0);
+	assert_false(client->wrong || far->wrong);
+	assert_int_equal(far->got, size);
+	assert_int_equal(client->got, size);
+	assert_int_equal(client->opens, 1);
+	assert_int_equal(client->ends, 1);
+	assert_int_equal(far->ends, 1);
+	assert_int_equal(client->cuts + far->cuts, 0);
+	stop(&p);
+}
+
+static void echo_everywhere(void)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "unix:%s/s", th_dir);
+	echo("tcp://127.0.0.1:0", false);
+	echo(path, true);
+}
+
+static void test_alone(void **state)
+{
+	(void)state;
+	nsorts = 1;
+	for (sorts[0] = 0; sorts[0] < LAYER_GOOD; sorts[0]++)
+		echo_everywhere();
+}
+
+static void test_three_high(void **state)
+{
+	static const enum layer_sort stacks[][3] = {
+		{LAYER_LEAVES, LAYER_TALKS, LAYER_MESSAGES}, {LAYER_TALKS, LAYER_LEAVES, LAYER_EXPANDS},
+		{LAYER_EXPANDS, LAYER_BEATS, LAYER_LEAVES},  {LAYER_BEATS, LAYER_EXPANDS, LAYER_TALKS},
+		{LAYER_LEAVES, LAYER_LEAVES, LAYER_LEAVES},  {LAYER_EXPANDS, LAYER_EXPANDS, LAYER_MESSAGES},
+		{LAYER_TALKS, LAYER_TALKS, LAYER_TALKS},
+	};
+
+	(void)state;
+	nsorts = 3;
+	for (size_t i = 0; i < sizeof(stacks) / sizeof(stacks[0]); i++) {
+		memcpy(sorts, stacks[i], sizeof(sorts));
+		echo_everywhere();
+	}
+}
+
+/* They cost nothing afterwards. */
+static void test_done_layers_leave(void **state)
+{
+	struct play p;
+
+	(void)state;
+	nsorts = 2;
+	sorts[0] = sorts[1] = LAYER_LEAVES;
+	serve(&p, "tcp://127.0.0.1:0");
+	dial(&p, 0, 10);
+	p.client[0].stays = true;
+	th_until(p.loop, p.far[0].got == 10 && p.client[0].opens);
+	th_until(p.loop, !p.far[0].conn->layered && !p.client[0].conn->layered);
+	tn_close(p.client[0].conn);
+	th_until(p.loop, p.client[0].closes && p.far[0].closes);
+	stop(&p);
+}
+
+/* All that was sent before the server was told to stop is answered through the layers. */
+static void test_drain(void **state)
+{
+	struct play p;
+
+	(void)state;
+	nsorts = 3;
+	sorts[0] = LAYER_LEAVES;
+	sorts[1] = LAYER_BEATS;
+	sorts[2] = LAYER_EXPANDS;
+	serve(&p, "tcp://127.0.0.1:0");
+	p.far[0].pauses = true;
+	dial(&p, 0, SIZE);
+	th_until(p.loop, p.client[0].sent == SIZE && p.far[0].got);
+	tn_server_close(p.server, 20000, closed, &p);
+	th_until(p.loop, p.closed && p.client[0].closes);
+	assert_int_equal(p.client[0].err, 0);
+	assert_int_equal(p.client[0].got, SIZE);
+	tn_loop_free(p.loop);
+}
+
+/* The bytes end without the last word: what came is answered, then the reason is told. */
+static void test_cut(void **state)
+{
+	struct play p;
+	int port, fd;
+	char got[64];
+	ssize_t n;
+	size_t total = 0;
+
+	(void)state;
+	nsorts = 1;
+	sorts[0] = LAYER_TALKS;
+	serve(&p, "tcp://127.0.0.1:0");
+	assert_int_equal(sscanf(tn_server_url(p.server, 0), "tcp://127.0.0.1:%d", &port), 1);
+	fd = th_tcp_dial(port);
+	th_fill(got, 3, 0);
+	assert_int_equal(write(fd, "HD\3", 3), 3);
+	assert_int_equal(write(fd, got, 3), 3);
+	shutdown(fd, SHUT_WR);
+	th_until(p.loop, p.far[0].closes);
+	assert_int_equal(p.far[0].cuts, 1);
+	assert_int_equal(p.far[0].ends, 0);
+	assert_int_equal(p.far[0].err, TN_ECUT);
+	while (total < sizeof(got) && (n = read(fd, got + total, sizeof(got) - total)) > 0)
+		total += (size_t)n;
+	assert_int_equal(total, 7); /* H, D and its length, three bytes, E */
+	assert_memory_equal(got, "HD\3", 3);
+	assert_int_equal(got[6], 'E');
+	close(fd);
+	stop(&p);
+}
+
+/* ---- what must be cut, and harms nobody else ---- */
+
+static void hostile(enum layer_sort sort, int err)
+{
+	struct play p;
+
+	plain = 1;
+	nothers = 1;
+	others[0] = LAYER_TALKS;
+	nsorts = 2;
+	sorts[0] = LAYER_EXPANDS;
+	sorts[1] = sort;
+	print_message("%s %u\n", layer_names[sort], layer_failing_step);
+	serve(&p, "tcp://127.0.0.1:0");
+	dial(&p, 0, 1000);
+	p.client[0].stays = true;
+	th_until(p.loop, p.client[0].got == 1000);
+	dial(&p, 1, 300);
+	p.client[1].stays = p.client[1].sinks = p.far[1].stays = p.far[1].sinks = true;
+	p.far[1].echoes = false;
+	th_until(p.loop, p.far[1].closes || p.client[1].closes);
+	if (p.client[1].conn)
+		tn_close(p.client[1].conn);
+	th_until(p.loop, p.client[1].closes);
+	assert_true(p.client[1].err == err || p.far[1].err == err);
+	assert_int_equal(p.client[0].closes + p.far[0].closes, 0);
+	p.client[0].size += 1000;
+	send_more(&p.client[0]);
+	th_until(p.loop, p.client[0].got == 2000);
+	tn_close(p.client[0].conn);
+	stop(&p);
+	plain = 0;
+}
+
+static void test_hostile(void **state)
+{
+	(void)state;
+	hostile(LAYER_ENDLESS, TN_ETOOBIG);
+	hostile(LAYER_ALWAYS, TN_ESTATE);
+	hostile(LAYER_ASKS, TN_EFORMAT);
+	for (layer_failing_step = 0; layer_failing_step < 5; layer_failing_step++)
+		if (layer_failing_step != 3) /* nothing ends there */
+			hostile(LAYER_FAILS, TN_EFORMAT);
+	layer_failing_step = 0;
+}
+
+int main(int argc, char **argv)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, th_setup, th_teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(test_alone), TEST(test_three_high), TEST(test_done_layers_leave),
+		TEST(test_drain), TEST(test_cut),        TEST(test_hostile),
+	};
+
+	return th_main(argc, argv, "layers", tests, sizeof(tests) / sizeof(tests[0]));
+}
