@@ -791,6 +791,8 @@ static void tell_drain(struct tn_conn *c)
 {
 	if (!(c->flags & TNI_OWE_DRAIN) || queued(c) > c->ep->queue / 2 || c->flags & (TNI_DEAD | TNI_CLOSING))
 		return;
+	if (c->layered && !tni_layered_is_open(c->layered))
+		return; /* the queue was dropped: it never opened, and on_close is all that it tells */
 	c->flags &= ~(uint32_t)(TNI_OWE_DRAIN | TNI_FULL);
 	if (c->user->handler.on_drain)
 		c->user->handler.on_drain(c, c->user->arg);

@@ -1379,6 +1379,68 @@ static void test_server_that_does_not_listen_yet(void **state)
 	unlink(s.path);
 }
 
+#ifdef TNI_HAVE_TLS
+/* ---- never opened ---- */
+
+struct unopened {
+	int opens, drains, closes, err;
+};
+
+static void count_open_of(struct tn_conn *conn, void *arg)
+{
+	(void)conn;
+	((struct unopened *)arg)->opens++;
+}
+
+static void count_drain_of(struct tn_conn *conn, void *arg)
+{
+	(void)conn;
+	((struct unopened *)arg)->drains++;
+}
+
+static void count_close_of(struct tn_conn *conn, int err, void *arg)
+{
+	struct unopened *u = arg;
+
+	(void)conn;
+	u->closes++;
+	u->err = err;
+}
+
+/* The peer goes before our first word of the handshake: what was queued is lost, which is no drain. */
+static void test_no_drain_before_open(void **state)
+{
+	static const struct tn_handler handler = {
+		.on_open = count_open_of, .on_drain = count_drain_of, .on_close = count_close_of};
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	int fd, listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct tn_loop *loop = th_loop();
+	struct unopened u = {0};
+	struct tn_conn *conn;
+	char url[128];
+
+	(void)state;
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s/s", th_dir);
+	assert_int_equal(bind(listener, (struct sockaddr *)&un, sizeof(un)), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	snprintf(url, sizeof(url), "tls+unix:%s/s?queue=1KiB&verify=off", th_dir);
+	assert_int_equal(tn_dial(loop, url, &handler, &u, &conn), 0);
+	assert_int_equal(tn_send(conn, url, sizeof(url)), 0);
+	for (int rc = 0; rc == 0;)
+		rc = tn_send(conn, url, sizeof(url));
+	while ((fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) < 0)
+		assert_int_equal(tn_loop_step(loop, 0), 1);
+	close(fd);
+	th_until(loop, u.closes);
+	assert_int_equal(u.opens, 0);
+	assert_int_equal(u.drains, 0);
+	assert_true(u.err < 0);
+	tn_loop_free(loop);
+	close(listener);
+	unlink(un.sun_path);
+}
+#endif
+
 /* ---- closed before it was open ---- */
 
 static void test_drain_of_what_was_closed_before_open(void **state)
@@ -2121,6 +2183,9 @@ static void test_addresses_of_a_connection(void **state)
 #define T(fn) cmocka_unit_test_setup_teardown(fn, th_setup, th_teardown)
 
 static const struct CMUnitTest tests[] = {
+#ifdef TNI_HAVE_TLS
+	T(test_no_drain_before_open),
+#endif
 	T(test_half_a_message_costs_no_processor),
 	T(test_datagrams_resumed_in_on_drain),
 	T(test_answers_leave_from_the_address_that_was_asked),
