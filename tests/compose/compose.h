@@ -233,6 +233,8 @@ struct served {
 	unsigned nth;
 	bool stopped, hurried; /* tn_server_close(), with nearly no time */
 	unsigned done, strangers;
+	unsigned opens, closes;              /* what its observer was told */
+	const struct tn_conn *on[LOOPS_MAX]; /* the connection that is told of next, on each loop */
 	int pair[2];
 };
 
@@ -274,6 +276,9 @@ void world_stop(unsigned node, bool now);
 
 /* The URL with the keys of one side. */
 void world_url(const char *url, const struct node *n, const struct client *c, char *out, size_t cap);
+
+/* What the observer was told right before is about this connection. */
+void world_watched(unsigned node, const struct tn_conn *conn);
 
 /* ---- side.c ---- */
 

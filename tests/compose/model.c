@@ -118,6 +118,8 @@ static const char *why_it_may_not(const struct side *x, const struct side *y)
 		return y->in.len < x->sent_before_stop ? "it was sent before the server was told to stop" : NULL;
 	if (!is_cut_off(x))
 		return y->err ? "the other end ended in good order" : "both ended in good order";
+	if (x->err == TN_ETOOBIG && !x->aborted && !x->freed && !y->closed)
+		return "it is a reply to what came before a message that was refused";
 	if (has_reset(y) && !y->err)
 		return "it was told of an end in good order";
 	return NULL;
@@ -184,6 +186,8 @@ static bool may_come_from(const struct side *s)
 /* What one sees whose other end has gone, be it in the handshake or before. */
 static bool is_end(const struct side *s)
 {
+	if (s->err == TN_ETRUNC)
+		return !has_reset(s);
 	return s->err == -ECONNRESET || s->err == -EPIPE || s->err == TN_ECUT || s->err == -ECONNABORTED ||
 	       (!s->opens && (s->err == -ECONNREFUSED || s->err == -ENOENT || s->err == TN_ETLS));
 }
@@ -196,6 +200,16 @@ static void check_reason(const struct side *s)
 		wrong("%s: ended by %d (%s), of which there was no cause", s->name, s->err, s->words);
 	else if (!may_come_from(s))
 		wrong("%s: ended by %d (%s), though nobody cut it off", s->name, s->err, s->words);
+}
+
+/* Whoever is cut off where there is a reset is told so. An end that came before, or that both wanted, stays an end. */
+static void check_told(const struct side *x, const struct side *y)
+{
+	bool cut = x->aborted || x->err == TN_ETOOBIG || (x->err == -ECANCELED && !x->freed) || x->err == TN_EDRAIN;
+
+	if (cut && has_reset(y) && !x->finished && (!x->closed || x->err == TN_EDRAIN) && y->closes && !y->err &&
+	    !y->closed && !stops(y))
+		wrong("%s: ended in good order, though %s was cut off (%d)", y->name, x->name, x->err);
 }
 
 /* ---- datagrams ---- */
@@ -267,6 +281,7 @@ static void check_side(const struct side *s)
 		return;
 	check_prefix(s->pair, s);
 	check_complete(s->pair, s);
+	check_told(s->pair, s);
 	if (s->estate && !s->err && !s->deaf && !s->pair->err && !s->pair->closed && !stops(s) && !stops(s->pair))
 		wrong("%s: tn_send() said TN_ESTATE on a connection that nobody ended", s->name);
 }

@@ -546,8 +546,10 @@ static void on_open(struct tn_conn *conn, void *arg)
 
 	lock();
 	s = tn_conn_data(conn);
-	if (!s)
+	if (!s) {
 		s = served_side(conn, arg);
+		world_watched(s->node_nth, conn);
+	}
 	enter(s, "on_open");
 	if (s->opens++)
 		wrong("%s: on_open twice", s->name);
@@ -666,6 +668,8 @@ static void on_close(struct tn_conn *conn, int err, void *arg)
 	snprintf(s->words, sizeof(s->words), "%s", err ? tn_errmsg() : "");
 	trace("%s: on_close(%d) %s", s->name, err, s->words);
 	s->err = err;
+	if (!s->dialled)
+		world_watched(s->node_nth, conn);
 	if (s->closes++)
 		wrong("%s: on_close twice", s->name);
 	s->freed = world.freed[s->loop];

@@ -198,8 +198,56 @@ void world_url(const char *url, const struct node *n, const struct client *c, ch
 		snprintf(out + at, cap - (size_t)at, "&cert=%1$s/peer.pem&key=%1$s/peer.key&ca=%1$s/ca.pem", world.dir);
 }
 
+/* ---- the observer of a server: told of each connection's beginning and end right before its handler ---- */
+
+static void expect(struct served *served, const struct tn_conn *conn)
+{
+	unsigned loop = 0;
+
+	while (world.loops[loop] != tn_conn_loop(conn))
+		loop++;
+	if (served->on[loop])
+		wrong("server %u: its observer was told twice, its handler not", served->nth);
+	served->on[loop] = conn;
+}
+
+static void watch_open(struct tn_conn *conn, void *arg)
+{
+	struct served *served = arg;
+
+	lock();
+	served->opens++;
+	expect(served, conn);
+	unlock();
+}
+
+static void watch_close(struct tn_conn *conn, int err, void *arg)
+{
+	struct served *served = arg;
+
+	(void)err;
+	lock();
+	served->closes++;
+	expect(served, conn);
+	unlock();
+}
+
+void world_watched(unsigned node, const struct tn_conn *conn)
+{
+	struct served *served = &world.served[node];
+	unsigned loop = 0;
+
+	while (world.loops[loop] != tn_conn_loop(conn))
+		loop++;
+	if (served->on[loop] != conn && !(world.plan->nodes[node].scheme->traits & (DGRAM | PAIR)))
+		wrong("server %u: its handler is told, its observer was not", served->nth);
+	served->on[loop] = NULL;
+}
+
 static void serve(unsigned nth)
 {
+	static const struct tn_watch watch = {.on_open = watch_open, .on_close = watch_close};
+
 	const struct node *n = &world.plan->nodes[nth];
 	struct served *served = &world.served[nth];
 	struct tn_handler handler = side_handler(n->deaf, n->on_cut);
@@ -224,7 +272,10 @@ static void serve(unsigned nth)
 		wrong("tn_serve(): %s", tn_errmsg());
 	else
 		snprintf(served->url, sizeof(served->url), "%s", tn_server_url(served->server, 0));
-	if (rc >= 0 && n->limit)
+	if (rc < 0)
+		return;
+	tn_server_watch(served->server, &watch, served);
+	if (n->limit)
 		tn_server_limit(served->server, n->limit);
 }
 
@@ -754,6 +805,10 @@ void world_play(const struct plan *p, const char *engine, const char *dir, bool 
 		return; /* as it is: the process ends with it */
 	}
 	model_check();
+	for (unsigned i = 0; i < p->nnodes; i++)
+		if (world.served[i].opens != world.served[i].closes)
+			wrong("server %u: its observer was told of %u beginnings, %u ends", i, world.served[i].opens,
+			      world.served[i].closes);
 	clean_up();
 	if (world.called != world.posted)
 		wrong("%u calls were posted, %u called", world.posted, world.called);
