@@ -70,8 +70,8 @@ def measure_load(server, settings, load):
     limit = settings.warmup + settings.duration + 90
     before, machine, began = server.cpu_s(), machine_cpu_s(cores), time.monotonic()
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
-    client = spawn(command, server.tools.client_core, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                   encoding="utf-8", errors="replace")
+    client = spawn(command, server.tools.client_core, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                   stderr=subprocess.PIPE, encoding="utf-8", errors="replace")
     try:
         out, err = client.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
@@ -88,9 +88,11 @@ def measure_load(server, settings, load):
         return {"failed": err.strip() or f"the load ended with {client.returncode}"}
     run = dict(json.loads(out), load="bare") if bare else read_tenon_bench(out, settings)
     if not server.silent:  # those fork for each connection, and what a child used is gone with it
-        run.update(server_cpu=server_s / wall, server_us=server_s * 1e6 / max(run["total"], 1), foreign=max(foreign, 0.0))
+        run.update(server_cpu=server_s / wall, server_us=server_s * 1e6 / max(run["total"], 1),
+                   foreign=max(foreign, 0.0))
     if run["errors"] or not run["messages"]:
-        run["failed"] = err.strip() or f"{run['messages']} messages, {run['errors']} errors {run.get('errors_by_kind', '')}"
+        run["failed"] = (err.strip() or
+                         f"{run['messages']} messages, {run['errors']} errors {run.get('errors_by_kind', '')}")
     return run
 
 
@@ -122,7 +124,8 @@ def measure_once(tools, scenario, name, folder, settings):
     with Server(tools, scenario.loads or name, scenario, folder) as server:
         if scenario.kind == "memory":
             return measure_memory(server)
-        return measure_load(server, settings, name.removeprefix("load-") if scenario.loads else scenario.load or settings.load)
+        return measure_load(server, settings,
+                            name.removeprefix("load-") if scenario.loads else scenario.load or settings.load)
 
 
 def measure_quietly(tools, scenario, name, folder, settings):

@@ -66,7 +66,8 @@ PROBE_MESSAGES = 500
 
 
 def small_messages():
-    """JSON lines as logs and queues have them: half a dozen members, some text, now and then a list. Always the same."""
+    """JSON lines as logs and queues have them: half a dozen members, some text, now and then a list. Always the
+    same."""
     source = random.Random(1)
     number = 0
     while True:

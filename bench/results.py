@@ -58,7 +58,8 @@ class Results:
         reference = self.reference(scenario)
         if not reference:
             return None
-        pairs = [(mine, theirs) for mine, theirs in zip(self.by_round(scenario, name), self.by_round(scenario, reference))
+        pairs = [(mine, theirs) for mine, theirs in zip(self.by_round(scenario, name),
+                                                        self.by_round(scenario, reference))
                  if mine and theirs]
         return statistics.median(mine / theirs for mine, theirs in pairs) if pairs else None
 
@@ -77,7 +78,8 @@ class Results:
         if not values:
             line["verdict"] = "failed"
             return line
-        line.update(median=statistics.median(values), min=min(values), max=max(values), ratio=self.ratio(scenario, name))
+        line.update(median=statistics.median(values), min=min(values), max=max(values),
+                    ratio=self.ratio(scenario, name))
         for key in FIGURES:
             found = [run[key] for run in runs if "failed" not in run and run.get(key) is not None]
             if found:
@@ -121,7 +123,8 @@ HEAD = ("scenario", "contender", "median", "unit", "min..max", "ratio", "p50 us"
 def remarks(scenario, line):
     """The verdict, and what makes a figure doubtful."""
     doubts = [f"{line['disturbed']} disturbed"] if line.get("disturbed") else []
-    if scenario.kind == "rate" and not scenario.loads and line.get("busy", 0) > 0.95 and line.get("server_cpu", 1) < 0.9:
+    if (scenario.kind == "rate" and not scenario.loads and
+            line.get("busy", 0) > 0.95 and line.get("server_cpu", 1) < 0.9):
         doubts.append("the load was the limit")
     return " ".join([line["verdict"]] * bool(line["verdict"]) + [f"({', '.join(doubts)})"] * bool(doubts))
 
@@ -131,8 +134,8 @@ def all_rows(results, scenarios):
     for scenario in scenarios:
         for first, line in zip([scenario.name] + [""] * 99, results.summaries(scenario)):
             busy = line.get("busy", line.get("cpu"))
-            yield (first, line["contender"], show(line["median"]), line["unit"], f"{show(line['min'])}..{show(line['max'])}",
-                   "" if line["ratio"] is None else f"{line['ratio']:.3f}",
+            yield (first, line["contender"], show(line["median"]), line["unit"],
+                   f"{show(line['min'])}..{show(line['max'])}", "" if line["ratio"] is None else f"{line['ratio']:.3f}",
                    show(line["p50_us"]) if "p50_us" in line else "", show(line["p99_us"]) if "p99_us" in line else "",
                    f"{line['server_cpu']:.0%}" if "server_cpu" in line else "",
                    f"{line['server_us']:.2f}" if "server_us" in line else "",
@@ -152,8 +155,9 @@ def summary_rows(results, scenarios):
         floors = [value for name in names if name.startswith("floor")
                   and (value := results.median(scenario, name)) is not None]
         best = (min if scenario.lower_is_better else max)(floors, default=None)
-        yield (re.sub(r"[;(].*", "", scenario.about).strip(), scenario.unit, f"**{show(results.median(scenario, 'tenon'))}**",
-               show(best), *[show(results.median(scenario, name)) if name in names else "" for name in PEERS])
+        yield (re.sub(r"[;(].*", "", scenario.about).strip(), scenario.unit,
+               f"**{show(results.median(scenario, 'tenon'))}**", show(best),
+               *[show(results.median(scenario, name)) if name in names else "" for name in PEERS])
 
 
 def format_text(rows):
@@ -178,8 +182,9 @@ def format_markdown(rows):
 def describe(facts):
     """The machine and the versions, as sentences."""
     programs = ", ".join(f"{name} {text}" for name, text in facts["versions"].items())
-    return (f"{facts['cpu']}, {facts['cores']} cores, Linux {facts['kernel']}, {facts['when']}; {facts['rounds']} rounds of "
-            f"{facts['duration_s']:g} s, medians. Load before it began: {facts['load_average']:.1f}. {programs}.")
+    return (f"{facts['cpu']}, {facts['cores']} cores, Linux {facts['kernel']}, {facts['when']}; "
+            f"{facts['rounds']} rounds of {facts['duration_s']:g} s, medians. "
+            f"Load before it began: {facts['load_average']:.1f}. {programs}.")
 
 
 def report_markdown(results, scenarios, facts):
@@ -189,7 +194,8 @@ def report_markdown(results, scenarios, facts):
 
 {format_markdown(list(summary_rows(results, scenarios)))}
 
-Rates are higher the better; times (`us`) and memory (`B`) the lower. `-`: not in this run, or failed; empty: does not apply.
+Rates are higher the better; times (`us`) and memory (`B`) the lower. `-`: not in this run, or failed; empty: does not
+apply.
 
 ## Every contender
 
@@ -202,11 +208,11 @@ How to read it: [bench/README.md](../README.md).
 def document(results, scenarios, facts):
     """All of it for programs."""
     return dict(facts, scenarios=[
-        {"name": scenario.name, "about": scenario.about, "kind": scenario.kind, "proto": scenario.proto, "mode": scenario.mode,
-         "conns": scenario.conns, "size": scenario.size, "depth": scenario.depth, "client_spins": scenario.spin,
-         "frame": scenario.frame, "target": scenario.target(), "reference": results.reference(scenario),
-         "skipped": results.skipped[scenario.name], "summary": results.summaries(scenario),
-         "runs": results.runs[scenario.name]} for scenario in scenarios])
+        {"name": scenario.name, "about": scenario.about, "kind": scenario.kind, "proto": scenario.proto,
+         "mode": scenario.mode, "conns": scenario.conns, "size": scenario.size, "depth": scenario.depth,
+         "client_spins": scenario.spin, "frame": scenario.frame, "target": scenario.target(),
+         "reference": results.reference(scenario), "skipped": results.skipped[scenario.name],
+         "summary": results.summaries(scenario), "runs": results.runs[scenario.name]} for scenario in scenarios])
 
 
 # The machine

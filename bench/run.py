@@ -34,15 +34,16 @@ def parse_settings():
     parser.add_argument("--warmup", type=float, default=0.4, help="seconds before that (0.4)")
     parser.add_argument("--patience", type=int, default=2, help="times a run disturbed by others is repeated (2)")
     parser.add_argument("--convert-mib", type=int, default=64, help="size of the file that is converted, MiB (64)")
-    parser.add_argument("--load", choices=["tenon", "bare"], default="tenon", help="what loads the servers: tenon bench or, to "
-                        "see whether it makes a difference, the bare load")
+    parser.add_argument("--load", choices=["tenon", "bare"], default="tenon",
+                        help="what loads the servers: tenon bench or, to see whether it makes a difference, the bare "
+                             "load")
     parser.add_argument("--only", metavar="REGEX", default="", help="only the scenarios this matches")
     parser.add_argument("--contenders", metavar="REGEX", default="", help="only the contenders this matches")
     parser.add_argument("--list", action="store_true", help="list scenarios and contenders and stop")
     parser.add_argument("--json", metavar="FILE", type=pathlib.Path, help="where all runs are written")
     parser.add_argument("--markdown", metavar="FILE", type=pathlib.Path, help="write the tables as Markdown too")
-    parser.add_argument("--publish", action="store_true", help="write them to results/README.md and results/published.json, "
-                        "which are kept")
+    parser.add_argument("--publish", action="store_true",
+                        help="write them to results/README.md and results/published.json, which are kept")
     parser.add_argument("--build", metavar="DIR", type=pathlib.Path, default=HERE.parent / "build-bench",
                         help="build folder (build-bench)")
     parser.add_argument("--before", metavar="FILE", type=pathlib.Path,
@@ -74,7 +75,8 @@ def allow_descriptors(scenarios):
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     for scenario in scenarios:
         if hard != resource.RLIM_INFINITY and scenario.conns > hard - 100:
-            note(f"{scenario.name}: {hard} descriptors are allowed, so {hard - 100} connections instead of {scenario.conns}")
+            note(f"{scenario.name}: {hard} descriptors are allowed, so {hard - 100} connections instead of "
+                 f"{scenario.conns}")
             scenario.conns = hard - 100
 
 

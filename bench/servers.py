@@ -1,4 +1,5 @@
-"""Who is measured: for each contender that serves, how it starts and at which URL; and programs on a core of their own."""
+"""Who is measured: for each contender that serves, how it starts and at which URL; and programs on a core of their
+own."""
 
 import atexit
 import os
@@ -52,7 +53,8 @@ class Tools:
 
 
 def certificate():
-    """The files of a self-signed EC P-256 certificate, made once, with its key behind it in a third file (haproxy's way)."""
+    """The files of a self-signed EC P-256 certificate, made once, with its key behind it in a third file (haproxy's
+    way)."""
     folder = pathlib.Path(tempfile.gettempdir()) / f"tenon-bench-{os.getpid()}"
     cert, key, both = folder / "cert.pem", folder / "key.pem", folder / "both.pem"
     if not both.exists():
@@ -69,7 +71,8 @@ def certificate():
 
 def url_of(proto, where, *keys):
     """Where a contender serves, as tenon says it."""
-    return (f"unix:{where}" if proto == "unix" else f"{proto}://127.0.0.1:{where}") + ("?" + "&".join(keys) if keys else "")
+    url = f"unix:{where}" if proto == "unix" else f"{proto}://127.0.0.1:{where}"
+    return url + ("?" + "&".join(keys) if keys else "")
 
 
 # How each starts. `where` is a port or a path; port 0 is the server's choice, which it then tells
@@ -140,7 +143,8 @@ SERVERS = {
     "nginx": lambda t, s, w: proxy(t, "nginx", w),
     "haproxy": lambda t, s, w: proxy(t, "haproxy", w),
 }
-SILENT = ("socat", "ncat", "nginx", "haproxy")  # they say neither when they listen nor where: they get a free port and are tried
+# they say neither when they listen nor where: they get a free port and are tried
+SILENT = ("socat", "ncat", "nginx", "haproxy")
 
 
 # Processes
@@ -148,7 +152,8 @@ SILENT = ("socat", "ncat", "nginx", "haproxy")  # they say neither when they lis
 
 def spawn(command, core, **streams):
     """A child on one core in a process group of its own, so that the children it forks are stopped with it."""
-    return subprocess.Popen(command, start_new_session=True, preexec_fn=lambda: os.sched_setaffinity(0, {core}), **streams)
+    return subprocess.Popen(command, start_new_session=True, preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+                            **streams)
 
 
 def stop(child):

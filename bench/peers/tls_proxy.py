@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""nginx (stream) or haproxy (mode tcp) that takes TLS and passes the bytes on to a bare echo; ends with its parent's signal.
+"""nginx (stream) or haproxy (mode tcp) that takes TLS and passes the bytes on to a bare echo; ends with its parent's
+signal.
 
     tls_proxy.py PROGRAM EPOLL_ECHO PORT CERT KEY BOTH
 """

@@ -1,6 +1,7 @@
 """
-Attacks on a server, each as one function that gives figures. test_attack.py makes small ones and asserts what must hold on any
-machine, however busy; `make attack` runs this file: all of it at full size, a line for each figure, beside what is promised.
+Attacks on a server, each as one function that gives figures. test_attack.py makes small ones and asserts what must hold
+on any machine, however busy; `make attack` runs this file: all of it at full size, a line for each figure, beside what
+is promised.
 """
 import collections
 import contextlib
@@ -81,8 +82,8 @@ def out_of_descriptors(tenon, queued, seconds, inside=20):
 
 def trickle(tenon, count, deadline, url="tcp://127.0.0.1:0?frame=u32", threads=1, pause=0.5):
     """
-    So many clients that send a byte of a message now and then, and one that speaks whole messages. Figures: how long the
-    last slow one was there after its first byte, exchanges of the other meanwhile.
+    So many clients that send a byte of a message now and then, and one that speaks whole messages. Figures: how long
+    the last slow one was there after its first byte, exchanges of the other meanwhile.
     """
     server = tenon.serve(f"{url}&request={deadline}s", options=["--threads", threads])
     address = place_of(server.url.split("?")[0])[2]
@@ -216,13 +217,15 @@ def xml_inputs(size):
     blow = b'<!DOCTYPE a [<!ENTITY x "' + b"x" * (size // 2) + b'">]><a>' + b"&x;" * (size // 6) + b"</a>"
     yield "quadratic blow-up", blow
     for name, text in (("elements of an entity", b"<b/>"), ("texts of an entity", b"x<b/>")):
-        yield name, (b'<!DOCTYPE a [<!ENTITY x "' + text * 100 + b'"><!ENTITY y "' + b"&x;" * 10 + b'">]><a>' + b"&x;" * 50 +
+        yield name, (b'<!DOCTYPE a [<!ENTITY x "' + text * 100 + b'"><!ENTITY y "' + b"&x;" * 10 + b'">]><a>' +
+                     b"&x;" * 50 +
                      b"&y;" * 3 + b" " * (size // 2) + b"</a>")
     yield "elements of a long entity", (b'<!DOCTYPE a [<!ENTITY x "' + b"<b/>" * (size // 5) + b'">]><a>' + b"&x;" * 6 +
                                         b"</a>")
     yield "outside", b'<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><a>&x;</a>'
     yield "parameters", b'<!DOCTYPE a [<!ENTITY % x "<!ENTITY y \'z\'>">' + b"%x;" * (size // 3) + b"]><a/>"
-    yield "declared attributes", (b"<!DOCTYPE a [" + b'<!ATTLIST b ' + b"".join(b'x%x CDATA "vvvv"\n' % n for n in range(200)) +
+    yield "declared attributes", (b"<!DOCTYPE a [" + b'<!ATTLIST b ' +
+                                  b"".join(b'x%x CDATA "vvvv"\n' % n for n in range(200)) +
                                   b">]><a>" + b"<b/>" * (size // 8) + b"</a>")
 
 
@@ -288,7 +291,8 @@ def swallow(sock):
 
 
 def feed(url, data):
-    """A client connects, sends all of it and ends; another thread reads the replies. Returns the CPU time of the first, in ns."""
+    """A client connects, sends all of it and ends; another thread reads the replies. Returns the CPU time of the first,
+    in ns."""
     scheme, family, address = place_of(url)
     start = time.thread_time_ns()
     sock = socket.socket(family)
@@ -308,9 +312,9 @@ def feed(url, data):
 
 def hostile(tenon, size, times):
     """
-    Each hostile input of `size` bytes, so many times; a dear one again, since another's work on this machine only adds: the
-    least cost counts. Figures: (keys, name) -> (most memory, by what the server had when it began, its CPU time by that of
-    the sender).
+    Each hostile input of `size` bytes, so many times; a dear one again, since another's work on this machine only adds:
+    the least cost counts. Figures: (keys, name) -> (most memory, by what the server had when it began, its CPU time by
+    that of the sender).
     """
     figures, servers = {}, {}
     for keys, name, data in inputs(size):
@@ -362,7 +366,8 @@ def held(tenon, size, count):
 # Churn
 
 def churn(tenon, rate, count):
-    """So many clients that connect and reset at once. Figures: seconds of CPU without a limit, and with it while they come."""
+    """So many clients that connect and reset at once. Figures: seconds of CPU without a limit, and with it while they
+    come."""
     figures = {}
     for name, options in (("free", []), ("limited", ["--accept-rate", rate])):
         server = tenon.serve("tcp://127.0.0.1:0", options=options)
@@ -399,8 +404,8 @@ def cost_of(server, times, attack):
 
 def handshakes(tenon, ours, size, times):
     """
-    Hellos that are dear, by strangers who compute nothing, to a server that has 1024 pre-shared keys and asks its clients for
-    certificates. Figures: (version, name) -> CPU time of the server by that of the sender.
+    Hellos that are dear, by strangers who compute nothing, to a server that has 1024 pre-shared keys and asks its
+    clients for certificates. Figures: (version, name) -> CPU time of the server by that of the sender.
     """
     keys = tenon.file("psks", "".join(f"{n:06}:{n:032x}\n" for n in range(1024)).encode())
     keys.chmod(0o600)
@@ -468,14 +473,15 @@ class Strangers(threading.Thread):
 
 def measured(tenon, port, seconds):
     """p99 in seconds of a TCP connection that sends 200 messages a second."""
-    result = tenon.run("bench", f"tcp://127.0.0.1:{port}", "--conns", 1, "--rate", 200, "--duration", f"{seconds}s", "--warmup",
-                       "0.2s", "--json", status=None, limit=seconds + harness.LIMIT)
+    result = tenon.run("bench", f"tcp://127.0.0.1:{port}", "--conns", 1, "--rate", 200, "--duration", f"{seconds}s",
+                       "--warmup", "0.2s", "--json", status=None, limit=seconds + harness.LIMIT)
     latency = json.loads(result.out.splitlines()[-1])["latency_us"]
     return latency["p99"] / 1e6
 
 
 def strangers(tenon, ours, version, seconds):
-    """Figures: p99 of another connection of the same loop before and meanwhile, handshakes that have been begun a second."""
+    """Figures: p99 of another connection of the same loop before and meanwhile, handshakes that have been begun a
+    second."""
     scheme, make = STRANGERS[version]
     server = secured(tenon, ours, scheme, plain=True)
     server.untidy = True
@@ -510,9 +516,12 @@ def run_all(tenon):
     got = out_of_descriptors(tenon, 200, 10)
     tell("200 clients wait for a descriptor, 10 s: CPU", f"{got['core']:.1%} of a core", "5%", got["core"] <= 0.05)
     ratio = got["p99_during"] / got["p99_before"]
-    tell("... p99 of 20 clients inside, by what it was", f"{ratio:.2f} x {got['p99_before'] * 1e6:.0f} us", "2 x", ratio <= 2)
-    tell("... first one served after a descriptor is free", f"{got['first_served'] * 1e3:.0f} ms", "1 s", got["first_served"] <= 1)
-    tell("... lines on standard error", f"{got['lines_a_second']:.2f} a second", "1 a second", got["lines_a_second"] <= 1.05)
+    tell("... p99 of 20 clients inside, by what it was", f"{ratio:.2f} x {got['p99_before'] * 1e6:.0f} us", "2 x",
+         ratio <= 2)
+    tell("... first one served after a descriptor is free", f"{got['first_served'] * 1e3:.0f} ms", "1 s",
+         got["first_served"] <= 1)
+    tell("... lines on standard error", f"{got['lines_a_second']:.2f} a second", "1 a second",
+         got["lines_a_second"] <= 1.05)
     for threads in (1, 2):
         got = trickle(tenon, 5000, 10, threads=threads)
         tell(f"5,000 slow clients, request=10s, {threads} thread(s): the last is gone",
@@ -526,8 +535,8 @@ def run_all(tenon):
         tell("... of 300 exchanges of 1 MiB by the others, incomplete", str(got["lost"]), "0", got["lost"] == 0)
     got = hostile(tenon, 10 * KIB, 5)
     worst = max(got, key=lambda which: got[which][0])
-    tell(f"10 KiB, {len(got)} hostile inputs: memory ({worst[0]}, {worst[1]})", f"{got[worst][0] / KIB:.0f} KiB", "1 MiB",
-         got[worst][0] < MEMORY_PROMISED)
+    tell(f"10 KiB, {len(got)} hostile inputs: memory ({worst[0]}, {worst[1]})", f"{got[worst][0] / KIB:.0f} KiB",
+         "1 MiB", got[worst][0] < MEMORY_PROMISED)
     worst = max(got, key=lambda which: got[which][1])
     tell(f"... CPU, by the sender's ({worst[0]}, {worst[1]})", f"{got[worst][1]:.0f} x", "100 x",
          got[worst][1] < CPU_PROMISED)
@@ -547,7 +556,8 @@ def run_all(tenon):
     for version in STRANGERS:
         got = strangers(tenon, ours, version, 5)
         tell(f"{version}, {got['rate']:.0f} handshakes begun a second: p99 of another connection",
-             f"{got['during'] * 1e3:.2f} ms, was {got['before'] * 1e3:.2f}", "5 ms more", got["during"] - got["before"] <= 0.005)
+             f"{got['during'] * 1e3:.2f} ms, was {got['before'] * 1e3:.2f}", "5 ms more",
+             got["during"] - got["before"] <= 0.005)
     got = churn(tenon, 20, 3000)
     tell("3,000 connections that are reset at once: CPU", f"{got['free'] * 1e3:.0f} ms", "", True)
     tell("... with --accept-rate 20, while they come", f"{got['limited'] * 1e3:.0f} ms", "a fifth of that",

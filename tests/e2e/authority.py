@@ -26,7 +26,8 @@ class Authority:
         (folder / "index").write_text("", encoding="ascii")
         (folder / "conf").write_text(CA_CONF.format(folder=folder), encoding="ascii")
         for name in ("ca", "other-ca"):
-            self.openssl("req", "-x509", *self.new_key(name), "-out", self.pem(name), "-days", "30", "-subj", f"/CN={name}")
+            self.openssl("req", "-x509", *self.new_key(name), "-out", self.pem(name), "-days", "30",
+                         "-subj", f"/CN={name}")
         self.issue("server", "DNS:localhost,IP:127.0.0.1,IP:::1")
         self.issue("alice", "email:alice@example.com")
         self.issue("mallory", "email:mallory@example.com", ca="other-ca")
@@ -64,5 +65,6 @@ class Authority:
 
     def pin(self, name):
         public = self.openssl("pkey", "-in", self.key(name), "-pubout", "-outform", "DER")
-        done = subprocess.run(["openssl", "dgst", "-sha256", "-binary"], input=public, stdout=subprocess.PIPE, check=True)
+        done = subprocess.run(["openssl", "dgst", "-sha256", "-binary"], input=public, stdout=subprocess.PIPE,
+                              check=True)
         return done.stdout

@@ -48,7 +48,8 @@ def uring_refusal():
 
 
 def engines():
-    """Under sanitizers, where all is slow, one: what tells the engines apart has tests of its own (tests/conformance)."""
+    """Under sanitizers, where all is slow, one: what tells the engines apart has tests of its own
+    (tests/conformance)."""
     if os.environ.get("TENON_ENGINE"):
         return [os.environ["TENON_ENGINE"]]
     if not harness.SANITIZED:
@@ -157,5 +158,5 @@ def nothing_left(bounded):
             with contextlib.suppress(ProcessLookupError, ChildProcessError):
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
-    assert set(own_descriptors().items()) <= set(descriptors.items()), "descriptors are left open in the tests themselves"
+    assert set(own_descriptors().items()) <= set(descriptors.items()), "descriptors are left open in the tests"
 

@@ -58,7 +58,8 @@ def noise(size, seed=1):
 def stat_of(pid):
     """The fields behind the name; None: no such process."""
     try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        text = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        return text.rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
 
@@ -354,7 +355,8 @@ class Server(Process):
         if self.uses_json:
             found = [(event["url"], event["handler"]) for event in self.events if event["event"] == "listening"]
         else:
-            found = [match.groups() for line in self.lines if (match := re.fullmatch(r"listening (.+) \(([^()]+)\)", line))]
+            found = [match.groups() for line in self.lines
+                     if (match := re.fullmatch(r"listening (.+) \(([^()]+)\)", line))]
         if len(found) >= listeners:
             self.urls, self.handlers = [url for url, _ in found], [handler for _, handler in found]
             assert len(found) == listeners, f"{self} has listeners that nobody asked for: {found}"

@@ -12,12 +12,12 @@ POINTS = {
               "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5"),
     "P-384": ("aa87ca22be8b05378eb1c71ef320ad746e1d3b628ba79b9859f741e082542a385502f25dbf55296c3a545e3872760ab7"
               "3617de4a96262c6f5d9e98bf9292dc29f8f41dbd289a147ce9da3113b5f0b8c00a60b1ce1d7e819d7a431d7c90ea0e5f"),
-    "P-521": ("00c6858e06b70404e9cd9e3ecb662395b4429c648139053fb521f828af606b4d3dbaa14b5e77efe75928fe1dc127a2ffa8de3348b3c1856a"
-              "429bf97e7e31c2e5bd66011839296a789a3bc0045c8a5fb42c7d1bd998f54449579b446817afbd17273e662c97ee72995ef42640c550b90"
-              "13fad0761353c7086a272c24088be94769fd16650"),
+    "P-521": ("00c6858e06b70404e9cd9e3ecb662395b4429c648139053fb521f828af606b4d3dbaa14b5e77efe75928fe1d"
+              "c127a2ffa8de3348b3c1856a429bf97e7e31c2e5bd66011839296a789a3bc0045c8a5fb42c7d1bd998f54449"
+              "579b446817afbd17273e662c97ee72995ef42640c550b9013fad0761353c7086a272c24088be94769fd16650"),
 }
-SIZES = {"X25519": 32, "X448": 56, "ffdhe2048": 256, "ffdhe3072": 384, "ffdhe4096": 512, "ffdhe6144": 768, "ffdhe8192": 1024,
-         "X25519MLKEM768": 1216}
+SIZES = {"X25519": 32, "X448": 56, "ffdhe2048": 256, "ffdhe3072": 384, "ffdhe4096": 512, "ffdhe6144": 768,
+         "ffdhe8192": 1024, "X25519MLKEM768": 1216}
 SIGNATURES = struct.pack(">8H", 0x403, 0x503, 0x603, 0x807, 0x808, 0x804, 0x805, 0x806)
 SUITES_13 = bytes.fromhex("130113021303")
 SUITES_12 = bytes.fromhex("c02bc02fc02cc030cca9cca8ccac")
@@ -73,7 +73,8 @@ BASE = extension(13, sized(2, SIGNATURES))
 def hello13(group, *more):
     """One key share."""
     number = GROUPS[group]
-    return message(1, body(SUITES_13, VERSION_13 + BASE + groups(number) + key_shares((number, share_of(group))) + b"".join(more)))
+    return message(1, body(SUITES_13, VERSION_13 + BASE + groups(number) + key_shares((number, share_of(group))) +
+                           b"".join(more)))
 
 
 def hello12(group):
@@ -90,10 +91,12 @@ def hostile(size):
         yield "1.2", f"an exchange with {group}", hello12(group)
     half, unknown = size // 2, 0x1234
     many = [unknown] + [0x4000 + n for n in range(half // 2 - 2)] + [0x1235]
-    yield "1.3", "key shares times groups", records(message(1, body(SUITES_13, VERSION_13 + BASE + groups(*many) + key_shares(
-        *((0x1235, b"x") for _ in range(half // 5))))))
+    shares = key_shares(*((0x1235, b"x") for _ in range(half // 5)))
+    yield "1.3", "key shares times groups", records(message(
+        1, body(SUITES_13, VERSION_13 + BASE + groups(*many) + shares)))
     yield "1.3", "groups", records(message(1, body(SUITES_13, VERSION_13 + BASE + groups(*([0x4000] * (size // 2))))))
-    yield "1.3", "no share that can be used", records(message(1, body(SUITES_13, VERSION_13 + BASE + groups(29, 23) + key_shares())))
+    yield "1.3", "no share that can be used", records(message(
+        1, body(SUITES_13, VERSION_13 + BASE + groups(29, 23) + key_shares())))
     for length in (1, 100):
         count = size // (length + 6 + 33)
         yield "1.3", f"{length}-byte identities", records(message(1, body(
@@ -112,7 +115,8 @@ def hostile(size):
             extension(0x5000 + n, b"") for n in range(fill // 4)))))
         yield version, "a byte a record", records(message(1, body(SUITES_13 + SUITES_12, rest + BASE + extension(
             21, bytes(max(1, size // 6 - 300))))), 1)
-        yield version, "padding", records(message(1, body(SUITES_13 + SUITES_12, rest + BASE + extension(21, bytes(fill)))))
+        yield version, "padding", records(message(
+            1, body(SUITES_13 + SUITES_12, rest + BASE + extension(21, bytes(fill)))))
     yield "1.2", "empty records", b"\x16\3\1\0\0" * (size // 5)
     yield "1.2", "alerts", b"\x15\3\1\0\2\1\x64" * (size // 7)
     yield "1.3", "a hello that never ends", records(message(1, bytes(131000)))[:size]
@@ -126,7 +130,8 @@ def dtls_record(number, data, epoch=0):
 
 def dtls_message(kind, sequence, data, offset=0, part=None):
     part = data if part is None else part
-    return bytes([kind]) + len(data).to_bytes(3, "big") + struct.pack(">H", sequence) + offset.to_bytes(3, "big") + sized(3, part)
+    return (bytes([kind]) + len(data).to_bytes(3, "big") + struct.pack(">H", sequence) + offset.to_bytes(3, "big") +
+            sized(3, part))
 
 
 def dtls_body(group, cookie, random):

@@ -165,15 +165,16 @@ def write(name, text):
 LOCAL = ["alpha", "beta.local", "four.test", "six.test", "printer", "www.host.corp.test", "UPPER"]
 NAMES = [name for name in ZONE if name not in ("silent6.test", "xn--bcher-kva.test")] + [
     "four.test.", "both.test.", "printer.", "four", "six", "both", "alias", "host", "www.host", "host.corp", "many",
-    "nodata", "nowhere", "no.where", "short", "alpha", "beta.local", "beta", "upper", "UPPER", "Four.Test", "x.fail.test",
-    "mapped", "odd_name.test", "-", "a.wild6.test", "a.localhost.test"]
-SEARCH = ["test", "corp.test", "sub.test", "wild6.test", "wild4.test", "fail.test", "nowhere.test", ".", "test.", ".test"]
+    "nodata", "nowhere", "no.where", "short", "alpha", "beta.local", "beta", "upper", "UPPER", "Four.Test",
+    "x.fail.test", "mapped", "odd_name.test", "-", "a.wild6.test", "a.localhost.test"]
+SEARCH = ["test", "corp.test", "sub.test", "wild6.test", "wild4.test", "fail.test", "nowhere.test", ".", "test.",
+          ".test"]
 HOSTS_LINES = [None, "", "files dns", "dns files", "files", "dns", "files [NOTFOUND=return] dns",
                "dns [NOTFOUND=return] files", "dns [!UNAVAIL=return] files", "files [SUCCESS=continue] dns",
                "files myhostname dns", "files mymachines resolve [!UNAVAIL=return] dns",
                "files mdns4_minimal [NOTFOUND=return] dns", "  files\tdns  # both", "files [notfound=continue] dns",
-               "files [UNAVAIL=return TRYAGAIN=continue] dns", "nothing files dns", "files dns [NOTFOUND=return] nothing",
-               "FILES dns", "files[NOTFOUND=return]dns"]
+               "files [UNAVAIL=return TRYAGAIN=continue] dns", "nothing files dns",
+               "files dns [NOTFOUND=return] nothing", "FILES dns", "files[NOTFOUND=return]dns"]
 
 
 def make_resolv(dice):
@@ -207,7 +208,8 @@ def make_hosts(dice):
         address = dice.choice(["192.0.2.200", "192.0.2.201", "2001:db8::200", "2001:db8::201", "127.0.1.1", "::1",
                                "300.1.2.3", "192.0.2", "010.0.0.1", "nonsense"])
         names = dice.sample(LOCAL, dice.randint(1, 3))
-        lines.append(address + dice.choice([" ", "\t", "  \t"]) + " ".join(names) + dice.choice(["", "", " # why", "#x"]))
+        lines.append(address + dice.choice([" ", "\t", "  \t"]) + " ".join(names) +
+                     dice.choice(["", "", " # why", "#x"]))
     if dice.random() < 0.3:
         lines.append("::ffff:192.0.2.77 mapped")
     dice.shuffle(lines)
@@ -273,8 +275,8 @@ def inside(arguments, **options):
     """Runs this file as a program in namespaces of its own; (process' result, or why it cannot be)."""
     if not shutil.which("unshare"):
         return None, "no unshare here"
-    command = ["unshare", "--net", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--net",
-                                                                         "--mount"]
+    as_root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    command = ["unshare", *as_root, "--net", "--mount"]
     if subprocess.run([*command, "true"], stderr=subprocess.DEVNULL, check=False).returncode != 0:
         return None, "no namespaces of one's own here"
     return subprocess.Popen([*command, sys.executable, "-B", __file__, *arguments], text=True,

@@ -157,5 +157,6 @@ def pcapng(link, packets, order="<", nanoseconds=False, start=1_700_000_000, sna
                 option(9, bytes([9 if nanoseconds else 6]), order) + option(0, b"", order), order)
     for number, packet in enumerate(packets):
         ticks = (start + number) * (10**9 if nanoseconds else 10**6) + number * (1234567 if nanoseconds else 1234)
-        yield block(6, struct.pack(order + "IIIII", 0, ticks >> 32, ticks & 0xffffffff, len(packet), len(packet)) + packet +
+        yield block(6, struct.pack(order + "IIIII", 0, ticks >> 32, ticks & 0xffffffff, len(packet), len(packet)) +
+                    packet +
                     b"\0" * (-len(packet) % 4), order)

@@ -1,9 +1,10 @@
 """Types what a README says into a shell, block after block, and compares what is printed with what is shown.
 
 A block of ```console has lines that are typed (`$ `, or `# ` for root) and below each what it prints. `...` stands for
-anything, within a line or as a line for any lines. Ports, times, process numbers and the like may differ. A command that does
-not end (a server in the foreground) keeps its terminal; what follows is typed in a second one, in the same folder. A command
-must succeed unless an error of tenon is shown below it. A block of ```c is saved under the name that stands before it.
+anything, within a line or as a line for any lines. Ports, times, process numbers and the like may differ. A command
+that does not end (a server in the foreground) keeps its terminal; what follows is typed in a second one, in the same
+folder. A command must succeed unless an error of tenon is shown below it. A block of ```c is saved under the name that
+stands before it.
 """
 import dataclasses
 import os
@@ -94,7 +95,8 @@ def pattern_of(shown):
         if line.strip() == "...":
             parts.append(r"(?:.*\n)*?")
         else:
-            parts.append(".*".join(re.escape(plain(piece)) for piece in line.split("...")).replace(r"\ ", " ?") + " *\n")
+            parts.append(".*".join(re.escape(plain(piece)) for piece in line.split("...")).replace(r"\ ", " ?") +
+                         " *\n")
     return re.compile("".join(parts))
 
 
@@ -114,16 +116,16 @@ def fits(shown, printed, any_order=False):
 
 
 class Shell:
-    """bash, which reads what is typed from a descriptor of its own: what it runs has an empty input. Ctrl-C works in it, though
-    a shell that starts something in the background has it ignored."""
+    """bash, which reads what is typed from a descriptor of its own: what it runs has an empty input. Ctrl-C works in
+    it, though a shell that starts something in the background has it ignored."""
 
     LOOP = ("while IFS= read -r -d '' typed <&{fd}; do eval \"$typed\" {fd}<&- </dev/null; "
             "printf '\\001%s %s\\001' $? \"$PWD\"; done")
 
     def __init__(self, prefix=(), folder=None, env=None):
         reader, self.typing = os.pipe()
-        self.process = subprocess.Popen([*prefix, "bash", "-c", self.LOOP.format(fd=reader)], pass_fds=[reader], cwd=folder,
-                                        env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        self.process = subprocess.Popen([*prefix, "bash", "-c", self.LOOP.format(fd=reader)], pass_fds=[reader],
+                                        cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                         stderr=subprocess.STDOUT, start_new_session=True,
                                         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
         os.close(reader)

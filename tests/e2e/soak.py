@@ -204,9 +204,10 @@ class Soak:
             self.lines.append(f"end          status 0, {time.monotonic() - began:.2f} s after SIGTERM")
         except AssertionError as error:
             self.fail(f"end: {error}")
-        # Clients that come for a handshake leave with a reset, which may overtake the last of it. At full speed, in the first
-        # minute, datagrams get lost
-        expected = re.compile(r"handshake: Connection reset by peer( \(suppressed: \d+\))?$|datagrams were lost so far: ")
+        # Clients that come for a handshake leave with a reset, which may overtake the last of it. At full speed, in the
+        # first minute, datagrams get lost
+        expected = re.compile(r"handshake: Connection reset by peer( \(suppressed: \d+\))?$|datagrams were lost so "
+                              r"far: ")
         words = [line for line in self.server.err.splitlines() if not expected.search(line)]
         if words:
             self.fail(f"the server complained {len(words)} times: {words[0]}")

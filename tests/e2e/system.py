@@ -60,7 +60,8 @@ RING_STEPS = {
 
 
 def refuse_ring(number, step="setup"):
-    """For preexec_fn: io_uring_setup(2) fails with this errno, as under the default filters of containers; or another step."""
+    """For preexec_fn: io_uring_setup(2) fails with this errno, as under the default filters of containers; or another
+    step."""
     load, jump_if_equal, give, allow, refuse = 0x20, 0x15, 0x06, 0x7fff0000, 0x00050000
     call, operation = RING_STEPS[step]
     code = [Filter(load, 0, 0, 0), Filter(jump_if_equal, 0, 1 if operation is None else 3, call)]
@@ -81,7 +82,8 @@ LANDLOCK_CREATE_RULESET, LANDLOCK_RESTRICT_SELF = 444, 446  # on every architect
 def refuse_call(call, number):
     """For preexec_fn: a system call fails with this errno, as on a kernel that does not have it."""
     load, jump_if_equal, give, allow, refuse = 0x20, 0x15, 0x06, 0x7fff0000, 0x00050000
-    code = [Filter(load, 0, 0, 0), Filter(jump_if_equal, 0, 1, call), Filter(give, 0, 0, refuse | number), Filter(give, 0, 0, allow)]
+    code = [Filter(load, 0, 0, 0), Filter(jump_if_equal, 0, 1, call), Filter(give, 0, 0, refuse | number),
+            Filter(give, 0, 0, allow)]
     program = Program(len(code), (Filter * len(code))(*code))
 
     def install():
@@ -178,7 +180,8 @@ def drop_capabilities():
 
 
 class Wire:
-    """Two networks and a cable (veth) between them: 10.9.0.1 and fd09::1 at one end, 10.9.0.2 and fd09::2 at the other."""
+    """Two networks and a cable (veth) between them: 10.9.0.1 and fd09::1 at one end, 10.9.0.2 and fd09::2 at the
+    other."""
 
     def __init__(self, ip):
         self.ip, self.why = ip, None

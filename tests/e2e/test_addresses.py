@@ -51,7 +51,8 @@ def serve(tenon, wire, *urls, handler="echo", options=(), listeners=None):
     return server
 
 
-HANDLERS = {"echo": b"hello", "ack": b"ack: hello", "chargen": None, "exec:cat": b"hello", "exec:sleep 0.1; cat": b"hello"}
+HANDLERS = {"echo": b"hello", "ack": b"ack: hello", "chargen": None, "exec:cat": b"hello",
+            "exec:sleep 0.1; cat": b"hello"}
 
 
 @pytest.mark.parametrize("handler", HANDLERS)
@@ -132,7 +133,8 @@ def test_sockets_below_the_transports(tenon, homes, scheme, host, protocol):
 
 def test_an_address_that_has_gone_costs_its_own_answer_alone(tenon, homes):
     server = serve(tenon, homes, "udp://*:0", handler="exec:sleep 0.3; cat", listeners=2)
-    with connected(homes.far, "10.9.0.11", server.port) as first, connected(homes.far, "10.9.0.1", server.port) as second:
+    with connected(homes.far, "10.9.0.11", server.port) as first, \
+            connected(homes.far, "10.9.0.1", server.port) as second:
         first.send(b"first")
         second.send(b"second")
         homes.run(homes.near, "address del 10.9.0.11/24 dev near")
@@ -246,12 +248,14 @@ def test_a_foreign_answerer_and_a_foreign_asker(tenon, homes, program):
 def test_a_broadcast_that_is_not_allowed_says_how(tenon, homes):
     said = tenon.run("send", "udp://10.9.0.255:9", "x", preexec_fn=homes.far.enter, status=1)
     assert "broadcast=on" in said.err
-    said = tenon.run("send", "udp://10.9.0.255:9?broadcast=on", "--wait", "100ms", "x", preexec_fn=homes.far.enter, status=3)
+    said = tenon.run("send", "udp://10.9.0.255:9?broadcast=on", "--wait", "100ms", "x", preexec_fn=homes.far.enter,
+                     status=3)
     assert "no reply within 0.1 s" in said.err
 
 
 def test_only_one_source_is_heard(tenon, homes):
-    server = serve(tenon, homes, "udp4://*:0?join_source_group=10.9.0.2@232.7.7.7@near&multicast_all=off", handler="ack")
+    server = serve(tenon, homes, "udp4://*:0?join_source_group=10.9.0.2@232.7.7.7@near&multicast_all=off",
+                   handler="ack")
     homes.run(homes.far, "address add 10.9.0.22/24 dev far")
     with homes.far.socket(socket.AF_INET, socket.SOCK_DGRAM) as other, \
             homes.far.socket(socket.AF_INET, socket.SOCK_DGRAM) as source:
@@ -325,7 +329,8 @@ def test_what_a_slow_server_loses_is_told(tenon, options):
 
 
 @pytest.mark.parametrize("low, high", [("0", "0"), ("1", "0")], ids=["ping socket", "raw socket"])
-@pytest.mark.parametrize("url, answerer", [("icmp://224.0.0.1?multicast_if=far", "10.9.0.1"), ("icmp://[ff02::1%far]?multicast_loop=off", "fd09::1"),
+@pytest.mark.parametrize("url, answerer", [("icmp://224.0.0.1?multicast_if=far", "10.9.0.1"),
+                                           ("icmp://[ff02::1%far]?multicast_loop=off", "fd09::1"),
                                            ("icmp://10.9.0.255?broadcast=on", "10.9.0.1")])
 def test_ping_to_many(tenon, wire, low, high, url, answerer):
     system.write_inside(wire.near, "/proc/sys/net/ipv4/icmp_echo_ignore_broadcasts", "0")
@@ -337,7 +342,8 @@ def test_ping_to_many(tenon, wire, low, high, url, answerer):
 @pytest.mark.parametrize("group", ["10.9.0.255", "239.7.7.7"])
 def test_what_comes_back_to_its_own_port_is_no_answer(tenon, homes, group):
     keys = keys_for(group) + "&local_port_range=40777-40777&add_membership=239.7.7.7@far"
-    said = tenon.run("send", "--wait", "300ms", f"udp4://{group}:40777?{keys}", "hello", preexec_fn=homes.far.enter, status=3)
+    said = tenon.run("send", "--wait", "300ms", f"udp4://{group}:40777?{keys}", "hello", preexec_fn=homes.far.enter,
+                     status=3)
     assert said.out == b"" and "no reply" in said.err
 
 

@@ -49,7 +49,8 @@ def test_handshakes_cost_what_is_promised(tenon, authority):
 @one_engine
 @pytest.mark.parametrize("version", attack.STRANGERS)
 def test_a_crowd_of_strangers_is_not_in_the_way(tenon, authority, version):
-    """It is answered throughout. How little it waits is measured by `make attack`, on a machine with nothing else to do."""
+    """It is answered throughout. How little it waits is measured by `make attack`, on a machine with nothing else to
+    do."""
     got = attack.strangers(tenon, authority, version, 1)
     assert got["rate"] > 0
 

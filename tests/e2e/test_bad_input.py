@@ -202,7 +202,8 @@ def as_nobody(tenon):
                 folder.chmod(0o711)
     if os.geteuid() != 0:
         return {}
-    return {"user": 65534, "group": 65534, "extra_groups": [], "executable": shutil.copy(COMMAND, tenon.folder / "command")}
+    return {"user": 65534, "group": 65534, "extra_groups": [],
+            "executable": shutil.copy(COMMAND, tenon.folder / "command")}
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "mptcp", "udp"])
@@ -373,7 +374,8 @@ def test_the_second_address_of_a_secured_name(tenon, names, scheme):
     """Whatever dials: a refused address is not the end of a name."""
     tenon.run("cert", "new", "--out", tenon.folder / "certs", "--host", "bad.test")
     certs = tenon.folder / "certs"
-    tenon.serve(f"{scheme}://127.0.0.1:10000?cert={certs}/server.pem&key={certs}/server.key", options=["--handler", "echo"], **names)
+    tenon.serve(f"{scheme}://127.0.0.1:10000?cert={certs}/server.pem&key={certs}/server.key",
+                options=["--handler", "echo"], **names)
     url = f"{scheme}://bad.test:10000?ca={certs}/ca.pem"
     assert tenon.run("send", url, "hello", **names).text == "hello\n"
     assert tenon.run("connect", url, input=b"hello", **names).out == b"hello"
@@ -543,7 +545,8 @@ def test_who_has_an_address_is_told(tenon, scheme):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-@pytest.mark.parametrize("url, hint", [("tcp://127.0.0.1:7", "1024"), ("udp://127.0.0.1:7", "1024"), ("unix:/etc/tenon-sock", "directory")])
+@pytest.mark.parametrize("url, hint", [("tcp://127.0.0.1:7", "1024"), ("udp://127.0.0.1:7", "1024"),
+                                       ("unix:/etc/tenon-sock", "directory")])
 def test_what_would_allow_it_is_told(tenon, program, url, hint):
     argv = [program("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups", *tenon.argv("serve", url)]
     result = tenon.finish(argv, status=1)

@@ -51,7 +51,8 @@ def check(schema, result):
     """Grammar, and what must be true of any result."""
     schema.validate({key: value for key, value in result.items() if key not in ("told", "stderr")})
     assert sum(result["errors_by_kind"].values()) == result["errors"]
-    assert sum(part["messages"] for part in result["intervals"]) == result["messages"] or result["setup"]["mode"] == "send"
+    assert (sum(part["messages"] for part in result["intervals"]) == result["messages"] or
+            result["setup"]["mode"] == "send")
     for part in result["intervals"]:
         assert part["p50_us"] <= part["p99_us"] <= part["max_us"] and (part["max_us"] > 0 or not part["heat"])
     if result["latency_us"]:
@@ -90,8 +91,8 @@ def decode(text):
 
 class EchoServer:
     """
-    A scripted TCP server in a thread: `reply(data, state)` says what goes back; it may sleep, which stalls all. After so
-    many replies it ends its direction and drops what still comes.
+    A scripted TCP server in a thread: `reply(data, state)` says what goes back; it may sleep, which stalls all. After
+    so many replies it ends its direction and drops what still comes.
     """
 
     def __init__(self, reply=lambda data, state: data, close_after=None):
@@ -148,7 +149,8 @@ class EchoServer:
 @pytest.mark.parametrize("url", URLS, ids=[url.split(":")[0] + ("6" if "[" in url else "") for url in URLS])
 def test_every_endpoint(tenon, schema, url):
     server = tenon.serve(url.format(tenon.folder), options=["--handler", "echo"])
-    result = bench(tenon, server.url, "--requests", "600", "--conns", "3", "--depth", "2", "--expect", "echo", "--timeout", "30s")
+    result = bench(tenon, server.url, "--requests", "600", "--conns", "3", "--depth", "2", "--expect", "echo",
+                   "--timeout", "30s")
     check(schema, result)
     assert result["messages"] == result["sent"] == 600 and result["errors"] == 0
     assert result["bytes"] == 600 * 64 and result["setup"]["numbered"]
@@ -194,7 +196,8 @@ def test_ten_thousand_connections(tenon, schema):
     if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < count + 200:
         pytest.skip("the system does not allow so many descriptors")
     server = tenon.serve("tcp://127.0.0.1:0")
-    result = bench(tenon, server.url, "--conns", str(count), "--rate", "5k", "--requests", str(2 * count), "--timeout", "30s")
+    result = bench(tenon, server.url, "--conns", str(count), "--rate", "5k", "--requests", str(2 * count),
+                   "--timeout", "30s")
     check(schema, result)
     assert result["messages"] == result["sent"] == 2 * count and result["errors"] == 0
     assert result["setup"]["conns"] == count and result["reconnects"] == 0
@@ -221,28 +224,33 @@ def test_so_many_after_the_warm_up(tenon, schema, how):
 # One way
 
 def test_small_messages_to_a_fast_reader_end_in_time(tenon):
-    """The kernel takes all that one connection can send: the queue is never full, and the time is looked at all the same."""
+    """The kernel takes all that one connection can send: the queue is never full, and the time is looked at all the
+    same."""
     server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "discard"])
-    result = bench(tenon, server.url, "--mode", "send", "--size", "16", "--duration", "1s", "--warmup", "0", "--conns", "1")
+    result = bench(tenon, server.url, "--mode", "send", "--size", "16", "--duration", "1s", "--warmup", "0",
+                   "--conns", "1")
     assert result["messages"] > 0 and result["duration_s"] < 10
 
 
 def test_send(tenon, schema):
     server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "discard"])
-    result = bench(tenon, server.url, "--mode", "send", "--size", "4KiB", "--duration", "1s", "--warmup", "0", "--conns", "2")
+    result = bench(tenon, server.url, "--mode", "send", "--size", "4KiB", "--duration", "1s", "--warmup", "0",
+                   "--conns", "2")
     check(schema, result)
     assert result["messages"] > 0 and result["errors"] == 0 and result["latency_us"] is None
-    assert result["bytes"] == pytest.approx(result["messages"] * 4 * KIB, abs=2 * 4 * KIB), "the last of each may be in part"
+    assert result["bytes"] == pytest.approx(result["messages"] * 4 * KIB,
+                                            abs=2 * 4 * KIB), "the last of each may be in part"
 
 
 @one_engine
 def test_what_waits_when_the_warm_up_ends(tenon, schema):
-    """What was queued before and leaves within the time that counts is of that time; what the kernel had before is not."""
+    """What was queued before and leaves within the time that counts is of that time; what the kernel had before is
+    not."""
     listener, size = tenon.listen(), 256 * KIB
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 * KIB)
     url = f"tcp://127.0.0.1:{listener.getsockname()[1]}?sndbuf=64KiB&queue=256MiB"
-    load = tenon.start("bench", url, "--mode", "send", "--size", "256KiB", "--rate", "20", "--warmup", "500ms", "--duration", "3s",
-                       "--json")
+    load = tenon.start("bench", url, "--mode", "send", "--size", "256KiB", "--rate", "20", "--warmup", "500ms",
+                       "--duration", "3s", "--json")
     client = tenon.accept(listener)
     time.sleep(1.5)  # nothing is read before the warm-up is over: ten messages wait
     received = 0
@@ -308,7 +316,8 @@ def test_a_stall_shows_at_a_rate(tenon, schema):
 
 @one_engine
 def test_a_stall_hardly_shows_in_a_closed_loop(tenon, schema):
-    """It asks nothing while it waits: one message of each connection is late, whatever the stall was. So it is documented."""
+    """It asks nothing while it waits: one message of each connection is late, whatever the stall was. So it is
+    documented."""
     def stalling_in_between(data, state):
         state["asked"] = state.get("asked", 0) + 1
         if state["asked"] == 1500:
@@ -325,7 +334,8 @@ def test_a_stall_hardly_shows_in_a_closed_loop(tenon, schema):
 @one_engine
 def test_slo(tenon, schema):
     server = tenon.serve("tcp://127.0.0.1:0")
-    result = bench(tenon, server.url, "--slo", "p50=500ms", "--conns", "2", "--duration", "300ms", "--warmup", "100ms", status=None)
+    result = bench(tenon, server.url, "--slo", "p50=500ms", "--conns", "2", "--duration", "300ms", "--warmup", "100ms",
+                   status=None)
     check(schema, result)
     steps = result["slo"]["steps"]
     assert result["slo"]["quantile"] == 0.5 and result["slo"]["limit_us"] == 500e3 and steps
@@ -355,7 +365,8 @@ def test_slo_believes_no_single_failure(tenon, schema):
         assert step["least_us"] <= step["value_us"] <= step["most_us"] and 1 <= step["trials"] <= 3
         assert step["trials"] >= 2 or (step["kept"] and step["value_us"] <= 75e3), step
     assert any(step["trials"] >= 2 and step["most_us"] >= 200e3 for step in steps), steps
-    assert re.search(r"^tenon: [\d.]+k?/s: p99 [\d.]+ [mu]?s \([\d.]+ [mu]?s to [\d.]+ [mu]?s in \d runs\): (kept|missed)$",
+    assert re.search(r"^tenon: [\d.]+k?/s: p99 [\d.]+ [mu]?s \([\d.]+ [mu]?s to [\d.]+ [mu]?s in \d runs\): "
+                     r"(kept|missed)$",
                      result["stderr"], re.M), result["stderr"]
 
 
@@ -500,14 +511,16 @@ def test_a_reply_after_it_was_given_up(tenon, schema):
 @pytest.mark.parametrize("size", ["1", "1472", "17KiB", "60KiB", "1-60KiB"])
 def test_datagrams_of_every_size(tenon, schema, size):
     server = tenon.serve("udp://127.0.0.1:0", options=["--handler", "echo"])
-    result = bench(tenon, server.url, "--requests", "100", "--size", size, "--conns", "3", "--expect", "echo", "--timeout", "30s")
+    result = bench(tenon, server.url, "--requests", "100", "--size", size, "--conns", "3", "--expect", "echo",
+                   "--timeout", "30s")
     check(schema, result)
     assert result["messages"] == 100 and result["errors"] == 0 and result["datagrams"]["lost"] == 0
 
 
 def test_empty_datagrams(tenon):
     sock = tenon.listen(kind=socket.SOCK_DGRAM)
-    load = tenon.start("bench", f"udp://127.0.0.1:{sock.getsockname()[1]}", "--requests", "50", "--timeout", "30s", "--json")
+    load = tenon.start("bench", f"udp://127.0.0.1:{sock.getsockname()[1]}", "--requests", "50", "--timeout", "30s",
+                       "--json")
     for _ in range(50):
         sock.sendto(b"", sock.recvfrom(1000)[1])
     load.wait(DONE)
@@ -518,8 +531,8 @@ def test_empty_datagrams(tenon):
 def test_more_datagrams_at_once_than_an_engine_has_room_for(tenon, schema):
     """What comes while the load does not run is all there when it does."""
     sock, copies = tenon.listen(kind=socket.SOCK_DGRAM), 200
-    load = tenon.start("bench", f"udp://127.0.0.1:{sock.getsockname()[1]}?rcvbuf=1MiB", "--requests", "2", "--timeout", "60s",
-                       "--json")
+    load = tenon.start("bench", f"udp://127.0.0.1:{sock.getsockname()[1]}?rcvbuf=1MiB", "--requests", "2",
+                       "--timeout", "60s", "--json")
     first, client = sock.recvfrom(1000)
     load.signal(signal.SIGSTOP)
     wait_until(lambda: stat_of(load.pid)[0] == "T", "it is stopped")
@@ -531,7 +544,8 @@ def test_more_datagrams_at_once_than_an_engine_has_room_for(tenon, schema):
     load.wait(DONE)
     result = json.loads(load.lines[-1])
     check(schema, result)
-    assert result["messages"] == 2 and result["datagrams"] == {"lost": 0, "duplicates": copies - 1, "reordered": 0, "late": 0}
+    assert result["messages"] == 2
+    assert result["datagrams"] == {"lost": 0, "duplicates": copies - 1, "reordered": 0, "late": 0}
 
 
 # What servers answer
@@ -554,7 +568,8 @@ def test_a_reply_in_pieces_that_is_known_by_its_words(tenon):
         return b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
     request = tenon.file("request", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     with EchoServer(http) as server:
-        result = bench(tenon, server.url, "--payload", f"@{request}", "--expect", "200 OK.*\r\n\r\nok$", "--requests", "50")
+        result = bench(tenon, server.url, "--payload", f"@{request}", "--expect", "200 OK.*\r\n\r\nok$",
+                       "--requests", "50")
         assert result["messages"] == 50 and result["errors"] == 0
         result = bench(tenon, server.url, "--expect", "any", "--requests", "50")
         assert result["messages"] == 50 and result["errors"] == 0
@@ -631,9 +646,11 @@ def test_a_server_that_never_answers(tenon, schema):
     (["tcp://h:1", "--slo", "99=10ms"], "--slo"), (["tcp://h:1", "--slo", "p99=0ms"], "--slo"),
     (["tcp://h:1", "--slo", "p100=1s"], "--slo"), (["tcp://h:1", "--slo", "p99=1s", "--rate", "5"], "by itself"),
     (["tcp://h:1", "--mode", "rcv"], "did you mean recv"), (["udp://h:1", "--mode", "recv"], "datagrams"),
-    (["udp://h:1", "--mode", "connect"], "no connections"), (["tcp://h:1", "--mode", "send", "--depth", "2"], "--depth"),
-    (["tcp://h:1", "--mode", "recv", "--size", "2"], "sends nothing"), (["tcp://h:1", "--mode", "recv", "--rate", "2"], "--rate"),
-    (["tcp://h:1", "--size", "0"], "--size"), (["tcp://h:1", "--size", "9-3"], "--size"), (["tcp://h:1", "--size", "x"], "--size"),
+    (["udp://h:1", "--mode", "connect"], "no connections"),
+    (["tcp://h:1", "--mode", "send", "--depth", "2"], "--depth"),
+    (["tcp://h:1", "--mode", "recv", "--size", "2"], "sends nothing"),
+    (["tcp://h:1", "--mode", "recv", "--rate", "2"], "--rate"), (["tcp://h:1", "--size", "0"], "--size"),
+    (["tcp://h:1", "--size", "9-3"], "--size"), (["tcp://h:1", "--size", "x"], "--size"),
     (["tcp://h:1", "--size", "5", "--payload", "f"], "the file is the message"),
     (["tcp://h:1", "--expect", "("], "--expect"), (["tcp://h:1", "--expect", "any", "--depth", "2"], "--depth 1"),
     (["tcp://h:1", "--expect", "a.c", "--rate", "5"], "--depth 1"), (["tcp://h:1", "--seed", "x"], "--seed"),
@@ -651,8 +668,8 @@ def test_bad_options(tenon, args, words):
 @one_engine
 def test_a_file_that_cannot_be_written(tenon, option):
     """It is told before the run, which would be lost."""
-    result = tenon.run("bench", tenon.serve("tcp://127.0.0.1:0").url, option, tenon.folder / "nowhere" / "file", "--duration",
-                       "1h", status=FAILED)
+    result = tenon.run("bench", tenon.serve("tcp://127.0.0.1:0").url, option, tenon.folder / "nowhere" / "file",
+                       "--duration", "1h", status=FAILED)
     assert "nowhere/file: No such file" in result.err and result.out == b""
 
 
@@ -672,14 +689,15 @@ def test_a_message_that_the_endpoint_does_not_take(tenon):
 def test_seconds_are_told(tenon, schema):
     """While it runs, and without a gap; a second for which this machine had no time is told with the next."""
     server = tenon.serve("tcp://127.0.0.1:0")
-    load = tenon.start("bench", server.url, "--rate", "200", "--conns", "3", "--threads", "2", "--duration", "1h", "--warmup", "0",
-                       "--json")
+    load = tenon.start("bench", server.url, "--rate", "200", "--conns", "3", "--threads", "2", "--duration", "1h",
+                       "--warmup", "0", "--json")
     wait_until(lambda: len(load.lines) >= 3, "three stretches of time are told")
     load.signal(signal.SIGINT)
     load.wait(DONE)
     *told, result = map(json.loads, load.lines)
     check(schema, result)
-    assert len(told) >= 3 and {part["event"] for part in told} == {"interval"} and sum(part["messages"] for part in told) > 0
+    assert (len(told) >= 3 and {part["event"] for part in told} == {"interval"} and
+            sum(part["messages"] for part in told) > 0)
     intervals, at = result["intervals"], 0
     assert [{**part, "event": None, "heat": None} for part in intervals[:len(told)]] == \
         [{**part, "event": None, "heat": None} for part in told]
@@ -700,11 +718,12 @@ def test_interrupted(tenon, schema):
     load.wait(DONE)
     result = json.loads(load.lines[-1])
     check(schema, result)
-    assert result["interrupted"] and result["messages"] > 0 and 0.9 < result["duration_s"] < 600 and result["errors"] == 0
+    assert (result["interrupted"] and result["messages"] > 0 and 0.9 < result["duration_s"] < 600 and
+            result["errors"] == 0)
 
 
-@pytest.mark.parametrize("args", [["--warmup", "1h"], ["--warmup", "1h", "--rate", "100"], ["--mode", "send", "--warmup", "1h"],
-                                  ["--slo", "p99=1h"]])
+@pytest.mark.parametrize("args", [["--warmup", "1h"], ["--warmup", "1h", "--rate", "100"],
+                                  ["--mode", "send", "--warmup", "1h"], ["--slo", "p99=1h"]])
 @one_engine
 def test_interrupted_before_anything_was_measured(tenon, args):
     server = tenon.serve("tcp://127.0.0.1:0", options=["--json"])
@@ -713,7 +732,8 @@ def test_interrupted_before_anything_was_measured(tenon, args):
     load.signal(signal.SIGINT)
     load.wait(FAILED)
     assert "interrupted before anything was measured" in load.err
-    assert not load.lines or json.loads(load.lines[-1])["messages"] == 0  # no result where the signal came before the run
+    # no result where the signal came before the run
+    assert not load.lines or json.loads(load.lines[-1])["messages"] == 0
 
 
 class Head:
@@ -747,8 +767,8 @@ def test_a_reader_that_goes_leaves_the_files(tenon, schema):
     """What was asked for in a file is there, as after Ctrl-C; replies that are owed are not waited for."""
     silent = tenon.listen()
     kept = tenon.folder / "result.json"
-    load = tenon.start("bench", f"tcp://127.0.0.1:{silent.getsockname()[1]}", "--duration", "1h", "--warmup", "0", "--timeout", "1h",
-                       "--output", kept, "--json", stdout=subprocess.PIPE)
+    load = tenon.start("bench", f"tcp://127.0.0.1:{silent.getsockname()[1]}", "--duration", "1h", "--warmup", "0",
+                       "--timeout", "1h", "--output", kept, "--json", stdout=subprocess.PIPE)
     client, _ = silent.accept()
     assert client.recv(64)
     load.popen.stdout.close()
@@ -788,7 +808,8 @@ def test_live_view(tenon):
 @one_engine
 def test_memory_is_flat(tenon):
     server = tenon.serve("tcp://127.0.0.1:0")
-    load = tenon.start("bench", server.url, "--conns", "8", "--depth", "4", "--duration", "1h", "--warmup", "0", "--json")
+    load = tenon.start("bench", server.url, "--conns", "8", "--depth", "4", "--duration", "1h", "--warmup", "0",
+                       "--json")
 
     def seconds_told():
         return json.loads(load.lines[-1])["at_s"] if load.lines else 0
@@ -822,15 +843,18 @@ def test_merged_exactly(tenon, schema):
         for name in ("service", "response", "late"):
             one, two, both = (r["histograms"][name] for r in (a, b, merged))
             if one:
-                assert decode(both["v2"]) == collections.Counter(decode(one["v2"])) + collections.Counter(decode(two["v2"]))
-                assert both["max_ns"] == max(one["max_ns"], two["max_ns"]) and both["min_ns"] == min(one["min_ns"], two["min_ns"])
+                assert (decode(both["v2"]) == collections.Counter(decode(one["v2"])) +
+                        collections.Counter(decode(two["v2"])))
+                assert both["max_ns"] == max(one["max_ns"],
+                                             two["max_ns"]) and both["min_ns"] == min(one["min_ns"], two["min_ns"])
         assert merged["messages"] == 1000 and merged["rounds"] == 2
         assert merged["duration_s"] == pytest.approx(a["duration_s"] + b["duration_s"])
         other_way = bench(tenon, "merge", *reversed(paths))
         assert other_way["latency_us"] == merged["latency_us"]
         part = tenon.folder / "part.json"
         part.write_text(json.dumps({k: v for k, v in merged.items() if k not in ("told", "stderr")}), encoding="utf-8")
-        assert bench(tenon, "merge", part, paths[0])["latency_us"] == bench(tenon, "merge", *paths, paths[0])["latency_us"]
+        wanted = bench(tenon, "merge", *paths, paths[0])
+        assert bench(tenon, "merge", part, paths[0])["latency_us"] == wanted["latency_us"]
 
 
 @one_engine
@@ -944,7 +968,8 @@ def test_logs_of_histograms(tenon, schema):
     assert total == decode(result["histograms"]["response"]["v2"])
     merged = bench(tenon, "merge", log, log)
     check(schema, merged)
-    assert merged["messages"] == 2400 and merged["service_us"]["p50"] == pytest.approx(result["response_us"]["p50"], rel=0.002)
+    assert merged["messages"] == 2400
+    assert merged["service_us"]["p50"] == pytest.approx(result["response_us"]["p50"], rel=0.002)
     for text in ("\n".join(lines)[:-7], "\n".join([*lines[:4], "nan,1,1," + data[0][3]]),
                  "\n".join([*lines[:4], "1,inf,1," + data[0][3]])):
         log.write_text(text, encoding="utf-8")
@@ -998,7 +1023,8 @@ class Page(html.parser.HTMLParser):
 def make_page(tenon):
     server = tenon.serve("tcp://127.0.0.1:0")
     path = tenon.folder / "page.html"
-    tenon.run("bench", f"{server.url}?tos=ef&priority=1", "--rate", "500", "--duration", "2s", "--warmup", "100ms", "--html", path)
+    tenon.run("bench", f"{server.url}?tos=ef&priority=1", "--rate", "500", "--duration", "2s", "--warmup", "100ms",
+              "--html", path)
     return path
 
 
@@ -1021,7 +1047,8 @@ def test_page(tenon):
     # At least ten columns a second, a key to the colours, words at the axes, and both of their ends have a label
     cells = [attrs for attrs in page.all("rect") if "opacity" in attrs]
     assert len({attrs["x"] for attrs in cells}) >= 20 and max(int(attrs["x"]) for attrs in cells) in range(19, 41)
-    assert all(attrs[name].isdigit() for attrs in cells for name in ("x", "y", "width", "height")), "edges that all share"
+    assert all(attrs[name].isdigit() for attrs in cells
+               for name in ("x", "y", "width", "height")), "edges that all share"
     strengths = {float(attrs["opacity"]) for attrs in cells}
     keys = [float(match) for match in re.findall(r'class="cell" style="opacity:([\d.]+)"', text)]
     assert min(keys) == min(strengths) > 0.1 and max(keys) == max(strengths) == 1 and keys == sorted(keys)
@@ -1037,7 +1064,8 @@ def test_page(tenon):
 
 @one_engine
 def test_page_of_merged_runs(tenon, schema):
-    """As finely as each was measured, one behind the other; a result of before, which has no slices, by its intervals."""
+    """As finely as each was measured, one behind the other; a result of before, which has no slices, by its
+    intervals."""
     server = tenon.serve("tcp://127.0.0.1:0")
     paths, page = [tenon.folder / f"{name}.json" for name in "ab"], tenon.folder / "page.html"
     for path in paths:
@@ -1058,8 +1086,9 @@ def test_page_of_merged_runs(tenon, schema):
         merged = bench(tenon, "merge", *order, "--html", page)
         assert "slices" not in merged and 2 <= len(cells()) <= 6
     # What somebody has changed draws nothing that is not there
-    for slices in ({"seconds": 1e300, "heat": [[[1, 2]]]}, {"seconds": 0, "heat": [[]]}, {"seconds": 0.05, "heat": [[[1]], 5, {}, "x"]},
-                   {"seconds": 0.05, "heat": [[]] * 601}, {"seconds": -1}, 7, {"seconds": 0.07, "heat": [[[500, 1], [2, -3]]] * 600}):
+    for slices in ({"seconds": 1e300, "heat": [[[1, 2]]]}, {"seconds": 0, "heat": [[]]},
+                   {"seconds": 0.05, "heat": [[[1]], 5, {}, "x"]}, {"seconds": 0.05, "heat": [[]] * 601},
+                   {"seconds": -1}, 7, {"seconds": 0.07, "heat": [[[500, 1], [2, -3]]] * 600}):
         paths[0].write_text(json.dumps({**old, "slices": slices}), encoding="utf-8")
         bench(tenon, "merge", *paths, "--html", page)
         Page(page.read_text(encoding="utf-8"))
@@ -1125,14 +1154,17 @@ def test_page_in_a_browser(tenon):
     boxes = json.loads(re.search(r"<title>(.*?)</title>", dom)[1])
     assert [box[0] for box in boxes] == ["percentiles", "heatmap", "throughput"]
     rows = pixels_of(shot.read_bytes())
-    plots = {name: [pixel for row in rows[y:y + height] for pixel in row[x:x + width]] for name, x, y, width, height in boxes}
+    plots = {name: [pixel for row in rows[y:y + height] for pixel in row[x:x + width]] for name, x, y, width,
+             height in boxes}
 
     def count(name, is_so):
         return sum(is_so(red, green, blue) for red, green, blue in plots[name])
     assert count("percentiles", lambda red, green, blue: blue - red > 100) > 300, "the blue curve"
     assert count("percentiles", lambda red, green, blue: red - blue > 100) > 300, "the orange curve"
-    assert count("throughput", lambda red, green, blue: blue - red > 20) > len(plots["throughput"]) / 3, "the area under the curve"
-    shades = [pixel for pixel, times in collections.Counter(plots["heatmap"]).items() if times > 50 and pixel[2] - pixel[0] > 20]
+    area = count("throughput", lambda red, green, blue: blue - red > 20)
+    assert area > len(plots["throughput"]) / 3, "the area under the curve"
+    shades = [pixel for pixel, times in collections.Counter(plots["heatmap"]).items() if times > 50 and
+              pixel[2] - pixel[0] > 20]
     assert len(shades) >= 4, "cells of different strength"
 
 
@@ -1146,7 +1178,8 @@ def in_frames(tenon, name, text, widths, height):
     frames = tenon.folder / f"{name}-frames.html"
     frames.write_text("""<body style="margin:0"><script>seen = []; onmessage = e => { seen.push(e.data);
         document.title = JSON.stringify(seen) }</script>""" + "".join(
-            f'<iframe style="border:0;display:block" width={width} height={height} src={name}.html></iframe>' for width in widths),
+            f'<iframe style="border:0;display:block" width={width} height={height} src={name}.html></iframe>'
+            for width in widths),
                       encoding="utf-8")
     return frames
 
@@ -1165,24 +1198,28 @@ def test_page_at_every_width(tenon):
     plot = re.sub(r'(<g class="heat"[^>]*>).*?</g>', lambda match: f"{match[1]}{cells}</g>", plot, flags=re.S)
     height = 340
     frames = in_frames(tenon, "map", f"{text[:text.index('<body>')]}<body>{plot}</body>", WIDTHS, height)
-    argv = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars", "--disable-quic",
-            "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    argv = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
+            "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+            "--disable-sync"]
     for scheme, blue, widths in (("1", (11, 98, 196), WIDTHS), ("0", (109, 179, 255), WIDTHS[:1])):  # light, dark
         shot = tenon.folder / f"shot{scheme}.png"
-        result = tenon.finish([*argv, f"--user-data-dir={tenon.folder}/chromium{scheme}", f"--blink-settings=preferredColorScheme={scheme}",
-                               f"--window-size={max(500, *widths)},{height * len(widths)}", f"--screenshot={shot}", f"file://{frames}"],
-                              None, limit=LIMIT * 3)
+        result = tenon.finish([*argv, f"--user-data-dir={tenon.folder}/chromium{scheme}",
+                               f"--blink-settings=preferredColorScheme={scheme}",
+                               f"--window-size={max(500, *widths)},{height * len(widths)}", f"--screenshot={shot}",
+                               f"file://{frames}"], None, limit=LIMIT * 3)
         if not shot.exists():
             pytest.skip(f"chromium does not run here: {result.err[-300:]}")
         rows = pixels_of(shot.read_bytes())
         for i, width in enumerate(widths):
-            lines = [[x for x, pixel in enumerate(row[:width]) if pixel == blue] for row in rows[i * height:(i + 1) * height]]
+            lines = [[x for x, pixel in enumerate(row[:width]) if pixel == blue]
+                     for row in rows[i * height:(i + 1) * height]]
             solid = [y for y, at in enumerate(lines) if len(at) > width * 0.6]
             assert len(solid) > 150, f"{width}: the map is {len(solid)} lines high"
             assert solid == list(range(solid[0], solid[-1] + 1)), f"{width}: a seam from side to side"
             for y in solid:
                 assert lines[y] == list(range(lines[y][0], lines[y][-1] + 1)), f"{width}: a seam in line {y}"
     frames = in_frames(tenon, "whole", text, WIDTHS, 500)
-    dom = tenon.finish([*argv, f"--user-data-dir={tenon.folder}/chromium2", "--dump-dom", f"file://{frames}"], None, limit=LIMIT * 3).text
+    dom = tenon.finish([*argv, f"--user-data-dir={tenon.folder}/chromium2", "--dump-dom", f"file://{frames}"], None,
+                       limit=LIMIT * 3).text
     told = json.loads(re.search(r"<title>(.*?)</title>", dom)[1])
     assert sorted(told) == [[width, width] for width in WIDTHS], "nothing is wider than the page"

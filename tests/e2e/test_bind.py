@@ -61,10 +61,11 @@ def test_what_cannot_be_bound(tenon):
 
 @one_engine
 @pytest.mark.parametrize("keys, words", [
-    ("freebind=on", "without key bind"), ("transparent=on", "without key bind"), ("bind_address_no_port=on", "without key bind"),
-    ("reuseaddr=on", "without key bind"), ("reuseport=on", "without key bind"),
-    ("freebind=on&bind=:7", "bind has no address"), ("bind_address_no_port=on&bind=127.0.0.1:7", "bind has a port"),
-    ("bind=eth0", "bindtodevice"), ("bind=[::1]", "other IP version"), ("bind=127.0.0.1:x", "an address"), ("bind=", "an address")])
+    ("freebind=on", "without key bind"), ("transparent=on", "without key bind"),
+    ("bind_address_no_port=on", "without key bind"), ("reuseaddr=on", "without key bind"),
+    ("reuseport=on", "without key bind"), ("freebind=on&bind=:7", "bind has no address"),
+    ("bind_address_no_port=on&bind=127.0.0.1:7", "bind has a port"), ("bind=eth0", "bindtodevice"),
+    ("bind=[::1]", "other IP version"), ("bind=127.0.0.1:x", "an address"), ("bind=", "an address")])
 def test_without_effect(tenon, keys, words):
     assert words in tenon.run("send", f"tcp://127.0.0.1:7?{keys}", "x", status=2).err
 

@@ -1,4 +1,5 @@
-"""tenon cert: what it makes is judged by openssl, GnuTLS and Python; what it says is compared with what openssl says."""
+"""tenon cert: what it makes is judged by openssl, GnuTLS and Python; what it says is compared with what openssl
+says."""
 import datetime
 import hashlib
 import ipaddress
@@ -58,8 +59,8 @@ def own_certificate(openssl, folder, begins, ends, name="own.pem", more="subject
     (folder / "index").write_text("", encoding="utf-8")
     (folder / "serial").write_text("0abc\n", encoding="utf-8")
     dates = [(NOW + datetime.timedelta(days=days)).strftime("%Y%m%d%H%M%SZ") for days in (begins, ends)]
-    openssl("ca", "-batch", "-selfsign", "-notext", "-config", "own.cnf", "-keyfile", "own.key", "-in", "own.csr", "-out",
-            folder / name, "-startdate", dates[0], "-enddate", dates[1], cwd=folder)
+    openssl("ca", "-batch", "-selfsign", "-notext", "-config", "own.cnf", "-keyfile", "own.key", "-in", "own.csr",
+            "-out", folder / name, "-startdate", dates[0], "-enddate", dates[1], cwd=folder)
     return folder / name
 
 
@@ -118,7 +119,8 @@ def test_openssl_accepts_each_kind_of_host_alone(certs, openssl, hosts):
 
 def test_what_stands_in_them(certs, openssl):
     where = certs("localhost", "*.api.test", "127.0.0.1", "::1", args=["--days", "30"])
-    text = {name: openssl("x509", "-in", where / f"{name}.pem", "-noout", "-text").text for name in ("ca", "server", "client")}
+    text = {name: openssl("x509", "-in", where / f"{name}.pem", "-noout", "-text").text
+            for name in ("ca", "server", "client")}
     for one in text.values():
         assert "Version: 3" in one and "NIST CURVE: P-256" in one and "Signature Algorithm: ecdsa-with-SHA256" in one
     names = openssl("x509", "-in", where / "server.pem", "-noout", "-ext", "subjectAltName").text
@@ -155,8 +157,8 @@ def test_two_authorities_share_nothing(certs):
 def test_gnutls_accepts_the_chain(certs, tenon, program):
     where = certs("localhost", "api.test", "127.0.0.1")
     for host in ("localhost", "api.test"):
-        tenon.finish([program("certtool"), "--verify", "--load-ca-certificate", where / "ca.pem", "--verify-hostname", host,
-                      "--infile", where / "server.pem"])
+        tenon.finish([program("certtool"), "--verify", "--load-ca-certificate", where / "ca.pem",
+                      "--verify-hostname", host, "--infile", where / "server.pem"])
     tenon.finish([program("certtool"), "--verify", "--load-ca-certificate", where / "ca.pem", "--verify-hostname",
                   "other.test", "--infile", where / "server.pem"], 1)
 
@@ -215,7 +217,8 @@ def test_the_authority_cannot_sign_for_others(certs, openssl, tmp_path):
     for san, status in (("DNS:bank.example", 2), ("IP:192.0.2.1", 2), ("DNS:x.localhost", 0), ("IP:127.1.2.3", 0)):
         (tmp_path / "ext").write_text(f"subjectAltName={san}\n", encoding="utf-8")
         openssl("x509", "-req", "-in", tmp_path / "csr", "-CA", where / "ca.pem", "-CAkey", where / "ca.key",
-                "-CAcreateserial", "-CAserial", tmp_path / "serial", "-extfile", tmp_path / "ext", "-out", tmp_path / "signed")
+                "-CAcreateserial", "-CAserial", tmp_path / "serial", "-extfile", tmp_path / "ext",
+                "-out", tmp_path / "signed")
         openssl("verify", "-CAfile", where / "ca.pem", tmp_path / "signed", status=status)
 
 
@@ -262,8 +265,8 @@ def test_the_authority_is_used_again(certs, tenon, openssl):
 def test_an_authority_made_elsewhere_signs(tenon, openssl, tmp_path):
     where = tmp_path / "certs"
     where.mkdir()
-    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", where / "ca.key", "-out", where / "ca.pem", "-subj",
-            "/CN=my own", "-days", "20")
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", where / "ca.key", "-out", where / "ca.pem",
+            "-subj", "/CN=my own", "-days", "20")
     tenon.run("cert", "new", "--out", where, "--host", "any.example")
     openssl("verify", "-CAfile", where / "ca.pem", "-verify_hostname", "any.example", where / "server.pem")
     # It ends with its authority
@@ -292,11 +295,13 @@ def test_bad_hosts(tenon, tmp_path, host, why):
 
 
 @pytest.mark.parametrize("args,why", [
-    (["new"], "--out DIR is missing"), (["new", "--out", ""], "--out DIR is missing"), (["new", "certs"], "takes no arguments"),
-    (["new", "--out", "x", "--days", "0"], "out of range"), (["new", "--out", "x", "--days", "40000"], "1 to 36500 days"),
-    (["new", "--out", "x", "--days", "soon"], "is not a number"), (["show"], "which file or URL"), (["show", "a", "b"], "one file or URL"),
-    (["show", "a", "--days", "3"], "`cert new`"), (["show", "a", "--host", "a,b"], "one host"), ([], "new or show"),
-    (["shwo"], "did you mean show?"), (["zzzzzz"], "there are new and show"),
+    (["new"], "--out DIR is missing"), (["new", "--out", ""], "--out DIR is missing"),
+    (["new", "certs"], "takes no arguments"), (["new", "--out", "x", "--days", "0"], "out of range"),
+    (["new", "--out", "x", "--days", "40000"], "1 to 36500 days"),
+    (["new", "--out", "x", "--days", "soon"], "is not a number"), (["show"], "which file or URL"),
+    (["show", "a", "b"], "one file or URL"), (["show", "a", "--days", "3"], "`cert new`"),
+    (["show", "a", "--host", "a,b"], "one host"), ([], "new or show"), (["shwo"], "did you mean show?"),
+    (["zzzzzz"], "there are new and show"),
 ])
 def test_bad_usage(tenon, tmp_path, args, why):
     assert why in tenon.run("cert", *args, status=2, cwd=tmp_path).err
@@ -327,7 +332,8 @@ def failing(tenon, program, tmp_path):
         pytest.skip(f"strace cannot trace here: {probe.err}")
 
     def run(where, calls, status):
-        injections = [arg for call, error, which in calls for arg in ("-e", f"inject={call}:error={error}:when={which}")]
+        injections = [arg for call, error, which in calls
+                      for arg in ("-e", f"inject={call}:error={error}:when={which}")]
         env = {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"}  # which needs to trace, too
         return tenon.finish([program("strace"), "-f", "-qq", "-o", tmp_path / "trace", "-e",
                              "trace=" + ",".join(call for call, _, _ in calls), *injections,
@@ -336,8 +342,9 @@ def failing(tenon, program, tmp_path):
 
 
 @pytest.mark.parametrize("calls", [
-    [("write", "ENOSPC", 1)], [("write", "EIO", 2)], [("write", "EDQUOT", 6)], [("fsync", "EIO", 1)], [("fsync", "ENOSPC", 6)],
-    [("linkat", "EPERM", "1+"), ("renameat2", "EACCES", 1)], [("linkat", "EPERM", "1+"), ("renameat2", "EIO", 6)],
+    [("write", "ENOSPC", 1)], [("write", "EIO", 2)], [("write", "EDQUOT", 6)], [("fsync", "EIO", 1)],
+    [("fsync", "ENOSPC", 6)], [("linkat", "EPERM", "1+"), ("renameat2", "EACCES", 1)],
+    [("linkat", "EPERM", "1+"), ("renameat2", "EIO", 6)],
 ])
 def test_a_failing_disk_leaves_nothing(failing, tmp_path, calls):
     """A write, a flush or a naming fails: all that was made goes again, and a directory that was there stays."""
@@ -400,15 +407,16 @@ def test_show_says_what_openssl_says(certs, tenon, openssl):
 def test_show_other_kinds_of_keys(tenon, openssl, tmp_path):
     for options, words in ((["rsa:2048"], "RSA 2048 bits"), (["ed25519"], "ED25519 256 bits"),
                            (["ec", "-pkeyopt", "ec_paramgen_curve:secp384r1"], "EC P-384")):
-        openssl("req", "-x509", "-newkey", *options, "-nodes", "-keyout", tmp_path / "k", "-out", tmp_path / "c", "-subj",
-                "/C=DE/O=Ä & Söhne/CN=x", "-utf8", "-days", "9")
+        openssl("req", "-x509", "-newkey", *options, "-nodes", "-keyout", tmp_path / "k", "-out", tmp_path / "c",
+                "-subj", "/C=DE/O=Ä & Söhne/CN=x", "-utf8", "-days", "9")
         row = json.loads(tenon.run("cert", "show", tmp_path / "c", "--json").text)
         assert row["key"] == words and row["subject"] == "CN=x, O=Ä & Söhne, C=DE" and row["days_left"] in (8, 9)
 
 
 @pytest.mark.parametrize("host,status", [
     ("localhost", 0), ("LOCALHOST.", 0), ("127.0.0.1", 0), ("::1", 0), ("[::1]", 0), ("0:0::1", 0), ("a.api.test", 0),
-    ("api.test", 1), ("a.b.api.test", 1), ("127.0.0.2", 1), ("::2", 1), ("localhost.example", 1), ("*.api.test", 0), ("x", 1),
+    ("api.test", 1), ("a.b.api.test", 1), ("127.0.0.2", 1), ("::2", 1), ("localhost.example", 1), ("*.api.test", 0),
+    ("x", 1),
 ])
 def test_show_for_a_host(certs, tenon, host, status):
     where = certs("localhost", "127.0.0.1", "::1", "*.api.test")
@@ -445,7 +453,8 @@ def test_show_a_chain(certs, tenon, tmp_path):
 
 def test_show_never_shows_a_key(certs, tenon, openssl, tmp_path):
     where = certs()
-    secret = re.search(r"priv:((?:\s+[0-9a-f:]+)+)", openssl("pkey", "-in", where / "server.key", "-noout", "-text").text)
+    key = openssl("pkey", "-in", where / "server.key", "-noout", "-text").text
+    secret = re.search(r"priv:((?:\s+[0-9a-f:]+)+)", key)
     digits = re.sub(r"[\s:]", "", secret.group(1))
     openssl("pkey", "-in", where / "server.key", "-outform", "der", "-out", tmp_path / "key.der")
     for file in (where / "server.key", tmp_path / "key.der"):
@@ -475,8 +484,8 @@ def test_show_what_cannot_be_read(tenon, tmp_path):
 
 def test_show_other_containers(certs, tenon, openssl, tmp_path):
     where = certs()
-    openssl("pkcs12", "-export", "-in", where / "server.pem", "-inkey", where / "server.key", "-passout", "pass:", "-out",
-            tmp_path / "bundle")
+    openssl("pkcs12", "-export", "-in", where / "server.pem", "-inkey", where / "server.key", "-passout", "pass:",
+            "-out", tmp_path / "bundle")
     assert "openssl pkcs12" in tenon.run("cert", "show", tmp_path / "bundle", status=4).err
     openssl("crl2pkcs7", "-nocrl", "-certfile", where / "server.pem", "-out", tmp_path / "seven")
     assert "openssl pkcs7" in tenon.run("cert", "show", tmp_path / "seven", status=4).err
@@ -526,7 +535,8 @@ def test_show_a_server_nobody_vouches_for(shown, tenon):
     assert tenon.run("cert", "show", f"{server.url}?verify=off").err == ""
 
 
-@pytest.mark.parametrize("host,status", [("localhost", 0), ("x.api.test", 0), ("127.0.0.1", 0), ("other.test", 1), ("::1", 1)])
+@pytest.mark.parametrize("host,status", [("localhost", 0), ("x.api.test", 0), ("127.0.0.1", 0), ("other.test", 1),
+                                         ("::1", 1)])
 def test_show_a_server_for_a_host(shown, tenon, host, status):
     server, where = shown
     result = tenon.run("cert", "show", f"{server.url}?ca={where}/ca.pem", "--host", host, status=status)
@@ -539,7 +549,8 @@ def test_show_a_server_for_a_host(shown, tenon, host, status):
 
 def test_show_a_server_that_wants_a_certificate_first(certs, tenon):
     where = certs("127.0.0.1")
-    server = tenon.serve(f"tls://127.0.0.1:0?cert={where}/server.pem&key={where}/server.key&ca={where}/ca.pem", options=["-q"])
+    server = tenon.serve(f"tls://127.0.0.1:0?cert={where}/server.pem&key={where}/server.key&ca={where}/ca.pem",
+                         options=["-q"])
     url = f"{server.url}?ca={where}/ca.pem&cert={where}/client.pem&key={where}/client.key"
     assert "CN=127.0.0.1" not in tenon.run("cert", "show", url).err
     # Its own it shows to everybody
@@ -550,8 +561,8 @@ def test_show_openssls_server(certs, tenon, program, tmp_path):
     """And one of TLS 1.2 that refuses us in the midst of the handshake: what it has shown by then is seen."""
     where = certs("127.0.0.1")
     peer = tenon.peer(program("openssl"), "s_server", "-accept", "127.0.0.1:0", "-cert", where / "server.pem", "-key",
-                      where / "server.key", "-tls1_2", "-Verify", "1", "-verify_return_error", "-CAfile", where / "ca.pem",
-                      stdin=subprocess.PIPE)  # at whose end it would leave
+                      where / "server.key", "-tls1_2", "-Verify", "1", "-verify_return_error",
+                      "-CAfile", where / "ca.pem", stdin=subprocess.PIPE)  # at whose end it would leave
     port = peer.wait_for_text(r"ACCEPT 127\.0\.0\.1:(\d+)", "out").group(1)
     result = tenon.run("cert", "show", f"tls://127.0.0.1:{port}?ca={where}/ca.pem", status=1)
     assert "names        127.0.0.1" in result.text and "client certificate" in result.err
@@ -587,7 +598,8 @@ def test_hostile_names_do_not_reach_the_terminal(tenon, openssl, tmp_path):
 
 def test_addresses_of_every_shape(certs, tenon):
     """What it writes of an address is what Python writes."""
-    addresses = ["::", "1::", "2001:db8:0:0:1:0:0:2", "1:0:2:3:4:5:6:7", "fe80::a0", "255.255.255.255", "1:2:3:4:5:6:0:0"]
+    addresses = ["::", "1::", "2001:db8:0:0:1:0:0:2", "1:0:2:3:4:5:6:7", "fe80::a0", "255.255.255.255",
+                 "1:2:3:4:5:6:0:0"]
     where = certs(*addresses)
     row = json.loads(tenon.run("cert", "show", where / "server.pem", "--json").text)
     assert row["names"] == [str(ipaddress.ip_address(text)) for text in addresses]

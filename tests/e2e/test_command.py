@@ -12,7 +12,8 @@ from system import call_kernel_old, uring_refusal
 pytestmark = pytest.mark.parametrize("engine", ["auto"], indirect=True)
 
 # `cert` is there where the build has OpenSSL
-HAS_TLS = b"tls: not in this build" not in subprocess.run([COMMAND, "--version"], stdout=subprocess.PIPE, check=False).stdout
+VERSION = subprocess.run([COMMAND, "--version"], stdout=subprocess.PIPE, check=False).stdout
+HAS_TLS = b"tls: not in this build" not in VERSION
 COMMANDS = ["serve", "send", "connect", "convert", "options", "bench"] + ["cert"] * HAS_TLS
 
 

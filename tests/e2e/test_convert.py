@@ -27,9 +27,9 @@ STREAMS = ["json", "json/line", "json/u32", "json/nul", "xml/line", "xml/netstri
            "msgpack", "msgpack/varint", "msgpack/slip"]
 
 MESSAGES = [
-    None, True, False, 0, -1, 23, 24, 255, 256, 2**31, 2**53 + 1, 2**63 - 1, -2**63, 2**64 - 1, 0.0, 1.5, -1e300, 5e-324,
-    0.1, "", "a", "ünï \U0001f600", "line\nfeed, tab\t, nul \0, quote \", \\ and </a>", [], {}, [[[]]], [1, [2, [3]]],
-    {"": 0}, {"z": 1, "a": {"b": [None, True]}, "m": "x"}, {"long": "x" * 5000}, list(range(300)),
+    None, True, False, 0, -1, 23, 24, 255, 256, 2**31, 2**53 + 1, 2**63 - 1, -2**63, 2**64 - 1, 0.0, 1.5, -1e300,
+    5e-324, 0.1, "", "a", "ünï \U0001f600", "line\nfeed, tab\t, nul \0, quote \", \\ and </a>", [], {}, [[[]]],
+    [1, [2, [3]]], {"": 0}, {"z": 1, "a": {"b": [None, True]}, "m": "x"}, {"long": "x" * 5000}, list(range(300)),
     {f"key {i}": i for i in range(70)},
 ]
 
@@ -123,7 +123,8 @@ def test_we_read_what_python_writes(tenon):
 
 
 def test_we_write_what_python_writes(tenon):
-    """Byte for byte: both choose the shortest form (cbor2 does when told to be canonical, apart from the order of keys)."""
+    """Byte for byte: both choose the shortest form (cbor2 does when told to be canonical, apart from the order of
+    keys)."""
     plain = [message for message in MESSAGES if not isinstance(message, (float, dict))]
     assert convert(tenon, "json", "cbor", json_lines(plain)).out == b"".join(map(cbor2.dumps, plain))
     ours = convert(tenon, "json", "msgpack", json_lines(plain)).out
@@ -140,8 +141,8 @@ def test_python_reads_bytes_and_big_integers(tenon):
 
 
 def test_what_only_cbor_and_messagepack_have(tenon):
-    values = [b"", b"\0\xff" * 50, {1: 2, "a": 3}, {(1, 2): 3}, cbor2.CBORTag(1234, ["x"]), cbor2.undefined, float("inf"),
-              float("-inf")]
+    values = [b"", b"\0\xff" * 50, {1: 2, "a": 3}, {(1, 2): 3}, cbor2.CBORTag(1234, ["x"]), cbor2.undefined,
+              float("inf"), float("-inf")]
     data = b"".join(map(cbor2.dumps, values))
     for frame in ("json", "xml/u32", "msgpack"):
         assert decode_all(convert(tenon, frame, "cbor", convert(tenon, "cbor", frame, data).out).out) == values
@@ -166,8 +167,10 @@ def test_pretty(tenon):
 
 
 def test_xml(tenon, tmp_path):
-    (tmp_path / "a.xml").write_text('<?xml version="1.0"?>\n<!-- no news -->\n<feed lang="en">\n<item>one &amp; two</item></feed>\n')
-    (tmp_path / "b.xml").write_text('<map xmlns="http://www.w3.org/2005/xpath-functions"><number key="a">1</number></map>')
+    (tmp_path / "a.xml").write_text('<?xml version="1.0"?>\n<!-- no news -->\n<feed lang="en">\n<item>one &amp; '
+                                    'two</item></feed>\n')
+    (tmp_path / "b.xml").write_text('<map xmlns="http://www.w3.org/2005/xpath-functions"><number '
+                                    'key="a">1</number></map>')
     out = tenon.run("convert", "--from=xml", "--to=json", tmp_path / "a.xml", tmp_path / "b.xml")
     assert out.lines == ['["feed",{"lang":"en"},"\\n",["item","one & two"]]', '{"a":1}']
     assert convert(tenon, "json", "xml", out.lines[0].encode(), "--jsonml").text == \
@@ -198,7 +201,8 @@ def test_a_byte_at_a_time(tenon, source):
 
 @pytest.mark.parametrize("source,messages", [
     ("json", [b'{"a":1}', b'[1]\n', b'"x"', b'12\n']), ("json/line", [b'{"a":1}\n', b"[1]\n", b'"x"\n', b"12\n"]),
-    ("cbor", [b"\xa1\x61a\x01", b"\x81\x01", b"\x61x", b"\x0c"]), ("msgpack", [b"\x81\xa1a\x01", b"\x91\x01", b"\xa1x", b"\x0c"]),
+    ("cbor", [b"\xa1\x61a\x01", b"\x81\x01", b"\x61x", b"\x0c"]),
+    ("msgpack", [b"\x81\xa1a\x01", b"\x91\x01", b"\xa1x", b"\x0c"]),
 ])
 def test_each_message_comes_out_at_once(tenon, source, messages):
     process = tenon.start("convert", "--from", source, "--to", "json", stdin=subprocess.PIPE)
@@ -217,10 +221,12 @@ def peak_bytes(pid):
     return int(re.search(r"^VmHWM:\s+(\d+) kB", text, re.M).group(1)) * KIB
 
 
-@pytest.mark.parametrize("source,target", [("json/line", "cbor/u32"), ("json", "msgpack"), ("cbor", "json"), ("msgpack", "cbor")])
+@pytest.mark.parametrize("source,target", [("json/line", "cbor/u32"), ("json", "msgpack"), ("cbor", "json"),
+                                           ("msgpack", "cbor")])
 def test_memory_stays_flat(tenon, source, target):
     """More than 100 MB through a pipe to a reader that stops for a while."""
-    messages = [{"id": i, "name": f"user {i}", "tags": ["a", "b"], "x": i / 7, "text": "t" * (i % 90)} for i in range(5000)]
+    messages = [{"id": i, "name": f"user {i}", "tags": ["a", "b"], "x": i / 7, "text": "t" * (i % 90)}
+                for i in range(5000)]
     block = convert(tenon, "json", source, json_lines(messages)).out
     rounds = (16 if SANITIZED else 110) * MIB // len(block) + 1
     process = tenon.start("convert", "--from", source, "--to", target, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -256,7 +262,8 @@ def write(path, data):
 
 def test_several_files(tenon, tmp_path):
     one, two = write(tmp_path / "one", b'{"a":1}\n'), write(tmp_path / "two", b"[2]")
-    assert tenon.run("convert", "--from=json", "--to=json", one, "-", two, one, input=b"3").text == '{"a":1}\n3\n[2]\n{"a":1}\n'
+    assert tenon.run("convert", "--from=json", "--to=json", one, "-", two, one,
+                     input=b"3").text == '{"a":1}\n3\n[2]\n{"a":1}\n'
 
 
 def test_an_end_of_file_ends_a_message(tenon, tmp_path):
@@ -293,7 +300,8 @@ BAD = [
     ("json", b"1 " + b"[" * 200 + b"]" * 200, "1\n", "message 2: json: line 1, byte 129: nested too deep"),
     ("json/u32", b"\0\0\0\1" b"1" b"\0\0\0\5" b"[1", "1\n",
      "message 2: the stream ended inside a message (frame u32, 6 bytes of it had come)"),
-    ("json/u32", b"\0\0\0\1" b"1" b"\xff\0\0\0" b"[1", "1\n", "message 2: message of 4278190080 bytes is too large: at most"),
+    ("json/u32", b"\0\0\0\1" b"1" b"\xff\0\0\0" b"[1", "1\n",
+     "message 2: message of 4278190080 bytes is too large: at most"),
     ("json/netstring", b"1:1,x", "1\n", "message 2: frame netstring: a length in digits"),
     ("json/netstring", b"1:1,1:1;", "1\n", "message 2: frame netstring: the ',' behind the message is missing"),
     ("json/varint", b"\1" b"1" + b"\xff" * 11, "1\n", "message 2: frame varint: a length of more than"),
@@ -301,13 +309,16 @@ BAD = [
     ("json/fixed:2", b"12345", "12\n34\n", "message 3: the stream ended inside a message"),
     ("xml/line", b"<a/>\n<a><b></a>\n", '["a"]\n', "message 2: xml: line 1, byte 9: "),
     ("xml/line", b"<a/>\n<a>\xff</a>\n", '["a"]\n', "message 2: xml: line 1, byte 4: "),
-    ("xml", b'<!DOCTYPE a [<!ENTITY b SYSTEM "bb">]><a>&b;</a>', "", "message 1: xml: line 1, byte 42: a reference to an external"),
+    ("xml", b'<!DOCTYPE a [<!ENTITY b SYSTEM "bb">]><a>&b;</a>', "",
+     "message 1: xml: line 1, byte 42: a reference to an external"),
     ("cbor", b"\x01\x82\x01\x1c", "1\n", "message 2: frame cbor: byte 2: "),
-    ("cbor", b"\x01\x82\x01", "1\n", "message 2: the stream ended inside a message (frame cbor, 2 bytes of it had come)"),
+    ("cbor", b"\x01\x82\x01", "1\n",
+     "message 2: the stream ended inside a message (frame cbor, 2 bytes of it had come)"),
     ("cbor", b"\x01\x62\xff\xff", "1\n", "message 2: cbor: byte 1: "),
     ("cbor", b"\x01\xa2\x01\x02\x01\x03", "1\n", "message 2: cbor: byte 3: "),
     ("cbor", b"\x01" + b"\x81" * 200 + b"\x01", "1\n", "message 2: cbor: byte 128: nested too deep"),
-    ("cbor", b"\x01\x5b\xff\xff\xff\xff\xff\xff\xff\xff", "1\n", "message 2: message of 18446744073709551615 bytes is too large: at most"),
+    ("cbor", b"\x01\x5b\xff\xff\xff\xff\xff\xff\xff\xff", "1\n",
+     "message 2: message of 18446744073709551615 bytes is too large: at most"),
     ("cbor/u8", b"\1\1\1\x1c", "1\n", "message 2: cbor: byte 0: "),
     ("msgpack", b"\x01\x92\x01\xc1", "1\n", "message 2: frame msgpack: byte 2: "),
     ("msgpack", b"\x01\xa2\xff\xff", "1\n", "message 2: msgpack: byte 1: "),
@@ -326,9 +337,10 @@ def test_bad_input(tenon, source, data, before, reason):
 
 def test_the_reasons_differ(tenon):
     """Too large, too deep, bad UTF-8, cut off, bad prefix: nobody has to guess."""
-    cases = [("json", b"[" * 200 + b"]" * 200), ("json", b'"\xff"'), ("json", b"[1"), ("json", b'"' + b"x" * 2000 + b'"'),
-             ("json/netstring", b"x")]
-    reasons = [convert(tenon, source, "json", data, "--max=1KiB", status=REFUSED).err.split(": ")[-1] for source, data in cases]
+    cases = [("json", b"[" * 200 + b"]" * 200), ("json", b'"\xff"'), ("json", b"[1"),
+             ("json", b'"' + b"x" * 2000 + b'"'), ("json/netstring", b"x")]
+    reasons = [convert(tenon, source, "json", data, "--max=1KiB", status=REFUSED).err.split(": ")[-1]
+               for source, data in cases]
     assert len({re.sub(r"\d+", "", reason) for reason in reasons}) == len(cases), reasons
 
 
@@ -343,8 +355,9 @@ def test_what_is_too_large_names_the_remedy(tenon):
 
 @pytest.mark.parametrize("source,data", [
     ("json/line", b'1\n[2\n3\n{"a":}\n4'), ("json", b"1 [2,] 3 } 4"), ("cbor/u8", b"\1\1\1\x1c\1\3\2\x61\xff\1\4"),
-    ("msgpack/u8", b"\1\1\1\xc1\1\3\2\xa1\xff\1\4"), ("cbor", b"\1\x61\xff\3\xa2\1\1\1\1\4"), ("msgpack", b"\1\xa1\xff\3\xa1\xff\4"),
-    ("xml/line", b'<number xmlns="http://www.w3.org/2005/xpath-functions">1</number>\n<a>\n'
+    ("msgpack/u8", b"\1\1\1\xc1\1\3\2\xa1\xff\1\4"), ("cbor", b"\1\x61\xff\3\xa2\1\1\1\1\4"),
+    ("msgpack", b"\1\xa1\xff\3\xa1\xff\4"), ("xml/line",
+                                             b'<number xmlns="http://www.w3.org/2005/xpath-functions">1</number>\n<a>\n'
                  b'<number xmlns="http://www.w3.org/2005/xpath-functions">3</number>\n<a b=c/>\n'
                  b'<number xmlns="http://www.w3.org/2005/xpath-functions">4</number>\n'),
 ])
@@ -372,7 +385,8 @@ def test_what_the_target_cannot_hold(tenon):
 
 def test_strict(tenon):
     assert convert(tenon, "json", "json", b'{"a":1,"a":2}').text == '{"a":1,"a":2}\n'
-    assert "message 1: json: line 1, byte 8" in convert(tenon, "json", "json", b'{"a":1,"a":2}', "--strict", status=REFUSED).err
+    assert "message 1: json: line 1, byte 8" in convert(tenon, "json", "json", b'{"a":1,"a":2}',
+                                                        "--strict", status=REFUSED).err
     assert convert(tenon, "cbor", "json", b"\x41a", "--strict", status=REFUSED).out == b""
 
 
@@ -426,7 +440,8 @@ def test_equal_keys_in_a_mark(tenon, target):
     """What JSON writes for a map whose keys are no text is the same map."""
     err = convert(tenon, "json", target, b'{"x":{"$map":[[1,1],[1,2]]}}', status=REFUSED).err
     assert "at /x/1" in err and "duplicate key" in err
-    text = (b'<map xmlns="http://www.w3.org/2005/xpath-functions"><array key="$map"><array><number>1</number><null/></array>'
+    text = (b'<map xmlns="http://www.w3.org/2005/xpath-functions"><array '
+            b'key="$map"><array><number>1</number><null/></array>'
             b'<array><number>1</number><null/></array></array></map>')
     err = convert(tenon, "xml", "json", text, status=REFUSED).err
     assert "a key stands twice" in err and f"byte {text.rindex(b'<number>') + 1}:" in err
@@ -434,7 +449,8 @@ def test_equal_keys_in_a_mark(tenon, target):
 
 def test_what_cannot_be_written_is_told_with_its_place(tenon):
     assert "xml: at /1/x~1y:" in convert(tenon, "json", "xml", b'["a",{"x/y":"1"}]', "--jsonml", status=REFUSED).err
-    assert "xml: at /2/1/k: " in convert(tenon, "json", "xml", b'["a",["b"],["c",{"k":1}]]', "--jsonml", status=REFUSED).err
+    assert "xml: at /2/1/k: " in convert(tenon, "json", "xml", b'["a",["b"],["c",{"k":1}]]',
+                                         "--jsonml", status=REFUSED).err
     assert "json: at /0/k: " in convert(tenon, "cbor", "json", b"\x81\xa1\x61k\x41x", "--strict", status=REFUSED).err
 
 

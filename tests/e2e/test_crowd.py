@@ -52,8 +52,9 @@ def test_thousands_come_and_go(tenon):
 @pytest.mark.parametrize("threads", [2, 4])
 def test_threads(tenon, threads):
     folder = tenon.folder
-    server = tenon.serve("tcp://127.0.0.1:0", "udp://127.0.0.1:0", f"unix:{folder}/stream", f"unix-dgram:{folder}/dgram",
-                         f"unix-seqpacket:{folder}/packet", options=["--threads", threads])
+    server = tenon.serve("tcp://127.0.0.1:0", "udp://127.0.0.1:0", f"unix:{folder}/stream",
+                         f"unix-dgram:{folder}/dgram", f"unix-seqpacket:{folder}/packet",
+                         options=["--threads", threads])
     groups = [[tenon.dial(url) for _ in range(60)] for url in server.urls]
     for group, handler in zip(groups, server.handlers):
         prefix = b"ack: " if handler == "ack" else b""

@@ -111,8 +111,8 @@ def test_bench(tenon, server, trusted):
     url = f"{server.url}?{trusted}"
     result = json.loads(tenon.run("bench", url, "--conns", "4", "--requests", "200", "--json").out)
     assert result["datagrams"]["lost"] < 200 and result["setup"]["may_lose"]
-    result = json.loads(tenon.run("bench", url, "--mode", "connect", "--conns", "2", "--duration", "1s", "--warmup", "0s",
-                                  "--json").out)
+    result = json.loads(tenon.run("bench", url, "--mode", "connect", "--conns", "2", "--duration", "1s",
+                                  "--warmup", "0s", "--json").out)
     assert count(server, "open") > 5, result
     wait_until(lambda: count(server, "open") == count(server, "close"), "the end of all")
     assert {e["reason"] for e in server.events if e["event"] == "close"} == {"end"}
@@ -160,8 +160,8 @@ def test_openssl_client_says_goodbye(tenon, server, authority):
 
 
 def test_gnutls_client(tenon, server, authority, program):
-    client = tenon.peer(program("gnutls-cli"), "--udp", "--x509cafile", authority.pem("ca"), "--logfile", tenon.folder / "log",
-                        "-p", server.port, "127.0.0.1", stdin=subprocess.PIPE)
+    client = tenon.peer(program("gnutls-cli"), "--udp", "--x509cafile", authority.pem("ca"),
+                        "--logfile", tenon.folder / "log", "-p", server.port, "127.0.0.1", stdin=subprocess.PIPE)
     assert says_hello(client, server)["protocol"] == "DTLSv1.2"
 
 
@@ -262,8 +262,8 @@ def test_pre_shared_keys(tenon, psk_file):
     assert server.wait_for_event("open")["identity"] == "bob"
     wrong = tenon.file("wrong", f"bob:{KEY[::-1]}\n".encode())
     # A record that cannot be read may be anybody's, so nobody is told of it: the handshake gets nowhere.
-    refused(tenon, f"{server.url}?psk-file={wrong}&handshake=1s", "DTLS handshake", "key for 'bob' may be another", "within 1s",
-            status=3)
+    refused(tenon, f"{server.url}?psk-file={wrong}&handshake=1s", "DTLS handshake", "key for 'bob' may be another",
+            "within 1s", status=3)
     server.wait_for_text("key for 'bob' may be another", "out")  # the server says so, too
     stranger = tenon.file("stranger", f"eve:{KEY}\n".encode())
     refused(tenon, f"{server.url}?psk-file={stranger}", "refused the DTLS handshake")
@@ -271,8 +271,8 @@ def test_pre_shared_keys(tenon, psk_file):
 
 def test_pre_shared_keys_with_openssl(tenon, psk_file):
     server = tenon.serve(f"dtls://127.0.0.1:0?psk-file={psk_file}", options=["--json"])
-    client = tenon.peer("openssl", "s_client", "-dtls1_2", "-connect", f"127.0.0.1:{server.port}", "-psk_identity", "carol",
-                        "-psk", KEY[::-1], "-quiet", stdin=subprocess.PIPE)
+    client = tenon.peer("openssl", "s_client", "-dtls1_2", "-connect", f"127.0.0.1:{server.port}",
+                        "-psk_identity", "carol", "-psk", KEY[::-1], "-quiet", stdin=subprocess.PIPE)
     assert says_hello(client, server)["identity"] == "carol"
     port = free_udp_port()
     peer = openssl_server(tenon, port, "-nocert", "-psk_identity", "bob", "-psk", KEY)
@@ -284,7 +284,8 @@ def test_pre_shared_keys_with_openssl(tenon, psk_file):
 def test_plain_udp_servers(tenon):
     for handler, words in (("ack", "it sent 'ack: "), ("echo", "it sent our own hello back")):
         server = tenon.serve("udp://127.0.0.1:0", options=["--handler", handler])
-        refused(tenon, f"dtls://127.0.0.1:{server.port}?handshake=300ms", "does not speak DTLS", words, "within 300ms", status=3)
+        refused(tenon, f"dtls://127.0.0.1:{server.port}?handshake=300ms", "does not speak DTLS", words, "within 300ms",
+                status=3)
 
 
 def test_nobody_answers(tenon):
@@ -320,7 +321,8 @@ def test_limit(tenon, authority, trusted):
     server.wait_for_text("a connection was refused")
     first.popen.stdin.close()
     first.wait()
-    wait_until(lambda: tenon.run("send", f"{server.url}?{trusted}", "x", status=None).out == b"ack: x\n", "a free place")
+    wait_until(lambda: tenon.run("send", f"{server.url}?{trusted}", "x", status=None).out == b"ack: x\n",
+               "a free place")
 
 
 def test_a_client_that_vanishes_is_idle(tenon, authority, trusted):
@@ -374,7 +376,8 @@ def test_the_key_log(tenon, authority, trusted):
 
 def filter_input(network, nft, rule):
     rules = f"table inet bad {{\nchain in {{\ntype filter hook input priority 0;\n{rule} drop\n}}\n}}\n"
-    done = subprocess.run([nft, "-f", "-"], input=rules.encode(), stderr=subprocess.PIPE, preexec_fn=network.enter, check=False)
+    done = subprocess.run([nft, "-f", "-"], input=rules.encode(), stderr=subprocess.PIPE, preexec_fn=network.enter,
+                          check=False)
     if done.returncode != 0:
         pytest.skip(f"no nftables here: {done.stderr.decode(errors='replace').splitlines()[0]}")
 

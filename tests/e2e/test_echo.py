@@ -391,7 +391,8 @@ def from_port(address, server, data):
 
 @pytest.mark.parametrize("handler", ["echo", "ack", "chargen", "exec:cat"])
 def test_services_that_answer_are_not_answered(tenon, handler):
-    """One forged packet must not keep two servers busy for ever. Replies come in order: the last one tells of the others."""
+    """One forged packet must not keep two servers busy for ever. Replies come in order: the last one tells of the
+    others."""
     server = tenon.serve("udp://127.0.0.1:0", options=["--handler", handler])
     place = ("127.0.0.1", port_of(server.url))
     ports = (1900, 5353, 11211) if handler == "exec:cat" else (1900, 5353, 11211, port_of(server.url))
@@ -483,7 +484,8 @@ def test_who_asks_with_the_last_hop_is_answered(tenon, handler):
 # For each format what is always answered, and what makes replies long
 GREEDY = {
     "": (b"the end", [b"", b"x", bytes(1000)]),
-    "json": (b'"the end"', [b"1", b"[1E400]", b"{", b"x", b"[1e15,1e15,1e15]", b'"\x7f"', b'{"a":1,"a":2}', b"[" * 129]),
+    "json": (b'"the end"', [b"1", b"[1E400]", b"{", b"x", b"[1e15,1e15,1e15]", b'"\x7f"', b'{"a":1,"a":2}',
+                            b"[" * 129]),
     "cbor": (b"\x67the end", [b"\1", b"\xff", b"\x9f\1\xff", b"\xf9\x3c\1", b"\xa1", b"\x81" * 129]),
     "msgpack": (b"\xa7the end", [b"\1", b"\xc1", b"\xdc", b"\xca\x3f\x80\0\0", b"\x91" * 129]),
     "text": (b"the end", [b"hello", b"\xff"]),

@@ -139,7 +139,8 @@ def test_the_input_speaks_late_over_tls(tenon, authority, trusted, program):
         listener = tenon.peer(program("ncat"), "--ssl", "--ssl-cert", authority.pem("server"), "--ssl-key",
                               authority.key("server"), "-l", "127.0.0.1", str(port), stdout=heard)
         wait_until(lambda: is_listening(port), "ncat listens")
-        result = sh(tenon, '(sleep 1.3; echo late) | "$@"', "connect", f"tls://127.0.0.1:{port}?{trusted}", status=FAILED)
+        result = sh(tenon, '(sleep 1.3; echo late) | "$@"', "connect", f"tls://127.0.0.1:{port}?{trusted}",
+                    status=FAILED)
         wait_until(lambda: (tenon.folder / "heard").read_bytes() == b"late\n", "the late line")
         listener.kill()
     assert "close_notify" in result.err
@@ -231,7 +232,8 @@ def test_a_peer_that_is_gone_when_the_input_speaks(tenon, name):
 
 # Nothing is lost in silence
 
-@pytest.mark.parametrize("keys,size", [("frame=line", 1024 * KIB), ("frame=line&max=4MiB", 2000000), ("frame=u32&max=4MiB", 4096 * KIB)])
+@pytest.mark.parametrize("keys,size", [("frame=line", 1024 * KIB), ("frame=line&max=4MiB", 2000000),
+                                       ("frame=u32&max=4MiB", 4096 * KIB)])
 def test_messages_as_long_as_they_may_be(tenon, keys, size):
     server = tenon.serve(f"tcp://127.0.0.1:0?{keys}")
     lines = b"".join(b"%c" % c * size + b"\n" for c in b"abc")
@@ -256,7 +258,8 @@ def test_what_was_read_when_the_reader_went_is_told(tenon, first):
     listener = tenon.listen()
     for _ in range(2):
         reading, writing = os.pipe()
-        process = tenon.start("connect", f"tcp://127.0.0.1:{listener.getsockname()[1]}", stdin=subprocess.PIPE, stdout=writing)
+        process = tenon.start("connect", f"tcp://127.0.0.1:{listener.getsockname()[1]}", stdin=subprocess.PIPE,
+                              stdout=writing)
         os.close(writing)
         peer = tenon.accept(listener)
         process.popen.stdin.write(b"hello")
@@ -324,9 +327,10 @@ def test_the_sender_of_a_refused_message_is_told(tenon, authority, name, why, ha
     server = tenon.serve(f"{url}{'&' if '?' in url else '?'}frame=line&{bound}",
                          options=["--json", "--handler", handler, "--on-bad", "close"])
     rest = b"4\n" * 200000 if name == "unix" else b"4\n"  # all of it read, a Unix socket knows no reset
-    result = tenon.run("connect", f"{server.url}{keys}{'&' if keys else '?'}frame=line", input=b"1\n2\n3\n" + message + rest,
-                       status=FAILED)
-    assert {"echo": result.out.startswith(b"1\n2\n3\n"), "discard": not result.out, "exec:cat": result.out == b"123\n"}[handler]
+    result = tenon.run("connect", f"{server.url}{keys}{'&' if keys else '?'}frame=line",
+                       input=b"1\n2\n3\n" + message + rest, status=FAILED)
+    assert {"echo": result.out.startswith(b"1\n2\n3\n"), "discard": not result.out,
+            "exec:cat": result.out == b"123\n"}[handler]
     assert "reset" in result.err.lower() or "close_notify" in result.err or "Broken pipe" in result.err
     assert server.wait_for_event("close")["reason"] == "refused"
 

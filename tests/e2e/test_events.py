@@ -11,8 +11,8 @@ import subprocess
 
 import pytest
 
-from harness import (KIB, LIMIT, dial_when_served, environment, exchange, noise, open_socket, receive_exactly, receive_to_end, reset,
-                     send_until_stuck, wait_until)
+from harness import (KIB, LIMIT, dial_when_served, environment, exchange, noise, open_socket, receive_exactly,
+                     receive_to_end, reset, send_until_stuck, wait_until)
 from system import limit_files
 
 NUMBER = (int, float)
@@ -226,7 +226,8 @@ def hello_with_name(name):
     server_name = b"\0" + struct.pack(">H", len(name)) + name
     extension = struct.pack(">HHH", 0, len(server_name) + 2, len(server_name)) + server_name
     groups = struct.pack(">HHHH", 10, 4, 2, 29) + struct.pack(">HHHH", 13, 4, 2, 0x0403)
-    body = b"\3\3" + bytes(32) + b"\0" + struct.pack(">HH", 2, 0xc02b) + b"\1\0" + struct.pack(">H", len(extension + groups))
+    body = b"\3\3" + bytes(32) + b"\0" + struct.pack(">HH", 2,
+                                                     0xc02b) + b"\1\0" + struct.pack(">H", len(extension + groups))
     body += extension + groups
     handshake = b"\1" + struct.pack(">I", len(body))[1:] + body
     return b"\x16\3\1" + struct.pack(">H", len(handshake)) + handshake
@@ -234,7 +235,8 @@ def hello_with_name(name):
 
 @pytest.mark.parametrize("option", ["--json", "-v"])
 def test_what_strangers_say_is_text(tenon, authority, program, option):
-    """A server name, a pre-shared identity, the path of a client's socket, a message that is refused, garbage for TLS."""
+    """A server name, a pre-shared identity, the path of a client's socket, a message that is refused, garbage for
+    TLS."""
     psk = tenon.file("psk", NASTY + b":" + b"11" * 16 + b"\n")
     psk.chmod(0o600)
     server = tenon.serve(f"tls://127.0.0.1:0?{authority.pair('server')}", f"tls://127.0.0.1:0?psk-file={psk}",
@@ -282,7 +284,8 @@ def test_a_file_name_that_is_no_text(tenon):
     said = tenon.finish([*tenon.argv("send", "--json"), os.fsdecode(b"unix:" + path), "hi"]).out
     check_strictly(tenon, said)
     check_strictly(tenon, tenon.run("inspect", "--json", "--endpoint", server.url).out)
-    check_strictly(tenon, tenon.run("ping", "--json", "--count", "2", "--interval", "20ms", server.url, status=None).out)
+    check_strictly(tenon, tenon.run("ping", "--json", "--count", "2", "--interval", "20ms", server.url,
+                                    status=None).out)
     server.stop()
     check_strictly(tenon, server.out)
 

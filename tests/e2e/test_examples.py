@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import BUILD, KIB, LIMIT, exchange, free_port, noise, open_socket, receive_exactly, receive_to_reset, wait_until
+from harness import (BUILD, KIB, LIMIT, exchange, free_port, noise, open_socket, receive_exactly, receive_to_reset,
+                     wait_until)
 
 pytestmark = pytest.mark.parametrize("engine", ["auto"], indirect=True)
 
@@ -58,7 +59,8 @@ def test_echo_server(tenon, example):
 
 @pytest.mark.parametrize("url", ["unix:{}/sock", "tcp://localhost:0"])
 def test_echo_server_anywhere(tenon, example, url):
-    server, urls = started(tenon, example("echo_server"), url.format(tenon.folder), lines=2 if "localhost" in url else 1)
+    server, urls = started(tenon, example("echo_server"), url.format(tenon.folder),
+                           lines=2 if "localhost" in url else 1)
     for address in urls:
         with open_socket(address) as client:
             assert exchange(client, b"hello", finish=True) == b"hello"
@@ -224,8 +226,8 @@ def test_chat_without_arguments(tenon, example):
     assert "usage" in tenon.finish([example("chat")], 2).err
 
 
-@pytest.mark.parametrize("name", ["echo_server", "udp_ack_server", "request", "udp_ack_client", "json_server", "json_client",
-                                  "parts"])
+@pytest.mark.parametrize("name", ["echo_server", "udp_ack_server", "request", "udp_ack_client", "json_server",
+                                  "json_client", "parts"])
 def test_a_bad_url_is_told(tenon, example, name):
     result = tenon.finish([example(name), "tcp://localhost:1?nodelya=1"], 1)
     assert "nodelay" in result.err and result.out == b""

@@ -119,7 +119,8 @@ def test_the_client_resets_and_the_child_goes(tenon, run_for_each):
 
 
 def test_the_client_ends_and_a_child_that_reads_goes(tenon, run_for_each):
-    """To a server, a client that has gone looks like one that has only said all: the child meets the end of its input."""
+    """To a server, a client that has gone looks like one that has only said all: the child meets the end of its
+    input."""
     server = run_for_each("cat >/dev/null")
     with open_socket(server.url):
         pid = child_of(server)
@@ -272,7 +273,8 @@ def test_what_came_before_a_refused_message_is_answered(tenon, place, command, k
     server = tenon.serve(f"{place.format(tenon.folder)}?{keys}", options=["--handler", f"exec:{command}", "--json"])
     with open_socket(server.url.split("?")[0]) as client:
         client.sendall(b"1\n2\n3\n" + bad + b"\n4\n")
-        receive = receive_to_reset if place.startswith("tcp") else receive_to_end  # all was read: a Unix socket knows no reset
+        # all was read: a Unix socket knows no reset
+        receive = receive_to_reset if place.startswith("tcp") else receive_to_end
         assert receive(client) == b"123\n"  # the command gets what messages contain, and answers in one
     assert server.wait_for_event("close")["error"]
 
@@ -390,7 +392,8 @@ def leave_descriptors(pid, count):
 
 @pytest.mark.parametrize("scheme, count", [("tcp", 2), ("tcp", 5), ("udp", 1), ("udp", 4)])
 def test_a_command_that_cannot_be_started_is_told_once(tenon, scheme, count):
-    """There is room for the connection, and not for a pipe, or not for the descriptor of a process that runs already."""
+    """There is room for the connection, and not for a pipe, or not for the descriptor of a process that runs
+    already."""
     server = tenon.serve(f"{scheme}://127.0.0.1:0", options=["--handler", "exec:cat", "--json"])
     leave_descriptors(server.pid, count)
     client = tenon.dial(server.url)
@@ -417,7 +420,8 @@ def test_commands_that_are_not_started_are_counted(tenon):
             assert client.recv(1) == b""
     first.close()
     server.stop()
-    told = re.findall(r"no command was started: as many run as may \(--max-children\)(?: \(suppressed: (\d+)\))?$", server.err, re.M)
+    told = re.findall(r"no command was started: as many run as may \(--max-children\)(?: \(suppressed: (\d+)\))?$",
+                      server.err, re.M)
     assert sum(1 + int(more or 0) for more in told) == 30 and len(told) < 30, server.err
 
 
@@ -456,7 +460,8 @@ def test_a_silent_child_is_told_that_its_client_has_gone(tenon, url):
 
 def test_a_child_has_no_descriptor_that_the_server_was_given(tenon):
     with open("/etc/hostname", "rb") as given:
-        server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "exec:ls /proc/self/fd"], pass_fds=[given.fileno()])
+        server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "exec:ls /proc/self/fd"],
+                             pass_fds=[given.fileno()])
     assert receive_to_end(tenon.dial(server.url)).split() == [b"0", b"1", b"2", b"3"]
 
 

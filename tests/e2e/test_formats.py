@@ -1,4 +1,5 @@
-"""Endpoints with a format: JSON at the person's end, the format on the wire, and what becomes of messages that are none."""
+"""Endpoints with a format: JSON at the person's end, the format on the wire, and what becomes of messages that are
+none."""
 import json
 import socket
 import struct
@@ -12,9 +13,10 @@ from harness import receive_exactly, receive_to_end, receive_to_reset, wait_unti
 
 FAILED, USAGE, TIMED_OUT, REFUSED = 1, 2, 3, 4
 
-ENDPOINTS = ["tcp://127.0.0.1:0?frame=u32&format=cbor", "tcp://127.0.0.1:0?format=json", "tcp://127.0.0.1:0?format=cbor",
-             "unix:{}/s?format=msgpack", "unix:{}/s?frame=line&format=xml", "unix:{}/s?frame=cobs&format=json",
-             "udp://127.0.0.1:0?format=cbor", "unix-dgram:{}/s?format=json", "unix-seqpacket:{}/s?format=msgpack"]
+ENDPOINTS = ["tcp://127.0.0.1:0?frame=u32&format=cbor", "tcp://127.0.0.1:0?format=json",
+             "tcp://127.0.0.1:0?format=cbor", "unix:{}/s?format=msgpack", "unix:{}/s?frame=line&format=xml",
+             "unix:{}/s?frame=cobs&format=json", "udp://127.0.0.1:0?format=cbor", "unix-dgram:{}/s?format=json",
+             "unix-seqpacket:{}/s?format=msgpack"]
 
 VALUES = ['{"op":"ping"}', "[1,2.5,null,true]", '"ünï"', "18446744073709551616", '{"$bytes":"AQID"}', "{}"]
 
@@ -172,12 +174,13 @@ def test_a_format_without_a_frame(tenon):
 # serve
 
 def error_in(data, form):
-    return (json.loads(data) if form == "json" else cbor2.loads(data) if form == "cbor" else msgpack.unpackb(data))["error"]
+    return (json.loads(data) if form == "json" else cbor2.loads(data) if form ==
+            "cbor" else msgpack.unpackb(data))["error"]
 
 
 @pytest.mark.parametrize("handler", ["echo", "ack"])
-@pytest.mark.parametrize("form,bad,where", [("json", b'{"a":tru}', "line 1, byte 9: "), ("cbor", b"\x61\xff", "byte 1: "),
-                                            ("msgpack", b"\xa1\xff", "byte 1: ")])
+@pytest.mark.parametrize("form,bad,where", [("json", b'{"a":tru}', "line 1, byte 9: "),
+                                            ("cbor", b"\x61\xff", "byte 1: "), ("msgpack", b"\xa1\xff", "byte 1: ")])
 def test_the_sender_is_told(tenon, handler, form, bad, where):
     """And the connection goes on, as do the others."""
     good = {"json": b"[1]", "cbor": b"\x81\x01", "msgpack": b"\x91\x01"}[form]
@@ -200,7 +203,8 @@ def test_the_sender_is_told(tenon, handler, form, bad, where):
 def test_a_datagram_sender_is_told(tenon):
     server = tenon.serve("udp://127.0.0.1:0?format=json", options=["--json"])
     client = tenon.dial(server.url)
-    for data, reply in ((b"[1]", {"ack": [1]}), (b"[1", {"error": "line 1, byte 3: the text ends early"}), (b"2", {"ack": 2})):
+    for data, reply in ((b"[1]", {"ack": [1]}), (b"[1", {"error": "line 1, byte 3: the text ends early"}),
+                        (b"2", {"ack": 2})):
         client.send(data)
         assert json.loads(client.recv(1000)) == reply
     event = server.wait_for_event("bad")
@@ -217,7 +221,8 @@ def test_text_is_told_in_text(tenon):
 
 @pytest.mark.parametrize("key", ["", "&bad=close"])
 def test_close(tenon, key):
-    """Told and closed where it is asked for; only closed where the handler does not answer. What came before is answered."""
+    """Told and closed where it is asked for; only closed where the handler does not answer. What came before is
+    answered."""
     handler = "echo" if key else "discard"
     server = tenon.serve(f"tcp://127.0.0.1:0?frame=line&format=json{key}", options=["--handler", handler, "--json"])
     other, client = tenon.dial(server.url), tenon.dial(server.url)
@@ -234,8 +239,9 @@ def test_close(tenon, key):
 
 
 def test_on_bad_close_is_the_key_of_every_url(tenon):
-    server = tenon.serve("tcp://127.0.0.1:0?frame=line&format=json", "tcp://127.0.0.1:0?frame=line&format=json&bad=skip",
-                         "udp://127.0.0.1:0?format=json", options=["--on-bad=close", "--handler=echo"])
+    server = tenon.serve("tcp://127.0.0.1:0?frame=line&format=json",
+                         "tcp://127.0.0.1:0?frame=line&format=json&bad=skip", "udp://127.0.0.1:0?format=json",
+                         options=["--on-bad=close", "--handler=echo"])
     closing, going_on = tenon.dial(server.urls[0]), tenon.dial(server.urls[1])
     for client in (closing, going_on):
         client.sendall(b"x\n1\n")
@@ -246,7 +252,8 @@ def test_on_bad_close_is_the_key_of_every_url(tenon):
 
 
 def test_on_bad_skip(tenon):
-    server = tenon.serve("tcp://127.0.0.1:0?frame=line&format=json", options=["--on-bad", "skip", "--handler", "discard", "-v"])
+    server = tenon.serve("tcp://127.0.0.1:0?frame=line&format=json",
+                         options=["--on-bad", "skip", "--handler", "discard", "-v"])
     client = tenon.dial(server.url)
     client.sendall(b"x\n1\n[\n")
     server.wait_for_text(r"^bad #\d+ tcp://\S+: message 1: json: line 1, byte 1: ", "out")

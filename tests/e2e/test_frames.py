@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from harness import open_socket, receive_exactly, receive_to_end, receive_to_reset, resident_bytes, running_ns, KIB, MIB, OPTIONS, SANITIZED
+from harness import (KIB, MIB, OPTIONS, SANITIZED, open_socket, receive_exactly, receive_to_end, receive_to_reset,
+                     resident_bytes, running_ns)
 
 SIOCOUTQ = 0x5411
 
@@ -124,7 +125,8 @@ def messages_of(frame, count=300):
     found = []
     for _ in range(count):
         length = source.choice(lengths)
-        message = bytes(source.choice(special) if source.random() < 0.3 else source.randrange(256) for _ in range(length))
+        message = bytes(source.choice(special) if source.random() < 0.3 else source.randrange(256)
+                        for _ in range(length))
         found.append(bytes(byte for byte in message if byte not in never) or b"x")
     return found
 
@@ -254,7 +256,8 @@ def send_crumbs(sock, message, size):
             time.sleep(0)
 
 
-@pytest.mark.skipif(SANITIZED or OPTIONS["b_coverage"], reason="under a sanitizer the CPU time is not the command's own")
+@pytest.mark.skipif(SANITIZED or OPTIONS["b_coverage"],
+                    reason="under a sanitizer the CPU time is not the command's own")
 @pytest.mark.parametrize("frame", ENDLESS)
 def test_no_byte_is_looked_at_twice(tenon, frame):
     """A message that comes in crumbs: four times the bytes are four times the work, not sixteen times."""

@@ -304,8 +304,9 @@ def test_a_host_and_a_port_in_two_arguments(tenon, host):
 
 
 @pytest.mark.parametrize("host, why", [
-    ("[::g]", "not an IPv6 address"), ("[127.0.0.1]", "in brackets stands an IPv6 address"), ("[::1]x", "one URL, please"),
-    ("[::1", "one URL, please"), ("[::1]?nodelay", "one URL, please"), ("tcp://[::1]", "one URL, please"),
+    ("[::g]", "not an IPv6 address"), ("[127.0.0.1]", "in brackets stands an IPv6 address"),
+    ("[::1]x", "one URL, please"), ("[::1", "one URL, please"), ("[::1]?nodelay", "one URL, please"),
+    ("tcp://[::1]", "one URL, please"),
 ])
 def test_no_host(tenon, host, why):
     assert why in tenon.run("connect", host, 1, status=2).err

@@ -155,11 +155,13 @@ def test_a_table_of_one_or_two_lines_a_socket(tenon, tmp_path):
             at = int(line.split()[1])
             rows[at] = [line]
     mine = (listener, client, served, waiting, long, six, far)
-    assert all(len(row) <= 2 for row in rows.values()) and {sock.fileno() for sock in (listener, client, far)} <= set(rows)
+    assert (all(len(row) <= 2 for row in rows.values()) and
+            {sock.fileno() for sock in (listener, client, far)} <= set(rows))
     text = " ".join(rows[listener.fileno()])
     assert re.search(r" tcp +listening +- +- +1/\d+ +127\.0\.0\.1:", text), text
     text = " ".join(rows[client.fileno()])
-    assert re.search(r"set: .*=.* and \d+ more \(--all\)$", text) and f"-> 127.0.0.1:{listener.getsockname()[1]}" in text, text
+    assert re.search(r"set: .*=.* and \d+ more \(--all\)$",
+                     text) and f"-> 127.0.0.1:{listener.getsockname()[1]}" in text, text
     assert f"({pathlib.Path('/proc/self/comm').read_text(encoding='utf-8').strip()} {os.getpid()})" in text
     assert not any("keepintvl" in line or "busy_poll" in line for line in lines), len(mine)
     everything = tenon.run("inspect", "--all", os.getpid()).lines
@@ -426,8 +428,10 @@ def test_other_families(tenon):
     socks = {
         "raw 47": maybe(socket.AF_INET, socket.SOCK_RAW, 47), "raw 89": maybe(socket.AF_INET6, socket.SOCK_RAW, 89),
         "packet": maybe(socket.AF_PACKET, socket.SOCK_RAW), "packet-dgram": maybe(socket.AF_PACKET, socket.SOCK_DGRAM),
-        "netlink route": maybe(socket.AF_NETLINK, socket.SOCK_RAW, 0), "vsock": maybe(socket.AF_VSOCK, socket.SOCK_STREAM),
-        "mptcp": maybe(socket.AF_INET, socket.SOCK_STREAM, IPPROTO_MPTCP), "udp": maybe(socket.AF_INET6, socket.SOCK_DGRAM),
+        "netlink route": maybe(socket.AF_NETLINK, socket.SOCK_RAW, 0),
+        "vsock": maybe(socket.AF_VSOCK, socket.SOCK_STREAM),
+        "mptcp": maybe(socket.AF_INET, socket.SOCK_STREAM, IPPROTO_MPTCP),
+        "udp": maybe(socket.AF_INET6, socket.SOCK_DGRAM),
         "icmp": maybe(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP),
     }
     socks = {kind: sock for kind, sock in socks.items() if sock}
@@ -494,11 +498,13 @@ def test_time_wait_belongs_to_nobody(tenon, program, host):
         served.close()
     where = f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
     address = where.removeprefix("tcp://").rpartition(":")[0]
-    wait_until(lambda: tenon.finish([program("ss"), "-Htan", "state", "time-wait", f"sport = :{local}"]).lines, "time-wait")
+    wait_until(lambda: tenon.finish([program("ss"), "-Htan", "state", "time-wait", f"sport = :{local}"]).lines,
+               "time-wait")
     none = tenon.run("inspect", "--endpoint", where, status=1)
     assert "-v shows them" in none.err and not none.out
     dying = inspected(tenon, "-v", "--endpoint", where)
-    assert ("time-wait", f"{address}:{local}", f"{address}:{port}") in [(one["state"], one["local"], one["peer"]) for one in dying]
+    wanted = ("time-wait", f"{address}:{local}", f"{address}:{port}")
+    assert wanted in [(one["state"], one["local"], one["peer"]) for one in dying]
     for one in dying:  # another connection may have had the same port a minute ago
         assert one["state"] == "time-wait" and f"{address}:{port}" in (one["local"], one["peer"])
         assert "pid" not in one and "options" not in one
@@ -562,7 +568,8 @@ def test_endpoint_of_ping_sockets(tenon, network):
 
 def test_one_socket_in_two_processes(tenon):
     listener = tenon.listen()
-    sleeper = tenon.peer(sys.executable, "-c", "import sys; sys.stdout.write('x'); sys.stdout.flush(); sys.stdin.read()",
+    sleeper = tenon.peer(sys.executable, "-c",
+                         "import sys; sys.stdout.write('x'); sys.stdout.flush(); sys.stdin.read()",
                          pass_fds=[listener.fileno()], stdin=-1)
     wait_until(lambda: sleeper.out == b"x", "it runs")
     found = inspected(tenon, "--endpoint", "tcp://127.0.0.1:%d" % listener.getsockname()[1])
@@ -623,11 +630,13 @@ def test_a_process_that_has_ended(tenon):
         wait_until(lambda: is_zombie(child.pid), "it ends")
         for args in ([child.pid], [child.pid, 3], ["--json", child.pid]):
             result = tenon.run("inspect", *args, status=1)
-            assert f"process {child.pid} (true) has ended" in result.err and "network" not in result.err and not result.out
+            assert (f"process {child.pid} (true) has ended" in result.err and "network" not in result.err and
+                    not result.out)
 
 
-@pytest.mark.parametrize("command", ["inspect --watch 1h", "capture", "bench tcp://127.0.0.1:1", "ping tcp://127.0.0.1:1",
-                                     "connect tcp://127.0.0.1:1", "serve tcp://127.0.0.1:0", "convert --from json --to cbor"])
+@pytest.mark.parametrize("command", ["inspect --watch 1h", "capture", "bench tcp://127.0.0.1:1",
+                                     "ping tcp://127.0.0.1:1", "connect tcp://127.0.0.1:1", "serve tcp://127.0.0.1:0",
+                                     "convert --from json --to cbor"])
 def test_a_refusal_always_has_words(tenon, command):
     """Of a system call of the command's own, such as signalfd(2), too: here for want of descriptors."""
     for limit in range(3, 12):

@@ -1,4 +1,5 @@
-"""What one client, or a crowd of them, may take: connections per address, connections per second, time per message, depth."""
+"""What one client, or a crowd of them, may take: connections per address, connections per second, time per message,
+depth."""
 import contextlib
 import os
 import socket
@@ -49,8 +50,9 @@ def test_one_address_takes_no_more_than_its_share(tenon, threads):
     greedy.pop().close()
     reset(greedy.pop())
     for _ in range(2):
-        greedy.append(wait_until(lambda: (sock := dial_from(tenon, "127.0.0.2", server.url)) and is_served(sock) and sock,
-                                 "room for one more"))
+        greedy.append(wait_until(
+            lambda: (sock := dial_from(tenon, "127.0.0.2", server.url)) and is_served(sock) and sock,
+            "room for one more"))
     assert dial_from(tenon, "127.0.0.2", server.url).recv(1) == b""
     assert all(map(is_served, greedy))
 
@@ -114,7 +116,8 @@ def test_dtls_clients_are_counted(tenon, authority, trusted):
     server.wait_for_text("per-source")
     first.popen.stdin.close()
     first.wait()
-    wait_until(lambda: tenon.run("send", f"{server.url}?{trusted}", "x", status=None).out == b"ack: x\n", "a free place")
+    wait_until(lambda: tenon.run("send", f"{server.url}?{trusted}", "x", status=None).out == b"ack: x\n",
+               "a free place")
 
 
 # Connections per second
@@ -123,7 +126,8 @@ def test_a_burst_waits_and_nobody_is_refused(tenon):
     """The bound holds at every moment, however slow or fast this machine is: so many, and what the time since adds."""
     rate, threads = 50, 2
     folder = tenon.folder
-    server = tenon.serve("tcp://127.0.0.1:0", f"unix:{folder}/sock", options=["--accept-rate", rate, "--threads", threads])
+    server = tenon.serve("tcp://127.0.0.1:0", f"unix:{folder}/sock",
+                         options=["--accept-rate", rate, "--threads", threads])
     for url in server.urls:
         start = time.monotonic()
         clients = [tenon.dial(url) for _ in range(60)]
@@ -226,7 +230,8 @@ def test_who_sends_whole_messages_goes_on(tenon):
 
 
 def test_who_is_held_back_is_not_late(tenon):
-    """A client that does not read is not read from: the rest of its message lies in the socket, and that is our doing."""
+    """A client that does not read is not read from: the rest of its message lies in the socket, and that is our
+    doing."""
     server = tenon.serve("tcp://127.0.0.1:0?frame=u32&request=500ms&queue=64KiB")
     client = tenon.dial(server.url.split("?")[0], receive_buffer=16384)
     message = struct.pack(">I", 100000) + bytes(100000)
@@ -305,7 +310,8 @@ def test_where_they_apply(tenon):
 
 # Depth
 
-@pytest.mark.parametrize("url", ["format=json", "format=json&strict=on", "format=cbor", "format=msgpack", "format=xml&frame=u32"])
+@pytest.mark.parametrize("url", ["format=json", "format=json&strict=on", "format=cbor", "format=msgpack",
+                                 "format=xml&frame=u32"])
 def test_depth(tenon, url):
     def nested(depth):
         if "json" in url:

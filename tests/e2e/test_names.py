@@ -50,7 +50,8 @@ def look_up(name, resolv="nameserver 127.0.0.53\n", family=0, **files):
     return line[2], line[3:]
 
 
-@pytest.mark.skipif(harness.SANITIZED, reason="glibc's own getaddrinfo() breaks under it with services that are missing")
+@pytest.mark.skipif(harness.SANITIZED,
+                    reason="glibc's own getaddrinfo() breaks under it with services that are missing")
 def test_what_getaddrinfo_finds():
     """A hundred sets of files, ten names each."""
     workers = [start("cases", str(number), str(CASES), str(WORKERS)) for number in range(WORKERS)]

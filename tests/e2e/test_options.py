@@ -19,13 +19,15 @@ NUMBERS = {
     "multicast_loop": (socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP),
 }
 NUMBERS6 = {
-    "v6only": (socket.IPPROTO_IPV6, socket.IPV6_V6ONLY), "unicast_hops": (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS),
+    "v6only": (socket.IPPROTO_IPV6, socket.IPV6_V6ONLY),
+    "unicast_hops": (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS),
     "tclass": (socket.IPPROTO_IPV6, socket.IPV6_TCLASS), "dontfrag": (socket.IPPROTO_IPV6, socket.IPV6_DONTFRAG),
     "multicast_hops": (socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS),
 }
 SIZES = {"rcvlowat": (socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1), "rcvbuf": (socket.SOL_SOCKET, socket.SO_RCVBUF, 2),
          "sndbuf": (socket.SOL_SOCKET, socket.SO_SNDBUF, 2)}
-SECONDS = {"keepidle": (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 1), "linger2": (socket.IPPROTO_TCP, socket.TCP_LINGER2, 1),
+SECONDS = {"keepidle": (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 1),
+           "linger2": (socket.IPPROTO_TCP, socket.TCP_LINGER2, 1),
            "keepintvl": (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1),
            "user_timeout": (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000)}
 
@@ -81,9 +83,9 @@ def test_the_table(tenon):
     table = rows(tenon.run("options", "--json").text)
     keys = [row["key"] for row in table]
     assert len(set(keys)) == len(keys) > 60
-    for key in ("reuseaddr", "reuseport", "keepalive", "keepidle", "keepintvl", "keepcnt", "nodelay", "quickack", "cork",
-                "user_timeout", "linger", "rcvbuf", "sndbuf", "rcvtimeo", "sndtimeo", "broadcast", "ttl", "tos", "mark",
-                "priority", "bindtodevice", "v6only", "defer_accept", "fastopen", "congestion", "maxseg",
+    for key in ("reuseaddr", "reuseport", "keepalive", "keepidle", "keepintvl", "keepcnt", "nodelay", "quickack",
+                "cork", "user_timeout", "linger", "rcvbuf", "sndbuf", "rcvtimeo", "sndtimeo", "broadcast", "ttl", "tos",
+                "mark", "priority", "bindtodevice", "v6only", "defer_accept", "fastopen", "congestion", "maxseg",
                 "notsent_lowat", "busy_poll", "max", "idle", "connect", "spin"):
         assert key in keys
     for row in table:
@@ -211,7 +213,8 @@ def test_every_value_can_be_given_again(tenon):
         values = values_of(tenon, url)
         for key in list(values):
             # These take privileges or are about interfaces; a maxseg asked for is another than the one in force
-            if key in ("maxseg", "bindtodevice", "mark", "transparent", "prefer_busy_poll", "busy_poll", "window_clamp"):
+            if key in ("maxseg", "bindtodevice", "mark", "transparent", "prefer_busy_poll", "busy_poll",
+                       "window_clamp"):
                 continue
             if values[key] in ("0", "0s", "any") or key in ("quickack", "tx_delay"):
                 continue

@@ -1,6 +1,7 @@
 """
-Every command under the same eye. What can happen to its input, output, error output and peer, and by signals, is a table;
-each row has one rule for the exit status and the words (tenon(1), EXIT STATUS), and every command is held against it.
+Every command under the same eye. What can happen to its input, output, error output and peer, and by signals, is a
+table; each row has one rule for the exit status and the words (tenon(1), EXIT STATUS), and every command is held
+against it.
 """
 import contextlib
 import fcntl
@@ -19,11 +20,13 @@ import time
 import pytest
 
 import packets
-from harness import (COMMAND, KIB, LIMIT, MIB, Result, environment, free_port, is_running, open_socket, reset, wait_until)
+from harness import (COMMAND, KIB, LIMIT, MIB, Result, environment, free_port, is_running, open_socket, reset,
+                     wait_until)
 
 pytestmark = pytest.mark.parametrize("engine", ["auto"], indirect=True)
 DONE, FAILED, TIMED_OUT, REFUSED = 0, 1, 3, 4
-NO_COMPLAINT = re.compile(r"tenon: \S.*: \d+ (of \d+ )?packets; .*\n|tenon: capture: listening on .*\n|tenon: engine: .*\n"
+NO_COMPLAINT = re.compile(r"tenon: \S.*: \d+ (of \d+ )?packets; .*\n|tenon: capture: listening on .*\n|tenon: engine: "
+                          r".*\n"
                           r"|tenon: \S+: the peer ended without a reply.*\nTry: .*\n|tenon: \d+ messages, .*\n"
                           r"|tenon: \S+: the certificates have been read anew\n")
 PACKETS = b"".join(packets.pcap(packets.ETHERNET, packets.frames(packets.ETHERNET)))
@@ -34,7 +37,8 @@ class World:
 
     def __init__(self, folder):
         self.folder = folder
-        self.server = subprocess.Popen([COMMAND, "serve", "tcp://127.0.0.1:0"], stdout=subprocess.PIPE, env=environment())
+        self.server = subprocess.Popen([COMMAND, "serve", "tcp://127.0.0.1:0"], stdout=subprocess.PIPE,
+                                       env=environment())
         subprocess.run([COMMAND, "cert", "new", "-q", "--out", folder / "certs"], stdout=subprocess.DEVNULL, check=True)
         (folder / "packets").write_bytes(PACKETS)
         (folder / "many.json").write_bytes(b'{"a":1}\n' * 500000)
@@ -67,7 +71,8 @@ def world(tmp_path_factory):
 
 def argv_of(world, line, **more):
     words = {**world.words, "FOLDER": world.folder, **more}
-    return [COMMAND, *(re.sub("[A-Z]{3,}", lambda match: str(words.get(match[0], match[0])), word) for word in line.split())]
+    return [COMMAND, *(re.sub("[A-Z]{3,}", lambda match: str(words.get(match[0], match[0])), word)
+                       for word in line.split())]
 
 
 def run(argv, **how):
@@ -102,9 +107,9 @@ ONCE = {
     "ping": ("ping --count=1 ECHO", None), "bench": ("bench --requests=1 ECHO", None),
     "bench json": ("bench --json --requests=1 ECHO", None), "capture": ("capture --read FOLDER/packets", None),
     "capture stdin": ("capture --read -", PACKETS), "capture write": ("capture --read - --write -", PACKETS),
-    "convert": ("convert -f json -t json", b"[1]\n"), "inspect": ("inspect PID", None), "inspect json": ("inspect --json PID", None),
-    "options": ("options ECHO", None), "options list": ("options", None), "cert": ("cert show CERT", None),
-    "help": ("--help", None), "version": ("--version", None),
+    "convert": ("convert -f json -t json", b"[1]\n"), "inspect": ("inspect PID", None),
+    "inspect json": ("inspect --json PID", None), "options": ("options ECHO", None), "options list": ("options", None),
+    "cert": ("cert show CERT", None), "help": ("--help", None), "version": ("--version", None),
 }
 EVERY = pytest.mark.parametrize("name", ONCE)
 
@@ -124,7 +129,8 @@ INPUTS = {  # how standard input is made (None: closed), and what a command that
     "midst": (lambda: filled(b"hel"), DONE, None),  # a line without a line feed is one
 }
 READERS = {  # where a message must have an end: what is said of an input that is none, or that has none
-    ("capture", "empty"): (REFUSED, "standard input: byte 0: "), ("capture", "closed"): (REFUSED, "standard input: byte 0: "),
+    ("capture", "empty"): (REFUSED, "standard input: byte 0: "),
+    ("capture", "closed"): (REFUSED, "standard input: byte 0: "),
     ("capture", "write-only"): (FAILED, "standard input: byte 0: Bad file descriptor"),
     ("capture", "midst"): (REFUSED, "standard input: byte 300: the file ends inside a packet"),
     ("convert", "midst"): (REFUSED, "standard input: message 2: .*ends early"),
@@ -145,7 +151,8 @@ def test_input(tenon, world, name, what):
         status, words = READERS.get((command, what), (status, words))
     data = MIDST.get(command)
     fd = filled(data) if what == "midst" and data else make() if make else None
-    result = run(argv_of(world, line), stdin=fd, stdout=subprocess.PIPE, preexec_fn=None if make else lambda: os.close(0))
+    result = run(argv_of(world, line), stdin=fd, stdout=subprocess.PIPE,
+                 preexec_fn=None if make else lambda: os.close(0))
     if fd is not None:
         os.close(fd)
     judge(result, status, words)
@@ -154,7 +161,8 @@ def test_input(tenon, world, name, what):
 
 FILES = {"directory": "/", "EIO": "/proc/self/mem", "none": "/nowhere/none"}
 NAMED = {"convert": "convert -f json -t json FILE", "send": "send ECHO @FILE", "capture": "capture --read FILE",
-         "cert": "cert show FILE", "bench": "bench --requests=1 --payload FILE ECHO", "compare": "bench compare FILE FILE"}
+         "cert": "cert show FILE", "bench": "bench --requests=1 --payload FILE ECHO",
+         "compare": "bench compare FILE FILE"}
 
 
 @pytest.mark.parametrize("what", FILES)
@@ -266,10 +274,11 @@ def served(path):
 
 # Error output: what cannot be said changes nothing else
 
-FAILS = {"serve": ("serve unix:/nowhere/sock", FAILED), "connect": ("connect NOBODY", FAILED), "send": ("send NOBODY hi", FAILED),
-         "ping": ("ping --count=1 NOBODY", FAILED), "bench": ("bench --requests=1 NOBODY", FAILED),
-         "capture": ("capture --read /dev/null", REFUSED), "convert": ("convert -f json -t json /dev/stdin", REFUSED),
-         "inspect": ("inspect 99999999", FAILED), "options": ("options NOBODY", FAILED), "cert": ("cert show /dev/null", REFUSED),
+FAILS = {"serve": ("serve unix:/nowhere/sock", FAILED), "connect": ("connect NOBODY", FAILED),
+         "send": ("send NOBODY hi", FAILED), "ping": ("ping --count=1 NOBODY", FAILED),
+         "bench": ("bench --requests=1 NOBODY", FAILED), "capture": ("capture --read /dev/null", REFUSED),
+         "convert": ("convert -f json -t json /dev/stdin", REFUSED), "inspect": ("inspect 99999999", FAILED),
+         "options": ("options NOBODY", FAILED), "cert": ("cert show /dev/null", REFUSED),
          "usage": ("serve --nonsense", 2)}
 
 
@@ -279,8 +288,8 @@ def test_error_output(tenon, world, name, what):
     line, status = FAILS[name]
     make = OUTPUTS[what][0]
     err, given = make() if make else None, filled(b"[")
-    done = subprocess.run(argv_of(world, line), stdin=given, stdout=subprocess.DEVNULL, stderr=err, env=environment(), timeout=LIMIT,
-                          check=False, preexec_fn=None if make else lambda: os.close(2))
+    done = subprocess.run(argv_of(world, line), stdin=given, stdout=subprocess.DEVNULL, stderr=err, env=environment(),
+                          timeout=LIMIT, check=False, preexec_fn=None if make else lambda: os.close(2))
     for fd in (err, given):
         if fd is not None:
             os.close(fd)
@@ -328,7 +337,8 @@ def taken(sock):
     """Waits until the other side has acknowledged all, or is gone: a reset takes away what it has not."""
     poller = select.poll()
     poller.register(sock, 0)
-    wait_until(lambda: fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)) == bytes(4) or poller.poll(0), "all is acknowledged")
+    wait_until(lambda: fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)) == bytes(4) or poller.poll(0),
+               "all is acknowledged")
 
 
 def reset_before(peer, sock):
@@ -376,28 +386,33 @@ def chatter(peer, sock):
     sock.sendall(bytes(16 * MIB))
 
 
-DIALS = {"connect": "connect --wait=WAIT URL", "connect framed": "connect --wait=WAIT URL?frame=u32", "send": "send --wait=WAIT URL hello",
-         "send framed": "send --wait=WAIT URL?frame=u32 hello", "ping": "ping --count=1 --timeout=WAIT URL?frame=u32",
-         "bench": "bench --requests=1 URL?idle=WAIT", "options": "options URL"}
+DIALS = {"connect": "connect --wait=WAIT URL", "connect framed": "connect --wait=WAIT URL?frame=u32",
+         "send": "send --wait=WAIT URL hello", "send framed": "send --wait=WAIT URL?frame=u32 hello",
+         "ping": "ping --count=1 --timeout=WAIT URL?frame=u32", "bench": "bench --requests=1 URL?idle=WAIT",
+         "options": "options URL"}
 ENDED = (FAILED, "the peer ended the connection before it replied")
 RESET = (FAILED, "(read|write|connect to .*): (Connection reset by peer|Broken pipe)")
 CUT = (REFUSED, "the stream ended inside a message")
 NOTHING = (DONE, None)  # options wants no more than to be connected
 QUIET = (FAILED, None)  # what ping and bench find is their result, on standard output
 PEERS = {  # what it does; what is said; where that is something else
-    "refuses": (None, (FAILED, r"connect to \S+: Connection refused \(nothing listens there; is the server running\?\)"),
+    "refuses": (None,
+                (FAILED, r"connect to \S+: Connection refused \(nothing listens there; is the server running\?\)"),
                 {"ping": QUIET}),
-    "never accepts": (None, (TIMED_OUT, r"timed out after 200ms while connecting to \S+ \(no answer: "), {"ping": QUIET}),
+    "never accepts": (None, (TIMED_OUT, r"timed out after 200ms while connecting to \S+ \(no answer: "),
+                      {"ping": QUIET}),
     "resets before": (reset_before, RESET, {"ping": QUIET, "options": NOTHING}),
     "resets in the midst": (reset_midst, RESET, {"ping": QUIET, "options": NOTHING}),
     "resets after": (reset_after, RESET, {"send framed": NOTHING, "ping": NOTHING, "options": NOTHING,
-                                            "bench": ((DONE, FAILED), None)}),  # its result may be there before the reset
+                                            # its result may be there before the reset
+                                            "bench": ((DONE, FAILED), None)}),
     "ends before": (end_before, NOTHING, {"send": (DONE, None), "send framed": ENDED, "ping": QUIET, "bench": QUIET}),
     "ends in the midst": (end_midst, NOTHING, {
         "connect framed": CUT, "send framed": CUT, "ping": QUIET, "bench": QUIET}),
     "half-closes": (half_close, NOTHING, {"send framed": ENDED, "ping": QUIET, "bench": QUIET}),
-    "vanishes": (vanish, NOTHING, {"send": (TIMED_OUT, "no reply within 0.2 s"), "send framed": (TIMED_OUT, "no reply within 0.2 s"),
-                                   "ping": QUIET, "bench": (TIMED_OUT, "idle for too long")}),
+    "vanishes": (vanish, NOTHING, {"send": (TIMED_OUT, "no reply within 0.2 s"),
+                                   "send framed": (TIMED_OUT, "no reply within 0.2 s"), "ping": QUIET,
+                                   "bench": (TIMED_OUT, "idle for too long")}),
 }
 
 
@@ -413,7 +428,8 @@ def test_peer(tenon, world, name, what):
         else:
             url = stack.enter_context(Peer(act)).url
         given, wait = filled(b"hello\n"), "200ms" if what == "vanishes" else f"{LIMIT}s"
-        argv = [word.replace("?connect=200ms?", "?connect=200ms&") for word in argv_of(world, DIALS[name], URL=url, WAIT=wait)]
+        argv = [word.replace("?connect=200ms?", "?connect=200ms&")
+                for word in argv_of(world, DIALS[name], URL=url, WAIT=wait)]
         result = run(argv, stdin=given, stdout=subprocess.PIPE)
         os.close(given)
     judge(result, *others.get(name, rule))
@@ -472,7 +488,8 @@ LASTING = {
     "cert": ("cert show FOLDER/fifo", None, BY_SIGNAL, None),
     "cert dialling": ("cert show tls://FULL", None, BY_SIGNAL, None),
 }
-SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP],
+                                  ids=lambda number: number.name)
 
 
 @contextlib.contextmanager
@@ -482,7 +499,8 @@ def running(tenon, world, name, out=None):
     reader, writer = os.pipe()
     os.write(writer, {"capture": PACKETS, "convert": b"[1]\n", "connect": b"hello\n"}.get(name, b""))
     with Peer(Peer.echo) as peer, Peer(chatter) as flood, os.fdopen(writer, "wb"), os.fdopen(reader, "rb") as given:
-        argv = argv_of(world, line, PEER=peer.url, CHATTER=flood.url, FOLDER=world.folder if name == "cert" else tenon.folder)
+        argv = argv_of(world, line, PEER=peer.url, CHATTER=flood.url, FOLDER=world.folder if name ==
+                       "cert" else tenon.folder)
         yield tenon.start(argv[1], *argv[2:], stdin=given, stdout=out), peer, begun, status, words
 
 
@@ -568,7 +586,8 @@ def test_reader_goes(tenon, world, name, far):
 
 # While it drains
 
-DRAINING = {  # what waits, and what it reads; the status and words, whether what holds it up goes on or a second signal comes
+# what waits, and what it reads; the status and words, whether what holds it up goes on or a second signal comes
+DRAINING = {
     "connect output": ("connect CHATTER", "/dev/null", DONE, None),
     "connect peer": ("connect SLOW", "FOLDER/large", FAILED, "interrupted: the rest of the input has not been sent"),
     "convert output": ("convert -f json -t json", "FOLDER/many.json", FAILED, None),
@@ -582,7 +601,8 @@ def test_signal_while_it_drains(tenon, world, name, second):
     line, source, status, words = DRAINING[name]
     slow, (reader, writer) = tenon.listen(), os.pipe()
     with Peer(chatter) as peer, os.fdopen(reader, "rb") as output:
-        _, source, *argv = argv_of(world, f"{source} {line}", CHATTER=peer.url, SLOW=f"tcp://127.0.0.1:{slow.getsockname()[1]}")
+        _, source, *argv = argv_of(world, f"{source} {line}", CHATTER=peer.url,
+                                   SLOW=f"tcp://127.0.0.1:{slow.getsockname()[1]}")
         process = tenon.start(*argv, stdin=tenon.opened(source), stdout=writer)
         if name == "connect peer":
             client = tenon.accept(slow)
@@ -623,4 +643,5 @@ def test_certificates_are_made_all_or_none(tenon, number):
         wait_until(lambda: process.is_over() or (folder.exists() and os.listdir(folder)), "the first file is there")
         process.signal(number)
         assert process.wait(None) in (DONE, -number)
-        assert sorted(os.listdir(folder)) == sorted(f"{pair}.{half}" for pair in ("ca", "client", "server") for half in ("key", "pem"))
+        assert sorted(os.listdir(folder)) == sorted(f"{pair}.{half}" for pair in ("ca", "client", "server")
+                                                    for half in ("key", "pem"))

@@ -73,7 +73,8 @@ def test_socat_with_packets(tenon, program):
     program("socat")
     path = tenon.folder / "sock"
     tenon.serve(f"unix-seqpacket:{path}")
-    assert tenon.finish(["socat", "-t", LIMIT, "-", f"UNIX-CONNECT:{path},type=5"], input=b"a packet").out == b"a packet"
+    assert tenon.finish(["socat", "-t", LIMIT, "-", f"UNIX-CONNECT:{path},type=5"],
+                        input=b"a packet").out == b"a packet"
 
 
 UDP_CLIENTS = {

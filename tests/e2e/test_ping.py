@@ -48,7 +48,8 @@ def check_times(times):
 @pytest.mark.parametrize("host, url", [("10.9.0.2", "icmp://10.9.0.2"), ("fd09::2", "icmp://[fd09::2]")])
 def test_across_a_cable(tenon, wire, how, host, url):
     allow_ping_sockets(wire.near, how == "ping socket")
-    family, protocol = (socket.AF_INET6, socket.IPPROTO_ICMPV6) if ":" in host else (socket.AF_INET, socket.IPPROTO_ICMP)
+    family, protocol = ((socket.AF_INET6, socket.IPPROTO_ICMPV6)
+                        if ":" in host else (socket.AF_INET, socket.IPPROTO_ICMP))
     listener = tenon.cleanups.enter_context(contextlib.closing(wire.far.socket(family, socket.SOCK_RAW, protocol)))
     listener.settimeout(LIMIT)
     lines, summary = ping(tenon, "--count", 5, "--interval", "20ms", "--size", 100, host, preexec_fn=wire.near.enter)
@@ -77,11 +78,13 @@ def drop(program, network, rule):
             pytest.skip(f"no nftables here: {done.stderr.decode(errors='replace')}")
 
 
-@pytest.mark.parametrize("host, message", [("10.9.0.2", "icmp type echo-request"), ("fd09::2", "icmpv6 type echo-request")])
+@pytest.mark.parametrize("host, message", [("10.9.0.2", "icmp type echo-request"),
+                                           ("fd09::2", "icmpv6 type echo-request")])
 def test_loss_is_counted_right(tenon, wire, program, host, message):
     allow_ping_sockets(wire.near, True)
     drop(program, wire.far, f"{message} numgen inc mod 4 == 0 drop")
-    lines, summary = ping(tenon, "--count", 20, "--interval", "5ms", "--timeout", "2s", host, preexec_fn=wire.near.enter)
+    lines, summary = ping(tenon, "--count", 20, "--interval", "5ms", "--timeout", "2s", host,
+                          preexec_fn=wire.near.enter)
     assert counts(summary) == (20, 15, 0, 5, 0, 0) and summary["loss"] == 0.25
     assert [line["seq"] for line in lines if line["event"] == "lost"] == [1, 5, 9, 13, 17]
 
@@ -112,7 +115,8 @@ def test_what_routers_say(tenon, wire, program, how, host, message, reason, word
     args = "--count", 3, "--interval", "20ms", "--timeout", "30s", host
     lines, summary = ping(tenon, *args, status=1, preexec_fn=wire.near.enter)
     assert counts(summary) == (3, 0, 0, 0, 3, 0)
-    assert [(line["event"], line["seq"], line["error"]) for line in lines] == [("failed", seq, words) for seq in (1, 2, 3)]
+    told = [(line["event"], line["seq"], line["error"]) for line in lines]
+    assert told == [("failed", seq, words) for seq in (1, 2, 3)]
     text = tenon.run("ping", *args, status=1, preexec_fn=wire.near.enter).lines
     assert text[-1].endswith("3 sent, 0 answered, 3 lost (100%), 3 of them with a reason")
 
@@ -129,7 +133,8 @@ class Responder(threading.Thread):
     def __init__(self, network, answer):
         super().__init__()
         system.write_inside(network, "/proc/sys/net/ipv4/icmp_echo_ignore_all", "1")
-        self.sock, self.answer, self.over = network.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP), answer, False
+        self.sock = network.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        self.answer, self.over = answer, False
         self.sock.settimeout(0.1)
 
     def run(self):
@@ -245,7 +250,8 @@ def test_handshake(tenon, program):
     url = f"tls4://localhost:{port}?ca={tenon.folder}/certs/ca.pem"
     lines, summary = ping(tenon, "--count", 2, "--interval", "50ms", url)
     assert counts(summary) == (2, 2, 0, 0, 0, 0)
-    assert all(0 < line["handshake_ns"] and line["connect_ns"] + line["handshake_ns"] == line["rtt_ns"] for line in lines)
+    assert all(0 < line["handshake_ns"] and line["connect_ns"] + line["handshake_ns"] == line["rtt_ns"]
+               for line in lines)
     check_times(summary["handshake_ns"])
     assert "connect:   min" in tenon.run("ping", "--count", 1, url).text
     # Whom one cannot trust does not answer
@@ -349,11 +355,12 @@ def test_privileges(tenon, network):
 @pytest.mark.parametrize("args, status, text", [
     ([], 2, "one host or URL"), (["a", "b"], 2, "one host or URL"), (["name.invalid"], 1, "name.invalid"),
     (["localhost:no-such"], 2, "no service"), (["tcp://localhost"], 2, "the port is missing"),
-    (["--count", "0", "::1"], 2, "out of range"), (["--interval", "0", "::1"], 2, "--flood"), (["--timeout", "0", "::1"], 2, "no time"),
-    (["--interval", "x", "::1"], 2, "not a duration"), (["--size", "65001", "::1"], 2, "no size from 0 to 65000"),
+    (["--count", "0", "::1"], 2, "out of range"), (["--interval", "0", "::1"], 2, "--flood"),
+    (["--timeout", "0", "::1"], 2, "no time"), (["--interval", "x", "::1"], 2, "not a duration"),
+    (["--size", "65001", "::1"], 2, "no size from 0 to 65000"),
     (["--size", "10", "tcp://localhost:1"], 2, "nothing is sent"), (["--cuont", "1", "::1"], 2, "did you mean --count"),
-    (["icmp4://[::1]"], 2, "other IP version"), (["icmp://localhost:1"], 2, "there are no ports"), (["x" * 5000], 2, "too long"),
-    (["fe80::1%nosuch0"], 2, "no interface"),
+    (["icmp4://[::1]"], 2, "other IP version"), (["icmp://localhost:1"], 2, "there are no ports"),
+    (["x" * 5000], 2, "too long"), (["fe80::1%nosuch0"], 2, "no interface"),
 ])
 @pytest.mark.parametrize("engine", ["auto"], indirect=True)
 def test_bad_usage(tenon, args, status, text):

@@ -67,7 +67,8 @@ def test_header_included(tenon, wire):
     assert (came[0] >> 4, came[9], came[12:16], came[20:]) == (4, PROTOCOL, socket.inet_aton("10.9.0.2"), b"the answer")
 
 
-@pytest.mark.parametrize("family, ours, theirs", [(socket.AF_INET, "10.9.0.1", "10.9.0.2"), (socket.AF_INET6, "fd09::1", "fd09::2")])
+@pytest.mark.parametrize("family, ours, theirs", [(socket.AF_INET, "10.9.0.1", "10.9.0.2"),
+                                                  (socket.AF_INET6, "fd09::1", "fd09::2")])
 def test_served_raw(tenon, wire, family, ours, theirs):
     host = f"[{ours}]" if ":" in ours else ours
     server = tenon.serve(f"raw://{host}?proto=gre", options=["--handler", "ack"], preexec_fn=wire.near.enter)
@@ -81,7 +82,8 @@ def test_served_raw(tenon, wire, family, ours, theirs):
 
 
 def test_the_default_handler_says_nothing(tenon, wire):
-    server = tenon.serve("raw://10.9.0.1?proto=253", "packet:near?proto=arp", "icmp://10.9.0.1", preexec_fn=wire.near.enter)
+    server = tenon.serve("raw://10.9.0.1?proto=253", "packet:near?proto=arp", "icmp://10.9.0.1",
+                         preexec_fn=wire.near.enter)
     assert set(server.handlers) == {"discard"}
 
 
@@ -116,7 +118,8 @@ def test_nobody_answers_himself(tenon, network, url):
     assert seen == [b"first", b"first", b"second", b"second"]  # a question and an answer each
 
 
-@pytest.mark.parametrize("family, server, client", [(socket.AF_INET, "127.0.0.2", "127.0.0.1"), (socket.AF_INET6, "fd09::1", "::1")])
+@pytest.mark.parametrize("family, server, client",
+                         [(socket.AF_INET, "127.0.0.2", "127.0.0.1"), (socket.AF_INET6, "fd09::1", "::1")])
 def test_who_says_the_same_again_is_heard(tenon, wire, family, server, client):
     host = f"[{server}]" if ":" in server else server
     sock = raw(tenon, wire.near, family)
@@ -262,13 +265,15 @@ def test_privileges(tenon, network, command, url, text):
 @pytest.mark.parametrize("url, text", [
     ("raw://127.0.0.1", "byte 15: which protocol?"), ("raw://127.0.0.1:5?proto=1", "there are no ports here"),
     ("raw://127.0.0.1?proto=0", "'0' is no such value"), ("raw://127.0.0.1?proto=256", "'256' is no such value"),
-    ("raw://127.0.0.1?proto=icpm", "'icpm' is no such value"), ("raw:x?proto=1", "after the scheme comes // and a host"),
-    ("icmp://127.0.0.1?proto=1", "raw and packet endpoints only"), ("icmp://127.0.0.1?hdrincl=on", "cannot apply to icmp"),
-    ("icmp4://[::1]", "of the other IP version"), ("packet:nosuch0", "no interface 'nosuch0'; there are lo"),
-    ("packet:", "interface's name is missing"), ("packet:*", "can be served but not dialled"),
-    ("packet://lo", "interface's name is missing"), ("packet:lo?to=1:2:3", "looks like aa:bb:cc:dd:ee:ff"),
-    ("packet:lo?type=stream", "it takes: dgram|raw"), ("packet:lo?proto=70000", "no such value"),
-    ("tcp://localhost:1?proto=6", "raw and packet endpoints only"), ("raw://127.0.0.1?proto=1&to=00:00:00:00:00:00", "packet endpoints only"),
+    ("raw://127.0.0.1?proto=icpm", "'icpm' is no such value"),
+    ("raw:x?proto=1", "after the scheme comes // and a host"),
+    ("icmp://127.0.0.1?proto=1", "raw and packet endpoints only"),
+    ("icmp://127.0.0.1?hdrincl=on", "cannot apply to icmp"), ("icmp4://[::1]", "of the other IP version"),
+    ("packet:nosuch0", "no interface 'nosuch0'; there are lo"), ("packet:", "interface's name is missing"),
+    ("packet:*", "can be served but not dialled"), ("packet://lo", "interface's name is missing"),
+    ("packet:lo?to=1:2:3", "looks like aa:bb:cc:dd:ee:ff"), ("packet:lo?type=stream", "it takes: dgram|raw"),
+    ("packet:lo?proto=70000", "no such value"), ("tcp://localhost:1?proto=6", "raw and packet endpoints only"),
+    ("raw://127.0.0.1?proto=1&to=00:00:00:00:00:00", "packet endpoints only"),
     ("packet:lo?nodelay=on", "cannot apply to packet"), ("raw://127.0.0.1?proto=6&frame=line", "streams only"),
 ])
 @pytest.mark.parametrize("engine", ["auto"], indirect=True)

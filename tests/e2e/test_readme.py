@@ -1,7 +1,8 @@
-"""README.md and README.zh-CN.md are typed as they stand, and print what they show (readme.py says how that is compared).
+"""README.md and README.zh-CN.md are typed as they stand, and print what they show (readme.py says how that is
+compared).
 
-It happens on a copy of this system that is thrown away: an overlay of the root directory, so that `make install` may write
-into /usr/local, and a network of its own, so that any port is free. `make bare` does the same on a bare Debian.
+It happens on a copy of this system that is thrown away: an overlay of the root directory, so that `make install` may
+write into /usr/local, and a network of its own, so that any port is free. `make bare` does the same on a bare Debian.
 """
 import os
 import pathlib
@@ -54,7 +55,8 @@ def copy(tmp_path):
         if holder.poll() is not None:
             pytest.skip(f"no copy of this system here: {holder.stdout.read().decode().strip()}")
         pid = inner[0]
-        harness.wait_until(lambda: holder.poll() is not None or pathlib.Path(f"/proc/{pid}/root{top}/ready").exists(), "the copy")
+        harness.wait_until(lambda: holder.poll() is not None or pathlib.Path(f"/proc/{pid}/root{top}/ready").exists(),
+                           "the copy")
         if holder.poll() is not None:
             pytest.skip(f"no copy of this system here: {holder.stdout.read().decode().strip()}")
         enter = ["nsenter", "--target", str(pid), "--root", "--mount", "--net", "--pid", "chroot", str(top / "root")]
@@ -73,8 +75,8 @@ def conftest_limit():
 
 def environment():
     """Of somebody who has just logged in."""
-    return {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin", "HOME": "/root", "LC_ALL": "C.UTF-8",
-            "USER": "root"}
+    return {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin", "HOME": "/root",
+            "LC_ALL": "C.UTF-8", "USER": "root"}
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if (ROOT / name).exists()])
@@ -108,7 +110,8 @@ int main(void)
     ("PREFIX=/opt/tenon", "export PKG_CONFIG_PATH=/opt/tenon/lib/pkgconfig"),
 ])
 def test_a_program_finds_the_installed_library(copy, prefix, before):
-    """... with no more words than pkg-config says, on a system that has none of the libraries below as -dev packages; and
+    """... with no more words than pkg-config says, on a system that has none of the libraries below as -dev packages;
+    and
     `make uninstall` leaves nothing behind."""
     shell, root = copy
     terminal = shell(str(ROOT))
@@ -140,7 +143,8 @@ def test_both_languages_say_the_same():
         [[(getattr(p, "text", None), getattr(p, "shown", None)) for p in block] for block in parts[1]]
     texts = [(ROOT / name).read_text(encoding="utf-8") for name in FILES]
     for pattern in (r"^(#+) ", r"^(\|)", r"\]\(([^)]*)\)"):
-        first, second = ([found for found in re.findall(pattern, text, re.M) if "README" not in found] for text in texts)
+        first, second = ([found for found in re.findall(pattern, text, re.M) if "README" not in found]
+                         for text in texts)
         assert first == second, pattern
 
 

@@ -15,7 +15,8 @@ from harness import COMMAND, OPTIONS, SANITIZED, exchange, is_running, wait_unti
 from system import LANDLOCK_CREATE_RULESET, LANDLOCK_RESTRICT_SELF, refuse_call
 
 pytestmark = pytest.mark.skipif(
-    SANITIZED or OPTIONS["b_coverage"], reason="sanitizers look at the process from outside, counters want files: there is no sandbox")
+    SANITIZED or OPTIONS["b_coverage"], reason="sanitizers look at the process from outside, counters want files: "
+                                               "there is no sandbox")
 
 BUILD = pathlib.Path(os.environ.get("TENON_BUILD", pathlib.Path(COMMAND).parent))
 ROOT = os.geteuid() == 0
@@ -105,7 +106,8 @@ def test_user(tenon):
 def test_a_user_by_number_and_with_a_group(tenon, user, uid, gid, groups):
     server = tenon.serve("tcp://127.0.0.1:0", options=["--user", user])
     text = pathlib.Path(f"/proc/{server.pid}/status").read_text(encoding="utf-8")
-    assert re.search(rf"^Uid:\t{uid}\t{uid}\t{uid}\t{uid}$", text, re.M) and re.search(rf"^Gid:\t{gid}\t{gid}\t{gid}\t{gid}$", text, re.M)
+    assert re.search(rf"^Uid:\t{uid}\t{uid}\t{uid}\t{uid}$", text,
+                     re.M) and re.search(rf"^Gid:\t{gid}\t{gid}\t{gid}\t{gid}$", text, re.M)
     assert groups is None or re.search(rf"^Groups:\t{groups} *$", text, re.M), text
     assert int(status_of(server)["CapPrm"], 16) == 0
 
@@ -226,7 +228,8 @@ WAYS = ["kubernetes", "certbot", "renamed", "linked", "rewritten", "replaced"]
 @pytest.mark.parametrize("scheme, options", [("tls", ["--threads", "2"]), ("dtls", [])])
 def test_certificates_are_read_again_however_they_are_switched(tenon, tmp_path, authority, trusted, scheme, options):
     places = [Switched(tmp_path, authority, way) for way in WAYS]
-    server = tenon.serve(*[f"{scheme}://127.0.0.1:0?cert={place.cert}&key={place.key}" for place in places], options=options)
+    server = tenon.serve(*[f"{scheme}://127.0.0.1:0?cert={place.cert}&key={place.key}" for place in places],
+                         options=options)
     rounds = [("a.example", "a.example"), ("server", "localhost")]  # twice: what was new grows old, too
     for who, name in rounds if scheme == "tls" else rounds[:1]:
         told = len(re.findall("have changed and are in use", server.err))
@@ -265,7 +268,8 @@ def test_only_what_is_named_can_be_reached(tenon, tmp_path, authority):
     done, server = probe_of(tenon, f"unix:{tmp_path}/sock", f"tls://127.0.0.1:0?{authority.pair('server')}",
                             env={"PROBE_OPEN": str(beside), "PROBE_REMOVE": str(tmp_path / "other")})
     assert done["broker-open"] == done["broker-remove"] == done["broker-climb"] == -errno.EACCES, done
-    done = {name: code for name, code in done.items() if name not in ("end", "broker-open", "broker-remove", "broker-climb")}
+    done = {name: code for name, code in done.items()
+            if name not in ("end", "broker-open", "broker-remove", "broker-climb")}
     assert {"open-beside", "remove-beside"} <= set(done) and set(done.values()) <= {-errno.EPERM, -errno.EACCES}, done
     assert (tmp_path / "other").exists() and (tmp_path / "sock").exists()
     server.stop()
@@ -309,7 +313,8 @@ def test_a_server_whose_files_process_is_killed_goes_on(tenon, authority, truste
 @pytest.mark.skipif(not ROOT, reason="only root has capabilities to keep")
 @pytest.mark.parametrize("call", [LANDLOCK_CREATE_RULESET, LANDLOCK_RESTRICT_SELF])
 def test_without_landlock_no_capability_is_kept(tenon, tmp_path, call):
-    server = tenon.serve(f"unix-dgram:{tmp_path}/sock", f"unix:{tmp_path}/other", preexec_fn=refuse_call(call, errno.ENOSYS))
+    server = tenon.serve(f"unix-dgram:{tmp_path}/sock", f"unix:{tmp_path}/other",
+                         preexec_fn=refuse_call(call, errno.ENOSYS))
     assert "Landlock" in server.err, "what is missing is told without -v"
     assert int(status_of(server)["CapPrm"], 16) == 0
     server.stop()
@@ -322,7 +327,8 @@ def test_files_of_root_for_another_user(tenon, tmp_path, authority, trusted):
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     place = Switched(closed, authority, "linked")
-    server = tenon.serve(f"tls+unix:{closed}/sock?cert={place.cert}&key={place.key}", options=["--user", "daemon", "--threads", "2"])
+    server = tenon.serve(f"tls+unix:{closed}/sock?cert={place.cert}&key={place.key}",
+                         options=["--user", "daemon", "--threads", "2"])
     place.put("a.example")
     server.wait_for_text("have changed and are in use")
     server.stop()
@@ -348,8 +354,9 @@ def test_the_file_of_a_socket_has_the_owner_and_mode_that_are_wanted(tenon, tmp_
     assert not list(tmp_path.glob("[abc]"))
 
 
-@pytest.mark.parametrize("url", ["unix:@name?mode=600", "tcp://127.0.0.1:0?user=root", "unix:sock?mode=888", "unix:sock?mode=1777",
-                                 "unix:sock?user=nosuchuser", "unix:sock?group=-1", "unix:sock?user=4294967295", "unix:sock?mode="])
+@pytest.mark.parametrize("url", ["unix:@name?mode=600", "tcp://127.0.0.1:0?user=root", "unix:sock?mode=888",
+                                 "unix:sock?mode=1777", "unix:sock?user=nosuchuser", "unix:sock?group=-1",
+                                 "unix:sock?user=4294967295", "unix:sock?mode="])
 def test_owner_and_mode_that_cannot_be(tenon, url):
     assert "key '" in tenon.run("serve", url, status=2).err
 

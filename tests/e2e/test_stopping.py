@@ -262,7 +262,8 @@ def test_a_child_finishes_its_reply(tenon):
 
 def test_a_child_may_think(tenon):
     """Half a second in which nothing comes or goes: the client has ended and waits for what the child says last."""
-    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "exec:sort; sleep 0.5; echo z", "--drain", f"{LIMIT}s"])
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "exec:sort; sleep 0.5; echo z",
+                                                       "--drain", f"{LIMIT}s"])
     client = tenon.dial(server.url)
     client.sendall(b"b\na\n")
     client.shutdown(socket.SHUT_WR)

@@ -1,4 +1,5 @@
-"""TLS: tenon with the clients and servers that others have written, what it refuses and in which words, and reloading."""
+"""TLS: tenon with the clients and servers that others have written, what it refuses and in which words, and
+reloading."""
 import base64
 import contextlib
 import os
@@ -76,7 +77,8 @@ def test_every_scheme(tenon, authority, trusted, scheme):
 
 
 def test_frames_and_threads(tenon, authority, trusted):
-    server = tenon.serve(f"tls://127.0.0.1:0?{authority.pair('server')}&frame=u32&format=json", options=["--threads", "2"])
+    server = tenon.serve(f"tls://127.0.0.1:0?{authority.pair('server')}&frame=u32&format=json",
+                         options=["--threads", "2"])
     for _ in range(4):
         assert tenon.run("send", f"{server.url}?{trusted}&frame=u32", '{"a":1}').out == b'{"a":1}\n'
 
@@ -126,7 +128,8 @@ def test_gnutls_client(tenon, server, authority, program, priority):
 def test_curl(tenon, authority, program):
     program("curl")
     server = tenon.serve(f"tls://localhost:0?{authority.pair('server')}&alpn=http/1.1", listeners=2,
-                         options=["--json", "--handler", r"exec:printf 'HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nhi'"])
+                         options=["--json", "--handler", r"exec:printf 'HTTP/1.0 200 OK\r\nContent-Type: "
+                                                         r"text/plain\r\n\r\nhi'"])
     done = tenon.finish(["curl", "-sS", "--cacert", authority.pem("ca"), f"https://localhost:{server.port}/"])
     assert done.out == b"hi"
     opened = server.wait_for_event("open")
@@ -154,8 +157,8 @@ def test_python_client(server, authority, version):
 def test_openssl_server(tenon, authority, trusted):
     for version in ("-tls1_2", "-tls1_3"):
         port = free_port()
-        peer = tenon.peer("openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-cert", authority.pem("server"), "-key",
-                          authority.key("server"), "-rev", version, stdin=subprocess.PIPE)
+        peer = tenon.peer("openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-cert", authority.pem("server"),
+                          "-key", authority.key("server"), "-rev", version, stdin=subprocess.PIPE)
         peer.wait_for_text("ACCEPT", "out")
         assert tenon.run("send", f"tls://127.0.0.1:{port}?{trusted}&frame=line", "hello").out == b"olleh\n"
         peer.kill()
@@ -214,7 +217,8 @@ def refused(tenon, url, *words, status=1):
 
 
 @pytest.mark.parametrize("name, words", [
-    ("a.example", ["the certificate is for a.example, b.example, not for 127.0.0.1", "subject CN=a.example, issuer CN=ca, valid "
+    ("a.example", ["the certificate is for a.example, b.example, not for 127.0.0.1",
+                   "subject CN=a.example, issuer CN=ca, valid "
                    "from 2020-01-01 to 2090-01-01"]),
     ("expired", ["has expired", "CN=expired", "2020-02-01"]),
     ("future", ["not valid yet", "2090-01-01"]),
@@ -320,8 +324,8 @@ def test_pre_shared_keys_with_openssl(tenon, psk_file, version):
     says_hello(client)
     assert server.wait_for_event("open")["identity"] == "carol"
     port = free_port()
-    peer = tenon.peer("openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-nocert", "-psk_identity", "bob", "-psk", KEY,
-                      "-rev", version, stdin=subprocess.PIPE)
+    peer = tenon.peer("openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-nocert", "-psk_identity", "bob",
+                      "-psk", KEY, "-rev", version, stdin=subprocess.PIPE)
     peer.wait_for_text("ACCEPT", "out")
     assert tenon.run("send", f"tls://127.0.0.1:{port}?psk-file={psk_file}&frame=line", "abc").out == b"cba\n"
 
@@ -442,7 +446,8 @@ def test_nothing_weak_is_offered(tenon):
     head = sock.recv(5, socket.MSG_WAITALL)
     ciphers, extensions = parts_of_hello(head + sock.recv(numbers(head[3:])[0], socket.MSG_WAITALL))
     client.kill()
-    assert set(ciphers) <= {0x1301, 0x1302, 0x1303, 0xc02b, 0xc02c, 0xc02f, 0xc030, 0xcca8, 0xcca9, 0xccaa, 0x9e, 0x9f, 0xff}
+    assert set(ciphers) <= {0x1301, 0x1302, 0x1303, 0xc02b, 0xc02c, 0xc02f, 0xc030, 0xcca8, 0xcca9, 0xccaa, 0x9e, 0x9f,
+                            0xff}
     assert set(numbers(extensions[13][2:])) <= {0x403, 0x503, 0x603, 0x807, 0x808, 0x401, 0x501, 0x601,
                                                 *range(0x804, 0x80c)}
 
@@ -500,7 +505,8 @@ def test_renegotiation_is_refused(tenon, server, authority):
 
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
 def test_tickets(tenon, authority, version):
-    """With TLS 1.3 each resumption brings a new one: a ticket that is used twice links two connections (RFC 8446 C.4)."""
+    """With TLS 1.3 each resumption brings a new one: a ticket that is used twice links two connections (RFC 8446
+    C.4)."""
     server = tenon.serve(f"tls://127.0.0.1:0?{authority.pair('server')}", options=["--json", "--threads", "2"])
     ticket = tenon.folder / f"ticket{version}"
     base = ["openssl", "s_client", "-connect", f"127.0.0.1:{server.port}", "-CAfile", authority.pem("ca"), version]
@@ -514,7 +520,8 @@ def test_tickets(tenon, authority, version):
         client.popen.stdin.close()
         client.popen.wait(LIMIT)
         kept.append(ticket.read_bytes())
-    opened = wait_until(lambda: [e for e in server.events if e["event"] == "open"][2:] and server.events, "three connections")
+    opened = wait_until(lambda: [e for e in server.events if e["event"] == "open"][2:] and server.events,
+                        "three connections")
     assert [event["resumed"] for event in opened if event["event"] == "open"] == [False, True, True]
     assert (kept[0] != kept[1]) == (version == "-tls1_3")
 
@@ -670,7 +677,8 @@ def test_bad_files(tenon, authority):
     usage(tenon, f"tls://127.0.0.1:0?cert={none}", words=["cert", str(none), "there is no file"])
     usage(tenon, f"tls://127.0.0.1:0?cert={junk}", words=["cert", str(junk)])
     usage(tenon, f"tls://127.0.0.1:0?cert={authority.pem('server')}", words=[str(authority.pem("server")), "key"])
-    usage(tenon, f"tls://127.0.0.1:0?cert={authority.pem('server')}&key={none}", words=["key", str(none), "there is no file"])
+    usage(tenon, f"tls://127.0.0.1:0?cert={authority.pem('server')}&key={none}",
+          words=["key", str(none), "there is no file"])
     usage(tenon, f"tls://127.0.0.1:0?cert={authority.pem('server')}&key={authority.key('alice')}",
           words=[str(authority.pem("server")), str(authority.key("alice"))])
     usage(tenon, f"tls://127.0.0.1:0?{authority.pair('server')}&ca={junk}", words=["ca", str(junk)])
@@ -775,7 +783,8 @@ def test_a_bad_certificate_keeps_the_old(tenon, trusted, renewed):
 
 def test_a_crowd_does_not_hide_the_one_that_matters(tenon, authority, trusted):
     """50 times garbage, and among it a certificate of somebody else's authority: that is told, and all are counted."""
-    server = tenon.serve(f"tls://127.0.0.1:0?{authority.pair('server')}&{trusted}&tls-min=1.3", options=["--json", "--threads", "2"])
+    server = tenon.serve(f"tls://127.0.0.1:0?{authority.pair('server')}&{trusted}&tls-min=1.3",
+                         options=["--json", "--threads", "2"])
     for i in range(50):
         if i == 25:
             tenon.run("send", f"{server.url}?{trusted}&{authority.pair('mallory')}", "x", status=None)
@@ -785,7 +794,8 @@ def test_a_crowd_does_not_hide_the_one_that_matters(tenon, authority, trusted):
 
     def troubles():
         return [event for event in server.events if event["event"] == "trouble"]
-    wait_until(lambda: sum(1 + event["suppressed"] for event in troubles()) == 51, lambda: f"all are counted: {troubles()}")
+    wait_until(lambda: sum(1 + event["suppressed"] for event in troubles()) == 51,
+               lambda: f"all are counted: {troubles()}")
     foreign = [event for event in troubles() if "mallory" in event["error"] or "authority" in event["error"]]
     assert len(foreign) == 1 and foreign[0]["suppressed"] == 0, troubles()
     assert len(troubles()) < 20

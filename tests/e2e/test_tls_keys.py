@@ -74,7 +74,8 @@ def test_pre_shared_keys_have_forward_secrecy(tenon, psk_file, scheme, version, 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_pre_shared_keys_without_it_must_be_named(tenon, psk_file, scheme):
-    server = serve(tenon, scheme, f"psk-file={psk_file}&ciphers=PSK-AES256-GCM-SHA384{'&tls-max=1.2' * (scheme == 'tls')}")
+    newest = "&tls-max=1.2" * (scheme == "tls")
+    server = serve(tenon, scheme, f"psk-file={psk_file}&ciphers=PSK-AES256-GCM-SHA384{newest}")
     refused_by_client(tenon, f"{server.url}?psk-file={psk_file}", "refused the")
     url = f"{server.url}?psk-file={psk_file}&ciphers=PSK-AES256-GCM-SHA384"
     assert tenon.run("send", url, "hello").out == b"hello\n"
@@ -129,7 +130,8 @@ def test_ciphers_that_are_named(tenon, authority, trusted):
     for version, cipher in (("1.3", "TLS_CHACHA20_POLY1305_SHA256"), ("1.2", "ECDHE-ECDSA-AES128-GCM-SHA256")):
         tenon.run("send", f"{server.url}?{trusted}&tls-max={version}", "hello")
         wait_until(lambda c=cipher: any(e.get("cipher") == c for e in server.events), cipher)
-    refused_by_client(tenon, f"{server.url}?{trusted}&ciphers=TLS_AES_128_GCM_SHA256&tls-min=1.3", "refused the TLS handshake")
+    refused_by_client(tenon, f"{server.url}?{trusted}&ciphers=TLS_AES_128_GCM_SHA256&tls-min=1.3",
+                      "refused the TLS handshake")
     dtls = serve(tenon, "dtls", f"{pair}&ciphers=ECDHE-ECDSA-CHACHA20-POLY1305")
     tenon.run("send", f"{dtls.url}?{trusted}", "hello")
     assert dtls.wait_for_event("open")["cipher"] == "ECDHE-ECDSA-CHACHA20-POLY1305"
@@ -167,7 +169,8 @@ def test_bad_values(tenon, authority, scheme, key, words):
 
 
 def test_versions_that_exclude_each_other(tenon, authority):
-    refused_by_server(tenon, f"tls://127.0.0.1:0?{authority.pair('server')}&tls-min=1.3&tls-max=1.2", "older than tls-min")
+    refused_by_server(tenon, f"tls://127.0.0.1:0?{authority.pair('server')}&tls-min=1.3&tls-max=1.2",
+                      "older than tls-min")
     refused_by_server(tenon, f"dtls://127.0.0.1:0?{authority.pair('server')}&tls-max=1.3", "version 1.2 only")
 
 
@@ -221,7 +224,8 @@ def test_an_identity_that_is_unknown(tenon, psk_file, keys):
 
 def test_openssl_without_algorithms(tenon, authority):
     conf = tenon.file("openssl.cnf", b"openssl_conf = o\n[o]\nproviders = p\n[p]\nlegacy = l\n[l]\nactivate = 1\n")
-    result = tenon.run("serve", f"tls://127.0.0.1:0?{authority.pair('server')}", env={"OPENSSL_CONF": str(conf)}, status=None)
+    result = tenon.run("serve", f"tls://127.0.0.1:0?{authority.pair('server')}", env={"OPENSSL_CONF": str(conf)},
+                       status=None)
     assert result.status in (1, 2) and "OPENSSL_CONF" in result.err and "out of memory" not in result.err
     result = tenon.run("cert", "new", "--out", tenon.folder / "made", env={"OPENSSL_CONF": str(conf)}, status=None)
     assert result.status in (1, 2) and "OPENSSL_CONF" in result.err and "unsupported" not in result.err
@@ -250,7 +254,8 @@ class Lists:
         for cert in revoked:
             self.authority.openssl(*how, "-revoke", self.authority.pem(cert))
         fresh = self.folder / "fresh.crl"
-        self.authority.openssl(*how, "-gencrl", "-out", fresh, "-crl_lastupdate", "20200101000000Z", "-crl_nextupdate", end)
+        self.authority.openssl(*how, "-gencrl", "-out", fresh, "-crl_lastupdate", "20200101000000Z",
+                               "-crl_nextupdate", end)
         fresh.replace(path)
         return path
 
@@ -402,13 +407,15 @@ def test_certificate_and_key_from_pipes(tenon, authority, trusted, pipe, scheme)
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_pre_shared_keys_from_pipes(tenon, pipe, scheme):
     ours, theirs = pipe(f"bob:{KEY}\n".encode()), pipe(f"bob:{KEY}\n".encode())
-    server = tenon.serve(f"{scheme}://127.0.0.1:0?psk-file={ours.path}", options=handler_of(scheme), pass_fds=[ours.end])
+    server = tenon.serve(f"{scheme}://127.0.0.1:0?psk-file={ours.path}", options=handler_of(scheme),
+                         pass_fds=[ours.end])
     assert tenon.run("send", f"{server.url}?psk-file={theirs.path}", "hello", pass_fds=[theirs.end]).out == b"hello\n"
     time.sleep(2.5)  # a pipe is not watched: nothing is said of it
     assert "stay in use" not in server.err
 
 
-@pytest.mark.parametrize("command", [["connect"], ["ping", "--count", "1"], ["bench", "--duration", "0.2s", "--warmup", "0"]])
+@pytest.mark.parametrize("command", [["connect"], ["ping", "--count", "1"],
+                                     ["bench", "--duration", "0.2s", "--warmup", "0"]])
 def test_every_command_reads_a_pipe_once(tenon, authority, pipe, command):
     server = serve(tenon, "tls", authority.pair("server"))
     trust = pipe(authority.pem("ca").read_bytes())

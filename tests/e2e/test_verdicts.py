@@ -15,15 +15,17 @@ pytestmark = pytest.mark.parametrize("engine", ["auto"], indirect=True)
 REFUSED = 4
 COUNT = 1500
 
-JSON = [b'{"a": [1, -2.5e3, true, null], "b": "x\\u00e9\\n\\ud834\\udd1e"}', b"[-123.123]", b'[[[]],{},"",0,"\xc3\xa9"]',
-        b'{"k":{"k":{"k":[false,"\\\\\\""]}}}', b"  12.0  ", b'"text"']
+JSON = [b'{"a": [1, -2.5e3, true, null], "b": "x\\u00e9\\n\\ud834\\udd1e"}', b"[-123.123]",
+        b'[[[]],{},"",0,"\xc3\xa9"]', b'{"k":{"k":{"k":[false,"\\\\\\""]}}}', b"  12.0  ", b'"text"']
 CBOR = [cbor2.dumps(value) for value in ({"a": [1, -2.5, True, None], "b": "x\u00e9"}, [[], {}, "", 0, b"bytes", 2**40],
-                                         {1: {2: {3: [False, "\u20ac"]}}}, "text", 1.1)] + [b"\x9f\x01\x82\x02\x9f\xff\xff",
-                                                                                      b"\x7f\x61a\x62bc\xff", b"\xbf\x01\x02\xff"]
-MSGPACK = [msgpack.packb(value) for value in ({"a": [1, -2.5, True, None], "b": "x\u00e9"}, [[], {}, "", 0, b"bytes", 2**40],
-                                              {1: {2: {3: [False, "\u20ac"]}}}, "text", 1.1, msgpack.ExtType(5, b"abc"))]
-XML = [b'<a x="1" y=\'2\'>text<b/><!-- c --><c>&amp;&#233;</c><?pi x?></a>', b"<?xml version='1.0'?><a><![CDATA[<]]></a>",
-       "<\u00e9 \u00e9='\u20ac'>\u20ac</\u00e9>".encode(), b"<a:b xmlns:a='u'><a:c d='&lt;'/></a:b>"]
+                                         {1: {2: {3: [False, "\u20ac"]}}}, "text", 1.1)]
+CBOR += [b"\x9f\x01\x82\x02\x9f\xff\xff", b"\x7f\x61a\x62bc\xff", b"\xbf\x01\x02\xff"]
+MSGPACK = [msgpack.packb(value) for value in ({"a": [1, -2.5, True, None], "b": "x\u00e9"},
+                                              [[], {}, "", 0, b"bytes", 2**40], {1: {2: {3: [False, "\u20ac"]}}},
+                                              "text", 1.1, msgpack.ExtType(5, b"abc"))]
+XML = [b'<a x="1" y=\'2\'>text<b/><!-- c --><c>&amp;&#233;</c><?pi x?></a>',
+       b"<?xml version='1.0'?><a><![CDATA[<]]></a>", "<\u00e9 \u00e9='\u20ac'>\u20ac</\u00e9>".encode(),
+       b"<a:b xmlns:a='u'><a:c d='&lt;'/></a:b>"]
 
 
 def damaged(rng, message):
@@ -69,8 +71,8 @@ def msgpack_takes(data):
     if b"\xff" in data:
         return None
     try:
-        msgpack.unpackb(data, raw=False, strict_map_key=False, object_pairs_hook=list, ext_hook=lambda code, body: (code, body),
-                        timestamp=0)
+        msgpack.unpackb(data, raw=False, strict_map_key=False, object_pairs_hook=list, ext_hook=lambda code,
+                        body: (code, body), timestamp=0)
     except msgpack.exceptions.StackError:
         return None
     except (ValueError, msgpack.exceptions.UnpackException):
@@ -79,8 +81,8 @@ def msgpack_takes(data):
 
 
 def cbor_takes(data):
-    """None where cbor2 is of no use: it looks into tags, wants keys that can be hashed, and takes simple values and equal keys
-    as it likes."""
+    """None where cbor2 is of no use: it looks into tags, wants keys that can be hashed, and takes simple values and
+    equal keys as it likes."""
     if any(byte >> 5 in (6, 7) and byte not in (0xf4, 0xf5, 0xf6, 0xf9, 0xfa, 0xfb, 0xff) for byte in data):
         return None
     stream = io.BytesIO(data)
@@ -110,7 +112,8 @@ def test_damaged_messages(tenon, form, seeds, takes):
     messages = [damaged(rng, rng.choice(seeds)) for _ in range(COUNT)]
     stream = b"".join(struct.pack(">I", len(message)) + message for message in messages)
     target = "json" if form in ("json", "xml") else "msgpack"
-    result = tenon.run("convert", "--from", f"{form}/u32", "--to", target, "--on-bad=skip", input=stream, status=REFUSED)
+    result = tenon.run("convert", "--from", f"{form}/u32", "--to", target, "--on-bad=skip", input=stream,
+                       status=REFUSED)
     refused = {int(number): line for number, line in
                ((re.search(r"message (\d+)", line)[1], line) for line in result.err.splitlines())}
     used, differing = 0, []
