@@ -392,7 +392,7 @@ static int fresh_servers(struct tni_resolver *r, const struct tni_names *names)
 	int rc;
 
 	free_former(r, false);
-	if (r->servers_given)
+	if (r->servers && r->servers_given)
 		return 0;
 	(void)stat("/etc/resolv.conf", &conf);
 	if (r->servers && is_same_file(&conf, &r->conf))
