@@ -75,6 +75,7 @@ static void test_pieces(void **state)
 	assert_null(tn_split_format(split));
 	for (int i = 0; i < 3; i++) {
 		assert_int_equal(tn_split_feed(split, "piece", 5), 0);
+		assert_int_equal(tn_split_feed(split, "", 0), 0);
 		assert_int_equal(gather(split, out), 0);
 	}
 	assert_string_equal(out, "[piece][piece][piece]");
