@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <termios.h>
 #include <unistd.h>
@@ -776,6 +777,34 @@ static void test_as_many_releases_as_holds(void **state)
 		close(pair[1]);
 		tn_loop_free(loop);
 	}
+}
+
+/* What was standard input is no socket any more once the connection has gone, nor is the number free for another. */
+static void test_descriptor_0(void **state)
+{
+	static const struct tn_handler handler = {.on_msg = note_words, .on_close = note_close};
+	struct tn_loop *loop = th_loop();
+	struct words w = {0};
+	struct tn_conn *conn;
+	struct stat st;
+	int pair[2], aside = fcntl(0, F_DUPFD_CLOEXEC, 10);
+
+	(void)state;
+	assert_true(aside >= 0);
+	th_pair(SOCK_STREAM, pair);
+	assert_int_equal(dup2(pair[0], 0), 0);
+	close(pair[0]);
+	assert_int_equal(tn_dial(loop, "fd:0", &handler, &w, &conn), 0);
+	assert_int_equal(send(pair[1], "x", 1, 0), 1);
+	th_until(loop, w.in == 1);
+	close(pair[1]);
+	th_until(loop, w.closes);
+	assert_int_equal(w.err, 0);
+	assert_int_equal(fstat(0, &st), 0);
+	assert_false(S_ISSOCK(st.st_mode));
+	assert_int_equal(dup2(aside, 0), 0);
+	close(aside);
+	tn_loop_free(loop);
 }
 
 /* ---- half a line, and a reset ---- */
@@ -2205,6 +2234,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_paused_then_closed),
 	T(test_dialled_before_a_stop),
 	T(test_as_many_releases_as_holds),
+	T(test_descriptor_0),
 	T(test_half_a_line_and_a_reset),
 	T(test_loops_freed_in_any_order),
 	T(test_server_closed_after_a_loop_was_freed),

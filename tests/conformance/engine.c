@@ -1,6 +1,7 @@
 /* The contract of io/io.h: the same tests for every engine. */
 #include "harness.h"
 
+#include "io/fault.h"
 #include "io/loop.h"
 #include "io/ready.h"
 #include "io/sim.h"
@@ -2138,6 +2139,48 @@ static void test_scripted_failures(void **state)
 	close(pair[1]);
 }
 
+/* What the fault engine is told to make fail fails, when it is told to, and nothing else. */
+static void test_faults_strike_what_they_name(void **state)
+{
+	static const char *const scripts[] = {"recv=ENETDOWN@2", "send=ENETDOWN@2"};
+	struct tn_loop *plain = loop;
+
+	(void)state;
+	if (!th_is_epoll() && !th_is_uring())
+		skip();
+	for (int sending = 0; sending < 2; sending++) {
+		uint64_t hits = tni_fault_hits();
+		char name[64], byte;
+		struct end e;
+		int pair[2];
+
+		snprintf(name, sizeof(name), "fault:%s:0:%s", th_engine, scripts[sending]);
+		assert_int_equal(tn_loop_new(&loop, name), 0);
+		th_pair(SOCK_STREAM, pair);
+		end_init(&e, pair[0], 0);
+		write_stream(pair[1], 1, 0);
+		receive_until(&e, e.got == 1);
+		for (int i = 0; i < 2; i++) {
+			give(&e, 1, false);
+			while (e.out.head && !e.wr_err) {
+				keep_sending(&e);
+				assert_true(tn_loop_step(loop, 5) >= 0);
+			}
+			assert_int_equal(e.wr_err, sending && i ? -ENETDOWN : 0);
+		}
+		for (int i = 0; i < 2 - sending; i++)
+			assert_int_equal(recv(pair[1], &byte, 1, 0), 1);
+		write_stream(pair[1], 1, 1);
+		receive_until(&e, e.got == 2 || e.rd_err);
+		assert_int_equal(e.rd_err, sending ? 0 : -ENETDOWN);
+		assert_int_equal(tni_fault_hits(), hits + 1);
+		end_close(&e);
+		close(pair[1]);
+		tn_loop_free(loop);
+		loop = plain;
+	}
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, engine_setup, engine_teardown)
 
 int main(int argc, char **argv)
@@ -2193,6 +2236,7 @@ int main(int argc, char **argv)
 		T(test_loop_run_by_another_thread),
 		T(test_spin_on_and_off),
 		T(test_scripted_failures),
+		T(test_faults_strike_what_they_name),
 	};
 
 	return th_main(argc, argv, "engine", tests, sizeof(tests) / sizeof(tests[0]));

@@ -144,3 +144,11 @@ def test_engines_by_name_and_by_environment(tenon):
             server = tenon.serve("tcp://127.0.0.1:0", options=options, env=how.get("env"))
             assert f"engine: {engine.split(':')[0]}" in server.err
             assert exchange(tenon.dial(server.url), b"hello") == b"hello"
+
+
+def test_the_ring_that_the_system_gives_is_used(tenon):
+    """Where it is refused, tests of it are skipped: a refusal that is our own mistake must not look like that."""
+    text = tenon.finish([COMMAND, "--version"]).text
+    if "uring: not in" in text or uring_refusal():
+        pytest.skip("no ring")
+    assert "engine uring: yes" in text
