@@ -1557,12 +1557,18 @@ void tn_conn_release(struct tn_conn *c)
 		tn_close(c);
 }
 
+/* Dialled, and nobody knows of it yet. */
+static bool is_unopened(const struct tn_conn *c)
+{
+	return c->dial || (c->layered && c->layered->lossy && !c->part && !(c->flags & (TNI_OPEN | TNI_TELL_OPEN)));
+}
+
 void tn_close(struct tn_conn *c)
 {
 	if (c->flags & (TNI_DEAD | TNI_CLOSING))
 		return;
 	c->flags |= TNI_CLOSING | TNI_FIN_WANTED;
-	if (c->dial && !queued(c)) {
+	if (is_unopened(c) && !(c->layered ? c->tx.len : queued(c))) { /* a handshake's own bytes are for nobody now */
 		tni_conn_fail(c, 0, NULL);
 		return;
 	}

@@ -715,6 +715,33 @@ static void test_sizes(void **state)
 	world_free();
 }
 
+/* Closed at any moment of its handshake with nothing to send: no on_open comes behind tn_close(). What was sent goes. */
+static void test_closed_before_it_opens(void **state)
+{
+	(void)state;
+	for (int turns = 0; turns < 12; turns++) {
+		struct end e = {0};
+		int opens;
+
+		world_new("");
+		dial(&e, "");
+		for (int i = 0; i < turns; i++) {
+			assert_true(tn_loop_step(w.loop, 0) >= 0);
+			relay_turn();
+		}
+		opens = e.opens;
+		if (turns % 2)
+			assert_true(e.opens || tn_send(e.conn, "said before", 11) >= 0);
+		tn_close(e.conn);
+		until(e.closes);
+		assert_int_equal(e.err, 0);
+		assert_true(turns % 2 || e.opens == opens);
+		if (turns % 2 && !opens)
+			until(w.nserved && w.served[0].msgs == 1);
+		world_free();
+	}
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, th_setup, th_teardown)
 
 int main(int argc, char **argv)
@@ -733,6 +760,7 @@ int main(int argc, char **argv)
 		T(test_server_close),
 		T(test_paused_connection_is_bounded),
 		T(test_sizes),
+		T(test_closed_before_it_opens),
 	};
 	int failed;
 
