@@ -383,6 +383,9 @@ static void lose_reading(struct tn_conn *c, int err)
 
 static void fail_reading(struct tn_conn *c, int err)
 {
+	/* So MPTCP says of a client that has reset before it was accepted */
+	if (err == -ENOTCONN && c->flags & TNI_ACCEPTED)
+		err = -ECONNRESET;
 	/* Writing hears of a broken pipe when reading has had the reason, or is about to. */
 	if ((c->flags & (TNI_WRITE_LOST | TNI_CLOSING)) == TNI_WRITE_LOST && c->err == -EPIPE)
 		c->err = 0;

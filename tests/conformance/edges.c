@@ -1408,6 +1408,47 @@ static void test_server_that_does_not_listen_yet(void **state)
 	unlink(s.path);
 }
 
+/* ---- gone before it was accepted ---- */
+
+#ifndef IPPROTO_MPTCP
+#define IPPROTO_MPTCP 262
+#endif
+
+static void count_resets(struct tn_conn *conn, int err, void *arg)
+{
+	(void)conn;
+	assert_int_equal(err, -ECONNRESET);
+	++*(int *)arg;
+}
+
+/* Of an MPTCP client that resets at once the kernel says, depending on which of its workers is first, that it was
+ * reset, or that it is not connected. */
+static void test_mptcp_clients_that_reset(void **state)
+{
+	static const struct tn_handler handler = {.on_close = count_resets};
+	struct linger now = {.l_onoff = 1};
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct tn_loop *loop = th_loop();
+	struct tn_server *server;
+	int resets = 0;
+
+	(void)state;
+	if (tn_serve(loop, "mptcp://127.0.0.1:0", &handler, &resets, &server) < 0) {
+		tn_loop_free(loop);
+		skip();
+	}
+	in.sin_port = htons((uint16_t)atoi(strrchr(tn_server_url(server, 0), ':') + 1));
+	for (int i = 0; i < 200; i++) {
+		int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_MPTCP);
+
+		assert_int_equal(connect(fd, (struct sockaddr *)&in, sizeof(in)), 0);
+		assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now)), 0);
+		close(fd);
+		th_until(loop, resets == i + 1);
+	}
+	tn_loop_free(loop);
+}
+
 #ifdef TNI_HAVE_TLS
 /* ---- never opened ---- */
 
@@ -2215,6 +2256,7 @@ static const struct CMUnitTest tests[] = {
 #ifdef TNI_HAVE_TLS
 	T(test_no_drain_before_open),
 #endif
+	T(test_mptcp_clients_that_reset),
 	T(test_half_a_message_costs_no_processor),
 	T(test_datagrams_resumed_in_on_drain),
 	T(test_answers_leave_from_the_address_that_was_asked),
