@@ -236,7 +236,7 @@ static bool came_before(const struct side *s, const void *data, size_t len)
 
 static void check_datagram(const struct side *y, const void *data, size_t len)
 {
-	if (came_before(y, data, len))
+	if (y->node->behaviour != RELAY && came_before(y, data, len)) /* pieces of a stream may be alike */
 		wrong("%s: a datagram came twice", y->name);
 	for (unsigned i = 0; i < world.nsides; i++) {
 		const struct side *x = world.sides[i];
