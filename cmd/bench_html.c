@@ -20,8 +20,8 @@
 static const char style[] =
 	":root{color-scheme:light dark;--bg:#fff;--fg:#1c2024;--soft:#5d6670;--line:#dfe3e8;--card:#f6f8fa;--a:#0b62c4;"
 	"--b:#c2570c;--bad:#c8202f}\n"
-	"@media(prefers-color-scheme:dark){:root{--bg:#14171b;--fg:#e7eaee;--soft:#9aa4af;--line:#31373f;--card:#1c2026;"
-	"--a:#6db3ff;--b:#ffa057;--bad:#ff6b76}}\n"
+	"@media(prefers-color-scheme:dark){:root{--bg:#14171b;--fg:#e7eaee;--soft:#9aa4af;--line:#31373f;"
+	"--card:#1c2026;--a:#6db3ff;--b:#ffa057;--bad:#ff6b76}}\n"
 	"*{box-sizing:border-box}\n"
 	"body{margin:0 auto;padding:28px 20px 60px;max-width:980px;background:var(--bg);color:var(--fg);"
 	"font:15px/1.5 system-ui,sans-serif}\n"
@@ -29,10 +29,12 @@ static const char style[] =
 	"p{margin:2px 0 10px;color:var(--soft)}\n"
 	".cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(130px,1fr));gap:10px;margin:20px 0}\n"
 	".card{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:10px 16px}\n"
-	".card b{display:block;font-size:20px;font-weight:600;white-space:nowrap}.card span{color:var(--soft);font-size:13px}\n"
+	".card b{display:block;font-size:20px;font-weight:600;white-space:nowrap}"
+	".card span{color:var(--soft);font-size:13px}\n"
 	".bad b,.warn{color:var(--bad)}\n"
 	".plot{position:relative;height:260px;margin:30px 22px 58px 72px}\n"
-	"svg{position:absolute;top:0;left:0;width:100%;height:100%;background:var(--card);outline:1px solid var(--line)}\n"
+	"svg{position:absolute;top:0;left:0;width:100%;height:100%;background:var(--card);"
+	"outline:1px solid var(--line)}\n"
 	".plot span{position:absolute;color:var(--soft);font-size:12px;line-height:16px;white-space:nowrap}\n"
 	".x{top:100%;margin-top:5px;transform:translateX(-50%)}.y{right:100%;margin-right:8px;margin-bottom:-8px}\n"
 	".plot .name{bottom:100%;left:-72px;margin-bottom:8px;color:var(--fg)}\n"
@@ -50,7 +52,8 @@ static const char style[] =
 	"overflow-wrap:anywhere}\n"
 	"th{font-weight:500;color:var(--soft);white-space:nowrap}td.n{text-align:right}\n"
 	"@media(max-width:600px){body{padding:18px 14px 40px}h1{font-size:18px}.plot{height:220px;margin-left:62px;"
-	"margin-right:14px}.plot .name{left:-62px}.o{display:none}.e{transform:translateX(-78%)}.card{padding:8px 12px}td,th{padding-right:12px}}\n";
+	"margin-right:14px}.plot .name{left:-62px}.o{display:none}.e{transform:translateX(-78%)}"
+	".card{padding:8px 12px}td,th{padding-right:12px}}\n";
 
 static void escape(struct text *text, const char *s)
 {
@@ -333,13 +336,12 @@ static void heat_column(struct text *text, const struct map_column *c, const str
 
 	for (unsigned row = first; row < HEAT_ROWS; row++)
 		if (c->heat[row])
-			text_add(
-				text,
-				"<rect x=\"%u\" y=\"%u\" width=\"%u\" height=\"1\" opacity=\"%.2f\"><title>%.4g s: %u of "
-				"%s to %s</title></rect>\n",
-				c->x, row, c->width, strength(c->heat[row], map->most), c->x * map->unit_s,
-				c->heat[row], people_us(heat_row_us(row), low, sizeof(low)),
-				people_us(heat_row_us(row + 1), high, sizeof(high)));
+			text_add(text,
+				 "<rect x=\"%u\" y=\"%u\" width=\"%u\" height=\"1\" opacity=\"%.2f\"><title>%.4g s: %u "
+				 "of %s to %s</title></rect>\n",
+				 c->x, row, c->width, strength(c->heat[row], map->most), c->x * map->unit_s,
+				 c->heat[row], people_us(heat_row_us(row), low, sizeof(low)),
+				 people_us(heat_row_us(row + 1), high, sizeof(high)));
 }
 
 static void key_cell(struct text *text, double count, double most)
@@ -374,10 +376,8 @@ static void heat_map(const struct result *r, struct text *text)
 	struct map map = map_of(r, length);
 	struct plot plot;
 
-	text_add(
-		text,
-		"<h2>Latency over time</h2>\n<p>The stronger the colour, the more messages took so long in that stretch of "
-		"time (by the logarithm, so that a few slow ones show).</p>\n");
+	text_add(text, "<h2>Latency over time</h2>\n<p>The stronger the colour, the more messages took so long in that "
+		       "stretch of time (by the logarithm, so that a few slow ones show).</p>\n");
 	heat_key(text, map.most);
 	plot_begin(&plot, text, "heatmap", "latency", "time");
 	time_axis(&plot, length);
@@ -489,12 +489,11 @@ static void throughput(const struct result *r, struct text *text)
 		const struct column *c = &r->columns[i];
 
 		if (c->errors)
-			text_add(
-				text,
-				"<rect class=\"err\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"6\"><title>%.4g s: %llu "
-				"errors</title></rect>\n",
-				at_x(c->at_s / length), HEIGHT - 6, fmax(WIDTH * c->seconds / length, 2), c->at_s,
-				(unsigned long long)c->errors);
+			text_add(text,
+				 "<rect class=\"err\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"6\"><title>%.4g s: "
+				 "%llu errors</title></rect>\n",
+				 at_x(c->at_s / length), HEIGHT - 6, fmax(WIDTH * c->seconds / length, 2), c->at_s,
+				 (unsigned long long)c->errors);
 	}
 	plot_end(&plot);
 }

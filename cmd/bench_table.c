@@ -159,7 +159,8 @@ const char *result_service_means(const struct result *r)
 		return "from when connecting began until the connection was open";
 	if (r->rate_wanted > 0)
 		return "from when it was sent; what the server took, once it was asked";
-	return "from when it was sent; a stalled server delays the next message too, so stalls hardly show (see --rate)";
+	return "from when it was sent; a stalled server delays the next message too, so stalls hardly show (see "
+	       "--rate)";
 }
 
 void result_table(const struct result *result, struct text *text)

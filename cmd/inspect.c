@@ -395,10 +395,9 @@ static void look_end(struct look *look)
 
 static void complain_privilege(const char *what)
 {
-	complain(
-		"inspect: %s: that needs the same user and a kernel that allows it (sysctl kernel.yama.ptrace_scope), or "
-		"the capability CAP_SYS_PTRACE",
-		what);
+	complain("inspect: %s: that needs the same user and a kernel that allows it (sysctl kernel.yama.ptrace_scope), "
+		 "or the capability CAP_SYS_PTRACE",
+		 what);
 	complain_hint("sudo %s inspect ..., or once: sudo setcap cap_sys_ptrace+ep \"$(command -v tenon)\"",
 		      settings.program);
 }
@@ -413,10 +412,9 @@ static int complain_process(int err)
 	}
 	(void)process_name(state.pid, name, sizeof(name));
 	if (process_is_zombie(state.pid)) {
-		complain(
-			"inspect: process %d (%s) has ended: its sockets are closed, and only its parent has yet to notice "
-			"(it is a zombie)",
-			state.pid, name);
+		complain("inspect: process %d (%s) has ended: its sockets are closed, and only its parent has yet to "
+			 "notice (it is a zombie)",
+			 state.pid, name);
 		return STATUS_FAILED;
 	}
 	snprintf(text, sizeof(text), "the descriptors of process %d (%s) cannot be seen (%s)", state.pid, name,
@@ -644,10 +642,9 @@ static int run(char **operands, int count)
 		err = namespace_enter(state.pid);
 		state.foreign = err < 0;
 		if (err < 0 && err != -EACCES)
-			complain(
-				"inspect: process %d is in another network namespace; its peers are not known here, and "
-				"defaults are those of this one (to enter it: CAP_SYS_ADMIN)",
-				state.pid);
+			complain("inspect: process %d is in another network namespace; its peers are not known here, "
+				 "and defaults are those of this one (to enter it: CAP_SYS_ADMIN)",
+				 state.pid);
 	}
 	return wanted.watch_ns ? look_repeatedly() : look_once();
 }
@@ -675,14 +672,15 @@ const struct command inspect_command = {
 		"Usage:\n"
 		"  tenon inspect [--all] [--json] [--watch DUR] [PID [FD]] [--endpoint URL]\n"
 		"\n"
-		"A line is a socket: who holds it, its kind and state, bytes that wait to be read and to be acknowledged,\n"
-		"connections that wait in a listener's backlog, addresses, the process at the other end; beneath it the\n"
-		"options that somebody has set. Of one descriptor also what TCP knows of the path. The process is not\n"
-		"disturbed: its descriptors are asked, never changed. That takes the same user or CAP_SYS_PTRACE.\n"
+		"A line is a socket: who holds it, its kind and state, bytes that wait to be read and to be\n"
+		"acknowledged, connections that wait in a listener's backlog, addresses, the process at the other\n"
+		"end; beneath it the options that somebody has set. Of one descriptor also what TCP knows of the\n"
+		"path. The process is not disturbed: its descriptors are asked, never changed. That takes the same\n"
+		"user or CAP_SYS_PTRACE.\n"
 		"\n"
 		"Options:\n"
-		"      --all             all that is known, and every option: set (its default in brackets), adapted by the\n"
-		"                        kernel, at its default\n"
+		"      --all             all that is known, and every option: set (its default in brackets),\n"
+		"                        adapted by the kernel, at its default\n"
 		"      --endpoint URL    sockets that serve this endpoint or are connected to it\n"
 		"      --watch DUR       look again and again, so often; on a terminal in the same place\n"
 		"  -n, -p                always so: numbers, and whose the socket is\n"

@@ -573,9 +573,9 @@ static int parse_size(void)
 		return STATUS_USAGE;
 	}
 	if (wanted.size_text && state.kind == PROBE_CONNECT) {
-		complain(
-			"ping: --size: nothing is sent on %s, connecting is measured; with a frame (?frame=line) messages are",
-			state.url);
+		complain("ping: --size: nothing is sent on %s, connecting is measured; with a frame (?frame=line) "
+			 "messages are",
+			 state.url);
 		return STATUS_USAGE;
 	}
 	state.size = (size_t)size;
@@ -662,10 +662,10 @@ const struct command ping_command = {
 		"Usage:\n"
 		"  tenon ping [OPTIONS] HOST|URL\n"
 		"\n"
-		"Sends probes and prints when each was answered; at the end counts, loss and the distribution of times. A host\n"
-		"(or icmp://HOST, icmp4://, icmp6://) is sent ICMP echo requests; where messages have bounds, each is a message\n"
-		"and its reply, echoed or in order; a stream without a frame is connected to, again and again.\n"
-		"Ends with 1 when nothing was answered.\n"
+		"Sends probes and prints when each was answered; at the end counts, loss and the distribution of\n"
+		"times. A host (or icmp://HOST, icmp4://, icmp6://) is sent ICMP echo requests; where messages have\n"
+		"bounds, each is a message and its reply, echoed or in order; a stream without a frame is connected\n"
+		"to, again and again. Ends with 1 when nothing was answered.\n"
 		"\n"
 		"Options:\n"
 		"  -c, --count N         so many probes (default: until Ctrl-C)\n"

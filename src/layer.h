@@ -65,7 +65,7 @@ struct tni_words {
 struct tni_layer_ops {
 	const char *name;    /* for words: "TLS" */
 	const char *opening; /* what fails before it is open: "TLS handshake" */
-	bool messages; /* it makes whole messages: the end of each is marked in `out`, and in what it is given to send */
+	bool messages; /* it makes whole messages: their ends are marked in `out`, and in what it is given to send */
 	int (*open)(struct tni_layer *layer, struct tn_buf *net);
 	int (*up)(struct tni_layer *layer, struct tn_buf *in, struct tn_buf *out, struct tn_buf *net, size_t max);
 	int (*down)(struct tni_layer *layer, struct tn_buf *in, struct tn_buf *net, size_t max);

@@ -31,7 +31,8 @@ static const char usage_text[] =
 	"  --ack            replies are \"ack: \" and the data\n"
 	"  --frame NAME     none, line or u32: each message in such a frame (none)\n"
 	"  --engine NAME    auto, epoll or uring (auto: epoll for messages of 4 KiB and more)\n"
-	"handshakes: opens TLS connections, --conns at a time, closes each once the handshake is done, and counts them.\n"
+	"handshakes: opens TLS connections, --conns at a time, closes each once the handshake is done, and counts\n"
+	"them.\n"
 	"hold: opens the connections, uses each once, says `holding N` and keeps them until its input ends.\n";
 
 _Noreturn static void fail_usage(void)

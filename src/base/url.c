@@ -138,11 +138,11 @@ static int parse_authority(struct parser *p, struct tni_url *url)
 	} else {
 		rc = decode(p, ":/?[]@", false, &url->host);
 		if (rc == 0 && *p->at == '@')
-			rc = fail(
-				p, p->at,
-				*url->host
-					? "no user name or password can stand in a URL here"
-					: "no user name can stand in a URL here; an abstract Unix socket has no //: unix:@name");
+			rc = fail(p, p->at,
+				  *url->host
+					  ? "no user name or password can stand in a URL here"
+					  : "no user name can stand in a URL here; an abstract Unix socket has no //: "
+					    "unix:@name");
 		if (rc == 0 && (*p->at == '[' || *p->at == ']'))
 			rc = fail(p, p->at, "misplaced bracket");
 		if (rc == 0 && *p->at == ':' && strchr(p->at + 1, ':') &&

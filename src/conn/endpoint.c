@@ -117,12 +117,14 @@ struct own_key {
 
 static const struct own_key own_keys[] = {
 	{"frame", OWN_FRAME, FIELD(frame), 0, 0, BOTH, ON_STREAMS,
-	 "none line crlf nul u8 u16 u32 u64 u16le u32le u64le varint netstring fixed:N cobs slip json json-seq cbor msgpack",
+	 "none line crlf nul u8 u16 u32 u64 u16le u32le u64le varint netstring fixed:N cobs slip json json-seq "
+	 "cbor msgpack",
 	 "streams", "where a message ends in the stream of bytes (default none, or what the format has)"},
 	{"format", OWN_FORMAT, FIELD(codec), 0, 0, BOTH, ON_ALL, "json xml cbor msgpack text raw", "all",
 	 "what each message must be; others are refused (default raw: anything)"},
 	{"bad", OWN_BAD, FIELD(bad), 0, 0, BOTH, ON_CONNS, "close|skip", "streams, dtls",
-	 "what a message that its format refuses does: closes the connection, or is skipped (default: a handler's, or close)"},
+	 "what a message that its format refuses does: closes the connection, or is skipped (default: a "
+	 "handler's, or close)"},
 	{"depth", OWN_COUNT, FIELD(codec_opts.max_depth), 1, TNI_DEPTH_MAX, BOTH, ON_ALL, "integer 1..1024",
 	 "all, with a format", "how deep a message may nest arrays, maps and the like (default 128)"},
 	{"strict", OWN_BOOL, FIELD(codec_opts.strict), 0, 0, BOTH, ON_ALL, "on|off", "all, with a format",
@@ -193,14 +195,16 @@ static const struct own_key own_keys[] = {
 	{"sigalgs", OWN_TEXT, FIELD(tls.sigalgs), 0, 0, BOTH | TLS_ONLY, ON_CONNS, "name, or several: a:b", "tls, dtls",
 	 "signature algorithms by OpenSSL's names (default: ECDSA, EdDSA and RSA with SHA-256 and longer)"},
 	{"tickets", OWN_COUNT, FIELD(tls.tickets), 0, 16, BOTH | TLS_ONLY, ON_CONNS, "integer 0..16", "tls, dtls",
-	 "served: tickets that each client gets to resume with; 0: none can. Dialled: 0: nothing is resumed (default 2)"},
+	 "served: tickets that each client gets to resume with; 0: none can. Dialled: 0: nothing is resumed "
+	 "(default 2)"},
 	{"handshake", OWN_DURATION, FIELD(handshake_ns), TNI_NS_PER_MS, 1000 * HOUR_NS, BOTH | TLS_ONLY, ON_CONNS,
 	 "duration", "tls, dtls", "how long the handshake may take (default 10s)"},
 	{"keylog", OWN_TEXT, FIELD(tls.keylog), 0, 0, BOTH | TLS_ONLY, ON_CONNS, "file", "tls, dtls",
 	 "appends the session's secrets for wireshark and the like (clients' default: SSLKEYLOGFILE)"},
 	{"proto", OWN_PROTOCOL, FIELD(protocol), 0, 0, BOTH | PROTOCOL_ONLY, ON_ALL,
 	 "raw: name or integer 1..255; packet: name or integer 1..0xffff", "raw, packet",
-	 "the protocol: of IP (icmp, gre, ospf, ...), which raw must have, or an EtherType (arp, ipv6, ...; default all)"},
+	 "the protocol: of IP (icmp, gre, ospf, ...), which raw must have, or an EtherType (arp, ipv6, ...; "
+	 "default all)"},
 	{"type", OWN_PACKET, FIELD(frames), 0, 0, BOTH | PACKET_ONLY, ON_ALL, "dgram|raw", "packet",
 	 "whether packets come and go with the header of their link (raw) or without (default dgram)"},
 	{"to", OWN_TEXT, FIELD(to), 0, 0, TNI_ROLE_DIAL | PACKET_ONLY, ON_ALL, "aa:bb:cc:dd:ee:ff", "packet, dialled",

@@ -51,7 +51,7 @@ static inline bool tni_layered_eof(const struct tni_layered *layered)
 	return layered->chain.bottom->eof;
 }
 
-/* Nothing more comes from the peer, also not for the layers below the highest: to close before that would be a reset. */
+/* Nothing more comes from the peer, nor for the layers below the highest. To close before that would be a reset. */
 static inline bool tni_layered_is_over(const struct tni_layered *layered)
 {
 	return layered->chain.bottom->eof || layered->chain.bottom->layer->ended;

@@ -48,7 +48,7 @@ struct tn_loop {
 	const struct tni_engine_ops *engine;
 	void *engine_state;
 	int (*extra_layers)(struct tn_conn *conn); /* a test's: puts its own layers below new connections */
-	struct tni_fault *fault; /* the fault engine's, above the state of the one beneath */
+	struct tni_fault *fault;                   /* the fault engine's, above the state of the one beneath */
 	struct tni_mem mem;
 	struct tni_timers timers;
 	uint64_t now_ns;

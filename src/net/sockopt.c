@@ -963,7 +963,8 @@ static const struct tni_sockopt table[] = {
 
 	/* Buffers, and what wakes a reader */
 	{"rcvbuf", "room for what has come and is not read yet; the kernel takes twice that, records included",
-	 AT_SOCKET(SO_RCVBUF, INET | MPTCP | PACKET), EITHER, SIZE(1, 1073741823), .flags = FLAG_ADJUSTED | FLAG_DOUBLED,
+	 AT_SOCKET(SO_RCVBUF, INET | MPTCP | PACKET), EITHER, SIZE(1, 1073741823),
+	 .flags = FLAG_ADJUSTED | FLAG_DOUBLED,
 	 .when_less = "limit: sysctl net.core.rmem_max; key rcvbufforce goes beyond it",
 	 .when_more = "the kernel's least"},
 	{"sndbuf", "room for what is sent and not delivered yet; the kernel takes twice that, records included",
@@ -971,7 +972,8 @@ static const struct tni_sockopt table[] = {
 	 .flags = FLAG_ADJUSTED | FLAG_DOUBLED, .when_more = "the kernel's least",
 	 .when_less = "limit: sysctl net.core.wmem_max; key sndbufforce goes beyond it"},
 	{"rcvbufforce", "rcvbuf beyond the system's limit",
-	 AT_SOCKET(SO_RCVBUFFORCE, INET | MPTCP | PACKET), EITHER, SIZE(1, 1073741823), .flags = FLAG_WRITE_ONLY, ADMIN},
+	 AT_SOCKET(SO_RCVBUFFORCE, INET | MPTCP | PACKET), EITHER, SIZE(1, 1073741823),
+	 .flags = FLAG_WRITE_ONLY, ADMIN},
 	{"sndbufforce", "sndbuf beyond the system's limit",
 	 AT_SOCKET(SO_SNDBUFFORCE, INET | MPTCP | UNIX | PACKET), EITHER, SIZE(1, 1073741823), .lost_on = UNIX_CONN,
 	 .flags = FLAG_WRITE_ONLY, ADMIN},
@@ -984,8 +986,8 @@ static const struct tni_sockopt table[] = {
 	{"notsent_lowat", "take more to send only while less than this waits unsent: fresher data; 0: the system's",
 	 AT_TCP(TCP_NOTSENT_LOWAT, TCP | MPTCP), EITHER, SIZE(0, 4294967295), .lost_on = MPTCP},
 	{"max_pacing_rate", "bytes a second at most; other sockets than tcp need the queue discipline fq for it",
-	 AT_SOCKET(SO_MAX_PACING_RATE, INET | PACKET), EITHER, .type = &type_size, .width = 8, .min = 1, .max = INT64_MAX,
-	 .words = unlimited_words, .type_text = "size|unlimited"},
+	 AT_SOCKET(SO_MAX_PACING_RATE, INET | PACKET), EITHER, .type = &type_size, .width = 8, .min = 1,
+	 .max = INT64_MAX, .words = unlimited_words, .type_text = "size|unlimited"},
 
 	/* Dead and slow peers */
 	{"keepalive", "ask a silent peer from time to time whether it is still there",

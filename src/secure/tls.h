@@ -16,8 +16,8 @@
  */
 int tni_tls_new(struct tni_creds *creds, const char *host, struct tni_layer **layer);
 
-/* Before the handshake begins: a client may resume a session that it had at this place (the URL that is dialled), and keeps
- * what it is given to resume with. Over datagrams as well. 0 or -ENOMEM. */
+/* Before the handshake begins: a client may resume a session that it had at this place (the URL that is dialled), and
+ * keeps what it is given to resume with. Over datagrams as well. 0 or -ENOMEM. */
 int tni_tls_resume(struct tni_layer *layer, const char *place);
 
 #endif

@@ -78,11 +78,10 @@ static int refuse_address_as_name(const struct tls *t)
 {
 	char line[600];
 
-	return tni_err(
-		TN_ECERT,
-		"the certificate names %s as if it were a host's name (DNS:%s), not as an address (it needs the subject "
-		"alternative name IP:%s): %s",
-		t->host, t->host, t->host, tni_cert_write(t->refused.cert, TNI_CERT_LINE, line, sizeof(line)));
+	return tni_err(TN_ECERT,
+		       "the certificate names %s as if it were a host's name (DNS:%s), not as an address (it needs the "
+		       "subject alternative name IP:%s): %s",
+		       t->host, t->host, t->host, tni_cert_write(t->refused.cert, TNI_CERT_LINE, line, sizeof(line)));
 }
 
 static int refuse_names(const struct tls *t)

@@ -23,8 +23,8 @@ struct test_layer {
 	unsigned chunks;    /* sent */
 	uint64_t beat_ns;   /* BEATS: when the next is due */
 	unsigned char byte; /* EXPANDS: what is repeated */
-	uint32_t
-		left; /* EXPANDS: so often still; MESSAGES: bytes of a message that are to come, NONE: no head has come */
+	/* EXPANDS: so often still. MESSAGES: bytes of a message that are to come; NONE: no head has come */
+	uint32_t left;
 };
 
 static struct test_layer *of(struct tni_layer *layer)

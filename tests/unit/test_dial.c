@@ -689,8 +689,8 @@ static void test_timeout(void **state)
 	dial(f, &r, &spec);
 	assert_failed(
 		&r, -ETIMEDOUT,
-		"tcp://it: timed out after 100ms while connecting to 127.0.0.1:%d (no answer: is the host up, does a firewall "
-		"drop what is sent?); "
+		"tcp://it: timed out after 100ms while connecting to 127.0.0.1:%d (no answer: is the host up, does a "
+		"firewall drop what is sent?); "
 		"connect to [::1]:%d: Connection refused",
 		h.port, h.port);
 	spec.host = "mute.test";

@@ -207,8 +207,10 @@ static void test_round_trips(void **state)
 
 static const char theirs_empty[] = "HISTFAAAACF4nJNpmSzMwMDAyAABzFAayGd2M9ixgMH+A1QEAFKmBEw=";
 static const char theirs_few[] = "HISTFAAAADF4nJNpmSzMwMDAzwABzFCaEch0M9ixgMH+A0SAiemnPBPT5r+MF/jvv2FkAgC5lAnY";
+/* Two digits, in units of 512: 1 to 100 million. */
 static const char theirs_coarse[] =
-	"HISTFAAAAFp4nJNpmSzMwMBwggECmCAU8wsgdjPYsYDB/gNE5Dkn019GpmZGpnImVyZrJksgVmeSBkJZMAmixZl4mbiBGJlE5XMysYIhM5RGZWNjYYoyoEEMAfyCALrtDQY="; /* two digits, in units of 512: 1 to 100 million */
+	"HISTFAAAAFp4nJNpmSzMwMBwggECmCAU8wsgdjPYsYDB/gNE5Dkn019GpmZGpnImVyZrJksgVmeSBkJZMAmixZl4mbiBGJlE5XMy"
+	"sYIhM5RGZWNjYYoyoEEMAfyCALrtDQY=";
 
 static void test_reads_theirs(void **state)
 {
