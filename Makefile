@@ -6,8 +6,8 @@ PREFIX ?= /usr/local
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 # Extra arguments of run and bench
 ARGS   ?=
-# The dynamic linker finds libraries by a cache, which only root may write. A library in a directory that the cache does not
-# cover, or installed by somebody else, is found by the run path in the pkg-config file (meson.build).
+# The dynamic linker finds libraries by a cache, which only root may write. A library in a directory that the cache does
+# not cover, or installed by somebody else, is found by the run path in the pkg-config file (meson.build).
 ldconfig = [ -n '$(DESTDIR)' ] || [ "$$(id -u)" != 0 ] || PATH="$$PATH:/sbin:/usr/sbin" ldconfig
 # How long `make fuzz` works on each target, and after how many runs it is enough (0: only the time counts)
 SECONDS ?= 60
@@ -15,8 +15,8 @@ RUNS ?= 0
 # How long `make soak` lasts
 MINUTES ?= 30
 
-.PHONY: all help setup run test quick bench lint format fault differential compose drain attack tsan coverage mutation fuzz \
-	soak bare install uninstall clean
+.PHONY: all help setup run test quick bench lint format fault differential compose drain attack tsan coverage mutation \
+	fuzz soak bare install uninstall clean
 .NOTPARALLEL:
 
 all:
@@ -25,26 +25,32 @@ all:
 
 help:
 	@echo 'make            build the command $(BUILD)/tenon and the library'
-	@echo 'make run        install what is missing, build, start an echo server: `tenon serve` (ARGS=... for others)'
+	@echo 'make run        install what is missing, build, start `tenon serve` (ARGS=... for others than echo)'
 	@echo 'make test       install what is missing, run every test; `make quick` without sanitizers and fuzzing'
 	@echo 'make bench      install what is missing, measure tenon beside bare loops and other servers (ARGS=...)'
 	@echo 'make fault      every allocation of every scenario fails once, and all from each on: hours (ARGS=...)'
-	@echo '                with ARGS="--io 1" every system call and operation, with each error; "--bends 1" none, but bent'
+	@echo '                with ARGS="--io 1" every system call and operation, with each error;'
+	@echo '                "--bends 1" none, but bent'
 	@echo 'make differential  10,000 scripts of traffic, the same on every engine: minutes (ARGS=...)'
-	@echo 'make compose    2,000 scenarios on each engine: servers, relays, clients, loops, ends, and a model of them (ARGS=...)'
+	@echo 'make compose    2,000 scenarios on each engine: servers, relays, clients, loops, ends,'
+	@echo '                and a model of them (ARGS=...)'
 	@echo 'make drain      a million messages, the server told to stop in their midst twenty times'
-	@echo 'make attack     clients too many, too slow, deaf or hostile: what they cost, beside what is promised; five minutes'
-	@echo 'make fuzz       fuzz every target for a minute (SECONDS=... RUNS=...), keeping the smallest of what is found'
+	@echo 'make attack     clients too many, too slow, deaf or hostile: what they cost, beside what is'
+	@echo '                promised; five minutes'
+	@echo 'make fuzz       fuzz every target for a minute (SECONDS=... RUNS=...), keeping the'
+	@echo '                smallest of what is found'
 	@echo 'make soak       one server under every kind of load for half an hour (MINUTES=...): nothing may grow'
 	@echo 'make tsan       what has threads, under ThreadSanitizer'
 	@echo 'make coverage   run the tests, then print which lines of src and cmd they reached'
-	@echo 'make mutation   plants small mistakes, one at a time: do the tests notice? (ARGS="--seed 1 --sample 50 --only src/conn")'
+	@echo 'make mutation   plants small mistakes, one at a time: do the tests notice?'
+	@echo '                (ARGS="--seed 1 --sample 50 --only src/conn")'
 	@echo 'make lint       install what is missing, check layout, include directions and likely bugs'
 	@echo 'make format     lay out the C code'
-	@echo 'make bare       do what the README says, in its order, on a bare Debian 12 that it makes first (root; ARGS=--full)'
+	@echo 'make bare       do what the README says, in its order, on a bare Debian 12 that it makes first'
+	@echo '                (root; ARGS=--full)'
 	@echo 'make install    install to $(PREFIX) (PREFIX=..., DESTDIR=...)'
 	@echo 'make uninstall  remove what make install has installed'
-	@echo 'make setup      only install the packages that building and testing need (they are listed in packages.txt)'
+	@echo 'make setup      only install the packages that building and testing need (listed in packages.txt)'
 	@echo 'make clean      remove all that was built'
 
 setup:
@@ -119,7 +125,8 @@ format:
 	@scripts/setup lint
 	@scripts/lint --format
 
-# The prefix is fixed when configuring: the pkg-config file holds it. Meson would choose lib64, which Debian does not search
+# The prefix is fixed when configuring: the pkg-config file holds it. Meson would choose lib64, which Debian does not
+# search
 install: all
 	@meson configure $(BUILD) -Dprefix='$(PREFIX)' -Dlibdir=lib
 	@ninja -C $(BUILD)
@@ -133,4 +140,5 @@ uninstall:
 	@$(ldconfig)
 
 clean:
-	rm -rf build build-analyzer build-bare build-asan build-bench build-coverage build-fuzz build-mutation build-test build-tsan
+	rm -rf build build-analyzer build-bare build-asan build-bench build-coverage build-fuzz build-mutation \
+		build-test build-tsan

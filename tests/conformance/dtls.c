@@ -715,7 +715,7 @@ static void test_sizes(void **state)
 	world_free();
 }
 
-/* Closed at any moment of its handshake with nothing to send: no on_open comes behind tn_close(). What was sent goes. */
+/* Closed at any moment of its handshake with nothing to send: on_open never follows tn_close(). What was sent goes. */
 static void test_closed_before_it_opens(void **state)
 {
 	(void)state;

@@ -432,7 +432,8 @@ def is_refused(client):
 
 @pytest.mark.parametrize("options, most", [([], 128), (["--max-children", 5], 5), (["--max-conns", 140], 140)])
 def test_children_are_limited(tenon, options, most):
-    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "exec:sleep 1000", "--json", "--grace", "100ms", *options])
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "exec:sleep 1000", "--json", "--grace", "100ms",
+                                                       *options])
     clients = [tenon.dial(server.url) for _ in range(most + 20)]
     wait_until(lambda: len(children_of(server.pid)) == most, "so many run")
     wait_until(lambda: sum(map(is_refused, clients)) == 20, "the others are refused")
