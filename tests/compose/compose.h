@@ -35,6 +35,7 @@ enum trait {
 	LOCAL = 16,
 	PAIR = 32, /* an inherited descriptor: one connection */
 	TCP = 64,  /* who is cut off is told so */
+	MPTCP = 128,
 };
 
 struct scheme {

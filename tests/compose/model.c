@@ -118,7 +118,9 @@ static const char *why_it_may_not(const struct side *x, const struct side *y)
 		return y->in.len < x->sent_before_stop ? "it was sent before the server was told to stop" : NULL;
 	if (!is_cut_off(x))
 		return y->err ? "the other end ended in good order" : "both ended in good order";
-	if (x->err == TN_ETOOBIG && !x->aborted && !x->freed && !y->closed)
+	/* Of what an MPTCP socket has not read when a reset comes, its kernel drops a part, although it has
+	 * acknowledged it. */
+	if (x->err == TN_ETOOBIG && !x->aborted && !x->freed && !y->closed && !(traits_of(y) & MPTCP))
 		return "it is a reply to what came before a message that was refused";
 	if (has_reset(y) && !y->err)
 		return "it was told of an end in good order";

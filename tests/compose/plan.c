@@ -11,7 +11,7 @@ static struct scheme schemes[] = {
 	{"unix-seqpacket:", "%s/%d.%u", LOCAL | PACKETS, 8},
 	{"fd:", "", LOCAL | PAIR, 5},
 	{"udp://", "127.0.0.1:0", DGRAM | PACKETS | LOSSY, 6},
-	{"mptcp://", "127.0.0.1:0", TCP, 4},
+	{"mptcp://", "127.0.0.1:0", TCP | MPTCP, 4},
 #ifdef TNI_HAVE_TLS
 	{"tls://", "127.0.0.1:0", SECURE | TCP, 16},
 	{"tls+unix:", "%s/%d.%u", SECURE | LOCAL, 10},
@@ -56,7 +56,7 @@ static const char *const deeds[] = {
 
 /* Of what deeds are drawn. */
 static const unsigned weights[NDEEDS] = {
-	[DIAL] = 0,         [SEND] = 34,          [SEND_BIG] = 2,    [PAUSE] = 6,         [RESUME] = 5,
+	[DIAL] = 0,         [SEND] = 34,          [SEND_BIG] = 5,    [PAUSE] = 6,         [RESUME] = 5,
 	[FINISH] = 6,       [CLOSE] = 3,          [ABORT] = 2,       [SERVED_PAUSE] = 6,  [SERVED_RESUME] = 4,
 	[SERVED_HOLD] = 2,  [SERVED_RELEASE] = 2, [SERVED_SEND] = 8, [SERVED_FINISH] = 2, [SERVED_CLOSE] = 2,
 	[SERVED_ABORT] = 2, [STOP] = 3,           [STOP_NOW] = 1,    [WAIT] = 16,         [RUN] = 2,
@@ -70,7 +70,7 @@ void plan_probe(void)
 		struct tn_loop *loop;
 		char url[64];
 
-		if (strncmp(schemes[i].name, "mptcp", 5) != 0 || tn_loop_new(&loop, "epoll") < 0)
+		if (!(schemes[i].traits & MPTCP) || tn_loop_new(&loop, "epoll") < 0)
 			continue;
 		snprintf(url, sizeof(url), "%s%s", schemes[i].name, schemes[i].place);
 		if (tn_serve(loop, url, &(struct tn_handler){0}, NULL, NULL) < 0) {
@@ -156,7 +156,7 @@ static void draw_node(struct draw *d, struct plan *p, unsigned i)
 	n->at_end = one_in(d, 3) ? END_CLOSE : END_FINISH;
 	n->max = maxes[below(d, COUNT(maxes))];
 	n->queue = queues[below(d, COUNT(queues))];
-	n->small = one_in(d, 4) ? 8192 : 0;
+	n->small = one_in(d, 3) ? 8192 : 0;
 	n->delay_ms = below(d, 8);
 	if (one_in(d, 12))
 		n->delay_ms = 150; /* longer than a connection must be silent to be quiet */
@@ -208,7 +208,7 @@ static void draw_client(struct draw *d, struct plan *p, unsigned i)
 	c->hasty = one_in(d, 3);
 	c->at_end = (enum at_end)below(d, 3);
 	c->closes = one_in(d, 4);
-	c->max = one_in(d, 8) ? 2048 : 0;
+	c->max = one_in(d, 4) ? 2048 : 0;
 	c->queue = queues[below(d, COUNT(queues))];
 	c->first = one_in(d, 3) ? below(d, 5) : 0;
 	c->len = draw_len(d);
@@ -241,8 +241,12 @@ static void draw_step(struct draw *d, struct plan *p, unsigned i)
 		s->who = who % p->nloops;
 	else
 		s->who = who % (is_of_node(s->deed) ? p->nnodes : p->nclients);
-	while ((uint64_t)s->count * s->len > 600000)
+	if (s->deed == SEND && one_in(d, 12))
+		s->count = 300; /* more than a peer that does not read has room for */
+	while ((uint64_t)s->count * s->len > 1500000)
 		s->count = 1 + s->count / 2;
+	if (s->deed == STOP && one_in(d, 2))
+		s->ms = 150; /* who is quiet is closed before anything else happens */
 }
 
 /* Some clients come late: the dials, which stand first, change places with later steps. */

@@ -75,9 +75,8 @@ static bool is_full_for_nothing(const struct side *s, size_t len)
 {
 	size_t read = s->pair ? s->pair->in.len : 0, msgs = s->pair && s->framed ? s->pair->in.n : 0;
 
-	return world.real && s->opens && !(s->node->scheme->traits & (SECURE | DGRAM)) && !s->node->small &&
-	       strncmp(s->node->scheme->name, "mptcp", 5) != 0 && s->out.len - read + len < 16384 &&
-	       s->out.n - msgs < 16;
+	return world.real && s->opens && !(s->node->scheme->traits & (SECURE | DGRAM | MPTCP)) && !s->node->small &&
+	       s->out.len - read + len < 16384 && s->out.n - msgs < 16;
 }
 
 static void note_accepted(struct side *s, const void *data, size_t len)
@@ -592,6 +591,9 @@ static void on_drain(struct tn_conn *conn, void *arg)
 	enter(s, "on_drain");
 	if (!s->owes_drain)
 		wrong("%s: on_drain, though the queue was never at its mark", s->name);
+	if (!is_lossy(s) && tn_conn_queued(s->conn) > s->queue / 2)
+		wrong("%s: on_drain with %zu bytes queued, the mark is %zu", s->name, tn_conn_queued(s->conn),
+		      s->queue);
 	s->owes_drain = s->full = false;
 	s->drains++;
 	send_answers(s);
