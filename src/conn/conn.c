@@ -767,12 +767,15 @@ static bool owes_fin(const struct tn_conn *c)
 
 static void send_fin(struct tn_conn *c)
 {
-	if (!owes_fin(c) || c->flags & TNI_DEAD)
+	if (c->flags & TNI_DEAD)
 		return;
-	if (c->flags & TNI_ENDS_BY_RESET) {
-		end_by_reset(c);
+	if ((c->flags & (TNI_CLOSING | TNI_ENDS_BY_RESET)) == (TNI_CLOSING | TNI_ENDS_BY_RESET)) {
+		if (!queued(c))
+			end_by_reset(c); /* also where our direction has ended before */
 		return;
 	}
+	if (!owes_fin(c))
+		return;
 	/* A layer has something to say first; before its handshake is done, that waits for the handshake. */
 	if (c->layered && !tni_layered_is_shut(c))
 		return;

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- slots ---- */
@@ -79,15 +80,18 @@ struct tni_fd *tni_slot_find(const struct tn_loop *loop, uint64_t key)
 
 /* ---- descriptors ---- */
 
-/* Regular files, /dev/null and their like cannot: epoll_ctl(2) is who knows. */
+/* Regular files, /dev/null and their like cannot: epoll_ctl(2) knows. Without a descriptor for it, stat(2) knows most. */
 static bool can_poll(int sysfd)
 {
 	struct epoll_event ev = {.events = EPOLLIN};
 	int epfd = epoll_create1(EPOLL_CLOEXEC);
-	bool can = epfd < 0 || epoll_ctl(epfd, EPOLL_CTL_ADD, sysfd, &ev) == 0 || errno != EPERM;
+	struct stat st;
+	bool can;
 
-	if (epfd >= 0)
-		close(epfd);
+	if (epfd < 0)
+		return fstat(sysfd, &st) < 0 || !(S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) || S_ISBLK(st.st_mode));
+	can = epoll_ctl(epfd, EPOLL_CTL_ADD, sysfd, &ev) == 0 || errno != EPERM;
+	close(epfd);
 	return can;
 }
 
