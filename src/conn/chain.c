@@ -8,7 +8,8 @@
 /* In one step a layer hands up so much, and takes down no more than so much ahead. */
 #define STEP_MAX (256 * 1024)
 
-/* Answers of the layers themselves may wait up to so much: a peer that takes none must not fill memory. */
+/* Answers of the layers themselves may wait up to so much, behind what was taken down ahead: a peer that takes none
+ * must not fill memory. */
 #define ANSWERS_MAX (256 * 1024)
 
 /* A layer that makes so much without taking a byte makes bytes without end. */
@@ -113,7 +114,7 @@ static int check_bounds(struct tni_link *link, size_t in_before, size_t out_grow
 {
 	const char *name = link->layer->ops->name;
 
-	if (link->net.len > net_before && link->net.len > ANSWERS_MAX)
+	if (link->net.len > net_before && link->net.len > STEP_MAX + ANSWERS_MAX)
 		return tni_err(TN_EFORMAT, "%s: the peer goes on asking and takes no answer", name);
 	if (link->in.len != in_before)
 		link->made = 0;
