@@ -63,8 +63,10 @@ static void drop(struct tni_chain *chain, struct tni_link *link)
 
 void tni_chain_free(struct tni_chain *chain)
 {
-	while (chain->bottom)
-		drop(chain, chain->bottom);
+	for (struct tni_link *link = chain->bottom, *above; link; link = above) {
+		above = link->above;
+		drop(chain, link);
+	}
 }
 
 void tni_chain_leave(struct tni_chain *chain)
