@@ -595,6 +595,8 @@ static void cut_after_refusal(struct tn_conn *c)
 {
 	tni_buf_clear(&c->rx);
 	c->flags |= TNI_REFUSED | TNI_END_TOLD;
+	if (c->flags & TNI_ENDS_BY_RESET)
+		c->hold |= TNI_HOLD_CLOSED; /* what is left unread makes closing a Unix socket a reset */
 	c->user->handler.on_cut(c, c->user->arg);
 }
 
