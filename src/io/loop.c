@@ -80,7 +80,7 @@ struct tni_fd *tni_slot_find(const struct tn_loop *loop, uint64_t key)
 
 /* ---- descriptors ---- */
 
-/* Regular files, /dev/null and their like cannot: epoll_ctl(2) knows. Without a descriptor for it, stat(2) knows most. */
+/* Regular files, /dev/null and their like cannot: epoll_ctl(2) knows. Without a descriptor for it, stat(2) must do. */
 static bool can_poll(int sysfd)
 {
 	struct epoll_event ev = {.events = EPOLLIN};

@@ -47,13 +47,13 @@ static void make_room(struct tni_sessions *sessions, const char *place)
 /* Takes the reference if it returns true. */
 static bool add(struct tni_sessions *sessions, const char *place, SSL_SESSION *session)
 {
-	char *copy = strdup(place);
+	struct tni_session added = {.place = strdup(place), .session = session};
 
-	if (!copy)
+	if (!added.place)
 		return false;
 	pthread_mutex_lock(&sessions->lock);
 	make_room(sessions, place);
-	sessions->list[sessions->count++] = (struct tni_session){copy, session};
+	sessions->list[sessions->count++] = added;
 	pthread_mutex_unlock(&sessions->lock);
 	return true;
 }

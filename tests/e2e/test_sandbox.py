@@ -348,8 +348,8 @@ def test_the_file_of_a_socket_has_the_owner_and_mode_that_are_wanted(tenon, tmp_
     os.chown(shared, -1, 12)
     shared.chmod(0o2755)  # what is made there has its group
     server = tenon.serve(f"{scheme}:{tmp_path}/a?mode=600", f"{scheme}:{tmp_path}/b?mode=0666&user=daemon&group=12",
-                         f"{scheme}:{tmp_path}/c?user=4000000000", f"{scheme}:{shared}/d", f"{scheme}:{shared}/e?group=0",
-                         preexec_fn=lambda: os.umask(0o077) and None)
+                         f"{scheme}:{tmp_path}/c?user=4000000000", f"{scheme}:{shared}/d",
+                         f"{scheme}:{shared}/e?group=0", preexec_fn=lambda: os.umask(0o077) and None)
     a, b, c = ((tmp_path / name).stat() for name in "abc")
     assert (a.st_mode & 0o777, b.st_mode & 0o777, c.st_mode & 0o777) == (0o600, 0o666, 0o700)
     assert (a.st_uid, b.st_uid, b.st_gid, c.st_uid) == (0, 1, 12, 4000000000)
