@@ -201,7 +201,7 @@ static void tick(struct tni_timer *timer)
 	uint64_t now_ns = tni_clock_ns();
 	int rc = 0;
 
-	if (!l->failed && tni_chain_due_ns(&l->chain, now_ns) != UINT64_MAX)
+	if (!l->err && tni_chain_due_ns(&l->chain, now_ns) != UINT64_MAX)
 		rc = tni_chain_tick(&l->chain, now_ns);
 	else if (l->lossy)
 		tni_lossy_repeat_bye(l->lossy);
@@ -218,7 +218,7 @@ void tni_layered_arm(struct tn_conn *c)
 	if (!l->chain.ticks && !l->lossy)
 		return;
 	now_ns = tni_clock_ns();
-	due_ns = l->failed ? UINT64_MAX : tni_chain_due_ns(&l->chain, now_ns);
+	due_ns = l->err ? UINT64_MAX : tni_chain_due_ns(&l->chain, now_ns);
 	if (due_ns != UINT64_MAX)
 		tni_loop_timer(c->loop, &l->tick, due_ns > now_ns ? due_ns - now_ns : 0);
 	else if (!l->lossy || !tni_lossy_may_say_bye(l->lossy))
@@ -333,6 +333,8 @@ void tni_layered_up(struct tn_conn *c)
 	c->bytes_in += c->rx.len - before;
 	if (l->lossy && (!was_open || tni_chain_has_ended(&l->chain) || c->rx.len != before))
 		c->active_ns = c->loop->now_ns; /* other datagrams may be anybody's */
+	if (c->flags & TNI_REFUSED)
+		tni_buf_clear(&c->rx);
 	if (!was_open && tni_layered_is_open(l))
 		opened(c);
 	if (rc < 0 && parting && was_open)
@@ -406,9 +408,9 @@ struct tn_buf *tni_layered_seal(struct tn_conn *c)
 		if (rc == 0 && tni_layered_is_open(l) && !c->tx.head && !tni_chain_is_shut(&l->chain) &&
 		    (c->flags & (TNI_FIN_WANTED | TNI_ENDS_BY_RESET)) == TNI_FIN_WANTED)
 			rc = say_last_words(c);
-		if (rc < 0) {
+		if (rc < 0) { /* perhaps inside a call of the user's, who is told from the task */
 			note_failure(l, rc);
-			tni_layered_settle(c);
+			tni_loop_later(c->loop, &c->task);
 		}
 	}
 	bound_tx(c);

@@ -367,12 +367,164 @@ static void test_hostile(void **state)
 	layer_failing_step = 0;
 }
 
+/* ---- a layer fails while its user is inside on_msg, or holds the connection ---- */
+
+struct late {
+	struct tn_conn *conn;
+	uint64_t got;
+	bool inside, wrong, pauses, owes;
+	int msgs, cuts, closes, err;
+};
+
+static void late_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
+{
+	static const char much[5000];
+	struct late *l = arg;
+
+	l->conn = conn;
+	l->msgs++;
+	if (l->pauses) {
+		tn_pause(conn);
+		return;
+	}
+	tn_conn_hold(conn);
+	if (l->owes)
+		return;
+	l->inside = true;
+	l->wrong |= tn_send(conn, much, sizeof(much)) < 0;
+	l->inside = false;
+	l->wrong |= !th_matches(msg->data, msg->len, l->got);
+	l->got += msg->len;
+}
+
+static void late_cut(struct tn_conn *conn, void *arg)
+{
+	struct late *l = arg;
+
+	l->wrong |= l->inside;
+	l->cuts++;
+	if (!l->owes)
+		tn_conn_release(conn);
+}
+
+static void late_close(struct tn_conn *conn, int err, void *arg)
+{
+	struct late *l = arg;
+
+	(void)conn;
+	l->closes++;
+	l->err = err;
+}
+
+static const struct tn_handler late_handler = {.on_msg = late_msg, .on_cut = late_cut, .on_close = late_close};
+
+static struct tn_loop *serve_late(struct late *l, const char *url, int *fd)
+{
+	struct tn_loop *loop = th_loop();
+	struct tn_server *server;
+	int port;
+
+	accepted = 0;
+	loop->extra_layers = put_layers;
+	if (tn_serve(loop, url, &late_handler, l, &server) < 0)
+		fail_msg("%s", tn_errmsg());
+	assert_int_equal(sscanf(tn_server_url(server, 0), "tcp://127.0.0.1:%d", &port), 1);
+	*fd = th_tcp_dial(port);
+	return loop;
+}
+
+/* tn_send() passes the queue's mark and goes down at once: nobody is called back from inside it, and the message that
+ * on_msg looks at stays. */
+static void test_down_fails_inside_on_msg(void **state)
+{
+	struct late l = {0};
+	struct tn_loop *loop;
+	char said[3000];
+	int fd;
+
+	(void)state;
+	nsorts = 1;
+	sorts[0] = LAYER_FAILS;
+	layer_failing_step = 2;
+	loop = serve_late(&l, "tcp://127.0.0.1:0?queue=1", &fd);
+	th_fill(said, sizeof(said), 0);
+	assert_int_equal(write(fd, said, sizeof(said)), sizeof(said));
+	th_until(loop, l.closes);
+	layer_failing_step = 0;
+	assert_false(l.wrong);
+	assert_int_equal(l.cuts, 1);
+	assert_int_equal(l.err, TN_EFORMAT);
+	close(fd);
+	tn_loop_free(loop);
+}
+
+/* What came before the failure waits for its user meanwhile: the layer is called no more. */
+static void test_no_tick_after_a_failure(void **state)
+{
+	struct late l = {.pauses = true};
+	struct tn_loop *loop;
+	unsigned ticks;
+	int fd;
+
+	(void)state;
+	nsorts = 1;
+	sorts[0] = LAYER_BEATS;
+	loop = serve_late(&l, "tcp://127.0.0.1:0?frame=fixed:3", &fd);
+	assert_int_equal(write(fd, "HD\3abcD\3abcX", 12), 12);
+	th_until(loop, l.msgs);
+	ticks = layer_ticks;
+	th_turn_for(loop, 30);
+	assert_int_equal(layer_ticks, ticks);
+	tn_resume(l.conn);
+	th_until(loop, l.msgs == 2);
+	tn_resume(l.conn);
+	th_until(loop, l.closes);
+	assert_int_equal(l.err, TN_EFORMAT);
+	close(fd);
+	tn_loop_free(loop);
+}
+
+/* More than a layer may hand up in one step: what is left of it behind the refused message is dropped, and replies to
+ * what came before may still be made. */
+static void test_more_behind_a_refused_message(void **state)
+{
+	struct late l = {.owes = true};
+	struct tn_loop *loop;
+	char runs[3 * 14];
+	int fd;
+
+	(void)state;
+	nsorts = 1;
+	sorts[0] = LAYER_EXPANDS;
+	loop = serve_late(&l, "tcp://127.0.0.1:0?frame=line&max=10", &fd);
+	for (size_t i = 0; i < sizeof(runs); i += 3)
+		memcpy(runs + i, i == 3 || i > 30 ? "\n\0\1" : i == 0 ? "\0\0\1" : "a\xff\xff", 3);
+	assert_int_equal(write(fd, runs, sizeof(runs)), sizeof(runs));
+	th_until(loop, l.cuts);
+	th_turn_for(loop, 20);
+	assert_int_equal(l.closes, 0); /* its reply is still owed */
+	tn_conn_release(l.conn);
+	th_until(loop, l.closes);
+	assert_int_equal(l.msgs, 1);
+	assert_int_equal(l.cuts, 1);
+	assert_int_equal(l.err, TN_ETOOBIG);
+	close(fd);
+	tn_loop_free(loop);
+}
+
 int main(int argc, char **argv)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, th_setup, th_teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_alone), TEST(test_three_high), TEST(test_done_layers_leave),
-		TEST(test_drain), TEST(test_cut),        TEST(test_hostile),
+		TEST(test_alone),
+		TEST(test_three_high),
+		TEST(test_done_layers_leave),
+		TEST(test_drain),
+		TEST(test_cut),
+		TEST(test_hostile),
+		TEST(test_down_fails_inside_on_msg),
+		TEST(test_no_tick_after_a_failure),
+		TEST(test_more_behind_a_refused_message),
 	};
 
 	return th_main(argc, argv, "layers", tests, sizeof(tests) / sizeof(tests[0]));
