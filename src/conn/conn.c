@@ -771,9 +771,11 @@ static void send_fin(struct tn_conn *c)
 {
 	if (c->flags & TNI_DEAD)
 		return;
-	if ((c->flags & (TNI_CLOSING | TNI_ENDS_BY_RESET)) == (TNI_CLOSING | TNI_ENDS_BY_RESET)) {
-		if (!queued(c))
-			end_by_reset(c); /* also where our direction has ended before */
+	if (c->flags & TNI_ENDS_BY_RESET) {
+		if (c->flags & TNI_FIN_WANTED && !queued(c)) { /* also where our direction has ended before */
+			tn_close(c); /* only tn_finish() may have been called: this sets the deadline */
+			end_by_reset(c);
+		}
 		return;
 	}
 	if (!owes_fin(c))

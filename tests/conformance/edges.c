@@ -779,6 +779,71 @@ static void test_as_many_releases_as_holds(void **state)
 	}
 }
 
+/* ---- a message is refused while a reply is owed ---- */
+
+#define OWED 60000
+
+static void hold_reply(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
+{
+	note_words(conn, msg, arg);
+	tn_conn_hold(conn);
+}
+
+static void reply_and_finish(struct tn_conn *conn, void *arg)
+{
+	static char reply[OWED];
+
+	(void)arg;
+	th_fill(reply, sizeof(reply), 0);
+	assert_int_equal(tn_send(conn, reply, sizeof(reply)), 0);
+	tn_conn_release(conn);
+	assert_int_equal(tn_finish(conn), 0);
+}
+
+static void go_on_after_end(struct tn_conn *conn, void *arg)
+{
+	(void)conn;
+	(void)arg;
+}
+
+/* The peer reads slowly: what the kernel still holds when the queue is empty must not be lost in the reset. */
+static void test_refused_then_finished(void **state)
+{
+	static const struct tn_handler handler = {
+		.on_msg = hold_reply, .on_cut = reply_and_finish, .on_end = go_on_after_end, .on_close = note_close};
+	static char got[4096];
+	struct tn_loop *loop = th_loop();
+	uint64_t start = th_now_ms();
+	struct words w = {0};
+	size_t in = 0;
+	ssize_t n;
+	char url[80];
+	int pair[2], room = 4096;
+
+	(void)state;
+	th_tcp_pair(pair);
+	assert_int_equal(setsockopt(pair[1], SOL_SOCKET, SO_RCVBUF, &room, sizeof(room)), 0);
+	snprintf(url, sizeof(url), "fd:%d?frame=u32&max=1MiB&queue=4MiB&sndbuf=16KiB", pair[0]);
+	assert_int_equal(tn_dial(loop, url, &handler, &w, NULL), 0);
+	assert_int_equal(send(pair[1], "\0\0\0\1x\x7f\0\0\0", 9, 0), 9);
+	th_set_nonblock(pair[1]);
+	for (;;) {
+		assert_true(tn_loop_step(loop, 0) >= 0);
+		n = recv(pair[1], got, sizeof(got), 0);
+		if (n == 0 || (n < 0 && errno != EAGAIN))
+			break;
+		in += n > 0 ? (size_t)n : 0;
+		th_check_deadline(start + TH_PATIENCE_MS, "the peer sees the reset", __FILE__, __LINE__);
+	}
+	assert_int_equal(n < 0 ? errno : 0, ECONNRESET);
+	assert_int_equal(in, OWED + 4);
+	th_until(loop, w.closes);
+	assert_int_equal(w.err, TN_ETOOBIG);
+	assert_int_equal(w.in, 1);
+	close(pair[1]);
+	tn_loop_free(loop);
+}
+
 /* What was standard input is no socket any more once the connection has gone, nor is the number free for another. */
 static void test_descriptor_0(void **state)
 {
@@ -2276,6 +2341,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_paused_then_closed),
 	T(test_dialled_before_a_stop),
 	T(test_as_many_releases_as_holds),
+	T(test_refused_then_finished),
 	T(test_descriptor_0),
 	T(test_half_a_line_and_a_reset),
 	T(test_loops_freed_in_any_order),
