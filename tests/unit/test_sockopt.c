@@ -923,6 +923,29 @@ static void test_ports(void **state)
 	}
 }
 
+/* What lies outside of the system's range is not used: a part of it is told, all of it is an error. */
+static void test_ports_beyond_the_system_s(void **state)
+{
+	const struct tni_sockopt *opt = tni_sockopt_find("local_port_range");
+	int fd = open_socket(&flavours[0]), from, to, rc;
+	char text[32];
+
+	(void)state;
+	assert_int_equal(tni_sockopt_ephemeral(&from, &to), 0);
+	if (from < 3 || from == to)
+		skip();
+	snprintf(text, sizeof(text), "%d-%d", from - 1, from);
+	rc = set_text(fd, AF_INET, opt->key, text);
+	if (!is_excused(opt, &flavours[0], rc)) {
+		assert_int_equal(rc, 1);
+		assert_non_null(strstr(tn_errmsg(), "is used"));
+		snprintf(text, sizeof(text), "%d-%d", from - 2, from - 1);
+		assert_int_equal(set_text(fd, AF_INET, opt->key, text), -EINVAL);
+		assert_non_null(strstr(tn_errmsg(), "has no effect"));
+	}
+	close(fd);
+}
+
 /* The listener's linger of nothing makes an accepted connection end with a reset. */
 static void test_linger_resets(void **state)
 {
@@ -961,6 +984,7 @@ int main(void)
 		cmocka_unit_test(test_not_here),
 		cmocka_unit_test(test_permission),
 		cmocka_unit_test(test_ports),
+		cmocka_unit_test(test_ports_beyond_the_system_s),
 		cmocka_unit_test(test_linger_resets),
 	};
 
