@@ -595,8 +595,10 @@ static void cut_after_refusal(struct tn_conn *c)
 {
 	tni_buf_clear(&c->rx);
 	c->flags |= TNI_REFUSED | TNI_END_TOLD;
-	if (c->flags & TNI_ENDS_BY_RESET)
-		c->hold |= TNI_HOLD_CLOSED; /* what is left unread makes closing a Unix socket a reset */
+	/* What is left unread makes closing a Unix socket a reset. Elsewhere it is dropped: the peer may be one that
+	 * reads only when it has written all. */
+	if (c->flags & TNI_ENDS_BY_RESET && c->io.flags & (TNI_FD_UNIX | TNI_FD_MESSAGES))
+		c->hold |= TNI_HOLD_CLOSED;
 	c->user->handler.on_cut(c, c->user->arg);
 }
 

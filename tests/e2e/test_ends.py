@@ -12,7 +12,8 @@ import time
 
 import pytest
 
-from harness import KIB, LIMIT, Process, free_port, noise, receive_exactly, receive_to_end, stat_of, wait_until
+from harness import (KIB, LIMIT, MIB, Process, free_port, noise, open_socket, receive_exactly, receive_to_end,
+                     receive_to_reset, stat_of, wait_until)
 
 FAILED = 1
 one_engine = pytest.mark.parametrize("engine", ["auto"], indirect=True)
@@ -333,6 +334,16 @@ def test_the_sender_of_a_refused_message_is_told(tenon, authority, name, why, ha
             "exec:cat": result.out == b"123\n"}[handler]
     assert "reset" in result.err.lower() or "close_notify" in result.err or "Broken pipe" in result.err
     assert server.wait_for_event("close")["reason"] == "refused"
+
+
+def test_a_refused_client_that_writes_before_it_reads(tenon):
+    """What it still says is taken away, so that it comes to read the long reply to what was right."""
+    handler = f"exec:cat > /dev/null; head -c {12 * MIB} /dev/zero"
+    server = tenon.serve("tcp://127.0.0.1:0?frame=line&format=text&queue=64KiB",
+                         options=["--on-bad", "close", "--handler", handler])
+    with open_socket(server.url) as client:
+        client.sendall(b"1\n\xff\n" + b"4\n" * (10 * MIB))
+        assert receive_to_reset(client).count(b"\0") == 12 * MIB
 
 
 # What is easily forgotten
