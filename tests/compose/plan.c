@@ -249,6 +249,24 @@ static void draw_step(struct draw *d, struct plan *p, unsigned i)
 		s->ms = 150; /* who is quiet is closed before anything else happens */
 }
 
+/* Right before it is told to stop, a server pauses or holds its connections, and a client of it sends: chance alone
+ * does this too rarely. */
+static void draw_stops(struct draw *d, struct plan *p)
+{
+	for (unsigned i = p->nclients + 2; i < p->nsteps; i++) {
+		unsigned node = p->steps[i].who, client = below(d, p->nclients);
+
+		if (p->steps[i].deed != STOP || p->steps[i].ms < 150 || one_in(d, 3))
+			continue;
+		p->steps[i - 2].deed = one_in(d, 2) ? SERVED_PAUSE : SERVED_HOLD;
+		p->steps[i - 2].who = node;
+		p->steps[i - 1].deed = SEND;
+		p->steps[i - 1].who = client;
+		p->steps[i].posted = false;
+		p->clients[client].node = node;
+	}
+}
+
 /* Some clients come late: the dials, which stand first, change places with later steps. */
 static void shuffle(struct draw *d, struct plan *p)
 {
@@ -402,6 +420,7 @@ void plan_draw(struct plan *p, uint64_t seed, const struct cuts *cuts)
 		draw_client(&d, p, i);
 	for (unsigned i = 0; i < p->nsteps; i++)
 		draw_step(&d, p, i);
+	draw_stops(&d, p);
 	shuffle(&d, p);
 	apply(p, cuts);
 	mend(p);

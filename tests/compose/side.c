@@ -97,7 +97,7 @@ static void note_refused(struct side *s, size_t len, int rc)
 	bool too_long = s->framed ? len > s->max : len > s->queue + s->max;
 
 	if (rc == TN_ESTATE)
-		s->estate = true;
+		s->estate = s->estate || can_send(s);
 	else if (rc == TN_EFORMAT && s->mate && s->node->frame->letters)
 		return; /* a relay's message from a stranger */
 	else if (rc == -EMSGSIZE ? !(s->node->scheme->traits & PACKETS) || len <= LOSSY_MAX

@@ -397,8 +397,8 @@ static void act_on_side(struct side *s, const struct step *step)
 		side_pause(s, PAUSED_BY_STEP);
 	else if (step->deed == SERVED_RESUME)
 		side_resume(s, PAUSED_BY_STEP);
-	else if (step->deed == SERVED_HOLD)
-		side_hold(s);
+	else if (step->deed == SERVED_HOLD && !world.served[step->who].stopped)
+		side_hold(s); /* afterwards it may have begun to close */
 	else if (step->deed == SERVED_RELEASE && s->node->behaviour != RELAY && s->holds > s->nanswers)
 		side_release(s);
 	else if (step->deed == SERVED_SEND && s->node->behaviour != RELAY)
