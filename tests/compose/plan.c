@@ -260,7 +260,9 @@ static void draw_stops(struct draw *d, struct plan *p)
 			continue;
 		p->steps[i - 2].deed = one_in(d, 2) ? SERVED_PAUSE : SERVED_HOLD;
 		p->steps[i - 2].who = node;
-		p->steps[i - 1].deed = SEND;
+		if (p->steps[i - 2].deed == SERVED_PAUSE && one_in(d, 4))
+			p->steps[i].ms = 1200; /* where a peer is held back, quiet takes a second */
+		p->steps[i - 1].deed = one_in(d, 2) ? SEND : WAIT;
 		p->steps[i - 1].who = client;
 		p->steps[i].posted = false;
 		p->clients[client].node = node;

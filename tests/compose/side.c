@@ -677,6 +677,8 @@ static void on_close(struct tn_conn *conn, int err, void *arg)
 	s->freed = world.freed[s->loop];
 	if (!err && (s->nanswers || s->holds) && !s->closed && !s->finished && !s->freed)
 		wrong("%s: closed in good order while %u replies are owed", s->name, s->nanswers + s->holds);
+	if (!err && s->paused && !s->ends && !s->deaf && !s->closed && !s->freed)
+		wrong("%s: closed in good order while it is paused", s->name);
 	drop_answers(s);
 	tn_poll_stop(s->watch);
 	s->conn = NULL;

@@ -393,12 +393,14 @@ static void act_on_client(const struct step *step)
 
 static void act_on_side(struct side *s, const struct step *step)
 {
-	if (step->deed == SERVED_PAUSE)
+	bool stopped = world.served[step->who].stopped; /* and it may have begun to close */
+
+	if (step->deed == SERVED_PAUSE && !stopped)
 		side_pause(s, PAUSED_BY_STEP);
 	else if (step->deed == SERVED_RESUME)
 		side_resume(s, PAUSED_BY_STEP);
-	else if (step->deed == SERVED_HOLD && !world.served[step->who].stopped)
-		side_hold(s); /* afterwards it may have begun to close */
+	else if (step->deed == SERVED_HOLD && !stopped)
+		side_hold(s);
 	else if (step->deed == SERVED_RELEASE && s->node->behaviour != RELAY && s->holds > s->nanswers)
 		side_release(s);
 	else if (step->deed == SERVED_SEND && s->node->behaviour != RELAY)
