@@ -233,8 +233,8 @@ struct tn_msg {
  * A connection that is closed because of a message (longer than key max, a broken frame, refused by its format) does
  * not end in good order, which would tell the peer that all was taken. What is queued is sent, and acknowledged by the
  * peer's kernel; then the connection is reset, without a close_notify. The peer reads the replies, then ECONNRESET. On
- * a Unix socket it reads ECONNRESET only where some of what it sent has not been read; otherwise an end. DTLS ends by
- * close_notify.
+ * a Unix socket it reads ECONNRESET only where some of what it sent has not been read; otherwise an end. On
+ * MPTCP the kernel may drop the last replies when it resets. DTLS ends by close_notify.
  *
  * Without on_end, a connection whose peer has ended sends what is queued and closes: a peer that half-closes still
  * gets every reply. on_drain: the queue, having been at its mark (tn_send() returned 1 or TN_EFULL), has gone down to
