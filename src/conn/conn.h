@@ -42,14 +42,13 @@ enum tni_conn_flag {
 	TNI_SOCKET = 1048576,    /* only the socket that connections share: nobody is told of it */
 	TNI_READ_ONLY = 8192,    /* a file or pipe of one direction */
 	TNI_WRITE_ONLY = 16384,
-	TNI_FULL = 8388608,         /* TN_EFULL has been said: nothing is queued until on_drain is due */
-	TNI_SEND_FAILED = 33554432, /* inside a call of the user's: told to the pump from the task */
-	TNI_DYING = 16777216,       /* counts in loop->dying */
-	TNI_REFUSED = 134217728,    /* what still comes is dropped: a message was refused while replies were owed */
-	TNI_HELD_BACK = 67108864,   /* the peer has been held back: its kernel may wait before it sends on */
-	TNI_REPLACED = 4194304,     /* its place in its server is another's */
-	TNI_ENDS_BY_RESET =
-		268435456, /* when its queue is empty and the peer has all: a message of the peer was refused */
+	TNI_FULL = 8388608,            /* TN_EFULL has been said: nothing is queued until on_drain is due */
+	TNI_SEND_FAILED = 33554432,    /* inside a call of the user's: told to the pump from the task */
+	TNI_DYING = 16777216,          /* counts in loop->dying */
+	TNI_REFUSED = 134217728,       /* what still comes is dropped: a message was refused while replies were owed */
+	TNI_HELD_BACK = 67108864,      /* the peer has been held back: its kernel may wait before it sends on */
+	TNI_REPLACED = 4194304,        /* its place in its server is another's */
+	TNI_ENDS_BY_RESET = 268435456, /* a message was refused: when the peer has all, a reset instead of a FIN */
 };
 
 struct tni_peers;

@@ -334,7 +334,7 @@ void tni_layered_up(struct tn_conn *c)
 	if (l->lossy && (!was_open || tni_chain_has_ended(&l->chain) || c->rx.len != before))
 		c->active_ns = c->loop->now_ns; /* other datagrams may be anybody's */
 	if (c->flags & TNI_REFUSED)
-		tni_buf_clear(&c->rx);
+		tni_buf_clear(&c->rx); /* it came behind the message that was refused */
 	if (!was_open && tni_layered_is_open(l))
 		opened(c);
 	if (rc < 0 && parting && was_open)

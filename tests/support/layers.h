@@ -14,7 +14,7 @@ enum layer_sort {
 	LAYER_ENDLESS = LAYER_GOOD, /* makes bytes of nothing, without end */
 	LAYER_ALWAYS,               /* wants to be called at once, always */
 	LAYER_ASKS,                 /* puts an answer for each byte that comes, far longer than that */
-	LAYER_FAILS,                /* in its step number `step`, as layer_steps counts them */
+	LAYER_FAILS,                /* in the step that layer_failing_step names */
 };
 
 extern const char *const layer_names[];
