@@ -595,10 +595,6 @@ static void cut_after_refusal(struct tn_conn *c)
 {
 	tni_buf_clear(&c->rx);
 	c->flags |= TNI_REFUSED | TNI_END_TOLD;
-	/* What is left unread makes closing a Unix socket a reset. Elsewhere it is dropped: the peer may be one that
-	 * reads only when it has written all. */
-	if (c->flags & TNI_ENDS_BY_RESET && c->io.flags & (TNI_FD_UNIX | TNI_FD_MESSAGES))
-		c->hold |= TNI_HOLD_CLOSED;
 	c->user->handler.on_cut(c, c->user->arg);
 }
 
@@ -877,6 +873,23 @@ static bool owes_delivery(const struct tn_conn *c)
 	return may_deliver(c) && (received || (c->flags & (TNI_RX_END | TNI_END_TOLD)) == TNI_RX_END);
 }
 
+/*
+ * Behind a refused message, while replies are owed: what is left unread makes closing a Unix socket a reset. As long as
+ * replies do not leave it is read and dropped: the peer may be one that reads only when it has written all.
+ */
+static void leave_unread(struct tn_conn *c)
+{
+	const uint32_t refused = TNI_REFUSED | TNI_ENDS_BY_RESET;
+
+	if ((c->flags & (refused | TNI_RX_END | TNI_FIN_SENT)) != refused ||
+	    !(c->io.flags & (TNI_FD_UNIX | TNI_FD_MESSAGES)))
+		return;
+	if (queued(c))
+		c->hold &= (uint8_t)~TNI_HOLD_CLOSED;
+	else
+		c->hold |= TNI_HOLD_CLOSED;
+}
+
 static void conn_run(struct tni_task *task)
 {
 	struct tn_conn *c = tni_container_of(task, struct tn_conn, task);
@@ -915,6 +928,7 @@ static void conn_run(struct tni_task *task)
 	tell_drain(c);
 	update_hold(c);
 	close_if_done(c);
+	leave_unread(c);
 	if (c->layered && !(c->flags & TNI_DEAD)) {
 		tni_layered_arm(c);
 		tni_layered_leave(c);
