@@ -56,7 +56,7 @@ static int give(struct end *to, const void *data, size_t len)
 
 	tni_buf_init(&in, &mem, SIZE_MAX);
 	CHECK(len == 0 || tni_buf_append(&in, data, len, true) == 0);
-	rc = to->layer->ops->up(to->layer, &in, &to->up, &to->net);
+	rc = to->layer->ops->up(to->layer, &in, &to->up, &to->net, SIZE_MAX);
 	tni_buf_clear(&in);
 	return rc;
 }

@@ -117,6 +117,12 @@ def program():
     return find
 
 
+# A program that is started in the background of a shell, or by nohup, inherits that these are ignored
+for ignored in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(ignored) == signal.SIG_IGN:
+        signal.signal(ignored, signal.SIG_DFL)
+
+
 @pytest.fixture(autouse=True)
 def bounded():
     """No test lasts for ever."""
