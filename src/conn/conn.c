@@ -1583,10 +1583,11 @@ void tn_conn_release(struct tn_conn *c)
 		tn_close(c);
 }
 
-/* Dialled, and nobody knows of it yet. */
+/* Dialled, and nobody knows of it yet. A handshake that has failed still has an alert to send. */
 static bool is_unopened(const struct tn_conn *c)
 {
-	return c->dial || (c->layered && c->layered->lossy && !c->part && !(c->flags & (TNI_OPEN | TNI_TELL_OPEN)));
+	return c->dial || (c->layered && c->layered->lossy && !c->layered->failed && !c->part &&
+			   !(c->flags & (TNI_OPEN | TNI_TELL_OPEN)));
 }
 
 void tn_close(struct tn_conn *c)
