@@ -397,12 +397,7 @@ static void dtls_free(struct tni_layer *layer)
 {
 	struct tls *t = tls_of(layer);
 
-	SSL_free(t->ssl);
-	X509_free(t->refused.cert);
-	tni_creds_unref(t->creds);
-	ERR_clear_error();
-	free(t->host);
-	free(t->place);
+	tni_tls_clear(t);
 	free(dtls_of(t));
 }
 

@@ -528,16 +528,21 @@ int tni_tls_query(const struct tni_layer *layer, enum tni_question what, void *a
 
 /* ---- life ---- */
 
-static void tls_free(struct tni_layer *layer)
+void tni_tls_clear(struct tls *t)
 {
-	struct tls *t = tls_of(layer);
-
 	SSL_free(t->ssl);
 	X509_free(t->refused.cert);
 	tni_creds_unref(t->creds);
 	ERR_clear_error();
 	free(t->host);
 	free(t->place);
+}
+
+static void tls_free(struct tni_layer *layer)
+{
+	struct tls *t = tls_of(layer);
+
+	tni_tls_clear(t);
 	free(t);
 }
 

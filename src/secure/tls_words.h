@@ -54,6 +54,9 @@ int tni_tls_write(struct tls *tls, const void *data, size_t len, size_t *n);
 /* Says close_notify: the layers' `shut`, over streams and over datagrams. Also tls.c's. */
 int tni_tls_shut(struct tni_layer *layer, struct tn_buf *net);
 
+/* Releases what both hold, but not the object itself: for the layers' `free`. */
+void tni_tls_clear(struct tls *tls);
+
 /* Answers what both can: the layers' `query`. */
 int tni_tls_query(const struct tni_layer *layer, enum tni_question what, void *answer);
 
