@@ -286,6 +286,18 @@ unsigned char *tni_buf_pullup(struct tn_buf *buf, size_t len)
 	return slice->data;
 }
 
+size_t tni_buf_message(const struct tn_buf *buf, bool *whole)
+{
+	const struct tni_slice *s = buf->head;
+	size_t len = 0;
+
+	for (; s && !s->end; s = s->next)
+		len += s->len;
+	if (whole)
+		*whole = s != NULL;
+	return s ? len + s->len : len;
+}
+
 long tni_buf_find(const struct tn_buf *buf, int c, size_t from)
 {
 	size_t base = 0;

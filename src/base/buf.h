@@ -76,6 +76,9 @@ static inline unsigned char *tni_buf_front(struct tn_buf *buf, size_t len)
 	return buf->head && buf->head->len >= len ? buf->head->data : tni_buf_pullup(buf, len);
 }
 
+/* Bytes of the first message, up to its end; of all there is where that has not come. `whole`, if not NULL: it has. */
+size_t tni_buf_message(const struct tn_buf *buf, bool *whole);
+
 /* Finds the first byte `c` at or after offset `from`. Returns its offset, or -1. */
 long tni_buf_find(const struct tn_buf *buf, int c, size_t from);
 

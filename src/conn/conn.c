@@ -639,15 +639,13 @@ static bool is_cut(const struct tn_conn *c)
 /* A message that a layer has made. As the frames' next(). */
 static int next_marked(struct tn_conn *c, struct tni_view *view)
 {
-	const struct tni_slice *s = c->rx.head;
-	size_t len = s->len;
+	bool whole;
+	size_t len = tni_buf_message(&c->rx, &whole);
 	unsigned char *data;
 
-	for (; !s->end && s->next; len += s->len)
-		s = s->next;
 	if (len > c->frame.max)
 		return tni_frame_too_big(&c->frame, len);
-	if (!s->end)
+	if (!whole)
 		return 0;
 	data = tni_buf_front(&c->rx, len);
 	if (!data)

@@ -295,19 +295,6 @@ static int dtls_open(struct tni_layer *layer, struct tn_buf *net)
 	return rc;
 }
 
-/* The bytes of the first message, up to and with its end. */
-static size_t first_len(const struct tn_buf *buf)
-{
-	size_t len = 0;
-
-	for (const struct tni_slice *s = buf->head; s; s = s->next) {
-		len += s->len;
-		if (s->end)
-			break;
-	}
-	return len;
-}
-
 static int dtls_down(struct tni_layer *layer, struct tn_buf *in, struct tn_buf *net, size_t max)
 {
 	struct tls *t = tls_of(layer);
@@ -316,7 +303,7 @@ static int dtls_down(struct tni_layer *layer, struct tn_buf *in, struct tn_buf *
 	t->net = net;
 	ERR_clear_error();
 	while (rc > 0 && in->head && net->len < max) {
-		size_t len = first_len(in), n;
+		size_t len = tni_buf_message(in, NULL), n;
 		const unsigned char *data = tni_buf_pullup(in, len);
 
 		if (!data)

@@ -192,11 +192,8 @@ static int message_down(struct tn_buf *in, struct tn_buf *net, size_t max)
 	int rc = 0;
 
 	while (rc == 0 && in->head && net->len < max) {
-		const struct tni_slice *s = in->head;
-		uint32_t len = s->len;
+		uint32_t len = (uint32_t)tni_buf_message(in, NULL);
 
-		for (; !s->end && s->next; len += s->len)
-			s = s->next;
 		rc = put(net, &len, 4);
 		for (uint32_t left = len; rc == 0 && left;) {
 			uint32_t part = in->head->len < left ? in->head->len : left;
