@@ -470,18 +470,26 @@ static void note_closed_packets(struct tn_conn *conn, int err, void *arg)
 	p->err = err;
 }
 
-static void test_packets_sent_before_open_stay_apart(void **state)
+/* A server of packets that notes them, and a connection to it that is not open yet. */
+static struct tn_conn *dial_for_packets(struct tn_loop *loop, struct packets *p)
 {
 	static const struct tn_handler handler = {.on_msg = note_packet}, none = {0};
-	struct tn_loop *loop = th_loop();
-	struct packets p = {0};
 	struct tn_conn *conn;
 	char url[128];
 
-	(void)state;
 	snprintf(url, sizeof(url), "unix-seqpacket:%s/s", th_dir);
-	assert_int_equal(tn_serve(loop, url, &handler, &p, NULL), 0);
+	assert_int_equal(tn_serve(loop, url, &handler, p, NULL), 0);
 	assert_int_equal(tn_dial(loop, url, &none, NULL, &conn), 0);
+	return conn;
+}
+
+static void test_packets_sent_before_open_stay_apart(void **state)
+{
+	struct tn_loop *loop = th_loop();
+	struct packets p = {0};
+	struct tn_conn *conn = dial_for_packets(loop, &p);
+
+	(void)state;
 	assert_int_equal(tn_send(conn, "one", 3), 0);
 	assert_int_equal(tn_send(conn, "three", 5), 0);
 	tn_close(conn);
@@ -494,16 +502,11 @@ static void test_packets_sent_before_open_stay_apart(void **state)
 /* Its reader would take it for the end. What is sent before and behind it arrives. */
 static void test_an_empty_packet_is_refused(void **state)
 {
-	static const struct tn_handler handler = {.on_msg = note_packet}, none = {0};
 	struct tn_loop *loop = th_loop();
 	struct packets p = {0};
-	struct tn_conn *conn;
-	char url[128];
+	struct tn_conn *conn = dial_for_packets(loop, &p);
 
 	(void)state;
-	snprintf(url, sizeof(url), "unix-seqpacket:%s/s", th_dir);
-	assert_int_equal(tn_serve(loop, url, &handler, &p, NULL), 0);
-	assert_int_equal(tn_dial(loop, url, &none, NULL, &conn), 0);
 	assert_int_equal(tn_send(conn, "one", 3), 0);
 	assert_int_equal(tn_send(conn, "", 0), TN_EFORMAT);
 	assert_non_null(strstr(tn_errmsg(), "an empty message on unix-seqpacket is the end of the stream"));
