@@ -16,7 +16,7 @@ RUNS ?= 0
 MINUTES ?= 30
 
 .PHONY: all help setup run test quick bench lint format fault differential compose drain attack tsan coverage mutation \
-	fuzz soak bare install uninstall clean
+	minimal python fuzz soak bare deb install uninstall clean
 .NOTPARALLEL:
 
 all:
@@ -27,6 +27,7 @@ help:
 	@echo 'make            build the command $(BUILD)/tenon and the library'
 	@echo 'make run        install what is missing, build, start `tenon serve` (ARGS=... for others than echo)'
 	@echo 'make test       install what is missing, run every test; `make quick` without sanitizers and fuzzing'
+	@echo 'make python     build the Python module and run its tests (pip install ./python installs it)'
 	@echo 'make bench      install what is missing, measure tenon beside bare loops and other servers (ARGS=...)'
 	@echo 'make fault      every allocation of every scenario fails once, and all from each on: hours (ARGS=...)'
 	@echo '                with ARGS="--io 1" every system call and operation, with each error;'
@@ -34,7 +35,8 @@ help:
 	@echo 'make differential  10,000 scripts of traffic, the same on every engine: minutes (ARGS=...)'
 	@echo 'make compose    2,000 scenarios on each engine: servers, relays, clients, loops, ends,'
 	@echo '                and a model of them (ARGS=...)'
-	@echo 'make drain      a million messages, the server told to stop in their midst twenty times'
+	@echo 'make drain      a million messages through a server, and a relay, told to stop in their midst twenty'
+	@echo '                times; twenty restarts of each under 500 new connections a second'
 	@echo 'make attack     clients too many, too slow, deaf or hostile: what they cost, beside what is'
 	@echo '                promised; five minutes'
 	@echo 'make fuzz       fuzz every target for a minute (SECONDS=... RUNS=...), keeping the'
@@ -48,13 +50,15 @@ help:
 	@echo 'make format     lay out the C code'
 	@echo 'make bare       do what the README says, in its order, on a bare Debian 12 that it makes first'
 	@echo '                (root; ARGS=--full)'
+	@echo 'make deb        install what is missing, build the Debian packages in build-deb, look at them with lintian,'
+	@echo '                and (as root) install and test them in a copy of this system'
 	@echo 'make install    install to $(PREFIX) (PREFIX=..., DESTDIR=...)'
 	@echo 'make uninstall  remove what make install has installed'
 	@echo 'make setup      only install the packages that building and testing need (listed in packages.txt)'
 	@echo 'make clean      remove all that was built'
 
 setup:
-	@scripts/setup build test
+	@scripts/setup build test python
 
 run:
 	@BUILD='$(BUILD)' ./run $(ARGS)
@@ -64,6 +68,11 @@ test:
 
 quick:
 	@PYTHON='$(PYTHON)' ./test quick
+
+# The module as pip would install it, tested
+python:
+	@scripts/setup build test python
+	@$(PYTHON) scripts/test python
 
 bench:
 	@scripts/setup build bench
@@ -85,7 +94,9 @@ compose: all
 
 drain: all
 	@TENON_DRAINS=10 TENON=$(CURDIR)/$(BUILD)/tenon TENON_BUILD=$(CURDIR)/$(BUILD) $(PYTHON) -m pytest -q \
-		-p no:cacheprovider tests/e2e/test_drain.py
+		-p no:cacheprovider tests/e2e/test_drain.py tests/e2e/test_handover.py
+	@TENON_DRAINS=10 TENON=$(CURDIR)/$(BUILD)/tenon TENON_BUILD=$(CURDIR)/$(BUILD) $(PYTHON) -m pytest -q \
+		-p no:cacheprovider tests/e2e/test_relay.py -k drains
 
 # ARGS: engines. Figures are for a machine that has nothing else to do
 attack: all
@@ -94,6 +105,10 @@ attack: all
 tsan:
 	@scripts/setup build test
 	@$(PYTHON) scripts/test tsan
+
+minimal:
+	@scripts/setup build test
+	@$(PYTHON) scripts/test minimal
 
 coverage:
 	@scripts/setup build test coverage
@@ -125,6 +140,11 @@ format:
 	@scripts/setup lint
 	@scripts/lint --format
 
+deb:
+	@scripts/setup build deb
+	@scripts/deb
+	@[ "$$(id -u)" != 0 ] || scripts/deb --test
+
 # The prefix is fixed when configuring: the pkg-config file holds it. Meson would choose lib64, which Debian does not
 # search
 install: all
@@ -140,5 +160,5 @@ uninstall:
 	@$(ldconfig)
 
 clean:
-	rm -rf build build-analyzer build-bare build-asan build-bench build-coverage build-fuzz build-mutation \
-		build-test build-tsan
+	rm -rf build build-analyzer build-bare build-asan build-bench build-coverage build-deb build-fuzz build-minimal \
+		build-mutation build-python build-python-asan build-test build-tsan

@@ -4,17 +4,39 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "command.h"
-#include "habits.h"
-#include "options.h"
-#include "output.h"
-#include "sandbox.h"
-#include "signals.h"
+#include "bench/bench.h"
+#include "capture/capture.h"
+#include "capture/live.h"
+#include "cert/cert.h"
+#include "common/command.h"
+#include "common/complain.h"
+#include "common/help.h"
+#include "common/hints.h"
+#include "common/options.h"
+#include "common/output.h"
+#include "common/sandbox.h"
+#include "common/settings.h"
+#include "common/signals.h"
+#include "common/status.h"
+#include "common/text.h"
+#include "complete/complete.h"
+#include "convert/convert.h"
+#include "hub/hub.h"
+#include "inspect/inspect.h"
+#include "options/options.h"
+#include "ping/ping.h"
+#include "pubsub/pubsub.h"
+#include "relay/relay.h"
+#include "serve/serve.h"
+#include "talk/connect.h"
+#include "talk/send.h"
+#include "top/top.h"
 #include "tenon.h"
 
 static const struct command *const commands[] = {
-	&serve_command, &send_command,    &connect_command, &convert_command, &options_command,
-	&bench_command, &inspect_command, &ping_command,    &capture_command,
+	&serve_command,   &send_command,    &connect_command, &relay_command,   &hub_command,     &pub_command,
+	&sub_command,     &request_command, &reply_command,   &convert_command, &options_command, &bench_command,
+	&inspect_command, &ping_command,    &capture_command, &top_command,
 #ifdef TNI_HAVE_TLS
 	&cert_command,
 #endif
@@ -30,49 +52,7 @@ static const char examples[] =
 	"  tenon connect tcp://localhost:10000             standard input and output, on a socket\n"
 	"  tenon serve 'unix:/tmp/date.sock' --handler 'exec:date'\n";
 
-static const char common_options[] = "Every command takes:\n"
-				     "  -h, --help            help for the command\n"
-				     "  -V, --version         what this build and system can do\n"
-				     "  -v, --verbose         more about what happens; -q, --quiet: less\n"
-				     "      --color[=WHEN]    auto, always or never; auto honours NO_COLOR\n"
-				     "      --engine ENGINE   auto, uring or epoll\n";
-
 static const char statuses[] = "Exit status: 0 done, 1 network or peer failed, 2 usage, 3 timed out, 4 data refused\n";
-
-#define PAGE_WIDTH 110
-
-/* Every scheme of the library's table. */
-static void add_schemes(struct text *text)
-{
-	size_t column = 0;
-	const char *form;
-
-	for (int i = 0; (form = tn_scheme_at(i)); i++) {
-		size_t len = strlen(form);
-
-		if (column > 0 && column + 2 + len <= PAGE_WIDTH) {
-			text_add(text, "  %s", form);
-			column += 2 + len;
-		} else {
-			text_add(text, "%s%s", i ? "\n      " : "URLs: ", form);
-			column = strlen("URLs: ") + len;
-		}
-	}
-	text_add(text, "\n      options as ?key=value&key=value: see tenon options\n");
-}
-
-enum status status_of(int err)
-{
-	if (err >= 0)
-		return STATUS_DONE;
-	if (err == TN_EURL)
-		return STATUS_USAGE;
-	if (err == -ETIMEDOUT || err == TN_EIDLE)
-		return STATUS_TIMEOUT;
-	if ((err <= TN_EFORMAT && err >= TN_EREPR) || err == -EMSGSIZE)
-		return STATUS_REFUSED;
-	return STATUS_FAILED;
-}
 
 static const struct command *find(const char *name)
 {
@@ -88,8 +68,10 @@ static void overview_text(struct text *text)
 	for (size_t i = 0; i < NCOMMANDS; i++)
 		text_add(text, "  %-9s %s\n", commands[i]->name, commands[i]->meaning);
 	text_add(text, "  %-9s %s\n", "help", "help for a command: tenon help COMMAND");
-	text_add(text, "\n%s\n%s\n", examples, common_options);
-	add_schemes(text);
+	text_add(text, "\n%s\nEvery command takes:\n", examples);
+	help_options(text, options_common);
+	text_add(text, "\n");
+	help_schemes(text);
 	text_add(text, "%s", statuses);
 }
 
@@ -107,18 +89,18 @@ static int help(const struct command *command)
 {
 	struct text text = {0};
 
-	text_add(&text, "tenon %s: %s\n\n%s\n%s", command->name, command->meaning, command->help, common_options);
+	help_command(&text, command);
 	out_text(&text);
 	return STATUS_DONE;
 }
 
-/* Who updates OpenSSL for its security wants to know whether that reaches this command. */
+/* An update of OpenSSL for its security does not reach a command that has it built in: --version says so. */
 static const char *linkage(const char *feature)
 {
 #ifdef TNI_STATIC_TLS
-	return strncmp(feature, "tls: OpenSSL", 12) == 0 ? ", built in: an update of libssl needs a new build" : "";
+	return strstr(feature, "OpenSSL") ? ", built in: an update of libssl needs a new build" : "";
 #else
-	return strncmp(feature, "tls: OpenSSL", 12) == 0 ? ", shared library" : "";
+	return strstr(feature, "OpenSSL") ? ", shared library" : "";
 #endif
 }
 
@@ -156,7 +138,7 @@ static int help_asked(const char *name)
 	return command ? help(command) : unknown(name);
 }
 
-/* What the library has to say beside failures. */
+/* What the library reports besides failures. */
 static void report(bool important, const char *text, void *arg)
 {
 	(void)arg;
@@ -180,8 +162,8 @@ static bool is_ipv6(const char *text)
 }
 
 /*
- * HOST PORT in two operands, as nc and telnet have it: one, HOST:PORT, which the library takes for TCP. Nothing else
- * can be meant: a host alone is no URL. Returns how many operands there are.
+ * HOST PORT in two operands, as in nc and telnet, become one, HOST:PORT, which is a URL for TCP. There is no other
+ * meaning: a host alone is not a URL. Returns how many operands there are.
  */
 static int join_host_and_port(const struct command *command, char **operands, int count)
 {
@@ -223,21 +205,24 @@ static int dispatch(char **args, int count)
 {
 	const struct command *command;
 
-	if (count == 0) { /* a person who looks what there is; to a script that it is nothing it could have wanted */
+	if (count == 0) { /* helps a user who looks what there is; for a script it is an error */
 		overview();
 		return STATUS_USAGE;
 	}
 	if (strcmp(args[0], "help") == 0)
 		return help_asked(args[1]);
+	if (strcmp(args[0], "complete") == 0 && count > 1 && strcmp(args[1], "--") == 0) /* a shell asks */
+		return complete(commands, NCOMMANDS, args + 2, count - 2);
 	command = find(args[0]);
-	if (!command && (habit_command(args, count) || habit_place(args, count)))
+	if (!command && (hint_command(args, count) || hint_place(args, count)))
 		return STATUS_USAGE;
 	return command ? run(command, args + 1) : unknown(args[0]);
 }
 
 /*
- * A socket that took the place of a closed standard descriptor would receive what is meant for a person. In place of
- * the output stands what cannot be written, so that a reply that gets lost is an error, as with any other program.
+ * A socket that took the place of a closed standard descriptor would get what is meant for the user. So /dev/null is
+ * opened there: as input it is empty; as output it cannot be written, so that lost output is an error as in any other
+ * program.
  */
 static void standard_descriptors_open(void)
 {
@@ -270,6 +255,6 @@ int main(int argc, char **argv)
 	standard_descriptors_open();
 	signals_init();
 	status = run_all(argc > 0 ? argv + 1 : argv);
-	/* A reader that has gone had its reasons; a full disk is a failure. */
+	/* A reader that has gone is not an error; a full disk is. */
 	return status == STATUS_DONE && out_lost() && out_lost() != -EPIPE ? STATUS_FAILED : status;
 }

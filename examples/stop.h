@@ -3,9 +3,7 @@
 #define EXAMPLE_STOP_H
 
 #include <signal.h>
-#include <stdlib.h>
-#include <sys/signalfd.h>
-#include <unistd.h>
+#include <stdbool.h>
 
 #include <tenon.h>
 
@@ -15,35 +13,34 @@ struct stop {
 	struct tn_server *server;
 	void (*before)(void *arg); /* told first; may be NULL */
 	void *arg;
-	struct tn_poll *poll;
-	int fd;
+	struct tn_signal *interrupt, *end;
+	bool stopped;
 };
 
-static void stop_now(void *arg)
+static void stop_now(struct stop *stop)
 {
-	struct stop *stop = arg;
-
-	if (!stop->poll)
+	if (stop->stopped)
 		return;
-	tn_poll_stop(stop->poll);
-	stop->poll = NULL;
-	close(stop->fd);
+	stop->stopped = true;
+	tn_signal_stop(stop->interrupt); /* as long as one is waited for, the loop goes on */
+	tn_signal_stop(stop->end);
 	if (stop->before)
 		stop->before(stop->arg);
 	tn_server_close(stop->server, DRAIN_MS, NULL, NULL);
 }
 
-/* Call it before threads are started: they must not take the signals. Returns 0 or a negative code. */
+static void on_stop(int signo, void *arg)
+{
+	(void)signo;
+	stop_now(arg);
+}
+
+/* Returns 0 or a negative code. */
 static int stop_on_signals(struct tn_loop *loop, struct stop *stop)
 {
-	sigset_t set;
+	int rc = tn_signal_start(loop, SIGINT, on_stop, stop, &stop->interrupt);
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	stop->fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	return stop->fd < 0 ? -1 : tn_poll_start(loop, stop->fd, stop_now, stop, &stop->poll);
+	return rc < 0 ? rc : tn_signal_start(loop, SIGTERM, on_stop, stop, &stop->end);
 }
 
 #endif

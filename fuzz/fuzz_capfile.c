@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "packet/capfile.h"
-#include "packet/packet.h"
+#include "capture/packet/capfile.h"
+#include "capture/packet/packet.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

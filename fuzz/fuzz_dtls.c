@@ -1,6 +1,6 @@
 /*
  * DTLS, without a socket. The input is datagrams, each behind a byte with its length (times 5), and its first byte says
- * who gets them: the door, through which nobody comes who cannot have seen a cookie; a client in its handshake; or
+ * who gets them: the listener, through which nobody comes who cannot have seen a cookie; a client in its handshake; or
  * either end of an open connection, which drops them all and goes on. From 128 on there is a certificate, before that,
  * and where a handshake comes first, a pre-shared key, which takes less time.
  */
@@ -15,7 +15,7 @@ struct end {
 
 static struct tni_mem mem;
 static bool psk;
-static struct tni_dtls_door *door;
+static struct tni_dtls_listener *listener;
 static struct end ends[2];
 
 static void begin(bool client)
@@ -25,7 +25,7 @@ static void begin(bool client)
 		tni_buf_init(&ends[i].net, &mem, SIZE_MAX);
 		tni_buf_init(&ends[i].up, &mem, SIZE_MAX);
 	}
-	CHECK(door = tni_dtls_door_new());
+	CHECK(listener = tni_dtls_listener_new());
 	if (!client)
 		return;
 	CHECK(tni_dtls_dial(tni_creds_ref(credentials[psk][CLIENT]), "localhost", &ends[0].layer) == 0);
@@ -40,13 +40,14 @@ static void finish(void)
 		tni_buf_clear(&ends[i].net);
 		tni_buf_clear(&ends[i].up);
 	}
-	tni_dtls_door_free(door);
+	tni_dtls_listener_free(listener);
 	CHECK(mem.small.nout == 0 && mem.large.nout == 0 && mem.nslices_out == 0);
 }
 
-static int knock(const void *data, size_t len)
+static int listen_to(const void *data, size_t len)
 {
-	return tni_dtls_knock(door, credentials[psk][SERVER], 1, "peer", 4, data, len, &ends[1].net, &ends[1].layer);
+	return tni_dtls_listen(listener, credentials[psk][SERVER], 1, "peer", 4, data, len, &ends[1].net,
+			       &ends[1].layer);
 }
 
 static int give(struct end *to, const void *data, size_t len)
@@ -74,7 +75,7 @@ static void carry(int from)
 		CHECK(data = tni_buf_pullup(&ends[from].net, len));
 		if (to->layer)
 			CHECK(give(to, data, len) == 0);
-		else if (knock(data, len) == 1)
+		else if (listen_to(data, len) == 1)
 			CHECK(give(to, NULL, 0) == 0);
 		tni_buf_consume(&ends[from].net, len);
 	}
@@ -104,7 +105,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (len > size - ++at)
 			len = size - at;
 		if (who == 0) {
-			CHECK(knock(data + at, len) == 0);
+			CHECK(listen_to(data + at, len) == 0);
 			CHECK(ends[1].net.len <= len); /* never more than came */
 			tni_buf_clear(&ends[1].net);
 		} else {

@@ -5,7 +5,7 @@
  */
 #include "fuzz.h"
 
-#include "conn/endpoint.h"
+#include "endpoint/endpoint.h"
 
 static void check_refusal(int rc, size_t len)
 {
@@ -32,7 +32,7 @@ static void understand(const char *text, enum tn_role role)
 	else
 		check_refusal(rc, strlen(text));
 	if (rc == 0)
-		tni_endpoint_free(ep);
+		tni_endpoint_unref(ep);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "packet/fragments.h"
-#include "packet/packet.h"
+#include "capture/packet/fragments.h"
+#include "capture/packet/packet.h"
 
 #define MEMORY 20000
 

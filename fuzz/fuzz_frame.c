@@ -14,6 +14,7 @@ static void broken(const char *what, const char *file, int line)
 	abort();
 }
 
+#include "../tests/support/frames.h"
 #include "../tests/unit/frame_model.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -44,6 +45,12 @@ static int put(struct line *line, struct tn_buf *out, const void *msg, size_t le
 	return line->frame.ops->put(&line->frame, out, iov, 2);
 }
 
+/* A length in a header that is kept is filled in: a message may change once, if it is a varint also its length. */
+static bool fills_in(void)
+{
+	return !strncmp(FRAME, "head:", 5) && strstr(FRAME, "keep=on");
+}
+
 /* Puts all that came out, in order, and reads it again. */
 static void put_back(struct line *line, const uint8_t *cuts, size_t ncuts)
 {
@@ -59,7 +66,7 @@ static void put_back(struct line *line, const uint8_t *cuts, size_t ncuts)
 	}
 	wanted.err = 0;
 	run(&again, line->frame.max, out.len ? tni_buf_pullup(&out, out.len) : NULL, out.len, cuts, ncuts);
-	MODEL_CHECK(same_record(&again.got, &wanted));
+	MODEL_CHECK(same_record(&again.got, &wanted) || (fills_in() && again.got.nmsgs == wanted.nmsgs));
 	line_close(&again);
 	tni_buf_clear(&out);
 }
@@ -86,7 +93,12 @@ static void carry(struct line *line, const void *data, size_t size, unsigned tim
 		else
 			wanted.err = TN_ETOOBIG;
 		run(&other, line->frame.max, tni_buf_pullup(&out, out.len), out.len, NULL, 0);
-		MODEL_CHECK(same_record(&other.got, &wanted));
+		if (fills_in()) {
+			MODEL_CHECK(other.got.nmsgs == 1 || other.got.err == TN_ETOOBIG);
+			put_back(&other, NULL, 0);
+		} else {
+			MODEL_CHECK(same_record(&other.got, &wanted));
+		}
 		line_close(&other);
 	}
 	record_free(&wanted);
@@ -101,6 +113,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size_t max, ncuts;
 	unsigned times;
 
+	MODEL_CHECK(support_frames() == 0);
 	if (size < 2)
 		return 0;
 	max = maxima[data[0] % 4];
@@ -114,7 +127,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	run(&cut, max, data, size, cuts, ncuts);
 	MODEL_CHECK(same_record(&whole.got, &cut.got));
 	put_back(&whole, cuts, ncuts);
-	carry(&whole, data, size, times);
+	if (strcmp(FRAME, "own-line") != 0) /* without wrap() any bytes are sent as they are */
+		carry(&whole, data, size, times);
 	line_close(&whole);
 	line_close(&cut);
 	return 0;

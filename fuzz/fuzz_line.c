@@ -3,25 +3,15 @@
  * programs, which is JSON. The first bytes are the link type, how much of the packet was not captured, and how long its
  * comment is.
  */
+#include "capture/json.h"
+#include "capture/line.h"
 #include "fuzz.h"
-
-#include "../cmd/capture.h"
-#include "../cmd/command.h"
-#include "../cmd/options.h"
 #include "tenon_value.h"
 
 #define ROOM (1U << 20) /* the sink's */
 
 static const unsigned links[] = {LINK_ETHERNET, LINK_NULL, LINK_RAW,  LINK_LOOP, LINK_SLL,
 				 LINK_SLL2,     LINK_IPV4, LINK_IPV6, 147};
-
-/* main.c and options.c are not linked */
-struct settings settings;
-
-enum status status_of(int err)
-{
-	return err ? STATUS_FAILED : STATUS_DONE;
-}
 
 static void check_line(const struct sink *sink)
 {

@@ -2,30 +2,17 @@
  * Results of tenon bench, and histogram logs, as files that others made: read or refused; what was read is summed with
  * itself, shown in every form, and written as JSON that is read again.
  */
+#include "bench/compare.h"
+#include "bench/html.h"
+#include "bench/json.h"
+#include "bench/result.h"
+#include "bench/table.h"
+#include "common/status.h"
+#include "common/text.h"
 #include "fuzz.h"
-
-#include "../cmd/bench.h"
-#include "../cmd/command.h"
-#include "../cmd/options.h"
-#include "../cmd/output.h"
 
 #include <sys/mman.h>
 #include <unistd.h>
-
-struct settings settings;
-
-/* main.c and bench.c are not linked */
-enum status status_of(int err)
-{
-	return err ? STATUS_FAILED : STATUS_DONE;
-}
-
-int write_file(const char *name, struct text *text)
-{
-	CHECK(*name && !text->failed && text->len > 0);
-	text_free(text);
-	return 0;
-}
 
 static char path[32];
 static int file;
@@ -49,7 +36,9 @@ static void show(const struct result *result)
 	result_table(result, &text);
 	CHECK(!text.failed);
 	text_free(&text);
-	CHECK(result_html(result, "page") == 0);
+	result_html(result, &text);
+	CHECK(!text.failed && text.len > 0);
+	text_free(&text);
 }
 
 static void there_and_back(const struct result *result)

@@ -24,6 +24,10 @@ static const char *const urls[] = {
 	"tcp://localhost:1?frame=fixed:5",
 	"tcp://localhost:1?frame=json-seq&format=json&max=100",
 	"tcp://localhost:1?frame=line&format=xml",
+	"tcp://localhost:1?frame=head:offset=1,size=2,adjust=-3,keep=on&max=100",
+	"tcp://localhost:1?frame=until:%0a.%0a&format=text",
+	"ws://localhost:1/?max=100",
+	"ws://localhost:1/?format=json",
 };
 
 #define NURLS (sizeof(urls) / sizeof(urls[0]))

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "packet/packet.h"
-#include "packet/streams.h"
+#include "capture/packet/packet.h"
+#include "capture/packet/streams.h"
 
 #define MEMORY 16384
 

@@ -52,11 +52,24 @@ extern "C" {
 #define TN_MUST_CHECK
 #endif
 
+/*
+ * A function that takes a struct whose size may grow: it passes the size on that the program was compiled with, so that
+ * the program works with a later library. See "structs that grow" at the end.
+ */
+#ifdef TNI_LIBRARY
+#define TN_SIZED
+#else
+#define TN_SIZED static inline
+#endif
+
 struct tn_loop;
 struct tn_server;
 struct tn_conn;
 struct tn_timer;
 struct tn_poll;
+struct tn_handle;
+struct tn_endpoint;
+struct tn_signal;
 struct sockaddr;
 
 /* ---- errors ---------------------------------------------------------------------------------------------------- */
@@ -99,24 +112,23 @@ TN_API long tn_errpos(void);
 
 /*
  * Makes a loop. `engine`: NULL or "auto" (io_uring where the system allows it, from Linux 6.6 on; otherwise epoll),
- * "uring" (or fail), "epoll", or "sim" / "sim:SEED" (for tests: short reads, one-byte writes, delays and reorderings
- * drawn from the seed). The environment variable TENON_ENGINE stands in for NULL. Free it with tn_loop_free().
+ * "uring" (or fail) or "epoll". The environment variable TENON_ENGINE stands in for NULL. Free it with tn_loop_free().
  * Errors: -ENOENT (no such engine), -ENOMEM, -EMFILE; with "uring" also what io_uring_setup(2) says.
  */
 TN_API TN_MUST_CHECK int tn_loop_new(struct tn_loop **loop, const char *engine);
 
 /*
- * Runs until tn_loop_stop() is called or nothing is left on the loop: no server, connection, timer, poll or posted
- * call. Blocks. What was posted before tn_loop_stop() is called before this returns; and a connection that has been
- * aborted has told its peer. Returns 0, or a negative code when the engine itself failed. TN_ESTATE: called from a
- * callback of this loop.
+ * Runs until tn_loop_stop() is called or nothing is left on the loop: no server, connection, timer, poll, signal or
+ * posted call (but see tn_timer_keep_loop()). Blocks. What was posted before tn_loop_stop() is called before this
+ * returns; and a connection that has been aborted has told its peer. Returns 0, or a negative code when the engine
+ * itself failed. TN_ESTATE: called from a callback of this loop, or the loop is another thread's (tn_loop_fd()).
  */
 TN_API TN_MUST_CHECK int tn_loop_run(struct tn_loop *loop);
 
 /*
  * Handles what is due, first waiting for it for at most `timeout_ms` (-1: for as long as it takes, 0: not at all).
  * Returns 1 while anything is left on the loop, 0 when nothing is, or a negative code. TN_ESTATE: called from a
- * callback of this loop.
+ * callback of this loop, or the loop is another thread's (tn_loop_fd()).
  */
 TN_API int tn_loop_step(struct tn_loop *loop, int timeout_ms);
 
@@ -137,8 +149,8 @@ TN_API uint64_t tn_loop_spun_ns(const struct tn_loop *loop);
 TN_API void tn_loop_stop(struct tn_loop *loop);
 
 /*
- * Calls fn(arg) on the loop's own thread, soon. May be called from any thread: it is the one door into a loop.
- * Calls from one thread keep their order. Errors: -ENOMEM.
+ * Calls fn(arg) on the loop's own thread, soon. May be called from any thread. Calls from one thread keep their order.
+ * Errors: -ENOMEM; TN_ESTATE: the loop is being freed and calls nothing more. What was taken is called for certain.
  * Nothing else is ordered with them: the connection that a call is about may have had its on_close in the meantime.
  * Post an id or a struct of yours that on_close marks, not a bare struct tn_conn.
  */
@@ -151,7 +163,7 @@ TN_API TN_MUST_CHECK int tn_loop_post(struct tn_loop *loop, void (*fn)(void *arg
  */
 TN_API void tn_loop_free(struct tn_loop *loop);
 
-/* "uring", "epoll" or "sim". */
+/* "uring" or "epoll". */
 TN_API const char *tn_loop_engine(const struct tn_loop *loop);
 
 /* The loop's clock in nanoseconds: CLOCK_MONOTONIC as of the start of this turn. */
@@ -165,7 +177,23 @@ TN_API uint64_t tn_loop_now(const struct tn_loop *loop);
 TN_API TN_MUST_CHECK int tn_timer_start(struct tn_loop *loop, uint64_t delay_ms, void (*fn)(void *arg), void *arg,
 					struct tn_timer **timer);
 
-/* Stops and frees a timer that has not fired. NULL is allowed. */
+/*
+ * Calls fn(arg) `delay_ns` nanoseconds from now (UINT64_MAX: not before tn_timer_again()), and then every `period_ns`
+ * (0: once). Times that the loop was too late for are left out, and those that follow stay where they were: the series
+ * does not drift. The timer is the program's until tn_timer_stop(), fired or not, and is armed again without an
+ * allocation. It fires as exactly as the kernel wakes a thread (see tn_loop_step_until()). Errors: -ENOMEM.
+ */
+TN_API TN_MUST_CHECK int tn_timer_repeat(struct tn_loop *loop, uint64_t delay_ns, uint64_t period_ns,
+					 void (*fn)(void *arg), void *arg, struct tn_timer **timer);
+
+/*
+ * Arms a timer anew, as if it had just been made with this delay and period: what it was armed for before is forgotten.
+ * delay_ns UINT64_MAX disarms it. From its own fn too, unless it is one of tn_timer_start(), which has gone by then.
+ */
+TN_API void tn_timer_again(struct tn_timer *timer, uint64_t delay_ns, uint64_t period_ns);
+
+/* Stops and frees a timer: one of tn_timer_start() that has not fired, any of tn_timer_repeat(), also from its own fn.
+ * NULL is allowed. */
 TN_API void tn_timer_stop(struct tn_timer *timer);
 
 /*
@@ -177,8 +205,110 @@ TN_API void tn_timer_stop(struct tn_timer *timer);
 TN_API TN_MUST_CHECK int tn_poll_start(struct tn_loop *loop, int fd, void (*fn)(void *arg), void *arg,
 				       struct tn_poll **poll);
 
+/*
+ * Calls fn(revents, arg) in each turn in which a descriptor of yours has what is asked for in `events`: POLLIN, POLLOUT
+ * or both; 0: nothing for now. `revents` are bits of poll(2): those that were asked for and hold, POLLHUP and POLLERR
+ * (unasked). So it is level-triggered, for libraries that want their descriptors polled (examples/curl_multi.c), at the
+ * price of one poll(2) for each call. The descriptor is treated as by tn_poll_start(). Errors: the same, and -EINVAL
+ * (other events).
+ */
+TN_API TN_MUST_CHECK int tn_poll_events(struct tn_loop *loop, int fd, int events, void (*fn)(int revents, void *arg),
+					void *arg, struct tn_poll **poll);
+
+/*
+ * What a poll of tn_poll_events() asks for from now on; fn is not called for anything else. May be called from its own
+ * fn. Returns 0; -EINVAL: other events, or a poll of tn_poll_start(); -ENOMEM and what epoll_ctl(2) says: it asks for
+ * nothing then.
+ */
+TN_API TN_MUST_CHECK int tn_poll_change(struct tn_poll *poll, int events);
+
 /* Stops and frees a poll. NULL is allowed. May be called from its own fn. */
 TN_API void tn_poll_stop(struct tn_poll *poll);
+
+/* ---- signals --------------------------------------------------------------------------------------------------- */
+
+/*
+ * Calls fn(signo, arg) on the loop whenever the process has got a signal. Several that come before it is called count
+ * as one. Any number of watches, of any loops of the process, may wait for the same signal; each is called.
+ *
+ * From the first watch of a signal to the end of the last the library handles it (sigaction(2), SA_RESTART); then what
+ * was there before is restored, unless the program has changed it meanwhile. No signal is blocked or unblocked: one
+ * that the program blocks in all threads does not come. Threads and children need no care: whichever thread gets the
+ * signal, its loop is told; what is started by execve(2) has the default. A child that goes on without execve(2) keeps
+ * the handler, which does nothing there.
+ *
+ * On the loop's thread. `sig` may be NULL when it will not be stopped before the loop is freed; otherwise it is valid
+ * until tn_signal_stop(), which takes NULL and may be called from fn. Errors: -EINVAL: no such signal, or none that can
+ * be waited for (SIGKILL, SIGSTOP, and those of faults: SIGSEGV, SIGBUS, SIGFPE, SIGILL); -ENOMEM.
+ */
+TN_API TN_MUST_CHECK int tn_signal_start(struct tn_loop *loop, int signo, void (*fn)(int signo, void *arg), void *arg,
+					 struct tn_signal **sig);
+TN_API void tn_signal_stop(struct tn_signal *sig);
+
+/* ---- what keeps a loop running --------------------------------------------------------------------------------- */
+
+/*
+ * Whether tn_loop_run() goes on for the sake of an object (what other libraries call ref and unref). It does for all of
+ * them when they are made; a timer only while it is armed. What does not keep the loop running is served like all else
+ * while the loop runs. When nothing but such objects is left, tn_loop_run() returns, and tn_loop_step() says 0; they
+ * live on, for the next run or until tn_loop_free().
+ *
+ * It is a state and no count: to say the same twice changes nothing. Connections do not inherit it from their server,
+ * so those that are open are still served to their end; a datagram server's own connection goes with its server.
+ * tn_server_keep_loop() returns 0, or -EOPNOTSUPP: the server is one over several loops.
+ */
+TN_API void tn_timer_keep_loop(struct tn_timer *timer, bool keep);
+TN_API void tn_poll_keep_loop(struct tn_poll *poll, bool keep);
+TN_API void tn_signal_keep_loop(struct tn_signal *sig, bool keep);
+TN_API void tn_conn_keep_loop(struct tn_conn *conn, bool keep);
+TN_API TN_MUST_CHECK int tn_server_keep_loop(struct tn_server *server, bool keep);
+
+/* ---- a loop inside another one --------------------------------------------------------------------------------- */
+
+/*
+ * A program that has an event loop already (poll(2), libuv, GLib, Qt, asyncio) runs a tenon loop inside it. The rule:
+ *
+ *	before each wait    ask tn_loop_deadline(), and wait no longer than until then
+ *	the wait            ends when tn_loop_fd() is readable (POLLIN), among all else that the program waits for
+ *	after each wait     tn_loop_step(loop, 0), at least if the descriptor was readable or the deadline has come
+ *
+ * That is all, whatever is called in between: tn_send(), tn_dial(), tn_timer_start() and the like, outside of the
+ * loop's callbacks, make the deadline "at once" where they leave something to be done. A loop that cannot ask before
+ * each wait steps once more after such calls, until the deadline is not 0.
+ *
+ *	for (;;) {
+ *		struct pollfd fds[] = {{.fd = tn_loop_fd(loop), .events = POLLIN}, ...};
+ *
+ *		poll(fds, n, tn_loop_timeout_ms(loop));
+ *		if (tn_loop_step(loop, 0) <= 0)
+ *			break;
+ *		...
+ *	}
+ *
+ * Examples: embed_poll.c, embed_uv.c, embed_glib.c. The key spin holds here too: where messages have come close behind
+ * one another, the deadline is "at once" for so long (60 us at most by default), and the program's loop looks at all
+ * that it has instead of sleeping. An embedded loop never waits inside tn_loop_step(loop, 0), and tn_loop_stop() does
+ * nothing but end a wait; 0 from tn_loop_step() says that nothing is left on the loop, which may change.
+ */
+
+/*
+ * The descriptor that is readable while the loop has events to handle: what was received, room to send on, clients,
+ * tn_loop_post(). Level-triggered: it stays readable until a step has handled them; now and then it is readable without
+ * need. It belongs to the loop and lives as long: it is polled, and neither read nor closed. Asked again it is the same
+ * one, so two embedders of one thread may both watch it. From the first call on the loop is this thread's: stepping it,
+ * running it or asking for its descriptor in another is TN_ESTATE. Errors: -EMFILE, -ENOMEM.
+ */
+TN_API TN_MUST_CHECK int tn_loop_fd(struct tn_loop *loop);
+
+/*
+ * When the loop wants to be stepped though its descriptor is not readable: a time of its clock in nanoseconds
+ * (CLOCK_MONOTONIC), which may have passed; 0: at once; UINT64_MAX: never. It holds until the next call of the library
+ * for this loop.
+ */
+TN_API uint64_t tn_loop_deadline(const struct tn_loop *loop);
+
+/* The same as the timeout of poll(2): milliseconds from now, rounded up; 0: at once; -1: never. */
+TN_API int tn_loop_timeout_ms(const struct tn_loop *loop);
 
 /* ---- messages and handlers ------------------------------------------------------------------------------------- */
 
@@ -188,17 +318,25 @@ struct tn_local {
 	uint8_t len;     /* of ip; 0: not known, replies leave from the address that the routes say */
 	uint8_t to_many; /* it was sent to a multicast group or a broadcast address */
 	unsigned char ip[16];
+	uint8_t via; /* the proxy that replies go to (key proxy) is kept behind the address: its length */
 };
 
 /*
  * The address of a datagram's sender, and of either end of a connection. The sender's also remembers to which address
- * of this host the datagram was sent: a reply leaves from there, now or later. A copy of the struct keeps that; in one
- * that you fill in yourself `local` is all zero.
+ * of this host the datagram was sent: a reply leaves from there, now or later, and through the proxy it came by (key
+ * proxy). A copy of the struct keeps that; in one that you fill in yourself `local` is all zero.
  */
 struct tn_addr {
 	uint32_t len;             /* of the socket address; 0: unnamed */
 	unsigned char bytes[112]; /* a struct sockaddr_in, _in6, _un or _ll: see tn_addr_sockaddr() */
 	struct tn_local local;
+};
+
+/* What a message is, where the protocol says so: WebSocket (RFC 6455 5.6). */
+enum tn_msg_kind {
+	TN_MSG_ANY,  /* the protocol knows no kinds; sent: what the endpoint's key kind says */
+	TN_MSG_TEXT, /* UTF-8 */
+	TN_MSG_BINARY,
 };
 
 /*
@@ -208,6 +346,7 @@ struct tn_addr {
 struct tn_msg {
 	const void *data;
 	size_t len;
+	enum tn_msg_kind kind;      /* of WebSocket: text or binary */
 	const struct tn_addr *peer; /* datagram servers, and where many were dialled: who sent it; otherwise NULL */
 	unsigned hops;              /* how much further it could have gone; 0: not known (see tn_conn_fade()) */
 	void *block;                /* the library's own */
@@ -240,6 +379,8 @@ struct tn_msg {
  * gets every reply. on_drain: the queue, having been at its mark (tn_send() returned 1 or TN_EFULL), has gone down to
  * half of it. A connection whose queue its own on_msg has filled to the mark is not read from until it has drained: a
  * peer that sends and never reads is held by that. Who fills the queue otherwise is the one to pause.
+ *
+ * on_pong: WebSocket's peer has answered a ping, that of tn_ping() or of key ping, after so many ns.
  */
 struct tn_handler {
 	void (*on_open)(struct tn_conn *conn, void *arg);
@@ -249,6 +390,7 @@ struct tn_handler {
 	void (*on_close)(struct tn_conn *conn, int err, void *arg);
 	void (*on_bad)(struct tn_conn *conn, const struct tn_msg *msg, int err, void *arg);
 	void (*on_cut)(struct tn_conn *conn, void *arg);
+	void (*on_pong)(struct tn_conn *conn, uint64_t round_ns, void *arg);
 };
 
 /*
@@ -258,6 +400,71 @@ struct tn_handler {
  * connection has no socket address (a pipe), or no socket any more.
  */
 TN_API int tn_msg_local(const struct tn_conn *conn, const struct tn_msg *msg, struct tn_addr *local);
+
+/* ---- frames of a program's own ----------------------------------------------------------------------------------- */
+
+/*
+ * What tells a stream's messages apart when no frame of the library does (docs/formats.md): two functions and a name,
+ * which then stands in this program's URLs as frame=NAME. Limits (max), deadlines (request, idle), tn_forward(), TLS,
+ * tn_split_new() and all else work as with any frame. examples/resp_server.c is a whole one.
+ */
+
+/* What next() says about the message at the front. All zero but `seen` when it is called. */
+struct tn_frame_part {
+	size_t taken;    /* 1 is returned: bytes of the message with its frame, from the first on; at least 1 */
+	size_t at, len;  /* 1: where in them the message lies that on_msg gets. Otherwise: len, if it is known already,
+			  * is held against key max at once */
+	size_t need;     /* 0: next() is not called again before so many bytes are there; 0: as soon as more are */
+	uint32_t seen;   /* 0: a number of its own, given back at the next call for the same message, such as how far it
+			  * has looked. 0 at the first call */
+	const char *why; /* negative: why, a constant text for tn_errmsg() */
+};
+
+#define TN_FRAME_NAME_MAX 32
+#define TN_FRAME_ENDS_MAX 64
+
+/* What wrap() puts around a message. */
+struct tn_frame_ends {
+	size_t head_len, tail_len;
+	unsigned char head[TN_FRAME_ENDS_MAX], tail[TN_FRAME_ENDS_MAX];
+};
+
+struct iovec;
+
+struct tn_frame {
+	size_t size;      /* sizeof(struct tn_frame): the struct may grow */
+	const char *name; /* 1 to 32 of a-z, 0-9, '-', '_' and '.', a letter first */
+
+	/*
+	 * How much is one message? Looks at the `len` bytes that have come (at least 1, more messages may follow).
+	 * Returns 1: the first message is whole, `part` says where. 0: it is not. Negative, such as TN_EFORMAT: the
+	 * stream is broken, nothing behind it is read.
+	 */
+	int (*next)(const unsigned char *data, size_t len, struct tn_frame_part *part, void *arg);
+
+	/*
+	 * Wraps a message of `len` bytes that lie in `count` pieces: writes what stands in front of and behind it.
+	 * Returns 0, or negative when the frame cannot carry it: tn_send() returns TN_EFORMAT then (or TN_ETOOBIG, if
+	 * that was it). NULL: messages are sent as they are, for protocols whose messages have their header in them.
+	 */
+	int (*wrap)(const struct iovec *iov, int count, size_t len, struct tn_frame_ends *ends, void *arg);
+
+	void *arg; /* for both */
+};
+
+/*
+ * Makes a frame known to this process for good, under its name. `frame` is copied; functions and `arg` must stay valid.
+ * May be called from any thread; URLs that are read afterwards know the name. The functions are called from the threads
+ * of all loops that use it, at the same time: they keep nothing and call nothing of the library.
+ * Errors: -EEXIST (the library or the program has a frame of this name), -EINVAL (no next(), not a name, `size`; see
+ * "structs that grow"), -ENOMEM.
+ *
+ * What next() says must be possible. A message longer than key max, one that is not whole within max and 256 bytes
+ * more, and one with more than 256 bytes beside it in its frame end the connection with TN_ETOOBIG; no bytes or more
+ * than there are, a message outside of its frame, bytes that are needed and there, a return value above 1 with
+ * TN_EFORMAT. tn_errmsg() names the frame and the figures.
+ */
+TN_API TN_MUST_CHECK int tn_frame_register(const struct tn_frame *frame);
 
 /* ---- serving and dialling -------------------------------------------------------------------------------------- */
 
@@ -276,14 +483,17 @@ TN_API int tn_url_keeps_messages(const char *url);
 
 /* What a URL stands for. tn_url_kind() returns these bits; more may come. */
 enum tn_url_kind {
-	TN_URL_PACKETS = 1,     /* messages stay whole without a frame: datagrams, DTLS, unix-seqpacket */
-	TN_URL_DATAGRAMS = 2,   /* sends datagrams (DTLS too). Without TN_URL_SECURE a server is one connection */
-	TN_URL_LOSSY = 4,       /* messages can be lost, doubled or reordered on the way: datagrams of a network */
-	TN_URL_SECURE = 8,      /* TLS or DTLS */
-	TN_URL_LOCAL = 16,      /* a Unix socket */
-	TN_URL_BELOW = 32,      /* below the transports: raw IP, ICMP, packets of a link */
-	TN_URL_ICMP = 64,       /* ICMP: echo requests and replies */
-	TN_URL_INHERITED = 128, /* an open descriptor (fd:N); the other bits say what is open there now */
+	TN_URL_PACKETS = 1,      /* messages stay whole without a frame: datagrams, DTLS, unix-seqpacket */
+	TN_URL_DATAGRAMS = 2,    /* sends datagrams (DTLS too). Without TN_URL_SECURE a server is one connection */
+	TN_URL_LOSSY = 4,        /* messages can be lost, doubled or reordered on the way: datagrams of a network */
+	TN_URL_SECURE = 8,       /* TLS or DTLS */
+	TN_URL_LOCAL = 16,       /* a Unix socket */
+	TN_URL_BELOW = 32,       /* below the transports: raw IP, ICMP, packets of a link */
+	TN_URL_ICMP = 64,        /* ICMP: echo requests and replies */
+	TN_URL_INHERITED = 128,  /* an open descriptor (fd:N); the other bits say what is open there now */
+	TN_URL_PROXY = 256,      /* a served proxy: its clients say where they want to go (tn_conn_asked()) */
+	TN_URL_HTTP = 512,       /* each message is a request of HTTP, and each that is sent a whole response */
+	TN_URL_WEBSOCKET = 1024, /* messages of WebSocket: each is text or binary; tn_ping() */
 };
 
 /*
@@ -303,11 +513,16 @@ TN_API int tn_url_has_key(const char *url, const char *key);
  * Serves an endpoint: binds, listens, and from then on calls `handler` (which is copied) with `arg` for every
  * connection. A datagram endpoint is one connection from the start; its messages carry their sender, which tn_reply()
  * answers. "localhost" binds every loopback address; "*" every interface. A host name is looked up before this
- * returns. `server` may be NULL. Ended by tn_server_close() or tn_loop_free().
+ * returns. `server` may be NULL. Ended by tn_server_close() or tn_loop_free(). Servers of WebSocket on the
+ * same loops may have one address, each at another path: a client gets to the one whose path it asks for, and any of
+ * them may be closed first. All that comes before the path must be the same: options of the socket, keys of TLS,
+ * backlog, accept-rate, mode, user, group, proxy and trust. Otherwise: -EADDRINUSE, and tn_errmsg() names the key.
+ * Of http and https endpoints each message is a request (RFC 9112), checked, with its body; what is sent goes out as it
+ * stands, so on_msg sends a whole response. A request that is refused is answered with its status by itself.
  * Errors: TN_EURL, TN_ENAME, -EADDRINUSE, -EACCES, -EADDRNOTAVAIL, -EMFILE, -ENOMEM, ...
  */
-TN_API TN_MUST_CHECK int tn_serve(struct tn_loop *loop, const char *url, const struct tn_handler *handler, void *arg,
-				  struct tn_server **server);
+TN_SIZED TN_MUST_CHECK int tn_serve(struct tn_loop *loop, const char *url, const struct tn_handler *handler, void *arg,
+				    struct tn_server **server);
 
 /*
  * The same over several loops, each of which is run by its own thread later: call it before they run. TCP and UDP get
@@ -316,8 +531,8 @@ TN_API TN_MUST_CHECK int tn_serve(struct tn_loop *loop, const char *url, const s
  * loops[0]. The loops may be freed in any order, but none before all of them have stopped running: they post to each
  * other. -EINVAL: no loops.
  */
-TN_API TN_MUST_CHECK int tn_serve_loops(struct tn_loop *const *loops, int nloops, const char *url,
-					const struct tn_handler *handler, void *arg, struct tn_server **server);
+TN_SIZED TN_MUST_CHECK int tn_serve_loops(struct tn_loop *const *loops, int nloops, const char *url,
+					  const struct tn_handler *handler, void *arg, struct tn_server **server);
 
 /*
  * Serves at most this many connections at a time; further ones are accepted and closed at once. 0: no limit. How many
@@ -332,13 +547,62 @@ TN_API const char *tn_server_url(const struct tn_server *server, int index);
 /* Connections being served now, over all loops. */
 TN_API unsigned tn_server_nconns(const struct tn_server *server);
 
+/* ---- counters ---- */
+
+/*
+ * What a server has counted since it was served, over all its loops. Numbers only grow, except for `open` (and
+ * `msgs_out`, where a datagram that was queued is lost after all).
+ */
+struct tn_counts {
+	uint64_t open;     /* connections that are there now: accepted, and not closed yet */
+	uint64_t accepted; /* let in by tn_server_limit() and the keys per-source, allow and deny. A datagram server's
+			    * own connection is not counted */
+	uint64_t closed;
+	uint64_t bytes_in, bytes_out, msgs_in, msgs_out; /* as in tn_conn_info, of all connections ever, the refused
+							  * ones and a datagram server's own included */
+	uint64_t bad;     /* messages that their frame or format does not allow; on a stream also those above key max */
+	uint64_t lost;    /* datagrams that were lost here, the refused and the bad ones included */
+	uint64_t dropped; /* datagrams that the kernel dropped before they were read. It is asked once a second */
+	/* Connections that were refused; and datagrams, those of the last two kinds. Each attempt counts. */
+	uint64_t refused_limit;  /* more than tn_server_limit() */
+	uint64_t refused_source; /* more than key per-source from one address */
+	uint64_t refused_access; /* by keys allow and deny */
+	uint64_t refused_proxy;  /* their sender may send no PROXY headers (key trust) */
+	/* What stands before on_open: TLS, the request of WebSocket, a PROXY header. A client that has left without a
+	 * word, or was refused, counts nowhere here. */
+	uint64_t handshakes; /* done */
+	uint64_t resumed;    /* of these, by a ticket of an earlier connection */
+	uint64_t handshakes_failed, handshakes_timed_out;
+	uint64_t accept_failed; /* accept(2) failed, or there was no memory for the connection */
+	uint64_t queue_peak;    /* the most bytes that one connection has had queued (tn_conn_queued()) after a send */
+};
+
+/*
+ * Reads the counters. From any thread, as long as the server is there; without a lock, and at no cost to the loops.
+ * What a loop is just counting may be missing, so numbers that belong together can differ by what is under way.
+ */
+TN_SIZED void tn_server_count(const struct tn_server *server, struct tn_counts *counts);
+
+/* ---- a server's connections and observers ---- */
+
+/*
+ * Calls fn(conn, arg) for each connection of the server that lives on the calling thread's loop: from a callback of
+ * that loop, or outside of any where the server has one loop alone. Those are called for which on_open has been called,
+ * and which have not failed or been closed since. fn() may send to, close or abort any connection; it must not run the
+ * loop. A datagram server is one connection. For a server over several loops (tn_serve_loops()) post a function to
+ * each of them (tn_loop_post()) that calls this, with a reference to the shared message; and post no more after
+ * tn_server_close(). Returns how many there were; TN_ESTATE: the calling thread runs no loop of the server.
+ */
+TN_API int tn_server_each(struct tn_server *server, void (*fn)(struct tn_conn *conn, void *arg), void *arg);
+
 /*
  * What a server tells besides the handler: for logs and metrics. on_open and on_close come right before the handler's.
  * on_trouble: a TLS handshake failed, which no handler has heard of (TN_ECERT: the peer's certificate; TN_ETLS,
- * -ETIMEDOUT), a connection was refused (TN_ELIMIT: too many, or too many of one source), datagrams came faster than
- * they were read and were dropped by the kernel (-ENOBUFS), accepting failed (out of descriptors: it is tried again by
- * itself), or changed certificate files cannot be used (TN_EURL). Each of these kinds is told once a second at most,
- * and tn_server_suppressed() says how many were not told. `conn` is NULL then. on_bad: a message was refused, as the
+ * -ETIMEDOUT), a PROXY header is broken or missing (TN_EFORMAT), a connection or a datagram was refused (TN_ELIMIT: too
+ * many, or too many of one source; -EACCES: by the keys allow, deny or trust), datagrams came faster than they were
+ * read and were dropped by the kernel (-ENOBUFS), accepting failed (out of descriptors: it is tried again by itself),
+ * or changed files cannot be used (TN_EURL). Each of these kinds is told once a second at most, and
+ * tn_server_suppressed() says how many were not told. `conn` is NULL then. on_bad: a message was refused, as the
  * handler's on_bad is told next; tn_errmsg() says where and why.
  */
 struct tn_watch {
@@ -358,15 +622,26 @@ TN_API unsigned tn_server_suppressed(const struct tn_server *server);
  */
 TN_API void tn_conn_trouble(struct tn_conn *conn, int err, const char *text);
 
-/* Sets the observer, which is copied. Call it before the loops run. */
-TN_API void tn_server_watch(struct tn_server *server, const struct tn_watch *watch, void *arg);
+/*
+ * Adds an observer, which is copied. There may be several: they are called in the order they were added, with what
+ * happens from now on. From loops[0]'s thread, or before the loops run. Returns 0, or -ENOMEM; adding the first one
+ * never fails for want of memory.
+ */
+TN_SIZED int tn_server_watch(struct tn_server *server, const struct tn_watch *watch, void *arg);
 
 /*
- * Reads a secured server's files (keys cert, key, key-pass-file, ca, crl, psk-file) anew, for connections to come;
- * those that are open go on with what they began with. A server also does this by itself within seconds after its files
- * have changed, whichever way their paths lead to another content; tn_watch's on_trouble tells that it failed. Returns
- * 0; TN_EURL: they cannot be used, the old ones stay; -EOPNOTSUPP: the server is not secured; -ENOMEM. From loops[0]'s
- * thread.
+ * Takes the observers with this `arg` away: none of their callbacks begins after this has returned, though one may be
+ * under way in the thread of another loop of the server. May be called from any thread, as long as the server is there,
+ * and from those callbacks. Their memory (about 60 bytes each) is given back when the server goes.
+ */
+TN_API void tn_server_unwatch(struct tn_server *server, void *arg);
+
+/*
+ * Reads a server's files (keys cert, key, key-pass-file, ca, crl, psk-file, allow, deny, trust) anew, for connections
+ * to come; those that are open go on with what they began with. A server also does this by itself within seconds after
+ * its files have changed, whichever way their paths lead to another content; tn_watch's on_trouble tells that it
+ * failed. Returns 0; TN_EURL: they cannot be used, the old ones stay; -EOPNOTSUPP: it has no such files; -ENOMEM. From
+ * loops[0]'s thread.
  */
 TN_API TN_MUST_CHECK int tn_server_reload(struct tn_server *server);
 
@@ -379,13 +654,22 @@ enum tn_file_use {
 };
 
 /*
- * The files a server needs while it runs, for a program that confines itself: certificates and keys, which are
- * read again when they change; the key log, which is opened again when it has been renamed; the file of a Unix socket,
- * which is removed in the end. A path may be a folder (key crl): the files in it are read, those to come as well. Fills
- * path (valid until the server is reloaded or closed) and use, and returns 0; -ENOENT past the end. Before the loops
- * run.
+ * The files a server needs while it runs, for a program that confines itself: certificates, keys and lists of
+ * addresses, which are read again when they change; the key log, which is opened again when it has been renamed; the
+ * file of a Unix socket, which is removed in the end. A path may be a folder (key crl): the files in it are read, those
+ * to come as well. Fills path (valid until the server is reloaded or closed) and use, and returns 0; -ENOENT past the
+ * end. Before the loops run.
  */
 TN_API int tn_server_file(const struct tn_server *server, int index, const char **path, enum tn_file_use *use);
+
+/*
+ * The same for a URL that is dialled while the program runs: certificates and keys, which are looked at for each
+ * connection and read again when they have changed, the key log, and the file of key auth, which is read for each
+ * connection; then those of its proxies (key via). (What this system trusts, without key ca, OpenSSL reads by itself.)
+ * Fills `path` and `use`, and returns 0; -ENOENT past the end; -ENAMETOOLONG: `cap` is too small;
+ * TN_EURL; -ENOMEM.
+ */
+TN_API int tn_url_file(const char *url, int index, char *path, size_t cap, enum tn_file_use *use);
 
 /*
  * Has another function open those files from now on: for a program that gives up its right to open files, and has
@@ -398,16 +682,21 @@ TN_API void tn_set_files(int (*fn)(const char *path, enum tn_file_use use, void 
 
 /*
  * Stops accepting and lets every connection finish what is in flight:
- * - One that is quiet is closed in good order: nothing has come or gone for 100 ms (a second where the peer was held
- *   back before, since its kernel then waits before it sends on), nothing is queued, no part of a message has come, it
- *   is neither paused (tn_pause()) nor held (tn_conn_hold()).
+ * - One that is quiet is closed in good order (WebSocket: with code 1001): nothing has come or gone for 100 ms (a
+ *   second where the peer was held back before, since its kernel then waits before it sends on), nothing is queued, no
+ *   part of a message has come, it is neither paused (tn_pause()) nor held (tn_conn_hold()).
  * - A busy one goes on until it is quiet.
  * - One whose peer has ended goes on until our direction has ended too.
  * What is left after `drain_ms` is cut off: on_close gets -ECANCELED, and the peer a reset (TCP; a Unix socket has
  * none, its peer sees an end; over TLS it is one without close_notify). A relay therefore holds its connections for as
- * long as the other side may still have something for them. Timers, posted calls and dialled connections go on as ever.
- * Afterwards the server is freed; its Unix socket file is removed. done(arg), when not NULL, is called on loops[0] once
- * all of it has gone. From loops[0]'s thread; a callback may call it. Called a second time it does nothing.
+ * long as the other side may still have something for them; tn_join() does so. Timers, posted calls and dialled
+ * connections go on as ever. Afterwards the server is freed; its Unix socket file is removed. done(arg), when not NULL,
+ * is called on loops[0] once all of it has gone. From loops[0]'s thread; a callback may call it. Called a second time
+ * it does nothing.
+ *
+ * A server over TCP or UDP whose URL has reuseport=on hands over to another process that listens there: what is new
+ * goes to that process from now on, and this one accepts for up to 500 ms more, less if `drain_ms` is, those whose
+ * handshake has begun. Nobody is refused: tenon-serve(1), Restarting.
  */
 TN_API void tn_server_close(struct tn_server *server, uint64_t drain_ms, void (*done)(void *arg), void *arg);
 
@@ -419,8 +708,141 @@ TN_API void tn_server_close(struct tn_server *server, uint64_t drain_ms, void (*
  * which, and tn_reply() answers that one alone. `conn` may be NULL. Errors at once: TN_EURL, -ENOMEM, -EMFILE; then no
  * callback follows.
  */
-TN_API TN_MUST_CHECK int tn_dial(struct tn_loop *loop, const char *url, const struct tn_handler *handler, void *arg,
-				 struct tn_conn **conn);
+TN_SIZED TN_MUST_CHECK int tn_dial(struct tn_loop *loop, const char *url, const struct tn_handler *handler, void *arg,
+				   struct tn_conn **conn);
+
+/* ---- prepared endpoints ---------------------------------------------------------------------------------------- */
+
+/*
+ * Reads and checks a URL for dialling once. The endpoint that it becomes is dialled any number of times, on any loops.
+ * tn_dial() keeps the last few URLs of a loop in this form by itself, so a program gains where it dials more of them in
+ * turn, or wants to know beforehand that they are right. A host name and the files that keys name are still looked up
+ * at each dial; a service (tcp://localhost:http) and an option that names an interface are looked up here. The endpoint
+ * has one reference, the caller's. Errors: as tn_dial() has them for its URL: TN_EURL, -ENOMEM.
+ */
+TN_API TN_MUST_CHECK int tn_endpoint_new(const char *url, struct tn_endpoint **ep);
+
+/*
+ * Takes one more reference, and returns `ep`; lets one go. Connections have references of their own. An endpoint does
+ * not change, so that threads may share one. May be called from any thread. NULL may be let go of.
+ */
+TN_API struct tn_endpoint *tn_endpoint_ref(struct tn_endpoint *ep);
+TN_API void tn_endpoint_unref(struct tn_endpoint *ep);
+
+/* Dials as tn_dial() does, with an endpoint in place of its URL: the same callbacks and errors. */
+TN_SIZED TN_MUST_CHECK int tn_dial_endpoint(struct tn_loop *loop, struct tn_endpoint *ep,
+					    const struct tn_handler *handler, void *arg, struct tn_conn **conn);
+
+/* ---- the PROXY protocol ---------------------------------------------------------------------------------------- */
+
+/*
+ * A proxy tells in front of a connection's bytes from where its client comes ("The PROXY protocol", versions 1 and 2,
+ * doc/proxy-protocol.txt of HAProxy). Key proxy=accept of a served URL: such a header must come, from addresses in key
+ * trust; from then on tn_conn_peer(), tn_conn_info() and the limits of the server speak of the client. Key proxy=v1 or
+ * v2 of a dialled URL: one is sent. Over udp each datagram has one, and what goes back has none.
+ */
+
+/*
+ * Dials as tn_dial() does. Where the URL has key proxy, the header speaks of the client of `of`: its addresses, and in
+ * version 2 what its TLS has agreed upon, with its certificate's common name; if it came through a proxy itself, what
+ * that has told. `of` is a connection of the same loop, and needed no longer than this call. `msg`: of a datagram
+ * server, the message whose sender is meant, valid inside on_msg; otherwise NULL. `of` NULL, and tn_dial(): the
+ * connection is of this program itself (LOCAL; UNKNOWN in version 1). Returns as tn_dial(); TN_ETOOBIG: what is to be
+ * told is longer than a header may be.
+ */
+TN_SIZED TN_MUST_CHECK int tn_dial_for(struct tn_loop *loop, const char *url, const struct tn_handler *handler,
+				       void *arg, const struct tn_conn *of, const struct tn_msg *msg,
+				       struct tn_conn **conn);
+
+/* Types of what a header of version 2 may tell besides addresses. Programs have 0xe0 to 0xef for their own. */
+enum tn_proxy_type {
+	TN_PROXY_ALPN = 0x01,
+	TN_PROXY_AUTHORITY = 0x02, /* the name that the client has asked for (SNI) */
+	TN_PROXY_CRC32C = 0x03,
+	TN_PROXY_NOOP = 0x04,
+	TN_PROXY_UNIQUE_ID = 0x05,
+	TN_PROXY_SSL = 0x20,
+	TN_PROXY_SSL_VERSION = 0x21, /* within TN_PROXY_SSL, and so on: TLSv1.3 */
+	TN_PROXY_SSL_CN = 0x22,      /* common name of the client's certificate */
+	TN_PROXY_SSL_CIPHER = 0x23,
+	TN_PROXY_SSL_SIG_ALG = 0x24,
+	TN_PROXY_SSL_KEY_ALG = 0x25,
+	TN_PROXY_NETNS = 0x30,
+};
+
+struct tn_proxy {
+	int version;               /* 1 or 2 */
+	bool local;                /* it speaks of no client: addresses are empty (LOCAL, UNKNOWN, UNSPEC) */
+	struct tn_addr client;     /* from where the client has come; len 0: not told */
+	struct tn_addr target;     /* and where to */
+	struct tn_addr sender;     /* who has sent the header; len 0: we did, or a Unix socket's other end */
+	bool tls;                  /* the client came by TLS */
+	bool has_cert, verified;   /* with a certificate; it was found good */
+	const unsigned char *tlvs; /* of version 2, checked: a type, two bytes of length, the value; and so on */
+	size_t tlvs_len;
+};
+
+/*
+ * What the PROXY header of a connection has told: one that came (from on_open on, on_close included; of a datagram
+ * server inside on_msg, of that message) or one that we send. `proxy` is valid as long as the connection is, of a
+ * datagram server during on_msg. Returns 0; -EOPNOTSUPP: it has none.
+ */
+TN_SIZED TN_MUST_CHECK int tn_conn_proxy(const struct tn_conn *conn, struct tn_proxy *proxy);
+
+/* The value of the first TLV of a type (enum tn_proxy_type, or one's own). Returns 0, or -ENOENT: there is none. */
+TN_API int tn_proxy_tlv(const struct tn_proxy *proxy, unsigned type, const unsigned char **value, size_t *len);
+
+/* ---- serving a proxy ------------------------------------------------------------------------------------------- */
+
+/*
+ * A served proxy (proxy://, proxy+unix:, tls+proxy://; with key cert proxy:// is the last) speaks SOCKS4, 4a and 5, and
+ * CONNECT of HTTP/1.1, with its clients, told apart by their first byte. on_open says that a client has asked for
+ * something (and has shown its password, with key users): tn_conn_asked() tells what. Whatever the program does then,
+ * it answers once, by tn_conn_answer(). Until then the connection is paused, and nothing is sent; from then on it is a
+ * connection like any other one, to which the proxy's protocol adds nothing.
+ *
+ *	on_open		tn_conn_asked(client, &asked); tn_dial_asked(client, asked.what, asked.host, asked.port, ...)
+ *	target's on_open	tn_conn_answer(client, 0, target); tn_join(client, target)
+ *	target's on_close	not open before: tn_conn_answer(client, err, NULL); tn_close(client)
+ */
+enum tn_asked_what {
+	TN_ASKED_CONNECT = 1, /* a connection */
+	TN_ASKED_UDP = 2,     /* SOCKS5's UDP ASSOCIATE (RFC 1928 7): a socket for datagrams that go to many places */
+};
+
+struct tn_asked {
+	enum tn_asked_what what;
+	const char *protocol; /* socks4, socks4a, socks5 or http */
+	const char *host;     /* a name, in ASCII, or an address without brackets; letters, digits and ".:-_" only */
+	int port;             /* with TN_ASKED_UDP: with host where the client will send from; 0: it does not say */
+	const char *user;     /* who has shown the right password; with socks4 who the client says it is; "": nobody */
+};
+
+/*
+ * Fills `asked`, from on_open on until the answer. The texts are valid as long. Returns 0; -EOPNOTSUPP: it is no
+ * client of a served proxy, or has been answered.
+ */
+TN_SIZED int tn_conn_asked(const struct tn_conn *client, struct tn_asked *asked);
+
+/*
+ * Dials as tn_dial() does, a TCP connection or a UDP socket, for a client of a served proxy, which need not wait for an
+ * answer any more. What the proxy's URL says of where clients may go (keys allow-to, deny-to, ports) holds for it: port
+ * and addresses are judged before anything is looked up, the addresses of a name when each is about to be connected to.
+ * `keys`: what a URL has behind its '?', such as "connect=5s"; NULL: nothing. Returns as tn_dial(); -EACCES: no client
+ * may go there, which may also be why on_close is called; -EINVAL: no such host or port; -EOPNOTSUPP: the client is
+ * none of a served proxy.
+ */
+TN_SIZED TN_MUST_CHECK int tn_dial_asked(struct tn_conn *client, enum tn_asked_what what, const char *host, int port,
+					 const char *keys, const struct tn_handler *handler, void *arg,
+					 struct tn_conn **conn);
+
+/*
+ * Answers a client, in its protocol, and resumes it. `err`: 0, or why it cannot be had (-EACCES, -ECONNREFUSED,
+ * TN_ENAME, -ETIMEDOUT and so on become the code or status that says so); then tn_close() follows. `used`: the
+ * connection or, with TN_ASKED_UDP, the socket whose address is told; NULL: none is. Returns 0; -EOPNOTSUPP: it is no
+ * client of a served proxy, or has been answered; TN_ESTATE: it is closing; -ENOMEM.
+ */
+TN_API int tn_conn_answer(struct tn_conn *client, int err, const struct tn_conn *used);
 
 /* ---- connections ----------------------------------------------------------------------------------------------- */
 
@@ -446,17 +868,79 @@ TN_API TN_MUST_CHECK int tn_send(struct tn_conn *conn, const void *data, size_t 
 TN_API TN_MUST_CHECK int tn_reply(struct tn_conn *conn, const struct tn_msg *msg, const void *data, size_t len);
 
 /*
+ * The same as tn_send(), as text or binary where the protocol knows the difference (WebSocket). A reply to a message
+ * is of its kind by itself. TN_EUTF8: text that is not UTF-8, which the peer would have to close the connection for.
+ */
+TN_API TN_MUST_CHECK int tn_send_as(struct tn_conn *conn, enum tn_msg_kind kind, const void *data, size_t len);
+
+/*
  * The same from several pieces, which go out as one message: at most 16 entries of struct iovec (see readv(2)).
- * `msg` may be NULL where there is no sender to answer.
+ * `msg` may be NULL where there is no sender to answer: tn_sendv() is that.
  */
 struct iovec;
+TN_API TN_MUST_CHECK int tn_sendv(struct tn_conn *conn, const struct iovec *iov, int count);
 TN_API TN_MUST_CHECK int tn_replyv(struct tn_conn *conn, const struct tn_msg *msg, const struct iovec *iov, int count);
 
 /*
  * Passes a received message on, to its own connection or another of the same loop, without copying where that pays. On
- * its own datagram server it goes back to its sender. Returns as tn_send().
+ * its own datagram server it goes back to its sender. Returns as tn_send(). To many connections, or to those of other
+ * loops: tn_shared_from().
  */
 TN_API TN_MUST_CHECK int tn_forward(struct tn_conn *conn, const struct tn_msg *msg);
+
+/* ---- shared messages: one to many ---- */
+
+/*
+ * A message that is made once and sent to any number of connections, of any loop. The queues of the connections refer
+ * to its bytes. What a frame (key frame), or WebSocket with or without compression, makes of it is made once as well,
+ * for all connections that have the same.
+ *
+ *	static void publish(struct tn_conn *conn, void *arg)
+ *	{
+ *		if (tn_send_shared(conn, arg) < 0)
+ *			tn_abort(conn, TN_EFULL);
+ *	}
+ *
+ *	if (tn_shared_new(data, len, TN_MSG_ANY, &shared) == 0) {
+ *		tn_server_each(server, publish, shared);
+ *		tn_shared_unref(shared);
+ *	}
+ *
+ * It does not change, belongs to no loop and outlives all of them. References are counted: whoever makes one has the
+ * first, each tn_shared_ref() adds one, each wants one tn_shared_unref(). What is queued has references of its own, so
+ * the program may drop its last one as soon as it has sent the message for the last time. As with free(), a message
+ * must not be used by who has no reference to it. All functions here but tn_send_shared() may be called from any
+ * thread, for the same message at the same time; a thread sends one by tn_handle_send_shared().
+ */
+struct tn_shared;
+
+/*
+ * Makes one of bytes, which are copied. `kind`: what it is where the protocol says so (WebSocket). Errors: -EMSGSIZE
+ * (longer than 2 GiB), -ENOMEM.
+ */
+TN_API TN_MUST_CHECK int tn_shared_new(const void *data, size_t len, enum tn_msg_kind kind, struct tn_shared **shared);
+
+/*
+ * The same of a received message, while it is valid: in on_msg. A long one is not copied: the memory in which it was
+ * received becomes the message's.
+ */
+TN_API TN_MUST_CHECK int tn_shared_from(const struct tn_msg *msg, struct tn_shared **shared);
+
+/* Adds a reference; returns `shared`. */
+TN_API struct tn_shared *tn_shared_ref(struct tn_shared *shared);
+
+/* Drops a reference. With the last one, those of the queues included, its memory is freed. NULL is allowed. */
+TN_API void tn_shared_unref(struct tn_shared *shared);
+
+/* Its bytes, without a frame, as long as the caller has a reference. `len` may be NULL. */
+TN_API const void *tn_shared_data(const struct tn_shared *shared, size_t *len);
+
+/*
+ * Queues a shared message, bounded by the connection's queue as any other: returns as tn_send(), TN_EUTF8 as
+ * tn_send_as(). From the thread of the connection's loop. The caller keeps its reference. What is short is copied where
+ * other messages wait in front of it, and always on datagram sockets.
+ */
+TN_API TN_MUST_CHECK int tn_send_shared(struct tn_conn *conn, struct tn_shared *shared);
 
 /*
  * For what answers any datagram of a served UDP socket: from now on each reply leaves with one hop less to go than what
@@ -481,18 +965,125 @@ TN_API int tn_finish(struct tn_conn *conn);
 TN_API void tn_conn_hold(struct tn_conn *conn);
 TN_API void tn_conn_release(struct tn_conn *conn);
 
+/* How far something that was sent has come. */
+enum tn_sent {
+	TN_SENT_TAKEN,        /* the kernel has taken it: it is not in this process any more */
+	TN_SENT_ACKNOWLEDGED, /* TCP: the peer's kernel has acknowledged it, the end of our direction (tn_finish())
+			       * included; Unix sockets and pipes: the peer has read it. It says nothing of what
+			       * the peer's program has done with it */
+};
+
+/*
+ * Calls fn(conn, 0, arg) once, from the loop, when all that has been queued up to now has come so far. (On a secured
+ * connection and on datagrams: when the queue is empty for the first time.) If that cannot happen any more,
+ * fn(conn, err, arg) is called with the reason right before on_close: -ECANCELED where the connection was closed
+ * without one, or, of a pipe, its end was told before its reader has read all; -ECONNRESET where the peer of a Unix
+ * socket, -EPIPE where the reader of a pipe has closed without reading all. Until then the connection does not close
+ * by itself, and a server that drains does not take it for quiet. To close a connection when all
+ * has arrived: tn_finish(), then this, and tn_close() in fn; unlike tn_close() alone that waits for a slow reader as
+ * long as it takes. Returns 0; TN_ESTATE: the connection has failed or is gone; -ENOMEM.
+ */
+TN_API TN_MUST_CHECK int tn_when_sent(struct tn_conn *conn, enum tn_sent how,
+				      void (*fn)(struct tn_conn *conn, int err, void *arg), void *arg);
+
+/*
+ * Gives what a stream has queued to the kernel now, inside this call, instead of at the end of the turn (datagrams
+ * leave then). Returns 0: nothing is queued any more; 1: the kernel takes no more for now, or the connection is not
+ * open yet; the rest follows by itself. TN_ESTATE: the connection has failed.
+ */
+TN_API int tn_flush(struct tn_conn *conn);
+
+/*
+ * Makes one path of two connections: from now on, what comes from each goes out on the other, in order and no faster
+ * than the other takes it. Where both are plain streams of bytes and much is moved, it does not pass through this
+ * process (splice(2)).
+ *
+ * - The end of a peer's direction is passed on when everything before it has been: the other end is told as by
+ *   tn_finish(), and the other direction goes on. When both have ended, both connections close without an error.
+ * - An error is passed on too. When one connection closes with an error, the other sends what it has queued, however
+ *   slowly its peer reads it, and is then reset (see tn_handler: as after a refused message); its on_close gets the
+ *   same error. What comes from it meanwhile is dropped. A secured connection that is cut (see on_cut), a message that
+ *   the other side cannot carry and a lack of memory are such errors.
+ * - tn_close() or tn_abort(conn, 0) of one closes the other in good order.
+ * - The handlers' on_msg, on_end, on_cut and on_drain are called no more; on_open, on_bad and on_close are. In on_close
+ *   of one, the other is free again and can be joined with a third; if it is not, it closes as told here.
+ * - What was received before is kept for the path, but for the message that on_msg is being called with. What was
+ *   queued goes out first. An end that has been told already (on_end) is passed on. tn_pause() and tn_resume() hold
+ *   what comes from one connection, tn_send() adds to what goes to it.
+ * - A joined connection is not quiet to tn_server_close(), as long as its other side has not ended. One that is held
+ *   back for the other side is not idle (key idle) while the other side takes something. The counters of
+ *   tn_conn_info() and all else of each are as ever.
+ * - Either may be one that was dialled and is not open yet: what comes from the other is held back until it is. A pipe
+ *   or file of one direction is joined in that direction alone: tn_join(input, conn) and tn_join(conn, output) make one
+ *   path of fd:0, a socket and fd:1.
+ *
+ * Both keep messages (key frame, unix-seqpacket, dtls: each message becomes one of the other side), or both are streams
+ * of bytes, or both datagram sockets with one peer each, which have no end to pass on. Returns 0, or an error, after
+ * which nothing has changed. -EINVAL: bytes with messages, messages with datagrams, a connection with itself, of
+ * different loops, or two that have no direction in common. -EBUSY: one is joined already. TN_ESTATE: one is closing,
+ * or our direction to it has been ended. -EOPNOTSUPP: a datagram server, which has many peers. -ENOMEM.
+ */
+TN_API TN_MUST_CHECK int tn_join(struct tn_conn *a, struct tn_conn *b);
+
+/* What a path does with what comes, in place of passing it on as it is. Each may be NULL. */
+struct tn_pass {
+	/* Sends what it makes of a message, if anything. Returns as tn_send(): 0; 1: `from` is held back until `to` has
+	 * room, until the next turn at least (`to` NULL: as 0); < 0: an error of the path, but TN_ESTATE: `to` takes
+	 * nothing more. NULL: tn_forward(). */
+	int (*msg)(struct tn_conn *from, const struct tn_msg *msg, struct tn_conn *to, void *arg);
+	/*
+	 * After a 1: `to` has room again. Sends what was kept back. Returns likewise: 1: it is to be called again.
+	 * Also called once, right before on_close of `from`, if that closes meanwhile: then `to` takes all that is
+	 * sent, beyond its mark. What is kept back even then is never asked for again.
+	 */
+	int (*room)(struct tn_conn *from, struct tn_conn *to, void *arg);
+	/* The peer of `from` has ended its direction, and everything before that was passed on. NULL: tn_finish(to). */
+	void (*end)(struct tn_conn *from, struct tn_conn *to, void *arg);
+	/* The same without a close_notify: see on_cut. NULL: an error of the path. */
+	void (*cut)(struct tn_conn *from, struct tn_conn *to, void *arg);
+};
+
+/*
+ * One direction of tn_join() alone: what comes from `from` goes out on `to`, by the rules told there. The other
+ * direction stays with the handlers, or with another path. `pass` (which is copied) may be NULL; with pass->msg the two
+ * may be of different kinds. `to` NULL: what comes is read and dropped, if pass->msg does not use it; the end is told
+ * to pass->end alone. When the path has ended, `from` is not free again, `to` is. Returns as tn_join().
+ */
+TN_SIZED TN_MUST_CHECK int tn_flow(struct tn_conn *from, struct tn_conn *to, const struct tn_pass *pass, void *arg);
+
 /* Stops and resumes reading. While paused nothing is handed over and the peer is held back. */
 TN_API void tn_pause(struct tn_conn *conn);
 TN_API void tn_resume(struct tn_conn *conn);
 
 /*
- * Closes in good order: sends what is queued (at most for key drain), ends our direction, closes. No on_msg follows;
- * on_close does. May be called from any callback but on_close, and more than once.
+ * Closes in good order: sends what is queued (at most for key drain), ends our direction, closes. Neither on_open nor
+ * on_msg follows; on_close does. May be called from any callback but on_close, and more than once.
  */
 TN_API void tn_close(struct tn_conn *conn);
 
+/*
+ * The same for WebSocket, with what its Close says: a code (RFC 6455 7.4: 1000 to 1003, 1007 to 1014, 3000 to 4999) and
+ * a reason of at most 123 bytes of UTF-8, or NULL. Returns 0; TN_EFORMAT, and nothing is closed: they may not be said;
+ * -EOPNOTSUPP: the connection is not WebSocket.
+ */
+TN_API int tn_close_with(struct tn_conn *conn, int code, const char *reason);
+
 /* Closes at once and drops what is queued; a TCP peer is sent a reset. on_close follows with `err`. */
 TN_API void tn_abort(struct tn_conn *conn, int err);
+
+/*
+ * From now on `handler` (which is copied) is called with `arg`, in place of what the connection began with. What has
+ * been told is not told again. From any callback of the loop or outside of them. Returns 0 or -ENOMEM; then nothing has
+ * changed.
+ */
+TN_SIZED TN_MUST_CHECK int tn_conn_set_handler(struct tn_conn *conn, const struct tn_handler *handler, void *arg);
+
+/*
+ * Lets a connection go: it closes in good order as by tn_close(), and neither its handler nor what tn_when_sent() was
+ * given is called any more, on_close included. `conn` must not be used afterwards. What a server's tn_watch observes is
+ * told as ever. A dialled connection that is not open yet and has nothing to send is given up at once.
+ */
+TN_API void tn_conn_detach(struct tn_conn *conn);
 
 /* A pointer of yours, NULL at first. */
 TN_API void tn_conn_set_data(struct tn_conn *conn, void *data);
@@ -523,6 +1114,12 @@ struct tn_conn_info {
 	char local[384], peer[384]; /* as URLs: tcp://127.0.0.1:10000; peer empty for a datagram server */
 	uint64_t lookup_ns; /* dialled by name: how long it was looked up before the first address was tried; otherwise
 			       0 */
+	uint64_t first_ns;  /* joined (tn_join(), tn_flow()): loop clock when the first of what came from it was passed
+			       on; 0: nothing was */
+	const char *via;    /* the proxies that it goes through (key via), in their order:
+			     * socks5h://gate:1080,http://inner:3128; "": none. `peer` is then the URL's own host, which
+			     * may    be known to them alone, and tn_conn_peer() the first proxy's address. Valid until it
+			     * closes, in    on_close too */
 };
 
 /*
@@ -534,7 +1131,7 @@ TN_API TN_MUST_CHECK int tn_conn_local(const struct tn_conn *conn, struct tn_add
 
 /* Fills `info`. Also valid in on_close, where the descriptor has gone: fd is -1,
  * and the peer of a Unix socket unknown. */
-TN_API void tn_conn_info(const struct tn_conn *conn, struct tn_conn_info *info);
+TN_SIZED void tn_conn_info(const struct tn_conn *conn, struct tn_conn_info *info);
 
 /* What a secured connection (tls://) has agreed upon with its peer. Texts that do not apply are empty. */
 struct tn_security {
@@ -551,7 +1148,29 @@ struct tn_security {
  * Fills `security`: from on_open on, on_close included. Returns 0; -EOPNOTSUPP: the connection is not secured;
  * TN_ESTATE: its handshake has not been completed.
  */
-TN_API int tn_conn_security(const struct tn_conn *conn, struct tn_security *security);
+TN_SIZED int tn_conn_security(const struct tn_conn *conn, struct tn_security *security);
+
+/*
+ * WebSocket: asks the peer at once whether it is there, by a ping, which every WebSocket answers by itself. on_pong
+ * gets the time between the two, as it does for the pings of key ping. One that is asked again before it has answered
+ * is asked once more behind its answer. Returns 0; -EOPNOTSUPP: the connection is not WebSocket; TN_ESTATE: it is not
+ * open, or ends. (RFC 6455 5.5.2)
+ */
+TN_API int tn_ping(struct tn_conn *conn);
+
+/* What is known of a WebSocket. Texts are valid until the connection closes, in on_close too. */
+struct tn_websocket {
+	const char *subprotocol; /* agreed upon (key subprotocol); "": none */
+	const char *target;      /* what the client has asked for: /chat?room=1 */
+	bool deflate;            /* messages may be compressed */
+	int peer_code;           /* of the peer's Close; 1005: it had none; 1006: none had come before tn_close() */
+	const char *peer_reason; /* "": none */
+	int our_code;            /* of ours; 0: it has not been said */
+	uint64_t round_ns;       /* from the last ping (key ping) to its answer; 0: not measured */
+};
+
+/* Fills `ws`, from on_open on, on_close included. Returns 0; -EOPNOTSUPP: the connection is not WebSocket. */
+TN_SIZED int tn_conn_websocket(const struct tn_conn *conn, struct tn_websocket *ws);
 
 /*
  * A certificate that the peer has shown, verified or not, as DER in memory that the caller frees with free(). `index` 0
@@ -569,6 +1188,101 @@ TN_API const char *tn_addr_text(const struct tn_addr *addr, char *out, size_t ca
 /* The socket address inside. */
 TN_API const struct sockaddr *tn_addr_sockaddr(const struct tn_addr *addr);
 
+/* ---- a connection from any thread ------------------------------------------------------------------------------ */
+
+/*
+ * A handle stands for a connection in other threads, and wherever it is not known whether the connection still lives:
+ * in a job for a worker thread, a timer, a table. It counts its references and may outlive the connection and its loop;
+ * what is asked of it then is refused with TN_ESTATE. Except for tn_conn_handle() and tn_handle_conn() all of this may
+ * be called from any thread, the loop's own included, as long as the caller has a reference.
+ *
+ * What one thread asks for by a handle happens in that order, tn_handle_abort() excepted: sends, calls and closing. It
+ * has no order with what the loop's own thread does by tn_send() and tn_close(). What is asked for goes through memory
+ * without a lock; the loop is woken only if it sleeps. What has been asked for when the connection closes is dropped,
+ * but for calls, which are told so.
+ *
+ *	static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
+ *	{
+ *		... tn_conn_handle(conn, &job->handle) ...; tn_conn_hold(conn); give the job to a thread
+ *	}
+ *
+ *	in that thread:	tn_handle_send(job->handle, reply, len);
+ *			tn_handle_release(job->handle);
+ *			tn_handle_unref(job->handle);
+ */
+
+/*
+ * Gives a reference to the connection's handle (each connection has one), which the caller lets go of by
+ * tn_handle_unref(). On the loop's thread. Errors: TN_ESTATE: the connection has ended (in on_close, too); -ENOMEM.
+ */
+TN_API TN_MUST_CHECK int tn_conn_handle(struct tn_conn *conn, struct tn_handle **handle);
+
+/* One more reference, and one less. tn_handle_ref() returns `handle`; tn_handle_unref() takes NULL. */
+TN_API struct tn_handle *tn_handle_ref(struct tn_handle *handle);
+TN_API void tn_handle_unref(struct tn_handle *handle);
+
+/*
+ * Sends a message, which is copied, as tn_send() does. Returns:
+ * 0: it is on its way to the connection's queue.
+ * 1: the same, and as much is on its way as the connection's queue may hold (key queue; each message counts for its
+ * length and some 50 bytes more). The next one would be refused.
+ * TN_EFULL: refused, and so are all until half of that has gone: tn_handle_wait() waits for it.
+ * TN_ESTATE: the connection has gone or is closing, or our direction has been ended.
+ * TN_ETOOBIG: longer than key max; -EMSGSIZE: longer than 2 GiB; -ENOMEM.
+ *
+ * What is on its way waits while the connection's own queue is at its mark; then on_drain is called as if the loop's
+ * thread had sent it. A message that turns out to be one that the connection cannot send (TN_EFORMAT, TN_EUTF8,
+ * -ENOMEM: see tn_send()) was taken already: what was sent before it goes out, then the connection is reset, and
+ * on_close says why. A datagram that cannot be sent counts as lost.
+ */
+TN_API TN_MUST_CHECK int tn_handle_send(struct tn_handle *handle, const void *data, size_t len);
+
+/*
+ * The same as an answer to `msg`, of which nothing but kind, peer and hops is used (and copied). A thread that answers
+ * a datagram server's message late has these from a copy of its own. NULL: tn_handle_send().
+ */
+TN_API TN_MUST_CHECK int tn_handle_reply(struct tn_handle *handle, const struct tn_msg *msg, const void *data,
+					 size_t len);
+
+/* The same with a shared message, which is not copied. The caller keeps its reference. TN_EUTF8 as on_close's reason.
+ */
+TN_API TN_MUST_CHECK int tn_handle_send_shared(struct tn_handle *handle, struct tn_shared *shared);
+
+/*
+ * Blocks until no more than half is on its way of what the connection's queue may hold, for at most `timeout_ms` (-1:
+ * for as long as it takes). Returns 0; -ETIMEDOUT; TN_ESTATE: nothing can be sent any more, or the caller is inside a
+ * callback of the connection's own loop (those of tn_loop_free() included), which would wait for itself. Nor does the
+ * thread that runs or steps this loop call it between two turns: nothing is taken meanwhile.
+ */
+TN_API TN_MUST_CHECK int tn_handle_wait(struct tn_handle *handle, int timeout_ms);
+
+/*
+ * Calls fn(conn, arg) once on the loop's thread, behind what this thread has sent by the handle before; it may do all
+ * that a callback may. `conn` is NULL when the connection has gone by then. However many calls are on their way, none
+ * is refused. Returns 0; TN_ESTATE: the connection has gone, and fn is not called; -ENOMEM.
+ */
+TN_API TN_MUST_CHECK int tn_handle_call(struct tn_handle *handle, void (*fn)(struct tn_conn *conn, void *arg),
+					void *arg);
+
+/*
+ * tn_close(), behind what this thread has sent by the handle before. tn_conn_release(), likewise: a reply that was owed
+ * has been sent. tn_abort(), at once: before what waits for room. Return 0; TN_ESTATE: the connection has gone;
+ * -ENOMEM.
+ */
+TN_API int tn_handle_close(struct tn_handle *handle);
+TN_API int tn_handle_release(struct tn_handle *handle);
+TN_API int tn_handle_abort(struct tn_handle *handle, int err);
+
+/* Whether the connection is there: until its on_close has returned. It may go right after. */
+TN_API bool tn_handle_alive(const struct tn_handle *handle);
+
+/* What is on its way to the connection's queue, as tn_handle_send() counts it; and tn_conn_id(), for logs. */
+TN_API size_t tn_handle_queued(const struct tn_handle *handle);
+TN_API uint64_t tn_handle_id(const struct tn_handle *handle);
+
+/* On the loop's thread: the connection, or NULL when it has gone. A timer keeps a handle, and asks. */
+TN_API struct tn_conn *tn_handle_conn(const struct tn_handle *handle);
+
 /* ---- request and reply ----------------------------------------------------------------------------------------- */
 
 /*
@@ -585,6 +1299,36 @@ TN_API TN_MUST_CHECK int tn_call(struct tn_loop *loop, const char *url, const vo
  * thread. NULL past the end. */
 TN_API const char *tn_scheme_at(int index);
 
+/*
+ * The tables of all frames and formats: how the key frame or format has each (line, fixed:N), and one line about it in
+ * `meaning` (which may be NULL). NULL past the end.
+ */
+TN_API const char *tn_frame_at(int index, const char **meaning);
+TN_API const char *tn_format_at(int index, const char **meaning);
+
+/*
+ * The byte that ends each message of a frame and stands nowhere else in it: '\n' with line, 0 with cobs. So a reader
+ * that has lost its place finds the next message. -1: there is none, or it is said behind the name (until), or there is
+ * no such frame.
+ */
+TN_API int tn_frame_delimiter(const char *name);
+
+/* What messages of a format can be. tn_format_kind() returns these bits; more may come. */
+enum tn_format_kind {
+	TN_FORMAT_VALUES = 1, /* arrays, maps, numbers and so on; without this bit a message is one text or bytes */
+	TN_FORMAT_TEXT = 2,   /* text in UTF-8, which people can read and type */
+	TN_FORMAT_BLANK = 4,  /* nothing but white space is no message */
+};
+
+/*
+ * Says what messages of a format can be: bits of enum tn_format_kind, or -EINVAL: this build has no such format.
+ * `name` NULL, as tn_conn_format() has it, is raw: 0.
+ */
+TN_API int tn_format_kind(const char *name);
+
+/* The frame in which messages of a format follow one another in a file; NULL: none, or no such format. */
+TN_API const char *tn_format_frame(const char *name);
+
 /* ---- options --------------------------------------------------------------------------------------------------- */
 
 /* One URL key. */
@@ -598,7 +1342,7 @@ struct tn_option {
 };
 
 /* The table of all keys: fills `option` and returns 0, or -ENOENT past the end. */
-TN_API int tn_option_at(int index, struct tn_option *option);
+TN_SIZED int tn_option_at(int index, struct tn_option *option);
 
 /* The value in force on an open connection (or a server's first listener), as it would stand in a URL. Returns 0;
  * -EOPNOTSUPP: does not apply here or cannot be read back; -EINVAL: no such key. */
@@ -629,7 +1373,7 @@ struct tn_place {
  * looked up, which blocks for at most 10 s. A URL is fine that can be served or dialled, one for fd:N is not.
  * Errors: TN_EURL, TN_ENAME, TN_ERESOLVE, -ETIMEDOUT, -E2BIG (the name has more addresses than there is room), -ENOMEM.
  */
-TN_API int tn_url_place(const char *url, struct tn_place *place);
+TN_SIZED int tn_url_place(const char *url, struct tn_place *place);
 
 /*
  * Where the library reports what is no failure but should be known: an option that the kernel capped, an engine that
@@ -654,6 +1398,143 @@ TN_API int tn_parse_duration(const char *text, uint64_t *ns);
 
 /* The word of the list that a person most likely meant, or NULL when none is near. */
 TN_API const char *tn_nearest(const char *word, const char *const *words, size_t nwords);
+
+/* ---- structs that grow ------------------------------------------------------------------------------------------ */
+
+/*
+ * What the library exports in place of the functions above, for bindings of other languages: `size` is how large the
+ * caller's struct is.
+ *
+ * A struct that grows gets new fields at its end. Those that a program fills in (tn_handler, tn_watch, tn_pass, and
+ * tn_frame, which says its size itself): fields that it does not have count as zero. A program that was compiled for a
+ * later library than this one and uses a field that this one does not know is refused with -EINVAL. Those that the
+ * library fills in (tn_conn_info, tn_counts, tn_security, tn_websocket, tn_proxy, tn_asked, tn_place, tn_option): it
+ * writes what the program has room for, and zero where it knows nothing. Those that only the library makes (tn_msg,
+ * tn_frame_part, tn_frame_ends) grow in the same way; of one that a program passes back it reads no later field.
+ * tn_addr, tn_local and tn_bytes never change.
+ */
+TN_API TN_MUST_CHECK int tn_serve_sized(struct tn_loop *loop, const char *url, const struct tn_handler *handler,
+					size_t size, void *arg, struct tn_server **server);
+TN_API TN_MUST_CHECK int tn_serve_loops_sized(struct tn_loop *const *loops, int nloops, const char *url,
+					      const struct tn_handler *handler, size_t size, void *arg,
+					      struct tn_server **server);
+TN_API int tn_server_watch_sized(struct tn_server *server, const struct tn_watch *watch, size_t size, void *arg);
+TN_API void tn_server_count_sized(const struct tn_server *server, struct tn_counts *counts, size_t size);
+TN_API TN_MUST_CHECK int tn_dial_sized(struct tn_loop *loop, const char *url, const struct tn_handler *handler,
+				       size_t size, void *arg, struct tn_conn **conn);
+TN_API TN_MUST_CHECK int tn_dial_for_sized(struct tn_loop *loop, const char *url, const struct tn_handler *handler,
+					   size_t size, void *arg, const struct tn_conn *of, const struct tn_msg *msg,
+					   struct tn_conn **conn);
+TN_API TN_MUST_CHECK int tn_dial_endpoint_sized(struct tn_loop *loop, struct tn_endpoint *ep,
+						const struct tn_handler *handler, size_t size, void *arg,
+						struct tn_conn **conn);
+TN_API int tn_conn_asked_sized(const struct tn_conn *client, struct tn_asked *asked, size_t size);
+TN_API TN_MUST_CHECK int tn_dial_asked_sized(struct tn_conn *client, enum tn_asked_what what, const char *host,
+					     int port, const char *keys, const struct tn_handler *handler, size_t size,
+					     void *arg, struct tn_conn **conn);
+TN_API TN_MUST_CHECK int tn_conn_proxy_sized(const struct tn_conn *conn, struct tn_proxy *proxy, size_t size);
+TN_API TN_MUST_CHECK int tn_flow_sized(struct tn_conn *from, struct tn_conn *to, const struct tn_pass *pass,
+				       size_t size, void *arg);
+TN_API TN_MUST_CHECK int tn_conn_set_handler_sized(struct tn_conn *conn, const struct tn_handler *handler, size_t size,
+						   void *arg);
+TN_API void tn_conn_info_sized(const struct tn_conn *conn, struct tn_conn_info *info, size_t size);
+TN_API int tn_conn_security_sized(const struct tn_conn *conn, struct tn_security *security, size_t size);
+TN_API int tn_conn_websocket_sized(const struct tn_conn *conn, struct tn_websocket *ws, size_t size);
+TN_API int tn_option_at_sized(int index, struct tn_option *option, size_t size);
+TN_API int tn_url_place_sized(const char *url, struct tn_place *place, size_t size);
+
+#ifndef TNI_LIBRARY
+static inline int tn_serve(struct tn_loop *loop, const char *url, const struct tn_handler *handler, void *arg,
+			   struct tn_server **server)
+{
+	return tn_serve_sized(loop, url, handler, sizeof(*handler), arg, server);
+}
+
+static inline int tn_serve_loops(struct tn_loop *const *loops, int nloops, const char *url,
+				 const struct tn_handler *handler, void *arg, struct tn_server **server)
+{
+	return tn_serve_loops_sized(loops, nloops, url, handler, sizeof(*handler), arg, server);
+}
+
+static inline int tn_server_watch(struct tn_server *server, const struct tn_watch *watch, void *arg)
+{
+	return tn_server_watch_sized(server, watch, sizeof(*watch), arg);
+}
+
+static inline void tn_server_count(const struct tn_server *server, struct tn_counts *counts)
+{
+	tn_server_count_sized(server, counts, sizeof(*counts));
+}
+
+static inline int tn_dial(struct tn_loop *loop, const char *url, const struct tn_handler *handler, void *arg,
+			  struct tn_conn **conn)
+{
+	return tn_dial_sized(loop, url, handler, sizeof(*handler), arg, conn);
+}
+
+static inline int tn_dial_for(struct tn_loop *loop, const char *url, const struct tn_handler *handler, void *arg,
+			      const struct tn_conn *of, const struct tn_msg *msg, struct tn_conn **conn)
+{
+	return tn_dial_for_sized(loop, url, handler, sizeof(*handler), arg, of, msg, conn);
+}
+
+static inline int tn_dial_endpoint(struct tn_loop *loop, struct tn_endpoint *ep, const struct tn_handler *handler,
+				   void *arg, struct tn_conn **conn)
+{
+	return tn_dial_endpoint_sized(loop, ep, handler, sizeof(*handler), arg, conn);
+}
+
+static inline int tn_conn_proxy(const struct tn_conn *conn, struct tn_proxy *proxy)
+{
+	return tn_conn_proxy_sized(conn, proxy, sizeof(*proxy));
+}
+
+static inline int tn_conn_asked(const struct tn_conn *client, struct tn_asked *asked)
+{
+	return tn_conn_asked_sized(client, asked, sizeof(*asked));
+}
+
+static inline int tn_dial_asked(struct tn_conn *client, enum tn_asked_what what, const char *host, int port,
+				const char *keys, const struct tn_handler *handler, void *arg, struct tn_conn **conn)
+{
+	return tn_dial_asked_sized(client, what, host, port, keys, handler, sizeof(*handler), arg, conn);
+}
+
+static inline int tn_flow(struct tn_conn *from, struct tn_conn *to, const struct tn_pass *pass, void *arg)
+{
+	return tn_flow_sized(from, to, pass, sizeof(*pass), arg);
+}
+
+static inline int tn_conn_set_handler(struct tn_conn *conn, const struct tn_handler *handler, void *arg)
+{
+	return tn_conn_set_handler_sized(conn, handler, sizeof(*handler), arg);
+}
+
+static inline void tn_conn_info(const struct tn_conn *conn, struct tn_conn_info *info)
+{
+	tn_conn_info_sized(conn, info, sizeof(*info));
+}
+
+static inline int tn_conn_security(const struct tn_conn *conn, struct tn_security *security)
+{
+	return tn_conn_security_sized(conn, security, sizeof(*security));
+}
+
+static inline int tn_conn_websocket(const struct tn_conn *conn, struct tn_websocket *ws)
+{
+	return tn_conn_websocket_sized(conn, ws, sizeof(*ws));
+}
+
+static inline int tn_option_at(int index, struct tn_option *option)
+{
+	return tn_option_at_sized(index, option, sizeof(*option));
+}
+
+static inline int tn_url_place(const char *url, struct tn_place *place)
+{
+	return tn_url_place_sized(url, place, sizeof(*place));
+}
+#endif
 
 #ifdef __cplusplus
 }

@@ -78,14 +78,15 @@ TN_API bool tn_hist_next(const struct tn_hist *hist, size_t *at, uint64_t *low, 
 /* Whether both have counted the same. */
 TN_API bool tn_hist_equal(const struct tn_hist *a, const struct tn_hist *b);
 
-/* The compressed V2 form in base64, malloc'ed, for free(3); one zero byte stands behind it. Returns 0 or -ENOMEM. */
+/* The compressed V2 form in base64, malloc'ed, for free(3); one zero byte stands behind it. Returns 0, -ENOMEM
+ * or -EOPNOTSUPP: the library was built without zlib. */
 TN_API int tn_hist_encode(const struct tn_hist *hist, char **text);
 
 /*
  * Reads such a text, of any precision and unit, and adds what it counts to `hist`; each value is counted as the middle
  * of those that the writer did not tell apart (the counts of our own layout come back exactly). Returns 0; TN_EFORMAT:
- * it is damaged, of another version, or makes it more than 2^56 values, and tn_errmsg() says how; -ENOMEM. After a
- * failure `hist` is unchanged.
+ * it is damaged, of another version, or makes it more than 2^56 values, and tn_errmsg() says how; -ENOMEM;
+ * -EOPNOTSUPP: the library was built without zlib. After a failure `hist` is unchanged.
  */
 TN_API int tn_hist_decode(struct tn_hist *hist, const char *text, size_t len);
 

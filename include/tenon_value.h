@@ -156,6 +156,16 @@ TN_API TN_MUST_CHECK int tn_msg_value(const struct tn_conn *conn, const struct t
  * tn_encode() and tn_reply(). */
 TN_API TN_MUST_CHECK int tn_reply_value(struct tn_conn *conn, const struct tn_msg *msg, const struct tn_value *value);
 
+/* The same where there is no sender to answer. As tn_encode() and tn_send(). */
+TN_API TN_MUST_CHECK int tn_send_value(struct tn_conn *conn, const struct tn_value *value);
+
+/*
+ * Makes a shared message (tn_send_shared()) of a value in a format, written once however many get it. Its kind is text
+ * where the format is. Returns as tn_encode() and tn_shared_new().
+ */
+TN_API TN_MUST_CHECK int tn_shared_value(const char *format, const struct tn_value *value, unsigned flags,
+					 struct tn_shared **shared);
+
 /* ---- messages without a connection ------------------------------------------------------------------------------- */
 
 /*
@@ -169,7 +179,9 @@ struct tn_split;
 
 /*
  * Begins a stream whose messages are what the URL's keys frame, format, max, strict and jsonml say; nothing is opened
- * or read. The caller ends it with tn_split_free(). Errors: TN_EURL (bad for serving and for dialling), -ENOMEM.
+ * or read. With ws:// it is what one side of a WebSocket sends: its head of HTTP, then frames, compressed or not; or
+ * frames from the first on (RFC 6455). The caller ends it with tn_split_free(). Errors: TN_EURL (bad for serving and
+ * for dialling), -ENOMEM.
  */
 TN_API TN_MUST_CHECK int tn_split_new(const char *url, struct tn_split **split);
 
@@ -191,6 +203,16 @@ TN_API void tn_split_end(struct tn_split *split);
  * -ENOMEM. Whether a message is what the format allows is for tn_split_value() to say.
  */
 TN_API int tn_split_next(struct tn_split *split, const void **data, size_t *len);
+
+/* WebSocket: what the message is that tn_split_next() has handed out last. Others: TN_MSG_ANY. */
+TN_API enum tn_msg_kind tn_split_kind(const struct tn_split *split);
+
+/*
+ * WebSocket: the code of the Close that ends the stream, once tn_split_next() has come to it; 1005: it has none. 0: it
+ * has not come, or this is no WebSocket. `reason`: valid until the next call for this stream; "": none. It may hold any
+ * UTF-8.
+ */
+TN_API int tn_split_closed(const struct tn_split *split, const char **reason);
 
 /* Forgets the bytes that wait, and the end: what is fed next begins a message. */
 TN_API void tn_split_reset(struct tn_split *split);

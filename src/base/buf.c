@@ -1,5 +1,6 @@
 #include "base/buf.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -25,6 +26,31 @@ static void push_tail(struct tn_buf *buf, struct tni_slice *slice)
 		buf->head = slice;
 	buf->tail = slice;
 	buf->len += slice->len;
+}
+
+/* They come and go with every message, and are of a slice's size. A slice that is out has a block (pool.c). */
+union cell {
+	struct tni_slice slice;
+	struct tn_buf buf;
+};
+
+static_assert(sizeof(union cell) == sizeof(struct tni_slice), "a queue fits where a slice does");
+static_assert(offsetof(struct tn_buf, mem) == offsetof(struct tni_slice, blk), "one that is out has a pool there");
+
+struct tn_buf *tni_buf_new(struct tni_mem *mem, size_t max)
+{
+	union cell *cell = (union cell *)tni_slice_get(mem);
+
+	if (!cell)
+		return NULL;
+	tni_buf_init(&cell->buf, mem, max);
+	return &cell->buf;
+}
+
+void tni_buf_free(struct tn_buf *buf)
+{
+	if (buf)
+		tni_slice_put(buf->mem, &((union cell *)buf)->slice);
 }
 
 void tni_buf_clear(struct tn_buf *buf)
@@ -58,9 +84,10 @@ static struct tni_blk *block_for(struct tn_buf *buf, size_t len, size_t first)
 	struct tni_slice *tail = buf->tail;
 	struct tni_mem *mem = buf->mem;
 
-	if (tail && !first && tail->blk->cap - tail->blk->used >= len)
+	if (tail && !first && !tail->blk->shared && tail->blk->cap - tail->blk->used >= len)
 		return tni_blk_ref(tail->blk);
-	if (len <= mem->small.cap && buf->len == 0)
+	/* Also behind a short message that is shared: a second one must not take a big block. */
+	if (len <= mem->small.cap && (buf->len == 0 || (tail->blk->shared && buf->len <= mem->small.cap)))
 		return tni_blk_get(&mem->small);
 	if (len <= mem->large.cap)
 		return tni_blk_get(&mem->large);
@@ -242,8 +269,8 @@ long tni_buf_move(struct tn_buf *to, struct tn_buf *from, size_t len)
 	return (long)moved;
 }
 
-/* Copies the front; returns whether it ends exactly where a message does. */
-static bool copy_out(const struct tn_buf *buf, unsigned char *out, size_t len)
+/* Copies the front; returns the mark of the message that ends exactly there, or 0. */
+static uint32_t copy_out(const struct tn_buf *buf, unsigned char *out, size_t len)
 {
 	const struct tni_slice *s = buf->head;
 
@@ -254,20 +281,17 @@ static bool copy_out(const struct tn_buf *buf, unsigned char *out, size_t len)
 		out += part;
 		len -= part;
 		if (!len)
-			return part == s->len && s->end;
+			return part == s->len ? s->end : 0;
 	}
 }
 
-unsigned char *tni_buf_pullup(struct tn_buf *buf, size_t len)
+/* Copies the first bytes, which do not lie in one piece, to a block with room for `cap`. */
+static unsigned char *pull_into(struct tn_buf *buf, size_t len, size_t cap)
 {
 	struct tni_slice *slice;
 	struct tni_blk *blk;
 
-	if (buf->len < len || !buf->head)
-		return NULL;
-	if (buf->head->len >= len)
-		return buf->head->data;
-	blk = len <= buf->mem->large.cap ? tni_blk_get(&buf->mem->large) : tni_blk_new(len);
+	blk = cap <= buf->mem->large.cap ? tni_blk_get(&buf->mem->large) : tni_blk_new(cap);
 	if (!blk)
 		return NULL;
 	slice = new_slice(buf, blk, blk->data, len, false);
@@ -286,15 +310,59 @@ unsigned char *tni_buf_pullup(struct tn_buf *buf, size_t len)
 	return slice->data;
 }
 
-size_t tni_buf_message(const struct tn_buf *buf, bool *whole)
+unsigned char *tni_buf_pullup(struct tn_buf *buf, size_t len)
+{
+	if (buf->len < len || !buf->head)
+		return NULL;
+	return buf->head->len >= len ? buf->head->data : pull_into(buf, len, len);
+}
+
+/* Room behind the first piece that nobody else can have written to. As tail_room(). */
+static size_t head_room(const struct tn_buf *buf)
+{
+	const struct tni_slice *head = buf->head;
+
+	if (head->end || head->data + head->len != head->blk->data + head->blk->used)
+		return 0;
+	return head->blk->cap - head->blk->used;
+}
+
+unsigned char *tni_buf_gather(struct tn_buf *buf, size_t len)
+{
+	struct tni_slice *head = buf->head;
+	size_t more;
+
+	if (buf->len < len || !head)
+		return NULL;
+	if (head->len >= len)
+		return head->data;
+	more = len - head->len;
+	if (head_room(buf) < more)
+		return pull_into(buf, len, 2 * len);
+	/* What follows the head is a queue of its own for a moment. */
+	buf->head = head->next;
+	buf->len -= head->len;
+	head->end = copy_out(buf, head->data + head->len, more);
+	tni_buf_consume(buf, more);
+	head->next = buf->head;
+	head->len = (uint32_t)len;
+	head->blk->used += (uint32_t)more;
+	buf->head = head;
+	if (!buf->tail)
+		buf->tail = head;
+	buf->len += (uint32_t)len;
+	return head->data;
+}
+
+size_t tni_buf_message(const struct tn_buf *buf, uint32_t *mark)
 {
 	const struct tni_slice *s = buf->head;
 	size_t len = 0;
 
 	for (; s && !s->end; s = s->next)
 		len += s->len;
-	if (whole)
-		*whole = s != NULL;
+	if (mark)
+		*mark = s ? s->end : 0;
 	return s ? len + s->len : len;
 }
 
@@ -311,6 +379,57 @@ long tni_buf_find(const struct tn_buf *buf, int c, size_t from)
 		hit = memchr(s->data + skip, c, s->len - skip);
 		if (hit)
 			return (long)(base + (size_t)(hit - s->data));
+	}
+	return -1;
+}
+
+/* The first byte alone is looked for until it deceives: memchr() is the faster, and memmem() never slow. */
+static const unsigned char *search_piece(const unsigned char *data, size_t len, const unsigned char *bytes, size_t n)
+{
+	const unsigned char *hit;
+
+	if (len < n)
+		return NULL;
+	hit = memchr(data, bytes[0], len - n + 1);
+	if (!hit || !memcmp(hit, bytes, n))
+		return hit;
+	return memmem(hit + 1, len - (size_t)(hit + 1 - data), bytes, n);
+}
+
+/* Whether the bytes stand at an offset of a piece, from where they go on into the pieces behind it. */
+static bool stands_at(const struct tni_slice *s, size_t at, const unsigned char *bytes, size_t n)
+{
+	for (; s; s = s->next, at = 0) {
+		size_t part = s->len - at < n ? s->len - at : n;
+
+		if (part && memcmp(s->data + at, bytes, part) != 0)
+			return false;
+		bytes += part;
+		n -= part;
+		if (!n)
+			return true;
+	}
+	return false;
+}
+
+long tni_buf_search(const struct tn_buf *buf, const void *bytes, size_t len, size_t from)
+{
+	size_t base = 0;
+
+	for (const struct tni_slice *s = buf->head; s; base += s->len, s = s->next) {
+		size_t skip = from > base ? from - base : 0;
+		const unsigned char *hit;
+
+		if (skip >= s->len)
+			continue;
+		hit = search_piece(s->data + skip, s->len - skip, bytes, len);
+		if (hit)
+			return (long)(base + (size_t)(hit - s->data));
+		if (s->len >= len && s->len - len + 1 > skip)
+			skip = s->len - len + 1;
+		for (; skip < s->len; skip++) /* over the end of the piece */
+			if (stands_at(s, skip, bytes, len))
+				return (long)(base + skip);
 	}
 	return -1;
 }

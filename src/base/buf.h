@@ -12,8 +12,9 @@
 #include <sys/uio.h>
 
 struct tn_buf {
-	struct tni_slice *head, *tail;
+	struct tni_slice *head;
 	struct tni_mem *mem;
+	struct tni_slice *tail;
 	uint32_t len;
 	uint32_t max; /* hard: nothing is ever queued past it */
 };
@@ -22,6 +23,10 @@ static inline void tni_buf_init(struct tn_buf *buf, struct tni_mem *mem, size_t 
 {
 	*buf = (struct tn_buf){.mem = mem, .max = max < UINT32_MAX ? (uint32_t)max : UINT32_MAX};
 }
+
+/* A queue for as long as there is something to go through it. NULL without memory. It is given back empty. */
+struct tn_buf *tni_buf_new(struct tni_mem *mem, size_t max);
+void tni_buf_free(struct tn_buf *buf);
 
 static inline size_t tni_buf_room(const struct tn_buf *buf)
 {
@@ -70,17 +75,27 @@ long tni_buf_move(struct tn_buf *to, struct tn_buf *from, size_t len);
  * memory. Copies only when they span pieces; ends of messages inside them are forgotten then. */
 unsigned char *tni_buf_pullup(struct tn_buf *buf, size_t len);
 
-/* The same, for those who ask for every message: nearly always it lies in one piece already. */
+/*
+ * The same, for those who will ask for more of it when more has come: there is room for as much again, and what lies in
+ * one piece already is not copied while there is. So all the calls for one message copy each byte a few times at most.
+ */
+unsigned char *tni_buf_gather(struct tn_buf *buf, size_t len);
+
+/* The same as tni_buf_pullup(), for those who ask for every message: nearly always it lies in one piece already. */
 static inline unsigned char *tni_buf_front(struct tn_buf *buf, size_t len)
 {
 	return buf->head && buf->head->len >= len ? buf->head->data : tni_buf_pullup(buf, len);
 }
 
-/* Bytes of the first message, up to its end; of all there is where that has not come. `whole`, if not NULL: it has. */
-size_t tni_buf_message(const struct tn_buf *buf, bool *whole);
+/* Bytes of the first message, up to its end; of all there is where that has not come. `mark`, if not NULL: how its end
+ * is marked (struct tni_slice); 0: it has not come. */
+size_t tni_buf_message(const struct tn_buf *buf, uint32_t *mark);
 
 /* Finds the first byte `c` at or after offset `from`. Returns its offset, or -1. */
 long tni_buf_find(const struct tn_buf *buf, int c, size_t from);
+
+/* Finds the first place at or after offset `from` where these bytes (one or more) stand. Returns its offset, or -1. */
+long tni_buf_search(const struct tn_buf *buf, const void *bytes, size_t len, size_t from);
 
 /* Describes the front of the queue for sendmsg(2). Returns the number of entries; `total` gets their bytes. */
 int tni_buf_iov(const struct tn_buf *buf, struct iovec *iov, int max, size_t *total);

@@ -36,12 +36,14 @@ static const struct {
 
 void tni_err_detail(const char *fmt, ...)
 {
-	int before = errno; /* the caller's code may be -errno, and be looked at after this */
+	int before = errno;    /* the caller's code may be -errno, and be looked at after this */
+	char text[DETAIL_MAX]; /* what is formatted may be the detail itself */
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(detail, sizeof(detail), fmt, ap);
+	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	memcpy(detail, text, strlen(text) + 1);
 	detail_position = -1;
 	errno = before;
 }

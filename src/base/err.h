@@ -16,6 +16,9 @@ static inline int tni_err_code(int code, int unused)
 	return code;
 }
 
+/* What is said of a part that was left out when the library was built: a text to be put together with others. */
+#define TNI_NOT_BUILT(what, option) "this build has no " what " (configure it with -D" option "=enabled)"
+
 /* Puts "text: " in front of the detail that stands there; returns `code`. */
 int tni_err_prefix(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

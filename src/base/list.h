@@ -47,4 +47,16 @@ static inline struct tni_list *tni_list_pop(struct tni_list *head)
 	return node;
 }
 
+/* Moves all nodes of a list to the end of another. */
+static inline void tni_list_move(struct tni_list *from, struct tni_list *to)
+{
+	if (tni_list_empty(from))
+		return;
+	from->next->prev = to->prev;
+	to->prev->next = from->next;
+	from->prev->next = to;
+	to->prev = from->prev;
+	tni_list_init(from);
+}
+
 #endif

@@ -28,12 +28,13 @@ static void pool_put(struct tni_blk_home *home, struct tni_blk *blk)
 	struct tni_mem *mem = pool->mem;
 
 	pool->nout--;
-	if (pool->nfree < pool->max_free) {
+	if (pool->nfree >= pool->keep && !mem->on_growth) {
+		free(blk);
+	} else {
 		blk->next = pool->free;
 		pool->free = blk;
-		pool->nfree++;
-	} else {
-		free(blk);
+		if (++pool->nfree > pool->keep && !mem->grown)
+			tni_mem_grew(mem);
 	}
 	if (mem->starved)
 		mem->on_return(mem->arg);
@@ -58,10 +59,10 @@ struct tni_blk *tni_blk_get(struct tni_pool *pool)
 		return blk;
 	}
 	pool->free = blk->next;
-	pool->nfree--;
+	if (--pool->nfree < pool->low)
+		pool->low = pool->nfree;
 	pool->nout++;
-	blk->refs = 1;
-	blk->used = 0;
+	tni_blk_begin(blk, 0);
 	return blk;
 }
 
@@ -70,9 +71,38 @@ struct tni_blk *tni_blk_new(size_t cap)
 	return cap > UINT32_MAX ? NULL : blk_alloc(cap, &lone_home);
 }
 
-static void pool_init(struct tni_mem *mem, struct tni_pool *pool, uint32_t cap, uint32_t max_free)
+bool tni_blk_share(struct tni_blk *blk)
 {
-	*pool = (struct tni_pool){.home = {.put = pool_put}, .cap = cap, .max_free = max_free, .mem = mem};
+	if (blk->shared)
+		return true;
+	if (blk->home->put == pool_put)
+		tni_container_of(blk->home, struct tni_pool, home)->nout--;
+	else if (blk->home != &lone_home)
+		return false;
+	blk->home = &lone_home;
+	blk->cap = blk->used;
+	blk->shared = true;
+	return true;
+}
+
+static void pool_init(struct tni_mem *mem, struct tni_pool *pool, uint32_t cap, uint32_t keep)
+{
+	*pool = (struct tni_pool){.home = {.put = pool_put}, .cap = cap, .keep = keep, .mem = mem};
+}
+
+/* Those that have been free for the longest are at the end of the list. */
+static void pool_trim(struct tni_pool *pool)
+{
+	uint32_t unused = pool->low > pool->keep ? pool->low - pool->keep : 0, stay = pool->nfree - unused;
+	struct tni_blk **end = &pool->free, *blk;
+
+	for (uint32_t i = 0; i < stay; i++)
+		end = &(*end)->next;
+	while ((blk = *end)) {
+		*end = blk->next;
+		free(blk);
+	}
+	pool->nfree = pool->low = stay;
 }
 
 static void pool_free(struct tni_pool *pool)
@@ -123,19 +153,70 @@ struct tni_slice *tni_slice_refill(struct tni_mem *mem)
 	mem->slabs = slab;
 	mem->nslabs++;
 	give_slices(mem, slab);
+	if (mem->nslabs > TNI_SLABS_KEPT && mem->on_growth && !mem->grown)
+		tni_mem_grew(mem);
 	return mem->slices;
 }
 
-void tni_slabs_shrink(struct tni_mem *mem)
+static bool is_all_free(const struct tni_slab *slab)
 {
-	while (mem->nslabs > TNI_SLABS_KEPT) {
-		struct tni_slab *slab = mem->slabs;
+	for (size_t i = 0; i < SLAB_SLICES; i++)
+		if (slab->slices[i].blk)
+			return false;
+	return true;
+}
 
-		mem->slabs = slab->next;
-		mem->nslabs--;
-		free(slab);
-	}
+static void give_free_slices(struct tni_mem *mem, struct tni_slab *slab)
+{
+	for (size_t i = 0; i < SLAB_SLICES; i++)
+		if (!slab->slices[i].blk) {
+			slab->slices[i].next = mem->slices;
+			mem->slices = &slab->slices[i];
+		}
+}
+
+/* A slice tells nothing of its slab. So the free ones are marked first: those that are out have a block, or are a queue
+ * with its pool in that place (buf.c). */
+static void trim_slabs(struct tni_mem *mem)
+{
+	struct tni_slab **at = &mem->slabs, *slab;
+
+	for (struct tni_slice *s = mem->slices; s; s = s->next)
+		s->blk = NULL;
 	mem->slices = NULL;
-	for (struct tni_slab *slab = mem->slabs; slab; slab = slab->next)
-		give_slices(mem, slab);
+	while ((slab = *at)) {
+		if (mem->nslabs > TNI_SLABS_KEPT && is_all_free(slab)) {
+			*at = slab->next;
+			mem->nslabs--;
+			free(slab);
+		} else {
+			give_free_slices(mem, slab);
+			at = &slab->next;
+		}
+	}
+}
+
+/* Looking for free slabs takes time in proportion to all slices: only where most of them are free. */
+static bool has_free_slabs(const struct tni_mem *mem)
+{
+	return mem->nslabs > TNI_SLABS_KEPT && mem->nslabs * SLAB_SLICES > 2 * (size_t)mem->nslices_out;
+}
+
+bool tni_mem_trim(struct tni_mem *mem)
+{
+	pool_trim(&mem->small);
+	pool_trim(&mem->large);
+	if (has_free_slabs(mem))
+		trim_slabs(mem);
+	return mem->small.nfree > mem->small.keep || mem->large.nfree > mem->large.keep || mem->nslabs > TNI_SLABS_KEPT;
+}
+
+void tni_mem_grew(struct tni_mem *mem)
+{
+	if (mem->on_growth) {
+		mem->grown = true;
+		mem->on_growth(mem->arg);
+	} else {
+		(void)tni_mem_trim(mem);
+	}
 }

@@ -11,7 +11,8 @@
 struct parser {
 	const char *text;
 	const char *at;
-	char *out; /* where the next decoded byte goes */
+	char *out;  /* where the next decoded byte goes */
+	bool users; /* a user may stand before the host */
 };
 
 static int fail(const struct parser *p, const char *where, const char *why)
@@ -119,10 +120,30 @@ static int parse_port(struct parser *p, struct tni_url *url)
 	return 0;
 }
 
-static int parse_authority(struct parser *p, struct tni_url *url)
+static int parse_user(struct parser *p, struct tni_url *url)
 {
 	int rc;
 
+	url->user_at = (long)(p->at - p->text);
+	rc = decode(p, ":@", false, &url->user);
+	if (rc == 0 && !*url->user)
+		return fail(p, p->at, "the user's name is missing");
+	if (rc == 0 && *p->at == ':') {
+		p->at++;
+		rc = decode(p, "@", false, &url->password);
+	}
+	p->at++;
+	return rc;
+}
+
+static int parse_authority(struct parser *p, struct tni_url *url)
+{
+	int rc = 0;
+
+	if (p->users && memchr(p->at, '@', strcspn(p->at, "/?")))
+		rc = parse_user(p, url);
+	if (rc < 0)
+		return rc;
 	url->host_at = (long)(p->at - p->text);
 	if (*p->at == '[') {
 		p->at++;
@@ -139,7 +160,8 @@ static int parse_authority(struct parser *p, struct tni_url *url)
 		rc = decode(p, ":/?[]@", false, &url->host);
 		if (rc == 0 && *p->at == '@')
 			rc = fail(p, p->at,
-				  *url->host
+				  p->users ? "a user or a password with '@' in it is written with %40"
+				  : *url->host
 					  ? "no user name or password can stand in a URL here"
 					  : "no user name can stand in a URL here; an abstract Unix socket has no //: "
 					    "unix:@name");
@@ -210,13 +232,13 @@ static int parse(struct parser *p, struct tni_url *url, const char *scheme)
 	return rc;
 }
 
-static int parse_text(struct tni_url *url, const char *text, const char *scheme)
+static int parse_text(struct tni_url *url, const char *text, const char *scheme, bool users)
 {
-	struct parser p = {.text = text, .at = text};
+	struct parser p = {.text = text, .at = text, .users = users};
 	size_t len = strlen(text);
 	int rc;
 
-	*url = (struct tni_url){.port = -1, .port_at = -1, .host_at = -1};
+	*url = (struct tni_url){.port = -1, .user_at = -1, .port_at = -1, .host_at = -1};
 	if (len > TNI_URL_LEN_MAX)
 		return tni_err(TN_EURL, "bad URL: longer than %d bytes", TNI_URL_LEN_MAX);
 	/* Decoding only shrinks; each part adds one zero byte in place of the separator, or at the end. */
@@ -231,12 +253,17 @@ static int parse_text(struct tni_url *url, const char *text, const char *scheme)
 
 int tni_url_parse(struct tni_url *url, const char *text)
 {
-	return parse_text(url, text, NULL);
+	return parse_text(url, text, NULL, false);
 }
 
 int tni_url_parse_place(struct tni_url *url, const char *text, const char *scheme)
 {
-	return parse_text(url, text, scheme);
+	return parse_text(url, text, scheme, false);
+}
+
+int tni_url_parse_with_user(struct tni_url *url, const char *text)
+{
+	return parse_text(url, text, NULL, true);
 }
 
 /* HOST:PORT, [ADDRESS]:PORT or :PORT, and nothing behind but keys. */

@@ -25,12 +25,13 @@ struct tni_url_param {
 struct tni_url {
 	char *memory; /* what all strings below point into */
 	const char *scheme;
-	const char *host;    /* without brackets; "" when absent; NULL in the form without "//" */
-	const char *path;    /* with its leading '/', or "" */
-	size_t path_len;     /* a decoded path may hold a zero byte */
-	int port;            /* -1 when absent, or when it is a name */
-	const char *service; /* the port's name (http), or NULL */
-	long host_at, port_at, path_at;
+	const char *user, *password; /* before the host; NULL: none */
+	const char *host;            /* without brackets; "" when absent; NULL in the form without "//" */
+	const char *path;            /* with its leading '/', or "" */
+	size_t path_len;             /* a decoded path may hold a zero byte */
+	int port;                    /* -1 when absent, or when it is a name */
+	const char *service;         /* the port's name (http), or NULL */
+	long user_at, host_at, port_at, path_at;
 	struct tni_url_param params[TNI_URL_PARAMS_MAX];
 	size_t nparams;
 };
@@ -38,6 +39,9 @@ struct tni_url {
 /* Parses a URL; free it with tni_url_free(). Returns 0, TN_EURL with the detail and its position, or -ENOMEM. */
 int tni_url_parse(struct tni_url *url, const char *text);
 void tni_url_free(struct tni_url *url);
+
+/* The same where a user, and a password, may stand before the host: scheme://user:password@host. */
+int tni_url_parse_with_user(struct tni_url *url, const char *text);
 
 /* The same for a text without a scheme, which begins with the host: localhost:10000, :10000, [::1]:http?key=value. */
 int tni_url_parse_place(struct tni_url *url, const char *text, const char *scheme);

@@ -81,6 +81,53 @@ size_t tni_utf8_check(const void *data, size_t len)
 	return at;
 }
 
+/* Whether bytes that are no character can still become one. */
+static bool can_become_char(const unsigned char *p, size_t len)
+{
+	static const unsigned char tails[] = {0x80, 0x90, 0xa0, 0xbf};
+	unsigned char whole[4];
+
+	/* The second byte decides about overlong forms and surrogates; all that follow are alike. */
+	for (size_t i = 0; i < sizeof(tails) && len < 4; i++) {
+		memset(whole, 0x80, sizeof(whole));
+		memcpy(whole, p, len);
+		if (len == 1)
+			whole[1] = tails[i];
+		if (tni_utf8_size(whole, sizeof(whole)) > len)
+			return true;
+	}
+	return false;
+}
+
+bool tni_utf8_goes_on(struct tni_utf8_part *part, const void *data, size_t len)
+{
+	const unsigned char *p = data;
+	unsigned char whole[4];
+	size_t at;
+
+	while (part->len && len) {
+		memcpy(whole, part->bytes, part->len);
+		whole[part->len] = *p++;
+		len--;
+		if (tni_utf8_size(whole, part->len + 1U)) {
+			part->len = 0;
+		} else if (part->len < 3 && can_become_char(whole, part->len + 1U)) {
+			part->bytes[part->len] = whole[part->len];
+			part->len++;
+		} else {
+			return false;
+		}
+	}
+	at = tni_utf8_check(p, len);
+	if (at == len)
+		return true;
+	if (len - at > 3 || !can_become_char(p + at, len - at))
+		return false;
+	part->len = (unsigned char)(len - at);
+	memcpy(part->bytes, p + at, part->len);
+	return true;
+}
+
 size_t tni_utf8_put(char *to, uint32_t code)
 {
 	if (code < 0x80) {

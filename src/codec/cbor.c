@@ -564,6 +564,9 @@ static int cbor_encode(const struct tn_value *v, const struct tni_codec_opts *op
 
 const struct tni_codec tni_codec_cbor = {
 	.name = "cbor",
+	.meaning = "CBOR (RFC 8949)",
+	.frame = "cbor",
+	.kind = TN_FORMAT_VALUES,
 	.decode = cbor_decode,
 	.encode = cbor_encode,
 	.check = cbor_check,

@@ -1,10 +1,43 @@
 #include "codec/codec.h"
 
+#include "base/err.h"
+
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 const struct tni_codec *const tni_codecs[] = {
-	&tni_codec_json, &tni_codec_xml, &tni_codec_cbor, &tni_codec_msgpack, &tni_codec_text, &tni_codec_raw, NULL,
+#ifdef TNI_HAVE_JSON
+	&tni_codec_json,
+#endif
+#ifdef TNI_HAVE_XML
+	&tni_codec_xml,
+#endif
+#ifdef TNI_HAVE_CBOR
+	&tni_codec_cbor,
+#endif
+#ifdef TNI_HAVE_MSGPACK
+	&tni_codec_msgpack,
+#endif
+	&tni_codec_text,    &tni_codec_raw, NULL,
+};
+
+static const struct left_out {
+	const char *name, *words;
+} left_out[] = {
+#ifndef TNI_HAVE_JSON
+	{"json", TNI_NOT_BUILT("JSON", "json")},
+#endif
+#ifndef TNI_HAVE_XML
+	{"xml", TNI_NOT_BUILT("XML", "xml")},
+#endif
+#ifndef TNI_HAVE_CBOR
+	{"cbor", TNI_NOT_BUILT("CBOR", "cbor")},
+#endif
+#ifndef TNI_HAVE_MSGPACK
+	{"msgpack", TNI_NOT_BUILT("MessagePack", "msgpack")},
+#endif
+	{0},
 };
 
 /* Not strcmp(): tn_decode() and tn_encode() come here for every message, and most messages are short. */
@@ -22,6 +55,33 @@ const struct tni_codec *tni_codec_find(const char *name)
 			return tni_codecs[i];
 	}
 	return NULL;
+}
+
+const char *tni_codec_left_out(const char *name)
+{
+	for (const struct left_out *row = left_out; row->name; row++) {
+		if (same_name(row->name, name))
+			return row->words;
+	}
+	return NULL;
+}
+
+int tni_codec_fail_name(const char *name)
+{
+	const char *words = tni_codec_left_out(name);
+
+	return words ? tni_err(-EINVAL, "format %s: %s", name, words)
+		     : tni_err(-EINVAL, "no such format '%.32s'; there are %s", name, tni_codec_names());
+}
+
+const char *tni_codec_names(void)
+{
+	static _Thread_local char names[128];
+	size_t used = 0;
+
+	for (size_t i = 0; tni_codecs[i] && used < sizeof(names); i++)
+		used += (size_t)snprintf(names + used, sizeof(names) - used, "%s%s", i ? " " : "", tni_codecs[i]->name);
+	return names;
 }
 
 int tni_codec_fail(struct tni_codec_error *err, int code, const char *text, size_t at)

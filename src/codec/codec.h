@@ -34,7 +34,9 @@ struct tni_codec_error {
 
 struct tni_codec {
 	const char *name;
-	bool blank_is_none; /* nothing but white space holds no message: a blank line between two is passed over */
+	const char *meaning; /* one line */
+	const char *frame;   /* in which messages follow one another in a file; NULL: none */
+	unsigned kind;       /* enum tn_format_kind */
 	/*
 	 * Reads one message, which is all of `data`. `*out` is NULL, or a value whose tree is emptied and used again;
 	 * either way the caller owns what is there afterwards. On failure that is NULL, or a null value of the emptied
@@ -49,7 +51,7 @@ struct tni_codec {
 	int (*check)(const void *data, size_t len, const struct tni_codec_opts *opts, struct tni_codec_error *err);
 };
 
-/* Every format, ended by NULL. */
+/* Every format of this build, ended by NULL. */
 extern const struct tni_codec *const tni_codecs[];
 
 extern const struct tni_codec tni_codec_json;
@@ -61,6 +63,15 @@ extern const struct tni_codec tni_codec_raw;
 
 /* The format of that name, or NULL. */
 const struct tni_codec *tni_codec_find(const char *name);
+
+/* Why there is no format of that name, if the library was built without it; NULL: nobody knows such a format. */
+const char *tni_codec_left_out(const char *name);
+
+/* Says that there is no format of that name, and why: -EINVAL. */
+int tni_codec_fail_name(const char *name);
+
+/* All names, in memory of this thread. */
+const char *tni_codec_names(void);
 
 /* What the codecs share. */
 

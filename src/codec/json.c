@@ -482,7 +482,9 @@ static int json_check(const void *data, size_t len, const struct tni_codec_opts 
 
 const struct tni_codec tni_codec_json = {
 	.name = "json",
-	.blank_is_none = true,
+	.meaning = "JSON (RFC 8259)",
+	.frame = "json",
+	.kind = TN_FORMAT_VALUES | TN_FORMAT_TEXT | TN_FORMAT_BLANK,
 	.decode = json_decode,
 	.encode = tni_json_write,
 	.check = json_check,

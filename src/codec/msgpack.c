@@ -405,6 +405,9 @@ static int msgpack_encode(const struct tn_value *v, const struct tni_codec_opts 
 
 const struct tni_codec tni_codec_msgpack = {
 	.name = "msgpack",
+	.meaning = "MessagePack",
+	.frame = "msgpack",
+	.kind = TN_FORMAT_VALUES,
 	.decode = msgpack_decode,
 	.encode = msgpack_encode,
 	.check = msgpack_check,

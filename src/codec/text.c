@@ -50,6 +50,9 @@ static int text_encode(const struct tn_value *v, const struct tni_codec_opts *op
 
 const struct tni_codec tni_codec_text = {
 	.name = "text",
+	.meaning = "one text in UTF-8",
+	.frame = "line",
+	.kind = TN_FORMAT_TEXT,
 	.decode = text_decode,
 	.encode = text_encode,
 	.check = text_check,
@@ -79,6 +82,7 @@ static int raw_encode(const struct tn_value *v, const struct tni_codec_opts *opt
 
 const struct tni_codec tni_codec_raw = {
 	.name = "raw",
+	.meaning = "any bytes",
 	.decode = raw_decode,
 	.encode = raw_encode,
 	.check = raw_check,

@@ -472,7 +472,8 @@ static int xml_encode(const struct tn_value *v, const struct tni_codec_opts *opt
 
 const struct tni_codec tni_codec_xml = {
 	.name = "xml",
-	.blank_is_none = true,
+	.meaning = "XML 1.0: the XML representation of JSON, or JsonML",
+	.kind = TN_FORMAT_VALUES | TN_FORMAT_TEXT | TN_FORMAT_BLANK,
 	.decode = xml_decode,
 	.encode = xml_encode,
 	.check = xml_check,

@@ -3,7 +3,6 @@
 #include "base/err.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 /* In one step a layer hands up so much, and takes down no more than so much ahead. */
 #define STEP_MAX (256 * 1024)
@@ -24,134 +23,217 @@ void tni_chain_init(struct tni_chain *chain, struct tni_mem *mem)
 	*chain = (struct tni_chain){.mem = mem};
 }
 
-int tni_chain_push(struct tni_chain *chain, struct tni_layer *layer)
+void tni_chain_push(struct tni_chain *chain, struct tni_layer *layer)
 {
-	struct tni_link *link = calloc(1, sizeof(*link));
-
-	if (!link) {
-		layer->ops->free(layer);
-		return tni_err(-ENOMEM, "%s: out of memory", layer->ops->name);
-	}
-	link->layer = layer;
-	tni_buf_init(&link->in, chain->mem, SIZE_MAX);
-	tni_buf_init(&link->net, chain->mem, SIZE_MAX);
-	link->below = chain->top;
+	layer->below = chain->top;
 	if (chain->top)
-		chain->top->above = link;
+		chain->top->above = layer;
 	else
-		chain->bottom = link;
-	chain->top = link;
-	chain->ticks |= layer->ops->due_ns != NULL;
-	return 0;
+		chain->bottom = layer;
+	chain->top = layer;
 }
 
-static void drop(struct tni_chain *chain, struct tni_link *link)
+/* ---- queues ---- */
+
+static int no_memory(const struct tni_layer *layer)
 {
-	if (link->above)
-		link->above->below = link->below;
+	return tni_err(-ENOMEM, "%s: out of memory", layer->ops->name);
+}
+
+static struct tn_buf *open_queue(const struct tni_chain *chain, struct tn_buf **queue)
+{
+	if (!*queue)
+		*queue = tni_buf_new(chain->mem, SIZE_MAX);
+	return *queue;
+}
+
+static int open_queues(const struct tni_chain *chain, struct tni_layer *layer)
+{
+	return open_queue(chain, &layer->in) && open_queue(chain, &layer->net) ? 0 : no_memory(layer);
+}
+
+static void close_queue(struct tn_buf **queue)
+{
+	tni_buf_free(*queue);
+	*queue = NULL;
+}
+
+static void clear_queue(struct tn_buf *queue)
+{
+	if (queue)
+		tni_buf_clear(queue);
+}
+
+static bool holds(const struct tn_buf *queue)
+{
+	return queue && queue->head;
+}
+
+static struct tn_buf *or_nothing(struct tn_buf *queue)
+{
+	static _Thread_local struct tn_buf nothing;
+
+	return queue ? queue : &nothing;
+}
+
+struct tn_buf *tni_chain_received(const struct tni_chain *chain)
+{
+	return or_nothing(chain->bottom->in);
+}
+
+struct tn_buf *tni_chain_wire(const struct tni_chain *chain)
+{
+	return or_nothing(chain->bottom->net);
+}
+
+struct tn_buf *tni_chain_in(struct tni_chain *chain)
+{
+	return open_queue(chain, &chain->bottom->in);
+}
+
+void tni_chain_rest(struct tni_chain *chain)
+{
+	for (struct tni_layer *layer = chain->bottom; layer; layer = layer->above) {
+		if (layer->in && !layer->in->head)
+			close_queue(&layer->in);
+		if (layer->net && !layer->net->head)
+			close_queue(&layer->net);
+	}
+}
+
+/* ---- who is in it ---- */
+
+static void drop(struct tni_chain *chain, struct tni_layer *layer)
+{
+	if (layer->above)
+		layer->above->below = layer->below;
 	else
-		chain->top = link->below;
-	if (link->below)
-		link->below->above = link->above;
+		chain->top = layer->below;
+	if (layer->below)
+		layer->below->above = layer->above;
 	else
-		chain->bottom = link->above;
-	link->layer->ops->free(link->layer);
-	tni_buf_clear(&link->in);
-	tni_buf_clear(&link->net);
-	free(link);
+		chain->bottom = layer->above;
+	clear_queue(layer->in);
+	clear_queue(layer->net);
+	close_queue(&layer->in);
+	close_queue(&layer->net);
+	layer->ops->free(layer);
 }
 
 void tni_chain_free(struct tni_chain *chain)
 {
-	for (struct tni_link *link = chain->bottom, *above; link; link = above) {
-		above = link->above;
-		drop(chain, link);
+	for (struct tni_layer *layer = chain->bottom, *above; layer; layer = above) {
+		above = layer->above;
+		drop(chain, layer);
 	}
 }
 
 void tni_chain_leave(struct tni_chain *chain)
 {
-	for (struct tni_link *link = chain->bottom, *above; link; link = above) {
-		above = link->above;
-		if (!link->layer->done || link->in.head || link->net.head)
+	for (struct tni_layer *layer = chain->bottom, *above; layer; layer = above) {
+		above = layer->above;
+		if (!layer->done || holds(layer->in) || holds(layer->net))
 			continue;
 		if (above)
-			above->eof |= link->eof;
-		drop(chain, link);
+			above->eof |= layer->eof;
+		drop(chain, layer);
 	}
 }
 
 /* ---- up ---- */
 
-static bool is_open(const struct tni_link *link)
+static bool is_open(const struct tni_layer *layer)
 {
-	return link->layer->open || link->layer->done;
+	return layer->open || layer->done;
 }
 
-static int no_memory(const struct tni_link *link)
+/* A step of a layer has returned this. */
+static int told(struct tni_chain *chain, const struct tni_layer *layer, int rc)
 {
-	return tni_err(-ENOMEM, "%s: out of memory", link->layer->ops->name);
+	if (rc < 0)
+		chain->hop = layer->hop;
+	return rc;
 }
 
-static int begin(struct tni_link *link)
+static int begin(struct tni_chain *chain, struct tni_layer *layer)
 {
 	int rc = 0;
 
-	for (; link && rc == 0 && (!link->below || is_open(link->below)); link = link->above) {
-		if (link->begun)
+	for (; layer && rc == 0 && (!layer->below || is_open(layer->below)); layer = layer->above) {
+		if (layer->begun)
 			continue;
-		link->begun = true;
-		rc = link->layer->ops->open ? link->layer->ops->open(link->layer, &link->net) : 0;
+		layer->begun = true;
+		rc = open_queues(chain, layer);
+		if (rc == 0 && layer->ops->open)
+			rc = told(chain, layer, layer->ops->open(layer, layer->net));
 	}
 	return rc;
 }
 
 int tni_chain_open(struct tni_chain *chain)
 {
-	return begin(chain->bottom);
+	return begin(chain, chain->bottom);
 }
 
 /* What a layer may do to its queues in one step. */
-static int check_bounds(struct tni_link *link, size_t in_before, size_t out_grown, size_t net_before)
+static int check_bounds(struct tni_layer *layer, size_t in_before, size_t out_grown, size_t net_before)
 {
-	const char *name = link->layer->ops->name;
+	const char *name = layer->ops->name;
 
-	if (link->net.len > net_before && link->net.len > STEP_MAX + ANSWERS_MAX)
+	if (layer->net->len > net_before && layer->net->len > STEP_MAX + ANSWERS_MAX)
 		return tni_err(TN_EFORMAT, "%s: the peer goes on asking and takes no answer", name);
-	if (link->in.len != in_before)
-		link->made = 0;
-	link->made += (uint32_t)out_grown;
-	if (link->made > MADE_MAX)
+	if (layer->in->len != in_before)
+		layer->made = 0;
+	layer->made += (uint32_t)out_grown;
+	if (layer->made > MADE_MAX)
 		return tni_err(TN_ETOOBIG, "%s: the peer's few bytes become more without end", name);
 	return 0;
 }
 
 /* Behind its last word a layer has nothing to say. Where its answers go then, which the caller drops. */
-static struct tn_buf *answers_of(const struct tni_chain *chain, struct tni_link *link, struct tn_buf *unsaid)
+static struct tn_buf *answers_of(const struct tni_chain *chain, struct tni_layer *layer, struct tn_buf *unsaid)
 {
 	tni_buf_init(unsaid, chain->mem, SIZE_MAX);
-	return link->shut && !chain->repeats ? unsaid : &link->net;
+	return layer->shut && !chain->repeats ? unsaid : layer->net;
 }
 
-static int step_up(struct tni_chain *chain, struct tni_link *link, struct tn_buf *out)
+static int step_up(struct tni_chain *chain, struct tni_layer *layer, struct tn_buf *out)
 {
-	struct tni_layer *layer = link->layer;
-	size_t in_before = link->in.len, out_before = out->len, net_before = link->net.len, max = out->len + STEP_MAX;
-	struct tn_buf unsaid, *net = answers_of(chain, link, &unsaid);
-	int rc = layer->done ? 0 : layer->ops->up(layer, &link->in, out, net, max);
+	size_t in_before, out_before = out->len, net_before, max = out->len + STEP_MAX;
+	struct tn_buf unsaid, *net;
+	int rc = open_queues(chain, layer);
 
+	if (rc < 0)
+		return rc;
+	in_before = layer->in->len;
+	net_before = layer->net->len;
+	net = answers_of(chain, layer, &unsaid);
+	rc = layer->done || layer->broken ? 0 : layer->ops->up(layer, layer->in, out, net, max);
 	tni_buf_clear(&unsaid);
+	if (layer->broken)
+		tni_buf_clear(layer->in);
 	if (rc == 0)
-		rc = check_bounds(link, in_before, out->len - out_before, net_before);
-	if (rc == 0 && layer->done && tni_buf_move(out, &link->in, link->in.len) < 0)
-		rc = no_memory(link);
+		rc = check_bounds(layer, in_before, out->len - out_before, net_before);
+	if (rc == 0 && layer->done && tni_buf_move(out, layer->in, layer->in->len) < 0)
+		rc = no_memory(layer);
 	chain->more |= rc == 0 && out->len >= max;
-	return rc;
+	return told(chain, layer, rc);
 }
 
-static bool has_ended(const struct tni_link *link)
+static bool has_ended(const struct tni_layer *layer)
 {
-	return link->layer->ended || (link->layer->done && link->eof && !link->in.head);
+	return layer->ended || layer->cut || (layer->done && layer->eof && !holds(layer->in));
+}
+
+static int step_down(const struct tni_chain *chain, struct tni_layer *layer, struct tn_buf *from, size_t max);
+
+/* What a layer says as it fails goes through those below it; what finds no room is dropped. */
+static void let_out(const struct tni_chain *chain, struct tni_layer *layer)
+{
+	for (; layer->below; layer = layer->below) {
+		(void)step_down(chain, layer->below, layer->net, STEP_MAX);
+		clear_queue(layer->net);
+	}
 }
 
 int tni_chain_up(struct tni_chain *chain, struct tn_buf *out)
@@ -159,14 +241,18 @@ int tni_chain_up(struct tni_chain *chain, struct tn_buf *out)
 	int rc = 0, failure = 0;
 
 	chain->more = false;
-	for (struct tni_link *link = chain->bottom; link && link->begun; link = link->above) {
-		rc = step_up(chain, link, link->above ? &link->above->in : out);
-		if (rc == 0 && link->above) {
-			link->above->eof |= has_ended(link);
-			rc = begin(link->above);
+	for (struct tni_layer *layer = chain->bottom; layer && layer->begun; layer = layer->above) {
+		struct tn_buf *up = layer->above ? open_queue(chain, &layer->above->in) : out;
+
+		rc = up ? step_up(chain, layer, up) : no_memory(layer);
+		if (rc == 0 && layer->above) {
+			layer->above->eof |= has_ended(layer);
+			rc = begin(chain, layer->above);
 		}
-		if (rc < 0 && failure == 0)
+		if (rc < 0 && failure == 0) {
 			failure = rc;
+			let_out(chain, layer);
+		}
 	}
 	return failure;
 }
@@ -175,34 +261,45 @@ int tni_chain_cut(struct tni_chain *chain)
 {
 	int rc = 0;
 
-	for (struct tni_link *link = chain->bottom; link; link = link->above) {
-		if (rc == 0 && link->eof && !has_ended(link) && !link->layer->done)
-			rc = link->layer->ops->cut(link->layer);
-		if (rc < 0 || (link->eof && !link->layer->done))
-			link->layer->ended = true;
-		if (link->above)
-			link->above->eof |= has_ended(link);
+	for (struct tni_layer *layer = chain->bottom; layer; layer = layer->above) {
+		bool broken = layer->broken && !layer->cut;
+
+		if (rc == 0 && (layer->eof || broken) && !has_ended(layer) && !layer->done)
+			rc = told(chain, layer, layer->ops->cut(layer));
+		if (broken)
+			chain->cut = layer->cut =
+				true; /* more may come, and must be read before the socket is closed */
+		else if (rc < 0 || (layer->eof && !layer->done))
+			layer->ended = true;
+		if (layer->above)
+			layer->above->eof |= has_ended(layer);
 	}
 	return rc;
 }
 
 /* ---- down ---- */
 
-static int step_down(struct tni_link *link, struct tn_buf *from, size_t max)
+static int step_down(const struct tni_chain *chain, struct tni_layer *layer, struct tn_buf *from, size_t max)
 {
-	if (link->layer->done)
-		return from->head && tni_buf_move(&link->net, from, from->len) < 0 ? no_memory(link) : 0;
-	if (!from->head || !link->layer->open || link->shut || link->net.len >= max)
+	if (!holds(from) || (layer->net && layer->net->len >= max))
 		return 0;
-	return link->layer->ops->down(link->layer, from, &link->net, max);
+	if (!layer->done && (!layer->open || layer->shut))
+		return 0;
+	if (!open_queue(chain, &layer->net))
+		return no_memory(layer);
+	if (layer->done)
+		return tni_buf_move(layer->net, from, from->len) < 0 ? no_memory(layer) : 0;
+	return layer->ops->down(layer, from, layer->net, max);
 }
 
 int tni_chain_down(struct tni_chain *chain, struct tn_buf *from, size_t max)
 {
 	int rc = 0;
 
-	for (struct tni_link *link = chain->top; link && rc == 0; link = link->below)
-		rc = step_down(link, link->above ? &link->above->net : from, link->below ? STEP_MAX : max);
+	for (struct tni_layer *layer = chain->top; layer && rc == 0; layer = layer->below)
+		rc = told(chain, layer,
+			  step_down(chain, layer, layer->above ? layer->above->net : from,
+				    layer->below ? STEP_MAX : max));
 	return rc;
 }
 
@@ -210,44 +307,67 @@ int tni_chain_shut(struct tni_chain *chain)
 {
 	int rc = 0;
 
-	for (struct tni_link *link = chain->top; link && rc == 0; link = link->below) {
-		if (link->above)
-			rc = step_down(link, &link->above->net, STEP_MAX);
-		if (rc < 0 || (link->above && (!link->above->shut || link->above->net.head)) || !is_open(link))
+	for (struct tni_layer *layer = chain->top; layer && rc == 0; layer = layer->below) {
+		if (layer->above)
+			rc = told(chain, layer, step_down(chain, layer, layer->above->net, STEP_MAX));
+		if (rc < 0 || (layer->above && (!layer->above->shut || holds(layer->above->net))) || !is_open(layer))
 			break;
-		if (link->shut)
+		if (layer->shut)
 			continue;
-		link->shut = true;
-		rc = link->layer->done ? 0 : link->layer->ops->shut(link->layer, &link->net);
+		layer->shut = true;
+		rc = layer->done ? 0 : open_queues(chain, layer);
+		if (rc == 0 && !layer->done)
+			rc = told(chain, layer, layer->ops->shut(layer, layer->net));
 	}
 	return rc;
 }
 
+bool tni_chain_refuse(struct tni_chain *chain, int err)
+{
+	struct tni_layer *layer = chain->top;
+
+	if (!layer || layer->done || !layer->ops->refuse)
+		return false;
+	layer->ops->refuse(layer, err);
+	return true;
+}
+
 void tni_chain_mute(struct tni_chain *chain)
 {
-	for (struct tni_link *link = chain->bottom; link; link = link->above) {
-		link->shut = true;
-		tni_buf_clear(&link->net);
+	for (struct tni_layer *layer = chain->bottom; layer; layer = layer->above) {
+		layer->shut = true;
+		clear_queue(layer->net);
 	}
 }
 
 /* ---- time ---- */
 
-static uint64_t due_ns(const struct tni_link *link, uint64_t now_ns)
+static bool is_timed(const struct tni_layer *layer)
 {
-	const struct tni_layer_ops *ops = link->layer->ops;
+	return layer->ops->due_ns && !layer->timeless && !layer->done;
+}
 
-	return ops->due_ns && link->begun && !link->layer->done ? ops->due_ns(link->layer, now_ns) : UINT64_MAX;
+bool tni_chain_is_timed(const struct tni_chain *chain)
+{
+	for (const struct tni_layer *layer = chain->bottom; layer; layer = layer->above)
+		if (is_timed(layer))
+			return true;
+	return false;
+}
+
+static uint64_t due_ns(struct tni_layer *layer, uint64_t now_ns)
+{
+	return is_timed(layer) && layer->begun ? layer->ops->due_ns(layer, now_ns) : UINT64_MAX;
 }
 
 uint64_t tni_chain_due_ns(const struct tni_chain *chain, uint64_t now_ns)
 {
 	uint64_t first = UINT64_MAX;
 
-	for (const struct tni_link *link = chain->bottom; link; link = link->above) {
-		uint64_t due = due_ns(link, now_ns);
+	for (struct tni_layer *layer = chain->bottom; layer; layer = layer->above) {
+		uint64_t due = due_ns(layer, now_ns);
 
-		if (link->ticks && due < now_ns + TICK_MIN_NS)
+		if (layer->ticks && due < now_ns + TICK_MIN_NS)
 			due = now_ns + TICK_MIN_NS;
 		if (due < first)
 			first = due;
@@ -255,28 +375,39 @@ uint64_t tni_chain_due_ns(const struct tni_chain *chain, uint64_t now_ns)
 	return first;
 }
 
-static int tick(const struct tni_chain *chain, struct tni_link *link, uint64_t now_ns)
+static int tick(const struct tni_chain *chain, struct tni_layer *layer, uint64_t now_ns)
 {
 	struct tn_buf unsaid;
 	int rc;
 
-	if (due_ns(link, now_ns) > now_ns)
+	if (due_ns(layer, now_ns) > now_ns)
 		return 0;
-	rc = link->layer->ops->tick(link->layer, answers_of(chain, link, &unsaid), now_ns);
+	rc = open_queues(chain, layer);
+	if (rc < 0)
+		return rc;
+	rc = layer->ops->tick(layer, answers_of(chain, layer, &unsaid), now_ns);
 	tni_buf_clear(&unsaid);
-	link->ticks = rc == 0 && due_ns(link, now_ns) <= now_ns ? link->ticks + 1 : 0;
-	return link->ticks > TICKS_MAX
-		       ? tni_err(TN_ESTATE, "%s: it asks for the time without end", link->layer->ops->name)
-		       : rc;
+	layer->ticks = (uint16_t)(rc == 0 && due_ns(layer, now_ns) <= now_ns ? layer->ticks + 1 : 0);
+	return layer->ticks > TICKS_MAX ? tni_err(TN_ESTATE, "%s: it asks for the time without end", layer->ops->name)
+					: rc;
 }
 
 int tni_chain_tick(struct tni_chain *chain, uint64_t now_ns)
 {
 	int rc = 0;
 
-	for (struct tni_link *link = chain->bottom; link && rc == 0; link = link->above)
-		rc = tick(chain, link, now_ns);
+	for (struct tni_layer *layer = chain->bottom; layer && rc == 0; layer = layer->above) {
+		rc = told(chain, layer, tick(chain, layer, now_ns));
+		if (rc < 0)
+			let_out(chain, layer);
+	}
 	return rc;
+}
+
+void tni_chain_set_unread(struct tni_chain *chain, bool unread)
+{
+	for (struct tni_layer *layer = chain->bottom; layer; layer = layer->above)
+		layer->unread = unread;
 }
 
 /* ---- asking ---- */
@@ -285,9 +416,9 @@ int tni_chain_query(const struct tni_chain *chain, enum tni_question what, void 
 {
 	int rc = -EOPNOTSUPP;
 
-	for (struct tni_link *link = chain->top; link && rc == -EOPNOTSUPP; link = link->below)
-		if (link->layer->ops->query)
-			rc = link->layer->ops->query(link->layer, what, answer);
+	for (struct tni_layer *layer = chain->top; layer && rc == -EOPNOTSUPP; layer = layer->below)
+		if (layer->ops->query && !layer->hop)
+			rc = layer->ops->query(layer, what, answer);
 	return rc;
 }
 
@@ -298,11 +429,16 @@ bool tni_chain_is_open(const struct tni_chain *chain)
 
 const struct tni_layer *tni_chain_opening(const struct tni_chain *chain)
 {
-	const struct tni_link *link = chain->bottom;
+	const struct tni_layer *layer = chain->bottom;
 
-	while (link && is_open(link))
-		link = link->above;
-	return link ? link->layer : NULL;
+	while (layer && is_open(layer))
+		layer = layer->above;
+	return layer ? layer : NULL;
+}
+
+struct tn_buf *tni_chain_net(struct tni_chain *chain, struct tni_layer *layer)
+{
+	return open_queue(chain, &layer->net);
 }
 
 bool tni_chain_has_ended(const struct tni_chain *chain)
@@ -317,9 +453,8 @@ bool tni_chain_is_shut(const struct tni_chain *chain)
 
 bool tni_chain_has_part(const struct tni_chain *chain)
 {
-	for (const struct tni_link *link = chain->bottom; link; link = link->above)
-		if (link->in.head ||
-		    (link->layer->ops->query && link->layer->ops->query(link->layer, TNI_ASK_PART, NULL) == 1))
+	for (const struct tni_layer *layer = chain->bottom; layer; layer = layer->above)
+		if (holds(layer->in) || (layer->ops->query && layer->ops->query(layer, TNI_ASK_PART, NULL) == 1))
 			return true;
 	return false;
 }
@@ -328,7 +463,7 @@ size_t tni_chain_queued(const struct tni_chain *chain)
 {
 	size_t len = 0;
 
-	for (const struct tni_link *link = chain->bottom; link; link = link->above)
-		len += link->net.len;
+	for (const struct tni_layer *layer = chain->bottom; layer; layer = layer->above)
+		len += layer->net ? layer->net->len : 0;
 	return len;
 }

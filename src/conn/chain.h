@@ -12,31 +12,34 @@
 
 #include "layer.h"
 
-struct tni_link {
-	struct tni_layer *layer;
-	struct tni_link *above, *below;
-	struct tn_buf in, net;
-	uint32_t made;  /* bytes that it has made since it last took one */
-	uint32_t ticks; /* calls of tick() after which the next was due at once */
-	bool begun;     /* open() has been called */
-	bool eof;       /* nothing more comes from below */
-	bool shut;      /* its last word has been said */
-};
-
 struct tni_chain {
-	struct tni_link *bottom, *top; /* NULL: all layers have left */
+	struct tni_layer *bottom, *top; /* NULL: all layers have left */
 	struct tni_mem *mem;
-	bool ticks;   /* a layer wants the time */
-	bool repeats; /* what got lost is sent again, also behind the last word: over datagrams */
-	bool more;    /* a layer has stopped at its bound and has more to hand up */
+	bool repeats : 1; /* what got lost is sent again, also behind the last word: over datagrams */
+	bool cut : 1;     /* a layer was broken */
+	uint8_t hop;      /* of the layer that failed: struct tni_layer */
+	bool more : 1;    /* a layer has stopped at its bound and has more to hand up */
 };
 
 void tni_chain_init(struct tni_chain *chain, struct tni_mem *mem);
 
-/* Puts a layer on top, which is handed over in every case. 0 or -ENOMEM. */
-int tni_chain_push(struct tni_chain *chain, struct tni_layer *layer);
+/* Puts a layer on top, which is handed over. */
+void tni_chain_push(struct tni_chain *chain, struct tni_layer *layer);
 
 void tni_chain_free(struct tni_chain *chain);
+
+/* What the socket has received, and what it is to send: for reading and taking from, until the chain is used again. */
+struct tn_buf *tni_chain_received(const struct tni_chain *chain);
+struct tn_buf *tni_chain_wire(const struct tni_chain *chain);
+
+/* What it has received is put here. NULL without memory. */
+struct tn_buf *tni_chain_in(struct tni_chain *chain);
+
+/* Gives back the queues that are empty. */
+void tni_chain_rest(struct tni_chain *chain);
+
+/* A layer wants the time, now or later. */
+bool tni_chain_is_timed(const struct tni_chain *chain);
 
 /*
  * Every step returns 0, or the error of the first layer that failed, with its words (tni_err). What had come before
@@ -66,8 +69,15 @@ int tni_chain_cut(struct tni_chain *chain);
 uint64_t tni_chain_due_ns(const struct tni_chain *chain, uint64_t now_ns);
 int tni_chain_tick(struct tni_chain *chain, uint64_t now_ns);
 
-/* Asks the layers from the top down; -EOPNOTSUPP: none knows. */
+/* Whether what comes is read at present. Before it is called it is. */
+void tni_chain_set_unread(struct tni_chain *chain, bool unread);
+
+/* Asks the layers from the top down, but for those that speak to a proxy: what it is says nothing of the peer.
+ * -EOPNOTSUPP: none knows. */
 int tni_chain_query(const struct tni_chain *chain, enum tni_question what, void *answer);
+
+/* Why all of it ends: see refuse() in layer.h. Whether the highest layer tells the peer so with its last word. */
+bool tni_chain_refuse(struct tni_chain *chain, int err);
 
 /* Removes the layers that are done and have handed on all they had. */
 void tni_chain_leave(struct tni_chain *chain);
@@ -80,6 +90,9 @@ bool tni_chain_has_ended(const struct tni_chain *chain);
 
 /* Every layer has said its last word. */
 bool tni_chain_is_shut(const struct tni_chain *chain);
+
+/* What goes from a layer of the chain to those below it, the socket at last. NULL without memory. */
+struct tn_buf *tni_chain_net(struct tni_chain *chain, struct tni_layer *layer);
 
 /* Something has come that is not whole. */
 bool tni_chain_has_part(const struct tni_chain *chain);

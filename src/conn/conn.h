@@ -2,12 +2,14 @@
 #ifndef TNI_CONN_CONN_H
 #define TNI_CONN_CONN_H
 
-#include "conn/endpoint.h"
+#include "endpoint/endpoint.h"
 #include "io/loop.h"
 #include "net/dgram.h"
 #include "net/dial.h"
 #include "net/raw.h"
 
+struct tni_extra;
+struct tni_kind;
 struct tni_layered;
 struct tni_part;
 
@@ -17,41 +19,50 @@ enum tni_hold {
 	TNI_HOLD_TXFULL = 2,  /* the outgoing queue is past its mark */
 	TNI_HOLD_STARVED = 4, /* no memory for bytes */
 	TNI_HOLD_CLOSED = 8,  /* not open yet, or nothing more is to be read */
+	TNI_HOLD_FLOW = 16,   /* where it goes is full: conn/join.c */
 };
 
 enum tni_conn_flag {
-	TNI_TELL_OPEN = 1,   /* on_open is owed */
-	TNI_OPEN = 2,        /* on_open has been told */
-	TNI_RX_END = 4,      /* the peer has ended its direction */
-	TNI_END_TOLD = 8,    /* and the user knows */
-	TNI_FIN_WANTED = 16, /* our direction ends when the queue is empty */
-	TNI_FIN_SENT = 32,
-	TNI_CLOSING = 64,        /* tn_close(): no message is handed over any more */
-	TNI_DEAD = 128,          /* only waits for what is in flight */
-	TNI_OWE_DRAIN = 256,     /* on_drain is owed once the queue has gone down */
-	TNI_ACCEPTED = 512,      /* counts in its server */
-	TNI_UNTOLD = 1024,       /* nobody is told of it: refused by its server, or failed at once */
-	TNI_RUNNING = 2048,      /* inside its task */
-	TNI_RESET = 4096,        /* close with a reset */
-	TNI_DESCRIBED = 65536,   /* failed_at is a detail of its own */
-	TNI_DELIVERING = 131072, /* inside on_msg, or about to be */
-	TNI_SELF_FED = 32768,    /* the queue holds replies: what its own on_msg sent */
-	TNI_READ_LOST = 524288,  /* a read has failed; what came before is still handed over */
-	TNI_WRITE_LOST = 262144, /* a write has failed; what came before is still read */
-	TNI_MET_LATE = 2097152,  /* a deadline was met late, and is about to be looked at again */
-	TNI_SOCKET = 1048576,    /* only the socket that connections share: nobody is told of it */
-	TNI_READ_ONLY = 8192,    /* a file or pipe of one direction */
-	TNI_WRITE_ONLY = 16384,
-	TNI_FULL = 8388608,            /* TN_EFULL has been said: nothing is queued until on_drain is due */
-	TNI_SEND_FAILED = 33554432,    /* inside a call of the user's: told to the pump from the task */
-	TNI_DYING = 16777216,          /* counts in loop->dying */
-	TNI_REFUSED = 134217728,       /* what still comes is dropped: a message was refused while replies were owed */
-	TNI_HELD_BACK = 67108864,      /* the peer has been held back: its kernel may wait before it sends on */
-	TNI_REPLACED = 4194304,        /* its place in its server is another's */
-	TNI_ENDS_BY_RESET = 268435456, /* a message was refused: when the peer has all, a reset instead of a FIN */
+	/* What it is */
+	TNI_DIALLING = 1 << 0,    /* it is being connected */
+	TNI_COUNTED = 1 << 1,     /* counts in its server */
+	TNI_ADMITTED = 1 << 2,    /* counts under its source: it is known whose it is */
+	TNI_TURNED_AWAY = 1 << 3, /* its server has no room for it; counts in part->refused */
+	TNI_UNTOLD = 1 << 4,      /* nobody is told of it */
+	TNI_READ_ONLY = 1 << 5,   /* a file or pipe of one direction */
+	TNI_WRITE_ONLY = 1 << 6,
+	TNI_TELL_OPEN = 1 << 7, /* on_open is owed */
+	TNI_OPEN = 1 << 8,      /* on_open has been told */
+	TNI_EXTRA = 1 << 9,     /* it has a struct tni_extra in the place of its handler */
+	/* What comes */
+	TNI_RX_END = 1 << 10,    /* the peer has ended its direction */
+	TNI_END_TOLD = 1 << 11,  /* and the user knows */
+	TNI_READ_LOST = 1 << 12, /* a read has failed; what came before is still handed over */
+	TNI_REFUSED = 1 << 13,   /* a message was refused while replies were owed: what still comes is dropped */
+	TNI_HELD_BACK = 1 << 14, /* the peer has been held back: its kernel may wait before it sends on */
+	/* What goes */
+	TNI_FIN_WANTED = 1 << 15,  /* our direction ends when the queue is empty */
+	TNI_FIN_SENT = 1 << 16,    /* our direction has ended */
+	TNI_WRITE_LOST = 1 << 17,  /* a write has failed; what the peer said before is still read */
+	TNI_SEND_FAILED = 1 << 18, /* a send failed inside a call of the user's: told to the pump from the task */
+	TNI_OWE_DRAIN = 1 << 19,   /* on_drain is owed once the queue has gone down */
+	TNI_FULL = 1 << 20,        /* TN_EFULL has been said: nothing is queued until on_drain is due */
+	TNI_SELF_FED = 1 << 21,    /* the queue holds replies: what its own on_msg sent */
+	/* How it ends */
+	TNI_CLOSING = 1 << 22,       /* tn_close(): no message is handed over any more */
+	TNI_ENDS_BY_RESET = 1 << 23, /* a message was refused: when the peer has all, a reset instead of a FIN */
+	TNI_RESET = 1 << 24,         /* close with a reset */
+	TNI_DEAD = 1 << 25,          /* only waits for what is in flight */
+	TNI_DYING = 1 << 26,         /* counts in loop->dying */
+	TNI_DESCRIBED = 1 << 27,     /* failed_at is a detail of its own */
+	/* Where the pump is */
+	TNI_RUNNING = 1 << 28,    /* inside its task */
+	TNI_DELIVERING = 1 << 29, /* inside on_msg, or about to be */
+	TNI_MET_LATE = 1 << 30,   /* a deadline was met late, and is about to be looked at again */
 };
 
 struct tni_peers;
+struct tni_proxy_told;
 
 /* What only datagram sockets need. */
 struct tni_dgram {
@@ -72,29 +83,26 @@ struct tni_dgram {
 	uint64_t stuck_until_ns;
 	struct tn_addr many; /* dialled: the group or broadcast address that was; otherwise empty */
 	bool connected;
-	bool tells_local;         /* the kernel says to which address each datagram was sent */
-	uint8_t hops_max;         /* of tn_conn_fade(): most that a reply gets; 0: replies do not fade */
-	struct tni_fading *fades; /* of tn_conn_fade() */
-	struct tni_raw *raw;      /* of sockets below the transports; otherwise NULL */
-	/* Takes each datagram as it comes, where messages are made of them first (DTLS); NULL:
-	 * they are the messages. */
-	void (*take)(struct tn_conn *conn, const struct tn_addr *peer, const void *data, size_t len);
-	struct tni_peers *peers; /* of a served socket with connections; otherwise NULL */
-};
-
-/* Whom a connection belongs to. */
-struct tni_user {
-	struct tn_handler handler;
-	void *arg;
+	bool tells_local;            /* the kernel says to which address each datagram was sent */
+	uint8_t hops_max;            /* of tn_conn_fade(): most that a reply gets; 0: replies do not fade */
+	struct tni_fading *fades;    /* of tn_conn_fade() */
+	struct tni_raw *raw;         /* of sockets below the transports; otherwise NULL */
+	struct tni_proxy_told *told; /* key proxy=accept: of the datagram that is handed over */
+	struct tni_peers *peers;     /* of a served socket with associations; otherwise NULL */
 };
 
 struct tn_conn {
 	struct tni_task task;
-	struct tni_owned owned; /* in loop->owned, or in its part's list */
+	struct tni_list siblings; /* in its part's list, or in its loop's of dialled ones */
+	const struct tni_kind *kind;
 	struct tn_loop *loop;
-	struct tni_part *part;       /* of the server that accepted it; NULL when dialled */
-	struct tni_endpoint *ep;     /* the part's, or its own when dialled */
-	const struct tni_user *user; /* the server's, or its own when dialled */
+	struct tni_part *part;   /* of the server that accepted it; NULL when dialled */
+	struct tni_endpoint *ep; /* the part's; dialled: a reference */
+	union {
+		const struct tn_handler *handler; /* the server's; dialled: a reference of conn/dialler.h */
+		struct tni_extra *extra;          /* with TNI_EXTRA: conn/extra.h */
+	};
+	void *arg; /* the handler's */
 	void *data;
 	uint64_t id;
 	struct tni_fd io;
@@ -102,11 +110,14 @@ struct tn_conn {
 	struct tni_frame frame;
 	struct tni_dgram *dgram;     /* of a datagram socket; otherwise NULL */
 	struct tni_layered *layered; /* what stands below the frame (TLS); NULL: nothing does */
-	struct tni_dial *dial;       /* while it connects */
 	struct tni_timer timer;      /* idle while open; drain, then linger while closing */
 	uint64_t opened_ns, active_ns;
 	uint64_t deadline_ns; /* while open, of the message that has begun (0: none has); then of closing */
 	uint64_t bytes_in, bytes_out, msgs_in, msgs_out;
+	union {
+		struct tni_dial *dial; /* with TNI_DIALLING */
+		uint64_t lookup_ns;    /* then: how long its name was looked up */
+	};
 	union {
 		char *failed_at;  /* with err: the operation that failed; with TNI_DESCRIBED the
 				   * whole detail, malloc'ed */
@@ -115,8 +126,9 @@ struct tn_conn {
 	int err;
 	uint32_t flags; /* enum tni_conn_flag */
 	uint8_t hold;   /* enum tni_hold */
-	uint8_t peer_len;
-	uint16_t held; /* tn_conn_hold() and not released */
+	uint8_t peer_len : 7;
+	uint8_t background : 1; /* does not keep the loop running */
+	uint16_t held;          /* tn_conn_hold() and not released */
 	union {
 		unsigned char peer[28]; /* of IP sockets; others are asked when needed */
 		uint32_t uid;           /* without peer_len: whose a Unix socket's other end is, where that counts */
@@ -124,25 +136,40 @@ struct tn_conn {
 };
 
 /*
- * A connection over a connected descriptor, which it owns from now on. `part` gives endpoint, handler and loop;
- * `source` is what its peer counts as (conn/sources.h). Returns NULL without memory; the descriptor is still the
- * caller's then.
+ * A connection of a server's part over a connected descriptor, which it owns from now on. `uid`: the peer's, of a Unix
+ * socket. It is to be begun or refused. NULL without memory; the descriptor is still the caller's then.
  */
-struct tn_conn *tni_conn_accept(struct tni_part *part, int fd, const struct tn_addr *peer, uint64_t source,
-				unsigned flags);
+struct tn_conn *tni_conn_accept(struct tni_part *part, int fd, const struct tn_addr *peer, uint32_t uid);
 
-/* The same of a connection that is there. */
+/* Puts its layers below it, and has it admitted. It counts in its server (TNI_COUNTED). */
+void tni_conn_begin(struct tn_conn *conn);
+
+/*
+ * Its server has no room for it. It is closed with patience, so that the client reads an end instead of an error; those
+ * beyond a number are closed at once. tni_conn_refuse() is for one that has not begun: TN_ELIMIT or -EACCES.
+ */
+void tni_conn_turn_away(struct tn_conn *conn);
+void tni_conn_refuse(struct tn_conn *conn, int err);
+
+/* There is no memory to serve it, and nobody knows of it but its server, who is told: it is reset. */
+void tni_conn_abandon(struct tn_conn *conn);
+
+/* What its peer counts as: conn/sources.h. */
 uint64_t tni_conn_source(const struct tn_conn *conn);
 
 /* A served datagram socket: one connection for all peers. */
 struct tn_conn *tni_conn_serve_dgram(struct tni_part *part, int fd);
 
 /*
- * One of those who speak to a served datagram socket with connections, whose layer has let him in and is handed over in
- * every case. NULL without memory.
+ * An association of a served socket, whose layer has accepted the client's cookie. The layer is handed over in every
+ * case. NULL without memory.
  */
 struct tni_layer;
 struct tn_conn *tni_conn_accept_peer(struct tn_conn *socket, const struct tn_addr *peer, struct tni_layer *layer);
+
+/* Dials an endpoint, of which it takes a reference of its own, as tn_dial_for() does a URL. */
+int tni_dial_endpoint_for(struct tn_loop *loop, struct tni_endpoint *ep, const struct tn_handler *handler, void *arg,
+			  const struct tn_conn *of, struct tn_conn **out);
 
 /* Ends it at once with `err`, silently or not as its state wants. */
 void tni_conn_kill(struct tn_conn *conn, int err);
@@ -166,32 +193,42 @@ bool tni_conn_is_quiet(const struct tn_conn *conn);
  */
 bool tni_conn_takes(struct tn_conn *conn, const struct tn_msg *msg, int *err);
 
-/* Whether messages may be handed over now. */
-bool tni_conn_may_deliver(const struct tn_conn *conn);
-
 /*
  * Nothing behind what has been handed over can be used: replies go out, then it closes with `err` and the words that
  * stand in tn_errmsg(), which must survive until on_close.
  */
 void tni_conn_refuse_rest(struct tn_conn *conn, int err);
 
+/*
+ * What it has to send still goes out, however slowly; then it is reset, and closes with `err` and the words that stand
+ * in tn_errmsg(). What still comes is dropped.
+ */
+void tni_conn_pass_error(struct tn_conn *conn, int err);
+
+/* Whether it keeps messages: by a frame, as packets, or by a layer. Otherwise it is a stream of bytes. */
+bool tni_conn_has_messages(const struct tn_conn *conn);
+
 /* The same for what ends the peer's direction alone: `err` and the words are kept for on_close. */
 void tni_conn_keep_reason(struct tn_conn *conn, int err);
 
-/* dgram side of the pump: conn/dgram.c */
+/*
+ * The pump's side for datagram sockets: conn/dgram.c. Without a descriptor (it is dialled) tni_dgram_open() makes the
+ * place for what is sent already; it is called again with one.
+ */
 int tni_dgram_open(struct tn_conn *conn, bool connected);
 void tni_dgram_free(struct tn_conn *conn);
+int tni_dgram_receive(struct tn_conn *conn);
 void tni_dgram_deliver(struct tn_conn *conn);
-void tni_dgram_flush(struct tn_conn *conn);
+bool tni_dgram_has_received(const struct tn_conn *conn);
 /* 0; 1: it is lost and counted, since a reply may go no further than the question's hops allow; < 0. */
 int tni_dgram_put(struct tn_conn *conn, const struct tn_msg *answered, const struct iovec *iov, int count);
-/* Asks how many datagrams the kernel has dropped. */
-void tni_dgram_ask_dropped(const struct tn_conn *conn, uint64_t *dropped);
+void tni_dgram_send(struct tn_conn *conn);
+/* A datagram is lost here. */
+void tni_dgram_lose(struct tn_conn *conn);
+void tni_dgram_info(const struct tn_conn *conn, struct tn_conn_info *info);
 
 /* The socket is about to be closed: a served one tells of what was lost and not told of yet. */
-void tni_dgram_end(struct tn_conn *conn);
-void tni_dgram_recv_done(struct tni_op *op, int res);
-void tni_dgram_send_done(struct tni_op *op, int res);
+void tni_dgram_leave(struct tn_conn *conn);
 
 /* Shared by both sides of the pump. */
 void tni_conn_fail(struct tn_conn *conn, int err, const char *failed_at);

@@ -1,12 +1,13 @@
-/* The pump's side for datagram sockets: batches in, batches out. */
+/* Datagram sockets: batches in, batches out. */
 #include "base/err.h"
-#include "conn/conn.h"
-#include "conn/layered.h"
-#include "conn/lossy.h"
 #include "conn/peers.h"
+#include "conn/proxied.h"
+#include "conn/pump.h"
 #include "conn/server.h"
+#include "proxy/header.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,6 +31,9 @@ struct tni_fading {
 	uint64_t spent_ns[LAST_HOP_PEERS];
 };
 
+static void recv_done(struct tni_op *op, int res);
+static void send_done(struct tni_op *op, int res);
+
 static void retry_fired(struct tni_timer *timer)
 {
 	struct tn_conn *c = tni_container_of(timer, struct tni_dgram, retry)->conn;
@@ -37,9 +41,15 @@ static void retry_fired(struct tni_timer *timer)
 	tni_loop_ready(c->loop, &c->task);
 }
 
+void tni_dgram_lose(struct tn_conn *c)
+{
+	c->dgram->lost++;
+	tni_conn_count(c, lost, 1);
+}
+
 /* ---- what the kernel drops ---- */
 
-void tni_dgram_ask_dropped(const struct tn_conn *c, uint64_t *dropped)
+static void ask_dropped(const struct tn_conn *c, uint64_t *dropped)
 {
 	uint32_t now = c->io.fd >= 0 ? tni_dgram_dropped(c->io.fd) : 0;
 
@@ -57,7 +67,8 @@ static void tell_dropped(struct tn_conn *c)
 	char url[TNI_URL_TEXT];
 	struct tn_addr at;
 
-	tni_dgram_ask_dropped(c, &d->dropped);
+	ask_dropped(c, &d->dropped);
+	tni_conn_count(c, dropped, d->dropped - before);
 	if (d->dropped == before || !c->part || tni_addr_local(c->io.fd, &at) < 0)
 		return;
 	tni_err(-ENOBUFS, "%s: %llu datagrams were lost so far: they came faster than they were read (see key rcvbuf)",
@@ -70,9 +81,9 @@ static void look_fired(struct tni_timer *timer)
 	tell_dropped(tni_container_of(timer, struct tni_dgram, look)->conn);
 }
 
-void tni_dgram_end(struct tn_conn *c)
+void tni_dgram_leave(struct tn_conn *c)
 {
-	if (c->io.fd >= 0)
+	if (c->dgram && c->io.fd >= 0)
 		tell_dropped(c);
 }
 
@@ -107,6 +118,7 @@ static int open_raw(struct tn_conn *c)
 
 int tni_dgram_open(struct tn_conn *c, bool connected)
 {
+	static const struct tni_fd_done done = {.rd = recv_done, .wr = send_done};
 	struct tni_dgram *d = c->dgram;
 
 	if (!d) {
@@ -121,7 +133,6 @@ int tni_dgram_open(struct tn_conn *c, bool connected)
 		c->dgram = d;
 	}
 	d->connected = connected;
-	d->take = c->layered ? tni_lossy_take : NULL;
 	if (c->io.fd < 0)
 		return 0; /* dialling: only what is sent already needs a place */
 	if (connected && c->ep->scheme->kinds & TNI_SK_UDP)
@@ -133,8 +144,7 @@ int tni_dgram_open(struct tn_conn *c, bool connected)
 	d->tells_local = !connected && tni_dgram_tell_local(c->io.fd);
 	tni_batch_prepare(d->batch, &d->mm);
 	c->io.rd.mm = &d->mm;
-	c->io.rd.done = tni_dgram_recv_done;
-	c->io.wr.done = tni_dgram_send_done;
+	c->io.done = &done;
 	return 0;
 }
 
@@ -146,6 +156,7 @@ void tni_dgram_free(struct tn_conn *c)
 		tni_peers_free(c);
 	tni_loop_untimer(c->loop, &c->dgram->retry);
 	tni_loop_untimer(c->loop, &c->dgram->look);
+	tni_proxied_free(c);
 	free(c->dgram->fades);
 	tni_buf_clear(&c->dgram->tx.buf);
 	tni_buf_clear(&c->dgram->stash.buf);
@@ -156,33 +167,27 @@ void tni_dgram_free(struct tn_conn *c)
 
 /* ---- in ---- */
 
-/* In a handshake the reason alone would say too little. */
-static const char *step_of(const struct tn_conn *c, const char *call)
-{
-	return tni_layered_step(c, call);
-}
-
 static void take_batch(struct tn_conn *c, int n)
 {
 	struct tni_dgram *d = c->dgram;
 
 	for (unsigned i = 0; i < (unsigned)n; i++)
-		d->take(c, tni_batch_peer(d->batch, i), d->batch->iov[i].iov_base, d->batch->v[i].msg_len);
+		c->kind->take(c, tni_batch_peer(d->batch, i), d->batch->iov[i].iov_base, d->batch->v[i].msg_len);
 	tni_batch_prepare(d->batch, &d->mm);
 }
 
-void tni_dgram_recv_done(struct tni_op *op, int res)
+static void recv_done(struct tni_op *op, int res)
 {
 	struct tn_conn *c = tni_conn_of_rd(op);
 
 	if (res > 0 && !tni_timer_armed(&c->dgram->look))
 		tni_loop_timer(c->loop, &c->dgram->look, LOOK_NS);
-	if (res > 0 && c->dgram->take) {
+	if (res > 0 && c->kind->take) {
 		take_batch(c, res);
 	} else if (res > 0) {
 		c->dgram->received = res;
 		c->active_ns = c->loop->now_ns;
-	} else if (res == -ENOBUFS && !(c->dgram->connected && tni_loop_is_dry(c->loop))) {
+	} else if (res == -ENOBUFS && !(c->dgram->connected && tni_loop_lacks_memory(c->loop))) {
 		c->hold |= TNI_HOLD_STARVED;
 		if (!(c->flags & TNI_RUNNING))
 			tni_loop_starve(c->loop, &c->task);
@@ -190,29 +195,63 @@ void tni_dgram_recv_done(struct tni_op *op, int res)
 	} else if (res < 0 && res != -ECANCELED) {
 		/* A connected socket is told so that nobody is there; to a server it is one peer's trouble. */
 		if (c->dgram->connected)
-			tni_conn_fail(c, res, step_of(c, "read"));
+			tni_conn_fail(c, res, tni_layered_step(c, "read"));
 	}
 	tni_loop_ready(c->loop, &c->task);
 }
 
 static bool may_deliver(const struct tn_conn *c)
 {
-	return !(c->flags & (TNI_DEAD | TNI_CLOSING)) && !(c->hold & TNI_HOLD_USER);
+	return !(c->flags & (TNI_DEAD | TNI_CLOSING)) && !(c->hold & (TNI_HOLD_USER | TNI_HOLD_FLOW));
+}
+
+/* Whether the header in front of a datagram, if there must be one, is good, and its sender may send it. */
+static bool unwrap(struct tn_conn *c, const void **data, size_t *len, const struct tn_addr **peer,
+		   struct tn_addr *client)
+{
+	char sender[80], why[300];
+
+	if (!c->ep->proxy || !c->part)
+		return true;
+	if (!tni_part_trusts(c->part, *peer))
+		return false;
+	if (tni_proxied_unwrap(c, *peer, data, len, client) < 0) {
+		snprintf(why, sizeof(why), "%s", tn_errmsg());
+		tni_err(TN_EFORMAT, "%s: a datagram of %s was refused: %s", tni_part_url(c->part),
+			tn_addr_text(*peer, sender, sizeof(sender)), why);
+		tni_trouble_note(c->part, TN_EFORMAT);
+		return false;
+	}
+	*peer = client;
+	return *len <= c->frame.max;
+}
+
+static void hand_one(struct tn_conn *c, const void *data, size_t len, const struct tn_addr *peer, unsigned hops)
+{
+	struct tn_addr client;
+	struct tn_msg msg;
+	int err;
+
+	if (!unwrap(c, &data, &len, &peer, &client) || (c->part && !tni_part_lets_in(c->part, peer))) {
+		tni_dgram_lose(c);
+		return;
+	}
+	msg = (struct tn_msg){.data = data, .len = len, .peer = c->dgram->connected ? NULL : peer, .hops = hops};
+	c->msgs_in++;
+	c->bytes_in += len;
+	tni_conn_count(c, msgs_in, 1);
+	tni_conn_count(c, bytes_in, len);
+	if (c->ep->codec && !tni_conn_takes(c, &msg, &err))
+		tni_dgram_lose(c);
+	else if (tni_conn_handler(c)->on_msg)
+		tni_conn_handler(c)->on_msg(c, &msg, c->arg);
 }
 
 static void hand_over(struct tn_conn *c, const void *data, size_t len, const struct tn_addr *peer, unsigned hops)
 {
-	struct tn_msg msg = {.data = data, .len = len, .peer = c->dgram->connected ? NULL : peer, .hops = hops};
-	int err;
-
-	c->msgs_in++;
-	c->bytes_in += len;
-	if (c->ep->codec && !tni_conn_takes(c, &msg, &err)) {
-		c->dgram->lost++;
-		return;
-	}
-	if (c->user->handler.on_msg)
-		c->user->handler.on_msg(c, &msg, c->user->arg);
+	hand_one(c, data, len, peer, hops);
+	if (c->dgram && c->dgram->told) /* its header is of no other */
+		c->dgram->told->len = 0;
 }
 
 static void deliver_stash(struct tn_conn *c)
@@ -228,13 +267,19 @@ static void deliver_stash(struct tn_conn *c)
 	}
 }
 
+/* What may stand in front of each message. */
+static size_t header_room(const struct tn_conn *c)
+{
+	return c->ep->proxy && c->part ? TNI_PROXY_V2_MAX : 0;
+}
+
 /* The batch is the whole loop's: what cannot be handed over now is put by. */
 static void put_by(struct tn_conn *c, const void *data, size_t len, const struct tn_addr *peer, unsigned hops)
 {
 	struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
 
 	if (c->flags & (TNI_DEAD | TNI_CLOSING) || tni_dgram_queue_put(&c->dgram->stash, peer, hops, &iov, 1) < 0)
-		c->dgram->lost++;
+		tni_dgram_lose(c);
 }
 
 /* What a socket sends to a group or network of its own host, at its own port, it hears itself: that is no answer. */
@@ -248,8 +293,11 @@ static bool is_own_echo(const struct tn_conn *c, const struct tn_addr *peer)
 void tni_dgram_deliver(struct tn_conn *c)
 {
 	struct tni_dgram *d = c->dgram;
-	int n = d->received;
+	int n;
 
+	if (!d)
+		return; /* without memory for it the connection has failed */
+	n = d->received;
 	d->received = 0;
 	deliver_stash(c);
 	for (int i = 0; i < n; i++) {
@@ -260,8 +308,8 @@ void tni_dgram_deliver(struct tn_conn *c)
 
 		if ((d->raw && !tni_raw_take(d->raw, peer, &data, &len)) || is_own_echo(c, peer))
 			continue;
-		if (len > c->frame.max || d->batch->v[i].msg_hdr.msg_flags & MSG_TRUNC)
-			d->lost++; /* whole or not at all */
+		if (len > c->frame.max + header_room(c) || d->batch->v[i].msg_hdr.msg_flags & MSG_TRUNC)
+			tni_dgram_lose(c); /* whole or not at all */
 		else if (may_deliver(c) && !d->stash.count)
 			hand_over(c, data, len, peer, hops);
 		else
@@ -282,7 +330,7 @@ static size_t longest(const struct tn_conn *c)
 
 int tn_conn_fade(struct tn_conn *c)
 {
-	if (!c->part || !c->dgram || c->layered || c->dgram->connected || !(c->ep->scheme->kinds & TNI_SK_UDP))
+	if (!c->part || c->kind != &tni_kind_datagrams || c->dgram->connected || !(c->ep->scheme->kinds & TNI_SK_UDP))
 		return -EOPNOTSUPP;
 	if (!c->dgram->fades)
 		c->dgram->fades = calloc(1, sizeof(*c->dgram->fades));
@@ -327,21 +375,45 @@ static int reply_hops(const struct tn_conn *c, const struct tn_msg *answered)
 	return answered->hops > d->hops_max ? d->hops_max : (int)answered->hops - 1;
 }
 
+/* Bytes of the header in front of each datagram that is sent: key proxy, dialled. */
+static size_t sent_header(const struct tn_conn *c)
+{
+	const struct tni_proxy_told *told = c->part ? NULL : tni_proxied_told(c);
+
+	return told ? told->len : 0;
+}
+
+static const struct iovec *with_header(const struct tn_conn *c, struct iovec pieces[TNI_PIECES_MAX + 1],
+				       const struct iovec *iov, int *count)
+{
+	const struct tni_proxy_told *told = tni_proxied_told(c);
+
+	pieces[0] = (struct iovec){.iov_base = (void *)(uintptr_t)told->header, .iov_len = told->len};
+	for (int i = 0; i < *count; i++)
+		pieces[i + 1] = iov[i];
+	++*count;
+	return pieces;
+}
+
 int tni_dgram_put(struct tn_conn *c, const struct tn_msg *answered, const struct iovec *iov, int count)
 {
 	const struct tn_addr *to = answered ? answered->peer : NULL;
 	struct tni_dgram *d = c->dgram;
-	struct tn_addr only;
+	struct iovec pieces[TNI_PIECES_MAX + 1];
+	struct tn_addr only, via;
 	unsigned char *data;
 	size_t len = 0;
 	int hops;
 	int rc;
 
+	if (to && tni_addr_via(to, &via))
+		to = &via;
+
 	for (int i = 0; i < count; i++)
 		len += iov[i].iov_len;
 	if (len > c->frame.max)
 		return tni_frame_too_big(&c->frame, len);
-	if (len > longest(c))
+	if (len + sent_header(c) > longest(c))
 		return -EMSGSIZE;
 	if (!d->connected && !d->many.len && (!to || !to->len))
 		return -EDESTADDRREQ;
@@ -351,7 +423,7 @@ int tni_dgram_put(struct tn_conn *c, const struct tn_msg *answered, const struct
 		to = default_to(d);
 	hops = reply_hops(c, answered);
 	if (hops < 0) {
-		d->lost++;
+		tni_dgram_lose(c);
 		return 1;
 	}
 	/* What came to another socket, and is passed on here, may have come to an address that this one is not bound
@@ -361,6 +433,8 @@ int tni_dgram_put(struct tn_conn *c, const struct tn_msg *answered, const struct
 		only.local = (struct tn_local){0};
 		to = &only;
 	}
+	if (sent_header(c))
+		iov = with_header(c, pieces, iov, &count);
 	rc = tni_dgram_queue_put(&d->tx, to, (unsigned)hops, iov, count);
 	if (rc == 0 && d->raw) {
 		data = tni_dgram_queue_last(&d->tx, &len);
@@ -369,16 +443,18 @@ int tni_dgram_put(struct tn_conn *c, const struct tn_msg *answered, const struct
 	return rc;
 }
 
-/* It was counted as a message when it was queued; of a layer's datagrams only the messages in them are. */
+/* A message was counted when it was queued. */
 static void drop_first(struct tn_conn *c)
 {
 	struct tni_dgram *d = c->dgram;
 
 	tni_dgram_queue_drop(&d->tx, 1);
-	d->lost++;
+	tni_dgram_lose(c);
 	d->retries = 0;
-	if (!c->layered && c->msgs_out) /* none in what carries DTLS for a server */
-		c->msgs_out--;
+	if (c->kind->take)
+		return;
+	c->msgs_out--;
+	tni_conn_count(c, msgs_out, (uint64_t)-1);
 }
 
 /* The receiver of the first datagram, or the system, has no room. */
@@ -406,7 +482,7 @@ static void wait_for_room(struct tn_conn *c)
 /* What a connection over datagrams takes for a loss like any other: too long for the path, or filtered here. */
 static bool is_loss(const struct tn_conn *c, int err)
 {
-	return c->layered && (err == -EMSGSIZE || err == -EPERM);
+	return c->kind->take && (err == -EMSGSIZE || err == -EPERM);
 }
 
 /* Whether the first datagram goes to where the connection was dialled, and not to one peer of several. */
@@ -433,10 +509,12 @@ static void sent(struct tn_conn *c, int res)
 	bool to_all;
 
 	if (res > 0) {
-		size_t bytes = tni_dgram_queue_drop(&d->tx, (unsigned)res);
+		size_t bytes = tni_dgram_queue_drop(&d->tx, (unsigned)res) - (unsigned)res * sent_header(c);
 
-		if (!c->layered) {
+		if (!c->kind->ends) { /* an association counts what it gives to its layers */
 			c->bytes_out += bytes;
+			if (!c->kind->take) /* otherwise its associations count */
+				tni_conn_count(c, bytes_out, bytes);
 			c->active_ns = c->loop->now_ns;
 		}
 		d->retries = 0;
@@ -446,11 +524,11 @@ static void sent(struct tn_conn *c, int res)
 		to_all = is_to_all(d);
 		drop_first(c);
 		if (to_all && !is_loss(c, res))
-			tni_conn_fail(c, res, step_of(c, "send"));
+			tni_conn_fail(c, res, tni_layered_step(c, "send"));
 	}
 }
 
-void tni_dgram_send_done(struct tni_op *op, int res)
+static void send_done(struct tni_op *op, int res)
 {
 	struct tn_conn *c = tni_conn_of_wr(op);
 
@@ -458,12 +536,12 @@ void tni_dgram_send_done(struct tni_op *op, int res)
 	tni_loop_ready(c->loop, &c->task);
 }
 
-void tni_dgram_flush(struct tn_conn *c)
+void tni_dgram_send(struct tn_conn *c)
 {
 	struct tni_dgram *d = c->dgram;
 	int rc;
 
-	while (d->tx.count && !tni_op_busy(&c->io.wr) && !tni_timer_armed(&d->retry) && !(c->flags & TNI_DEAD)) {
+	while (!(c->flags & TNI_DEAD) && d->tx.count && !tni_op_busy(&c->io.wr) && !tni_timer_armed(&d->retry)) {
 		tni_dgram_queue_describe(&d->tx, &d->outbox, default_to(d));
 		c->io.wr.mm = &d->outbox.mm;
 		rc = tni_submit(c->loop, &c->io, &c->io.wr, TNI_OP_SENDMM);
@@ -471,6 +549,61 @@ void tni_dgram_flush(struct tn_conn *c)
 			break;
 		sent(c, rc == TNI_DONE ? c->io.wr.res : rc);
 	}
-	if (d->peers && d->tx.buf.len <= c->ep->queue / 2)
-		tni_peers_go_on(c);
 }
+
+static void flush(struct tn_conn *c, bool now)
+{
+	if (now)
+		tni_recall(c->loop, &c->io);
+	tni_dgram_send(c);
+}
+
+/* ---- the kind ---- */
+
+static int open_fd(struct tn_conn *c, int fd, unsigned fd_flags)
+{
+	(void)fd_flags;
+	tni_fd_init(&c->io, fd, 0);
+	return tni_dgram_open(c, !c->dgram || !c->dgram->many.len);
+}
+
+int tni_dgram_receive(struct tn_conn *c)
+{
+	int rc = tni_submit(c->loop, &c->io, &c->io.rd, TNI_OP_RECVMM);
+
+	if (rc == 0 || c->dgram->connected)
+		return rc;
+	c->hold |= TNI_HOLD_STARVED; /* all clients of the server need it: it is tried again */
+	return 0;
+}
+
+bool tni_dgram_has_received(const struct tn_conn *c)
+{
+	return c->dgram->stash.count;
+}
+
+static bool has_many_peers(const struct tn_conn *c)
+{
+	return c->dgram && !c->dgram->connected;
+}
+
+void tni_dgram_info(const struct tn_conn *c, struct tn_conn_info *info)
+{
+	if (!c->dgram)
+		return;
+	ask_dropped(c, &info->dropped);
+	info->lost = c->dgram->lost + info->dropped;
+	info->many = c->dgram->many.len;
+}
+
+const struct tni_kind tni_kind_datagrams = {
+	.open = open_fd,
+	.receive = tni_dgram_receive,
+	.deliver = tni_dgram_deliver,
+	.has_received = tni_dgram_has_received,
+	.put = tni_dgram_put,
+	.flush = flush,
+	.leave = tni_dgram_leave,
+	.has_many_peers = has_many_peers,
+	.info = tni_dgram_info,
+};

@@ -34,7 +34,7 @@ static const struct tni_codec *find(const char *format)
 	const struct tni_codec *codec = tni_codec_find(format);
 
 	if (!codec)
-		tni_err(-EINVAL, "no such format '%.32s'; there are json xml cbor msgpack text raw", format);
+		tni_codec_fail_name(format);
 	return codec;
 }
 
@@ -114,11 +114,29 @@ int tn_msg_value(const struct tn_conn *conn, const struct tn_msg *msg, struct tn
 
 int tn_reply_value(struct tn_conn *conn, const struct tn_msg *msg, const struct tn_value *value)
 {
-	struct tni_endpoint *ep = conn->ep;
+	const struct tni_endpoint *ep = conn->ep;
+	struct tn_bytes *text = &conn->loop->encoded;
 	int rc;
 
 	if (!ep->codec)
 		return no_format(ep);
-	rc = encode(ep->codec, &ep->codec_opts, value, &ep->encoded);
-	return rc < 0 ? rc : tn_reply(conn, msg, ep->encoded.data, ep->encoded.len);
+	rc = encode(ep->codec, &ep->codec_opts, value, text);
+	return rc < 0 ? rc : tn_reply(conn, msg, text->data, text->len);
+}
+
+int tn_send_value(struct tn_conn *conn, const struct tn_value *value)
+{
+	return tn_reply_value(conn, NULL, value);
+}
+
+int tn_shared_value(const char *format, const struct tn_value *value, unsigned flags, struct tn_shared **shared)
+{
+	struct tn_bytes text = {0};
+	int rc = tn_encode(format, value, flags, &text);
+
+	if (rc == 0)
+		rc = tn_shared_new(text.data, text.len,
+				   tn_format_kind(format) & TN_FORMAT_TEXT ? TN_MSG_TEXT : TN_MSG_BINARY, shared);
+	tn_bytes_free(&text);
+	return rc;
 }

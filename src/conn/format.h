@@ -2,7 +2,7 @@
 #ifndef TNI_CONN_FORMAT_H
 #define TNI_CONN_FORMAT_H
 
-#include "conn/endpoint.h"
+#include "endpoint/endpoint.h"
 
 /* Checks a message against the endpoint's format. 0, or a code of enum tn_err with the position in the detail. */
 int tni_format_check(const struct tni_endpoint *ep, const void *data, size_t len);

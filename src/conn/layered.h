@@ -6,32 +6,45 @@
 #include "conn/conn.h"
 
 struct tni_creds;
-struct tni_lossy;
+struct tni_assoc;
+struct tni_way;
 
-struct tni_layered {
-	struct tni_chain chain;
-	uint32_t tx_max;       /* bound of tx and what the chain holds of it, together */
-	uint32_t bye;          /* bytes of the last word of the lowest layer, at the end of the wire */
-	int err;               /* a layer has failed; what came before it is still to be handed over */
-	char *words;           /* of that; malloc'ed */
-	bool begun;            /* the first of the handshake is out: dialling has sent it */
-	bool heard;            /* something of the peer's has gone into the chain */
-	bool failed;           /* nothing goes through the layers any more */
+/* What it has while it opens, for as long as a layer wants the time, over datagrams, and once it has failed. */
+struct tni_busy {
+	char *words;           /* why it has failed; malloc'ed */
 	struct tni_timer tick; /* for layers that want the time, and for the last word that is repeated */
 	struct tn_conn *conn;
 	struct tni_costly costly; /* opening, which may have to wait for its turn */
-	struct tni_lossy *lossy;  /* what it has beside over datagrams; NULL: it stands over a stream */
+	struct tni_way *way;      /* through proxies (conn/way.h), until their layers are open; then NULL */
+	struct tni_assoc *assoc;  /* what it has beside over datagrams; NULL: it stands over a stream */
 };
 
-/* What the socket receives and sends. */
+struct tni_layered {
+	struct tni_chain chain;
+	struct tni_busy *busy; /* NULL: it is open, and idle as far as layers go */
+	uint32_t tx_max;       /* bound of tx and what the chain holds of it, together */
+	uint32_t last_word;    /* bytes of the last word of the lowest layer, at the end of the wire */
+	int err;               /* a layer has failed; what came before it is still to be handed over */
+	bool begun : 1;        /* the first of the handshake is out: dialling has sent it */
+	bool heard : 1;        /* something of the peer's has gone into the chain */
+	bool failed : 1;       /* nothing goes through the layers any more */
+	bool met_late : 1;     /* a tick came late, and is about to be looked at again */
+};
+
+static inline struct tni_assoc *tni_layered_assoc(const struct tni_layered *layered)
+{
+	return layered->busy ? layered->busy->assoc : NULL;
+}
+
+/* What the socket has received and is to send: for reading and taking from, until the chain is used again. */
 static inline struct tn_buf *tni_layered_in(const struct tni_layered *layered)
 {
-	return &layered->chain.bottom->in;
+	return tni_chain_received(&layered->chain);
 }
 
 static inline struct tn_buf *tni_layered_wire(const struct tni_layered *layered)
 {
-	return &layered->chain.bottom->net;
+	return tni_chain_wire(&layered->chain);
 }
 
 static inline bool tni_layered_is_open(const struct tni_layered *layered)
@@ -42,7 +55,7 @@ static inline bool tni_layered_is_open(const struct tni_layered *layered)
 /* What comes up are whole messages, and what goes down. */
 static inline bool tni_layered_has_messages(const struct tni_layered *layered)
 {
-	return layered->chain.top->layer->ops->messages;
+	return layered->chain.top->ops->messages;
 }
 
 /* No more comes from the socket. */
@@ -54,7 +67,7 @@ static inline bool tni_layered_eof(const struct tni_layered *layered)
 /* Nothing more comes from the peer, nor for the layers below the highest. To close before that would be a reset. */
 static inline bool tni_layered_is_over(const struct tni_layered *layered)
 {
-	return layered->chain.bottom->eof || layered->chain.bottom->layer->ended;
+	return layered->chain.bottom->eof || layered->chain.bottom->ended;
 }
 
 /* Puts a layer on top of those of a connection that is not open yet; it is handed over in every case. 0 or -ENOMEM. */
@@ -94,6 +107,9 @@ void tni_layered_arm(struct tn_conn *conn);
 /* From the task, at its end: layers that are done leave, and with the last of them all of this. */
 void tni_layered_leave(struct tn_conn *conn);
 
+/* WebSocket: a round trip that has been measured, once; 0: there is nothing new. */
+uint64_t tni_layered_take_round(const struct tn_conn *conn);
+
 /* Whether a closing connection still needs what comes: it has bytes to send, once the handshake is done. */
 bool tni_layered_wants(const struct tn_conn *conn);
 
@@ -106,13 +122,16 @@ void tni_layered_up(struct tn_conn *conn);
 /* From the task, after messages have been handed over: acts upon a failure. */
 void tni_layered_settle(struct tn_conn *conn);
 
+/* Nothing goes through the layers any more, and nobody is told why. */
+void tni_layered_drop(struct tn_conn *conn);
+
 /* From the task: moves what is to be sent to the wire, as much as makes one call. Returns the wire. */
 struct tn_buf *tni_layered_seal(struct tn_conn *conn);
 
 /* Nothing can be sent any more: what waits on the wire is dropped. */
 void tni_layered_mute(struct tn_conn *conn);
 
-/* Whether nothing but our goodbye (close_notify) has yet to go. */
+/* Whether nothing but the last word of the lowest layer (close_notify) has yet to go. */
 bool tni_layered_lost_nothing(const struct tn_conn *conn);
 
 /* Whether the layer has nothing to say before our direction ends. */

@@ -1,15 +1,15 @@
 #include "conn/peers.h"
 
 #include "base/err.h"
-#include "conn/layered.h"
-#include "conn/lossy.h"
+#include "base/random.h"
+#include "conn/association.h"
+#include "conn/pump.h"
 #include "conn/server.h"
 #include "secure/dtls.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #define SLOTS_MIN 64
 
@@ -25,7 +25,7 @@ struct tni_peer {
 };
 
 struct tni_peers {
-	struct tni_dtls_door *door;
+	struct tni_dtls_listener *listener;
 	struct tni_peer **slots;
 	uint32_t nslots, count; /* nslots: a power of two */
 	uint64_t seed;          /* so that nobody can choose addresses that share a slot */
@@ -34,7 +34,7 @@ struct tni_peers {
 
 static struct tni_peer *peer_of(const struct tn_conn *c)
 {
-	return c->layered->lossy->peer;
+	return c->layered->busy->assoc->peer;
 }
 
 /* ---- the table ---- */
@@ -118,7 +118,7 @@ void tni_peers_leave(struct tn_conn *c)
 	peers->count--;
 	tni_list_del(&p->all);
 	tni_list_del(&p->waiting);
-	c->layered->lossy->peer = NULL;
+	c->layered->busy->assoc->peer = NULL;
 	free(p);
 	if (peers->nslots > SLOTS_MIN && peers->count < peers->nslots / 8)
 		resize(peers, peers->nslots / 2);
@@ -133,21 +133,22 @@ int tni_peers_new(struct tn_conn *socket)
 	tni_list_init(&peers->all);
 	tni_list_init(&peers->waiting);
 	socket->dgram->peers = peers;
-	socket->dgram->take = tni_peers_take;
 	peers->slots = calloc(SLOTS_MIN, sizeof(struct tni_peer *));
 	peers->nslots = SLOTS_MIN;
-	peers->door = tni_dtls_door_new();
-	return peers->slots && peers->door && getrandom(&peers->seed, sizeof(peers->seed), 0) > 0 ? 0 : -ENOMEM;
+	peers->listener = tni_dtls_listener_new();
+	return peers->slots && peers->listener && tni_random(&peers->seed, sizeof(peers->seed)) ? 0 : -ENOMEM;
 }
 
-void tni_peers_end(struct tn_conn *socket)
+/* All its associations end by the same reason. */
+static void leave(struct tn_conn *socket)
 {
-	struct tni_peers *peers = socket->dgram->peers;
+	struct tni_peers *peers = socket->dgram ? socket->dgram->peers : NULL;
 
-	while (!tni_list_empty(&peers->all)) {
+	tni_dgram_leave(socket);
+	while (peers && !tni_list_empty(&peers->all)) {
 		struct tn_conn *c = tni_container_of(peers->all.next, struct tni_peer, all)->conn;
 
-		tni_lossy_part(c);
+		tni_assoc_leave(c);
 		tni_conn_fail(c, socket->err ? socket->err : -ECANCELED, NULL);
 	}
 }
@@ -156,30 +157,24 @@ void tni_peers_free(struct tn_conn *socket)
 {
 	struct tni_peers *peers = socket->dgram->peers;
 
-	if (peers->door)
-		tni_dtls_door_free(peers->door);
+	if (peers->listener)
+		tni_dtls_listener_free(peers->listener);
 	free(peers->slots);
 	free(peers);
 	socket->dgram->peers = NULL;
 }
 
-unsigned tni_peers_count(const struct tn_conn *socket)
-{
-	return socket->dgram->peers->count;
-}
+/* ---- the listener ---- */
 
-/* ---- the door ---- */
-
-/* Who had this address before and has lost all he knew (RFC 6347 4.2.8): he will not answer any more. */
+/* The association that this address had before. Its client has lost its state and will not answer (RFC 6347 4.2.8). */
 static void end_former(struct tni_peer *former)
 {
 	struct tn_conn *c = former->conn;
 
 	tni_peers_leave(c);
-	tni_part_unadmit(c->part, tni_conn_source(c));
-	c->flags |= TNI_REPLACED;
-	c->layered->lossy->socket = NULL; /* no last word: it would go to the new one */
-	tni_loop_untimer(c->loop, &c->layered->tick);
+	tni_conn_unadmit(c);
+	c->layered->busy->assoc->socket = NULL; /* no close_notify: it would go to the new one */
+	tni_loop_untimer(c->loop, &c->layered->busy->tick);
 	tni_conn_fail(c, c->flags & TNI_CLOSING ? 0 : -ECONNRESET, "the client has begun anew");
 }
 
@@ -190,18 +185,22 @@ static bool admit(struct tn_conn *socket, const struct tn_addr *addr, const unsi
 	struct tni_peers *peers = socket->dgram->peers;
 	struct tni_peer *former = find(peers, addr), *p = calloc(1, sizeof(*p));
 	uint64_t source = tni_source_of(addr);
+	bool counted, admitted;
 	struct tn_conn *c = NULL;
 
 	if (former)
 		end_former(former);
 	tni_part_rate_note(socket->part);
-	if (p && tni_part_admit(socket->part, addr, source)) {
+	counted = p && tni_part_count(socket->part);
+	admitted = counted && tni_part_admit(socket->part, addr, source);
+	if (admitted)
 		c = tni_conn_accept_peer(socket, addr, layer);
-		if (!c)
-			tni_part_unadmit(socket->part, source);
-	} else {
+	else
 		layer->ops->free(layer);
-	}
+	if (!c && admitted)
+		tni_part_unadmit(socket->part, source);
+	if (!c && counted)
+		tni_part_uncount(socket->part);
 	if (!c) {
 		free(p);
 		return false;
@@ -212,14 +211,14 @@ static bool admit(struct tn_conn *socket, const struct tn_addr *addr, const unsi
 	memcpy(p->random, random, sizeof(p->random));
 	tni_list_init(&p->waiting);
 	tni_list_add_tail(&peers->all, &p->all);
-	c->layered->lossy->peer = p;
+	c->layered->busy->assoc->peer = p;
 	put(peers, p);
 	if (++peers->count > peers->nslots)
 		resize(peers, peers->nslots * 2);
 	return true;
 }
 
-/* What the door answers leaves with the rest of the turn. It is dropped where there is no room: he will ask again. */
+/* What the listener answers leaves with the rest of the turn. Without room it is dropped: the client asks again. */
 static void answer(struct tn_conn *socket, const struct tn_addr *addr, struct tn_buf *reply)
 {
 	while (reply->head) {
@@ -230,8 +229,8 @@ static void answer(struct tn_conn *socket, const struct tn_addr *addr, struct tn
 	}
 }
 
-static void knock(struct tn_conn *socket, const struct tn_addr *addr, const void *data, size_t len,
-		  const unsigned char *random)
+static void listen_to(struct tn_conn *socket, const struct tn_addr *addr, const void *data, size_t len,
+		      const unsigned char *random)
 {
 	unsigned char pair[sizeof(addr->bytes) + sizeof(addr->local.ip)];
 	struct tni_creds *creds;
@@ -240,27 +239,29 @@ static void knock(struct tn_conn *socket, const struct tn_addr *addr, const void
 
 	if (socket->part->draining || tni_part_rate_wait(socket->part))
 		return; /* the client asks again */
+	if (!tni_part_lets_in(socket->part, addr))
+		return;
 	creds = tni_server_creds(socket->part->server);
 	tni_buf_init(&reply, &socket->loop->mem, SIZE_MAX);
 	memcpy(pair, addr->bytes, addr->len);
 	memcpy(pair + addr->len, addr->local.ip, addr->local.len);
-	if (tni_dtls_knock(socket->dgram->peers->door, creds, socket->loop->now_ns, pair, addr->len + addr->local.len,
-			   data, len, &reply, &layer) > 0 &&
+	if (tni_dtls_listen(socket->dgram->peers->listener, creds, socket->loop->now_ns, pair,
+			    addr->len + addr->local.len, data, len, &reply, &layer) > 0 &&
 	    !admit(socket, addr, random, layer))
-		tni_dtls_turn_away(data, &reply);
+		tni_dtls_refuse(data, &reply);
 	answer(socket, addr, &reply);
 	tni_creds_unref(creds);
 }
 
-void tni_peers_take(struct tn_conn *socket, const struct tn_addr *addr, const void *data, size_t len)
+static void take(struct tn_conn *socket, const struct tn_addr *addr, const void *data, size_t len)
 {
 	const struct tni_peer *p = find(socket->dgram->peers, addr);
 	const unsigned char *random = tni_dtls_hello(data, len);
 
 	if (p && (!random || !memcmp(p->random, random, sizeof(p->random))))
-		tni_lossy_take(p->conn, addr, data, len);
+		tni_assoc_take(p->conn, addr, data, len);
 	else if (random)
-		knock(socket, addr, data, len, random);
+		listen_to(socket, addr, data, len, random);
 }
 
 /* ---- room in the socket's queue ---- */
@@ -273,10 +274,32 @@ void tni_peers_wait(struct tn_conn *c)
 		tni_list_add_tail(&p->home->waiting, &p->waiting);
 }
 
-void tni_peers_go_on(struct tn_conn *socket)
+/* Those that wait run again when half of the queue is free. */
+static void flush(struct tn_conn *socket, bool now)
 {
 	struct tni_list *node;
 
+	(void)now;
+	tni_dgram_send(socket);
+	if (socket->flags & TNI_DEAD || socket->dgram->tx.buf.len > socket->ep->queue / 2)
+		return;
 	while ((node = tni_list_pop(&socket->dgram->peers->waiting)))
 		tni_loop_ready(socket->loop, &tni_container_of(node, struct tni_peer, waiting)->conn->task);
 }
+
+static bool is_needed(const struct tn_conn *socket)
+{
+	return socket->dgram && socket->dgram->peers && socket->dgram->peers->count;
+}
+
+const struct tni_kind tni_kind_shared = {
+	.receive = tni_dgram_receive,
+	.deliver = tni_dgram_deliver,
+	.has_received = tni_dgram_has_received,
+	.put = tni_dgram_put,
+	.flush = flush,
+	.leave = leave,
+	.is_needed = is_needed,
+	.take = take,
+	.info = tni_dgram_info,
+};

@@ -1,12 +1,12 @@
 #include "conn/sources.h"
 
+#include "base/random.h"
 #include "net/addr.h"
 
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #define BITS_MIN 6
 
@@ -15,10 +15,10 @@ struct entry {
 	uint32_t held; /* 0: the slot is free */
 };
 
-/* Open addressing, at most half full; who leaves closes the gap behind himself. */
+/* Open addressing, at most half full; what leaves closes the gap behind it. */
 struct tni_sources {
 	pthread_mutex_t lock;
-	uint64_t odd; /* chosen by chance, so that nobody can choose addresses that share a slot */
+	uint64_t odd; /* random, so that nobody can choose addresses that share a slot */
 	struct entry *slots;
 	unsigned bits;
 	uint32_t count, max;
@@ -33,7 +33,7 @@ struct tni_sources *tni_sources_new(uint32_t max)
 	s->max = max;
 	s->bits = BITS_MIN;
 	s->slots = calloc(1U << s->bits, sizeof(*s->slots));
-	if (!s->slots || getrandom(&s->odd, sizeof(s->odd), 0) < 0) {
+	if (!s->slots || !tni_random(&s->odd, sizeof(s->odd))) {
 		free(s->slots);
 		free(s);
 		return NULL;

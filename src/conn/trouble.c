@@ -27,8 +27,11 @@ static enum tni_trouble_kind kind_of(int err)
 		return TNI_TROUBLE_IDENTITY;
 	case TN_ELIMIT:
 		return TNI_TROUBLE_LIMIT;
+	case -EACCES:
+		return TNI_TROUBLE_STRANGER;
 	case -ENOBUFS:
 		return TNI_TROUBLE_LOST;
+	case TN_EFORMAT:
 	case TN_ETLS:
 	case TN_ECUT:
 	case -ETIMEDOUT:
@@ -45,7 +48,7 @@ void tni_trouble_note(struct tni_part *part, int err)
 	struct tni_troubles *troubles = &part->server->troubles;
 	struct tni_trouble *trouble = &troubles->kinds[kind_of(err)];
 
-	if (!part->server->watch.on_trouble)
+	if (!tni_watch_wants_trouble(part->server))
 		return;
 	pthread_mutex_lock(&troubles->lock);
 	trouble->waiting++;
@@ -82,7 +85,7 @@ static bool take_due(struct tni_troubles *troubles, struct tni_trouble *trouble,
 static void tell(struct tni_part *part, const struct tni_trouble *trouble)
 {
 	suppressed = trouble->waiting - 1;
-	part->server->watch.on_trouble(part->server, trouble->err, trouble->text, part->server->watch_arg);
+	tni_watch_trouble(part->server, trouble->err, trouble->text);
 	suppressed = 0;
 }
 

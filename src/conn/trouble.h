@@ -14,6 +14,7 @@ struct tni_part;
 enum tni_trouble_kind {
 	TNI_TROUBLE_IDENTITY, /* a certificate that is not good enough */
 	TNI_TROUBLE_LIMIT,    /* too many connections */
+	TNI_TROUBLE_STRANGER, /* who may not connect, or not send a PROXY header */
 	TNI_TROUBLE_PEER,     /* a handshake that failed otherwise */
 	TNI_TROUBLE_LOST,     /* datagrams that the kernel dropped */
 	TNI_TROUBLE_SYSTEM,   /* accepting, files */

@@ -1,8 +1,10 @@
 /* One operation as one non-blocking system call. */
 #include "io/loop.h"
+#include "io/pipes.h"
 #include "io/ready.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/sockios.h>
 #include <poll.h>
 #include <pthread.h>
@@ -64,7 +66,7 @@ static struct tni_blk *join_spill(struct tn_loop *loop, struct tni_blk *blk, siz
 
 	if (whole) {
 		memcpy(whole->data, blk->data, blk->cap);
-		memcpy(whole->data + blk->cap, loop->spill, len - blk->cap);
+		memcpy(whole->data + blk->cap, loop->overflow, len - blk->cap);
 	}
 	tni_blk_unref(blk);
 	return whole;
@@ -90,12 +92,12 @@ static int recv_message(struct tn_loop *loop, struct tni_fd *fd, struct tni_blk 
 	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2};
 	ssize_t n;
 
-	if (!loop->spill)
-		loop->spill = malloc(TNI_SPILL_CAP);
-	if (!loop->spill)
+	if (!loop->overflow)
+		loop->overflow = malloc(TNI_OVERFLOW_CAP);
+	if (!loop->overflow)
 		return -ENOBUFS;
 	iov[0] = (struct iovec){.iov_base = blk->data, .iov_len = blk->cap};
-	iov[1] = (struct iovec){.iov_base = loop->spill, .iov_len = TNI_SPILL_CAP};
+	iov[1] = (struct iovec){.iov_base = loop->overflow, .iov_len = TNI_OVERFLOW_CAP};
 	for (int i = 0; (n = recvmsg(fd->fd, &msg, MSG_DONTWAIT)) == 0 && !is_end(fd->fd); i++)
 		if (i == EMPTY_MAX)
 			return -ENOBUFS; /* to be asked again soon */
@@ -139,25 +141,43 @@ static int attempt_recv(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *
 	return res;
 }
 
-/* write(2) knows no MSG_NOSIGNAL: the signal is held off, and taken back if it came from here. */
-static ssize_t write_quietly(int sysfd, const struct iovec *iov, int count)
+/* write(2) and splice(2) know no MSG_NOSIGNAL: the signal is held off, and taken back if it came from here. */
+struct quiet {
+	sigset_t pipe_only, before;
+	bool pending;
+};
+
+static void quiet_begin(struct quiet *q)
+{
+	sigset_t pending;
+
+	sigemptyset(&q->pipe_only);
+	sigaddset(&q->pipe_only, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, &q->pipe_only, &q->before);
+	/* Where it was not held off before, none can be waiting. */
+	q->pending = sigismember(&q->before, SIGPIPE) && sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE);
+}
+
+static void quiet_end(struct quiet *q, bool broken)
 {
 	struct timespec now = {0};
-	sigset_t pipe_only, before, pending;
-	ssize_t n;
-	int err;
+	int err = errno;
 
-	sigemptyset(&pipe_only);
-	sigaddset(&pipe_only, SIGPIPE);
-	sigpending(&pending);
-	pthread_sigmask(SIG_BLOCK, &pipe_only, &before);
-	n = writev(sysfd, iov, count);
-	err = errno;
-	if (n < 0 && err == EPIPE && !sigismember(&pending, SIGPIPE))
-		while (sigtimedwait(&pipe_only, NULL, &now) < 0 && errno == EINTR)
+	if (broken && !q->pending)
+		while (sigtimedwait(&q->pipe_only, NULL, &now) < 0 && errno == EINTR)
 			;
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_sigmask(SIG_SETMASK, &q->before, NULL);
 	errno = err;
+}
+
+static ssize_t write_quietly(int sysfd, const struct iovec *iov, int count)
+{
+	struct quiet q;
+	ssize_t n;
+
+	quiet_begin(&q);
+	n = writev(sysfd, iov, count);
+	quiet_end(&q, n < 0 && errno == EPIPE);
 	return n;
 }
 
@@ -184,6 +204,33 @@ static int attempt_send(const struct tn_loop *loop, struct tni_fd *fd, struct tn
 		else
 			n = sendmsg(fd->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 	} while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : (int)n;
+}
+
+/* As much as a pipe may ever hold. */
+#define SPLICE_MAX (1 << 20)
+
+static int attempt_splice_in(const struct tn_loop *loop, const struct tni_fd *fd, const struct tni_op *op)
+{
+	ssize_t n;
+
+	do
+		n = splice(fd->fd, NULL, op->pipe->wr, NULL, loop->limit ? loop->limit : SPLICE_MAX, SPLICE_F_NONBLOCK);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : (int)n;
+}
+
+static int attempt_splice_out(const struct tn_loop *loop, const struct tni_fd *fd, const struct tni_op *op)
+{
+	size_t len = loop->limit && loop->limit < op->pipe->len ? loop->limit : op->pipe->len;
+	struct quiet q;
+	ssize_t n;
+
+	quiet_begin(&q);
+	do
+		n = splice(op->pipe->rd, NULL, fd->fd, NULL, len, SPLICE_F_NONBLOCK);
+	while (n < 0 && errno == EINTR);
+	quiet_end(&q, n < 0 && errno == EPIPE);
 	return n < 0 ? -errno : (int)n;
 }
 
@@ -244,6 +291,12 @@ int tni_attempt(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op)
 		break;
 	case TNI_OP_SENDMM:
 		res = attempt_sendmm(fd, op);
+		break;
+	case TNI_OP_SPLICE_IN:
+		res = attempt_splice_in(loop, fd, op);
+		break;
+	case TNI_OP_SPLICE_OUT:
+		res = attempt_splice_out(loop, fd, op);
 		break;
 	case TNI_OP_POLL_IN:
 		res = attempt_poll(fd, POLLIN | POLLRDHUP);

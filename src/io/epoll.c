@@ -119,6 +119,12 @@ static int epoll_engine_wait(struct tn_loop *loop, uint64_t timeout_ns)
 	return n < 0 && errno != EINTR ? -errno : 0;
 }
 
+/* It is readable as long as epoll_wait(2) has something to tell. */
+static int epoll_open_pollable(struct tn_loop *loop)
+{
+	return ((struct epoll_state *)loop->engine_state)->fd;
+}
+
 const struct tni_engine_ops tni_engine_epoll = {
 	.name = "epoll",
 	.open = epoll_engine_open,
@@ -129,4 +135,5 @@ const struct tni_engine_ops tni_engine_epoll = {
 	.close = epoll_engine_close,
 	.watch = epoll_watch,
 	.attempt = tni_attempt,
+	.open_pollable = epoll_open_pollable,
 };

@@ -21,7 +21,8 @@ struct put_off {
 enum { ON_SUBMIT = TNI_OP_POLL_OUT + 1, ON_CANCEL, SCRIPTED_MAX };
 
 /* Beside the state of the engine beneath, which stays where its engine looks for it. */
-struct tni_fault {
+struct fault {
+	struct tni_fault asked;
 	const struct tni_engine_ops *below;
 	uint64_t random;
 	bool bends, by_bytes;
@@ -45,7 +46,7 @@ void tni_fault_arm(bool on)
 	atomic_store(&armed, on);
 }
 
-void tni_fault_bent(enum tni_bend how)
+static void note_bent(enum tni_bend how)
 {
 	atomic_fetch_add(&bent[how], 1);
 }
@@ -55,7 +56,12 @@ uint64_t tni_fault_bends(enum tni_bend how)
 	return atomic_load(&bent[how]);
 }
 
-static uint64_t draw(struct tni_fault *f)
+static struct fault *fault_of(const struct tn_loop *loop)
+{
+	return tni_container_of(loop->fault, struct fault, asked);
+}
+
+static uint64_t draw(struct fault *f)
 {
 	uint64_t z = f->random += 0x9e3779b97f4a7c15ULL;
 
@@ -71,7 +77,7 @@ static uint8_t dir_of(const struct tni_fd *fd, const struct tni_op *op)
 
 static bool put_off(struct tn_loop *loop, struct tni_fd *fd, const struct tni_op *op)
 {
-	struct tni_fault *f = loop->fault;
+	struct fault *f = fault_of(loop);
 
 	if (f->n == f->cap) {
 		uint32_t cap = f->cap ? f->cap * 2 : 64;
@@ -94,7 +100,7 @@ static unsigned script_kind(unsigned kind)
 	return kind == TNI_OP_POLL_OUT ? TNI_OP_POLL_IN : kind;
 }
 
-static bool is_turn(struct tni_fault *f, unsigned kind)
+static bool is_turn(struct fault *f, unsigned kind)
 {
 	kind = script_kind(kind);
 	if (!atomic_load(&armed))
@@ -106,15 +112,15 @@ static bool is_turn(struct tni_fault *f, unsigned kind)
 	return true;
 }
 
-bool tni_fault_strikes(struct tn_loop *loop, unsigned kind)
+static bool strikes(struct tn_loop *loop, unsigned kind)
 {
-	return is_turn(loop->fault, kind);
+	return is_turn(fault_of(loop), kind);
 }
 
-int tni_fault_error(const struct tn_loop *loop)
+static int script_error(const struct tn_loop *loop)
 {
 	atomic_fetch_add(&hits, 1);
-	return -loop->fault->fail_err;
+	return -fault_of(loop)->fail_err;
 }
 
 /* A call that is interrupted is made again by who makes it; only the ring has requests that can be cancelled. */
@@ -126,15 +132,15 @@ static bool can_be_attempted(int err)
 /* What one attempt says in the place of the kernel; 0: nothing. That it would have to wait is true for one wait. */
 static int scripted(struct tn_loop *loop, struct tni_fd *fd, const struct tni_op *op)
 {
-	struct tni_fault *f = loop->fault;
+	struct fault *f = fault_of(loop);
 
 	if (!is_turn(f, op->kind) || !can_be_attempted(f->fail_err))
 		return 0;
 	if (f->fail_err != EAGAIN)
-		return tni_fault_error(loop);
+		return script_error(loop);
 	if (!fd->slot || fd->flags & TNI_FD_ALWAYS || !put_off(loop, fd, op))
 		return 0;
-	return tni_fault_error(loop);
+	return script_error(loop);
 }
 
 /* ---- the engine ---- */
@@ -142,27 +148,33 @@ static int scripted(struct tn_loop *loop, struct tni_fd *fd, const struct tni_op
 static void note_bend(const struct tn_loop *loop, const struct tni_op *op, int res)
 {
 	if (op->kind == TNI_OP_RECV && res == (int)loop->limit)
-		tni_fault_bent(TNI_BEND_SHORT_READ);
+		note_bent(TNI_BEND_SHORT_READ);
 	if (op->kind == TNI_OP_SEND && res == (int)loop->limit)
-		tni_fault_bent(TNI_BEND_SHORT_WRITE);
+		note_bent(TNI_BEND_SHORT_WRITE);
 }
 
 static bool is_put_off(struct tn_loop *loop, struct tni_fd *fd, const struct tni_op *op)
 {
-	struct tni_fault *f = loop->fault;
+	struct fault *f = fault_of(loop);
 
 	/* A connect's state says whether the call was made: its first attempt is never put off. */
 	if (!f->bends || op->kind == TNI_OP_CONNECT || op->kind >= TNI_OP_POLL_IN || !fd->slot ||
 	    fd->flags & TNI_FD_ALWAYS || draw(f) % 10 == 0 || !put_off(loop, fd, op))
 		return false;
-	tni_fault_bent(TNI_BEND_PUT_OFF);
+	note_bent(TNI_BEND_PUT_OFF);
 	return true;
+}
+
+static bool is_bytes(const struct tni_op *op)
+{
+	return op->kind == TNI_OP_RECV || op->kind == TNI_OP_SEND || op->kind == TNI_OP_SPLICE_IN ||
+	       op->kind == TNI_OP_SPLICE_OUT;
 }
 
 static int fault_attempt(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op)
 {
-	struct tni_fault *f = loop->fault;
-	bool bytes = (op->kind == TNI_OP_RECV || op->kind == TNI_OP_SEND) && !(fd->flags & TNI_FD_MESSAGES);
+	struct fault *f = fault_of(loop);
+	bool bytes = is_bytes(op) && !(fd->flags & TNI_FD_MESSAGES);
 	int res = scripted(loop, fd, op);
 
 	if (res)
@@ -185,11 +197,11 @@ static int fault_attempt(struct tn_loop *loop, struct tni_fd *fd, struct tni_op 
 
 static int fault_submit(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op)
 {
-	struct tni_fault *f = loop->fault;
+	struct fault *f = fault_of(loop);
 	int rc;
 
 	if (is_turn(f, ON_SUBMIT))
-		return tni_fault_error(loop);
+		return script_error(loop);
 	if (f->bends && !fd->slot && draw(f) % 4 == 0)
 		fd->flags |= TNI_FD_POLLED;
 	/* A packet goes whole. */
@@ -198,25 +210,25 @@ static int fault_submit(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *
 		loop->limit = 1;
 	rc = f->below->submit(loop, fd, op);
 	if (loop->limit && op->kind == TNI_OP_SEND && op->in_kernel && op->buf->len > 1)
-		tni_fault_bent(TNI_BEND_SHORT_WRITE);
+		note_bent(TNI_BEND_SHORT_WRITE);
 	loop->limit = 0;
 	return rc;
 }
 
 static int fault_cancel(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op)
 {
-	struct tni_fault *f = loop->fault;
+	struct fault *f = fault_of(loop);
 
 	/* Only what is in the ring has to be asked for. */
 	if (op->in_kernel && is_turn(f, ON_CANCEL))
-		return tni_fault_error(loop);
+		return script_error(loop);
 	return f->below->cancel(loop, fd, op);
 }
 
 /* What was put off before this wait; what is put off meanwhile waits for the next. */
 static void take_up(struct tn_loop *loop)
 {
-	struct tni_fault *f = loop->fault;
+	struct fault *f = fault_of(loop);
 	uint32_t n = f->n;
 
 	for (uint32_t i = 0; i < n; i++) {
@@ -235,7 +247,7 @@ static void take_up(struct tn_loop *loop)
 static void interrupt_one(struct tn_loop *loop)
 {
 #ifdef TNI_HAVE_URING
-	struct tni_fault *f = loop->fault;
+	struct fault *f = fault_of(loop);
 	uint32_t i = f->bends && loop->nslots ? (uint32_t)(draw(f) % loop->nslots) : 0;
 
 	if (f->below == &tni_engine_uring && i && loop->slots[i].fd && draw(f) % 4 == 0)
@@ -247,7 +259,7 @@ static void interrupt_one(struct tn_loop *loop)
 
 static int fault_wait(struct tn_loop *loop, uint64_t timeout_ns)
 {
-	struct tni_fault *f = loop->fault;
+	struct fault *f = fault_of(loop);
 	int rc;
 
 	interrupt_one(loop);
@@ -259,14 +271,14 @@ static int fault_wait(struct tn_loop *loop, uint64_t timeout_ns)
 
 static void fault_release(struct tn_loop *loop, struct tni_fd *fd)
 {
-	struct tni_fault *f = loop->fault;
+	struct fault *f = fault_of(loop);
 
 	f->below->release(loop, fd);
 }
 
 static void fault_recall(struct tn_loop *loop, struct tni_fd *fd)
 {
-	struct tni_fault *f = loop->fault;
+	struct fault *f = fault_of(loop);
 
 	if (f->below->recall)
 		f->below->recall(loop, fd);
@@ -274,19 +286,40 @@ static void fault_recall(struct tn_loop *loop, struct tni_fd *fd)
 
 static int fault_watch(struct tn_loop *loop, struct tni_fd *fd, unsigned want)
 {
-	struct tni_fault *f = loop->fault;
+	struct fault *f = fault_of(loop);
 
 	return f->below->watch(loop, fd, want);
 }
 
 static void fault_close(struct tn_loop *loop)
 {
-	struct tni_fault *f = loop->fault;
+	struct fault *f = fault_of(loop);
 
 	f->below->close(loop);
 	free(f->list);
 	free(f);
 	loop->fault = NULL;
+}
+
+static int fault_open_pollable(struct tn_loop *loop)
+{
+	const struct fault *f = fault_of(loop);
+
+	return f->below->open_pollable(loop);
+}
+
+static int fault_after_turn(struct tn_loop *loop)
+{
+	const struct fault *f = fault_of(loop);
+
+	return f->below->after_turn ? f->below->after_turn(loop) : 0;
+}
+
+static bool fault_owes(const struct tn_loop *loop)
+{
+	const struct fault *f = fault_of(loop);
+
+	return f->n || (f->below->owes && f->below->owes(loop));
 }
 
 static const struct tni_engine_ops engine_fault = {
@@ -299,16 +332,21 @@ static const struct tni_engine_ops engine_fault = {
 	.recall = fault_recall,
 	.watch = fault_watch,
 	.attempt = fault_attempt,
+	.open_pollable = fault_open_pollable,
+	.after_turn = fault_after_turn,
+	.owes = fault_owes,
 };
 
 /* ---- opening ---- */
 
 static unsigned kind_of_name(const char *name)
 {
-	static const char *const kinds[] = {
-		[TNI_OP_ACCEPT] = "accept", [TNI_OP_CONNECT] = "connect", [TNI_OP_RECV] = "recv",
-		[TNI_OP_SEND] = "send",     [TNI_OP_RECVMM] = "recvmm",   [TNI_OP_SENDMM] = "sendmm",
-		[TNI_OP_POLL_IN] = "poll",  [ON_SUBMIT] = "submit",       [ON_CANCEL] = "cancel"};
+	static const char *const kinds[] = {[TNI_OP_ACCEPT] = "accept",      [TNI_OP_CONNECT] = "connect",
+					    [TNI_OP_RECV] = "recv",          [TNI_OP_SEND] = "send",
+					    [TNI_OP_RECVMM] = "recvmm",      [TNI_OP_SENDMM] = "sendmm",
+					    [TNI_OP_SPLICE_IN] = "splicein", [TNI_OP_SPLICE_OUT] = "spliceout",
+					    [TNI_OP_POLL_IN] = "poll",       [ON_SUBMIT] = "submit",
+					    [ON_CANCEL] = "cancel"};
 
 	for (unsigned i = TNI_OP_ACCEPT; i < SCRIPTED_MAX; i++)
 		if (kinds[i] && !strcmp(kinds[i], name))
@@ -322,7 +360,7 @@ uint64_t tni_fault_seen(const char *kind)
 }
 
 /* KIND=ERRNO@N, the N-th; with + behind it all those after it, too. */
-static int parse_script(struct tni_fault *f, const char *text)
+static int parse_script(struct fault *f, const char *text)
 {
 	char kind[16], err[24], more = 0;
 
@@ -340,7 +378,7 @@ static int parse_script(struct tni_fault *f, const char *text)
 	return f->fail_kind && f->fail_err && f->fail_nth ? 0 : -ENOENT;
 }
 
-static int open_below(struct tn_loop *loop, struct tni_fault *f, const char *name)
+static int open_below(struct tn_loop *loop, struct fault *f, const char *name)
 {
 #ifdef TNI_HAVE_URING
 	if (!strcmp(name, "uring")) {
@@ -356,7 +394,7 @@ static int open_below(struct tn_loop *loop, struct tni_fault *f, const char *nam
 
 int tni_fault_open(struct tn_loop *loop, const char *text)
 {
-	struct tni_fault *f = calloc(1, sizeof(*f));
+	struct fault *f = calloc(1, sizeof(*f));
 	const char *seed = strchr(text, ':'), *script = seed ? strchr(seed + 1, ':') : NULL;
 	char name[8] = "";
 	int rc = 0;
@@ -374,7 +412,8 @@ int tni_fault_open(struct tn_loop *loop, const char *text)
 		free(f);
 		return rc;
 	}
-	loop->fault = f;
+	f->asked = (struct tni_fault){.strikes = strikes, .error = script_error, .bent = note_bent};
+	loop->fault = &f->asked;
 	loop->engine = &engine_fault;
 	loop->spin.max_ns = 0;
 	return 0;

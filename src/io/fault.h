@@ -33,12 +33,14 @@ enum tni_bend {
 	TNI_BENDS,
 };
 
-void tni_fault_bent(enum tni_bend how);
 uint64_t tni_fault_bends(enum tni_bend how);
 
-/* The ring's side. Whether this result, or the request about to be made, is the one to fail; and the error it fails
- * with. */
-bool tni_fault_strikes(struct tn_loop *loop, unsigned kind);
-int tni_fault_error(const struct tn_loop *loop);
+/* What the ring asks and tells the fault engine above it: loop->fault, where there is one. */
+struct tni_fault {
+	/* Whether this result, or the request about to be made, is the one to fail; and the error it fails with. */
+	bool (*strikes)(struct tn_loop *loop, unsigned kind);
+	int (*error)(const struct tn_loop *loop);
+	void (*bent)(enum tni_bend how);
+};
 
 #endif

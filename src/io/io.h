@@ -10,6 +10,7 @@
  *            < 0: refused (-ENOMEM), nothing is in flight.
  *   cancel   asks for an operation to end. TNI_DONE: it has ended, done() will not be called. 0: done() will be called
  *            with -ECANCELED, or with the result that won the race. CONNECT, POLL_IN and POLL_OUT end at once always.
+ *            SPLICE_IN and SPLICE_OUT may end later, but no result wins: their pipe is left alone from now on.
  *   release  forgets a descriptor with nothing in flight. The owner closes it afterwards.
  *   wait     submits what is owed, sleeps for at most timeout_ns, calls done() for what has completed.
  *
@@ -17,7 +18,9 @@
  * finds nothing and is dropped.
  *
  * Results: ACCEPT: a descriptor. RECV: bytes, with op->blk holding them (the reference is handed over); 0 at the end of
- * the stream. SEND: bytes sent of op->buf, whose owner consumes them. CONNECT: 0. RECVMM, SENDMM: datagrams.
+ * the stream. SEND: bytes sent of op->buf, whose owner consumes them. CONNECT: 0. RECVMM, SENDMM: datagrams. SPLICE_IN:
+ * bytes that have gone into op->pipe, which must be empty; 0 at the end of the stream. SPLICE_OUT: bytes that have gone
+ * out of it. Both want a descriptor with O_NONBLOCK, and leave pipe->len to the owner.
  * POLL_IN, POLL_OUT: poll(2) bits. Errors: -errno, and the operation is no longer armed. -ENOBUFS from RECV and RECVMM:
  * no memory for bytes; submit again when some has come back.
  */
@@ -33,6 +36,7 @@
 
 struct tn_loop;
 struct tn_addr;
+struct tni_pipe;
 
 #define TNI_DONE 1
 
@@ -44,6 +48,8 @@ enum tni_op_kind {
 	TNI_OP_SEND,
 	TNI_OP_RECVMM,
 	TNI_OP_SENDMM,
+	TNI_OP_SPLICE_IN,
+	TNI_OP_SPLICE_OUT,
 	TNI_OP_POLL_IN,
 	TNI_OP_POLL_OUT,
 };
@@ -61,7 +67,6 @@ struct tni_mmsg {
 };
 
 struct tni_op {
-	void (*done)(struct tni_op *op, int res);
 	int res;
 	uint8_t kind;   /* enum tni_op_kind */
 	uint8_t state;  /* enum tni_op_state; the engine's to write */
@@ -71,6 +76,7 @@ struct tni_op {
 		struct tni_blk *blk;        /* RECV: what came */
 		struct tn_buf *buf;         /* SEND: what is to go */
 		struct tni_mmsg *mm;        /* RECVMM, SENDMM */
+		struct tni_pipe *pipe;      /* SPLICE_IN, SPLICE_OUT */
 		const struct tn_addr *addr; /* CONNECT; must stay until done() */
 	};
 };
@@ -80,10 +86,16 @@ enum tni_fd_flag {
 	TNI_FD_MESSAGES = 2, /* keeps message boundaries (seqpacket): one piece a message */
 	TNI_FD_POLLED = 4,   /* always by readiness, whatever the engine prefers */
 	TNI_FD_ALWAYS = 8,   /* cannot be polled and is always ready: a regular file */
-	TNI_FD_UNIX = 64,    /* a Unix stream: see uring.c for what its multishot receive can miss */
-	TNI_FD_RESTORE = 32, /* O_NONBLOCK was set for us on a description others share: take it back */
 	TNI_FD_NOWAIT = 16,  /* no event tells when sending is possible again (unconnected Unix datagrams): -ENOBUFS */
+	TNI_FD_RESTORE = 32, /* O_NONBLOCK was set for us on a description others share: take it back */
+	TNI_FD_UNIX = 64,    /* a Unix stream: see uring_submit.c for what its multishot receive can miss */
 	TNI_FD_PEER = 128,   /* a UDP socket that is connected */
+};
+
+/* What is told of the results of a descriptor's operations. */
+struct tni_fd_done {
+	void (*rd)(struct tni_op *op, int res);
+	void (*wr)(struct tni_op *op, int res);
 };
 
 struct tni_fd {
@@ -94,7 +106,7 @@ struct tni_fd {
 	uint8_t mode;  /* the engine's own */
 	uint8_t streak;
 	uint32_t armed_events;
-	struct tni_list pending; /* has something to try without waiting for an event */
+	const struct tni_fd_done *done;
 	struct tni_op rd, wr;
 };
 
@@ -111,6 +123,12 @@ struct tni_engine_ops {
 	/* For engines built on readiness (io/ready.c): asks for events, and tries one system call. */
 	int (*watch)(struct tn_loop *loop, struct tni_fd *fd, unsigned want);
 	int (*attempt)(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op);
+	/* For a loop inside another one (io/embed.c). open_pollable: a descriptor that polls readable while there are
+	 * events to wait for, or -errno; once. after_turn: handles what it has told, so that from now on it tells of
+	 * what is new. owes: whether a turn has something to do of which no event tells. The last two may be NULL. */
+	int (*open_pollable)(struct tn_loop *loop);
+	int (*after_turn)(struct tn_loop *loop);
+	bool (*owes)(const struct tn_loop *loop);
 };
 
 extern const struct tni_engine_ops tni_engine_uring, tni_engine_epoll, tni_engine_sim;
@@ -118,6 +136,9 @@ extern const struct tni_engine_ops tni_engine_uring, tni_engine_epoll, tni_engin
 /* Prepares a descriptor for its owner; nothing is registered anywhere yet. Finds out whether a TNI_FD_FILE can be
  * polled at all. */
 void tni_fd_init(struct tni_fd *fd, int sysfd, unsigned flags);
+
+/* Whether epoll(7) takes a descriptor: it does not take regular files, /dev/null and their like. */
+bool tni_fd_can_poll(int sysfd);
 
 int tni_submit(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op, enum tni_op_kind kind);
 int tni_cancel(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op);
@@ -146,6 +167,12 @@ static inline bool tni_op_busy(const struct tni_op *op)
 int tni_slot_take(struct tn_loop *loop, struct tni_fd *fd);
 void tni_slot_drop(struct tn_loop *loop, struct tni_fd *fd);
 uint64_t tni_slot_key(const struct tn_loop *loop, const struct tni_fd *fd);
+
+/* It has something to try without waiting for an event: tni_ready_pending() will. It has a slot. */
+void tni_slot_put_pending(struct tn_loop *loop, struct tni_fd *fd);
+
+/* Takes the first of a list of those (loop->pending once). NULL: all that are left have been released. */
+struct tni_fd *tni_slot_pop_pending(struct tn_loop *loop, uint32_t *list);
 
 /* The descriptor behind a key, or NULL when it has been released since. */
 struct tni_fd *tni_slot_find(const struct tn_loop *loop, uint64_t key);

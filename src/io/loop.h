@@ -3,10 +3,13 @@
 #define TNI_IO_LOOP_H
 
 #include "base/clock.h"
+#include "io/inbox.h"
 #include "io/io.h"
 #include "io/timer.h"
 #include "tenon.h"
+#include "tenon_value.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 /* Work for the ready queue: the only place from which user code is called. */
@@ -15,27 +18,30 @@ struct tni_task {
 	void (*run)(struct tni_task *task);
 };
 
-/* What waits in a loop's inbox. */
-struct tni_post {
-	struct tni_post *next;
-	void (*fn)(void *arg);
-	void *arg;
-	bool kept; /* its owner's memory, not the inbox's */
-};
-
 struct tni_slot {
 	struct tni_fd *fd;
 	uint32_t generation;
-	uint32_t next_free;
+	uint32_t next; /* of those that are free, or pending; TNI_SLOT_ALONE */
 };
 
-/* Adaptive spinning before sleep: see loop.c. */
+#define TNI_SLOT_ALONE UINT32_MAX
+
+/* Adaptive spinning before sleep: see spin.c. */
 struct tni_spin {
 	uint64_t max_ns; /* 0: never spin */
 	uint32_t credit; /* how far recent gaps were short enough to be worth spinning for */
 	uint32_t skip;   /* idle periods to sleep through before trying again */
 	uint32_t backoff;
-	uint64_t vain_ns; /* spent on polls that found nothing */
+	uint64_t idle_ns;  /* spent on polls that found nothing */
+	bool again;        /* of an embedded loop: it is to be stepped again at once, to look for events */
+	uint64_t quiet_ns; /* the same: when its last turn with events was over */
+};
+
+/* A loop inside another one. */
+struct tni_embed {
+	bool on;
+	int fd;
+	pthread_t thread;
 };
 
 /* Work of one connection that takes long enough for others to notice: a handshake. */
@@ -43,6 +49,8 @@ struct tni_costly {
 	struct tni_list node;
 	struct tni_task *task; /* run when it is its turn */
 };
+
+struct tni_pipe;
 
 struct tn_loop {
 	const struct tni_engine_ops *engine;
@@ -52,39 +60,43 @@ struct tn_loop {
 	struct tni_mem mem;
 	struct tni_timers timers;
 	uint64_t now_ns;
-	struct tni_list ready, later; /* tasks of this turn and of the next */
-	struct tni_list pending;      /* descriptors to try without an event: io/ready.c */
-	struct tni_list starved;      /* tasks waiting for memory */
-	struct tni_list costly;       /* struct tni_costly: those that wait for their turn */
-	unsigned ncostly;             /* how many those are */
-	struct tni_costly *its_turn;  /* one of them, while it runs */
-	uint64_t costly_ns;           /* what such work has taken in this turn */
-	uint64_t pushed;              /* bytes that have gone out inside callbacks in this turn */
+	struct tni_list ready, later;   /* tasks of this turn and of the next */
+	uint32_t pending, last_pending; /* slots of descriptors to try without an event: io/ready.c; 0: none */
+	struct tni_list starved;        /* tasks waiting for memory */
+	struct tni_list costly;         /* struct tni_costly: those that wait for their turn */
+	_Atomic(unsigned) ncostly;      /* how many those are; an acceptor of several loops looks at all */
+	struct tni_costly *its_turn;    /* one of them, while it runs */
+	uint64_t costly_ns;             /* what such work has taken in this turn */
+	uint64_t pushed;                /* bytes that have gone out inside callbacks in this turn */
 	struct tni_timer starved_retry;
-	uint64_t dry_since_ns, dry_ns; /* since when memory is short, and when that was last seen */
+	struct tni_timer trim;             /* memory that is not needed is given back */
+	uint64_t short_since_ns, short_ns; /* since when memory is short, and when that was last seen */
 	struct tni_slot *slots;
 	uint32_t nslots, cap_slots, free_slot; /* nslots: ever used; those beyond are not touched */
 	struct tni_spin spin;
+	struct tni_embed embed;
 	unsigned alive; /* what keeps tn_loop_run() running */
 	unsigned dying; /* connections that only wait for the kernel to give back what is in flight */
 	bool ending;    /* being freed: nothing new begins */
 	bool turning;   /* inside a turn: another one must not begin */
 	_Atomic(bool) stop;
-	_Atomic(struct tni_post *) inbox;
-	_Atomic(bool) wake_sent;
-	_Atomic(unsigned) callers; /* other threads inside tn_loop_stop() or tn_loop_post() */
+	struct tni_inbox *inbox;
 	struct tni_fd wake;
 	uint64_t completions, tasks_run;
 	uint32_t limit;                /* most bytes of the next stream call; 0: no limit. The sim engine's */
 	struct tni_list owned;         /* struct tni_owned: what tn_loop_free() must end */
 	struct tni_list helpers;       /* the same for the user's timers and polls, which end last */
 	struct tni_resolver *resolver; /* net/resolve.c's, made on first use, one of `owned` */
-	void *spill;                   /* attempt.c's: the far part of a huge message; made on first use */
-	void *dgram_batch;             /* net/dgram.c's scratch, made on first use; plain memory */
+	struct tni_dialler *dialler;   /* the same, conn/dialler.c's */
+	struct tni_pipe *pipes;        /* that nobody uses now: io/pipes.c */
+	unsigned pipes_kept, pipes_out;
+	void *overflow;          /* attempt.c's: the far part of a huge message; made on first use */
+	void *dgram_batch;       /* net/dgram.c's scratch, made on first use; plain memory */
+	struct tn_bytes encoded; /* conn/format.c's scratch: the text of the last tn_reply_value() */
 };
 
 /* Largest message of a seqpacket socket, beyond a large block: the kernel's own limit (wmem_max) is far below. */
-#define TNI_SPILL_CAP (4 * 1024 * 1024)
+#define TNI_OVERFLOW_CAP (4 * 1024 * 1024)
 
 /* Something that lives on a loop and must be ended before it. */
 struct tni_owned {
@@ -124,10 +136,10 @@ static inline void tni_loop_cost(struct tn_loop *loop, uint64_t ns)
 void tni_loop_starve(struct tn_loop *loop, struct tni_task *task);
 
 /* Whether there has been none for so long that waiting is no answer any more. */
-bool tni_loop_is_dry(const struct tn_loop *loop);
+bool tni_loop_lacks_memory(const struct tn_loop *loop);
 
-/* tn_loop_post() for what must not fail: `post` is the caller's, and stays until it has been called. */
-void tni_loop_post_kept(struct tn_loop *loop, struct tni_post *post, void (*fn)(void *arg), void *arg);
+/* tn_loop_post() of memory that is the caller's. TN_ESTATE: the loop is being freed, and it will not be run. */
+int tni_loop_put(struct tn_loop *loop, struct tni_post *post);
 
 /* Runs the ready queue until it is empty. Engines call it between completions to keep hot memory hot. */
 void tni_loop_settle(struct tn_loop *loop);

@@ -16,14 +16,14 @@ static bool is_multishot(const struct tni_op *op)
 	       op->kind == TNI_OP_POLL_IN;
 }
 
-void tni_complete(struct tn_loop *loop, struct tni_op *op, int res, bool more)
+void tni_complete(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op, int res, bool more)
 {
 	loop->completions++;
 	op->res = res;
 	op->more = more;
 	if (!more)
 		op->state = TNI_IDLE;
-	op->done(op, res);
+	(op == &fd->rd ? fd->done->rd : fd->done->wr)(op, res);
 }
 
 /* A call would have to wait. That a send would says nothing about the peer's hang-up, which is for reading to find. */
@@ -32,12 +32,6 @@ static void block(struct tni_fd *fd, unsigned dir)
 	fd->ready &= (uint8_t)~dir;
 	if (dir == TNI_RD)
 		fd->ready &= (uint8_t)~TNI_HUP;
-}
-
-static void put_pending(struct tn_loop *loop, struct tni_fd *fd)
-{
-	if (tni_list_empty(&fd->pending))
-		tni_list_add_tail(&loop->pending, &fd->pending);
 }
 
 /*
@@ -81,15 +75,15 @@ static bool try_once(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op)
 			return false;
 	}
 	if (res < 0 || (res == 0 && op->kind == TNI_OP_RECV)) {
-		tni_complete(loop, op, res, false);
+		tni_complete(loop, fd, op, res, false);
 		return false;
 	}
 	more = multishot && !is_drained(fd, op, res);
 	if (more)
-		put_pending(loop, fd);
+		tni_slot_put_pending(loop, fd);
 	else if (multishot)
 		fd->ready &= (uint8_t)~dir;
-	tni_complete(loop, op, res, multishot);
+	tni_complete(loop, fd, op, res, multishot);
 	return more;
 }
 
@@ -110,7 +104,8 @@ int tni_ready_submit(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op)
 	unsigned dir = direction(fd, op);
 	int rc;
 
-	if (op->kind == TNI_OP_SEND || op->kind == TNI_OP_SENDMM || op->kind == TNI_OP_CONNECT) {
+	if (op->kind == TNI_OP_SEND || op->kind == TNI_OP_SENDMM || op->kind == TNI_OP_SPLICE_OUT ||
+	    op->kind == TNI_OP_CONNECT) {
 		op->res = loop->engine->attempt(loop, fd, op);
 		if (op->res != -EAGAIN)
 			return TNI_DONE;
@@ -122,7 +117,7 @@ int tni_ready_submit(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op)
 	op->state = TNI_ARMED;
 	/* A question about readiness is asked once at the start: its event may have come and gone. */
 	if (fd->ready & (dir | TNI_HUP) || op->kind >= TNI_OP_POLL_IN)
-		put_pending(loop, fd);
+		tni_slot_put_pending(loop, fd);
 	return 0;
 }
 
@@ -137,7 +132,6 @@ int tni_ready_cancel(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op)
 void tni_ready_release(struct tn_loop *loop, struct tni_fd *fd)
 {
 	(void)loop;
-	tni_list_del(&fd->pending);
 	fd->ready = 0;
 	fd->armed_events = 0;
 }
@@ -175,18 +169,14 @@ void tni_ready_event(struct tn_loop *loop, struct tni_fd *fd, unsigned bits)
 
 int tni_ready_pending(struct tn_loop *loop)
 {
-	struct tni_list batch;
+	/* Those that become pending meanwhile wait for the next round: nobody starves the others. */
+	uint32_t batch = loop->pending;
+	struct tni_fd *fd;
 	int n = 0;
 
-	if (tni_list_empty(&loop->pending))
-		return 0;
-	/* Those that become pending meanwhile wait for the next round: nobody starves the others. */
-	tni_list_init(&batch);
-	batch = loop->pending;
-	batch.next->prev = batch.prev->next = &batch;
-	tni_list_init(&loop->pending);
-	while (!tni_list_empty(&batch)) {
-		try_both(loop, tni_container_of(tni_list_pop(&batch), struct tni_fd, pending));
+	loop->pending = loop->last_pending = 0;
+	while ((fd = tni_slot_pop_pending(loop, &batch))) {
+		try_both(loop, fd);
 		n++;
 	}
 	return n;

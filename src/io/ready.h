@@ -25,7 +25,7 @@ void tni_ready_event(struct tn_loop *loop, struct tni_fd *fd, unsigned bits);
 int tni_ready_pending(struct tn_loop *loop);
 
 /* Reports a result to the operation's owner. */
-void tni_complete(struct tn_loop *loop, struct tni_op *op, int res, bool more);
+void tni_complete(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op, int res, bool more);
 
 /* One non-blocking system call for an operation: its result, or -EAGAIN. */
 int tni_attempt(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op);

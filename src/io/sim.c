@@ -7,6 +7,8 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 struct sim_state {
 	uint64_t random;
@@ -18,6 +20,7 @@ struct sim_state {
 	struct pollfd *polls;
 	uint64_t *keys;
 	uint32_t cap;
+	int pollable; /* -1: not asked for */
 };
 
 /* splitmix64: small, and every seed is good. */
@@ -68,6 +71,7 @@ static int sim_open(struct tn_loop *loop, uint64_t seed)
 	if (!st)
 		return -ENOMEM;
 	st->random = seed;
+	st->pollable = -1;
 	loop->engine_state = st;
 	loop->spin.max_ns = 0;
 	return 0;
@@ -77,6 +81,8 @@ static void sim_close(struct tn_loop *loop)
 {
 	struct sim_state *st = loop->engine_state;
 
+	if (st->pollable >= 0)
+		close(st->pollable);
 	free(st->polls);
 	free(st->keys);
 	free(st);
@@ -135,7 +141,8 @@ static unsigned suffer_weather(struct sim_state *st, struct mmsghdr *v, unsigned
 static int sim_attempt(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op)
 {
 	struct sim_state *st = loop->engine_state;
-	bool bytes = op->kind == TNI_OP_RECV || op->kind == TNI_OP_SEND;
+	bool bytes = op->kind == TNI_OP_RECV || op->kind == TNI_OP_SEND || op->kind == TNI_OP_SPLICE_IN ||
+		     op->kind == TNI_OP_SPLICE_OUT;
 	unsigned n;
 	int res;
 
@@ -182,8 +189,7 @@ static int sim_submit(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op
 	}
 	op->state = TNI_ARMED;
 	fd->ready |= TNI_WR;
-	if (tni_list_empty(&fd->pending))
-		tni_list_add_tail(&loop->pending, &fd->pending);
+	tni_slot_put_pending(loop, fd);
 	return 0;
 }
 
@@ -204,7 +210,7 @@ static void end_cancelled(struct tn_loop *loop, struct tni_fd *fd, struct tni_op
 		res = sim_attempt(loop, fd, op);
 	if (res == -EAGAIN || res == -ENOBUFS)
 		res = -ECANCELED;
-	tni_complete(loop, op, res, false);
+	tni_complete(loop, fd, op, res, false);
 	tni_loop_settle(loop);
 }
 
@@ -310,6 +316,15 @@ static int sim_wait(struct tn_loop *loop, uint64_t timeout_ns)
 	return 0;
 }
 
+/* Always readable: what is put off here has no event that could tell of it. */
+static int sim_open_pollable(struct tn_loop *loop)
+{
+	struct sim_state *st = loop->engine_state;
+
+	st->pollable = eventfd(1, EFD_CLOEXEC);
+	return st->pollable < 0 ? -errno : st->pollable;
+}
+
 const struct tni_engine_ops tni_engine_sim = {
 	.name = "sim",
 	.open = sim_open,
@@ -320,4 +335,5 @@ const struct tni_engine_ops tni_engine_sim = {
 	.close = sim_close,
 	.watch = sim_watch,
 	.attempt = sim_attempt,
+	.open_pollable = sim_open_pollable,
 };

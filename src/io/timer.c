@@ -34,10 +34,7 @@ static struct tni_timer *meld_siblings(struct tni_timer *first)
 		struct tni_timer *a = first, *b = a->next;
 
 		first = b ? b->next : NULL;
-		a->next = NULL;
-		if (b)
-			b->next = NULL;
-		a = meld(a, b);
+		a = meld(a, b); /* which leaves no sibling */
 		a->next = pairs;
 		pairs = a;
 	}

@@ -8,7 +8,7 @@
  * Whether this kernel's ring is one to choose unasked. Before Linux 6.6 what this engine lives on (multishot requests,
  * buffer rings, deferred task work) was new, and epoll is the safer and hardly slower choice.
  */
-bool tni_uring_is_ripe(void);
+bool tni_uring_is_mature(void);
 
 /* For the fault engine: with queues and buffers so few and small that they run out all the time. */
 int tni_uring_open_small(struct tn_loop *loop);

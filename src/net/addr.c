@@ -3,6 +3,7 @@
 #include "base/err.h"
 
 #include <arpa/inet.h>
+#include <assert.h>
 #include <errno.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -338,6 +339,30 @@ static int peer_name(int fd, struct sockaddr *addr, socklen_t *len)
 int tni_addr_peer(int fd, struct tn_addr *addr)
 {
 	return name_of(fd, addr, peer_name);
+}
+
+/* Behind any IP address, in the same bytes: a copy of the struct has both. */
+#define VIA_AT 64
+
+static_assert(VIA_AT + sizeof(struct sockaddr_in6) <= sizeof(((struct tn_addr *)0)->bytes), "both fit");
+
+void tni_addr_set_via(struct tn_addr *addr, const struct tn_addr *via)
+{
+	if (addr->len > VIA_AT)
+		addr->len = 0; /* a Unix socket's path, which nothing is sent to */
+	memcpy(addr->bytes + VIA_AT, via->bytes, via->len);
+	addr->local = via->local;
+	addr->local.via = (uint8_t)via->len;
+}
+
+bool tni_addr_via(const struct tn_addr *addr, struct tn_addr *via)
+{
+	if (!addr->local.via)
+		return false;
+	tni_addr_from(via, (const struct sockaddr *)(const void *)(addr->bytes + VIA_AT), addr->local.via);
+	via->local = addr->local;
+	via->local.via = 0;
+	return true;
 }
 
 static void text_in6(const struct tn_addr *addr, char *out, size_t cap)

@@ -50,6 +50,10 @@ bool tni_addr_is_ours(const struct tn_addr *addr);
 /* The address of this host that `peer` remembers (its member local), in the words of its family. False: it has none. */
 bool tni_addr_from_local(struct tn_addr *addr, const struct tn_addr *peer, int port);
 
+/* A datagram's sender that a proxy has told of keeps the proxy's address, which replies go to. False: there is none. */
+void tni_addr_set_via(struct tn_addr *addr, const struct tn_addr *via);
+bool tni_addr_via(const struct tn_addr *addr, struct tn_addr *via);
+
 /* "localhost", and with `below` the names below it: RFC 6761 section 6.3 wants DNS not to be asked for them. */
 bool tni_addr_is_localhost(const char *host, bool below);
 

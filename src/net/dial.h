@@ -7,55 +7,9 @@
 #ifndef TNI_NET_DIAL_H
 #define TNI_NET_DIAL_H
 
-#include "base/clock.h"
 #include "tenon.h"
 
 #include <stdbool.h>
-
-/* ---- the schedule, without sockets and without a clock ---- */
-
-#define TNI_RACE_RESOLUTION_NS (50 * TNI_NS_PER_MS) /* RFC 8305 section 3: IPv4 addresses wait for IPv6 ones */
-#define TNI_RACE_ATTEMPT_NS (250 * TNI_NS_PER_MS)   /* section 5: between two attempts */
-
-enum tni_race_step {
-	TNI_RACE_START, /* try this address now */
-	TNI_RACE_WAIT,  /* nothing to start before a time, or before something happens */
-	TNI_RACE_LOST,  /* nothing is left: no address, no lookup, no attempt */
-};
-
-struct tni_race {
-	struct tn_addr *addrs[2]; /* [0]: IPv6, [1]: all others */
-	int n[2], next[2];
-	bool asked[2];          /* a lookup is under way */
-	bool started;           /* an attempt has been */
-	int turn;               /* whose turn it is, if there is one */
-	int flying;             /* attempts under way */
-	uint64_t not_before_ns; /* the next attempt */
-};
-
-/* `first`: the family to start with. Free it with tni_race_free(). */
-void tni_race_init(struct tni_race *race, int first);
-void tni_race_free(struct tni_race *race);
-
-/* A lookup of this family is under way: tni_race_answer() will follow. */
-void tni_race_expect(struct tni_race *race, int family);
-
-/* Adds addresses of one family, which are copied; those already there are left out. Also ends what tni_race_expect()
- * announced; n may be 0. Returns 0 or -ENOMEM. */
-int tni_race_answer(struct tni_race *race, int family, const struct tn_addr *addrs, int n, uint64_t now_ns);
-
-/* Which family to start with, if nothing has started yet. */
-void tni_race_first(struct tni_race *race, int family);
-
-/* What to do at this time. START gives `addr`, whose attempt counts as under way from then on. WAIT gives `when_ns`,
- * TNI_NEVER when only an event can help. */
-enum tni_race_step tni_race_next(struct tni_race *race, uint64_t now_ns, const struct tn_addr **addr,
-				 uint64_t *when_ns);
-
-/* An attempt has failed. */
-void tni_race_failed(struct tni_race *race);
-
-/* ---- dialling ---- */
 
 struct tni_dial; /* in progress */
 struct tn_buf;
@@ -66,20 +20,23 @@ struct tni_dial_spec {
 	const struct tn_addr *addr; /* instead of host and port: one address (Unix, or known already); copied */
 	int family;                 /* AF_UNSPEC, AF_INET, AF_INET6 */
 	int type, protocol;         /* SOCK_STREAM/0, SOCK_STREAM/IPPROTO_MPTCP, SOCK_DGRAM, SOCK_SEQPACKET */
-	bool portless;              /* the port is none that people would know */
+	bool portless;              /* the port is not shown */
 	/* Opens a socket in the place of socket(2), or NULL; `arg` is the dial's. < 0 fails the attempt with its
 	 * detail. */
 	int (*open)(int family, void *arg);
 	/* Sets options on a socket before it connects, or NULL; `arg` is the dial's. < 0 fails the attempt with the
 	 * detail of tn_errmsg(). */
 	int (*prepare)(int fd, int family, void *arg);
+	/* Whether an address may be connected to, or NULL: all may; `arg` is the dial's. Nothing goes to one that may
+	 * not. */
+	bool (*permits)(const struct tn_addr *addr, void *arg);
 	/*
 	 * Gets the address that was dialled if it is a multicast group's or a broadcast's, otherwise an empty one. The
 	 * socket is not connected to it then: it would not hear the answers, which come from others' addresses. NULL:
 	 * it is connected. Must stay until done() is called or the dial cancelled.
 	 */
 	struct tn_addr *many;
-	/* Gets how long the name was looked up before the first attempt, or NULL. Must outlive the dial. */
+	/* Gets how long the name was looked up before the first attempt, right before done() is called. Or NULL. */
 	uint64_t *lookup_ns;
 	/*
 	 * Datagrams, one a slice, that are sent to each address, and again until something comes from it: that address
@@ -88,7 +45,8 @@ struct tni_dial_spec {
 	 */
 	const struct tn_buf *first;
 	uint64_t timeout_ns; /* of the whole dial; TNI_NEVER: none */
-	const char *name;    /* the endpoint as people know it, for messages: tcp://localhost:1; copied */
+	uint64_t began_ns;   /* from when on that counts, on the clock of tni_clock_ns(); 0: from this call on */
+	const char *name;    /* the endpoint as its user wrote it, for messages: tcp://localhost:1; copied */
 };
 
 /*

@@ -107,6 +107,7 @@ static void finished(struct tni_op *op, int res)
 int tni_foreign_start(struct tn_loop *loop, const char *host, int family, int port, tni_foreign_done *done, void *arg,
 		      struct tni_foreign **out)
 {
+	static const struct tni_fd_done when_done = {.rd = finished};
 	size_t size = strlen(host) + 1;
 	struct tni_foreign *f = calloc(1, sizeof(*f) + size);
 	int fd = f ? eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : -1, rc;
@@ -124,7 +125,7 @@ int tni_foreign_start(struct tn_loop *loop, const char *host, int family, int po
 	f->done = done;
 	f->arg = arg;
 	tni_fd_init(&f->fd, fd, TNI_FD_POLLED);
-	f->fd.rd.done = finished;
+	f->fd.done = &when_done;
 	rc = tni_submit(loop, &f->fd, &f->fd.rd, TNI_OP_POLL_IN);
 	if (rc == 0) {
 		atomic_fetch_add(&f->refs, 1);

@@ -396,7 +396,7 @@ static int add_addr(struct found *found, const struct tn_addr *addr)
 	return 0;
 }
 
-/* Names in letters beyond ASCII may stand in the file as people write them. */
+/* Names in letters beyond ASCII may stand in the file in any script. */
 static bool is_name(const char *word, const char *host)
 {
 	char ascii[TNI_IDN_MAX];

@@ -6,56 +6,25 @@
 #include "net/foreign.h"
 #include "net/names.h"
 #include "net/order.h"
+#include "net/servers.h"
 
 #include <ares.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#define TIMEOUT_MS 2000 /* of the first try; c-ares doubles it for each further one */
-#define TRIES 3
-#define TYPE_A 1
-#define TYPE_AAAA 28
-#define CLASS_IN 1
-
-/*
- * One of c-ares' channels. Each family has its own: a channel that finds a name server's port closed forgets the other
- * query that it has just sent there, until that times out.
- */
-struct channel {
-	struct tn_loop *loop;
-	ares_channel ares; /* NULL: it could not be opened */
-	struct tni_timer timer;
-	struct tni_list fds;
-};
-
-/* One of c-ares' descriptors: c-ares opens and closes it, only the waiting is ours. */
-struct channel_fd {
-	struct tni_list node;
-	struct channel *channel;
-	struct tni_fd fd;
-};
-
 enum { IPV6, IPV4 };
-
-/* The name servers, as resolv.conf had them at one time. */
-struct servers {
-	struct tni_list node; /* in resolver->former, or in none */
-	struct channel channels[2];
-	unsigned asked; /* queries that c-ares works on */
-};
 
 struct tni_resolver {
 	struct tni_owned owned;
 	struct tn_loop *loop;
-	struct servers *servers; /* NULL: not needed yet */
-	struct tni_list former;  /* resolv.conf has changed since: they have queries to finish */
-	struct stat conf;        /* the resolv.conf that `servers` were made by */
-	bool servers_given;      /* by tni_resolver_set_servers() */
+	struct tni_servers *servers; /* NULL: not needed yet */
+	struct tni_list former;      /* resolv.conf has changed since: they have queries to finish */
+	struct stat conf;            /* the resolv.conf that `servers` were made by */
+	bool servers_given;          /* by tni_resolver_set_servers() */
 	struct tni_list lookups;
 	unsigned wanted; /* queries that somebody waits for */
 };
@@ -63,7 +32,7 @@ struct tni_resolver {
 /* What DNS says about one name in one family. */
 struct query {
 	struct tni_lookup *lookup;
-	struct servers *servers; /* that are asked */
+	struct tni_servers *servers; /* that are asked */
 	int family;
 	bool wanted, pending;
 	int status; /* c-ares' */
@@ -152,217 +121,7 @@ static void note_status(struct tni_lookup *l, int status)
 		l->status = status;
 }
 
-/* ---- what needs no lookup ---- */
-
-int tni_resolve_known(const char *host, int family, int port, struct tn_addr addrs[2])
-{
-	int n = 0;
-
-	if (tni_addr_literal(&addrs[0], host, port) == 0) {
-		if (family == AF_UNSPEC || family == tni_addr_family(&addrs[0]))
-			return 1;
-		return tni_err(TN_EURL, "%s is not an IPv%c address", host, family == AF_INET ? '4' : '6');
-	}
-	if (*host && !tni_addr_is_localhost(host, false))
-		return 0;
-	if (family != AF_INET)
-		tni_addr_loopback(&addrs[n++], AF_INET6, port);
-	if (family != AF_INET6)
-		tni_addr_loopback(&addrs[n++], AF_INET, port);
-	return n;
-}
-
-/* ---- a channel driven by the loop ---- */
-
-static struct channel_fd *find_fd(struct channel *c, int sysfd)
-{
-	for (struct tni_list *node = c->fds.next; node != &c->fds; node = node->next) {
-		struct channel_fd *f = tni_container_of(node, struct channel_fd, node);
-
-		if (f->fd.fd == sysfd)
-			return f;
-	}
-	return NULL;
-}
-
-/* c-ares tells time in milliseconds, rounded down: waking up early would be waking up in vain. */
-static void arm_timer(struct channel *c)
-{
-	struct timeval tv, *next = ares_timeout(c->ares, NULL, &tv);
-	uint64_t ns;
-
-	if (!next) {
-		tni_loop_untimer(c->loop, &c->timer);
-		return;
-	}
-	ns = (uint64_t)next->tv_sec * TNI_NS_PER_S + (uint64_t)next->tv_usec * TNI_NS_PER_US + TNI_NS_PER_MS;
-	tni_timer_arm(&c->loop->timers, &c->timer, tni_clock_ns() + ns);
-}
-
-static void timer_fire(struct tni_timer *timer)
-{
-	struct channel *c = tni_container_of(timer, struct channel, timer);
-
-	ares_process_fd(c->ares, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
-	arm_timer(c);
-}
-
-/*
- * Should waiting be refused for want of memory, c-ares is not told: the query then ends by its time-out, which is what
- * it would make of a lost packet.
- */
-static void set_waiting(struct channel_fd *f, struct tni_op *op, enum tni_op_kind kind, bool wanted)
-{
-	if (wanted && !tni_op_busy(op))
-		tni_submit(f->channel->loop, &f->fd, op, kind);
-	else if (!wanted)
-		tni_cancel(f->channel->loop, &f->fd, op);
-}
-
-/*
- * A poll tells news only, and c-ares may leave bytes behind: over TCP it reads a message's length, returns, and expects
- * to be called again. So the question is asked anew after each answer. The descriptor may be gone by then, or its
- * number be another one's.
- */
-static void readable(struct tni_op *op, int res)
-{
-	struct channel_fd *f = tni_container_of(op, struct channel_fd, fd.rd);
-	struct channel *c = f->channel;
-	int sysfd = f->fd.fd;
-
-	(void)res;
-	ares_process_fd(c->ares, sysfd, ARES_SOCKET_BAD);
-	f = find_fd(c, sysfd);
-	if (f && tni_op_busy(&f->fd.rd)) {
-		set_waiting(f, &f->fd.rd, TNI_OP_POLL_IN, false);
-		set_waiting(f, &f->fd.rd, TNI_OP_POLL_IN, true);
-	}
-	arm_timer(c);
-}
-
-/* Writing is waited for over TCP only, until c-ares has nothing more to write and says so. */
-static void writable(struct tni_op *op, int res)
-{
-	struct channel_fd *f = tni_container_of(op, struct channel_fd, fd.wr);
-	struct channel *c = f->channel;
-	int sysfd = f->fd.fd;
-
-	(void)res;
-	set_waiting(f, op, TNI_OP_POLL_OUT, true);
-	ares_process_fd(c->ares, ARES_SOCKET_BAD, sysfd);
-	arm_timer(c);
-}
-
-/* c-ares is about to close it: close(2) is not ours. */
-static void forget_fd(struct channel_fd *f)
-{
-	struct tn_loop *loop = f->channel->loop;
-
-	set_waiting(f, &f->fd.rd, TNI_OP_POLL_IN, false);
-	set_waiting(f, &f->fd.wr, TNI_OP_POLL_OUT, false);
-	tni_fd_release(loop, &f->fd);
-	tni_list_del(&f->node);
-	free(f);
-}
-
-/* c-ares says what it waits for; neither means that it closes the descriptor. */
-static void state_changed(void *arg, ares_socket_t sysfd, int want_in, int want_out)
-{
-	struct channel *c = arg;
-	struct channel_fd *f = find_fd(c, sysfd);
-
-	if (!want_in && !want_out) {
-		if (f)
-			forget_fd(f);
-		return;
-	}
-	if (!f) {
-		f = calloc(1, sizeof(*f));
-		if (!f)
-			return;
-		f->channel = c;
-		tni_fd_init(&f->fd, sysfd, TNI_FD_POLLED);
-		f->fd.rd.done = readable;
-		f->fd.wr.done = writable;
-		tni_list_add_tail(&c->fds, &f->node);
-	}
-	set_waiting(f, &f->fd.rd, TNI_OP_POLL_IN, want_in);
-	set_waiting(f, &f->fd.wr, TNI_OP_POLL_OUT, want_out);
-}
-
-/* ---- the channel ---- */
-
-static pthread_once_t library_once = PTHREAD_ONCE_INIT;
-static int library_status;
-
-static void library_init(void)
-{
-	library_status = ares_library_init(ARES_LIB_INIT_ALL);
-}
-
-static int fail_channel(int status)
-{
-	return tni_err(status == ARES_ENOMEM ? -ENOMEM : TN_ERESOLVE, "resolver: %s", ares_strerror(status));
-}
-
-/* c-ares reads the name servers from resolv.conf itself, but only some of the options. */
-static int open_channel(struct channel *c, const struct tni_names *names)
-{
-	struct ares_options options = {
-		.sock_state_cb = state_changed,
-		.sock_state_cb_data = c,
-		.flags = (names->use_tcp ? ARES_FLAG_USEVC : 0) | (names->edns ? ARES_FLAG_EDNS : 0),
-		.timeout = names->timeout_ms ? names->timeout_ms : TIMEOUT_MS,
-		.tries = names->attempts ? names->attempts : TRIES,
-	};
-	int mask = ARES_OPT_SOCK_STATE_CB | ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES, status;
-
-	pthread_once(&library_once, library_init);
-	status = library_status;
-	if (status == ARES_SUCCESS)
-		status = ares_init_options(&c->ares, &options,
-					   mask | (names->rotate ? ARES_OPT_ROTATE : ARES_OPT_NOROTATE));
-	if (status == ARES_SUCCESS)
-		return 0;
-	c->ares = NULL;
-	return fail_channel(status);
-}
-
-/* Lookups that somebody still waits for are told that c-ares has gone. */
-static void servers_free(struct servers *servers)
-{
-	if (!servers)
-		return;
-	for (struct channel *c = servers->channels; c < servers->channels + 2; c++) {
-		if (c->ares)
-			ares_destroy(c->ares);
-		tni_loop_untimer(c->loop, &c->timer);
-	}
-	tni_list_del(&servers->node);
-	free(servers);
-}
-
-static int servers_new(struct tn_loop *loop, const struct tni_names *names, struct servers **out)
-{
-	struct servers *servers = calloc(1, sizeof(*servers));
-	int rc = 0;
-
-	if (!servers)
-		return tni_err(-ENOMEM, "resolver: out of memory");
-	tni_list_init(&servers->node);
-	for (struct channel *c = servers->channels; c < servers->channels + 2; c++) {
-		c->loop = loop;
-		c->timer.fire = timer_fire;
-		tni_list_init(&c->fds);
-	}
-	for (int i = 0; i < 2 && rc == 0; i++)
-		rc = open_channel(&servers->channels[i], names);
-	if (rc < 0)
-		servers_free(servers);
-	else
-		*out = servers;
-	return rc;
-}
+/* ---- the resolver of a loop ---- */
 
 static bool is_same_file(const struct stat *a, const struct stat *b)
 {
@@ -373,11 +132,11 @@ static bool is_same_file(const struct stat *a, const struct stat *b)
 static void free_former(struct tni_resolver *r, bool all)
 {
 	for (struct tni_list *node = r->former.next, *next; node != &r->former; node = next) {
-		struct servers *servers = tni_container_of(node, struct servers, node);
+		struct tni_servers *servers = tni_container_of(node, struct tni_servers, node);
 
 		next = node->next;
 		if (all || !servers->asked)
-			servers_free(servers);
+			tni_servers_free(servers);
 	}
 }
 
@@ -387,7 +146,7 @@ static void free_former(struct tni_resolver *r, bool all)
  */
 static int fresh_servers(struct tni_resolver *r, const struct tni_names *names)
 {
-	struct servers *servers;
+	struct tni_servers *servers;
 	struct stat conf = {0};
 	int rc;
 
@@ -397,13 +156,13 @@ static int fresh_servers(struct tni_resolver *r, const struct tni_names *names)
 	(void)stat("/etc/resolv.conf", &conf);
 	if (r->servers && is_same_file(&conf, &r->conf))
 		return 0;
-	rc = servers_new(r->loop, names, &servers);
+	rc = tni_servers_new(r->loop, names, &servers);
 	if (rc < 0)
 		return rc;
 	if (r->servers && r->servers->asked)
 		tni_list_add_tail(&r->former, &r->servers->node);
 	else
-		servers_free(r->servers);
+		tni_servers_free(r->servers);
 	r->servers = servers;
 	r->conf = conf;
 	return 0;
@@ -427,7 +186,7 @@ static void resolver_destroy(struct tni_owned *owned)
 		l->resolver = NULL;
 	}
 	free_former(r, true);
-	servers_free(r->servers);
+	tni_servers_free(r->servers);
 	tni_list_del(&r->owned.node);
 	r->loop->resolver = NULL;
 	free(r);
@@ -453,16 +212,6 @@ static int read_names(struct tni_names *names)
 	return tni_names_read(names) < 0 ? tni_err(-ENOMEM, "resolver: out of memory") : 0;
 }
 
-static int set_servers(struct channel *c, const char *servers)
-{
-	int status = ares_set_servers_ports_csv(c->ares, servers);
-
-	if (status == ARES_SUCCESS)
-		return 0;
-	return tni_err(status == ARES_ENOMEM ? -ENOMEM : -EINVAL, "name servers %s: %s", servers,
-		       ares_strerror(status));
-}
-
 int tni_resolver_set_servers(struct tn_loop *loop, const char *servers)
 {
 	int rc = loop->resolver ? 0 : resolver_new(loop);
@@ -476,8 +225,8 @@ int tni_resolver_set_servers(struct tn_loop *loop, const char *servers)
 	if (rc == 0)
 		rc = fresh_servers(r, &names);
 	tni_names_free(&names);
-	for (int i = 0; i < 2 && rc == 0; i++)
-		rc = set_servers(&r->servers->channels[i], servers);
+	if (rc == 0)
+		rc = tni_servers_set(r->servers, servers);
 	r->servers_given |= rc == 0;
 	return rc;
 }
@@ -579,8 +328,7 @@ static void answer(void *arg, int status, int timeouts, unsigned char *data, int
 
 static void send_query(struct tni_lookup *l, struct query *q)
 {
-	struct servers *servers = l->resolver->servers;
-	struct channel *c = &servers->channels[q->family == AF_INET ? IPV4 : IPV6];
+	struct tni_servers *servers = l->resolver->servers;
 
 	q->wanted = false;
 	q->pending = true;
@@ -588,8 +336,7 @@ static void send_query(struct tni_lookup *l, struct query *q)
 	l->asked++;
 	servers->asked++;
 	l->resolver->wanted++;
-	ares_query(c->ares, l->name, CLASS_IN, q->family == AF_INET ? TYPE_A : TYPE_AAAA, answer, q);
-	arm_timer(c);
+	tni_servers_query(servers, l->name, q->family, answer, q);
 }
 
 /*
@@ -880,18 +627,7 @@ int tni_lookup_start(struct tn_loop *loop, const char *host, int family, int por
 	return 0;
 }
 
-/*
- * c-ares can cancel all or nothing. So one lookup's queries go on and what they bring is dropped; when nobody waits for
- * any, all are cancelled, which closes the sockets.
- */
-static void servers_cancel(struct servers *servers)
-{
-	for (struct channel *c = servers->channels; c < servers->channels + 2; c++) {
-		ares_cancel(c->ares);
-		arm_timer(c);
-	}
-}
-
+/* One lookup's queries go on and what they bring is dropped; when nobody waits for any, all are cancelled. */
 void tni_lookup_cancel(struct tni_lookup *l)
 {
 	struct tni_resolver *r = l ? l->resolver : NULL;
@@ -907,90 +643,7 @@ void tni_lookup_cancel(struct tni_lookup *l)
 	r->wanted -= l->asked;
 	if (r->wanted)
 		return;
-	servers_cancel(r->servers);
+	tni_servers_cancel(r->servers);
 	for (struct tni_list *node = r->former.next; node != &r->former; node = node->next)
-		servers_cancel(tni_container_of(node, struct servers, node));
-}
-
-/* ---- the blocking form ---- */
-
-struct blocking {
-	struct tni_lookup *lookup;
-	struct tn_addr *addrs;
-	int n, err;
-	bool done;
-};
-
-static void blocking_done(void *arg, int err, const struct tn_addr *addrs, int n, bool more)
-{
-	struct blocking *b = arg;
-	struct tn_addr *all = realloc(b->addrs, (size_t)(b->n + n + 1) * sizeof(*all));
-
-	b->done = !more;
-	b->lookup = more ? b->lookup : NULL;
-	b->err = err;
-	if (!all) {
-		b->err = tni_err(-ENOMEM, "resolver: out of memory");
-		return;
-	}
-	if (n)
-		memcpy(all + b->n, addrs, (size_t)n * sizeof(*all));
-	b->addrs = all;
-	b->n += n;
-}
-
-static int look_up_on(struct tn_loop *loop, struct blocking *b, const char *host, int family, int port, int timeout_ms)
-{
-	uint64_t until = timeout_ms < 0 ? TNI_NEVER : tni_clock_ns() + (uint64_t)timeout_ms * TNI_NS_PER_MS;
-	int rc = tni_lookup_start(loop, host, family, port, blocking_done, b, &b->lookup);
-
-	loop->alive++;
-	while (rc >= 0 && !b->done && tni_clock_ns() < until)
-		rc = tn_loop_step_until(loop, until);
-	loop->alive--;
-	tni_lookup_cancel(b->lookup);
-	if (rc < 0 || b->err < 0)
-		return rc < 0 ? rc : b->err;
-	tni_order_addrs(b->addrs, b->n);
-	return b->n ? b->n : explain(ARES_ETIMEOUT, host, family);
-}
-
-static int known_copy(const struct tn_addr *known, int n, struct tn_addr **addrs)
-{
-	*addrs = calloc((size_t)n, sizeof(**addrs));
-	if (!*addrs)
-		return tni_err(-ENOMEM, "resolver: out of memory");
-	memcpy(*addrs, known, (size_t)n * sizeof(*known));
-	return n;
-}
-
-int tni_resolve_now_at(const char *servers, const char *host, int family, int port, int timeout_ms,
-		       struct tn_addr **addrs)
-{
-	struct blocking b = {0};
-	struct tn_addr known[2];
-	struct tn_loop *loop;
-	int rc = tni_resolve_known(host, family, port, known);
-
-	*addrs = NULL;
-	if (rc)
-		return rc < 0 ? rc : known_copy(known, rc, addrs);
-	rc = tn_loop_new(&loop, "epoll");
-	if (rc < 0)
-		return rc;
-	if (servers)
-		rc = tni_resolver_set_servers(loop, servers);
-	if (rc == 0)
-		rc = look_up_on(loop, &b, host, family, port, timeout_ms);
-	tn_loop_free(loop);
-	if (rc < 0)
-		free(b.addrs);
-	else
-		*addrs = b.addrs;
-	return rc;
-}
-
-int tni_resolve_now(const char *host, int family, int port, int timeout_ms, struct tn_addr **addrs)
-{
-	return tni_resolve_now_at(NULL, host, family, port, timeout_ms, addrs);
+		tni_servers_cancel(tni_container_of(node, struct tni_servers, node));
 }

@@ -3,6 +3,7 @@
  * and the names below it are looked up nowhere but in hosts(5); one family is reported while the other is still asked;
  * a name server is given 2, 4 and 8 seconds where resolv.conf(5) does not say otherwise.
  *
+ * Without c-ares (net/resolve_thread.c) all names are left to getaddrinfo(3) in a thread. With it (net/resolve.c)
  * nsswitch.conf(5) says which services are asked. files and dns are asked here (DNS by c-ares); a line with anything
  * else is left to getaddrinfo(3) in a thread (net/foreign.h). Both families of a name are asked for together, and DNS'
  * search list is walked once for both. Each loop has c-ares channels, made on first use; a loop's lookups belong to

@@ -21,9 +21,9 @@ enum tni_sock_kind {
 	TNI_SK_UNIX_STREAM = 8,
 	TNI_SK_UNIX_DGRAM = 16,
 	TNI_SK_UNIX_SEQPACKET = 32,
-	TNI_SK_RAW = 64, /* of IP */
-	TNI_SK_PING = 256,
+	TNI_SK_RAW = 64,     /* of IP */
 	TNI_SK_PACKET = 128, /* of any other family: what the kernel has for every socket */
+	TNI_SK_PING = 256,
 };
 
 enum tni_sock_role {
@@ -39,9 +39,9 @@ enum tni_opt_stage {
 
 /* How the kernel calls an option on one family. */
 struct tni_sockopt_place {
-	const char *constant, *level_name;
-	int level, name;
-	unsigned kinds; /* enum tni_sock_kind; 0: not on this family */
+	const char *constant;
+	int16_t level, name;
+	uint16_t kinds; /* enum tni_sock_kind; 0: not on this family */
 };
 
 struct tni_opt_type;
@@ -98,7 +98,7 @@ bool tni_sockopt_applies(const struct tni_sockopt *opt, unsigned kinds, unsigned
 
 /* Why an option that only changes what bind(2) does would have no effect on a dialled socket, which is bound to an
  * address, a port, both or neither; NULL: it has one. */
-const char *tni_sockopt_vain(const struct tni_sockopt *opt, bool has_addr, bool has_port);
+const char *tni_sockopt_no_effect(const struct tni_sockopt *opt, bool has_addr, bool has_port);
 
 /* The range from which the system takes a port of its choice. 0, or -ENOENT: it cannot be read. */
 int tni_sockopt_ephemeral(int *low, int *high);
@@ -106,13 +106,16 @@ int tni_sockopt_ephemeral(int *low, int *high);
 /* When an option is to be set on a socket of one kind. */
 enum tni_opt_stage tni_sockopt_stage(const struct tni_sockopt *opt, enum tni_sock_kind kind);
 
-/* Where it applies, for people: "tcp, mptcp", "udp (IPv4)", "tcp; serving". Returns `out`. */
+/* Where it applies, as text: "tcp, mptcp", "udp (IPv4)", "tcp; serving". Returns `out`. */
 const char *tni_sockopt_applies_text(const struct tni_sockopt *opt, char *out, size_t cap);
 
 /* Whether it takes several values, separated by commas, each of which is set for itself: multicast groups. */
 bool tni_sockopt_is_list(const struct tni_sockopt *opt);
 
-/* What its values are, for people: "on|off", "integer 1..255", "size 1..1073741823". */
+/* Whether its values name what only the system knows, now: an interface, an algorithm. */
+bool tni_sockopt_looks_up(const struct tni_sockopt *opt);
+
+/* What its values are, as text: "on|off", "integer 1..255", "size 1..1073741823". */
 const char *tni_sockopt_type_text(const struct tni_sockopt *opt);
 
 /*

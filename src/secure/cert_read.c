@@ -12,8 +12,8 @@
 #include <openssl/pkcs12.h>
 
 #include "base/err.h"
+#include "base/files.h"
 #include "base/log.h"
-#include "secure/files.h"
 
 #define MAKES_CERT " (`tenon cert new --out DIR` makes a certificate)"
 #define MAKES_KEY " (`tenon cert new --out DIR` makes a key)"

@@ -63,7 +63,7 @@ void tni_creds_accept_files(struct tni_creds *creds);
 
 #else
 
-/* Without OpenSSL there is no URL that could need any: conn/endpoint.c refuses it. */
+/* Without OpenSSL there is no URL that could need any: endpoint/endpoint.c refuses it. */
 #include "secure/none.h"
 
 #endif

@@ -2,8 +2,8 @@
 #ifndef TNI_SECURE_CREDS_IN_H
 #define TNI_SECURE_CREDS_IN_H
 
+#include "base/files.h"
 #include "secure/creds.h"
-#include "secure/files.h"
 #include "secure/sessions.h"
 #include "secure/tickets.h"
 

@@ -24,20 +24,20 @@
 /* A secret is used for so long, and cookies made with the one before are taken still. */
 #define SECRET_NS (60 * 1000000000ULL)
 
-struct tni_dtls_door {
-	struct dtls *waiting; /* for the next who knocks; nothing changes in it until a cookie is right */
+struct tni_dtls_listener {
+	struct dtls *waiting;                 /* for the next client; nothing changes in it until a cookie is right */
 	unsigned char secrets[2][SECRET_LEN]; /* now, and before */
 	bool has_before;
 	uint64_t since_ns;
-	const void *peer; /* while he knocks */
+	const void *peer; /* during tni_dtls_listen() */
 	size_t peer_len;
 };
 
 struct dtls {
 	struct tls tls;
-	const unsigned char *hello; /* while one knocks: his datagram, which stands in no queue */
+	const unsigned char *hello; /* during tni_dtls_listen(): the datagram, which stands in no queue */
 	size_t hello_len;
-	struct tni_dtls_door *door; /* while one knocks */
+	struct tni_dtls_listener *listener; /* during tni_dtls_listen() */
 	unsigned ticks;
 	unsigned char strange[TNI_TLS_START]; /* the beginning of a datagram that was no DTLS */
 	size_t strange_len;
@@ -177,51 +177,52 @@ static long bio_ctrl(BIO *bio, int what, long number, void *pointer)
 
 /* ---- cookies ---- */
 
-static bool make_cookie(const struct tni_dtls_door *door, int which, unsigned char out[COOKIE_LEN])
+static bool make_cookie(const struct tni_dtls_listener *listener, int which, unsigned char out[COOKIE_LEN])
 {
 	unsigned len = COOKIE_LEN;
 
-	return HMAC(EVP_sha256(), door->secrets[which], SECRET_LEN, door->peer, door->peer_len, out, &len) != NULL;
+	return HMAC(EVP_sha256(), listener->secrets[which], SECRET_LEN, listener->peer, listener->peer_len, out,
+		    &len) != NULL;
 }
 
-static struct tni_dtls_door *door_of(SSL *ssl)
+static struct tni_dtls_listener *listener_of(SSL *ssl)
 {
 	struct tls *t = SSL_get_app_data(ssl);
 
-	return dtls_of(t)->door;
+	return dtls_of(t)->listener;
 }
 
 static int give_cookie(SSL *ssl, unsigned char *cookie, unsigned *len)
 {
-	const struct tni_dtls_door *door = door_of(ssl);
+	const struct tni_dtls_listener *listener = listener_of(ssl);
 
 	*len = COOKIE_LEN;
-	return door && make_cookie(door, 0, cookie);
+	return listener && make_cookie(listener, 0, cookie);
 }
 
 static int check_cookie(SSL *ssl, const unsigned char *cookie, unsigned len)
 {
-	const struct tni_dtls_door *door = door_of(ssl);
+	const struct tni_dtls_listener *listener = listener_of(ssl);
 	unsigned char expected[COOKIE_LEN];
 
-	if (!door) /* he has been let in by it: it comes again with his hello */
+	if (!listener) /* it was accepted before: it comes again with the hello */
 		return 1;
-	for (int i = 0; i < (door->has_before ? 2 : 1) && len == COOKIE_LEN; i++)
-		if (make_cookie(door, i, expected) && CRYPTO_memcmp(cookie, expected, COOKIE_LEN) == 0)
+	for (int i = 0; i < (listener->has_before ? 2 : 1) && len == COOKIE_LEN; i++)
+		if (make_cookie(listener, i, expected) && CRYPTO_memcmp(cookie, expected, COOKIE_LEN) == 0)
 			return 1;
 	return 0;
 }
 
-static bool rotate(struct tni_dtls_door *door, uint64_t now_ns)
+static bool rotate(struct tni_dtls_listener *listener, uint64_t now_ns)
 {
-	uint64_t age = now_ns - door->since_ns;
+	uint64_t age = now_ns - listener->since_ns;
 
-	if (door->since_ns && age < SECRET_NS)
+	if (listener->since_ns && age < SECRET_NS)
 		return true;
-	door->has_before = door->since_ns && age < 2 * SECRET_NS;
-	memcpy(door->secrets[1], door->secrets[0], SECRET_LEN);
-	door->since_ns = now_ns ? now_ns : 1;
-	return RAND_bytes(door->secrets[0], SECRET_LEN) == 1;
+	listener->has_before = listener->since_ns && age < 2 * SECRET_NS;
+	memcpy(listener->secrets[1], listener->secrets[0], SECRET_LEN);
+	listener->since_ns = now_ns ? now_ns : 1;
+	return RAND_bytes(listener->secrets[0], SECRET_LEN) == 1;
 }
 
 void tni_dtls_context(SSL_CTX *ctx)
@@ -458,7 +459,7 @@ int tni_dtls_dial(struct tni_creds *creds, const char *host, struct tni_layer **
 	return rc;
 }
 
-/* ---- the door ---- */
+/* ---- the listener ---- */
 
 const unsigned char *tni_dtls_hello(const void *data, size_t len)
 {
@@ -475,53 +476,53 @@ const unsigned char *tni_dtls_hello(const void *data, size_t len)
 	return bytes + RECORD + MESSAGE + VERSION;
 }
 
-struct tni_dtls_door *tni_dtls_door_new(void)
+struct tni_dtls_listener *tni_dtls_listener_new(void)
 {
-	return calloc(1, sizeof(struct tni_dtls_door));
+	return calloc(1, sizeof(struct tni_dtls_listener));
 }
 
-static void close_door(struct tni_dtls_door *door)
+static void drop_waiting(struct tni_dtls_listener *listener)
 {
-	if (door->waiting)
-		dtls_free(&door->waiting->tls.layer);
-	door->waiting = NULL;
+	if (listener->waiting)
+		dtls_free(&listener->waiting->tls.layer);
+	listener->waiting = NULL;
 }
 
-void tni_dtls_door_free(struct tni_dtls_door *door)
+void tni_dtls_listener_free(struct tni_dtls_listener *listener)
 {
-	close_door(door);
-	OPENSSL_cleanse(door->secrets, sizeof(door->secrets));
-	free(door);
+	drop_waiting(listener);
+	OPENSSL_cleanse(listener->secrets, sizeof(listener->secrets));
+	free(listener);
 }
 
-/* New credentials are for whom knocks from now on. */
-static bool open_door(struct tni_dtls_door *door, struct tni_creds *creds)
+/* New credentials are for clients from now on. */
+static bool prepare_waiting(struct tni_dtls_listener *listener, struct tni_creds *creds)
 {
-	if (door->waiting && door->waiting->tls.creds != creds)
-		close_door(door);
-	if (!door->waiting) {
-		door->waiting = dtls_new(creds);
-		if (door->waiting)
-			SSL_set_accept_state(door->waiting->tls.ssl);
+	if (listener->waiting && listener->waiting->tls.creds != creds)
+		drop_waiting(listener);
+	if (!listener->waiting) {
+		listener->waiting = dtls_new(creds);
+		if (listener->waiting)
+			SSL_set_accept_state(listener->waiting->tls.ssl);
 	}
-	return door->waiting;
+	return listener->waiting;
 }
 
-int tni_dtls_knock(struct tni_dtls_door *door, struct tni_creds *creds, uint64_t now_ns, const void *peer,
-		   size_t peer_len, const void *data, size_t len, struct tn_buf *net, struct tni_layer **layer)
+int tni_dtls_listen(struct tni_dtls_listener *listener, struct tni_creds *creds, uint64_t now_ns, const void *peer,
+		    size_t peer_len, const void *data, size_t len, struct tn_buf *net, struct tni_layer **layer)
 {
 	BIO_ADDR *nobody = BIO_ADDR_new();
 	struct dtls *d;
 	int rc;
 
-	if (!nobody || !rotate(door, now_ns) || !open_door(door, creds)) {
+	if (!nobody || !rotate(listener, now_ns) || !prepare_waiting(listener, creds)) {
 		BIO_ADDR_free(nobody);
 		return no_memory();
 	}
-	d = door->waiting;
-	door->peer = peer;
-	door->peer_len = peer_len;
-	d->door = door;
+	d = listener->waiting;
+	listener->peer = peer;
+	listener->peer_len = peer_len;
+	d->listener = listener;
 	d->hello = len ? data : NULL;
 	d->hello_len = len;
 	d->tls.net = net;
@@ -531,18 +532,18 @@ int tni_dtls_knock(struct tni_dtls_door *door, struct tni_creds *creds, uint64_t
 	BIO_ADDR_free(nobody);
 	d->tls.net = NULL;
 	d->hello = NULL;
-	d->door = NULL;
+	d->listener = NULL;
 	if (rc < 0) /* it may be in any state now */
-		close_door(door);
+		drop_waiting(listener);
 	if (rc <= 0)
 		return 0;
-	door->waiting = NULL;
+	listener->waiting = NULL;
 	d->tls.heard = true;
 	*layer = &d->tls.layer;
 	return 1;
 }
 
-void tni_dtls_turn_away(const void *hello, struct tn_buf *net)
+void tni_dtls_refuse(const void *hello, struct tn_buf *net)
 {
 	/* Type, version, epoch 0, the hello's own number, length; then level and description. */
 	enum { NUMBER_AT = 5, NUMBER_LEN = 6 };

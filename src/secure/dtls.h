@@ -24,7 +24,7 @@
 
 #define TNI_DTLS_RANDOM 32
 
-struct tni_dtls_door;
+struct tni_dtls_listener;
 
 #ifdef TNI_HAVE_TLS
 
@@ -36,22 +36,22 @@ int tni_dtls_dial(struct tni_creds *creds, const char *host, struct tni_layer **
 const unsigned char *tni_dtls_hello(const void *data, size_t len);
 
 /*
- * A server's door. A new client must show that it receives what is sent to its address (a cookie, RFC 6347 4.2.1).
+ * A server's listener. A new client must show that it receives what is sent to its address (a cookie, RFC 6347 4.2.1).
  * Before that nothing is kept of it. NULL without memory.
  */
-struct tni_dtls_door *tni_dtls_door_new(void);
-void tni_dtls_door_free(struct tni_dtls_door *door);
+struct tni_dtls_listener *tni_dtls_listener_new(void);
+void tni_dtls_listener_free(struct tni_dtls_listener *listener);
 
 /*
- * Takes a datagram of somebody who has no connection. `peer`: his address, whatever it looks like. Returns 1: he has
- * shown it, `layer` is his end of the connection, whose up() is to be called next, with nothing; 0: he is no further,
- * `net` may hold an answer, not longer than what he has sent; -ENOMEM. The credentials' reference stays the caller's.
+ * Takes a datagram of a client that has no connection. `peer`: its address, in any form. Returns 1: the client has
+ * shown that it receives there; `layer` is the server's end, whose up() is to be called next, with nothing. 0: not yet;
+ * `net` may hold an answer, not longer than the datagram. -ENOMEM. The credentials' reference stays the caller's.
  */
-int tni_dtls_knock(struct tni_dtls_door *door, struct tni_creds *creds, uint64_t now_ns, const void *peer,
-		   size_t peer_len, const void *data, size_t len, struct tn_buf *net, struct tni_layer **layer);
+int tni_dtls_listen(struct tni_dtls_listener *listener, struct tni_creds *creds, uint64_t now_ns, const void *peer,
+		    size_t peer_len, const void *data, size_t len, struct tn_buf *net, struct tni_layer **layer);
 
-/* The answer to a hello of somebody for whom there is no room. */
-void tni_dtls_turn_away(const void *hello, struct tn_buf *net);
+/* Puts the answer to a hello into `net` for which the server has no room. */
+void tni_dtls_refuse(const void *hello, struct tn_buf *net);
 
 #endif
 

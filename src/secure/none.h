@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 struct tn_buf;
-struct tni_dtls_door;
+struct tni_dtls_listener;
 struct tni_layer;
 struct tn_security;
 
@@ -22,7 +22,7 @@ static inline int tni_creds_serve(const struct tni_creds_spec *spec, struct tni_
 	(void)spec;
 	*creds = NULL;
 	*culprit = NULL;
-	return tni_err(TN_EURL, "this build has no TLS");
+	return tni_err(TN_EURL, TNI_NOT_BUILT("TLS", "tls"));
 }
 
 static inline int tni_creds_check(const struct tni_creds_spec *spec, bool server, const char **culprit)
@@ -30,7 +30,7 @@ static inline int tni_creds_check(const struct tni_creds_spec *spec, bool server
 	(void)spec;
 	(void)server;
 	*culprit = NULL;
-	return tni_err(TN_EURL, "this build has no TLS");
+	return tni_err(TN_EURL, TNI_NOT_BUILT("TLS", "tls"));
 }
 
 static inline int tni_creds_dial(const struct tni_creds_spec *spec, struct tni_creds **creds, const char **culprit)
@@ -78,7 +78,15 @@ static inline int tni_tls_new(struct tni_creds *creds, const char *host, struct 
 	(void)creds;
 	(void)host;
 	*layer = NULL;
-	return tni_err(TN_EURL, "this build has no TLS");
+	return tni_err(TN_EURL, TNI_NOT_BUILT("TLS", "tls"));
+}
+
+static inline void tni_tls_common_name(const unsigned char *der, size_t len, char *out, size_t cap)
+{
+	(void)der;
+	(void)len;
+	if (cap)
+		*out = '\0';
 }
 
 static inline int tni_dtls_dial(struct tni_creds *creds, const char *host, struct tni_layer **layer)
@@ -93,21 +101,21 @@ static inline const unsigned char *tni_dtls_hello(const void *data, size_t len)
 	return NULL;
 }
 
-static inline struct tni_dtls_door *tni_dtls_door_new(void)
+static inline struct tni_dtls_listener *tni_dtls_listener_new(void)
 {
 	return NULL;
 }
 
-static inline void tni_dtls_door_free(struct tni_dtls_door *door)
+static inline void tni_dtls_listener_free(struct tni_dtls_listener *listener)
 {
-	(void)door;
+	(void)listener;
 }
 
-static inline int tni_dtls_knock(struct tni_dtls_door *door, struct tni_creds *creds, uint64_t now_ns, const void *peer,
-				 size_t peer_len, const void *data, size_t len, struct tn_buf *net,
-				 struct tni_layer **layer)
+static inline int tni_dtls_listen(struct tni_dtls_listener *listener, struct tni_creds *creds, uint64_t now_ns,
+				  const void *peer, size_t peer_len, const void *data, size_t len, struct tn_buf *net,
+				  struct tni_layer **layer)
 {
-	(void)door;
+	(void)listener;
 	(void)creds;
 	(void)now_ns;
 	(void)peer;
@@ -119,7 +127,7 @@ static inline int tni_dtls_knock(struct tni_dtls_door *door, struct tni_creds *c
 	return 0;
 }
 
-static inline void tni_dtls_turn_away(const void *hello, struct tn_buf *net)
+static inline void tni_dtls_refuse(const void *hello, struct tn_buf *net)
 {
 	(void)hello;
 	(void)net;

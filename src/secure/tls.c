@@ -583,3 +583,17 @@ int tni_tls_resume(struct tni_layer *layer, const char *place)
 	t->place = strdup(place);
 	return t->place ? 0 : tni_err(-ENOMEM, "TLS: out of memory");
 }
+
+void tni_tls_common_name(const unsigned char *der, size_t len, char *out, size_t cap)
+{
+	X509 *cert = d2i_X509(NULL, &der, (long)len);
+	const X509_NAME *subject = cert ? X509_get_subject_name(cert) : NULL;
+	int at = subject ? X509_NAME_get_index_by_NID(subject, NID_commonName, -1) : -1;
+	unsigned char *utf8 = NULL;
+
+	*out = '\0';
+	if (at >= 0 && ASN1_STRING_to_UTF8(&utf8, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at))) > 0)
+		*stpncpy(out, (const char *)utf8, cap - 1) = '\0';
+	OPENSSL_free(utf8);
+	X509_free(cert);
+}

@@ -20,6 +20,9 @@ int tni_tls_new(struct tni_creds *creds, const char *host, struct tni_layer **la
  * keeps what it is given to resume with. Over datagrams as well. 0 or -ENOMEM. */
 int tni_tls_resume(struct tni_layer *layer, const char *place);
 
+/* The common name in a certificate's subject (DER), as UTF-8; cut where it ends, "" where there is none. */
+void tni_tls_common_name(const unsigned char *der, size_t len, char *out, size_t cap);
+
 #endif
 
 #endif

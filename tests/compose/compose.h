@@ -19,10 +19,20 @@
 #define tn_conn_hold(conn) ((void)(conn))
 #define tn_conn_release(conn) ((void)(conn))
 #define SET_ON_CUT(handler, fn) ((void)(fn))
+struct tn_pass {
+	int (*msg)(struct tn_conn *from, const struct tn_msg *msg, struct tn_conn *to, void *arg);
+	int (*room)(struct tn_conn *from, struct tn_conn *to, void *arg);
+	void (*end)(struct tn_conn *from, struct tn_conn *to, void *arg);
+	void (*cut)(struct tn_conn *from, struct tn_conn *to, void *arg);
+};
+#define tn_join(a, b) (-1)
+#define tn_flow(from, to, pass, arg) ((void)(pass), -1)
+#define HAVE_JOIN false
 #define HAVE_HOLD false
 #define HAVE_TLS_MAX false
 #else
 #define SET_ON_CUT(handler, fn) ((handler)->on_cut = (fn))
+#define HAVE_JOIN true
 #define HAVE_HOLD true
 #define HAVE_TLS_MAX true
 #endif
@@ -60,6 +70,15 @@ enum behaviour {
 	NBEHAVIOURS
 };
 
+/* How a relay passes on what comes. */
+enum way {
+	BY_HAND,  /* by tn_forward(), tn_pause() and on_drain */
+	FLOWS,    /* by two paths with functions of its own, which are told of every message */
+	HESITANT, /* the same; what does not go out at once is kept back, and sent when there is room */
+	JOIN,     /* by tn_join(), as soon as the first message says who speaks; by two flows where they are unlike */
+	NWAYS
+};
+
 enum at_end { END_NOTHING, END_FINISH, END_CLOSE };
 
 /* What a side does inside on_msg, once, at a message that is drawn; beside what it does with each. */
@@ -81,6 +100,7 @@ struct node {
 	const struct frame *frame;
 	enum behaviour behaviour;
 	unsigned target; /* of a relay: another node, before it in the list */
+	enum way way;
 	unsigned loop;
 	bool spread; /* over all loops */
 	bool deaf;   /* without on_end */
@@ -94,6 +114,9 @@ struct node {
 	unsigned limit; /* of connections; 0: none */
 	bool hurry;     /* it has little time to send what is queued at the end */
 	bool old_tls;
+	unsigned idle_ms; /* key idle; 0: it has none */
+	bool text;        /* key format: what is not UTF-8 is bad, */
+	bool bad_closes;  /* and closes the connection */
 };
 
 struct client {
@@ -107,7 +130,9 @@ struct client {
 	struct trick trick;
 	unsigned redials; /* so often, from its on_close */
 	bool hurry;
+	bool prepared; /* it dials with an endpoint */
 	unsigned max, queue;
+	unsigned idle_ms;
 };
 
 enum deed {
@@ -136,6 +161,8 @@ enum deed {
 	WATCH,    /* a poll of a client's own descriptor */
 	RELOAD,   /* a server's certificates */
 	STRANGER, /* a socket of nobody's program: it connects, says something, and leaves */
+	CALL,     /* tn_call(): a request and its reply */
+	BARE_FIN, /* a client's socket ends without the word of its layer */
 	NDEEDS
 };
 
@@ -151,7 +178,8 @@ struct plan {
 	uint64_t seed;
 	unsigned nloops, nnodes, nclients, nsteps;
 	bool threads, letters;
-	bool freed; /* the loops are freed while all lives */
+	bool freed;    /* the loops are freed while all lives */
+	bool embedded; /* the loops run inside another one, which steps them by the rule of tenon.h */
 	struct node nodes[NODES_MAX];
 	struct client clients[CLIENTS_MAX];
 	struct step steps[STEPS_MAX];
@@ -199,7 +227,8 @@ struct side {
 	unsigned redials;
 	struct tn_poll *watch;
 	struct tn_conn *conn;
-	struct side *mate;       /* of a relay */
+	struct side *mate;       /* of a relay: the other one */
+	bool flows, joined;      /* with it; joined: what comes is not seen */
 	struct side *pair;       /* the other end, once it is known */
 	struct log out, in;      /* what tn_send() has accepted; what on_msg told */
 	size_t max, queue, room; /* room: the most that may be queued */
@@ -212,14 +241,20 @@ struct side {
 	unsigned nanswers, holds;
 
 	/* what was told */
-	unsigned opens, ends, cuts, closes, drains;
+	unsigned opens, ends, cuts, closes, drains, bads;
 	int err;
 	char words[200];
 
 	/* what the program did */
 	unsigned paused; /* enum pause */
 	bool finished, closed, closed_before_end, aborted, freed, owes_drain, estate;
+	bool bare; /* its socket has ended without a close_notify */
 	int abort_err;
+	int passed;          /* the error of the mate, or of the path, that ends this one too */
+	bool passed_close;   /* the mate's end in good order closes this one too */
+	unsigned char *kept; /* HESITANT: a message to the mate */
+	size_t kept_len;
+	bool lost_kept;          /* it closed with one */
 	unsigned refused_act;    /* world.act when tn_send() last said TN_EFULL */
 	size_t sent_before_stop; /* bytes that the kernel had taken when the server was told to stop */
 };
@@ -296,6 +331,7 @@ void side_resume(struct side *s, enum pause why);
 void side_hold(struct side *s);
 void side_release(struct side *s);
 void side_watch(struct side *s);
+void side_end_barely(struct side *s);
 void side_wind_up(struct side *s);
 void side_print(const struct side *s);
 void side_free(struct side *s);

@@ -5,6 +5,9 @@
  *   (Datagrams: each is one of those, and none comes twice.)
  * - Y's on_end says that all has been handed over. A Unix socket has no reset: a cut looks like an end there.
  * - If X ended in good order and Y's own program neither closed nor aborted, Y has received everything.
+ * - Of two that are joined nobody sees what goes from one to the other: what Y received was sent by who stands beyond
+ *   them, and may be missing where anything happened to either. An error of one, or of the path, ends the other too,
+ *   behind what it has to send.
  * - An error has a cause: somebody aborted, a message was refused, a server had no time to drain, a loop was freed.
  */
 #include "compose.h"
@@ -28,6 +31,36 @@ static bool has_reset(const struct side *s)
 static bool is_same(const void *a, const void *b, size_t len)
 {
 	return len == 0 || !memcmp(a, b, len);
+}
+
+static bool is_cut_off(const struct side *s);
+static bool stops(const struct side *s);
+
+/* ---- paths ---- */
+
+/* Who sends what comes to a side: its other end, or who stands beyond a path. NULL: not known. */
+static const struct side *source_of(const struct side *y)
+{
+	const struct side *x = y->pair;
+
+	while (x && x->joined)
+		x = x->mate->pair;
+	return x;
+}
+
+static bool is_disturbed(const struct side *s)
+{
+	return is_cut_off(s) || s->closed || s->finished || s->passed || stops(s) || s->node->limit ||
+	       world.served[s->node_nth].stopped;
+}
+
+/* Something happened to a path between a side and its source. */
+static bool is_path_disturbed(const struct side *y)
+{
+	for (const struct side *x = y->pair; x && x->joined; x = x->mate->pair)
+		if (is_disturbed(x) || is_disturbed(x->mate) || (x->mate->pair && is_disturbed(x->mate->pair)))
+			return true;
+	return false;
 }
 
 /* ---- whose other end is whose ---- */
@@ -102,7 +135,7 @@ static bool stops(const struct side *s)
 /* Ended by something other than the will of both to end. */
 static bool is_cut_off(const struct side *s)
 {
-	return s->aborted || s->freed || s->err;
+	return s->aborted || s->freed || s->err || s->bare;
 }
 
 /* Whether Y, which misses something that X sent, may. */
@@ -112,15 +145,25 @@ static const char *why_it_may_not(const struct side *x, const struct side *y)
 		return "on_end was told";
 	if (y->ends && has_reset(y))
 		return "on_end was told, and a reset would have been seen";
+	if (y->ends && x->bare)
+		return "on_end was told, and it ended without a close_notify";
+	if (y->err == TN_EIDLE || (y->bads && y->node->bad_closes))
+		return NULL;
 	if (y->freed || y->aborted || y->closed_before_end || y->err == -ECANCELED || is_too_long(x, y))
+		return NULL;
+	if (y->passed || (y->passed_close && !y->ends)) /* what still came was dropped */
 		return NULL;
 	if (stops(y) && !x->err)
 		return y->in.len < x->sent_before_stop ? "it was sent before the server was told to stop" : NULL;
 	if (!is_cut_off(x))
 		return y->err ? "the other end ended in good order" : "both ended in good order";
+	if (x->passed && x->err == x->passed && !x->aborted && !x->freed && !y->closed && !(traits_of(y) & MPTCP) &&
+	    !x->node->hurry && !world.served[x->node_nth].hurried)
+		return "the error was passed on behind it";
 	/* Of what an MPTCP socket has not read when a reset comes, its kernel drops a part, although it has
 	 * acknowledged it. */
-	if (x->err == TN_ETOOBIG && !x->aborted && !x->freed && !y->closed && !(traits_of(y) & MPTCP))
+	if (x->err == TN_ETOOBIG && !x->aborted && !x->freed && !y->closed && !(traits_of(y) & MPTCP) &&
+	    !x->node->hurry)
 		return "it is a reply to what came before a message that was refused";
 	if (has_reset(y) && !y->err)
 		return "it was told of an end in good order";
@@ -151,12 +194,28 @@ static bool was_sent_too_long(const struct side *s)
 	return was;
 }
 
+/* Longer than one of the two that are joined may carry; or of a stranger, and not what the other's frame carries. */
+static bool is_refused_by_path(const struct side *s)
+{
+	if (s->err == TN_EFORMAT)
+		return world.served[s->node_nth].strangers || world.served[s->mate->node_nth].strangers;
+	return s->err == TN_ETOOBIG || s->err == -EMSGSIZE;
+}
+
 static bool is_known_cause(const struct side *s)
 {
+	if (s->passed && s->err == s->passed)
+		return true;
+	if (s->joined && is_refused_by_path(s))
+		return true;
 	if (s->aborted && s->err == s->abort_err)
 		return true;
 	if (s->freed && s->err == -ECANCELED)
 		return true;
+	if (s->bads && s->node->bad_closes && s->err <= TN_EFORMAT)
+		return true;
+	if (s->err == TN_EIDLE)
+		return s->client ? s->client->idle_ms : s->node->idle_ms;
 	if (s->err == TN_EDRAIN)
 		return s->client ? s->client->hurry : s->node->hurry;
 	if (s->err == -ECANCELED)
@@ -210,7 +269,7 @@ static void check_told(const struct side *x, const struct side *y)
 	bool cut = x->aborted || x->err == TN_ETOOBIG || (x->err == -ECANCELED && !x->freed) || x->err == TN_EDRAIN;
 
 	if (cut && has_reset(y) && !x->finished && (!x->closed || x->err == TN_EDRAIN) && y->closes && !y->err &&
-	    !y->closed && !stops(y))
+	    !y->closed && !stops(y) && !(x->aborted && stops(x))) /* which may have ended it before */
 		wrong("%s: ended in good order, though %s was cut off (%d)", y->name, x->name, x->err);
 }
 
@@ -236,9 +295,19 @@ static bool came_before(const struct side *s, const void *data, size_t len)
 	return false;
 }
 
+/* Pieces of a stream may be alike. */
+static bool is_near_relay(const struct side *y)
+{
+	bool near = y->node->behaviour == RELAY;
+
+	for (unsigned i = 0; i < world.plan->nnodes; i++)
+		near = near || (world.plan->nodes[i].behaviour == RELAY && world.plan->nodes[i].target == y->node_nth);
+	return near;
+}
+
 static void check_datagram(const struct side *y, const void *data, size_t len)
 {
-	if (y->node->behaviour != RELAY && came_before(y, data, len)) /* pieces of a stream may be alike */
+	if (!is_near_relay(y) && came_before(y, data, len))
 		wrong("%s: a datagram came twice", y->name);
 	for (unsigned i = 0; i < world.nsides; i++) {
 		const struct side *x = world.sides[i];
@@ -253,7 +322,7 @@ static void check_datagram(const struct side *y, const void *data, size_t len)
 
 void model_message(struct side *s, const void *data, size_t len)
 {
-	const struct side *x = s->pair;
+	const struct side *x = source_of(s);
 
 	if (traits_of(s) & LOSSY)
 		check_datagram(s, data, len);
@@ -263,10 +332,12 @@ void model_message(struct side *s, const void *data, size_t len)
 
 void model_end(struct side *s)
 {
-	if (s->pair && !(traits_of(s) & LOSSY) && (has_reset(s) || !s->pair->aborted) && !has_all(s->pair, s) &&
-	    !s->pair->err && !s->pair->freed)
-		wrong("%s: on_end, having received %zu of %zu bytes of %s", s->name, s->in.len, s->pair->out.len,
-		      s->pair->name);
+	const struct side *x = source_of(s);
+
+	if (!x || (x != s->pair && (is_path_disturbed(s) || is_cut_off(x))))
+		return;
+	if (!(traits_of(s) & LOSSY) && (has_reset(s) || !x->aborted) && !has_all(x, s) && !x->err && !x->freed)
+		wrong("%s: on_end, having received %zu of %zu bytes of %s", s->name, s->in.len, x->out.len, x->name);
 }
 
 /* ---- in the end ---- */
@@ -275,16 +346,22 @@ static void check_side(const struct side *s)
 {
 	if (s->closes != 1)
 		wrong("%s: on_close came %u times", s->name, s->closes);
-	if (!s->opens && !s->err && !s->closed)
+	if (!s->opens && !s->err && !s->closed && !s->passed_close)
 		wrong("%s: never opened, and ended in good order", s->name);
 	if (!(traits_of(s) & LOSSY))
 		check_reason(s);
+	if (s->lost_kept && (!s->mate->err || s->mate->err == s->mate->passed) && !s->mate->aborted &&
+	    !s->mate->freed && !s->mate->closed && !s->mate->finished && !stops(s->mate))
+		wrong("%s: what was kept back was never asked for", s->name);
 	if (!s->pair || traits_of(s) & LOSSY)
 		return;
-	check_prefix(s->pair, s);
-	check_complete(s->pair, s);
+	if (source_of(s))
+		check_prefix(source_of(s), s);
+	if (source_of(s) && !s->joined && (source_of(s) == s->pair || !is_path_disturbed(s)))
+		check_complete(source_of(s), s);
 	check_told(s->pair, s);
-	if (s->estate && !s->err && !s->deaf && !s->pair->err && !s->pair->closed && !stops(s) && !stops(s->pair))
+	if (s->estate && !s->err && !s->deaf && !s->bare && !s->pair->err && !s->pair->closed && !stops(s) &&
+	    !stops(s->pair))
 		wrong("%s: tn_send() said TN_ESTATE on a connection that nobody ended", s->name);
 }
 
@@ -293,7 +370,7 @@ static void check_lost(const struct side *s)
 {
 	bool may = false;
 
-	if (!s->dialled || s->pair || traits_of(s) & LOSSY || s->err || s->out.len < 4 || s->freed ||
+	if (!s->dialled || s->pair || traits_of(s) & LOSSY || s->err || s->out.len < 4 || s->freed || s->bare ||
 	    world.served[s->node_nth].stopped || s->node->limit)
 		return;
 	for (unsigned i = 0; i < world.nsides; i++) {

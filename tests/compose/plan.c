@@ -11,6 +11,7 @@ static struct scheme schemes[] = {
 	{"unix-seqpacket:", "%s/%d.%u", LOCAL | PACKETS, 8},
 	{"fd:", "", LOCAL | PAIR, 5},
 	{"udp://", "127.0.0.1:0", DGRAM | PACKETS | LOSSY, 6},
+	{"unix-dgram:", "%s/%d.%u", DGRAM | PACKETS | LOSSY | LOCAL, 4},
 	{"mptcp://", "127.0.0.1:0", TCP | MPTCP, 4},
 #ifdef TNI_HAVE_TLS
 	{"tls://", "127.0.0.1:0", SECURE | TCP, 16},
@@ -25,6 +26,8 @@ static const struct frame frames[] = {{"", false},   {"line", true},    {"u16", 
 #define COUNT(list) (sizeof(list) / sizeof((list)[0]))
 
 static const char *const behaviours[] = {"discard", "echo", "forward", "late", "worker", "publish", "relay", "once"};
+
+static const char *const ways[] = {"by hand", "flows", "flows that keep back", "joined"};
 
 static const char *const deeds[] = {
 	[DIAL] = "dial",
@@ -52,6 +55,8 @@ static const char *const deeds[] = {
 	[WATCH] = "watch",
 	[RELOAD] = "reload",
 	[STRANGER] = "stranger",
+	[CALL] = "call",
+	[BARE_FIN] = "bare-fin",
 };
 
 /* Of what deeds are drawn. */
@@ -61,6 +66,7 @@ static const unsigned weights[NDEEDS] = {
 	[SERVED_HOLD] = 2,  [SERVED_RELEASE] = 2, [SERVED_SEND] = 8, [SERVED_FINISH] = 2, [SERVED_CLOSE] = 2,
 	[SERVED_ABORT] = 2, [STOP] = 3,           [STOP_NOW] = 1,    [WAIT] = 16,         [RUN] = 2,
 	[LEAVE] = 1,        [POLLS] = 1,          [WATCH] = 2,       [RELOAD] = 1,        [STRANGER] = 3,
+	[CALL] = 3,         [BARE_FIN] = 2,
 };
 
 /* What the system does not have is TCP: the same seed is a like scenario there. */
@@ -166,6 +172,12 @@ static void draw_node(struct draw *d, struct plan *p, unsigned i)
 	n->limit = one_in(d, 10) ? 1 + below(d, 2) : 0;
 	n->hurry = one_in(d, 12);
 	n->old_tls = one_in(d, 3);
+	n->way = (enum way)below(d, NWAYS);
+	if (one_in(d, 4))
+		n->behaviour = RELAY;
+	n->text = one_in(d, 4);
+	n->bad_closes = one_in(d, 3);
+	n->idle_ms = one_in(d, 8) ? 20 + below(d, 100) : 0;
 }
 
 /* What cannot be is made what can. */
@@ -176,15 +188,23 @@ static void mend_node(struct plan *p, unsigned i)
 
 	if (traits & PACKETS)
 		n->frame = &frames[0];
-	if (n->behaviour == RELAY && (i == 0 || traits & DGRAM))
+	/* Nothing may tell that a client of DTLS has gone: what it is joined with would wait for it. */
+	if (n->behaviour == RELAY && (i == 0 || traits & LOSSY))
 		n->behaviour = ECHO;
 	if (n->behaviour == RELAY)
 		n->deaf = false;
+	if (n->behaviour == RELAY && (n->way == BY_HAND || n->way == JOIN))
+		n->on_cut = true; /* it holds its client: nothing else tells that it has gone */
+	if (!HAVE_JOIN)
+		n->way = BY_HAND;
 	if (traits & DGRAM && n->behaviour != FORWARD)
 		n->behaviour = n->behaviour == DISCARD ? DISCARD : ECHO;
 	if (traits & (PAIR | DGRAM))
 		n->limit = 0;
+	if (traits & LOSSY || n->behaviour == RELAY || !(*n->frame->name || traits & PACKETS))
+		n->text = false;
 	if (traits & DGRAM) {
+		n->idle_ms = 0;
 		n->trick.what = MSG_NOTHING;
 		n->hurry = false;
 	}
@@ -194,7 +214,7 @@ static void mend_node(struct plan *p, unsigned i)
 		n->loop = 0;
 	if (traits & (LOCAL | LOSSY))
 		n->small = 0;
-	p->letters = p->letters || n->frame->letters;
+	p->letters = p->letters || n->frame->letters || n->text;
 }
 
 static void draw_client(struct draw *d, struct plan *p, unsigned i)
@@ -215,12 +235,14 @@ static void draw_client(struct draw *d, struct plan *p, unsigned i)
 	c->trick = draw_trick(d, MSG_ABORT);
 	c->redials = one_in(d, 6) ? 1 + below(d, 2) : 0;
 	c->hurry = one_in(d, 16);
+	c->idle_ms = one_in(d, 12) ? 20 + below(d, 100) : 0;
 	c->then = one_in(d, 4) ? END_FINISH : one_in(d, 8) ? END_CLOSE : END_NOTHING;
+	c->prepared = one_in(d, 3);
 }
 
 static bool is_of_node(enum deed deed)
 {
-	return (deed >= SERVED_PAUSE && deed <= STOP_NOW) || deed == RELOAD || deed == STRANGER;
+	return (deed >= SERVED_PAUSE && deed <= STOP_NOW) || deed == RELOAD || deed == STRANGER || deed == CALL;
 }
 
 static void draw_step(struct draw *d, struct plan *p, unsigned i)
@@ -287,11 +309,12 @@ enum {
 	CUT_LOOPS,
 	CUT_THREADS,
 	CUT_FREED,
+	CUT_EMBEDDED,
 	CUT_CLIENT = 10,
 	CUT_NODE = 20,
 	CUT_STEP = 30,
 	CUT_CLIENT_KEYS = 100, /* twelve for each */
-	CUT_NODE_KEYS = 180,   /* eighteen for each */
+	CUT_NODE_KEYS = 180,   /* nineteen for each */
 	CUT_STEP_COUNT = 280,
 	CUT_STEP_LEN = 320,
 	CUT_STEP_MS = 360,
@@ -314,6 +337,8 @@ static void cut_client(struct client *c, const bool *all, const bool *keys)
 	c->trick.what = keys[9] ? MSG_NOTHING : c->trick.what;
 	c->redials = keys[10] ? 0 : c->redials;
 	c->hurry = c->hurry && !keys[11];
+	c->prepared = c->prepared && !keys[11];
+	c->idle_ms = keys[11] ? 0 : c->idle_ms;
 }
 
 static void cut_node(struct node *n, const bool *all, const bool *keys)
@@ -335,7 +360,10 @@ static void cut_node(struct node *n, const bool *all, const bool *keys)
 	n->trick.what = keys[14] ? MSG_NOTHING : n->trick.what;
 	n->limit = keys[15] ? 0 : n->limit;
 	n->hurry = n->hurry && !keys[16];
+	n->idle_ms = keys[16] ? 0 : n->idle_ms;
+	n->text = n->text && !keys[16];
 	n->old_tls = n->old_tls && !keys[17];
+	n->way = keys[18] ? BY_HAND : n->way;
 }
 
 static void cut_step(struct step *s, const struct cuts *cuts, unsigned i)
@@ -352,10 +380,11 @@ static void apply(struct plan *p, const struct cuts *cuts)
 	if (cuts->cut[CUT_THREADS])
 		p->threads = false;
 	p->freed = p->freed && !cuts->cut[CUT_FREED];
+	p->embedded = p->embedded && !cuts->cut[CUT_EMBEDDED];
 	for (unsigned i = 0; i < p->nclients; i++)
 		cut_client(&p->clients[i], &cuts->cut[CUT_CLIENT + i], &cuts->cut[CUT_CLIENT_KEYS + i * 12]);
 	for (unsigned i = 0; i < p->nnodes; i++)
-		cut_node(&p->nodes[i], &cuts->cut[CUT_NODE + i], &cuts->cut[CUT_NODE_KEYS + i * 18]);
+		cut_node(&p->nodes[i], &cuts->cut[CUT_NODE + i], &cuts->cut[CUT_NODE_KEYS + i * 19]);
 	for (unsigned i = 0; i < p->nsteps; i++)
 		cut_step(&p->steps[i], cuts, i);
 	if (!cuts->cut[CUT_LOOPS])
@@ -386,6 +415,8 @@ static void mend(struct plan *p)
 		c->on = c->on && p->nodes[c->node].on;
 		if (p->nodes[c->node].scheme->traits & DGRAM)
 			c->hurry = false;
+		if (p->nodes[c->node].scheme->traits & DGRAM)
+			c->idle_ms = 0;
 		if (c->on && p->nodes[c->node].scheme->traits & PAIR) {
 			c->redials = 0;
 			c->on = !paired[c->node];
@@ -413,6 +444,7 @@ void plan_draw(struct plan *p, uint64_t seed, const struct cuts *cuts)
 	p->nloops = one_in(&d, 3) ? 2 + below(&d, 2) : 1;
 	p->threads = one_in(&d, 2) && p->nloops > 1;
 	p->freed = one_in(&d, 10);
+	p->embedded = (seed * 0x9e3779b97f4a7c15ULL) >> 62 == 0; /* not drawn: all else stays as it was */
 	p->nnodes = 1 + below(&d, one_in(&d, 3) ? NODES_MAX : 3);
 	p->nclients = 1 + below(&d, one_in(&d, 3) ? CLIENTS_MAX : 3);
 	p->nsteps = p->nclients + 3 + below(&d, STEPS_MAX - p->nclients - 3);
@@ -447,7 +479,7 @@ static void print_node(FILE *out, const struct node *n, unsigned i)
 	fprintf(out, "  server %u: %s frame=%s, %s", i, n->scheme->name, *n->frame->name ? n->frame->name : "none",
 		behaviours[n->behaviour]);
 	if (n->behaviour == RELAY)
-		fprintf(out, " to server %u", n->target);
+		fprintf(out, " to server %u, %s", n->target, ways[n->way]);
 	if (n->behaviour == LATE || n->behaviour == WORKER)
 		fprintf(out, " %u ms", n->delay_ms);
 	if (n->behaviour == ONCE)
@@ -460,6 +492,10 @@ static void print_node(FILE *out, const struct node *n, unsigned i)
 	if (n->limit || n->hurry || (n->old_tls && n->scheme->traits & SECURE))
 		fprintf(out, "    limit %u%s%s\n", n->limit, n->hurry ? ", drain=5ms" : "",
 			n->old_tls ? ", TLS 1.2" : "");
+	if (n->idle_ms)
+		fprintf(out, "    idle %u ms\n", n->idle_ms);
+	if (n->text)
+		fprintf(out, "    format=text%s\n", n->bad_closes ? ", bad=close" : "");
 	print_trick(out, n->trick);
 }
 
@@ -469,15 +505,18 @@ static void print_client(FILE *out, const struct client *c, unsigned i)
 
 	if (!c->on)
 		return;
-	fprintf(out, "  client %u: of server %u, loop %u, %s, at the end: %s, in the end: %s, max=%u queue=%u%s\n", i,
-		c->node, c->loop, c->hasty ? "hasty" : "patient", c->deaf ? "no on_end" : ends[c->at_end],
-		c->closes ? "close" : "finish", c->max, c->queue, c->on_cut ? ", on_cut" : "");
+	fprintf(out, "  client %u: of server %u, loop %u, %s%s, at the end: %s, in the end: %s, max=%u queue=%u%s\n", i,
+		c->node, c->loop, c->hasty ? "hasty" : "patient", c->prepared ? ", endpoint" : "",
+		c->deaf ? "no on_end" : ends[c->at_end], c->closes ? "close" : "finish", c->max, c->queue,
+		c->on_cut ? ", on_cut" : "");
 	if (c->first)
 		fprintf(out, "    when it dials: %u x %u bytes at most\n", c->first, c->len);
 	if (c->then)
 		fprintf(out, "    then at once: %s\n", ends[c->then]);
 	if (c->redials || c->hurry)
 		fprintf(out, "    dials %u times more%s\n", c->redials, c->hurry ? ", drain=5ms" : "");
+	if (c->idle_ms)
+		fprintf(out, "    idle %u ms\n", c->idle_ms);
 	print_trick(out, c->trick);
 }
 
@@ -497,8 +536,8 @@ static void print_step(FILE *out, const struct step *s, unsigned i)
 
 static void print(FILE *out, const struct plan *p)
 {
-	fprintf(out, "  %u loop%s%s%s\n", p->nloops, p->nloops > 1 ? "s" : "", p->threads ? ", a thread each" : "",
-		p->freed ? ", freed while all lives" : "");
+	fprintf(out, "  %u loop%s%s%s%s\n", p->nloops, p->nloops > 1 ? "s" : "", p->threads ? ", a thread each" : "",
+		p->embedded ? ", embedded" : "", p->freed ? ", freed while all lives" : "");
 	for (unsigned i = 0; i < p->nnodes; i++)
 		print_node(out, &p->nodes[i], i);
 	for (unsigned i = 0; i < p->nclients; i++)

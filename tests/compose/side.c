@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define ABORTED (-ECANCELED - 1000) /* what the program aborts with: no code of anybody's */
 #define QUEUE_DEFAULT (128 << 10)
@@ -135,6 +136,8 @@ static void compose(const struct side *s, unsigned seq, unsigned char *out, size
 
 		out[i] = (unsigned char)(i < 8 ? head[i] : world.plan->letters ? 'a' + byte % 26 : byte);
 	}
+	if (s->client && s->node->text && s->seq % 5 == 3 && len > 8)
+		out[8] = 0xff; /* no text: the server refuses it */
 }
 
 /* Returns tn_send()'s answer; what is refused for want of room keeps its number. */
@@ -158,6 +161,11 @@ void side_send_one(struct side *s, unsigned len)
 {
 	if (can_send(s))
 		(void)send_next(s, is_lossy(s) && len > LOSSY_MAX ? LOSSY_MAX : len);
+}
+
+static bool is_bad(const struct tn_msg *msg)
+{
+	return msg->len && memchr(msg->data, 0xff, msg->len);
 }
 
 static void try_to_end(struct side *s)
@@ -299,6 +307,18 @@ void side_watch(struct side *s)
 		wrong("%s: a poll of its descriptor: %s", s->name, tn_errmsg());
 }
 
+/* As a careless program ends TLS: what its socket has sent may have been cut short. */
+void side_end_barely(struct side *s)
+{
+	struct tn_conn_info info;
+
+	if (!can_send(s) || !s->opens || !(s->node->scheme->traits & SECURE) || is_lossy(s))
+		return;
+	tn_conn_info(s->conn, &info);
+	trace("%s: shutdown(2)", s->name);
+	s->bare = info.fd >= 0 && shutdown(info.fd, SHUT_WR) == 0;
+}
+
 /* The end of a scenario: nothing that keeps a side from its end is left. */
 void side_wind_up(struct side *s)
 {
@@ -425,6 +445,17 @@ static void publish(struct side *from, const struct tn_msg *msg)
 }
 
 /* It stops reading while the other side is full, so nothing can be refused for want of room. */
+static int pass_on(struct side *s, const struct tn_msg *msg)
+{
+	struct side *to = s->mate;
+	int rc = tn_forward(to->conn, msg);
+
+	note_sent(to, msg->data, msg->len, rc);
+	if (rc == TN_EFULL)
+		wrong("%s: a relay that waits for room is told TN_EFULL", to->name);
+	return rc;
+}
+
 static void relay(struct side *s, const struct tn_msg *msg)
 {
 	struct side *to = s->mate;
@@ -432,10 +463,7 @@ static void relay(struct side *s, const struct tn_msg *msg)
 
 	if (!to || !can_send(to))
 		return;
-	rc = tn_forward(to->conn, msg);
-	note_sent(to, msg->data, msg->len, rc);
-	if (rc == TN_EFULL)
-		wrong("%s: a relay that waits for on_drain is told TN_EFULL", to->name);
+	rc = pass_on(s, msg);
 	if (rc == 1)
 		side_pause(s, PAUSED_BY_RELAY);
 	if (rc < 0) {
@@ -467,19 +495,6 @@ static void answer(struct side *s, const struct tn_msg *msg)
 	default:
 		break;
 	}
-}
-
-static void dial_mate(struct side *s)
-{
-	struct side *to = side_new(s->node->target, NULL, true);
-
-	to->loop = s->loop;
-	s->mate = to;
-	to->mate = s;
-	side_hold(s);
-	side_dial(to);
-	if (!to->conn)
-		side_abort(s, -ECONNREFUSED);
 }
 
 static void mate_ended(struct side *s, int err)
@@ -524,8 +539,215 @@ static void enter(const struct side *s, const char *what)
 		wrong("%s: %s after on_close", s->name, what);
 	if (!s->opens && strcmp(what, "on_open") != 0)
 		wrong("%s: %s before on_open", s->name, what);
-	if (s->aborted || (s->closed && strcmp(what, "on_drain") != 0 && strcmp(what, "on_open") != 0))
+	if (s->aborted ||
+	    ((s->closed || s->passed_close) && strcmp(what, "on_drain") != 0 && strcmp(what, "on_open") != 0))
 		wrong("%s: %s after tn_%s()", s->name, what, s->aborted ? "abort" : "close");
+}
+
+/* ---- a relay on paths ---- */
+
+static const struct node *relay_of(const struct side *s)
+{
+	return s->dialled ? s->mate->node : s->node;
+}
+
+static void note_came(struct side *s, const struct tn_msg *msg)
+{
+	if (s->ends)
+		wrong("%s: on_msg after on_end", s->name);
+	if (s->paused)
+		wrong("%s: on_msg while paused", s->name);
+	model_message(s, msg->data, msg->len);
+	log_add(&s->in, msg->data, msg->len);
+	if (!s->dialled)
+		model_pair(s);
+}
+
+static void check_ends_of_path(const struct side *s, const struct tn_conn *from, const struct tn_conn *to)
+{
+	if (s->conn != from || s->mate->conn != to)
+		wrong("%s: a path of other connections", s->name);
+}
+
+/* An error of the path ends both; a message that the other side takes no more is lost with it. */
+static int note_passed(struct side *s, int rc)
+{
+	if (rc < 0 && rc != TN_ESTATE && !(s->node->scheme->traits & DGRAM))
+		s->passed = s->mate->passed = rc;
+	return rc;
+}
+
+static void keep_back(struct side *s, const struct tn_msg *msg)
+{
+	if (s->kept)
+		wrong("%s: a message comes while one is kept back", s->name);
+	s->kept = malloc(msg->len + 1);
+	if (!s->kept)
+		abort();
+	if (msg->len)
+		memcpy(s->kept, msg->data, msg->len);
+	s->kept_len = msg->len;
+}
+
+static int on_path_msg(struct tn_conn *from, const struct tn_msg *msg, struct tn_conn *to, void *arg)
+{
+	struct side *s = arg;
+	int rc;
+
+	lock();
+	enter(s, "on_msg of its path");
+	check_ends_of_path(s, from, to);
+	note_came(s, msg);
+	if (relay_of(s)->way == HESITANT && can_send(s->mate) && !is_lossy(s->mate) && (s->in.n + s->nth) % 2 == 0) {
+		keep_back(s, msg);
+		rc = 1;
+	} else {
+		rc = note_passed(s, pass_on(s, msg));
+	}
+	do_trick(s);
+	unlock();
+	return rc;
+}
+
+/* The last call comes before on_close of the source: then there is always room. */
+static int on_path_room(struct tn_conn *from, struct tn_conn *to, void *arg)
+{
+	struct side *s = arg;
+	int rc = 0;
+
+	lock();
+	world.act++;
+	trace("%s: room on its path", s->name);
+	check_ends_of_path(s, from, to);
+	if (s->closes)
+		wrong("%s: room on its path after on_close", s->name);
+	if (s->kept) {
+		rc = tn_send(to, s->kept, s->kept_len);
+		note_sent(s->mate, s->kept, s->kept_len, rc);
+		if (rc == TN_EFULL)
+			wrong("%s: there is no room for what was kept back", s->name);
+		free(s->kept);
+		s->kept = NULL;
+		(void)note_passed(s, rc);
+	}
+	unlock();
+	return rc;
+}
+
+static void end_of_path(struct side *s, const struct tn_conn *from, const struct tn_conn *to, bool cut)
+{
+	enter(s, cut ? "on_cut of its path" : "on_end of its path");
+	check_ends_of_path(s, from, to);
+	if (s->ends + s->cuts)
+		wrong("%s: its path ends twice", s->name);
+	if (s->paused)
+		wrong("%s: its path ends while it is paused", s->name);
+	if (s->kept)
+		wrong("%s: its path ends, and something is kept back", s->name);
+	s->cuts += cut;
+	s->ends += !cut;
+	if (!cut)
+		model_end(s);
+	side_finish(s->mate);
+}
+
+static void on_path_end(struct tn_conn *from, struct tn_conn *to, void *arg)
+{
+	lock();
+	end_of_path(arg, from, to, false);
+	unlock();
+}
+
+static void on_path_cut(struct tn_conn *from, struct tn_conn *to, void *arg)
+{
+	lock();
+	end_of_path(arg, from, to, true);
+	unlock();
+}
+
+static void start_flows(struct side *s)
+{
+	const struct tn_pass pass = {.msg = on_path_msg,
+				     .room = on_path_room,
+				     .end = on_path_end,
+				     .cut = relay_of(s)->on_cut ? on_path_cut : NULL};
+	int rc = tn_flow(s->conn, s->mate->conn, &pass, s);
+
+	if (rc == 0) {
+		s->flows = true;
+		rc = tn_flow(s->mate->conn, s->conn, &pass, s->mate);
+	}
+	trace("%s: tn_flow(): %d", s->name, rc);
+	if (rc == 0) {
+		s->mate->flows = true;
+		return;
+	}
+	if (rc != TN_ESTATE)
+		wrong("%s: tn_flow(): %s", s->name, tn_errmsg());
+	side_abort(s->mate, -ECONNABORTED);
+	side_abort(s, -ECONNABORTED);
+}
+
+/* The first message has gone by hand: it says who speaks. */
+static void start_join(struct side *s)
+{
+	int rc;
+
+	if (s->in.len < 4 || s->mate->out.len < 4 || !s->conn || !s->mate->conn || s->aborted || s->closed ||
+	    s->mate->aborted || s->mate->closed || s->finished || s->mate->finished || s->ends || s->mate->ends ||
+	    s->mate->cuts)
+		return;
+	/* A datagram that nobody has seen could be one that nobody has sent. */
+	rc = is_lossy(s) || is_lossy(s->mate) ? -EINVAL : tn_join(s->conn, s->mate->conn);
+	trace("%s: tn_join(): %d", s->name, rc);
+	side_resume(s, PAUSED_BY_RELAY);
+	side_resume(s->mate, PAUSED_BY_RELAY);
+	side_release(s);
+	if (rc == 0)
+		s->joined = s->mate->joined = true;
+	else if (rc == -EINVAL)
+		start_flows(s);
+	else if (rc == TN_ESTATE)
+		side_abort(s, -ECONNABORTED);
+	else
+		wrong("%s: tn_join(): %s", s->name, tn_errmsg());
+}
+
+static void dial_mate(struct side *s)
+{
+	struct side *to = side_new(s->node->target, NULL, true);
+
+	to->loop = s->loop;
+	s->mate = to;
+	to->mate = s;
+	if (s->node->way == BY_HAND || s->node->way == JOIN)
+		side_hold(s);
+	side_dial(to);
+	if (!to->conn)
+		side_abort(s, -ECONNREFUSED);
+	else if (s->node->way == FLOWS || s->node->way == HESITANT)
+		start_flows(s);
+}
+
+static bool is_on_path(const struct side *s)
+{
+	return s->flows || s->joined;
+}
+
+/* Its path closes the other one as well, in good order or not. */
+static void path_closed(struct side *s, int err)
+{
+	struct side *to = s->mate;
+
+	s->lost_kept = s->kept && to->conn;
+	free(s->kept);
+	s->kept = NULL;
+	if (!to->conn)
+		return;
+	if (err && !to->passed)
+		to->passed = err;
+	else if (!err)
+		to->passed_close = true;
 }
 
 static struct side *served_side(struct tn_conn *conn, void *arg)
@@ -552,6 +774,8 @@ static void on_open(struct tn_conn *conn, void *arg)
 	enter(s, "on_open");
 	if (s->opens++)
 		wrong("%s: on_open twice", s->name);
+	if (s->dialled && s->closed)
+		wrong("%s: on_open after tn_close()", s->name);
 	if (!s->dialled && s->node->behaviour == RELAY)
 		dial_mate(s);
 	else if (!s->dialled && s->node->greets && !(s->node->scheme->traits & DGRAM))
@@ -566,19 +790,32 @@ static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 	(void)arg;
 	lock();
 	enter(s, "on_msg");
-	if (s->ends)
-		wrong("%s: on_msg after on_end", s->name);
-	if (s->paused)
-		wrong("%s: on_msg while paused", s->name);
-	model_message(s, msg->data, msg->len);
-	log_add(&s->in, msg->data, msg->len);
-	if (!s->dialled)
-		model_pair(s);
+	if (is_on_path(s))
+		wrong("%s: on_msg, though it has a path", s->name);
+	if (s->node->text && is_bad(msg))
+		wrong("%s: on_msg of what is no text", s->name);
+	note_came(s, msg);
 	if (s->mate)
 		relay(s, msg);
 	else if (!s->dialled)
 		answer(s, msg);
+	if (s->mate && !s->dialled && s->node->way == JOIN)
+		start_join(s);
 	do_trick(s);
+	unlock();
+}
+
+static void on_bad(struct tn_conn *conn, const struct tn_msg *msg, int err, void *arg)
+{
+	struct side *s = tn_conn_data(conn);
+
+	(void)arg;
+	lock();
+	enter(s, "on_bad");
+	note_came(s, msg);
+	s->bads++;
+	if (!s->node->text || !is_bad(msg) || err >= 0)
+		wrong("%s: on_bad(%d) of a message that is not: %s", s->name, err, tn_errmsg());
 	unlock();
 }
 
@@ -589,6 +826,8 @@ static void on_drain(struct tn_conn *conn, void *arg)
 	(void)arg;
 	lock();
 	enter(s, "on_drain");
+	if (is_on_path(s))
+		wrong("%s: on_drain, though it has a path", s->name);
 	if (!s->owes_drain)
 		wrong("%s: on_drain, though the queue was never at its mark", s->name);
 	if (!is_lossy(s) && tn_conn_queued(s->conn) > s->queue / 2)
@@ -623,6 +862,8 @@ static void on_end(struct tn_conn *conn, void *arg)
 	(void)arg;
 	lock();
 	enter(s, "on_end");
+	if (is_on_path(s))
+		wrong("%s: on_end, though it has a path", s->name);
 	if (s->ends++ || s->cuts)
 		wrong("%s: on_end twice, or after on_cut", s->name);
 	if (s->paused)
@@ -639,6 +880,8 @@ static void on_cut(struct tn_conn *conn, void *arg)
 	(void)arg;
 	lock();
 	enter(s, "on_cut");
+	if (is_on_path(s))
+		wrong("%s: on_cut, though it has a path", s->name);
 	if (s->cuts++ || s->ends)
 		wrong("%s: on_cut twice, or after on_end", s->name);
 	at_end(s);
@@ -675,14 +918,18 @@ static void on_close(struct tn_conn *conn, int err, void *arg)
 	if (s->closes++)
 		wrong("%s: on_close twice", s->name);
 	s->freed = world.freed[s->loop];
-	if (!err && (s->nanswers || s->holds) && !s->closed && !s->finished && !s->freed)
+	if (!err && (s->nanswers || s->holds) && !s->closed && !s->finished && !s->freed && !is_on_path(s))
 		wrong("%s: closed in good order while %u replies are owed", s->name, s->nanswers + s->holds);
-	if (!err && s->paused && !s->ends && !s->deaf && !s->closed && !s->freed)
+	/* The end of one that is joined is not seen; it may have come before it was paused. */
+	if (!err && s->paused && !s->ends && !s->deaf && !s->closed && !s->freed && !s->joined && !s->passed_close)
 		wrong("%s: closed in good order while it is paused", s->name);
 	drop_answers(s);
 	tn_poll_stop(s->watch);
 	s->conn = NULL;
-	mate_ended(s, err);
+	if (is_on_path(s))
+		path_closed(s, err);
+	else
+		mate_ended(s, err);
 	if (s->client && s->redials && !world.winding_up && !s->freed)
 		dial_again(s);
 	unlock();
@@ -693,6 +940,7 @@ struct tn_handler side_handler(bool deaf, bool with_cut)
 	struct tn_handler handler = {.on_open = on_open,
 				     .on_msg = on_msg,
 				     .on_drain = on_drain,
+				     .on_bad = on_bad,
 				     .on_end = deaf ? NULL : on_end,
 				     .on_close = on_close};
 
@@ -701,16 +949,31 @@ struct tn_handler side_handler(bool deaf, bool with_cut)
 	return handler;
 }
 
+static int dial_prepared(struct side *s, const char *url, const struct tn_handler *handler)
+{
+	struct tn_endpoint *ep;
+	int rc = tn_endpoint_new(url, &ep);
+
+	if (rc == 0) {
+		rc = tn_dial_endpoint(world.loops[s->loop], ep, handler, NULL, &s->conn);
+		tn_endpoint_unref(ep);
+	}
+	return rc;
+}
+
 void side_dial(struct side *s)
 {
 	struct served *to = &world.served[s->node_nth];
 	struct tn_handler handler = side_handler(s->deaf, s->on_cut);
 	char url[1024], base[64];
+	int rc;
 
 	snprintf(base, sizeof(base), "fd:%d", to->pair[1]);
 	world_url(to->pair[0] ? base : to->url, s->node, s->client, url, sizeof(url));
 	trace("%s: dials %s", s->name, url);
-	if (tn_dial(world.loops[s->loop], url, &handler, NULL, &s->conn) < 0) {
+	rc = s->client && s->client->prepared ? dial_prepared(s, url, &handler)
+					      : tn_dial(world.loops[s->loop], url, &handler, NULL, &s->conn);
+	if (rc < 0) {
 		wrong("%s: tn_dial(): %s", s->name, tn_errmsg());
 		return;
 	}

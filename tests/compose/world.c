@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -98,6 +99,22 @@ static void call_on(unsigned loop, bool posted, void (*fn)(void *arg), void *arg
 
 /* ---- turns ---- */
 
+/* A turn of the loop outside, which does no more than it must. */
+static void turn_outside(struct tn_loop *loop, int most_ms)
+{
+	struct pollfd p = {.fd = tn_loop_fd(loop), .events = POLLIN};
+	int timeout_ms = tn_loop_timeout_ms(loop);
+
+	if (p.fd < 0)
+		wrong("tn_loop_fd(): %s", tn_errmsg());
+	if (timeout_ms < 0 || timeout_ms > most_ms)
+		timeout_ms = most_ms;
+	if (poll(&p, 1, timeout_ms) <= 0 && tn_loop_timeout_ms(loop))
+		return;
+	if (tn_loop_step(loop, 0) < 0)
+		wrong("tn_loop_step(): %s", tn_errmsg());
+}
+
 static void turn(int timeout_ms)
 {
 	if (world.plan->threads) {
@@ -105,8 +122,10 @@ static void turn(int timeout_ms)
 		return;
 	}
 	for (unsigned i = 0; i < world.plan->nloops; i++)
-		if (!world.parked[i] &&
-		    tn_loop_step(world.loops[i], world.plan->nloops == 1 ? timeout_ms : timeout_ms > 0) < 0)
+		if (world.plan->embedded && !world.parked[i])
+			turn_outside(world.loops[i], world.plan->nloops == 1 ? timeout_ms : timeout_ms > 0);
+		else if (!world.parked[i] &&
+			 tn_loop_step(world.loops[i], world.plan->nloops == 1 ? timeout_ms : timeout_ms > 0) < 0)
 			wrong("tn_loop_step(): %s", tn_errmsg());
 }
 
@@ -157,6 +176,8 @@ static void *run_loop(void *arg)
 	unsigned nth = (unsigned)(uintptr_t)arg;
 	static pthread_mutex_t freeing = PTHREAD_MUTEX_INITIALIZER;
 
+	while (world.plan->embedded && !holds(has_quit))
+		turn_outside(world.loops[nth], 1000);
 	do
 		if (tn_loop_run(world.loops[nth]) < 0)
 			wrong("tn_loop_run(): %s", tn_errmsg());
@@ -180,6 +201,7 @@ void world_url(const char *url, const struct node *n, const struct client *c, ch
 {
 	unsigned max = c ? c->max : n->max, queue = c ? c->queue : n->queue;
 	bool hurry = c ? c->hurry : n->hurry;
+	unsigned idle_ms = c ? c->idle_ms : n->idle_ms;
 	int at = snprintf(out, cap, "%s?spin=0", url);
 
 	if (*n->frame->name)
@@ -192,6 +214,10 @@ void world_url(const char *url, const struct node *n, const struct client *c, ch
 		at += snprintf(out + at, cap - (size_t)at, "&sndbuf=%u&rcvbuf=%u", n->small, n->small);
 	if (!(n->scheme->traits & DGRAM))
 		at += snprintf(out + at, cap - (size_t)at, "&drain=%s", hurry ? "5ms" : "30s");
+	if (n->text)
+		at += snprintf(out + at, cap - (size_t)at, "&format=text%s", n->bad_closes ? "&bad=close" : "");
+	if (idle_ms)
+		at += snprintf(out + at, cap - (size_t)at, "&idle=%ums", idle_ms);
 	if (HAVE_TLS_MAX && n->scheme->traits & SECURE && n->old_tls)
 		at += snprintf(out + at, cap - (size_t)at, "&tls-max=1.2");
 	if (n->scheme->traits & SECURE)
@@ -389,6 +415,8 @@ static void act_on_client(const struct step *step)
 		side_abort(s, 0);
 	else if (step->deed == WATCH)
 		side_watch(s);
+	else if (step->deed == BARE_FIN)
+		side_end_barely(s);
 }
 
 static void act_on_side(struct side *s, const struct step *step)
@@ -424,7 +452,7 @@ static void do_job(void *arg)
 		dial(step);
 		return;
 	}
-	if (step->deed < SERVED_PAUSE || step->deed == LEAVE || step->deed == WATCH) {
+	if (step->deed < SERVED_PAUSE || step->deed == LEAVE || step->deed == WATCH || step->deed == BARE_FIN) {
 		act_on_client(step);
 		return;
 	}
@@ -602,6 +630,36 @@ static void play_stranger(const struct step *step)
 	close(fd);
 }
 
+/* A program without a loop, or with nothing else to do on it. What it says is nobody's who is known. */
+static void play_call(const struct step *step)
+{
+	struct served *served = &world.served[step->who];
+	const struct node *n = &world.plan->nodes[step->who];
+	static const char request[] = "~RAW a request";
+	bool echoes = n->behaviour == ECHO || n->behaviour == FORWARD;
+	size_t len = sizeof(request) - 1, got;
+	char url[1024];
+	void *reply;
+	int rc;
+
+	if (n->scheme->traits & (PAIR | LOSSY) || world.plan->nloops > 1 || (n->max && n->max < len))
+		return;
+	lock();
+	served->strangers++;
+	world_url(served->url, n, NULL, url, sizeof(url));
+	unlock();
+	rc = tn_call(world.loops[0], url, request, len, &reply, &got, (int)step->ms * 20);
+	trace("tn_call() of server %u: %d %s", step->who, rc, rc < 0 ? tn_errmsg() : "");
+	if (rc < 0)
+		return;
+	lock();
+	if (echoes && !n->greets && (got != len || memcmp(reply, request, len) != 0) &&
+	    !(n->trick.what || served->stopped || n->limit || n->idle_ms))
+		wrong("tn_call(): a reply of %zu bytes", got);
+	unlock();
+	free(reply);
+}
+
 static void play_on_node(unsigned i)
 {
 	const struct step *step = &world.plan->steps[i];
@@ -627,6 +685,8 @@ static void play_step(unsigned i)
 		play_polls(job);
 	} else if (step->deed == STRANGER) {
 		play_stranger(step);
+	} else if (step->deed == CALL) {
+		play_call(step);
 	} else if (step->deed != WAIT) {
 		lock();
 		if (step->deed == RELOAD) {

@@ -615,6 +615,55 @@ static void test_goodbyes_to_a_deaf_peer(void **state)
 	world_free();
 }
 
+static int count_alerts(const unsigned char *data, size_t len, bool to_server)
+{
+	(void)len;
+	w.goodbyes += data[0] == ALERT && to_server;
+	return 1;
+}
+
+/* Who closes hears the peer's own end, and is done: it says goodbye once. Where the process stands still in between, a
+ * second one is in order. */
+static void test_one_goodbye_that_is_answered(void **state)
+{
+	int most = 2;
+
+	(void)state;
+	for (int i = 0; i < 5 && most > 1; i++) {
+		struct end e = {0};
+
+		world_new("");
+		dial(&e, "");
+		chat(&e, "hello");
+		w.fate = count_alerts;
+		close_in_order(&e, &w.served[0]);
+		until(tn_server_nconns(w.server) == 0);
+		most = w.goodbyes;
+		world_free();
+	}
+	assert_int_equal(most, 1);
+}
+
+/* The same with words of the peer's that cross it: they are dropped, and no trouble. */
+static void test_words_that_cross_a_goodbye(void **state)
+{
+	struct end e = {0};
+
+	(void)state;
+	world_new("");
+	dial(&e, "");
+	chat(&e, "hello");
+	for (int i = 0; i < 5; i++)
+		assert_true(tn_send(w.served[0].conn, "crossing", 8) >= 0);
+	tn_close(e.conn);
+	until(e.closes && w.served[0].closes);
+	assert_int_equal(e.err, 0);
+	assert_int_equal(w.served[0].err, 0);
+	assert_string_equal(e.last, "hello");
+	assert_int_equal(w.served[0].ends, 1);
+	world_free();
+}
+
 /* A connection that waits for room in its server's queue may end meanwhile. */
 static void test_leaving_while_waiting_for_room(void **state)
 {
@@ -756,6 +805,8 @@ int main(int argc, char **argv)
 		T(test_idle),
 		T(test_lost_end),
 		T(test_goodbyes_to_a_deaf_peer),
+		T(test_one_goodbye_that_is_answered),
+		T(test_words_that_cross_a_goodbye),
 		T(test_leaving_while_waiting_for_room),
 		T(test_server_close),
 		T(test_paused_connection_is_bounded),

@@ -335,6 +335,37 @@ static void test_a_pending_signal_stays(void **state)
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
+/* A pipe that others have as well stays for them as it was, whichever numbers of descriptors are free. */
+static void test_a_shared_pipe_stays_blocking(void **state)
+{
+	int input = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 10);
+
+	(void)state;
+	for (int low = 0; low < 2; low++) {
+		struct tn_loop *loop = th_loop();
+		struct tn_conn *conn;
+		int fds[2], theirs;
+		char url[32];
+
+		assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+		theirs = fcntl(fds[1], F_DUPFD_CLOEXEC, 10);
+		assert_true(theirs >= 0);
+		if (low)
+			close(STDIN_FILENO);
+		snprintf(url, sizeof(url), "fd:%d", fds[1]);
+		assert_int_equal(tn_dial(loop, url, &(struct tn_handler){0}, NULL, &conn), 0);
+		assert_int_equal(fcntl(theirs, F_GETFL) & O_NONBLOCK, 0);
+		if (low)
+			assert_int_equal(fcntl(STDIN_FILENO, F_GETFD), -1); /* nothing was left there */
+		if (low && input >= 0)
+			assert_int_equal(dup2(input, STDIN_FILENO), STDIN_FILENO);
+		tn_loop_free(loop);
+		close(theirs);
+		close(fds[0]);
+	}
+	close(input);
+}
+
 /* ---- what is lost is counted once ---- */
 
 static void fade(struct tn_conn *conn, void *arg)
@@ -540,13 +571,60 @@ static void test_empty_packets_are_no_end(void **state)
 		assert_int_equal(send(pair[1], "", 0, MSG_NOSIGNAL | MSG_DONTWAIT), 0);
 	th_turn_for(loop, 50);
 	assert_int_equal(send(pair[1], "seven", 5, MSG_NOSIGNAL), 5);
-	close(pair[1]);
-	th_until(loop, p.n == 3);
+	assert_int_equal(send(pair[1], "", 0, MSG_NOSIGNAL), 0);
+	assert_int_equal(send(pair[1], "eleven", 6, MSG_NOSIGNAL), 6);
+	close(pair[1]); /* which is known while all of these are still to be read */
+	th_until(loop, p.n == 4);
 	assert_int_equal(p.len[0], 3);
 	assert_int_equal(p.len[1], 5);
 	assert_int_equal(p.len[2], 5);
+	assert_int_equal(p.len[3], 6);
 	th_until(loop, tn_loop_step(loop, 0) == 0); /* and with its end nothing is left on the loop */
 	tn_loop_free(loop);
+}
+
+static void say_twice(struct tn_conn *conn, void *arg)
+{
+	(void)arg;
+	assert_int_equal(tn_send(conn, "one", 3), 0);
+	assert_int_equal(tn_send(conn, "two", 3), 0);
+}
+
+/* What an inherited socket is, each of the loops knows that serve it: packets stay apart on all of them. */
+static void test_inherited_packets_over_loops(void **state)
+{
+	static const struct tn_handler handler = {.on_open = say_twice};
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	struct tn_loop *loops[2] = {th_loop(), th_loop()};
+	struct tn_server *server;
+	char url[32], got[16];
+	int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	(void)state;
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/s", th_dir);
+	assert_int_equal(bind(listener, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(listen(listener, 5), 0);
+	snprintf(url, sizeof(url), "fd:%d", listener);
+	assert_int_equal(tn_serve_loops(loops, 2, url, &handler, NULL, &server), 0);
+	for (int i = 0; i < 4; i++) {
+		uint64_t deadline = th_now_ms() + TH_PATIENCE_MS;
+		int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+		assert_int_equal(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+		for (int packets = 0; packets < 2;) {
+			ssize_t n = recv(fd, got, sizeof(got), MSG_DONTWAIT);
+
+			assert_true(n < 0 || (n == 3 && !memcmp(got, packets ? "two" : "one", 3)));
+			packets += n == 3;
+			for (int j = 0; j < 2; j++)
+				assert_true(tn_loop_step(loops[j], 1) >= 0);
+			th_check_deadline(deadline, "two packets", __FILE__, __LINE__);
+		}
+		close(fd);
+	}
+	tn_loop_free(loops[0]);
+	tn_loop_free(loops[1]);
+	unlink(addr.sun_path);
 }
 
 /* ---- the last words of a peer that reads no more ---- */
@@ -1069,6 +1147,26 @@ static void test_posts_made_while_the_loop_is_freed(void **state)
 	assert_int_equal(a.closes, 3);
 }
 
+/* A post that posts itself for ever: in the end it is told that the loop takes no more. */
+static void post_for_ever(void *arg)
+{
+	struct again *a = arg;
+
+	a->closes++;
+	a->rc = tn_loop_post(a->loop, post_for_ever, a);
+}
+
+static void test_posts_are_refused_in_the_end(void **state)
+{
+	struct again a = {.loop = th_loop()};
+
+	(void)state;
+	assert_int_equal(tn_loop_post(a.loop, post_for_ever, &a), 0);
+	tn_loop_free(a.loop);
+	assert_true(a.closes > 1);
+	assert_int_equal(a.rc, TN_ESTATE); /* so each that was taken has been called */
+}
+
 /* ---- no callback from inside a call ---- */
 
 struct within {
@@ -1517,7 +1615,6 @@ static void test_mptcp_clients_that_reset(void **state)
 	tn_loop_free(loop);
 }
 
-#ifdef TNI_HAVE_TLS
 /* ---- never opened ---- */
 
 struct unopened {
@@ -1530,12 +1627,6 @@ static void count_open_of(struct tn_conn *conn, void *arg)
 	((struct unopened *)arg)->opens++;
 }
 
-static void count_drain_of(struct tn_conn *conn, void *arg)
-{
-	(void)conn;
-	((struct unopened *)arg)->drains++;
-}
-
 static void count_close_of(struct tn_conn *conn, int err, void *arg)
 {
 	struct unopened *u = arg;
@@ -1543,6 +1634,13 @@ static void count_close_of(struct tn_conn *conn, int err, void *arg)
 	(void)conn;
 	u->closes++;
 	u->err = err;
+}
+
+#ifdef TNI_HAVE_TLS
+static void count_drain_of(struct tn_conn *conn, void *arg)
+{
+	(void)conn;
+	((struct unopened *)arg)->drains++;
 }
 
 /* The peer goes before our first word of the handshake: what was queued is lost, which is no drain. */
@@ -1580,6 +1678,53 @@ static void test_no_drain_before_open(void **state)
 #endif
 
 /* ---- closed before it was open ---- */
+
+/* Whether it can be dialled in this very call (a descriptor) or not, and whether anything was sent before. */
+static void test_close_before_open_is_the_last_word(void **state)
+{
+	static const struct tn_handler handler = {.on_open = count_open_of, .on_close = count_close_of};
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct tn_loop *loop = th_loop();
+
+	(void)state;
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s/s", th_dir);
+	assert_int_equal(bind(listener, (struct sockaddr *)&un, sizeof(un)), 0);
+	assert_int_equal(listen(listener, 8), 0);
+	for (int i = 3; i >= 0; i--) {
+		bool inherited = i & 1, sends = i & 2;
+		struct unopened u = {0};
+		struct tn_conn *conn;
+		char url[160], got[8];
+		int pair[2];
+
+		snprintf(url, sizeof(url), "unix:%s", un.sun_path);
+		if (inherited) {
+			assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+			snprintf(url, sizeof(url), "fd:%d", pair[0]);
+		}
+		assert_int_equal(tn_dial(loop, url, &handler, &u, &conn), 0);
+		assert_int_equal(sends ? tn_send(conn, "hello", 5) : 0, 0);
+		tn_close(conn);
+		if (inherited)
+			shutdown(pair[1], SHUT_WR);
+		else if (sends)
+			pair[1] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+		if (sends) {
+			th_until(loop, recv(pair[1], got, sizeof(got), MSG_PEEK | MSG_DONTWAIT) > 0);
+			assert_int_equal(recv(pair[1], got, sizeof(got), 0), 5);
+		}
+		if (inherited || sends)
+			close(pair[1]);
+		th_until(loop, u.closes);
+		assert_int_equal(u.err, 0);
+		assert_int_equal(u.opens, 0);
+		assert_int_equal(u.closes, 1);
+	}
+	tn_loop_free(loop);
+	close(listener);
+	unlink(un.sun_path);
+}
 
 static void test_drain_of_what_was_closed_before_open(void **state)
 {
@@ -2334,9 +2479,11 @@ static const struct CMUnitTest tests[] = {
 	T(test_what_cannot_be_sent_is_lost_once),
 	T(test_forwarding_between_frames),
 	T(test_a_pending_signal_stays),
+	T(test_a_shared_pipe_stays_blocking),
 	T(test_packets_sent_before_open_stay_apart),
 	T(test_empty_packets_are_no_end),
 	T(test_an_empty_packet_is_refused),
+	T(test_inherited_packets_over_loops),
 	T(test_last_words),
 	T(test_last_words_tcp),
 	T(test_last_words_one_by_one),
@@ -2353,6 +2500,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_loop_inside_itself),
 	T(test_dialling_again_while_the_loop_is_freed),
 	T(test_posts_made_while_the_loop_is_freed),
+	T(test_posts_are_refused_in_the_end),
 	T(test_failing_to_serve_calls_nobody),
 	T(test_timers_for_ever),
 	T(test_drain_for_ever),
@@ -2366,6 +2514,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_server_that_does_not_listen_yet),
 	T(test_bytes_longer_than_max),
 	T(test_packet_longer_than_max),
+	T(test_close_before_open_is_the_last_word),
 	T(test_drain_of_what_was_closed_before_open),
 	T(test_drain_after_a_pause),
 	T(test_per_source),
@@ -2374,6 +2523,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_request),
 	T(test_a_lone_server_outlives_its_connection),
 	T(test_posted_calls_are_made),
+	T(test_posts_are_refused_in_the_end),
 	T(test_polls_of_one_descriptor),
 	T(test_many_dials_before_another_thread_runs),
 	T(test_abort_before_a_stop),

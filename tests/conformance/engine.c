@@ -130,10 +130,11 @@ static unsigned kind_flags(int fd)
 
 static void end_init(struct end *e, int fd, unsigned flags)
 {
+	static const struct tni_fd_done done = {rd_done, wr_done};
+
 	memset(e, 0, sizeof(*e));
 	tni_fd_init(&e->io, fd, flags | kind_flags(fd));
-	e->io.rd.done = rd_done;
-	e->io.wr.done = wr_done;
+	e->io.done = &done;
 	tni_buf_init(&e->out, &loop->mem, SIZE_MAX);
 }
 
@@ -1077,6 +1078,7 @@ static void free_in_done(struct tni_op *op, int res)
 /* The last call of done() may be the owner's end. The sanitizer watches. */
 static void test_owner_freed_in_done(void **state)
 {
+	static const struct tni_fd_done frees = {free_in_done, free_in_done};
 	struct end *e;
 	int pair[2];
 
@@ -1084,7 +1086,7 @@ static void test_owner_freed_in_done(void **state)
 	for (int i = 0; i < 12; i++) {
 		th_pair(SOCK_STREAM, pair);
 		e = end_new(pair[0], 0);
-		e->io.rd.done = e->io.wr.done = free_in_done;
+		e->io.done = &frees;
 		if (i % 4 == 3) {
 			give(e, 100, false);
 			e->io.wr.buf = &e->out;
@@ -1153,6 +1155,8 @@ static void recvmm_done(struct tni_op *op, int res)
 	}
 }
 
+static const struct tni_fd_done recvmm = {.rd = recvmm_done};
+
 /* Sends the numbers from `from` to `to`, as batches. */
 static void send_numbers(struct end *e, struct batch *b, uint64_t from, uint64_t to)
 {
@@ -1209,7 +1213,7 @@ static void test_datagram_batches(void **state)
 	end_init(&b, pair[1], 0);
 	batch_init(&in, BATCH);
 	b.io.rd.mm = &in.mm;
-	b.io.rd.done = recvmm_done;
+	b.io.done = &recvmm;
 	for (int i = 0; i < 60; i++) {
 		unsigned n = i % 3 ? 3 : 100;
 
@@ -1599,7 +1603,7 @@ static struct crowd *crowd_new(void)
 	receiving = &c->in;
 	batch_init(&c->in, BATCH);
 	c->dgram.io.rd.mm = &c->in.mm;
-	c->dgram.io.rd.done = recvmm_done;
+	c->dgram.io.done = &recvmm;
 	return c;
 }
 

@@ -4,6 +4,8 @@
  */
 #include "harness.h"
 
+#include "../support/frames.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,33 +17,45 @@ struct kind {
 	const char *url; /* to serve; %s is the test's directory */
 	int never;       /* a byte that no message holds; -1: none */
 	size_t least, most;
-	bool lockstep; /* nothing tells a sender of datagrams to wait */
+	bool lockstep;    /* nothing tells a sender of datagrams to wait */
+	int length_at;    /* messages begin with a header that has their length here, in four bytes; -1: they do not */
+	const char *ends; /* messages end so; NULL: as they like */
 };
 
 #define STREAM(frame) "tcp://127.0.0.1:0?max=70000&frame=" frame
 
 static const struct kind kinds[] = {
-	{STREAM("line"), '\n', 0, 70000, false},
-	{STREAM("crlf"), '\n', 0, 70000, false},
-	{STREAM("nul"), 0, 0, 70000, false},
-	{STREAM("u8"), -1, 0, 255, false},
-	{STREAM("u16"), -1, 0, 65535, false},
-	{STREAM("u32"), -1, 0, 70000, false},
-	{STREAM("u64"), -1, 0, 70000, false},
-	{STREAM("u16le"), -1, 0, 65535, false},
-	{STREAM("u32le"), -1, 0, 70000, false},
-	{STREAM("u64le"), -1, 0, 70000, false},
-	{STREAM("varint"), -1, 0, 70000, false},
-	{STREAM("netstring"), -1, 0, 70000, false},
-	{STREAM("fixed:1"), -1, 1, 1, false},
-	{STREAM("fixed:777"), -1, 777, 777, false},
-	{STREAM("cobs"), -1, 0, 70000, false},
-	{STREAM("slip"), -1, 1, 70000, false},
-	{"unix:@%s/u?frame=u32&queue=1", -1, 0, 70000, false},
-	{"unix:%s/s?frame=line&queue=4KiB", '\n', 0, 70000, false},
-	{"udp://127.0.0.1:0", -1, 0, 60000, true},
-	{"unix-dgram:%s/d", -1, 0, 60000, true},
-	{"unix-seqpacket:%s/p", -1, 1, 60000, false},
+	{STREAM("line"), '\n', 0, 70000, false, -1, NULL},
+	{STREAM("crlf"), '\n', 0, 70000, false, -1, NULL},
+	{STREAM("nul"), 0, 0, 70000, false, -1, NULL},
+	{STREAM("u8"), -1, 0, 255, false, -1, NULL},
+	{STREAM("u16"), -1, 0, 65535, false, -1, NULL},
+	{STREAM("u32"), -1, 0, 70000, false, -1, NULL},
+	{STREAM("u64"), -1, 0, 70000, false, -1, NULL},
+	{STREAM("u16le"), -1, 0, 65535, false, -1, NULL},
+	{STREAM("u32le"), -1, 0, 70000, false, -1, NULL},
+	{STREAM("u64le"), -1, 0, 70000, false, -1, NULL},
+	{STREAM("varint"), -1, 0, 70000, false, -1, NULL},
+	{STREAM("netstring"), -1, 0, 70000, false, -1, NULL},
+	{STREAM("fixed:1"), -1, 1, 1, false, -1, NULL},
+	{STREAM("fixed:777"), -1, 777, 777, false, -1, NULL},
+	{STREAM("cobs"), -1, 0, 70000, false, -1, NULL},
+	{STREAM("slip"), -1, 1, 70000, false, -1, NULL},
+	{STREAM("head:size=4,offset=3,header=9"), -1, 0, 70000, false, -1, NULL},
+	{STREAM("head:size=3,endian=little,adjust=-3"), -1, 0, 70000, false, -1, NULL},
+	{STREAM("head:offset=2,size=varint,adjust=-300"), -1, 0, 70000, false, -1, NULL},
+	{STREAM("head:offset=2,size=4,adjust=-6,keep=on"), -1, 6, 70000, false, 2, NULL},
+	{STREAM("until:\\r\\n\\r\\n"), '\r', 0, 70000, false, -1, NULL},
+	{STREAM("until:\\r\\n,keep=on"), '\r', 2, 70000, false, -1, "\r\n"},
+	{STREAM("until:\\0"), 0, 0, 70000, false, -1, NULL},
+	{STREAM("own-u32"), -1, 0, 70000, false, -1, NULL},
+	{STREAM("own-sum"), -1, 0, 255, false, -1, NULL},
+	{STREAM("own-line"), '\n', 1, 70000, false, -1, "\n"},
+	{"unix:@%s/u?frame=u32&queue=1", -1, 0, 70000, false, -1, NULL},
+	{"unix:%s/s?frame=line&queue=4KiB", '\n', 0, 70000, false, -1, NULL},
+	{"udp://127.0.0.1:0", -1, 0, 60000, true, -1, NULL},
+	{"unix-dgram:%s/d", -1, 0, 60000, true, -1, NULL},
+	{"unix-seqpacket:%s/p", -1, 1, 60000, false, -1, NULL},
 };
 
 #define NKINDS (sizeof(kinds) / sizeof(kinds[0]))
@@ -85,6 +99,10 @@ static size_t message(const struct kind *kind, int i)
 		if (expected[at] == kind->never)
 			expected[at] = 'x';
 	}
+	for (int at = kind->length_at, n = 4; at >= 0 && n--; at++)
+		expected[at] = (unsigned char)(len >> 8 * n);
+	if (kind->ends)
+		memcpy(expected + len - strlen(kind->ends), kind->ends, strlen(kind->ends));
 	return len;
 }
 
@@ -324,6 +342,17 @@ static void test_refused_streams(void **state)
 		ROW("netstring", "3:one,11:", 6, TN_ETOOBIG),
 		ROW("netstring", "3:one,3:tw", 6, TN_ETRUNC),
 		ROW("fixed:3", "onetw", 3, TN_ETRUNC),
+		ROW("head:offset=1,size=2", "\0\0\3one\0\0\13", 6, TN_ETOOBIG),
+		ROW("head:offset=1,size=1,keep=on", "x\3onex\12", 5, TN_ETOOBIG),
+		ROW("head:size=2,adjust=-2", "\0\5one\0\1", 5, TN_EFORMAT),
+		ROW("head:offset=1,size=varint", "x\3onex", 5, TN_ETRUNC),
+		ROW("own-u32", "\0\0\0\3one\0\0\0\13", 7, TN_ETOOBIG),
+		ROW("own-u32", "\0\0\0\3one\0\0\0\3tw", 7, TN_ETRUNC),
+		ROW("own-sum", "\2\1\2\3\2\1\2\4", 4, TN_EFORMAT),
+		ROW("own-line", "one\ntwo", 4, TN_ETRUNC),
+		ROW("until:\\r\\n", "one\r\n12345678901\r\n", 5, TN_ETOOBIG),
+		ROW("until:\\r\\n", "one\r\n123456789012", 5, TN_ETOOBIG),
+		ROW("until:\\r\\n,keep=on", "one\r\ntwo", 5, TN_ETRUNC),
 		ROW("cobs", "\4one\0\5two\0", 5, TN_EFORMAT),
 		ROW("cobs", "\4one\0\4two", 5, TN_ETRUNC),
 		ROW("slip", "one\xc0t\xdbwo\xc0", 5, TN_EFORMAT),
@@ -338,7 +367,8 @@ static void test_refused_streams(void **state)
 /* The queue has room for what stuffing makes of the longest message; without that it would be full for ever. */
 static void test_longest_message_stuffed(void **state)
 {
-	static const char *const frames[] = {"slip", "cobs", "netstring", "crlf"};
+	static const char *const frames[] = {
+		"slip", "cobs", "netstring", "crlf", "head:size=4,header=256", "own-u32", "until:0123456789abcdef"};
 	static unsigned char longest[20000];
 
 	(void)state;
@@ -366,15 +396,146 @@ static void test_longest_message_stuffed(void **state)
 	}
 }
 
+/* ---- frames of a program's own ---- */
+
+/* A byte says how much next() takes, whatever is there. */
+static int lying_next(const unsigned char *data, size_t len, struct tn_frame_part *part, void *arg)
+{
+	(void)len, (void)arg;
+	part->taken = part->len = data[0];
+	return 1;
+}
+
+static const struct tn_frame lying = {sizeof(lying), "lying", lying_next, NULL, NULL};
+
+static char reason[256];
+
+static void keep_reason(struct tn_conn *conn, int err, void *arg)
+{
+	snprintf(reason, sizeof(reason), "%s", tn_errmsg());
+	served_close(conn, err, arg);
+}
+
+/* The connection ends with words, after what came before; the server goes on. */
+static void test_own_frame_that_lies(void **state)
+{
+	static const struct {
+		const char *bytes;
+		size_t len, echoed;
+		const char *says;
+	} rows[] = {
+		{"\2x\11yz", 5, 2, "frame lying: its next() takes 9 bytes where there are 3"},
+		{"\2x\0yz", 5, 2, "frame lying: its next() takes 0 bytes where there are 3"},
+	};
+	struct play play = {.served.bad = true};
+	struct tn_loop *loop = th_loop();
+	struct tn_handler handler = serving;
+	struct tn_server *server;
+	int port;
+
+	(void)state;
+	handler.on_close = keep_reason;
+	play.served.kind = &(struct kind){.url = "lying"};
+	assert_int_equal(tn_serve(loop, "tcp://127.0.0.1:0?frame=lying", &handler, &play, &server), 0);
+	assert_int_equal(sscanf(tn_server_url(server, 0), "tcp://127.0.0.1:%d", &port), 1);
+	for (size_t i = 0; i < 2; i++) {
+		play.served.closes = 0;
+		assert_int_equal(talk(loop, &play, port, rows[i].bytes, rows[i].len), rows[i].echoed);
+		assert_int_equal(play.served.err, TN_EFORMAT);
+		if (!strstr(reason, rows[i].says))
+			fail_msg("'%s' does not say '%s'", reason, rows[i].says);
+	}
+	tn_loop_free(loop);
+}
+
+/* A message that has begun must be whole in time (key request). */
+static void test_own_frame_that_is_late(void **state)
+{
+	static const char *const frames[] = {"own-u32", "own-line", "head:offset=2,size=2", "until:\\r\\n"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(frames) / sizeof(frames[0]); i++) {
+		struct play play = {.served.bad = true};
+		struct tn_loop *loop = th_loop();
+		struct tn_server *server;
+		char url[128];
+		int port, fd;
+
+		play.served.kind = &(struct kind){.url = frames[i]};
+		snprintf(url, sizeof(url), "tcp://127.0.0.1:0?request=30ms&frame=%s", frames[i]);
+		assert_int_equal(tn_serve(loop, url, &serving, &play, &server), 0);
+		assert_int_equal(sscanf(tn_server_url(server, 0), "tcp://127.0.0.1:%d", &port), 1);
+		fd = th_tcp_dial(port);
+		assert_int_equal(write(fd, "\0\0", 2), 2);
+		th_until(loop, play.served.closes);
+		assert_int_equal(play.served.err, -ETIMEDOUT);
+		close(fd);
+		tn_loop_free(loop);
+	}
+}
+
+/* What comes in one frame goes on in another: the same, the same with another name, with another header, with an end.
+ */
+static void hop_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
+{
+	struct tn_conn **to = arg;
+
+	(void)conn;
+	assert_true(tn_forward(*to, msg) >= 0);
+}
+
+static void hop_close(struct tn_conn *conn, int err, void *arg)
+{
+	(void)conn, (void)err, (void)arg;
+}
+
+static void test_relayed_between_frames(void **state)
+{
+	static const char *const pairs[][2] = {
+		{"own-u32", "own-u32"},     {"own-u32", "u32"},
+		{"u32", "head:size=4"},     {"head:size=4", "head:offset=0,size=4,endian=big"},
+		{"own-u32", "until:\\xff"}, {"head:size=2,adjust=-2", "own-u32"},
+		{"until:\\xff", "own-sum"}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+		static const struct tn_handler relay = {.on_msg = hop_msg, .on_close = hop_close};
+		struct kind kind = {.url = pairs[i][1], .never = 0xff, .least = 1, .most = 255, .length_at = -1};
+		struct play play = {.served.kind = &kind, .dialled.kind = &kind};
+		struct tn_loop *loop = th_loop();
+		struct tn_conn *out, *in;
+		struct tn_server *server;
+		char url[256];
+		int ends[2];
+
+		snprintf(url, sizeof(url), "tcp://127.0.0.1:0?frame=%s", pairs[i][1]);
+		assert_int_equal(tn_serve(loop, url, &serving, &play, &server), 0);
+		snprintf(url, sizeof(url), "%s?frame=%s", tn_server_url(server, 0), pairs[i][1]);
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
+		assert_int_equal(tn_dial(loop, url, &relay, &in, &out), 0);
+		snprintf(url, sizeof(url), "fd:%d?frame=%s", ends[0], pairs[i][0]);
+		assert_int_equal(tn_dial(loop, url, &relay, &out, &in), 0);
+		snprintf(url, sizeof(url), "fd:%d?frame=%s", ends[1], pairs[i][0]);
+		assert_int_equal(tn_dial(loop, url, &dialling, &play.dialled, &play.dialled.conn), 0);
+		th_until(loop, play.dialled.got == NMSGS || play.dialled.bad || play.served.bad);
+		assert_false(play.dialled.bad || play.served.bad);
+		assert_int_equal(play.served.got, NMSGS);
+		tn_loop_free(loop);
+	}
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, th_setup, th_teardown)
 
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_same_messages),
-		TEST(test_refused_streams),
-		TEST(test_longest_message_stuffed),
+		TEST(test_same_messages),       TEST(test_refused_streams),        TEST(test_longest_message_stuffed),
+		TEST(test_own_frame_that_lies), TEST(test_own_frame_that_is_late), TEST(test_relayed_between_frames),
 	};
 
+	if (support_frames() < 0 || tn_frame_register(&lying) < 0) {
+		print_error("%s\n", tn_errmsg());
+		return 1;
+	}
 	return th_main(argc, argv, "frame", tests, sizeof(tests) / sizeof(tests[0]));
 }

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define SIZE 200000
@@ -289,6 +290,28 @@ static void test_drain(void **state)
 	tn_loop_free(p.loop);
 }
 
+/* A connection on which nothing is on its way is closed at once, though it had an hour. */
+static void test_a_quiet_connection_does_not_hold_a_stop(void **state)
+{
+	(void)state;
+	for (nsorts = 1; nsorts <= 2; nsorts++) {
+		struct play p;
+
+		sorts[0] = sorts[1] = LAYER_EXPANDS;
+		serve(&p, "tcp://127.0.0.1:0");
+		p.client[0].stays = true;
+		dial(&p, 0, 1000);
+		th_until(p.loop, p.client[0].got == 1000);
+		tn_server_close(p.server, 3600 * 1000, closed, &p);
+		th_until(p.loop, p.client[0].ends);
+		tn_close(p.client[0].conn);
+		th_until(p.loop, p.closed && p.client[0].closes);
+		assert_int_equal(p.client[0].err, 0);
+		assert_int_equal(p.far[0].err, 0);
+		tn_loop_free(p.loop);
+	}
+}
+
 /* The bytes end without the last word: what came is answered, then the reason is told. */
 static void test_cut(void **state)
 {
@@ -512,6 +535,157 @@ static void test_more_behind_a_refused_message(void **state)
 	tn_loop_free(loop);
 }
 
+/* ---- a layer that tells who the peer is ---- */
+
+#define OPENS_MAX 8
+
+/* What a server and its observer are told. */
+struct crowd {
+	int opens, closes, troubles, err;
+	char peer[OPENS_MAX][128], trouble[512];
+};
+
+static void crowd_open(struct tn_conn *conn, void *arg)
+{
+	struct crowd *c = arg;
+	struct tn_addr addr;
+
+	assert_int_equal(tn_conn_peer(conn, &addr), 0);
+	assert_true(c->opens < OPENS_MAX);
+	tn_addr_text(&addr, c->peer[c->opens++], sizeof(c->peer[0]));
+}
+
+static void crowd_close(struct tn_conn *conn, int err, void *arg)
+{
+	struct crowd *c = arg;
+
+	(void)conn;
+	c->closes++;
+	c->err = err;
+}
+
+static void crowd_trouble(struct tn_server *server, int err, const char *text, void *arg)
+{
+	struct crowd *c = arg;
+
+	(void)server;
+	if (err != TN_ELIMIT) /* one leaves before it has a name, and an engine may be out of descriptors */
+		return;
+	snprintf(c->trouble, sizeof(c->trouble), "%s", text);
+	c->troubles += 1 + (int)tn_server_suppressed(server);
+}
+
+static int say_to(struct tn_server *server, const char *words)
+{
+	const char *url = tn_server_url(server, 0);
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	int port, fd;
+
+	if (sscanf(url, "tcp://127.0.0.1:%d", &port) == 1) {
+		fd = th_tcp_dial(port);
+	} else {
+		snprintf(un.sun_path, sizeof(un.sun_path), "%s", strchr(url, '/'));
+		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		assert_int_equal(connect(fd, (struct sockaddr *)&un, sizeof(un)), 0);
+	}
+	assert_int_equal(write(fd, words, strlen(words)), strlen(words));
+	return fd;
+}
+
+/* All that comes until the end, which is in good order. */
+static void await_end(struct tn_loop *loop, int fd)
+{
+	ssize_t n = -1;
+	char got[64];
+
+	th_set_nonblock(fd);
+	th_until(loop, (n = read(fd, got, sizeof(got))) == 0 || (n < 0 && errno != EAGAIN));
+	assert_int_equal(n, 0);
+}
+
+static void admit_by_name(const char *url, bool talks)
+{
+	static const struct tn_handler crowd_handler = {.on_open = crowd_open, .on_close = crowd_close};
+	static const struct tn_watch watch = {.on_trouble = crowd_trouble};
+	struct crowd crowd = {0};
+	struct tn_loop *loop = th_loop();
+	struct tn_server *server;
+	bool tcp = url[0] == 't';
+	int fd[8];
+
+	nsorts = talks ? 2 : 1;
+	sorts[0] = LAYER_NAMES;
+	sorts[1] = LAYER_TALKS;
+	accepted = 0;
+	loop->extra_layers = put_layers;
+	if (tn_serve(loop, url, &crowd_handler, &crowd, &server) < 0)
+		fail_msg("%s", tn_errmsg());
+	tn_server_watch(server, &watch, &crowd);
+
+	/* Two that the proxy names differently count as two, though both come from here. */
+	fd[0] = say_to(server, "PEER 10.0.0.1\nH");
+	th_until(loop, crowd.opens == 1);
+	fd[1] = say_to(server, "PEER 10.0.0.2\nH");
+	th_until(loop, crowd.opens == 2);
+	assert_string_equal(crowd.peer[0], "10.0.0.1:7");
+	assert_string_equal(crowd.peer[1], "10.0.0.2:7");
+
+	/* One whose name comes by and by is counted, but not under a source, and nobody is told of it yet. */
+	fd[2] = say_to(server, "PEER 10.0");
+	th_until(loop, tn_server_nconns(server) == 3);
+	th_turn_for(loop, 20);
+	assert_int_equal(crowd.opens, 2);
+	assert_int_equal(write(fd[2], ".0.1\nH", 6), 6);
+	await_end(loop, fd[2]);
+	th_until(loop, crowd.troubles == 1);
+	assert_non_null(strstr(crowd.trouble, "too many from 10.0.0.1 (key per-source)"));
+	assert_int_equal(crowd.opens, 2);
+	close(fd[2]);
+	th_until(loop, tn_server_nconns(server) == 2);
+
+	/* A place that has become free is another's. */
+	close(fd[0]);
+	th_until(loop, crowd.closes == 1);
+	fd[3] = say_to(server, "PEER 10.0.0.1\nH");
+	th_until(loop, crowd.opens == 3);
+	assert_string_equal(crowd.peer[2], "10.0.0.1:7");
+
+	/* The layer knows none: it counts under its own address. */
+	fd[4] = say_to(server, "PEER -\nH");
+	th_until(loop, crowd.opens == 4);
+	assert_int_equal(strncmp(crowd.peer[3], "127.0.0.1:", 10) == 0, tcp);
+	fd[5] = say_to(server, "PEER -\nH");
+	await_end(loop, fd[5]);
+	th_until(loop, crowd.troubles == 2);
+	assert_non_null(strstr(crowd.trouble, tcp ? "too many from 127.0.0.1 " : "too many from one user "));
+	assert_int_equal(crowd.opens, 4);
+
+	/* One that leaves before it has a name holds no place. */
+	fd[6] = say_to(server, "PEER ");
+	th_until(loop, tn_server_nconns(server) == 4);
+	close(fd[6]);
+	th_until(loop, tn_server_nconns(server) == 3);
+
+	close(fd[1]);
+	close(fd[3]);
+	close(fd[4]);
+	close(fd[5]);
+	th_until(loop, crowd.closes == 4 && !tn_server_nconns(server));
+	tn_loop_free(loop);
+}
+
+static void test_a_layer_names_the_peer(void **state)
+{
+	char path[128];
+
+	(void)state;
+	for (int talks = 0; talks < 2; talks++) {
+		admit_by_name("tcp://127.0.0.1:0?per-source=1", talks);
+		snprintf(path, sizeof(path), "unix:%s/names?per-source=1", th_dir);
+		admit_by_name(path, talks);
+	}
+}
+
 int main(int argc, char **argv)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, th_setup, th_teardown)
@@ -520,11 +694,13 @@ int main(int argc, char **argv)
 		TEST(test_three_high),
 		TEST(test_done_layers_leave),
 		TEST(test_drain),
+		TEST(test_a_quiet_connection_does_not_hold_a_stop),
 		TEST(test_cut),
 		TEST(test_hostile),
 		TEST(test_down_fails_inside_on_msg),
 		TEST(test_no_tick_after_a_failure),
 		TEST(test_more_behind_a_refused_message),
+		TEST(test_a_layer_names_the_peer),
 	};
 
 	return th_main(argc, argv, "layers", tests, sizeof(tests) / sizeof(tests[0]));

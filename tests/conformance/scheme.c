@@ -41,6 +41,7 @@ enum trait {
 	BELOW = 1024, /* below the transports: takes privileges, and a network of its own: nobody is refused there */
 	APART = 2048, /* several clients at one address are told apart, and nobody there is told */
 	EMPTY = 4096, /* datagrams of no bytes */
+	WEB = 16384,  /* WebSocket: messages over a stream */
 	LOSSY = 8192, /* connections over datagrams: short messages, of which some may not arrive */
 	CONNECTED = STREAM | PACKETS,
 };
@@ -59,7 +60,8 @@ struct row {
 static void prepare_inherited_tcp(struct rig *rig);
 static void prepare_inherited_udp(struct rig *rig);
 static void prepare_pair(struct rig *rig);
-static void prepare_own_network(struct rig *rig);
+/* Nobody wants it in a build without raw */
+__attribute__((unused)) static void prepare_own_network(struct rig *rig);
 
 static const struct row rows[] = {
 	{"tcp", STREAM | RESETS | MANY | PORT | URL, AF_INET, "tcp://127.0.0.1:0", NULL},
@@ -76,6 +78,9 @@ static const struct row rows[] = {
 	{"tls+mptcp", STREAM | MANY | PORT | URL | TLS, AF_INET, "tls+mptcp://127.0.0.1:0", NULL},
 	{"tls+unix", STREAM | PATH | MANY | URL | LOCAL | TLS, AF_UNIX, "tls+unix:%s/s", NULL},
 	{"tls+unix-abstract", STREAM | MANY | URL | LOCAL | TLS, AF_UNIX, "tls+unix:@%s/s", NULL},
+	{"ws", WEB | PACKETS | RESETS | MANY | PORT | URL, AF_INET, "ws://127.0.0.1:0/chat", NULL},
+	{"ws+unix", WEB | PACKETS | PATH | MANY | URL | LOCAL, AF_UNIX, "ws+unix:%s/s", NULL},
+	{"wss", WEB | PACKETS | RESETS | MANY | PORT | URL | TLS, AF_INET, "wss://127.0.0.1:0/chat", NULL},
 	{"dtls", PACKETS | MANY | PORT | URL | TLS | LOSSY, AF_INET, "dtls://127.0.0.1:0", NULL},
 	{"dtls6", PACKETS | MANY | PORT | URL | TLS | LOSSY, AF_INET6, "dtls6://[::1]:0", NULL},
 #endif
@@ -86,9 +91,11 @@ static const struct row rows[] = {
 	{"fd-listener", STREAM | RESETS | MANY, AF_INET, NULL, prepare_inherited_tcp},
 	{"fd-udp", DGRAM | APART | EMPTY, AF_INET, NULL, prepare_inherited_udp},
 	{"fd-pair", STREAM | LOCAL, AF_UNIX, NULL, prepare_pair},
+#ifdef TNI_HAVE_RAW
 	{"raw", DGRAM | EMPTY | BELOW, AF_INET, "raw://127.0.0.1?proto=253", prepare_own_network},
 	{"raw6", DGRAM | EMPTY | BELOW, AF_INET6, "raw6://[::1]?proto=253", prepare_own_network},
 	{"packet", DGRAM | BELOW, AF_PACKET, "packet:lo?proto=0x88b5", prepare_own_network},
+#endif
 };
 
 /* ---- a rig: one server and those who dial it ---- */
@@ -254,7 +261,7 @@ static char certs_dir[64];
 /* A URL of the library's with what its scheme needs to be served or dialled. */
 static void full_url(const char *url, char *out, size_t cap)
 {
-	bool secured = !strncmp(url, "tls", 3) || !strncmp(url, "dtls", 4);
+	bool secured = !strncmp(url, "tls", 3) || !strncmp(url, "wss", 3) || !strncmp(url, "dtls", 4);
 	char keys[256];
 
 	snprintf(keys, sizeof(keys), "cert=%1$s/peer.pem&key=%1$s/peer.key&ca=%1$s/ca.pem", certs_dir);
@@ -768,8 +775,13 @@ static int full_listener(const struct row *row, int fill[4], char *url, size_t c
 				: row->family == AF_INET ? (void *)&in
 							 : (void *)&in6;
 	socklen_t len = row->family == AF_UNIX ? sizeof(un) : row->family == AF_INET ? sizeof(in) : sizeof(in6);
-	int type = row->traits & LOSSY ? SOCK_DGRAM : row->traits & PACKETS ? SOCK_SEQPACKET : SOCK_STREAM;
-	const char *scheme = row->traits & LOSSY ? "dtls" : row->traits & TLS ? "tls" : "tcp";
+	int type = row->traits & LOSSY                          ? SOCK_DGRAM
+		   : (row->traits & (PACKETS | WEB)) == PACKETS ? SOCK_SEQPACKET
+								: SOCK_STREAM;
+	const char *scheme = row->traits & LOSSY ? "dtls"
+			     : row->traits & WEB ? row->name
+			     : row->traits & TLS ? "tls"
+						 : "tcp";
 	int fd = socket(row->family, type | SOCK_CLOEXEC, 0);
 
 	snprintf(un.sun_path, sizeof(un.sun_path), "%s/full", th_dir);
@@ -782,8 +794,11 @@ static int full_listener(const struct row *row, int fill[4], char *url, size_t c
 		(void)connect(fill[i], addr, len);
 	}
 	if (row->family == AF_UNIX)
-		snprintf(url, cap, "%sunix%s:%s", row->traits & TLS ? "tls+" : "",
-			 row->traits & PACKETS ? "-seqpacket" : "", un.sun_path);
+		snprintf(url, cap, "%sunix%s:%s",
+			 row->traits & TLS   ? "tls+"
+			 : row->traits & WEB ? "ws+"
+					     : "",
+			 (row->traits & (PACKETS | WEB)) == PACKETS ? "-seqpacket" : "", un.sun_path);
 	else if (row->family == AF_INET)
 		snprintf(url, cap, "%s://127.0.0.1:%d", scheme, ntohs(in.sin_port));
 	else
@@ -862,7 +877,7 @@ static void test_abort_is_a_reset(void **state)
 		assert_int_equal(s.err, -ECONNRESET);
 	else
 		assert_true(s.err == 0 || s.err == -ECONNRESET || s.err == -EPIPE ||
-			    (rig->row->traits & TLS && s.err == TN_ECUT));
+			    (rig->row->traits & (TLS | WEB) && s.err == TN_ECUT));
 	rig_free(rig);
 	check_side(&s);
 }
@@ -1472,7 +1487,10 @@ static void test_limit(void **state)
 		dial(rig, &s[i], &play_close_at_end);
 		send_text(&s[i], 1000);
 		until(rig, s[i].closes);
-		assert_int_equal(s[i].err, rig->row->traits & TLS ? TN_ETLS : 0); /* a handshake that is not answered */
+		/* A handshake that is not answered, and one that is answered by 503. */
+		assert_int_equal(s[i].err, rig->row->traits & TLS   ? TN_ETLS
+					   : rig->row->traits & WEB ? -ECONNREFUSED
+								    : 0);
 		assert_int_equal(s[i].in, 0);
 	}
 	assert_int_equal(rig->nserved, 1);             /* nobody is told of them but the observer */
@@ -1501,11 +1519,13 @@ static void test_many_clients(void **state)
 	uint64_t deadline = th_now_ms() + TH_PATIENCE_MS;
 
 	assert_non_null(s);
-	for (int i = 0; i < CLIENTS; i++)
+	for (int i = 0; i < CLIENTS; i++) {
 		dial_keys(rig, &s[i], &play_sink, strstr(rig->dial_url, keys) ? "" : keys);
-	for (int i = 0; i < CLIENTS && rig->row->traits & LOSSY;
-	     i++) /* a handshake recovers from a crowd, data do not */
-		until(rig, s[i].opens);
+		/* Each handshake datagram that a crowd makes the kernel drop is repeated after twice the time. */
+		if (rig->row->traits & LOSSY && i % 20 == 19)
+			for (int j = i - 19; j <= i; j++)
+				until(rig, s[j].opens);
+	}
 	for (int round = 0; round < 3; round++) {
 		int left = CLIENTS;
 

@@ -2,6 +2,7 @@
  * Seeded scripts of traffic, each played on every engine: what happened must be what the script says, and the same
  * everywhere. `differential --seed N` plays one and tells what it does.
  */
+#include "../support/frames.h"
 #include "world.h"
 
 #include <getopt.h>
@@ -25,11 +26,25 @@ static const struct stack stacks[] = {
 };
 
 static const struct frame frames[] = {
-	{"", 0, false, false, 0},      {"line", 0, true, true, 0},       {"crlf", 0, true, true, 0},
-	{"nul", 0, true, true, 0},     {"u8", 255, false, true, 0},      {"u16", 65535, false, true, 0},
-	{"u32", 0, false, true, 0},    {"u32le", 0, false, true, 0},     {"u64", 0, false, true, 0},
-	{"varint", 0, false, true, 0}, {"netstring", 0, false, true, 0}, {"fixed:97", 0, false, false, 97},
-	{"cobs", 0, false, false, 0},  {"slip", 0, false, false, 0},
+	{"", 0, false, false, 0},
+	{"line", 0, true, true, 0},
+	{"crlf", 0, true, true, 0},
+	{"nul", 0, true, true, 0},
+	{"u8", 255, false, true, 0},
+	{"u16", 65535, false, true, 0},
+	{"u32", 0, false, true, 0},
+	{"u32le", 0, false, true, 0},
+	{"u64", 0, false, true, 0},
+	{"varint", 0, false, true, 0},
+	{"netstring", 0, false, true, 0},
+	{"fixed:97", 0, false, false, 97},
+	{"cobs", 0, false, false, 0},
+	{"slip", 0, false, false, 0},
+	{"head:offset=3,size=4,header=9", 0, false, true, 0},
+	{"head:size=varint,adjust=-300", 0, false, true, 0},
+	{"until:1234", 0, true, true, 0},
+	{"own-u32", 0, false, true, 0},
+	{"own-sum", 255, false, true, 0},
 };
 
 #define COUNT(list) (sizeof(list) / sizeof((list)[0]))
@@ -191,6 +206,8 @@ int main(int argc, char **argv)
 	signal(SIGALRM, hanging);
 	signal(SIGPIPE, SIG_DFL);
 	choose_engines(argv + optind, argc - optind);
+	if (support_frames() < 0)
+		return 2;
 	seeded_make_dir("diff", world_dir, sizeof(world_dir));
 	failed = one ? !play_seed(from, true) : play_many(from, n);
 	seeded_remove_dir(world_dir);

@@ -39,6 +39,8 @@ const struct failable failables[] = {
 	{"send", true, {EACCES,     EAGAIN,  EBADF,     ECONNRESET, EDESTADDRREQ, EFAULT,   EINTR,
 			EINVAL,     EISCONN, EMSGSIZE,  ENOBUFS,    ENOMEM,       ENOTCONN, ENOTSOCK,
 			EOPNOTSUPP, EPIPE,   ETIMEDOUT, EPERM,      ECANCELED,    ENETDOWN, EHOSTUNREACH}},
+	{"splicein", true, {EAGAIN, EBADF, ECONNRESET, EINTR, EINVAL, EIO, ENOMEM, ENOSYS, ENOTCONN, EPERM}},
+	{"spliceout", true, {EAGAIN, EBADF, ECONNRESET, EINTR, EINVAL, EIO, ENOMEM, ENOSYS, EPERM, EPIPE}},
 	{"recvmm",
 	 true,
 	 {EAGAIN, EBADF, ECONNREFUSED, EFAULT, EINTR, EINVAL, ENOBUFS, ENOMEM, ENOTCONN, ENOTSOCK, ECONNRESET,
@@ -96,10 +98,10 @@ const struct failable failables[] = {
 	{"dup2", false, {EBADF, EBUSY, EINTR, EMFILE}},
 	{"dup3", false, {EBADF, EBUSY, EINTR, EINVAL, EMFILE}},
 	{"pipe2", false, {EFAULT, EINVAL, EMFILE, ENFILE}},
+	{"splice", false, {EBADF, EINTR, EINVAL, ENOMEM, ESPIPE, EPERM, ENOSYS, ECONNRESET, EPIPE}},
 	{"fork", false, {EAGAIN, ENOMEM, ENOSYS}},
 	{"pidfd_open", false, {EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, ESRCH, ENOSYS}},
 	{"pthread_create", false, {EAGAIN, EINVAL, EPERM}},
-	{"signalfd", false, {EBADF, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM}},
 	{"fstat64", false, {EACCES, EBADF, EFAULT, ENOMEM}},
 	{"lstat64", false, {EACCES, EFAULT, ELOOP, ENAMETOOLONG, ENOENT, ENOMEM, ENOTDIR}},
 	{"unlink", false, {EACCES, EBUSY, EIO, EISDIR, ENOENT, EPERM, EROFS}},
@@ -229,11 +231,12 @@ WRAP(int, open64, (const char *path, int flags, mode_t mode), (path, flags, mode
 WRAP(int, dup2, (int from, int to), (from, to))
 WRAP(int, dup3, (int from, int to, int flags), (from, to, flags))
 WRAP(int, pipe2, (int *fds, int flags), (fds, flags))
+WRAP(ssize_t, splice, (int in, off64_t *from, int out, off64_t *to, size_t len, unsigned flags),
+     (in, from, out, to, len, flags))
 WRAP(pid_t, fork, (void), ())
 WRAP(int, pidfd_open, (pid_t pid, unsigned flags), (pid, flags))
 WRAP_AS(int, pthread_create, "pthread_create", errno,
 	(void *thread, const void *attr, void *(*start)(void *), void *arg), (thread, attr, start, arg))
-WRAP(int, signalfd, (int fd, const void *mask, int flags), (fd, mask, flags))
 WRAP(int, fstat64, (int fd, void *st), (fd, st))
 WRAP(int, lstat64, (const char *path, void *st), (path, st))
 WRAP(int, unlink, (const char *path), (path))

@@ -23,7 +23,7 @@ int tenon_main(int argc, char **argv);
 
 /* %s: the test's directory, %c: the certificates', %p: the port of an echo server. */
 struct run {
-	const char *name, *input;
+	const char *name, *input; /* what `served` begins with, too, if there is any: it is answered with GRANTED */
 	const char *args[ARGS_MAX];
 	bool peer, engines;
 	bool served; /* it serves: somebody comes, talks, and ends it */
@@ -114,6 +114,31 @@ static const struct run runs[] = {
 	 true,
 	 true,
 	 true},
+	{"relay",
+	 "",
+	 {"relay", "--no-sandbox", "--json", "unix:%s/s", "tcp://127.0.0.1:%p", "--rate-in", "1MiB", "--source-rate-in",
+	  "1MiB", "--longest", "1h"},
+	 true,
+	 true,
+	 true,
+	 true},
+	{"relay-rules",
+	 "",
+	 {"relay", "--no-sandbox", "-v", "unix:%s/s", "--protocol", "ssh=tcp://127.0.0.1:%p", "--sni",
+	  "a=tcp://127.0.0.1:%p", "--first-byte", "20ms", "--default", "tcp://127.0.0.1:%p"},
+	 true,
+	 true,
+	 true,
+	 true},
+#ifdef TNI_HAVE_PROXY
+	{"serve-proxy",
+	 "CONNECT 127.0.0.1:%p HTTP/1.0\r\n\r\n",
+	 {"serve", "--no-sandbox", "--json", "proxy+unix:%s/s?allow-to=127.0.0.1"},
+	 true,
+	 true,
+	 true,
+	 true},
+#endif
 	{"cert", "", {"cert", "show", "%c/a.pem"}, false, false, false, true},
 };
 
@@ -180,7 +205,19 @@ static void pause_ms(int ms)
 	nanosleep(&ts, NULL);
 }
 
-static bool ask_once(const char *path)
+#define GRANTED "HTTP/1.1 200 OK\r\n\r\n"
+
+/* Says `first`, and waits for the answer. */
+static bool is_granted(int fd, const char *first)
+{
+	char reply[sizeof(GRANTED) - 1];
+
+	return send(fd, first, strlen(first), MSG_NOSIGNAL) == (ssize_t)strlen(first) &&
+	       recv(fd, reply, sizeof(reply), MSG_WAITALL) == (ssize_t)sizeof(reply) &&
+	       !memcmp(reply, GRANTED, sizeof(reply));
+}
+
+static bool ask_once(const char *path, const char *first)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	struct timeval patience = {.tv_sec = 1};
@@ -190,14 +227,15 @@ static bool ask_once(const char *path)
 
 	memccpy(addr.sun_path, path, 0, sizeof(addr.sun_path) - 1);
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	well = connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0 && send(fd, "hello", 5, MSG_NOSIGNAL) == 5 &&
-	       recv(fd, reply, 5, MSG_WAITALL) == 5 && !memcmp(reply, "hello", 5);
+	well = connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0 && (!*first || is_granted(fd, first)) &&
+	       send(fd, "hello", 5, MSG_NOSIGNAL) == 5 && recv(fd, reply, 5, MSG_WAITALL) == 5 &&
+	       !memcmp(reply, "hello", 5);
 	close(fd);
 	return well;
 }
 
 /* Comes when there is somebody to come to, asks until it has been answered, and tells the server to end. */
-static pid_t visitor_start(const char *path)
+static pid_t visitor_start(const char *path, const char *first)
 {
 	pid_t server = getpid(), pid = peer_fork();
 	struct stat st;
@@ -206,7 +244,7 @@ static pid_t visitor_start(const char *path)
 		return pid;
 	while (stat(path, &st) < 0)
 		pause_ms(2);
-	for (int i = 0; i < 20 && !ask_once(path); i++)
+	for (int i = 0; i < 20 && !ask_once(path, first); i++)
 		pause_ms(10);
 	kill(server, SIGTERM);
 	_exit(0);
@@ -281,26 +319,36 @@ static void run_command(const void *arg)
 	const struct run *run = arg;
 	char path[256];
 	char *argv[ARGS_MAX + 2] = {(char *)"tenon"};
-	pid_t pid = 0;
+	pid_t peer = 0, visitor = 0;
 	int argc = 1, port = 0;
 
+	memory_watch(NULL); /* what setenv(3) allocates is kept */
 	if (run->engines)
 		setenv("TENON_ENGINE", trial->engine, 1);
+	memory_watch(&trial->memory);
 	if (run->peer)
-		pid = echo_start(&port);
+		peer = echo_start(&port);
 	snprintf(path, sizeof(path), "%s/s", trial->dir);
 	for (int i = 0; i < ARGS_MAX && run->args[i]; i++)
 		argv[argc++] = (char *)(uintptr_t)fill_in(run->args[i], port);
 	feed(run->input);
 	if (run->served)
-		pid = visitor_start(path);
+		visitor = visitor_start(path, fill_in(run->input, port));
 	if (trial->for_ever && trial->err)
 		start_drought();
 	trial_arm(true);
 	trial->status = tenon_main(argc, argv);
 	trial_arm(false);
-	end_peer(pid);
+	end_peer(peer);
+	end_peer(visitor);
 	fflush(stdout);
+}
+
+/* The kernel closes what is still open as connect and send end; --version loads libraries. */
+static bool keeps_memory(const struct run *run)
+{
+	return strcmp(run->args[0], "connect") == 0 || strcmp(run->args[0], "send") == 0 ||
+	       strcmp(run->args[0], "--version") == 0;
 }
 
 size_t command_scenarios_make(struct scenario *out, size_t max)
@@ -314,6 +362,7 @@ size_t command_scenarios_make(struct scenario *out, size_t max)
 					   .on_engines = runs[n].engines,
 					   .is_command = true,
 					   .is_same_output = !runs[n].varies,
+					   .keeps_memory = keeps_memory(&runs[n]),
 					   .is_refused = !strcmp(runs[n].name, "convert-bad")};
 	return n;
 }

@@ -18,6 +18,8 @@ struct scenario {
 	bool is_same_output; /* what it writes is the same each time it succeeds */
 	bool is_large;       /* moves too much to do so by single bytes */
 	bool is_refused;     /* it ends with a status other than 0 as it is */
+	bool keeps_memory; /* until its process ends: what is kept for the next connection or thread, a loop that is not
+			      freed */
 };
 
 /* What a trial is, and what came of it; parent and child share it. */

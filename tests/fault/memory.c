@@ -1,6 +1,8 @@
 #include "memory.h"
 
+#ifdef TNI_HAVE_CARES
 #include <ares.h>
+#endif
 #include <errno.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -127,6 +129,8 @@ void memory_arm(bool on)
 #else
 #define NAME(function) function
 #define REAL(function) __libc_##function
+/* For the C library's own callers (strdup(3), asprintf(3)), and all other libraries: the build hides what it can */
+#pragma GCC visibility push(default)
 #endif
 
 void *REAL(malloc)(size_t size);
@@ -138,6 +142,10 @@ void *NAME(malloc)(size_t size);
 void *NAME(calloc)(size_t count, size_t size);
 void *NAME(realloc)(void *block, size_t size);
 void NAME(free)(void *block);
+
+#ifndef WRAPPED
+#pragma GCC visibility pop
+#endif
 
 static void *new_block(size_t size, const void *who, int line)
 {
@@ -266,7 +274,7 @@ void memory_init(void)
 #ifdef TNI_HAVE_TLS
 	CRYPTO_set_mem_functions(openssl_malloc, openssl_realloc, openssl_free);
 #endif
-#ifdef WRAPPED
+#if defined(WRAPPED) && defined(TNI_HAVE_CARES)
 	ares_library_init_mem(ARES_LIB_INIT_ALL, NAME(malloc), NAME(free), NAME(realloc));
 #endif
 }

@@ -79,8 +79,8 @@ static void by_call(void)
 	tell("exec", execve("/nonexistent", argv, NULL)); /* ENOENT: it would be allowed */
 }
 
-/* What the process that opens the server's files is asked, as cmd/broker.c reads it. Its socket is the one of that
- * type. */
+/* What the process that opens the server's files is asked, as cmd/common/broker.c reads it. Its socket is the one of
+ * that type. */
 static long ask_broker(int32_t use, const char *path)
 {
 	char question[sizeof(use) + PATH_MAX];

@@ -3,6 +3,9 @@
 #include "base/err.h"
 #include "base/list.h"
 
+#include "tenon.h"
+
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,10 +13,11 @@
 #define CHUNK 100
 #define BEAT_NS UINT64_C(2000000)
 #define HEADER "HEADER 1\n"
+#define NAME "PEER 192.0.2.1\n"
 #define NONE UINT32_MAX
 
 const char *const layer_names[] = {"talks",   "beats",  "leaves", "expands", "messages",
-				   "endless", "always", "asks",   "fails"};
+				   "endless", "always", "asks",   "fails",   "names"};
 unsigned layer_ticks, layer_failing_step;
 
 struct test_layer {
@@ -25,6 +29,7 @@ struct test_layer {
 	unsigned char byte; /* EXPANDS: what is repeated */
 	/* EXPANDS: so often still. MESSAGES: bytes of a message that are to come; NONE: no head has come */
 	uint32_t left;
+	struct sockaddr_in peer; /* NAMES: sin_family is 0 as long as none is known */
 };
 
 static struct test_layer *of(struct tni_layer *layer)
@@ -105,6 +110,38 @@ static int leave_up(struct test_layer *t, struct tn_buf *in)
 		return tni_err(TN_EFORMAT, "there is no header");
 	tni_buf_consume(in, sizeof(HEADER) - 1);
 	t->layer.open = t->layer.done = true;
+	return 0;
+}
+
+/* ---- a header that names the peer ---- */
+
+static int name_up(struct test_layer *t, struct tn_buf *in)
+{
+	const unsigned char *head = tni_buf_pullup(in, in->len), *end;
+	char name[INET_ADDRSTRLEN] = "";
+
+	end = head ? memchr(head, '\n', in->len) : NULL;
+	if (!end)
+		return 0;
+	if (end - head < 5 || end - head - 5 >= (long)sizeof(name) || memcmp(head, "PEER ", 5) != 0)
+		return tni_err(TN_EFORMAT, "there is no header");
+	memcpy(name, head + 5, (size_t)(end - head - 5));
+	if (inet_pton(AF_INET, name, &t->peer.sin_addr) == 1)
+		t->peer.sin_family = AF_INET;
+	t->peer.sin_port = htons(7);
+	tni_buf_consume(in, (size_t)(end - head) + 1);
+	t->layer.open = t->layer.done = true;
+	return 0;
+}
+
+static int name_peer(const struct test_layer *t, struct tn_addr *peer)
+{
+	if (t->sort != LAYER_NAMES || t->dialled)
+		return -EOPNOTSUPP;
+	if (!t->peer.sin_family)
+		return -EAGAIN;
+	*peer = (struct tn_addr){.len = sizeof(t->peer)};
+	memcpy(peer->bytes, &t->peer, sizeof(t->peer));
 	return 0;
 }
 
@@ -221,6 +258,11 @@ static int layer_open(struct tni_layer *layer, struct tn_buf *net)
 			return 0;
 		layer->open = layer->done = true;
 		return put(net, HEADER, sizeof(HEADER) - 1);
+	case LAYER_NAMES:
+		if (!t->dialled)
+			return 0;
+		layer->open = layer->done = true;
+		return put(net, NAME, sizeof(NAME) - 1);
 	default:
 		layer->open = true;
 		return fails_in(t, 0);
@@ -256,6 +298,8 @@ static int layer_up(struct tni_layer *layer, struct tn_buf *in, struct tn_buf *o
 		return talk_up(t, in, out, net, max);
 	case LAYER_LEAVES:
 		return leave_up(t, in);
+	case LAYER_NAMES:
+		return name_up(t, in);
 	case LAYER_EXPANDS:
 		return expand_up(t, in, out, max);
 	case LAYER_MESSAGES:
@@ -343,7 +387,8 @@ static int layer_query(const struct tni_layer *layer, enum tni_question what, vo
 {
 	const struct test_layer *t = of((struct tni_layer *)(uintptr_t)layer);
 
-	(void)answer;
+	if (what == TNI_ASK_PEER)
+		return name_peer(t, answer);
 	if (what != TNI_ASK_PART)
 		return -EOPNOTSUPP;
 	return t->sort == LAYER_EXPANDS ? t->left != 0 : t->sort == LAYER_MESSAGES && t->left != NONE;

@@ -15,6 +15,7 @@ enum layer_sort {
 	LAYER_ALWAYS,               /* wants to be called at once, always */
 	LAYER_ASKS,                 /* puts an answer for each byte that comes, far longer than that */
 	LAYER_FAILS,                /* in the step that layer_failing_step names */
+	LAYER_NAMES,                /* sends or expects "PEER 192.0.2.1\n", or "PEER -\n" for nobody, and is done */
 };
 
 extern const char *const layer_names[];

@@ -583,6 +583,7 @@ static struct reserve hide_reserve(struct tni_mem *mem)
 	mem->small.free = mem->large.free = NULL;
 	mem->small.nfree = mem->large.nfree = 0;
 	mem->slices = NULL;
+	mem->grown = true; /* nothing is trimmed while some of it is hidden */
 	return r;
 }
 
@@ -603,6 +604,7 @@ static void return_reserve(struct tni_mem *mem, const struct reserve *r)
 	while (*last)
 		last = &(*last)->next;
 	*last = r->slices;
+	mem->grown = false;
 	return_blocks(&mem->small, r->small, r->nsmall);
 	return_blocks(&mem->large, r->large, r->nlarge);
 }

@@ -75,6 +75,7 @@ static void line_close(struct line *line)
 {
 	tni_buf_clear(&line->in);
 	tni_frame_free(&line->frame);
+	tni_frame_drop(&line->frame);
 	MODEL_CHECK(!line->mem.nslices_out && !line->mem.small.nout && !line->mem.large.nout);
 	tni_mem_free(&line->mem);
 	record_free(&line->got);
@@ -86,7 +87,7 @@ static void check_raw(struct line *line, const struct tni_view *view)
 	struct iovec iov = {.iov_base = (void *)(uintptr_t)view->data, .iov_len = view->len};
 	struct tn_buf out;
 
-	if (!view->raw)
+	if (!view->raw || !tni_frame_is_as_sent(&line->frame, view))
 		return;
 	MODEL_CHECK(view->raw >= view->blk->data && view->raw + view->taken <= view->blk->data + view->blk->used);
 	tni_buf_init(&out, &line->mem, SIZE_MAX);

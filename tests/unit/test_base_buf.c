@@ -666,6 +666,85 @@ static void test_find(void **state)
 	tni_buf_clear(&buf);
 }
 
+/* There is room for as much again, so that what has come so far stays where it is. */
+static void test_gather(void **state)
+{
+	unsigned char *at;
+	struct tn_buf buf;
+
+	(void)state;
+	tni_buf_init(&buf, &mem, SIZE_MAX);
+	assert_null(tni_buf_gather(&buf, 1));
+	tni_buf_give(&buf, received(&mem.small, "ab"));
+	assert_ptr_equal(tni_buf_gather(&buf, 2), buf.head->data);
+	assert_null(tni_buf_gather(&buf, 3));
+	tni_buf_give(&buf, received(&mem.small, "cd"));
+	at = tni_buf_gather(&buf, 3); /* into the room behind the first */
+	assert_ptr_equal(at, buf.head->data);
+	assert_memory_equal(at, "abc", 3);
+	assert_int_equal(buf.head->len, 3);
+	assert_content(&buf, "abcd");
+	assert_int_equal(pieces(&buf), 2);
+	assert_ptr_equal(tni_buf_gather(&buf, 4), at);
+	assert_int_equal(pieces(&buf), 1);
+	append(&buf, "ef", true); /* behind it goes on what is appended */
+	assert_ptr_equal(tni_buf_gather(&buf, 6), at);
+	assert_int_equal(ends(&buf), 1);
+	tni_buf_clear(&buf);
+}
+
+static void test_gather_beyond_a_block(void **state)
+{
+	unsigned char *at;
+	struct tn_buf buf;
+	size_t len;
+
+	(void)state;
+	tni_buf_init(&buf, &mem, SIZE_MAX);
+	for (int i = 0; i < 3; i++) {
+		struct tni_blk *blk = tni_blk_get(&mem.large);
+
+		assert_non_null(blk);
+		memset(blk->data, 'a' + i, blk->cap);
+		blk->used = blk->cap;
+		assert_int_equal(tni_buf_give(&buf, blk), 0);
+	}
+	len = 2 * (size_t)mem.large.cap;
+	at = tni_buf_gather(&buf, len);
+	assert_non_null(at);
+	assert_true(at[0] == 'a' && at[len / 2 - 1] == 'a' && at[len / 2] == 'b' && at[len - 1] == 'b');
+	assert_ptr_equal(tni_buf_gather(&buf, len / 2 * 3), at);
+	assert_true(at[len] == 'c' && at[len / 2 * 3 - 1] == 'c');
+	assert_int_equal(buf.len, len / 2 * 3);
+	assert_int_equal(pieces(&buf), 1);
+	tni_buf_clear(&buf);
+}
+
+/* Some bytes, in one piece and over several; and beginnings of them that do not go on. */
+static void test_search(void **state)
+{
+	struct tn_buf buf;
+
+	(void)state;
+	tni_buf_init(&buf, &mem, SIZE_MAX);
+	assert_int_equal(tni_buf_search(&buf, "a", 1, 0), -1);
+	tni_buf_give(&buf, received(&mem.small, "a--ab"));
+	tni_buf_give(&buf, received(&mem.small, "-"));
+	tni_buf_give(&buf, received(&mem.small, "-"));
+	tni_buf_give(&buf, received(&mem.small, ">ab--"));
+	assert_int_equal(tni_buf_search(&buf, "--", 2, 0), 1);
+	assert_int_equal(tni_buf_search(&buf, "--", 2, 2), 5);
+	assert_int_equal(tni_buf_search(&buf, "--", 2, 6), 10);
+	assert_int_equal(tni_buf_search(&buf, "--", 2, 11), -1);
+	assert_int_equal(tni_buf_search(&buf, "b-->ab--", 8, 0), 4);
+	assert_int_equal(tni_buf_search(&buf, "-->", 3, 0), 5);
+	assert_int_equal(tni_buf_search(&buf, "ab", 2, 4), 8);
+	assert_int_equal(tni_buf_search(&buf, "--x", 3, 0), -1);
+	assert_int_equal(tni_buf_search(&buf, "b--", 3, 5), 9);
+	assert_int_equal(tni_buf_search(&buf, "--", 2, SIZE_MAX), -1);
+	tni_buf_clear(&buf);
+}
+
 static void test_iov(void **state)
 {
 	struct iovec iov[3];
@@ -910,6 +989,9 @@ int main(void)
 		TEST(test_pullup_keeps_the_end),
 		TEST(test_pullup_beyond_a_large_block),
 		TEST(test_find),
+		TEST(test_gather),
+		TEST(test_gather_beyond_a_block),
+		TEST(test_search),
 		TEST(test_iov),
 		TEST(test_append_without_memory),
 		TEST(test_link_without_memory),

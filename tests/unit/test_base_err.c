@@ -38,6 +38,11 @@ static void test_formats_and_returns_the_code(void **state)
 	assert_string_equal(tn_errmsg(), "");
 	assert_int_equal(tni_err(-EPIPE, "shorter"), -EPIPE);
 	assert_string_equal(tn_errmsg(), "shorter");
+	/* A program hands on what it has just read. */
+	assert_int_equal(tni_err(-EIO, "%s", tn_errmsg()), -EIO);
+	assert_string_equal(tn_errmsg(), "shorter");
+	tni_err(-EIO, "%s: no %s", "longer", tn_errmsg());
+	assert_string_equal(tn_errmsg(), "longer: no shorter");
 }
 
 static void test_position(void **state)

@@ -120,7 +120,7 @@ static void test_references(void **state)
 /* After a burst the pool keeps so many and gives the rest back to the system. */
 static void keeps_at_most(struct tni_pool *pool)
 {
-	uint32_t n = pool->max_free + 10, nlisted = 0;
+	uint32_t n = pool->keep + 10, nlisted = 0;
 	static struct tni_blk *blks[1000];
 
 	assert_true(n <= 1000);
@@ -130,10 +130,10 @@ static void keeps_at_most(struct tni_pool *pool)
 	for (uint32_t i = 0; i < n; i++)
 		tni_blk_unref(blks[i]);
 	assert_int_equal(pool->nout, 0);
-	assert_int_equal(pool->nfree, pool->max_free);
+	assert_int_equal(pool->nfree, pool->keep);
 	for (const struct tni_blk *blk = pool->free; blk; blk = blk->next)
 		nlisted++;
-	assert_int_equal(nlisted, pool->max_free);
+	assert_int_equal(nlisted, pool->keep);
 }
 
 static void test_free_list_is_bounded(void **state)
@@ -142,7 +142,127 @@ static void test_free_list_is_bounded(void **state)
 	keeps_at_most(&mem.small);
 	keeps_at_most(&mem.large);
 	/* What idle pools keep for good is to be little. */
-	assert_true((size_t)mem.small.max_free * TNI_SMALL_CAP + (size_t)mem.large.max_free * TNI_LARGE_CAP <= 4 << 20);
+	assert_true((size_t)mem.small.keep * TNI_SMALL_CAP + (size_t)mem.large.keep * TNI_LARGE_CAP <= 4 << 20);
+}
+
+/* ---- growing and shrinking ---- */
+
+static int ngrowths;
+
+static void note_growth(void *arg)
+{
+	++*(int *)arg;
+}
+
+static void watch_growth(void)
+{
+	ngrowths = 0;
+	mem.on_growth = note_growth;
+	mem.arg = &ngrowths;
+}
+
+/* As a loop does a second later. Returns whether more is to come. */
+static bool look(void)
+{
+	return mem.grown = tni_mem_trim(&mem);
+}
+
+static struct tni_blk *many[1000];
+
+static void use_many(struct tni_pool *pool, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		assert_non_null(many[i] = tni_blk_get(pool));
+	for (uint32_t i = 0; i < n; i++)
+		tni_blk_unref(many[i]);
+}
+
+static void test_pools_grow_and_shrink(void **state)
+{
+	struct tni_pool *pools[] = {&mem.small, &mem.large};
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct tni_pool *pool = pools[i];
+
+		watch_growth();
+		use_many(pool, pool->keep);
+		assert_int_equal(ngrowths, 0);
+		use_many(pool, 1000);
+		assert_int_equal(pool->nfree, 1000);
+		assert_int_equal(ngrowths, 1);
+		/* As long as it is needed it stays, and costs nothing. */
+		for (int second = 0; second < 3; second++) {
+			assert_true(look());
+			nallocs = 0;
+			use_many(pool, 900);
+			assert_int_equal(nallocs, 0);
+			assert_true(pool->nfree >= 900);
+		}
+		/* Fewer are needed, then none. */
+		use_many(pool, 400);
+		assert_true(look());
+		use_many(pool, 400);
+		assert_true(look());
+		assert_true(pool->nfree >= 400 && pool->nfree <= 400 + pool->keep);
+		assert_false(look() && look());
+		assert_int_equal(pool->nfree, pool->keep);
+		assert_false(mem.grown);
+		use_many(pool, pool->keep + 1);
+		assert_int_equal(ngrowths, 2);
+		look();
+		look();
+	}
+}
+
+/* Those at the end have been free for the longest: the hot ones stay. */
+static void test_hot_blocks_stay(void **state)
+{
+	struct tni_blk *last;
+
+	(void)state;
+	watch_growth();
+	use_many(&mem.small, 1000);
+	last = many[999];
+	look();
+	look();
+	assert_ptr_equal(tni_blk_get(&mem.small), last);
+	tni_blk_unref(last);
+}
+
+/* One slice that stays out for long does not keep all that a burst took. */
+static void test_slices_shrink_around_one(void **state)
+{
+	enum { N = 100000 };
+	static struct tni_slice *slices[N];
+	struct tni_blk *blk = tni_blk_get(&mem.small);
+
+	(void)state;
+	watch_growth();
+	for (int i = 0; i < N; i++) {
+		assert_non_null(slices[i] = tni_slice_get(&mem));
+		*slices[i] = (struct tni_slice){.blk = blk, .len = (uint32_t)i};
+	}
+	assert_true(mem.grown);
+	assert_true(look()); /* nothing is free */
+	for (int i = 0; i < N; i++)
+		if (i != N / 2)
+			tni_slice_put(&mem, slices[i]);
+	look();
+	assert_int_equal(mem.nslabs, TNI_SLABS_KEPT);
+	assert_int_equal(slices[N / 2]->len, N / 2);
+	for (int i = 0; i < N; i++) { /* what is left is whole */
+		struct tni_slice *slice = i == N / 2 ? slices[i] : tni_slice_get(&mem);
+
+		assert_true(i == N / 2 || slice != slices[N / 2]);
+		slices[i] = slice;
+		slice->blk = blk;
+	}
+	for (int i = 0; i < N; i++)
+		tni_slice_put(&mem, slices[i]);
+	look();
+	assert_int_equal(mem.nslabs, TNI_SLABS_KEPT);
+	tni_blk_unref(blk);
 }
 
 static void test_no_memory(void **state)
@@ -259,7 +379,7 @@ static void test_starved_are_told_of_freed_blocks(void **state)
 	mem.arg = &nreturns;
 	nreturns = 0;
 	mem.starved = 1;
-	mem.large.max_free = 0;
+	mem.large.keep = 0;
 	tni_blk_unref(blk);
 	assert_int_equal(nreturns, 1);
 	tni_blk_unref(caught);
@@ -339,6 +459,9 @@ int main(void)
 		TEST(test_reused_block_is_as_new),
 		TEST(test_references),
 		TEST(test_free_list_is_bounded),
+		TEST(test_pools_grow_and_shrink),
+		TEST(test_hot_blocks_stay),
+		TEST(test_slices_shrink_around_one),
 		TEST(test_no_memory),
 		TEST(test_lone_blocks),
 		TEST(test_own_home),

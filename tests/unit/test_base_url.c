@@ -479,6 +479,51 @@ static void test_escaped_path_comes_back(void **state)
 	assert_string_equal(text, "/ab");
 }
 
+/* Only where it is allowed may a user stand in front of the host. */
+static void test_user(void **state)
+{
+	static const struct {
+		const char *text, *user, *password, *host;
+		long user_at, host_at;
+	} goods_with_user[] = {
+		{"socks5://gate:1080", NULL, NULL, "gate", -1, 9},
+		{"socks5://me@gate:1080", "me", NULL, "gate", 9, 12},
+		{"http://me:se:cret@[::1]:1", "me", "se:cret", "::1", 7, 18},
+		{"http://m%40e:%25%3a@gate", "m@e", "%:", "gate", 7, 20},
+		{"http://me:@gate/?a=b@c", "me", "", "gate", 7, 11},
+		{"http://gate/@x", NULL, NULL, "gate", -1, 7},
+		{"http://gate?x=@", NULL, NULL, "gate", -1, 7},
+	};
+	static const struct {
+		const char *text;
+		long at;
+	} refused[] = {
+		{"http://@gate", 7},     {"http://:x@gate", 7},   {"http://a@b@gate", 10},     {"http://a:b@c@d", 12},
+		{"http://a%00@gate", 8}, {"http://a%zz@gate", 8}, {"http://a:b\x01@gate", 10},
+	};
+	struct tni_url url;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(goods_with_user) / sizeof(goods_with_user[0]); i++) {
+		if (tni_url_parse_with_user(&url, goods_with_user[i].text) != 0)
+			fail_msg("%s: %s", goods_with_user[i].text, tn_errmsg());
+		assert_string_equal(url.user ? url.user : "-", goods_with_user[i].user ? goods_with_user[i].user : "-");
+		assert_string_equal(url.password ? url.password : "-",
+				    goods_with_user[i].password ? goods_with_user[i].password : "-");
+		assert_string_equal(url.host, goods_with_user[i].host);
+		assert_int_equal(url.user_at, goods_with_user[i].user_at);
+		assert_int_equal(url.host_at, goods_with_user[i].host_at);
+		tni_url_free(&url);
+	}
+	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
+		assert_int_equal(tni_url_parse_with_user(&url, refused[i].text), TN_EURL);
+		if (tn_errpos() != refused[i].at)
+			fail_msg("%s", tn_errmsg());
+	}
+	assert_int_equal(tni_url_parse(&url, "http://me@gate"), TN_EURL);
+	assert_int_equal(tni_url_parse(&url, "http://me:x@gate"), TN_EURL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -496,6 +541,7 @@ int main(void)
 		cmocka_unit_test(test_most_parts),
 		cmocka_unit_test(test_long_bad_url_says_why),
 		cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_user),
 		cmocka_unit_test(test_text_is_copied),
 	};
 

@@ -4,13 +4,14 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
-#include "packet/capfile.h"
-#include "packet/packet.h"
+#include "capture/packet/capfile.h"
+#include "capture/packet/packet.h"
 #include "tenon.h"
 
 #define FILE_MAX (4U << 20)
@@ -482,6 +483,56 @@ static void test_pcapng_short_blocks(void **state)
 	free(m.data);
 }
 
+/* A packet that says of itself one byte more than its block has room for; and one that fills it. */
+static void test_pcapng_long_packets(void **state)
+{
+	struct memory m;
+	unsigned packets;
+	uint64_t at;
+
+	(void)state;
+	memory_new(&m);
+	m.damaged = true;
+	for (uint32_t caplen = 5; caplen <= 64; caplen++) {
+		m.len = 0;
+		section(&m, false);
+		interface(&m, LINK_RAW, -1, 0, false);
+		block_of(&m, 6, (uint32_t[]){0, 0, 0, caplen, caplen, 0x04030201, 0x08070605}, 7);
+		assert_int_equal(read_all(&m, &packets, &at), caplen <= 8 ? 0 : TN_EFORMAT);
+		assert_int_equal(packets, caplen <= 8);
+		if (caplen > 8)
+			assert_int_equal(at, 28 + 20 + 20); /* the word that says so */
+	}
+	free(m.data);
+}
+
+/* What is no capture at all; what is one that was compressed is told so. */
+static void test_other_files(void **state)
+{
+	static const struct {
+		const char *bytes, *words;
+	} files[] = {{"\x1f\x8b\x08\x00", "compressed"},
+		     {"\x1f\x8c\x08\x00", "neither pcap nor pcapng"},
+		     {"\x1e\x8b\x08\x00", "neither pcap nor pcapng"},
+		     {"text", "neither pcap nor pcapng"}};
+	struct capfile *file;
+	struct capfile_record r;
+	struct memory m;
+	uint64_t at;
+
+	(void)state;
+	memory_new(&m);
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		m.len = m.at = 0;
+		write_memory(&m, files[i].bytes, 4);
+		assert_int_equal(capfile_new(&file, read_memory, &m), 0);
+		assert_int_equal(capfile_next(file, &r), TN_EFORMAT);
+		assert_non_null(strstr(capfile_why(file, &at), files[i].words));
+		capfile_free(file);
+	}
+	free(m.data);
+}
+
 /* A simple packet tells only how long it was: what the interface did not keep of it is not there. */
 static void test_pcapng_simple(void **state)
 {
@@ -641,6 +692,48 @@ static void test_written_and_read(void **state)
 	}
 }
 
+/* A block grows with the texts in it. */
+static void test_long_texts_written_and_read(void **state)
+{
+	char comment[60001], name[3001], filter[501];
+	struct capfile_iface iface = {.link = LINK_ETHERNET, .name = name, .filter = filter};
+	struct capfile_record r;
+	struct capwriter *w;
+	struct capfile *file;
+	struct memory m;
+	unsigned seen = 0;
+	int rc;
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(comment) - 1; i++)
+		comment[i] = (char)('a' + i % 23);
+	comment[sizeof(comment) - 1] = '\0';
+	snprintf(name, sizeof(name), "%.*s", (int)sizeof(name) - 1, comment + 1);
+	snprintf(filter, sizeof(filter), "%.*s", (int)sizeof(filter) - 1, comment + 2);
+	memory_new(&m);
+	assert_int_equal(capwriter_new(&w, write_memory, &m, false, "test", comment, strlen(comment)), 0);
+	assert_int_equal(capwriter_interface(w, &iface), 0);
+	assert_int_equal(capwriter_flush(w), 0);
+	capwriter_free(w);
+	m.step = 1000;
+	assert_int_equal(capfile_new(&file, read_memory, &m), 0);
+	while ((rc = capfile_next(file, &r)) > 0) {
+		seen |= 1U << r.kind;
+		if (r.kind == CAPFILE_COMMENT) {
+			assert_int_equal(r.comment_len, strlen(comment));
+			assert_memory_equal(r.comment, comment, r.comment_len);
+		} else {
+			assert_int_equal(r.kind, CAPFILE_INTERFACE);
+			assert_string_equal(r.iface->name, name);
+			assert_string_equal(r.iface->filter, filter);
+		}
+	}
+	assert_int_equal(rc, 0);
+	assert_int_equal(seen, 1 << CAPFILE_COMMENT | 1 << CAPFILE_INTERFACE);
+	capfile_free(file);
+	free(m.data);
+}
+
 static void test_write_fails(void **state)
 {
 	struct capfile_iface iface = {.link = LINK_ETHERNET}, other = {.link = LINK_RAW};
@@ -671,11 +764,14 @@ int main(void)
 		cmocka_unit_test(test_pcapng_cut),
 		cmocka_unit_test(test_pcapng_damaged_words),
 		cmocka_unit_test(test_pcapng_short_blocks),
+		cmocka_unit_test(test_pcapng_long_packets),
+		cmocka_unit_test(test_other_files),
 		cmocka_unit_test(test_pcapng_simple),
 		cmocka_unit_test(test_pcapng_old_packet),
 		cmocka_unit_test(test_pcapng_interfaces_without_end),
 		cmocka_unit_test(test_pcapng_cyclic),
 		cmocka_unit_test(test_written_and_read),
+		cmocka_unit_test(test_long_texts_written_and_read),
 		cmocka_unit_test(test_write_fails),
 	};
 

@@ -99,6 +99,32 @@ static const struct {
 	{"bf6346756ef563416d7421ff", "{\"Fun\":true,\"Amt\":-2}", "a26346756ef563416d7421"},
 };
 
+/* -1 - n: where all digits of n + 1 are zero but the first, one is borrowed through all of them. */
+static void negative_bignums(void **state)
+{
+	static const struct {
+		const char *json, *hex;
+	} cases[] = {
+		{"-18446744073709551617", "c349010000000000000000"},
+		{"-18446744073709551618", "c349010000000000000001"},
+		{"-4722366482869645213696", "c349ffffffffffffffffff"},
+		{"-4722366482869645213697", "c34a01000000000000000000"},
+		{"-79228162514264337593543950336", "c34cffffffffffffffffffffffff"},
+		{"-340282366920938463463374607431768211456", "c350ffffffffffffffffffffffffffffffff"},
+		{"-340282366920938463463374607431768211457", "c35101000000000000000000000000000000"
+							     "00"},
+	};
+	uint8_t bytes[BUFFER];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		size_t len = unhex(cases[i].hex, bytes);
+
+		must_convert(&tni_codec_json, cases[i].json, strlen(cases[i].json), cbor, bytes, len);
+		must_convert(cbor, bytes, len, &tni_codec_json, cases[i].json, strlen(cases[i].json));
+	}
+}
+
 static void appendix_a(void **state)
 {
 	(void)state;
@@ -445,6 +471,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_position),
 		cmocka_unit_test(appendix_a),
+		cmocka_unit_test(negative_bignums),
 		cmocka_unit_test(every_prefix_ends_early),
 		cmocka_unit_test(not_well_formed),
 		cmocka_unit_test(keys_of_other_kinds_differ),

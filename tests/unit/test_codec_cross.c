@@ -421,6 +421,35 @@ static void too_deep_to_write(void **state)
 	tn_value_free(v);
 }
 
+/* As many containers inside each other as allowed are written and read, and not one more. */
+static void the_limit_of_depth_is_exact(void **state)
+{
+	static const char *const texts[] = {"[[]]", "[[[[]]]]", "{\"a\":{}}", "{\"a\":{\"b\":{}}}",
+					    "[{\"a\":[1,{\"b\":2}]}]"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+		struct tn_value *v = must_decode(&tni_codec_json, texts[i], strlen(texts[i]), NULL);
+		struct tni_codec_opts most = {.max_depth = tn_value_depth(v)};
+		struct tni_codec_opts less = {.max_depth = most.max_depth - 1};
+
+		for (size_t f = 0; f < TREES; f++) {
+			struct tni_bytes out = {0};
+			struct tn_value *back = NULL;
+
+			assert_int_equal(trees[f]->encode(v, &most, &out), 0);
+			assert_int_equal(trees[f]->decode((char *)out.data, out.len, &most, &back, NULL), 0);
+			must_be_equal(v, back, trees[f]->name);
+			assert_int_equal(trees[f]->decode((char *)out.data, out.len, &less, &back, NULL), TN_EDEPTH);
+			assert_int_equal(trees[f]->check((char *)out.data, out.len, &less, NULL), TN_EDEPTH);
+			must_not_encode(trees[f], v, &less, TN_EDEPTH);
+			tn_value_free(back);
+			tni_bytes_free(&out);
+		}
+		tn_value_free(v);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -431,6 +460,7 @@ int main(void)
 		cmocka_unit_test(text_and_raw),
 		cmocka_unit_test(codecs_by_name),
 		cmocka_unit_test(too_deep_to_write),
+		cmocka_unit_test(the_limit_of_depth_is_exact),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

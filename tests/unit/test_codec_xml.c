@@ -244,6 +244,9 @@ static void not_of_the_schema(void **state)
 		{"<array" NS ">@<number>1 2</number></array>", TN_EFORMAT},
 		{"<array" NS ">@<number>.</number></array>", TN_EFORMAT},
 		{"<array" NS ">@<number>1e</number></array>", TN_EFORMAT},
+		{"<array" NS ">@<number>e5</number></array>", TN_EFORMAT},
+		{"<array" NS ">@<number>-e5</number></array>", TN_EFORMAT},
+		{"<array" NS ">@<number>.e5</number></array>", TN_EFORMAT},
 		{"<array" NS ">@<number>--1</number></array>", TN_EFORMAT},
 		{"<array" NS ">@<number>1e400</number></array>", TN_ETOOBIG},
 		{"<array" NS ">@<string escaped=\"true\">\\x</string></array>", TN_EFORMAT},
@@ -398,6 +401,36 @@ static void entities_make_little(void **state)
 	tni_bytes_free(&in);
 }
 
+/* In UTF-16 the name of a reference has a zero byte beside each character. */
+static void references_in_utf16(void **state)
+{
+	static const struct {
+		const char *xml;
+		int code;
+	} cases[] = {
+		{"<!DOCTYPE a SYSTEM \"x\"><a b=\"&amp;&#99;&quot;&lt;\"/>", 0},
+		{"<!DOCTYPE a SYSTEM \"x\"><a b=\"&apos;&gt;\"/>", 0},
+		{"<!DOCTYPE a SYSTEM \"x\"><a b=\"&amp;&c;\"/>", TN_EREPR},
+		{"<!DOCTYPE a SYSTEM \"x\"><a b=\"&ampere;\"/>", TN_EREPR},
+		{"<!DOCTYPE a SYSTEM \"x\"><a b=\"&a.very.long.name.of.an.entity;\"/>", TN_EREPR},
+	};
+	char wide[512];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+		for (int big = 0; big < 2; big++) {
+			size_t len = strlen(cases[i].xml);
+			struct tn_value *v = NULL;
+
+			memcpy(wide, big ? "\xfe\xff" : "\xff\xfe", 2);
+			memset(wide + 2, 0, 2 * len);
+			for (size_t j = 0; j < len; j++)
+				wide[2 + 2 * j + (size_t)big] = cases[i].xml[j];
+			assert_int_equal(xml->decode(wide, 2 + 2 * len, NULL, &v, NULL), cases[i].code);
+			tn_value_free(v);
+		}
+}
+
 /* `count` times a text. */
 static void put_times(struct tni_bytes *out, const char *text, int count)
 {
@@ -416,6 +449,7 @@ static void declarations_make_few_parts(void **state)
 		{"<!ENTITY x \"t<b c=''/>\">]><a>", "&x;", "</a>", 100, 1000},
 		{"<!ATTLIST b c CDATA 'd' e CDATA 'f' g CDATA 'h' i CDATA 'j'>]><a>", "<b/>", "</a>", 100, 1000},
 		{"<!ATTLIST b c CDATA 'd'>]><a>", "<b e=''/>", "</a>", 100, 5000},
+		{"<!ENTITY x \"<b c='' d='' e='' f='' g='' h='' i='' j='' k=''/>\">]><a>", "&x;", "</a>", 50, 120},
 	};
 	struct tni_bytes in = {0};
 	struct tn_value *v = NULL;
@@ -433,6 +467,19 @@ static void declarations_make_few_parts(void **state)
 		assert_int_equal(xml->decode(in.data, in.len, NULL, &v, &err), i % 2 ? TN_ETOOBIG : 0);
 	}
 	tn_value_free(v);
+	tni_bytes_free(&in);
+}
+
+/* What is in the document itself may be of any number of parts. */
+static void what_is_not_declared_is_not_counted(void **state)
+{
+	struct tni_bytes in = {0};
+
+	(void)state;
+	tni_bytes_literal(&in, "<!DOCTYPE a [<!ENTITY x \"y\">]><a>");
+	put_times(&in, "<b/><c d=''/>", 20000);
+	tni_bytes_literal(&in, "</a>");
+	tn_value_free(must_decode(xml, in.data, in.len, NULL));
 	tni_bytes_free(&in);
 }
 
@@ -551,9 +598,11 @@ int main(void)
 		cmocka_unit_test(refused),
 		cmocka_unit_test(not_of_the_schema),
 		cmocka_unit_test(nothing_outside_is_opened),
+		cmocka_unit_test(references_in_utf16),
 		cmocka_unit_test(declarations_inside_count),
 		cmocka_unit_test(entities_make_little),
 		cmocka_unit_test(declarations_make_few_parts),
+		cmocka_unit_test(what_is_not_declared_is_not_counted),
 		cmocka_unit_test(the_version_is_one),
 		cmocka_unit_test(errors_have_line_and_column),
 		cmocka_unit_test(nesting_is_limited),

@@ -5,7 +5,15 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "conn/server.h"
 #include "io/loop.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #define COUNT 20
 
@@ -120,12 +128,92 @@ static void test_one_that_leaves(void **state)
 	tn_loop_free(loop);
 }
 
+#ifdef TNI_HAVE_TLS
+/* ---- one acceptor for two loops ---- */
+
+#define CROWD 100 /* handshakes that wait in a loop: more than further clients are accepted for */
+
+static int connect_to(const char *path)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
+	assert_int_equal(connect(fd, (struct sockaddr *)&un, sizeof(un)), 0);
+	return fd;
+}
+
+static void turn_both(struct tn_loop *loops[2], int turns)
+{
+	for (int i = 0; i < turns; i++) {
+		assert_true(tn_loop_step(loops[0], 2) >= 0);
+		assert_true(tn_loop_step(loops[1], 0) >= 0);
+	}
+}
+
+/* Clients go past a loop in which handshakes wait, and wait themselves where there is no other. */
+static void test_clients_go_where_no_handshakes_wait(void **state)
+{
+	char dir[] = "/tmp/tenon-costly-XXXXXX", keys[64], path[64], url[160];
+	static const struct tn_handler handler = {0};
+	struct tn_loop *loops[2];
+	struct tn_server *server;
+	int fds[8];
+	FILE *file;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	snprintf(keys, sizeof(keys), "%s/keys", dir);
+	snprintf(path, sizeof(path), "%s/s", dir);
+	file = fopen(keys, "w");
+	assert_true(file && fputs("me:00112233445566778899aabbccddeeff\n", file) > 0);
+	fclose(file);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(tn_loop_new(&loops[i], "epoll"), 0);
+	snprintf(url, sizeof(url), "tls+unix:%s?psk-file=%s", path, keys);
+	assert_int_equal(tn_serve_loops(loops, 2, url, &handler, NULL, &server), 0);
+
+	atomic_store(&loops[1]->ncostly, CROWD);
+	for (int i = 0; i < 4; i++)
+		fds[i] = connect_to(path);
+	turn_both(loops, 20);
+	assert_int_equal(server->parts[0].nconns, 4);
+	assert_int_equal(server->parts[1].nconns, 0);
+
+	atomic_store(&loops[0]->ncostly, CROWD);
+	turn_both(loops, 1); /* one may be on its way in */
+	for (int i = 4; i < 8; i++)
+		fds[i] = connect_to(path);
+	turn_both(loops, 20);
+	assert_in_range(server->parts[0].nconns + server->parts[1].nconns, 4, 5);
+
+	atomic_store(&loops[1]->ncostly, 0);
+	for (int i = 0; i < 4000 && server->parts[0].nconns + server->parts[1].nconns < 8; i++)
+		turn_both(loops, 1);
+	assert_in_range(server->parts[0].nconns, 4, 5);
+	assert_in_range(server->parts[1].nconns, 3, 4);
+	atomic_store(&loops[0]->ncostly, 0);
+
+	for (int i = 0; i < 8; i++)
+		close(fds[i]);
+	tn_loop_free(loops[0]);
+	tn_loop_free(loops[1]);
+	unlink(keys);
+	assert_int_equal(rmdir(dir), 0);
+}
+#endif
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_long_ones_one_a_turn),   cmocka_unit_test(test_short_ones_share_a_turn),
-		cmocka_unit_test(test_cheap_ones_do_not_wait), cmocka_unit_test(test_its_place_is_kept),
+		cmocka_unit_test(test_long_ones_one_a_turn),
+		cmocka_unit_test(test_short_ones_share_a_turn),
+		cmocka_unit_test(test_cheap_ones_do_not_wait),
+		cmocka_unit_test(test_its_place_is_kept),
 		cmocka_unit_test(test_one_that_leaves),
+#ifdef TNI_HAVE_TLS
+		cmocka_unit_test(test_clients_go_where_no_handshakes_wait),
+#endif
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,6 +11,7 @@
 #include "io/sim.h"
 #include "net/addr.h"
 #include "net/dial.h"
+#include "net/race.h"
 #include "net/resolve.h"
 
 #include <arpa/inet.h>
@@ -648,8 +649,8 @@ static void test_refused(void **state)
 	hole_close(&h);
 }
 
-/* The dial alone keeps the loop running, and until it is done. */
-static void test_keeps_loop_alive(void **state)
+/* Whether the loop runs for its sake is its owner's to say: a connection. */
+static void test_keeps_no_loop_alive(void **state)
 {
 	struct fixture *f = fixture6(state);
 	struct hole h = hole_open();
@@ -659,9 +660,8 @@ static void test_keeps_loop_alive(void **state)
 	tn_poll_stop(f->poll);
 	assert_int_equal(f->loop->alive, 0);
 	start(f, &r, &spec);
-	assert_int_equal(f->loop->alive, 1);
-	assert_int_equal(tn_loop_run(f->loop), 0);
-	assert_int_equal(r.calls, 1);
+	assert_int_equal(f->loop->alive, 0);
+	finish(f, &r);
 	start(f, &r, &spec);
 	tni_dial_cancel(r.dial);
 	assert_int_equal(f->loop->alive, 0);
@@ -914,6 +914,48 @@ static void test_name_refused(void **state)
 		      "tcp://it: timed out after 300ms while looking up half.test; "
 		      "connect to 127.0.0.1:%d: Connection refused",
 		      h.port);
+	hole_close(&h);
+}
+
+static int asked;
+
+/* Only IPv4 may be connected to. */
+static bool permits_four(const struct tn_addr *addr, void *arg)
+{
+	(void)arg;
+	asked++;
+	return tni_addr_family(addr) == AF_INET;
+}
+
+static bool permits_none(const struct tn_addr *addr, void *arg)
+{
+	(void)addr, (void)arg;
+	return false;
+}
+
+/* An address that may not be connected to is as one that has failed at once: the others are tried. */
+static void test_permits(void **state)
+{
+	struct fixture *f = fixture6(state);
+	struct hole h = hole_open();
+	struct tni_dial_spec spec = to_host("both.test", h.port);
+	char four[64];
+	struct result r;
+
+	hole_listen(&h, AF_INET);
+	hole_listen(&h, AF_INET6);
+	snprintf(four, sizeof(four), "127.0.0.1:%d", h.port);
+	spec.permits = permits_four;
+	asked = 0;
+	dial(f, &r, &spec);
+	assert_connected(f, &r, four);
+	assert_int_equal(asked, 2);
+	spec.permits = permits_none;
+	dial(f, &r, &spec);
+	assert_failed(&r, -EACCES,
+		      "tcp://it: connect to [::1]:%d: this address may not be connected to (keys allow-to, deny-to); "
+		      "connect to 127.0.0.1:%d: the same",
+		      h.port, h.port);
 	hole_close(&h);
 }
 
@@ -1242,7 +1284,7 @@ int main(void)
 		EVERYWHERE(test_literals),
 		EVERYWHERE(test_localhost),
 		EVERYWHERE(test_refused),
-		EVERYWHERE(test_keeps_loop_alive),
+		EVERYWHERE(test_keeps_no_loop_alive),
 		EVERYWHERE(test_timeout),
 		EVERYWHERE(test_second_address_while_first_hangs),
 		EVERYWHERE(test_self_connect),
@@ -1252,6 +1294,7 @@ int main(void)
 		ON(test_which_error, "sim:1"),
 		EVERYWHERE(test_names),
 		EVERYWHERE(test_name_refused),
+		EVERYWHERE(test_permits),
 		EVERYWHERE(test_many_refused),
 		EVERYWHERE(test_no_such_name),
 		EVERYWHERE(test_datagrams),

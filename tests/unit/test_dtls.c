@@ -44,7 +44,7 @@ struct datagram {
 
 static struct tni_mem mem;
 static struct end client, server;
-static struct tni_dtls_door *door;
+static struct tni_dtls_listener *listener;
 static struct tni_creds *server_creds;
 static struct datagram way[ON_WAY_MAX];
 static int on_way;
@@ -128,7 +128,7 @@ static void pair_begin(struct tni_creds *theirs, struct tni_creds *ours, const c
 	seed = 1;
 	end_init(&client);
 	end_init(&server);
-	door = tni_dtls_door_new();
+	listener = tni_dtls_listener_new();
 	server_creds = theirs;
 	assert_int_equal(tni_dtls_dial(ours, host, &client.layer), 0);
 	hurry(client.layer);
@@ -155,7 +155,7 @@ static void pair_end(void)
 {
 	end_free(&client);
 	end_free(&server);
-	tni_dtls_door_free(door);
+	tni_dtls_listener_free(listener);
 	tni_creds_unref(server_creds);
 	while (on_way)
 		free(way[--on_way].data);
@@ -226,8 +226,8 @@ static void arrive(const struct datagram *dgram)
 
 	tni_buf_init(&in, &mem, SIZE_MAX);
 	if (to == &server && !server.layer) {
-		int rc = tni_dtls_knock(door, server_creds, SECOND, peer_addr, sizeof(peer_addr), dgram->data,
-					dgram->len, &server.net, &server.layer);
+		int rc = tni_dtls_listen(listener, server_creds, SECOND, peer_addr, sizeof(peer_addr), dgram->data,
+					 dgram->len, &server.net, &server.layer);
 
 		assert_true(rc == 0 || rc == 1);
 		if (rc == 0)
@@ -564,7 +564,7 @@ static void test_pre_shared_keys(void **state)
 	pair_end();
 }
 
-/* ---- the door ---- */
+/* ---- the listener ---- */
 
 /* The client's hello as it stands on the wire, and the answer to it. */
 static size_t hello_of(unsigned char *out, size_t cap)
@@ -577,9 +577,9 @@ static size_t hello_of(unsigned char *out, size_t cap)
 	return len;
 }
 
-static int knock(uint64_t now_ns, const char *from, const unsigned char *data, size_t len, struct tni_layer **layer)
+static int listen_to(uint64_t now_ns, const char *from, const unsigned char *data, size_t len, struct tni_layer **layer)
 {
-	return tni_dtls_knock(door, server_creds, now_ns, from, strlen(from), data, len, &server.net, layer);
+	return tni_dtls_listen(listener, server_creds, now_ns, from, strlen(from), data, len, &server.net, layer);
 }
 
 /* Gives the client the server's answer: its hello with the cookie, which is longer. On a slow machine the first one may
@@ -608,7 +608,7 @@ static void test_nothing_is_kept_of_who_has_no_cookie(void **state)
 	len = hello_of(hello, sizeof(hello));
 	for (int i = 0; i < 20000; i++) {
 		snprintf(from, sizeof(from), "10.%d.%d.%d:%d", i & 255, i >> 8 & 255, i >> 4 & 255, 1024 + i);
-		assert_int_equal(knock(SECOND, from, hello, len, &layer), 0);
+		assert_int_equal(listen_to(SECOND, from, hello, len, &layer), 0);
 		assert_null(layer);
 		/* No more comes back than was sent: nobody's flood is made greater by us */
 		assert_true(server.net.len > 0 && server.net.len <= len);
@@ -627,23 +627,23 @@ static void test_cookies(void **state)
 	(void)state;
 	pair_plain("localhost");
 	len = hello_of(hello, sizeof(hello));
-	assert_int_equal(knock(SECOND, "a", hello, len, &layer), 0);
+	assert_int_equal(listen_to(SECOND, "a", hello, len, &layer), 0);
 	again_len = second_hello_of(again, sizeof(again), len);
 	/* Another's cookie, a changed one, one of a secret long gone */
-	assert_int_equal(knock(SECOND, "b", again, again_len, &layer), 0);
-	assert_int_equal(knock(181 * SECOND, "a", again, again_len, &layer), 0);
+	assert_int_equal(listen_to(SECOND, "b", again, again_len, &layer), 0);
+	assert_int_equal(listen_to(181 * SECOND, "a", again, again_len, &layer), 0);
 	assert_null(layer);
 	tni_buf_clear(&server.net);
 	pair_end();
 
-	/* One of the secret before the present one, after others have knocked */
+	/* One of the secret before the present one, after others have come */
 	pair_plain("localhost");
 	len = hello_of(hello, sizeof(hello));
-	assert_int_equal(knock(SECOND, "a", hello, len, &layer), 0);
+	assert_int_equal(listen_to(SECOND, "a", hello, len, &layer), 0);
 	again_len = second_hello_of(again, sizeof(again), len);
-	assert_int_equal(knock(62 * SECOND, "b", hello, len, &layer), 0);
+	assert_int_equal(listen_to(62 * SECOND, "b", hello, len, &layer), 0);
 	tni_buf_clear(&server.net);
-	assert_int_equal(knock(63 * SECOND, "a", again, again_len, &layer), 1);
+	assert_int_equal(listen_to(63 * SECOND, "a", again, again_len, &layer), 1);
 	server.layer = layer;
 	hurry(layer);
 	assert_int_equal(server.layer->ops->up(server.layer, &server.down, &server.up, &server.net, SIZE_MAX), 0);
@@ -651,7 +651,7 @@ static void test_cookies(void **state)
 	pair_end();
 }
 
-static void test_junk_at_the_door(void **state)
+static void test_junk_at_the_listener(void **state)
 {
 	unsigned char hello[2000], junk[400];
 	struct tni_layer *layer = NULL;
@@ -662,17 +662,17 @@ static void test_junk_at_the_door(void **state)
 	len = hello_of(hello, sizeof(hello));
 	assert_true(len > 0);
 	for (size_t cut = 0; cut < len; cut++)
-		assert_int_equal(knock(SECOND, "a", hello, cut, &layer), 0);
+		assert_int_equal(listen_to(SECOND, "a", hello, cut, &layer), 0);
 	for (int i = 0; i < 5000; i++) {
 		memcpy(junk, hello, len < sizeof(junk) ? len : sizeof(junk));
 		for (int n = 0; n < 1 + i % 8; n++)
 			junk[(size_t)rand_r(&seed) % sizeof(junk)] = (unsigned char)rand_r(&seed);
-		assert_int_equal(knock(SECOND, "a", junk, len < sizeof(junk) ? len : sizeof(junk), &layer), 0);
+		assert_int_equal(listen_to(SECOND, "a", junk, len < sizeof(junk) ? len : sizeof(junk), &layer), 0);
 		assert_null(layer);
 	}
 	tni_buf_clear(&server.net);
 	/* And an honest client still gets in */
-	assert_int_equal(knock(SECOND, peer_addr, hello, len, &layer), 0);
+	assert_int_equal(listen_to(SECOND, peer_addr, hello, len, &layer), 0);
 	tni_buf_clear(&server.net);
 	shaken();
 	pair_end();
@@ -724,7 +724,7 @@ int main(void)
 		cmocka_unit_test(test_pre_shared_keys),
 		cmocka_unit_test(test_nothing_is_kept_of_who_has_no_cookie),
 		cmocka_unit_test(test_cookies),
-		cmocka_unit_test(test_junk_at_the_door),
+		cmocka_unit_test(test_junk_at_the_listener),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

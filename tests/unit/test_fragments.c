@@ -11,8 +11,8 @@
 
 #include <cmocka.h>
 
-#include "packet/fragments.h"
-#include "packet/packet.h"
+#include "capture/packet/fragments.h"
+#include "capture/packet/packet.h"
 
 #define LEN 36 /* of a UDP datagram: five pieces, the last of them short */
 #define SECOND UINT64_C(1000000000)

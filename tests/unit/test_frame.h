@@ -129,4 +129,42 @@ static inline void assert_says(const char *words)
 		fail_msg("'%s' does not say '%s'", tn_errmsg(), words);
 }
 
+/* Frames that a URL cannot have: what is said of each, and at which byte; -1: at none. */
+struct bad_frame {
+	const char *text, *says;
+	long at;
+};
+
+static inline void check_refused(const struct bad_frame *rows, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct tni_frame frame = {.max = 100};
+
+		if (tni_frame_find(rows[i].text, &frame) != TN_EURL)
+			fail_msg("%s is taken", rows[i].text);
+		assert_says(rows[i].says);
+		if (tn_errpos() != rows[i].at)
+			fail_msg("%s: byte %ld, not %ld", rows[i].text, tn_errpos(), rows[i].at);
+		assert_null(frame.ops);
+	}
+}
+
+/* One meaning has one name, by which two ends are known to be the same; and the least that a message can have. */
+struct named_frame {
+	const char *text, *name;
+	size_t least;
+};
+
+static inline void check_names(const struct named_frame *rows, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct tni_frame frame = {.max = 100};
+
+		assert_int_equal(tni_frame_find(rows[i].text, &frame), 0);
+		assert_string_equal(frame.ops->name, rows[i].name);
+		assert_int_equal(tni_frame_least(&frame), rows[i].least);
+		tni_frame_drop(&frame);
+	}
+}
+
 #endif

@@ -1,6 +1,8 @@
 /* What every frame promises, with seeded random messages: however the stream is cut, the same messages come out. */
 #include "test_frame.h"
 
+#include "../support/frames.h"
+
 /* ---- allocations that fail (link with -Wl,--wrap=malloc) ---- */
 
 static int allocs_left = -1; /* -1: no limit */
@@ -27,12 +29,34 @@ struct kind {
 };
 
 static const struct kind kinds[] = {
-	{"line", '\n', 0, MAX_ANY, true}, {"crlf", '\n', 0, MAX_ANY, true},  {"nul", 0, 0, MAX_ANY, true},
-	{"u8", -1, 0, 255, false},        {"u16", -1, 0, 65535, false},      {"u32", -1, 0, MAX_ANY, false},
-	{"u64", -1, 0, MAX_ANY, false},   {"u16le", -1, 0, 65535, false},    {"u32le", -1, 0, MAX_ANY, false},
-	{"u64le", -1, 0, MAX_ANY, false}, {"varint", -1, 0, MAX_ANY, false}, {"netstring", -1, 0, MAX_ANY, false},
-	{"fixed:1", -1, 1, 1, false},     {"fixed:7", -1, 7, 7, false},      {"fixed:5000", -1, 5000, 5000, false},
-	{"cobs", -1, 0, MAX_ANY, false},  {"slip", -1, 1, MAX_ANY, false},
+	{"line", '\n', 0, MAX_ANY, true},
+	{"crlf", '\n', 0, MAX_ANY, true},
+	{"nul", 0, 0, MAX_ANY, true},
+	{"u8", -1, 0, 255, false},
+	{"u16", -1, 0, 65535, false},
+	{"u32", -1, 0, MAX_ANY, false},
+	{"u64", -1, 0, MAX_ANY, false},
+	{"u16le", -1, 0, 65535, false},
+	{"u32le", -1, 0, MAX_ANY, false},
+	{"u64le", -1, 0, MAX_ANY, false},
+	{"varint", -1, 0, MAX_ANY, false},
+	{"netstring", -1, 0, MAX_ANY, false},
+	{"fixed:1", -1, 1, 1, false},
+	{"fixed:7", -1, 7, 7, false},
+	{"fixed:5000", -1, 5000, 5000, false},
+	{"cobs", -1, 0, MAX_ANY, false},
+	{"slip", -1, 1, MAX_ANY, false},
+	{"own-u32", -1, 0, MAX_ANY, false},
+	{"own-sum", -1, 0, 255, false},
+	{"head:size=4,header=9,offset=3", -1, 0, MAX_ANY, false},
+	{"head:size=3,endian=little,adjust=-3", -1, 0, MAX_ANY, false},
+	{"head:size=7,offset=249,adjust=-256", -1, 0, MAX_ANY, false},
+	{"head:size=1,adjust=5", -1, 5, 260, false},
+	{"head:size=varint,offset=1", -1, 0, MAX_ANY, false},
+	{"head:size=varint,offset=256,adjust=-300", -1, 0, MAX_ANY, false},
+	{"until:;;\\n", '\n', 0, MAX_ANY, false},
+	{"until:x", 'x', 0, MAX_ANY, false},
+	{"until:\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\0", 0, 0, MAX_ANY, false},
 };
 
 #define NKINDS (sizeof(kinds) / sizeof(kinds[0]))
@@ -48,7 +72,7 @@ static void fill(const struct kind *kind, unsigned char *msg, size_t len, uint64
 
 		msg[i] = r & 0x300 ? (unsigned char)r : special[(r >> 16) % sizeof(special)];
 		if (msg[i] == kind->never)
-			msg[i] = 'x';
+			msg[i] = '~';
 	}
 }
 
@@ -76,6 +100,7 @@ static void stream_open(struct stream *s, const struct kind *kind)
 static void stream_close(struct stream *s)
 {
 	tni_buf_clear(&s->bytes);
+	tni_frame_drop(&s->frame);
 	tni_mem_free(&s->mem);
 	record_free(&s->wanted);
 }
@@ -289,7 +314,7 @@ static void test_put_all_or_nothing(void **state)
 				assert_true(whole == room && whole >= len);
 				break;
 			}
-			assert_true(room < len + 100);
+			assert_true(room < len + 300);
 		}
 	}
 }
@@ -326,12 +351,19 @@ static void test_without_memory(void **state)
 			failures += rc == -ENOMEM;
 		}
 		assert_int_equal(rc, 1);
-		assert_true(failures > 0 || s.bytes.len == 1);
+		/* A program's frame finds room behind the first piece. */
+		assert_true(failures > 0 || s.bytes.len == 1 || !strncmp(kinds[k].name, "own-", 4));
 		take_msg(&line, &view);
 		assert_true(same_record(&line.got, &s.wanted));
 		line_close(&line);
 		stream_close(&s);
 	}
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	return support_frames();
 }
 
 int main(void)
@@ -347,5 +379,5 @@ int main(void)
 		cmocka_unit_test(test_without_memory),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, setup, NULL);
 }

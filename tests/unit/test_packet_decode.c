@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "packet/packet.h"
+#include "capture/packet/packet.h"
 
 struct bytes {
 	unsigned char data[2048];
@@ -238,7 +238,7 @@ static void test_cut_anywhere(void **state)
 
 	(void)state;
 	add_hex(&b, ETH);
-	add_hex(&b, "0800");
+	add_hex(&b, "8100 0001 88a8 0002 0800");
 	add_hex(&b, IP_TCP);
 	for (uint32_t len = 0; len <= b.len; len++) {
 		unsigned char *exact = malloc(len ? len : 1); /* the sanitizer watches the end */
@@ -249,8 +249,9 @@ static void test_cut_anywhere(void **state)
 		memcpy(exact, b.data, len);
 		packet_decode(&p, LINK_ETHERNET, exact, len, b.len);
 		assert_null(p.bad);
-		assert_int_equal(p.cut != NULL, len < 66);
-		assert_int_equal(p.kind, len < 34 ? PACKET_OTHER : len < 54 ? PACKET_IP : PACKET_TCP);
+		assert_int_equal(p.cut != NULL, len < 74);
+		assert_int_equal(p.kind, len < 42 ? PACKET_OTHER : len < 62 ? PACKET_IP : PACKET_TCP);
+		assert_int_equal(p.nvlans, len < 18 ? 0 : len < 22 ? 1 : 2);
 		assert_true(p.payload >= exact && p.payload + p.payload_cap <= exact + len);
 		assert_true(p.payload_cap <= p.payload_len);
 		if (p.kind == PACKET_TCP) {
@@ -285,6 +286,32 @@ static void test_lies(void **state)
 		b.data[lies[i].at] = lies[i].value;
 		p = decoded(&b, LINK_IPV4);
 		assert_non_null(p.bad);
+	}
+}
+
+/* What cooked headers hold beside packets: netlink's messages, whose type is no ethertype, though the number is one. */
+static void test_cooked_netlink(void **state)
+{
+	static const struct {
+		unsigned link, kind;
+		const char *head;
+	} heads[] = {
+		{LINK_SLL, PACKET_OTHER, "0004 0338 0000 0000 0000 0000 0000 0800"},
+		{LINK_SLL2, PACKET_OTHER, "0800 0000 0000 0003 0338 04 00 0000 0000 0000 0000"},
+		{LINK_SLL, PACKET_TCP, "0003 3801 0000 0000 0000 0000 0000 0800"},
+		{LINK_SLL, PACKET_TCP, "0004 0304 0000 0000 0000 0000 0000 0800"},
+		{LINK_SLL, PACKET_OTHER, "0004 0001 0000 0000 0000 0000 0000 0004"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
+		struct bytes b = {0};
+		struct packet p;
+
+		add_hex(&b, heads[i].head);
+		add_hex(&b, IP_TCP);
+		p = decoded(&b, heads[i].link);
+		assert_int_equal(p.kind, heads[i].kind);
 	}
 }
 
@@ -334,6 +361,7 @@ int main(void)
 		cmocka_unit_test(test_arp_and_icmp),
 		cmocka_unit_test(test_cut_anywhere),
 		cmocka_unit_test(test_lies),
+		cmocka_unit_test(test_cooked_netlink),
 		cmocka_unit_test(test_endless_headers),
 		cmocka_unit_test(test_unsegmented),
 	};

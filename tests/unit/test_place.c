@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "endpoint/endpoint.h"
 #include "tenon.h"
 
 #include <errno.h>
@@ -295,6 +296,73 @@ static void test_keys(void **state)
 	assert_int_equal(tn_url_has_key("tcp://localhost:x:y?idle=5s", "idle"), TN_EURL);
 }
 
+/* A key of an endpoint reads back as it was given, or as it is when nothing was said; one that does not apply is not
+ * read. */
+static void test_own_keys_are_read_back(void **state)
+{
+	static const struct {
+		const char *url, *key, *value;
+		enum tn_role role;
+	} rows[] = {
+		{"tcp://h:1?frame=u32le", "frame", "u32le", TN_DIAL},
+		{"tcp://h:1", "frame", "none", TN_DIAL},
+		{"tcp://h:1?format=cbor", "format", "cbor", TN_DIAL},
+		{"tcp://h:1", "format", "raw", TN_DIAL},
+		{"tcp://h:1?format=json&bad=skip", "bad", "skip", TN_SERVE},
+		{"tcp://h:1?format=json&strict", "strict", "on", TN_SERVE},
+		{"tcp://h:1?format=json", "strict", "off", TN_SERVE},
+		{"tcp://127.0.0.1:1?bind=127.0.0.2:7", "bind", "127.0.0.2:7", TN_DIAL},
+		{"tcp://[::1]:1?bind=[::1]:7", "bind", "[::1]:7", TN_DIAL},
+		{"tcp://h:1", "bind", ":0", TN_DIAL},
+		{"tcp://h:1?max=2MiB", "max", "2MiB", TN_SERVE},
+		{"tcp://h:1?idle=90s", "idle", "90s", TN_SERVE},
+		{"tcp://h:1?per-source=9", "per-source", "9", TN_SERVE},
+		{"unix:/x?mode=640", "mode", "640", TN_SERVE},
+		{"unix:/x?user=4000000000", "user", "4000000000", TN_SERVE},
+		{"unix:/x?group=4000000001", "group", "4000000001", TN_SERVE},
+		{"unix:/x?user=0", "user", "0", TN_SERVE},
+		{"unix:/x?user=0", "group", NULL, TN_SERVE},
+		{"unix:/x", "mode", NULL, TN_SERVE},
+		{"tcp://h:1", "mode", NULL, TN_SERVE},
+		{"tcp://h:1", "verify", NULL, TN_SERVE},
+		{"tcp://h:1", "bind", NULL, TN_SERVE},
+		{"tcp://h:1", "proto", NULL, TN_SERVE},
+		{"raw://127.0.0.1?proto=253", "proto", "253", TN_SERVE},
+		{"packet:lo?proto=arp", "proto", "0x0806", TN_SERVE},
+		{"packet:lo?type=raw", "type", "raw", TN_SERVE},
+		{"packet:lo", "type", "dgram", TN_SERVE},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct tni_endpoint *ep;
+		char value[64] = "";
+		int rc;
+
+		if (tni_endpoint_new(rows[i].url, rows[i].role, &ep) < 0)
+			fail_msg("%s: %s", rows[i].url, tn_errmsg());
+		rc = tni_endpoint_read_option(ep, -1, rows[i].key, value, sizeof(value));
+		if (rc != (rows[i].value ? 0 : -EOPNOTSUPP) || strcmp(value, rows[i].value ? rows[i].value : "") != 0)
+			fail_msg("%s: %s is %d '%s'", rows[i].url, rows[i].key, rc, value);
+		tni_endpoint_unref(ep);
+	}
+}
+
+/* Numbers of modes in octal, at most four digits, and of what a file may be. */
+static void test_modes(void **state)
+{
+	static const char *const bad[] = {"", "8", "1000", "00600", "0x1", "6 ", "-1"};
+	char url[64];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		snprintf(url, sizeof(url), "unix:/x?mode=%s", bad[i]);
+		assert_int_equal(tn_url_check(url, TN_SERVE), TN_EURL);
+	}
+	assert_int_equal(tn_url_check("unix:/x?mode=0777", TN_SERVE), 0);
+	assert_int_equal(tn_url_check("unix:/x?mode=0", TN_SERVE), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -303,7 +371,8 @@ int main(void)
 		cmocka_unit_test(test_bad_places),    cmocka_unit_test(test_other_forms),
 		cmocka_unit_test(test_refused_hosts), cmocka_unit_test(test_options_of_any_socket),
 		cmocka_unit_test(test_kinds),         cmocka_unit_test(test_inherited_kinds),
-		cmocka_unit_test(test_keys),
+		cmocka_unit_test(test_keys),          cmocka_unit_test(test_own_keys_are_read_back),
+		cmocka_unit_test(test_modes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

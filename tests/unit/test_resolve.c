@@ -33,6 +33,7 @@ static const struct dns_rule rules[] = {
 	{"fails", A, "", SERVFAIL, 0, false},
 	{"silent", A, "", NOERROR, SILENT, false},
 	{"silent", AAAA, "", NOERROR, SILENT, false},
+	{"held", A, "127.0.0.1", NOERROR, SILENT, false},
 	{"half", A, "127.0.0.1", NOERROR, 0, false},
 	{"half", AAAA, "", NOERROR, SILENT, false},
 	{"crowd", A,
@@ -423,6 +424,24 @@ static void test_server_silent(void **state)
 	assert_string_equal(r.text, "look up silent.test: no answer from the name servers");
 }
 
+/* The answer was there in time; it was this process that did not look. */
+static void test_loop_busy_beyond_the_timeout(void **state)
+{
+	struct fixture *f = fixture(state);
+	struct result r;
+
+	start(f, &r, "held.test", A);
+	for (int i = 0; i < 4000 && !f->server->asked; i++)
+		assert_true(tn_loop_step(f->loop, 5) >= 0);
+	send_reply(f->server->replies[0]);
+	usleep(400 * 1000); /* RES_OPTIONS: 100 ms and 200 ms */
+	finish(f, &r);
+	assert_int_equal(r.err, 0);
+	assert_addr(&r.addrs[0], "127.0.0.1:80");
+	turn_for(f->loop, 20);
+	assert_int_equal(f->server->asked, 1); /* not asked again */
+}
+
 static void test_server_gone(void **state)
 {
 	struct fixture *f = fixture(state);
@@ -706,25 +725,16 @@ static void test_threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_known),
-		EVERYWHERE(test_found),
-		EVERYWHERE(test_both_families),
-		EVERYWHERE(test_crowd),
-		EVERYWHERE(test_not_found),
-		EVERYWHERE(test_server_fails),
-		EVERYWHERE(test_server_silent),
-		EVERYWHERE(test_server_gone),
-		EVERYWHERE(test_over_tcp),
-		EVERYWHERE(test_hosts_file),
-		EVERYWHERE(test_hosts_file_is_enough),
-		EVERYWHERE(test_many),
-		EVERYWHERE(test_idle_channel),
-		EVERYWHERE(test_cancel),
-		EVERYWHERE(test_lookup_from_done),
-		EVERYWHERE(test_loop_freed),
-		EVERYWHERE(test_set_servers),
-		EVERYWHERE(test_now),
-		cmocka_unit_test(test_now_known),
+		cmocka_unit_test(test_known),   EVERYWHERE(test_found),
+		EVERYWHERE(test_both_families), EVERYWHERE(test_crowd),
+		EVERYWHERE(test_not_found),     EVERYWHERE(test_server_fails),
+		EVERYWHERE(test_server_silent), EVERYWHERE(test_loop_busy_beyond_the_timeout),
+		EVERYWHERE(test_server_gone),   EVERYWHERE(test_over_tcp),
+		EVERYWHERE(test_hosts_file),    EVERYWHERE(test_hosts_file_is_enough),
+		EVERYWHERE(test_many),          EVERYWHERE(test_idle_channel),
+		EVERYWHERE(test_cancel),        EVERYWHERE(test_lookup_from_done),
+		EVERYWHERE(test_loop_freed),    EVERYWHERE(test_set_servers),
+		EVERYWHERE(test_now),           cmocka_unit_test(test_now_known),
 		cmocka_unit_test(test_threads),
 	};
 

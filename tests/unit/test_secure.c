@@ -8,8 +8,10 @@
 #include "base/err.h"
 #include "secure/algorithms.h"
 #include "secure/cert.h"
-#include "secure/files.h"
+#include "base/files.h"
+#include "secure/creds_in.h"
 #include "secure/hello.h"
+#include "secure/psk.h"
 #include "secure/tickets.h"
 
 #include <fcntl.h>
@@ -51,6 +53,46 @@ static void test_ticket_keys_rotate(void **state)
 	assert_int_equal(tni_tickets_find(&tickets, t + 9 * HOUR, third.name, &found), 0);
 	assert_int_equal(tni_tickets_find(&tickets, t + 9 * HOUR, second.name, &found), 0);
 	tni_tickets_wipe(&tickets);
+}
+
+/* ---- pre-shared keys ---- */
+
+static void test_a_file_of_keys(void **state)
+{
+	static const unsigned char alice[] = {0x00, 0x09, 0x9a, 0xaf, 0xfa, 0xAF, 0xff, 0xf0,
+					      0x10, 0x20, 0x30, 0x40, 0x50, 0x60, 0x70, 0x8e};
+	static const char *const bad[] = {"alice",
+					  "alice:",
+					  ":00112233445566778899aabbccddeeff",
+					  "alice:00112233445566778899aabbccddeef",
+					  "alice:00112233445566778899aabbccddee",
+					  "alice:00112233445566778899aabbccddeefg",
+					  "alice: 0112233445566778899aabbccddeeff",
+					  "alice:0x112233445566778899aabbccddeeff",
+					  "# nothing"};
+	char text[400] = "# a comment\n\nal:ice:00099aaffaAFfFF0102030405060708E\r\n"
+			 "bob:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+			 "202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f";
+	struct tni_creds creds = {0};
+
+	(void)state;
+	assert_int_equal(tni_psk_take(&creds, "keys", text), 0);
+	assert_int_equal(creds.npsks, 2);
+	assert_string_equal(creds.psks[0].identity, "al:ice");
+	assert_int_equal(creds.psks[0].len, sizeof(alice));
+	assert_memory_equal(creds.psks[0].key, alice, sizeof(alice));
+	assert_string_equal(creds.psks[1].identity, "bob");
+	assert_int_equal(creds.psks[1].len, 64);
+	for (int i = 0; i < 64; i++)
+		assert_int_equal(creds.psks[1].key[i], i);
+	tni_psk_free(&creds);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		creds = (struct tni_creds){0};
+		snprintf(text, sizeof(text), "%s", bad[i]);
+		assert_int_equal(tni_psk_take(&creds, "keys", text), TN_EFORMAT);
+		assert_int_equal(creds.npsks, 0);
+		tni_psk_free(&creds);
+	}
 }
 
 /* ---- hellos ---- */
@@ -244,6 +286,28 @@ static void test_files_that_change(void **state)
 	assert_int_equal(rmdir(at("b")) | rmdir(at("gone")) | rmdir(folder), 0);
 }
 
+static void test_large_files(void **state)
+{
+	struct tni_text text;
+	char path[] = "/tmp/tenon-large-XXXXXX";
+	int fd = mkstemp(path);
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, TNI_FILE_MAX), 0);
+	assert_int_equal(tni_text_read(path, "", &text), 0);
+	assert_int_equal(text.len, TNI_FILE_MAX);
+	tni_text_free(&text);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(ftruncate(fd, i ? (off_t)1 << 40 : TNI_FILE_MAX + 1), 0);
+		assert_int_equal(tni_text_read(path, "", &text), TN_EFORMAT);
+		assert_non_null(strstr(tn_errmsg(), "is too large (16 MiB at most)"));
+		assert_null(text.data);
+	}
+	close(fd);
+	unlink(path);
+}
+
 static void test_a_pipe(void **state)
 {
 	struct tni_text text, again;
@@ -297,10 +361,12 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_text_outlives_the_growth_of_its_list),
 		cmocka_unit_test(test_ticket_keys_rotate),
+		cmocka_unit_test(test_a_file_of_keys),
 		cmocka_unit_test(test_hellos),
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_lists),
 		cmocka_unit_test(test_files_that_change),
+		cmocka_unit_test(test_large_files),
 		cmocka_unit_test(test_a_pipe),
 	};
 

@@ -64,6 +64,46 @@ static void test_frames(void **state)
 	check("unix:/run/x?frame=cobs", "\3ab\0\1\0", 6, "[ab][]", 0);
 }
 
+/* One side of a WebSocket, from its head on or from any frame. */
+static void test_websocket(void **state)
+{
+	static const char request[] = "GET /chat HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n"
+				      "\x81\x82\1\2\3\4``\x82\x80\1\2\3\4\x89\x80\1\2\3\4"
+				      "\1\x81\0\0\0\0x\x80\x81\0\0\0\0y\x88\x84\0\0\0\0\x0f\xa1ok";
+	static const char answer[] = "HTTP/1.1 101 Switching Protocols\r\n\r\n"
+				     "\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00\x88\0"; /* RFC 7692 7.2.3.1 */
+	struct tn_split *split;
+	const char *reason;
+	char out[100] = "";
+
+	(void)state;
+	check("ws://localhost:1", request, sizeof(request) - 1, "[ab][][xy]", 0);
+	check("ws://localhost:1", answer, sizeof(answer) - 1, "[Hello]", 0);
+	check("ws://localhost:1", "\x81\1a\x82\1b", 6, "[a][b]", 0);
+	check("ws://localhost:1", "\x81\1a\x82\2b", 6, "[a]", TN_ETRUNC);
+	check("ws://localhost:1", "\x81\1a\x83\1b", 6, "[a]", TN_EFORMAT);
+	check("ws://localhost:1?max=1", "\x81\1a\x82\2bc", 7, "[a]", TN_ETOOBIG);
+	check("ws://localhost:1", "HTTP/1.1 403 Forbidden\r\n\r\nno", 28, "", -ECONNREFUSED);
+
+	assert_int_equal(tn_split_new("ws://localhost:1", &split), 0);
+	assert_int_equal(tn_split_feed(split, request, sizeof(request) - 1), 0);
+	assert_int_equal(tn_split_next(split, &(const void *){NULL}, &(size_t){0}), 1);
+	assert_int_equal(tn_split_kind(split), TN_MSG_TEXT);
+	assert_int_equal(tn_split_next(split, &(const void *){NULL}, &(size_t){0}), 1);
+	assert_int_equal(tn_split_kind(split), TN_MSG_BINARY);
+	assert_int_equal(tn_split_closed(split, &reason), 0);
+	assert_int_equal(gather(split, out), 0);
+	assert_int_equal(tn_split_kind(split), TN_MSG_ANY);
+	assert_int_equal(tn_split_closed(split, &reason), 4001);
+	assert_string_equal(reason, "ok");
+	tn_split_reset(split);
+	assert_int_equal(tn_split_closed(split, &reason), 0);
+	assert_int_equal(tn_split_feed(split, answer, sizeof(answer) - 1), 0);
+	assert_int_equal(gather(split, out), 0);
+	assert_int_equal(tn_split_closed(split, &reason), 1005);
+	tn_split_free(split);
+}
+
 static void test_pieces(void **state)
 {
 	struct tn_split *split;
@@ -204,9 +244,13 @@ static void test_bad_urls(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_frames),   cmocka_unit_test(test_pieces),
-		cmocka_unit_test(test_reset),    cmocka_unit_test(test_a_mistake_stays),
-		cmocka_unit_test(test_memory),   cmocka_unit_test(test_others_of_its_kind),
+		cmocka_unit_test(test_websocket),
+		cmocka_unit_test(test_frames),
+		cmocka_unit_test(test_pieces),
+		cmocka_unit_test(test_reset),
+		cmocka_unit_test(test_a_mistake_stays),
+		cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_others_of_its_kind),
 		cmocka_unit_test(test_bad_urls),
 	};
 

@@ -12,8 +12,8 @@
 
 #include <cmocka.h>
 
-#include "packet/packet.h"
-#include "packet/streams.h"
+#include "capture/packet/packet.h"
+#include "capture/packet/streams.h"
 
 struct heard {
 	char text[2][4096]; /* what each side has said; a gap of n bytes is [n] */
@@ -262,6 +262,18 @@ static void test_joined_late(void **state)
 	over(&h);
 	assert_string_equal(h.text[0], "ask");
 	begin(&h, 1 << 20);
+	segment(&h, 1, 4999, TCP_SYN | TCP_ACK, 1000, "");
+	segment(&h, 0, 999, TCP_SYN, 0, ""); /* seen behind its answer: it is of the same connection */
+	segment(&h, 0, 1000, TCP_ACK, 5000, "ask");
+	assert_int_equal(h.opened, 1);
+	assert_int_equal(h.closed, 0);
+	segment(&h, 0, 999, TCP_SYN, 0, "");
+	segment(&h, 1, 7000, TCP_SYN, 0, ""); /* the other side's, and not the one that it had */
+	assert_int_equal(h.opened, 2);
+	assert_int_equal(h.why, STREAM_REUSED);
+	over(&h);
+	assert_string_equal(h.text[0], "ask");
+	begin(&h, 1 << 20);
 	segment(&h, 1, 5000, TCP_ACK, 1003, "answer"); /* side 0 of this stream is who was heard first */
 	segment(&h, 0, 1000, TCP_ACK, 5006, "old");    /* acknowledged before: not part of what is heard */
 	segment(&h, 0, 1003, TCP_ACK, 5006, "new");
@@ -298,6 +310,20 @@ static void test_acknowledged_hole(void **state)
 	assert_string_equal(h.text[0], "[3]def[3]jkl");
 	over(&h);
 	assert_string_equal(h.text[0], "[3]def[3]jkl");
+}
+
+/* An acknowledgement that comes behind a later one takes nothing back. */
+static void test_acknowledged_out_of_order(void **state)
+{
+	struct heard h;
+
+	(void)state;
+	begin(&h, 1 << 20);
+	handshake(&h);
+	segment(&h, 1, 5000, TCP_ACK, 1012, "");
+	segment(&h, 1, 5000, TCP_ACK, 1006, "");
+	over(&h);
+	assert_string_equal(h.text[0], "[12]");
 }
 
 static void test_cut_by_snaplen(void **state)
@@ -411,6 +437,7 @@ int main(void)
 		cmocka_unit_test(test_both_directions),
 		cmocka_unit_test(test_joined_late),
 		cmocka_unit_test(test_acknowledged_hole),
+		cmocka_unit_test(test_acknowledged_out_of_order),
 		cmocka_unit_test(test_cut_by_snaplen),
 		cmocka_unit_test(test_reset_and_reuse),
 		cmocka_unit_test(test_outside),

@@ -863,6 +863,30 @@ static int group_teardown(void **state)
 	return 0;
 }
 
+/* A program that confines itself has to name them: tn_url_file(). */
+static void test_files_of_a_dialled_url(void **state)
+{
+	enum tn_file_use use;
+	char url[256], path[256], wanted[256];
+
+	(void)state;
+	assert_int_equal(tn_url_file("tcp://localhost:1", 0, path, sizeof(path), &use), -ENOENT);
+	assert_int_equal(tn_url_file("tls://localhost:1", 0, path, sizeof(path), &use), -ENOENT);
+	assert_int_equal(tn_url_file("tls://localhost:1?ca=/nowhere", 0, path, sizeof(path), &use), TN_EURL);
+	snprintf(url, sizeof(url), "tls://localhost:1?ca=%s/ca.pem&keylog=%s/log", dir, dir);
+	snprintf(wanted, sizeof(wanted), "%s/log", dir);
+	assert_int_equal(tn_url_file(url, 0, path, sizeof(path), &use), 0);
+	assert_string_equal(path, wanted);
+	assert_int_equal(use, TN_FILE_APPEND);
+	snprintf(wanted, sizeof(wanted), "%s/ca.pem", dir);
+	assert_int_equal(tn_url_file(url, 1, path, sizeof(path), &use), 0);
+	assert_string_equal(path, wanted);
+	assert_int_equal(use, TN_FILE_READ);
+	assert_int_equal(tn_url_file(url, 2, path, sizeof(path), &use), -ENOENT);
+	assert_int_equal(tn_url_file(url, -1, path, sizeof(path), &use), -ENOENT);
+	assert_int_equal(tn_url_file(url, 1, path, 4, &use), -ENAMETOOLONG);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -891,6 +915,7 @@ int main(void)
 		cmocka_unit_test(test_old_sessions),
 		cmocka_unit_test(test_kept_credentials_of_each_key),
 		cmocka_unit_test(test_verify_off_and_on),
+		cmocka_unit_test(test_files_of_a_dialled_url),
 	};
 
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);

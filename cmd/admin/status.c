@@ -1,0 +1,250 @@
+/* /status and /connections. */
+#include <errno.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "admin.h"
+#include "common/clock.h"
+#include "common/json.h"
+#include "common/text.h"
+#include "common/workers.h"
+#include "told.h"
+
+static void counts_json(struct text *out, const struct tn_counts *c)
+{
+	json_number(out, "open", c->open);
+	json_number(out, "accepted", c->accepted);
+	json_number(out, "closed", c->closed);
+	json_number(out, "bytes_in", c->bytes_in);
+	json_number(out, "bytes_out", c->bytes_out);
+	json_number(out, "messages_in", c->msgs_in);
+	json_number(out, "messages_out", c->msgs_out);
+	json_number(out, "bad", c->bad);
+	json_number(out, "lost", c->lost);
+	json_number(out, "dropped", c->dropped);
+	json_number(out, "refused", c->refused_limit + c->refused_source + c->refused_access + c->refused_proxy);
+	json_number(out, "handshakes", c->handshakes);
+	json_number(out, "handshakes_failed", c->handshakes_failed + c->handshakes_timed_out);
+	json_number(out, "queue_peak", c->queue_peak);
+}
+
+void status_write(struct text *out)
+{
+	struct tn_counts counts;
+
+	json_text(out, "command", admin.command);
+	json_text(out, "version", tn_version());
+	json_text(out, "engine", tn_loop_engine(workers_loops()[0]));
+	json_number(out, "loops", (uint64_t)workers_count());
+	json_number(out, "pid", (uint64_t)getpid());
+	json_text(out, "state", admin.draining ? "draining" : admin.ready ? "ready" : "starting");
+	json_time_at(out, "started", admin.started_utc_ns);
+	json_ms(out, "uptime_ms", tn_loop_now(workers_loops()[0]) - admin.started_ns);
+	json_time(out, "time");
+	json_list(out, "servers");
+	for (int i = 0; i < admin.count; i++) {
+		struct told *told = admin.list[i];
+
+		told_count(told, &counts);
+		json_object(out, NULL);
+		json_number(out, "server", (uint64_t)i);
+		json_text(out, "url", told->url);
+		json_text(out, "handler", told->handler);
+		json_bool(out, "over", !told->server);
+		counts_json(out, &counts);
+		json_object_end(out);
+	}
+	json_list_end(out);
+	if (admin.more && admin.more->status)
+		admin.more->status(out);
+}
+
+/* ---- connections ---- */
+
+/* Who asks, until all loops have answered. */
+struct asking {
+	struct tn_conn *where; /* NULL: it has gone meanwhile */
+	bool last, head_only;
+	int left; /* loops that have not answered */
+	struct text out;
+	struct asking *next;
+};
+
+/* What one loop has to say. */
+struct part {
+	struct asking *asking;
+	struct tn_server *server;
+	int number; /* of the server */
+	struct text out;
+};
+
+static struct asking *all;
+
+static void tcp_json(struct text *out, int fd)
+{
+	struct tcp_info tcp;
+	socklen_t len = sizeof(tcp);
+	int unread = 0, unsent = 0;
+
+	if (fd < 0)
+		return;
+	if (ioctl(fd, SIOCINQ, &unread) == 0)
+		json_number(out, "unread", (uint64_t)unread);
+	if (ioctl(fd, SIOCOUTQ, &unsent) == 0)
+		json_number(out, "unacked", (uint64_t)unsent);
+	memset(&tcp, 0, sizeof(tcp));
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &tcp, &len) < 0)
+		return;
+	json_number(out, "rtt_us", tcp.tcpi_rtt);
+	json_number(out, "rttvar_us", tcp.tcpi_rttvar);
+	json_number(out, "window_segments", tcp.tcpi_snd_cwnd);
+	json_number(out, "retransmitted", tcp.tcpi_total_retrans);
+}
+
+static void connection_json(struct tn_conn *conn, void *arg)
+{
+	struct part *part = arg;
+	struct text *out = &part->out;
+	uint64_t now = tn_loop_now(tn_conn_loop(conn));
+	struct tn_security security;
+	struct tn_conn_info info;
+
+	tn_conn_info(conn, &info);
+	json_object(out, NULL);
+	json_number(out, "id", tn_conn_id(conn));
+	json_number(out, "server", (uint64_t)part->number);
+	json_text(out, "peer", info.peer);
+	json_text(out, "local", info.local);
+	json_ms(out, "age_ms", now > info.opened_ns ? now - info.opened_ns : 0);
+	json_number(out, "bytes_in", info.bytes_in);
+	json_number(out, "bytes_out", info.bytes_out);
+	json_number(out, "messages_in", info.msgs_in);
+	json_number(out, "messages_out", info.msgs_out);
+	json_number(out, "queued", tn_conn_queued(conn));
+	json_ms(out, "stalled_ms", info.stalled_ns);
+	if (tn_conn_security(conn, &security) == 0) {
+		json_text(out, "protocol", security.protocol);
+		json_text(out, "identity", *security.identity ? security.identity : NULL);
+	}
+	tcp_json(out, info.fd);
+	json_object_end(out);
+}
+
+static void asking_free(struct asking *asking)
+{
+	for (struct asking **at = &all; *at; at = &(*at)->next)
+		if (*at == asking) {
+			*at = asking->next;
+			break;
+		}
+	text_free(&asking->out);
+	free(asking);
+}
+
+static void answer(struct asking *asking)
+{
+	const struct http_request request = {.method = {asking->head_only ? "HEAD" : "GET", 3 + asking->head_only},
+					     .last = asking->last};
+	struct http_response response = {.status = 200, .type = "application/json"};
+
+	json_list_end(&asking->out);
+	text_add(&asking->out, "}\n");
+	response.body = asking->out.data;
+	response.len = asking->out.len;
+	if (asking->where && !asking->out.failed) {
+		tn_resume(asking->where);
+		(void)http_answer(asking->where, &request, &response);
+	} else if (asking->where) {
+		tn_close(asking->where);
+	}
+	asking_free(asking);
+}
+
+/* On the first loop: a loop has answered. */
+static void collect(void *arg)
+{
+	struct part *part = arg;
+	struct asking *asking = part->asking;
+	const char *comma = asking->out.len && asking->out.data[asking->out.len - 1] == '}' ? "," : "";
+
+	if (part->out.len)
+		text_add(&asking->out, "%s", comma);
+	text_bytes(&asking->out, part->out.data, part->out.len);
+	asking->out.failed |= part->out.failed;
+	text_free(&part->out);
+	free(part);
+	if (--asking->left == 0)
+		answer(asking);
+}
+
+/* On the loop that is asked. What was posted before a server began to end still finds it. */
+static void gather(void *arg)
+{
+	struct part *part = arg;
+
+	(void)tn_server_each(part->server, connection_json, part);
+	if (!workers_post(collect, part)) { /* the first loop has gone, and with it who has asked */
+		text_free(&part->out);
+		free(part);
+	}
+}
+
+static bool ask_loop(struct asking *asking, int index, int number)
+{
+	struct part *part = calloc(1, sizeof(*part));
+
+	if (!part)
+		return false;
+	part->asking = asking;
+	part->server = admin.list[number]->server;
+	part->number = number;
+	asking->left++;
+	if (workers_post_to(index, gather, part))
+		return true;
+	asking->left--;
+	free(part);
+	return false;
+}
+
+void connections_answer(struct tn_conn *conn, const struct http_request *request)
+{
+	struct asking *asking = calloc(1, sizeof(*asking));
+
+	if (!asking) {
+		(void)http_words(conn, request, 503, "out of memory");
+		return;
+	}
+	asking->where = conn;
+	asking->last = request->last;
+	asking->head_only = http_is(request->method, "HEAD");
+	asking->next = all;
+	all = asking;
+	text_add(&asking->out, "{");
+	json_list(&asking->out, "connections");
+	asking->left = 1; /* ourselves, until all were asked */
+	for (int i = 0; i < admin.count; i++)
+		for (int n = 0; admin.list[i]->server && !admin.list[i]->closing && n < workers_count(); n++)
+			asking->out.failed |= !ask_loop(asking, n, i);
+	tn_pause(conn); /* the next request is answered behind this one */
+	if (--asking->left == 0)
+		answer(asking);
+}
+
+void connections_forget(const struct tn_conn *conn)
+{
+	for (struct asking *asking = all; asking; asking = asking->next)
+		if (asking->where == conn)
+			asking->where = NULL;
+}
+
+void connections_stop(void)
+{
+	for (struct asking *asking = all; asking; asking = asking->next)
+		asking->where = NULL;
+}

@@ -1,0 +1,578 @@
+/* tenon bench: the options, and what is run in which order. */
+#include "bench.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/complain.h"
+#include "common/human.h"
+#include "common/options.h"
+#include "common/output.h"
+#include "common/settings.h"
+#include "common/status.h"
+#include "common/text.h"
+#include "common/write.h"
+#include "compare.h"
+#include "hlog.h"
+#include "html.h"
+#include "json.h"
+#include "live.h"
+#include "load.h"
+#include "payload.h"
+#include "plan.h"
+#include "result.h"
+#include "slo.h"
+#include "table.h"
+#include "tenon.h"
+
+#define SIZE_DEFAULT 64
+#define CONNS_MAX 1000000
+
+static struct {
+	const char *rate, *slo, *mode, *size, *payload, *expect, *html, *output, *compare, *hlog;
+	unsigned conns, depth, threads;
+	unsigned requests;
+	uint64_t duration_ns, warmup_ns, timeout_ns;
+	const char *seed;
+} options = {.duration_ns = UINT64_MAX, .warmup_ns = UINT64_MAX, .timeout_ns = 2 * NS_PER_S};
+
+/* ---- what is asked for ---- */
+
+static int wrong(const char *fmt, const char *a)
+{
+	char text[300];
+
+	snprintf(text, sizeof(text), fmt, a);
+	complain("bench: %s", text);
+	complain_hint("%s bench --help", settings.program);
+	return STATUS_USAGE;
+}
+
+/* 50k, 1.5M, 2500 */
+static int parse_rate(const char *text, double *rate)
+{
+	char *end;
+
+	*rate = strtod(text, &end);
+	if (end == text || (*text != '.' && (*text < '0' || *text > '9')))
+		return -1;
+	if (*end == 'k' || *end == 'K')
+		*rate *= 1e3, end++;
+	else if (*end == 'M')
+		*rate *= 1e6, end++;
+	if (strcmp(end, "/s") == 0)
+		end += 2;
+	return *end || !(*rate > 0) || *rate > 1e9 ? -1 : 0;
+}
+
+static int parse_size_range(struct payload *p)
+{
+	const char *text = options.size, *dash = strchr(text, '-');
+	char low[32];
+	uint64_t from, to;
+
+	snprintf(low, sizeof(low), "%.*s", dash ? (int)(dash - text) : 31, text);
+	if (tn_parse_size(low, &from) < 0 || tn_parse_size(dash ? dash + 1 : low, &to) < 0 || from < 1 || to < from ||
+	    to > (1U << 30))
+		return wrong("--size: '%s' is not a size (64, 16KiB) or a range of sizes (16-4KiB), from 1 up", text);
+	p->size_min = from;
+	p->size_max = to;
+	return STATUS_DONE;
+}
+
+static int parse_slo(struct result *result)
+{
+	const char *equals = options.slo ? strchr(options.slo, '=') : NULL;
+	char *end = NULL;
+	uint64_t ns = 0;
+	double percent;
+
+	if (!options.slo)
+		return STATUS_DONE;
+	percent = *options.slo == 'p' ? strtod(options.slo + 1, &end) : -1;
+	if (!equals || percent <= 0 || end != equals || percent >= 100 || tn_parse_duration(equals + 1, &ns) < 0 || !ns)
+		return wrong("--slo: '%s' is not a target such as p99=10ms", options.slo);
+	result->slo_quantile = percent / 100;
+	result->slo_limit_us = (double)ns / 1e3;
+	return STATUS_DONE;
+}
+
+static int parse_mode(struct plan *plan)
+{
+	static const char *const names[] = {"request", "send", "recv", "connect"};
+	const char *near = options.mode ? tn_nearest(options.mode, names, 4) : NULL;
+
+	for (int i = 0; options.mode && i < 4; i++)
+		if (strcmp(options.mode, names[i]) == 0) {
+			plan->mode = (enum bench_mode)i;
+			return STATUS_DONE;
+		}
+	if (!options.mode)
+		return STATUS_DONE;
+	complain("bench: --mode: '%s' is none of request, send, recv, connect%s%s%s", options.mode,
+		 near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
+	return STATUS_USAGE;
+}
+
+static int parse_expect(struct plan *plan)
+{
+	char why[200];
+	int err;
+
+	plan->expect_text = options.expect;
+	if (!options.expect) {
+		plan->expect = plan->keeps ? EXPECT_AUTO : EXPECT_ECHO;
+		return STATUS_DONE;
+	}
+	plan->expect = strcmp(options.expect, "any") == 0    ? EXPECT_ANY
+		       : strcmp(options.expect, "echo") == 0 ? EXPECT_ECHO
+							     : EXPECT_REGEX;
+	err = plan->expect == EXPECT_REGEX ? regcomp(&plan->regex, options.expect, REG_EXTENDED) : 0;
+	if (!err)
+		return STATUS_DONE;
+	regerror(err, &plan->regex, why, sizeof(why));
+	complain("bench: --expect: '%s': %s", options.expect, why);
+	plan->expect = EXPECT_AUTO;
+	return STATUS_USAGE;
+}
+
+/* Options that exclude one another. */
+static int check(const struct plan *plan)
+{
+	bool request = plan->mode == MODE_ECHO;
+	bool unbounded = request && !plan->keeps && (plan->expect == EXPECT_ANY || plan->expect == EXPECT_REGEX);
+	int kind = tn_url_kind(plan->url);
+	bool datagrams = kind > 0 && kind & TN_URL_DATAGRAMS && !(kind & TN_URL_SECURE);
+
+	if (plan->mode == MODE_RECV && datagrams)
+		return wrong("--mode recv: %s: a socket gets no datagrams before it has sent one; use --mode request",
+			     plan->url);
+	if (plan->mode == MODE_CONNECT && datagrams)
+		return wrong("--mode connect: %s: datagram sockets make no connections", plan->url);
+	if (!request && options.depth)
+		return wrong("--depth%s: only --mode request has messages in flight", "");
+	if (!request && options.expect)
+		return wrong("--expect%s: only --mode request has replies", "");
+	if ((plan->mode == MODE_RECV || plan->mode == MODE_CONNECT) && (options.size || options.payload))
+		return wrong("--size and --payload: --mode %s sends nothing", options.mode);
+	if (plan->mode == MODE_RECV && options.rate)
+		return wrong("--rate%s: in --mode recv the peer decides how fast it sends", "");
+	if (!options.duration_ns || !options.timeout_ns)
+		return wrong("--%s: it takes more than no time", options.timeout_ns ? "duration" : "timeout");
+	if (options.size && options.payload)
+		return wrong("--size and --payload%s: the file is the message", "");
+	if (options.slo && (options.rate || !request || options.requests))
+		return wrong(
+			"--slo searches the rate of requests by itself: it goes with no --rate, --requests or --mode%s",
+			"");
+	if (unbounded && plan->depth > 1)
+		return wrong("--expect %s: without a frame replies that are no echo cannot be told apart, so only one "
+			     "message can be in flight: --depth 1, or key frame",
+			     options.expect);
+	if (unbounded && plan->rate > 0 && !options.depth)
+		return wrong("--expect %s: without a frame only one message can be in flight: add --depth 1",
+			     options.expect);
+	return STATUS_DONE;
+}
+
+static int parse_seed(struct plan *plan)
+{
+	char *end;
+
+	plan->seed = 1;
+	if (!options.seed)
+		return STATUS_DONE;
+	errno = 0;
+	plan->seed = strtoull(options.seed, &end, 0);
+	return errno || *end || !*options.seed || *options.seed == '-'
+		       ? wrong("--seed: '%s' is not a number", options.seed)
+		       : STATUS_DONE;
+}
+
+static int make_plan(struct plan *plan, struct result *result)
+{
+	int status = tn_url_check(plan->url, TN_DIAL) < 0 ? complain_library(TN_EURL, plan->url) : parse_mode(plan);
+
+	plan->keeps = status == STATUS_DONE && tn_url_keeps_messages(plan->url) == 1;
+	plan->may_lose = status == STATUS_DONE && tn_url_kind(plan->url) & TN_URL_LOSSY;
+	plan->conns = options.conns ? options.conns : 1;
+	plan->threads = options.threads ? options.threads : 1;
+	plan->requests = options.requests;
+	plan->timeout_ns = options.timeout_ns;
+	plan->payload.size_min = plan->payload.size_max = SIZE_DEFAULT;
+	if (status == STATUS_DONE && options.rate && parse_rate(options.rate, &plan->rate) < 0)
+		status = wrong("--rate: '%s' is not a number of messages a second (2500, 50k, 1.5M)", options.rate);
+	plan->depth = options.depth ? options.depth : options.rate || options.slo ? 0 : 1;
+	plan->duration_ns = options.duration_ns != UINT64_MAX ? options.duration_ns
+			    : plan->requests                  ? UINT64_MAX / 4
+							      : 10 * NS_PER_S;
+	plan->warmup_ns = options.warmup_ns != UINT64_MAX ? options.warmup_ns : plan->requests ? 0 : NS_PER_S;
+	if (status == STATUS_DONE)
+		status = parse_seed(plan);
+	if (status == STATUS_DONE && options.size)
+		status = parse_size_range(&plan->payload);
+	if (status == STATUS_DONE)
+		status = parse_expect(plan);
+	if (status == STATUS_DONE)
+		status = parse_slo(result);
+	if (status == STATUS_DONE)
+		status = check(plan);
+	if (status == STATUS_DONE &&
+	    payload_make(plan, options.payload && *options.payload == '@' ? options.payload + 1 : options.payload) < 0)
+		status = STATUS_FAILED;
+	return status;
+}
+
+/* ---- judging the run itself ---- */
+
+static void warn(const struct plan *plan, struct result *r)
+{
+	double late_us = (double)tn_hist_quantile(r->hists.late, 0.99) / 1e3;
+	char us[32];
+
+	if (plan->rate > 0 && late_us > 1000 && !r->counts.reconnects)
+		result_warn(r,
+			    "one message in a hundred was sent more than %s late: this machine is busy, or the rate is "
+			    "more than this generator or the connections take; response times hold that delay",
+			    human_us(late_us, us, sizeof(us)));
+	if (plan->rate <= 0 && r->busy > 0.9 && r->duration_s > 0.1)
+		result_warn(
+			r,
+			"the generator was busy %.0f %% of the time: it, and not the server, may have been the limit; "
+			"try --threads, or more processors",
+			r->busy * 100);
+	if (r->duration_s < 0.5 && !plan->requests && !r->interrupted)
+		result_warn(r, "%.3g s are short: the tail of the latencies is not known from so few messages",
+			    r->duration_s);
+	if (r->may_lose && r->counts.sent && r->counts.lost == r->counts.sent)
+		result_warn(r, "not one reply came back: is anybody there?");
+}
+
+/* ---- running ---- */
+
+static void json_tick(void *arg, const struct result *result, const struct column *column, double elapsed_s,
+		      bool warming)
+{
+	struct text text = {0};
+
+	(void)arg, (void)result, (void)elapsed_s, (void)warming;
+	if (!column)
+		return;
+	column_json(column, "interval", false, &text);
+	out_line(&text);
+}
+
+static const struct watcher *choose_watcher(void)
+{
+	static const struct watcher on_terminal = {.tick = live_tick, .period_ms = 200};
+	static const struct watcher json = {.tick = json_tick, .period_ms = 100};
+
+	if (settings.json)
+		return &json;
+	return isatty(STDERR_FILENO) && !settings.quiet ? &on_terminal : NULL;
+}
+
+static int run_once(struct plan *plan, struct result *result, const struct watcher *watcher)
+{
+	bool shown = watcher && watcher->tick == live_tick;
+	int rc;
+
+	if (shown)
+		live_begin(plan);
+	rc = bench_run(plan, result, watcher);
+	if (shown)
+		live_end();
+	if (rc >= 0)
+		warn(plan, result);
+	return rc;
+}
+
+static int search_and_run(struct plan *plan, struct result *result, const struct watcher *watcher)
+{
+	int rc = slo_search(plan, result, options.depth);
+
+	if (rc < 0 && !(rc == -ECANCELED && bench_interrupted()))
+		return rc;
+	if (bench_interrupted()) {
+		result->rate_wanted = plan->rate;
+		result->interrupted = true;
+		result_warn(result, "interrupted during the search: there was no whole run at the rate");
+		return 0;
+	}
+	if (plan->rate <= 0) {
+		plan->rate = result->nslo_steps ? result->slo_steps[result->nslo_steps - 1].rate : 1;
+		result_warn(result, "no rate that was tried keeps the target; this is the run at the lowest");
+	}
+	result->rate_wanted = plan->rate;
+	rc = run_once(plan, result, watcher);
+	if (rc >= 0 && !result->interrupted)
+		slo_compare(result);
+	return rc;
+}
+
+/* Writes a text as a file, and frees it. */
+static enum status write_text(const char *path, struct text *text)
+{
+	int err = text->failed ? -ENOMEM : file_write(path, text->data, text->len);
+
+	if (err < 0)
+		complain("%s: %s", path, tn_strerror(err));
+	text_free(text);
+	return err < 0 ? STATUS_FAILED : STATUS_DONE;
+}
+
+static int write_output(const struct result *result)
+{
+	struct text text = {0};
+
+	result_json(result, &text);
+	text_bytes(&text, "\n", 1);
+	return write_text(options.output, &text);
+}
+
+static int show(const struct result *result)
+{
+	struct text text = {0}, page = {0};
+	int status = STATUS_DONE;
+
+	if (settings.json) {
+		result_json(result, &text);
+		out_line(&text);
+	} else {
+		result_table(result, &text);
+		out_text(&text);
+	}
+	if (options.output)
+		status = write_output(result);
+	if (options.html) {
+		result_html(result, &page);
+		if (write_text(options.html, &page) != STATUS_DONE)
+			status = STATUS_FAILED;
+	}
+	return status;
+}
+
+static void raise_file_limit(const struct plan *plan)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= plan->conns + 64)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static int hlog_close(struct plan *plan)
+{
+	bool bad = plan->hlog && ferror(plan->hlog);
+
+	if (plan->hlog && (fclose(plan->hlog) != 0 || bad)) {
+		complain("%s: %s", options.hlog, tn_strerror(-errno));
+		return -1;
+	}
+	return 0;
+}
+
+/* Opens the log that a line for each second is written to. Returns 0, or -1 after printing an error: also where the
+ * library cannot write histograms as text. */
+static int hlog_open(struct plan *plan)
+{
+	struct tn_hist *none = NULL;
+	char *text = NULL;
+	int err = options.hlog ? tn_hist_new(&none) : 0;
+
+	if (options.hlog && err == 0)
+		err = tn_hist_encode(none, &text);
+	tn_hist_free(none);
+	free(text);
+	if (err < 0) {
+		complain("--hlog: %s", tn_errmsg());
+		return -1;
+	}
+	plan->hlog = options.hlog ? fopen(options.hlog, "we") : NULL;
+	if (options.hlog && !plan->hlog) {
+		complain("%s: %s", options.hlog, tn_strerror(-errno));
+		return -1;
+	}
+	if (plan->hlog)
+		hlog_begin(plan->hlog);
+	return 0;
+}
+
+/* Before the run: a result that cannot be written would be lost. */
+static bool can_write(const char *path)
+{
+	int fd = path ? open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666) : -1;
+
+	if (fd >= 0) {
+		close(fd);
+		unlink(path);
+	} else if (path && (errno != EEXIST || access(path, W_OK) < 0)) {
+		complain("%s: %s", path, tn_strerror(-errno));
+		return false;
+	}
+	return true;
+}
+
+static int interrupted_early(void)
+{
+	complain("bench: interrupted before anything was measured");
+	return STATUS_FAILED;
+}
+
+static int measure(struct plan *plan, struct result *result)
+{
+	int rc, status;
+
+	raise_file_limit(plan);
+	if (!can_write(options.output) || !can_write(options.html) || hlog_open(plan) < 0)
+		return STATUS_FAILED;
+	rc = options.slo ? search_and_run(plan, result, choose_watcher()) : run_once(plan, result, choose_watcher());
+	status = hlog_close(plan);
+	if (out_lost() == -EPIPE && rc == -ECANCELED)
+		return STATUS_DONE; /* before the run had begun */
+	if (rc == -EINVAL)
+		return STATUS_USAGE;
+	if (rc == -ENOMEM)
+		complain("bench: out of memory");
+	if (rc < 0)
+		return rc == -ECANCELED ? interrupted_early() : (int)status_of(rc);
+	status = status < 0 ? (show(result), STATUS_FAILED) : show(result);
+	if (out_lost() == -EPIPE)
+		return status;
+	if (result->interrupted && !result->messages)
+		return result->nslo_steps ? STATUS_FAILED : interrupted_early();
+	return result->errors.total || (!result->messages && plan->mode != MODE_SEND) ? STATUS_FAILED : status;
+}
+
+static int run_plan(const char *url)
+{
+	struct plan plan = {.url = url};
+	struct result result = {0}, target = {0};
+	int status = make_plan(&plan, &target);
+
+	if (status == STATUS_DONE && result_new(&result, &plan) < 0) {
+		complain("bench: out of memory");
+		status = STATUS_FAILED;
+	}
+	if (status == STATUS_DONE) {
+		result.slo_quantile = target.slo_quantile;
+		result.slo_limit_us = target.slo_limit_us;
+		status = measure(&plan, &result);
+	}
+	result_free(&result);
+	free(plan.payload.data);
+	if (plan.expect == EXPECT_REGEX)
+		regfree(&plan.regex);
+	return status;
+}
+
+static int merge(char **paths, int count)
+{
+	struct result result = {0};
+	int status = bench_merge(paths, count, &result);
+
+	if (status == STATUS_DONE)
+		status = show(&result);
+	result_free(&result);
+	return status;
+}
+
+static int run(char **operands, int count)
+{
+	char *both[] = {(char *)(uintptr_t)options.compare, count ? operands[0] : NULL};
+
+	if (options.compare)
+		return bench_compare(both, count + 1);
+	if (count == 0)
+		return wrong("which URL%s?", "");
+	if (strcmp(operands[0], "compare") == 0)
+		return bench_compare(operands + 1, count - 1);
+	if (strcmp(operands[0], "merge") == 0)
+		return merge(operands + 1, count - 1);
+	if (count == 1)
+		return run_plan(operands[0]);
+	return wrong("one URL at a time; what is '%s'?", operands[1]);
+}
+
+/* iperf3 -c HOST */
+static const char *set_conns(const char *value, void *to)
+{
+	if (*value < '0' || *value > '9')
+		return "is not a number; the endpoint is an argument: tcp://HOST:PORT";
+	return option_set_number(value, to);
+}
+
+static const struct option_spec own_options[] = {
+	{"conns", 'c', OPTION_VALUE, set_conns, &options.conns, "N", "connections (default 1)"},
+	{"depth", 0, OPTION_VALUE, option_set_number, &options.depth, "N",
+	 "messages in flight on each connection (default 1; with --rate no limit)"},
+	{"rate", 'R', OPTION_VALUE, option_set_text, &options.rate, "N",
+	 "messages a second over all connections: 2500, 50k, 1.5M"},
+	{"slo", 0, OPTION_VALUE, option_set_text, &options.slo, "pN=DUR",
+	 "search the highest rate at which N percent of the messages take at most this time"},
+	{"mode", 0, OPTION_VALUE, option_set_text, &options.mode, "MODE",
+	 "request (default); send or recv: one way; connect: connections a second"},
+	{"duration", 'd', OPTION_VALUE, option_set_duration, &options.duration_ns, "DUR",
+	 "time that is measured (default 10s)"},
+	{"warmup", 0, OPTION_VALUE, option_set_duration, &options.warmup_ns, "DUR",
+	 "time before that, not measured (default 1s)"},
+	{"requests", 'n', OPTION_VALUE, option_set_number, &options.requests, "N",
+	 "end after N messages (no warm-up unless asked for)"},
+	{"size", 0, OPTION_VALUE, option_set_text, &options.size, "N[-M]",
+	 "bytes of a message, or a range to draw from (default 64)"},
+	{"payload", 0, OPTION_VALUE, option_set_text, &options.payload, "FILE",
+	 "the message is the contents of a file (@FILE works as well)"},
+	{"expect", 0, OPTION_VALUE, option_set_text, &options.expect, "WHAT",
+	 "any reply, echo, or a regular expression that the reply matches (default: echo on streams without a "
+	 "frame, otherwise any)"},
+	{"timeout", 'T', OPTION_VALUE, option_set_duration, &options.timeout_ns, "DUR",
+	 "a datagram without a reply after this time is lost; the last replies are waited for this time; with "
+	 "--requests, a stream on which nothing moves for this time ends the run (default 2s)"},
+	{"threads", 't', OPTION_VALUE, option_set_number, &options.threads, "N",
+	 "threads, each with its share of the connections (default 1)"},
+	{"seed", 0, OPTION_VALUE, option_set_text, &options.seed, "N", "for contents and sizes (default 1)"},
+	{"output", 0, OPTION_VALUE, option_set_text, &options.output, "FILE",
+	 "write the result as JSON, for compare and merge"},
+	{"html", 0, OPTION_VALUE, option_set_text, &options.html, "FILE", "write the result as a page with pictures"},
+	{"hlog", 0, OPTION_VALUE, option_set_text, &options.hlog, "FILE",
+	 "write the latencies of each second as HdrHistogram's log"},
+	{"compare", 0, OPTION_VALUE, option_set_text, &options.compare, "A B", "the same as compare A B"},
+	{"json", 'J', OPTION_ALONE, option_set_flag, &settings.json, NULL,
+	 "a JSON object each second, and the result as the last line"},
+	{0},
+};
+
+const struct command bench_command = {
+	.name = "bench",
+	.takes_place = true,
+	.meaning = "measure the latency and throughput of any endpoint",
+	.help = "Examples:\n"
+		"  tenon bench tcp://localhost:10000                 one message after another, for 10 s\n"
+		"  tenon bench tcp://localhost:10000 --conns 64      as many as the server takes\n"
+		"  tenon bench tcp://localhost:10000 --conns 64 --rate 50k --html result.html\n"
+		"  tenon bench udp://localhost:10000 --rate 10k      loss, duplicates and order too\n"
+		"  tenon bench tcp://localhost:10000 --conns 64 --slo p99=10ms\n"
+		"  tenon bench tcp://localhost:9 --mode send --size 64KiB\n"
+		"  tenon bench compare before.json after.json\n"
+		"\n"
+		"Usage:\n"
+		"  tenon bench URL\n"
+		"  tenon bench compare A.json B.json\n"
+		"  tenon bench merge A.json B.json...                also files of --hlog, here and for compare\n"
+		"\n"
+		"Without --rate a connection sends its next message when a reply has come. That shows how much the\n"
+		"server can do, but hides its stalls: a server that stalls is asked less. With --rate the time of\n"
+		"each message is fixed before the run, and a message that is delayed counts from that time.\n"
+		"\n"
+		"On a stream without the key frame a reply is over when as many bytes as were sent have come back.\n"
+		"Exit status 1 when there were errors; lost datagrams are a result, not an error.\n",
+	.options = own_options,
+	.run = run,
+};

@@ -1,0 +1,247 @@
+/*
+ * What is sent, and whether a reply is right. Messages are letters and digits, which every frame and format can carry.
+ * The first twelve characters number a message: two stand for the run and the connection, ten are the number in base
+ * 64. They find the message that a datagram answers, and give every message of a stream other contents.
+ */
+#include "payload.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/complain.h"
+#include "plan.h"
+#include "tenon.h"
+#include "tenon_value.h"
+
+#define TAG_LEN 2
+#define CHECK_ALL_MAX 4096 /* bytes: of longer messages one in CHECK_EVERY is compared */
+#define CHECK_EVERY 64
+
+static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+static uint64_t mix(uint64_t z)
+{
+	z += 0x9e3779b97f4a7c15;
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+	return z ^ (z >> 31);
+}
+
+static void number_text(const struct message_id *id, char *to)
+{
+	uint64_t tag = mix(id->seed ^ mix(id->conn)), number = id->number;
+
+	to[0] = letters[tag & 63];
+	to[1] = letters[tag >> 6 & 63];
+	for (int i = NUMBER_LEN - 1; i >= TAG_LEN; i--, number >>= 6)
+		to[i] = letters[number & 63];
+}
+
+size_t payload_size(const struct plan *plan, const struct message_id *id)
+{
+	const struct payload *p = &plan->payload;
+
+	if (p->size_min == p->size_max)
+		return p->size_max;
+	return p->size_min + mix(id->seed ^ mix(id->conn + 1) ^ id->number) % (p->size_max - p->size_min + 1);
+}
+
+void payload_number(struct plan *plan, char *data, const struct message_id *id)
+{
+	if (plan->payload.numbered)
+		number_text(id, data + plan->payload.number_at);
+}
+
+static int digit_of(char c)
+{
+	const char *at = c ? strchr(letters, c) : NULL;
+
+	return at ? (int)(at - letters) : -1;
+}
+
+static bool number_read(const char *text, const char *wanted_tag, uint64_t *number)
+{
+	uint64_t value = 0;
+
+	if (memcmp(text, wanted_tag, TAG_LEN) != 0)
+		return false;
+	for (int i = TAG_LEN; i < NUMBER_LEN; i++) {
+		int digit = digit_of(text[i]);
+
+		if (digit < 0)
+			return false;
+		value = value << 6 | (unsigned)digit;
+	}
+	*number = value;
+	return true;
+}
+
+bool payload_find(const struct plan *plan, const void *reply, size_t len, const struct message_id *id, uint64_t *number)
+{
+	size_t at = plan->payload.number_at, size = plan->payload.size_max;
+	const char *text = reply;
+	char wanted[NUMBER_LEN];
+
+	number_text(id, wanted);
+	/* An echo; then a reply behind a word of the server's; then anywhere. */
+	if (len >= at + NUMBER_LEN && number_read(text + at, wanted, number))
+		return true;
+	if (len > size && plan->payload.size_min == size && number_read(text + len - size + at, wanted, number))
+		return true;
+	for (size_t i = 0; i + NUMBER_LEN <= len && i < 1024; i++)
+		if (number_read(text + i, wanted, number))
+			return true;
+	return false;
+}
+
+bool payload_matches(const struct plan *plan, const struct message_id *id, size_t offset, const void *data, size_t len)
+{
+	const struct payload *p = &plan->payload;
+	const char *got = data;
+	char number[NUMBER_LEN];
+	size_t from = p->number_at, to = p->number_at + NUMBER_LEN, end = offset + len;
+
+	if (p->size_max > CHECK_ALL_MAX && id->number % CHECK_EVERY)
+		return true;
+	if (!p->numbered || offset >= to || end <= from)
+		return memcmp(got, p->data + offset, len) == 0;
+	number_text(id, number);
+	if (offset < from && memcmp(got, p->data + offset, from - offset) != 0)
+		return false;
+	if (end > to && memcmp(got + (to - offset), p->data + to, end - to) != 0)
+		return false;
+	from = from > offset ? from : offset;
+	to = to < end ? to : end;
+	return memcmp(got + (from - offset), number + (from - p->number_at), to - from) == 0;
+}
+
+/* ---- making ---- */
+
+static int read_file(struct payload *p, const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC), err = 0;
+	struct stat st;
+	size_t len = 0;
+
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+		complain("bench: --payload: %s: %s", path, fd < 0 ? tn_strerror(-errno) : "not a regular file");
+		if (fd >= 0)
+			close(fd);
+		return -1;
+	}
+	p->data = malloc((size_t)st.st_size + 1);
+	while (p->data && len < (size_t)st.st_size) {
+		ssize_t got = read(fd, p->data + len, (size_t)st.st_size - len);
+
+		if (got <= 0) {
+			err = got < 0 ? errno : EIO;
+			break;
+		}
+		len += (size_t)got;
+	}
+	close(fd);
+	if (!p->data || err || !len) {
+		complain("bench: --payload: %s: %s", path,
+			 err       ? tn_strerror(-err)
+			 : p->data ? "is empty"
+				   : "out of memory");
+		return -1;
+	}
+	p->size_min = p->size_max = len;
+	p->from_file = true;
+	return 0;
+}
+
+/* A text of the format's own, as long as the size asked for allows. */
+static int encode_text(struct payload *p, const char *format)
+{
+	struct tn_bytes bytes = {0};
+	struct tn_value *text;
+	size_t len = p->size_max;
+	int rc = 0;
+
+	for (int tries = 0; tries < 4; tries++) {
+		text = tn_value_new_text(NULL, p->data, len);
+		rc = text ? tn_encode(format, text, 0, &bytes) : -ENOMEM;
+		tn_value_free(text);
+		if (rc < 0 || bytes.len <= p->size_max || len <= bytes.len - p->size_max)
+			break;
+		len -= bytes.len - p->size_max;
+	}
+	if (rc >= 0) {
+		free(p->data);
+		p->data = (char *)bytes.data;
+		p->size_min = p->size_max = bytes.len;
+		return 0;
+	}
+	tn_bytes_free(&bytes);
+	complain("bench: a message of the format %s: %s", format, tn_errmsg());
+	return -1;
+}
+
+static int generate(struct plan *plan)
+{
+	struct payload *p = &plan->payload;
+	uint64_t state = mix(plan->seed);
+
+	p->data = malloc(p->size_max + 1);
+	if (!p->data) {
+		complain("bench: out of memory");
+		return -1;
+	}
+	for (size_t i = 0; i < p->size_max; i++) {
+		state = state * 6364136223846793005 + 1442695040888963407;
+		p->data[i] = letters[state >> 58];
+	}
+	return 0;
+}
+
+/* In the endpoint's format. */
+static int encode(struct plan *plan)
+{
+	struct payload *p = &plan->payload;
+	struct tn_split *kind;
+	const char *format;
+	bool values;
+	int rc = tn_split_new(plan->url, &kind);
+
+	if (rc < 0) {
+		complain_library(rc, plan->url);
+		return -1;
+	}
+	format = tn_split_format(kind); /* NULL: raw */
+	values = tn_format_kind(format) & TN_FORMAT_VALUES;
+	if (values && p->size_min != p->size_max) {
+		complain("bench: --size N-M: messages of the format %s are of one size", format);
+		rc = -1;
+	} else if (values) {
+		rc = encode_text(p, format);
+	}
+	tn_split_free(kind);
+	return rc;
+}
+
+int payload_make(struct plan *plan, const char *path)
+{
+	struct payload *p = &plan->payload;
+	char first[NUMBER_LEN];
+	const char *at;
+
+	if (path)
+		return read_file(p, path);
+	if (generate(plan) < 0)
+		return -1;
+	memcpy(first, p->data, p->size_max < NUMBER_LEN ? p->size_max : NUMBER_LEN);
+	if (encode(plan) < 0)
+		return -1;
+	if (p->size_min < NUMBER_LEN)
+		return 0; /* too short to be numbered */
+	at = memmem(p->data, p->size_min, first, NUMBER_LEN);
+	p->numbered = at != NULL;
+	p->number_at = at ? (size_t)(at - p->data) : 0;
+	return 0;
+}

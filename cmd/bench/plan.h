@@ -1,0 +1,40 @@
+/* What a run of `tenon bench` is to do. */
+#ifndef TENON_BENCH_PLAN_H
+#define TENON_BENCH_PLAN_H
+
+#include <regex.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+enum bench_mode { MODE_ECHO, MODE_SEND, MODE_RECV, MODE_CONNECT };
+enum expect { EXPECT_AUTO, EXPECT_ANY, EXPECT_ECHO, EXPECT_REGEX };
+
+/* Messages: a template whose first bytes are changed to number them. */
+struct payload {
+	char *data; /* size_max bytes */
+	size_t size_min, size_max;
+	bool numbered;
+	size_t number_at;
+	bool from_file;
+};
+
+struct plan {
+	const char *url;
+	enum bench_mode mode;
+	unsigned conns, depth, threads; /* depth 0 with a rate: no limit */
+	double rate; /* messages a second by schedule; 0: a message follows the reply to the one before */
+	uint64_t duration_ns, warmup_ns, timeout_ns;
+	uint64_t requests; /* 0: until the time is over */
+	uint64_t seed;
+	enum expect expect;
+	const char *expect_text;
+	regex_t regex;
+	struct payload payload;
+	bool keeps;    /* the endpoint keeps messages whole */
+	FILE *hlog;    /* the histogram of each second; NULL: nowhere */
+	bool may_lose; /* datagrams that can be lost, doubled and reordered */
+};
+
+#endif

@@ -1,0 +1,396 @@
+/* Samples become a result. */
+#include "result.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "plan.h"
+#include "tenon.h"
+
+/* ---- parts ---- */
+
+/* As much as there is room for, without cutting a character in half. */
+static void copy_text(char *to, size_t cap, const char *from)
+{
+	size_t len = strlen(from);
+
+	if (len >= cap)
+		for (len = cap - 1; len && ((unsigned char)from[len] & 0xc0) == 0x80;)
+			len--;
+	memcpy(to, from, len);
+	to[len] = '\0';
+}
+
+void kinds_add(struct kinds *kinds, const char *words, uint64_t count)
+{
+	char text[sizeof(kinds->list[0].text)];
+	unsigned i = 0;
+
+	copy_text(text, sizeof(text), words);
+	kinds->total += count;
+	while (i < kinds->n && strcmp(kinds->list[i].text, text) != 0)
+		i++;
+	if (i == KINDS_MAX)
+		i = KINDS_MAX - 1; /* a seventeenth kind: not worth a row */
+	if (i == kinds->n) {
+		memcpy(kinds->list[i].text, text, sizeof(text));
+		kinds->list[i].count = 0;
+		kinds->n++;
+	}
+	kinds->list[i].count += count;
+}
+
+void kinds_merge(struct kinds *kinds, const struct kinds *from)
+{
+	for (unsigned i = 0; i < from->n; i++)
+		kinds_add(kinds, from->list[i].text, from->list[i].count);
+}
+
+int hists_new(struct hists *hists)
+{
+	*hists = (struct hists){0};
+	if (tn_hist_new(&hists->service) == 0 && tn_hist_new(&hists->response) == 0 && tn_hist_new(&hists->late) == 0)
+		return 0;
+	hists_free(hists);
+	return -ENOMEM;
+}
+
+void hists_free(struct hists *hists)
+{
+	tn_hist_free(hists->service);
+	tn_hist_free(hists->response);
+	tn_hist_free(hists->late);
+	*hists = (struct hists){0};
+}
+
+void hists_merge(struct hists *hists, const struct hists *from)
+{
+	tn_hist_merge(hists->service, from->service);
+	tn_hist_merge(hists->response, from->response);
+	tn_hist_merge(hists->late, from->late);
+}
+
+void hists_clear(struct hists *hists)
+{
+	tn_hist_clear(hists->service);
+	tn_hist_clear(hists->response);
+	tn_hist_clear(hists->late);
+}
+
+void counts_merge(struct message_counts *counts, const struct message_counts *from)
+{
+	counts->sent += from->sent;
+	counts->sent_bytes += from->sent_bytes;
+	counts->received_bytes += from->received_bytes;
+	counts->lost += from->lost;
+	counts->duplicates += from->duplicates;
+	counts->reordered += from->reordered;
+	counts->late += from->late;
+	counts->unanswered += from->unanswered;
+	counts->opened += from->opened;
+	counts->reconnects += from->reconnects;
+	counts->unsent += from->unsent;
+}
+
+/* ---- time ---- */
+
+/* From the bits of the floating point number, since it is asked for each message: four rows to a power of two. */
+unsigned heat_row(uint64_t ns)
+{
+	static const double quarters[] = {1.189207115002721, 1.4142135623730951, 1.681792830507429};
+	double us = (double)ns / 1000, part;
+	uint64_t bits;
+	unsigned row;
+
+	if (us < 1)
+		return 0;
+	memcpy(&bits, &us, sizeof(bits));
+	row = (unsigned)((bits >> 52) - 1023) * HEAT_STEPS;
+	bits = (bits & 0xfffffffffffff) | (uint64_t)1023 << 52;
+	memcpy(&part, &bits, sizeof(part)); /* 1 to 2 */
+	row += (part >= quarters[0]) + (part >= quarters[1]) + (part >= quarters[2]);
+	return row < HEAT_ROWS ? row : HEAT_ROWS - 1;
+}
+
+double heat_row_us(unsigned row)
+{
+	return exp2((double)row / HEAT_STEPS);
+}
+
+int slices_new(struct slices *slices)
+{
+	*slices = (struct slices){.width_ns = SLICE_NS, .heat = calloc(SLICES_MAX, sizeof(*slices->heat))};
+	return slices->heat ? 0 : -ENOMEM;
+}
+
+void slices_free(struct slices *slices)
+{
+	free(slices->heat);
+	*slices = (struct slices){0};
+}
+
+static void slices_widen(struct slices *slices)
+{
+	unsigned half = SLICES_MAX / 2;
+
+	for (unsigned i = 0; i < half; i++)
+		for (unsigned row = 0; row < HEAT_ROWS; row++)
+			slices->heat[i][row] = slices->heat[2 * i][row] + slices->heat[2 * i + 1][row];
+	memset(slices->heat[half], 0, half * sizeof(*slices->heat));
+	slices->count = (slices->count + 1) / 2;
+	slices->width_ns *= 2;
+	slices->last = 0;
+	slices->last_ns = 0;
+}
+
+/* No division for each message: the slice is most often that of the one before. */
+static unsigned slice_of(struct slices *slices, uint64_t at_ns)
+{
+	uint64_t slice = slices->last;
+
+	if (at_ns - slices->last_ns >= slices->width_ns) { /* also where it is before the last one */
+		for (slice = at_ns / slices->width_ns; slice >= SLICES_MAX; slice = at_ns / slices->width_ns)
+			slices_widen(slices);
+		slices->last = (unsigned)slice;
+		slices->last_ns = slice * slices->width_ns;
+	}
+	if (slice >= slices->count)
+		slices->count = (unsigned)slice + 1;
+	return (unsigned)slice;
+}
+
+void slices_add(struct slices *slices, uint64_t at_ns, uint64_t latency_ns)
+{
+	slices->heat[slice_of(slices, at_ns)][heat_row(latency_ns)]++;
+}
+
+void slices_append(struct slices *slices, double after_s, const struct slices *from)
+{
+	if (!slices->count || !from->count || !(after_s >= 0 && after_s < 1e9)) {
+		slices_free(slices); /* half a picture would be misleading */
+		return;
+	}
+	for (unsigned i = 0; i < from->count; i++) {
+		unsigned to = slice_of(slices, (uint64_t)(after_s * 1e9) + i * from->width_ns);
+
+		for (unsigned row = 0; row < HEAT_ROWS; row++)
+			slices->heat[to][row] += from->heat[i][row];
+	}
+}
+
+void slices_merge(struct slices *slices, struct slices *from)
+{
+	while (slices->width_ns < from->width_ns)
+		slices_widen(slices);
+	while (from->width_ns < slices->width_ns)
+		slices_widen(from);
+	for (unsigned i = 0; i < from->count; i++)
+		for (unsigned row = 0; row < HEAT_ROWS; row++)
+			slices->heat[i][row] += from->heat[i][row];
+	if (from->count > slices->count)
+		slices->count = from->count;
+}
+
+void column_fill(struct column *column, const struct tn_hist *latency)
+{
+	uint64_t low, high, count;
+	size_t at = 0;
+
+	column->p50_us = (double)tn_hist_quantile(latency, 0.5) / 1e3;
+	column->p99_us = (double)tn_hist_quantile(latency, 0.99) / 1e3;
+	column->max_us = (double)tn_hist_max(latency) / 1e3;
+	while (tn_hist_next(latency, &at, &low, &high, &count))
+		column->heat[heat_row(low + (high - low) / 2)] += (uint32_t)count;
+}
+
+static void column_join(struct column *to, const struct column *next)
+{
+	uint64_t all = to->messages + next->messages;
+
+	/* What two stretches share is known exactly only for the counts: the worse tail is taken for both. */
+	if (all)
+		to->p50_us = (to->p50_us * (double)to->messages + next->p50_us * (double)next->messages) / (double)all;
+	to->p99_us = fmax(to->p99_us, next->p99_us);
+	to->max_us = fmax(to->max_us, next->max_us);
+	to->seconds += next->seconds;
+	to->messages = all;
+	to->bytes += next->bytes;
+	to->errors += next->errors;
+	for (unsigned i = 0; i < HEAT_ROWS; i++)
+		to->heat[i] += next->heat[i];
+}
+
+/* A run of hours keeps no more of them than a picture can show. */
+static void join_pairs(struct result *result)
+{
+	unsigned to = 0;
+
+	for (unsigned i = 0; i < result->ncolumns; to++) {
+		result->columns[to] = result->columns[i++];
+		if (i < result->ncolumns && result->columns[i].round == result->columns[to].round)
+			column_join(&result->columns[to], &result->columns[i++]);
+	}
+	result->ncolumns = to;
+}
+
+struct column *result_column_new(struct result *result)
+{
+	unsigned cap = result->cap_columns ? result->cap_columns * 2 : 64;
+	struct column *grown;
+
+	if (result->ncolumns == result->cap_columns) {
+		grown = cap <= COLUMNS_MAX * 2 ? realloc(result->columns, cap * sizeof(*grown)) : NULL;
+		if (grown) {
+			result->columns = grown;
+			result->cap_columns = cap;
+		} else {
+			join_pairs(result);
+		}
+	}
+	if (result->ncolumns >= result->cap_columns)
+		return NULL;
+	result->columns[result->ncolumns] = (struct column){0};
+	return &result->columns[result->ncolumns++];
+}
+
+struct column *result_column(struct result *result, const struct sample *sum, uint64_t begin_ns)
+{
+	struct column *column = result_column_new(result);
+	bool scheduled = tn_hist_count(sum->hists.response) > 0;
+
+	if (!column)
+		return NULL;
+	column->at_s = sum->begin_ns > begin_ns ? (double)(sum->begin_ns - begin_ns) / 1e9 : 0;
+	column->seconds = sum->end_ns > sum->begin_ns ? (double)(sum->end_ns - sum->begin_ns) / 1e9 : 0;
+	column->messages = sum->messages;
+	column->bytes = sum->bytes;
+	column->errors = sum->errors;
+	column_fill(column, scheduled ? sum->hists.response : sum->hists.service);
+	return column;
+}
+
+/* ---- the whole ---- */
+
+static char *processor(void)
+{
+	FILE *file = fopen("/proc/cpuinfo", "re");
+	char line[256], name[200] = "";
+
+	while (file && !*name && fgets(line, sizeof(line), file))
+		if (sscanf(line, "model name : %199[^\n]", name) != 1)
+			*name = '\0';
+	if (file)
+		fclose(file);
+	snprintf(line, sizeof(line), "%.180s (%ld online)", *name ? name : "unknown", sysconf(_SC_NPROCESSORS_ONLN));
+	return strdup(line);
+}
+
+static void describe_system(struct result *result)
+{
+	struct utsname system;
+	char text[200];
+	time_t now = time(NULL);
+	struct tm tm;
+
+	uname(&system);
+	snprintf(text, sizeof(text), "%s %s %s", system.sysname, system.release, system.machine);
+	result->kernel = strdup(text);
+	result->host = strdup(system.nodename);
+	result->cpu = processor();
+	result->version = strdup(tn_version());
+	gmtime_r(&now, &tm);
+	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	result->started = strdup(text);
+}
+
+static const char *const mode_names[] = {"request", "send", "recv", "connect"};
+static const char *const expect_names[] = {"any", "any", "echo", "regex"};
+
+int result_new(struct result *result, const struct plan *plan)
+{
+	char size[64];
+
+	*result = (struct result){.conns = plan->conns,
+				  .depth = plan->depth,
+				  .threads = plan->threads < plan->conns ? plan->threads : plan->conns,
+				  .rounds = 1,
+				  .rate_wanted = plan->rate,
+				  .warmup_s = (double)plan->warmup_ns / 1e9,
+				  .numbered = plan->payload.numbered,
+				  .may_lose = plan->may_lose,
+				  .seed = plan->seed};
+	if (hists_new(&result->hists) < 0 || slices_new(&result->slices) < 0)
+		return -ENOMEM;
+	snprintf(size, sizeof(size), plan->payload.size_min == plan->payload.size_max ? "%zu" : "%zu-%zu",
+		 plan->payload.size_min, plan->payload.size_max);
+	result->size = strdup(size);
+	result->url = strdup(plan->url);
+	result->mode = strdup(mode_names[plan->mode]);
+	result->expect = strdup(plan->expect == EXPECT_REGEX ? plan->expect_text : expect_names[plan->expect]);
+	describe_system(result);
+	return 0;
+}
+
+void result_free(struct result *result)
+{
+	char *texts[] = {result->url,    result->mode, result->size,    result->engine,  result->host,
+			 result->kernel, result->cpu,  result->version, result->started, result->expect};
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+		free(texts[i]);
+	for (unsigned i = 0; i < result->nwarnings; i++)
+		free(result->warnings[i]);
+	free(result->columns);
+	hists_free(&result->hists);
+	slices_free(&result->slices);
+	*result = (struct result){0};
+}
+
+void result_warn(struct result *result, const char *fmt, ...)
+{
+	char text[400];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (result->nwarnings < sizeof(result->warnings) / sizeof(result->warnings[0]))
+		result->warnings[result->nwarnings++] = strdup(text);
+}
+
+const struct tn_hist *result_latency(const struct result *result)
+{
+	return result->rate_wanted > 0 ? result->hists.response : result->hists.service;
+}
+
+bool result_has_latency(const struct result *result)
+{
+	return tn_hist_count(result->hists.service) > 0;
+}
+
+double result_rate(const struct result *result)
+{
+	return result->duration_s > 0 ? (double)result->messages / result->duration_s : 0;
+}
+
+double result_bytes_rate(const struct result *result)
+{
+	return result->duration_s > 0 ? (double)result->bytes / result->duration_s : 0;
+}
+
+const char *result_service_means(const struct result *r)
+{
+	if (strcmp(r->mode, "connect") == 0)
+		return "from when connecting began until the connection was open";
+	if (r->rate_wanted > 0)
+		return "from when it was sent; what the server took, once it was asked";
+	return "from when it was sent; a stalled server delays the next message too, so stalls hardly show (see "
+	       "--rate)";
+}

@@ -1,0 +1,170 @@
+/* The result for people. */
+#include "table.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/human.h"
+#include "common/paint.h"
+#include "common/text.h"
+#include "result.h"
+#include "tenon.h"
+
+static const struct {
+	const char *name;
+	double quantile;
+} ladder[] = {{"p50", 0.5},  {"p75", 0.75},    {"p90", 0.9},       {"p95", 0.95},
+	      {"p99", 0.99}, {"p99.9", 0.999}, {"p99.99", 0.9999}, {"max", 1}};
+
+#define NLADDER (sizeof(ladder) / sizeof(ladder[0]))
+
+static const char *bold(void)
+{
+	return paint_code(STDOUT_FILENO, PAINT_BOLD);
+}
+
+static const char *dim(void)
+{
+	return paint_code(STDOUT_FILENO, PAINT_DIM);
+}
+
+static const char *plain(void)
+{
+	return paint_code(STDOUT_FILENO, PAINT_NONE);
+}
+
+static void head(const struct result *r, struct text *text)
+{
+	char n[32];
+
+	text_add(text, "%s%s%s\n", bold(), r->url, plain());
+	text_add(text, "  %s mode, %u connection%s", r->mode, r->conns, r->conns == 1 ? "" : "s");
+	if (r->rate_wanted > 0)
+		text_add(text, ", %s messages/s by schedule", human_count(r->rate_wanted, n, sizeof(n)));
+	else if (strcmp(r->mode, "request") == 0)
+		text_add(text, ", %u in flight on each", r->depth);
+	if (strcmp(r->mode, "connect") != 0 && strcmp(r->mode, "recv") != 0)
+		text_add(text, ", %s bytes each", r->size);
+	text_add(text, ", %.3g s%s%s\n\n", r->duration_s, r->rounds > 1 ? " in several runs" : "",
+		 r->interrupted ? " (interrupted)" : "");
+}
+
+static void throughput(const struct result *r, struct text *text)
+{
+	char rate[32], bytes[32];
+	const char *what = strcmp(r->mode, "connect") == 0 ? "connections" : "messages";
+
+	text_add(text, "  %-12s %llu\n", what, (unsigned long long)r->messages);
+	text_add(text, "  %-12s %s%s/s%s\n", "rate", bold(), human_count(result_rate(r), rate, sizeof(rate)), plain());
+	if (r->bytes)
+		text_add(text, "  %-12s %s/s%s\n", "payload", human_bytes(result_bytes_rate(r), bytes, sizeof(bytes)),
+			 strcmp(r->mode, "request") == 0 ? " each way" : "");
+}
+
+static void latency_row(const struct tn_hist *hist, const char *name, double quantile, struct text *text)
+{
+	char us[32];
+
+	(void)name;
+	text_add(text, "%14s", human_us((double)tn_hist_quantile(hist, quantile) / 1e3, us, sizeof(us)));
+}
+
+static void latency(const struct result *r, struct text *text)
+{
+	bool scheduled = r->rate_wanted > 0;
+	char us[32];
+
+	if (!result_has_latency(r))
+		return;
+	text_add(text, "\n  %-12s%s%14s%s\n", "latency", scheduled ? "      response" : "", "service", "");
+	for (size_t i = 0; i < NLADDER; i++) {
+		text_add(text, "  %-12s%s", ladder[i].name, i == 4 ? bold() : "");
+		if (scheduled)
+			latency_row(r->hists.response, ladder[i].name, ladder[i].quantile, text);
+		latency_row(r->hists.service, ladder[i].name, ladder[i].quantile, text);
+		text_add(text, "%s\n", i == 4 ? plain() : "");
+	}
+	text_add(text, "  %-12s", "mean");
+	if (scheduled)
+		text_add(text, "%14s", human_us(tn_hist_mean(r->hists.response) / 1e3, us, sizeof(us)));
+	text_add(text, "%14s\n", human_us(tn_hist_mean(r->hists.service) / 1e3, us, sizeof(us)));
+	if (scheduled)
+		text_add(text, "%s  response: from when the schedule wanted it sent; what a user would wait for\n%s",
+			 dim(), plain());
+	text_add(text, "%s  service:  %s\n%s", dim(), result_service_means(r), plain());
+	if (scheduled)
+		text_add(text, "  sent late    p50 %s",
+			 human_us((double)tn_hist_quantile(r->hists.late, 0.5) / 1e3, us, sizeof(us)));
+	if (scheduled)
+		text_add(text, ", p99 %s: the schedule's own error\n",
+			 human_us((double)tn_hist_quantile(r->hists.late, 0.99) / 1e3, us, sizeof(us)));
+}
+
+static void datagrams(const struct result *r, struct text *text)
+{
+	const struct message_counts *c = &r->counts;
+	double share = c->sent ? 100.0 * (double)c->lost / (double)c->sent : 0;
+
+	if (!r->may_lose || strcmp(r->mode, "request") != 0)
+		return;
+	text_add(text, "\n  %-12s %llu of %llu sent (%.3g %%)\n", "lost", (unsigned long long)c->lost,
+		 (unsigned long long)c->sent, share);
+	if (r->numbered)
+		text_add(text, "  %-12s %llu\n  %-12s %llu\n", "duplicates", (unsigned long long)c->duplicates,
+			 "reordered", (unsigned long long)c->reordered);
+	else
+		text_add(text, "%s  duplicates and order are not known: messages of under 12 bytes carry no number\n%s",
+			 dim(), plain());
+	if (c->late)
+		text_add(text, "  %-12s %llu after they had been given up\n", "late", (unsigned long long)c->late);
+}
+
+static void errors(const struct result *r, struct text *text)
+{
+	text_add(text, "\n  %-12s %s%llu%s\n", "errors", r->errors.total ? paint_code(STDOUT_FILENO, PAINT_RED) : "",
+		 (unsigned long long)r->errors.total, r->errors.total ? plain() : "");
+	for (unsigned i = 0; i < r->errors.n; i++)
+		text_add(text, "  %10llu   %s\n", (unsigned long long)r->errors.list[i].count, r->errors.list[i].text);
+	if (r->counts.reconnects)
+		text_add(text, "  %-12s %llu\n", "reconnects", (unsigned long long)r->counts.reconnects);
+}
+
+static void search(const struct result *r, struct text *text)
+{
+	char n[32], us[32];
+
+	if (!r->nslo_steps)
+		return;
+	text_add(text, "\n  search for p%g <= %s\n", r->slo_quantile * 100, human_us(r->slo_limit_us, us, sizeof(us)));
+	for (unsigned i = 0; i < r->nslo_steps; i++) {
+		text_add(text, "  %10s/s ", human_count(r->slo_steps[i].rate, n, sizeof(n)));
+		text_add(text, "%14s   %s", human_us(r->slo_steps[i].value_us, us, sizeof(us)),
+			 r->slo_steps[i].kept ? "kept" : "missed");
+		if (r->slo_steps[i].trials > 1) {
+			text_add(text, "   %s to ", human_us(r->slo_steps[i].least_us, us, sizeof(us)));
+			text_add(text, "%s in %u runs", human_us(r->slo_steps[i].most_us, us, sizeof(us)),
+				 r->slo_steps[i].trials);
+		}
+		text_add(text, "\n");
+	}
+}
+
+static void generator(const struct result *r, struct text *text)
+{
+	text_add(text, "\n  %-12s %.2f s of CPU time, busiest of %u thread%s %.0f %% busy, engine %s\n", "generator",
+		 r->cpu_s, r->threads, r->threads == 1 ? "" : "s", r->busy * 100, r->engine ? r->engine : "?");
+	for (unsigned i = 0; i < r->nwarnings; i++)
+		text_add(text, "\n  %swarning:%s %s\n", bold(), plain(), r->warnings[i]);
+}
+
+void result_table(const struct result *result, struct text *text)
+{
+	head(result, text);
+	throughput(result, text);
+	latency(result, text);
+	datagrams(result, text);
+	errors(result, text);
+	search(result, text);
+	generator(result, text);
+}

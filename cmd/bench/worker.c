@@ -1,0 +1,94 @@
+#include "worker.h"
+
+#include <stdio.h>
+
+#include "plan.h"
+#include "result.h"
+#include "tenon.h"
+
+void worker_fail(struct worker *w, int err, const char *text)
+{
+	if (w->failed)
+		return;
+	w->failed = err;
+	snprintf(w->failure, sizeof(w->failure), "%s", text);
+	w->phase = PHASE_OVER;
+	tn_loop_stop(w->loop);
+}
+
+void worker_error(struct worker *w, const char *text, uint64_t count)
+{
+	kinds_add(&w->errors, text, count);
+	w->sample->errors += count;
+}
+
+void worker_todo(struct link *link)
+{
+	if (link->todo)
+		return;
+	link->todo = true;
+	link->next_todo = link->worker->todo;
+	link->worker->todo = link;
+}
+
+uint64_t worker_due_ns(const struct worker *w, const struct link *link, uint64_t number)
+{
+	return w->start_ns + (uint64_t)((double)(number * w->plan->conns + link->index) * w->interval_ns);
+}
+
+/*
+ * Whether a message belongs to the time that is measured. At a rate, and if messages can be lost, its own time decides,
+ * so that messages sent, answered and lost add up. Otherwise the time of its reply decides.
+ */
+static bool is_counted(const struct worker *w, uint64_t due_ns, uint64_t sent_ns, uint64_t now_ns)
+{
+	if (w->plan->rate > 0)
+		return worker_counts(w, due_ns);
+	return worker_counts(w, w->plan->may_lose || w->plan->requests ? sent_ns : now_ns);
+}
+
+void worker_answered(struct worker *w, uint64_t due_ns, uint64_t sent_ns, uint64_t now_ns, size_t size)
+{
+	struct sample *sample = w->sample;
+
+	w->answered++;
+	if (!is_counted(w, due_ns, sent_ns, now_ns) || (w->plan->mode == MODE_RECV && !w->budget))
+		return;
+	w->budget -= w->plan->mode == MODE_RECV;
+	sample->messages++;
+	sample->bytes += size;
+	if (w->plan->mode == MODE_RECV)
+		return;
+	tn_hist_add(sample->hists.service, now_ns - sent_ns);
+	if (w->plan->rate > 0)
+		tn_hist_add(sample->hists.response, now_ns - due_ns);
+	/* A reply after the end counts at the last moment before it */
+	slices_add(&w->slices, (now_ns < w->end_ns ? now_ns : w->end_ns - 1) - w->begin_ns,
+		   now_ns - (w->plan->rate > 0 ? due_ns : sent_ns));
+}
+
+void worker_sent(struct worker *w, uint64_t due_ns, uint64_t now_ns, size_t size)
+{
+	w->events++;
+	w->moved_ns = now_ns;
+	if (!worker_counts(w, due_ns))
+		return;
+	w->budget--; /* messages that warm up are not among those that were asked for */
+	w->counts.sent++;
+	w->counts.sent_bytes += size;
+	if (w->plan->mode == MODE_SEND) {
+		w->sample->messages++;
+		w->sample->bytes += size;
+	}
+	if (w->plan->rate > 0)
+		tn_hist_add(w->sample->hists.late, now_ns - due_ns);
+}
+
+void worker_opened(struct link *link)
+{
+	struct worker *w = link->worker;
+
+	w->nopen++;
+	w->counts.opened++;
+	w->ndialling -= w->phase == PHASE_DIAL;
+}

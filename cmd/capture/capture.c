@@ -1,0 +1,783 @@
+/* `tenon capture`: packets, or the messages in them, from an interface or a file, as lines or into a file. */
+#include "capture.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/complain.h"
+#include "common/options.h"
+#include "common/output.h"
+#include "common/paint.h"
+#include "common/privileges.h"
+#include "common/screen.h"
+#include "common/settings.h"
+#include "common/status.h"
+#include "common/text.h"
+#include "filter.h"
+#include "follow.h"
+#include "json.h"
+#include "line.h"
+#include "live.h"
+#include "packet/capfile.h"
+#include "packet/packet.h"
+#include "relative.h"
+#include "sink.h"
+#include "tenon.h"
+#include "tenon_value.h"
+
+#define SECRETS_READ 65536
+
+/* The buffer outlasts a quarter of a second of a disk that stalls, at 60 MB/s. */
+static struct {
+	const char *iface, *endpoint, *read, *write, *frame, *format, *keylog, *comment;
+	unsigned count;
+	uint64_t snaplen, memory, buffer;
+	bool follow, hex, print, promiscuous, absolute;
+} options = {.memory = 64U << 20, .buffer = 16U << 20};
+
+/* What is known of an interface of the input. */
+struct iface {
+	char *name;       /* printable; NULL: it has none */
+	uint32_t written; /* its number in the output */
+	uint64_t dropped; /* as the input tells; CAPFILE_UNCOUNTED: it does not */
+};
+
+struct capture {
+	struct live *live;     /* NULL: a file is read */
+	struct filter *filter; /* of what comes from a file: live, the kernel filters */
+	struct follow *follow;
+	struct capwriter *writer;
+	struct sink sink;
+	struct relative *relative; /* of lines on a terminal */
+	struct iface *ifaces;
+	uint32_t nifaces;
+	uint64_t seen, taken, last_ns;
+	bool print;
+	int in, out, keylog; /* descriptors; -1: none */
+	bool in_regular;
+	char *keys; /* lines of the key log that are not whole yet */
+	size_t keys_len, keys_cap;
+};
+
+/* ---- output file ---- */
+
+static int write_out(void *arg, const void *data, size_t len)
+{
+	const struct capture *c = arg;
+	const char *from = data;
+
+	if (c->out == STDOUT_FILENO)
+		return out_bytes(data, len);
+	while (len > 0) {
+		ssize_t done = write(c->out, from, len);
+
+		if (done < 0 && errno != EINTR) {
+			int err = -errno;
+
+			complain("%s: %s", options.write, tn_strerror(err));
+			return err;
+		}
+		if (done > 0) {
+			from += done;
+			len -= (size_t)done;
+		}
+	}
+	return 0;
+}
+
+static size_t whole_lines(const char *text, size_t len)
+{
+	const char *end = len ? memrchr(text, '\n', len) : NULL;
+
+	return end ? (size_t)(end + 1 - text) : 0;
+}
+
+/* Copies what has been added to the key log, before the packets that these keys decrypt. */
+static int take_secrets(struct capture *c)
+{
+	ssize_t got = 1;
+	size_t whole;
+	int err = 0;
+
+	while (c->keylog >= 0 && got > 0 && err == 0) {
+		if (c->keys_cap - c->keys_len < SECRETS_READ) {
+			char *grown = realloc(c->keys, c->keys_cap + SECRETS_READ);
+
+			if (!grown)
+				return -ENOMEM;
+			c->keys = grown;
+			c->keys_cap += SECRETS_READ;
+		}
+		got = read(c->keylog, c->keys + c->keys_len, c->keys_cap - c->keys_len);
+		if (got <= 0)
+			break;
+		c->keys_len += (size_t)got;
+		whole = whole_lines(c->keys, c->keys_len);
+		err = capwriter_secrets(c->writer, c->keys, whole);
+		memmove(c->keys, c->keys + whole, c->keys_len - whole);
+		c->keys_len -= whole;
+	}
+	return err;
+}
+
+/* ---- what is done with each record ---- */
+
+static char *printable(const char *name)
+{
+	char *copy = strdup(name);
+
+	for (char *p = copy; p && *p; p++)
+		if (!isgraph((unsigned char)*p) || p - copy >= 64)
+			*p = p - copy >= 64 ? 0 : '?';
+	return copy;
+}
+
+static int take_interface(struct capture *c, const struct capfile_record *record)
+{
+	struct iface *grown = realloc(c->ifaces, (record->iface_id + 1U) * sizeof(*grown)), *iface;
+	int id = 0;
+
+	if (!grown)
+		return complain_library(-ENOMEM, NULL), -ENOMEM;
+	c->ifaces = grown;
+	c->nifaces = record->iface_id + 1;
+	iface = &grown[record->iface_id];
+	if (c->writer) {
+		id = capwriter_interface(c->writer, record->iface);
+		if (id == -EINVAL)
+			complain("%s: a .pcap file takes packets of one kind of link: --write FILE.pcapng",
+				 options.write);
+	}
+	*iface = (struct iface){.name = record->iface->name ? printable(record->iface->name) : NULL,
+				.written = (uint32_t)id,
+				.dropped = CAPFILE_UNCOUNTED};
+	return id < 0 ? id : 0;
+}
+
+static int take_counts(struct capture *c, struct capfile_record *record)
+{
+	struct iface *iface = &c->ifaces[record->iface_id];
+	uint64_t dropped = 0;
+
+	if (record->dropped != CAPFILE_UNCOUNTED || record->os_dropped != CAPFILE_UNCOUNTED) {
+		dropped += record->dropped != CAPFILE_UNCOUNTED ? record->dropped : 0;
+		dropped += record->os_dropped != CAPFILE_UNCOUNTED ? record->os_dropped : 0;
+		iface->dropped = dropped;
+	}
+	record->iface_id = iface->written;
+	return c->writer ? capwriter_counts(c->writer, record) : 0;
+}
+
+static const char *iface_name(const struct capture *c, const struct packet *packet, const struct capfile_record *record)
+{
+	const char *name = c->live && packet->ifindex ? live_iface_name(c->live, packet->ifindex) : NULL;
+
+	return name ? name : c->ifaces[record->iface_id].name;
+}
+
+static void show(struct capture *c, const struct packet *packet, const struct capfile_record *record)
+{
+	struct line_extra extra = {.iface = iface_name(c, packet, record),
+				   .nanoseconds = record->iface->nanoseconds && c->in >= 0,
+				   .verbose = settings.verbose > 0,
+				   .hex = options.hex,
+				   .comment = record->comment,
+				   .comment_len = record->comment_len};
+
+	if (settings.json)
+		line_json(&c->sink, packet, record->ns, &extra);
+	else
+		line_packet(&c->sink, packet, record->ns, &extra);
+}
+
+static int take_packet(struct capture *c, struct capfile_record *record)
+{
+	struct packet packet;
+	int err = 0;
+
+	c->seen++;
+	if (c->filter && !filter_matches(c->filter, record->iface->link, record))
+		return 0;
+	c->taken++;
+	c->last_ns = record->ns;
+	if (options.snaplen && record->caplen > options.snaplen)
+		record->caplen = (uint32_t)options.snaplen;
+	if (c->print || c->follow)
+		packet_decode(&packet, record->iface->link, record->data, record->caplen, record->len);
+	if (c->print)
+		show(c, &packet, record);
+	if (c->follow)
+		err = follow_packet(c->follow, &packet, record->ns, record->iface->nanoseconds && c->in >= 0);
+	if (c->writer && err == 0) {
+		record->iface_id = c->ifaces[record->iface_id].written;
+		err = capwriter_packet(c->writer, record);
+	}
+	if (err == 0)
+		err = c->sink.err;
+	if (err < 0)
+		return err;
+	return c->follow ? follow_is_full(c->follow) : options.count && c->taken == options.count;
+}
+
+/* Takes one record: filters, prints, writes, follows. 0; 1: no more are wanted; < 0: the output has failed. */
+static int capture_take(void *arg, struct capfile_record *record)
+{
+	struct capture *c = arg;
+
+	switch (record->kind) {
+	case CAPFILE_INTERFACE:
+		return take_interface(c, record);
+	case CAPFILE_COUNTS:
+		return take_counts(c, record);
+	case CAPFILE_SECRETS:
+		return c->writer ? capwriter_secrets(c->writer, record->data, record->caplen) : 0;
+	case CAPFILE_COMMENT:
+		return c->writer && !options.comment
+			       ? capwriter_comment(c->writer, record->comment, record->comment_len)
+			       : 0;
+	default:
+		return take_packet(c, record);
+	}
+}
+
+/* Before packets that have waited: the keys to them are written first. */
+static int capture_before(void *arg)
+{
+	return take_secrets(arg);
+}
+
+/* Writes what is kept for the output. */
+static int capture_flush(void *arg)
+{
+	struct capture *c = arg;
+	int err = sink_flush(&c->sink);
+
+	return err == 0 && c->writer ? capwriter_flush(c->writer) : err;
+}
+
+static bool writes_stdout(const struct capture *c)
+{
+	return c->print || c->follow || c->out == STDOUT_FILENO;
+}
+
+/* ---- from a file ---- */
+
+static volatile sig_atomic_t stopped;
+
+static void on_stop(int number)
+{
+	(void)number;
+	stopped = 1;
+}
+
+/* Without SA_RESTART: a read from a pipe ends at once, with what there was. A second signal ends the process. */
+static void watch_signals(void)
+{
+	struct sigaction act = {.sa_handler = on_stop, .sa_flags = (int)SA_RESETHAND};
+
+	sigaction(SIGINT, &act, NULL);
+	sigaction(SIGTERM, &act, NULL);
+}
+
+/*
+ * Waits for more on a pipe. Returns whether there may be more: not after a signal, and not if nobody reads the output
+ * any more.
+ */
+static bool wait_in(const struct capture *c)
+{
+	struct pollfd both[] = {{.fd = c->in, .events = POLLIN}, {.fd = writes_stdout(c) ? STDOUT_FILENO : -1}};
+
+	while (!stopped && poll(both, 2, -1) < 0)
+		if (errno != EINTR)
+			break;
+	return !stopped && !(both[1].revents && out_abandoned());
+}
+
+static long read_in(void *arg, void *buf, size_t len)
+{
+	struct capture *c = arg;
+	ssize_t got;
+
+	/* The writer of a pipe may be slow: what has come is shown before the next wait */
+	if (!c->in_regular && (capture_flush(c) < 0 || !wait_in(c)))
+		return 0;
+	do
+		got = stopped ? 0 : read(c->in, buf, len);
+	while (got < 0 && errno == EINTR);
+	return got < 0 ? -errno : (long)got;
+}
+
+static const char *in_name(void)
+{
+	return strcmp(options.read, "-") == 0 ? "standard input" : options.read;
+}
+
+static int run_file(struct capture *c)
+{
+	struct capfile *file;
+	struct capfile_record record;
+	const char *why;
+	uint64_t at;
+	int err = capfile_new(&file, read_in, c), taken = 0;
+
+	if (err < 0)
+		return complain_library(err, NULL);
+	watch_signals();
+	while (taken == 0 && !stopped && out_lost() != -EPIPE && (err = capfile_next(file, &record)) > 0)
+		taken = capture_take(c, &record);
+	if (err < 0 && !stopped && out_lost() != -EPIPE) {
+		why = capfile_why(file, &at);
+		capture_flush(c); /* what stands before the damage is shown before the error */
+		complain("%s: byte %llu: %s", in_name(), (unsigned long long)at, why);
+	}
+	capfile_free(file);
+	if (taken < 0)
+		return STATUS_FAILED;
+	return stopped ? STATUS_DONE : status_of(err);
+}
+
+/* ---- at the end ---- */
+
+static void tell_file(const struct capture *c)
+{
+	uint64_t dropped = 0;
+	bool counted = false;
+
+	for (uint32_t i = 0; i < c->nifaces; i++)
+		if (c->ifaces[i].dropped != CAPFILE_UNCOUNTED) {
+			counted = true;
+			dropped += c->ifaces[i].dropped;
+		}
+	if (counted)
+		complain("%s: %llu of %llu packets; %llu were dropped while it was captured", in_name(),
+			 (unsigned long long)c->taken, (unsigned long long)c->seen, (unsigned long long)dropped);
+	else
+		complain("%s: %llu of %llu packets; it does not tell how many were dropped", in_name(),
+			 (unsigned long long)c->taken, (unsigned long long)c->seen);
+}
+
+static void tell_live(struct capture *c)
+{
+	struct capfile_record record = {.kind = CAPFILE_COUNTS, .iface = live_iface(c->live)};
+	struct live_counts counts;
+
+	live_counts(c->live, &counts);
+	complain("%s: %llu packets; %llu dropped for lack of room (--buffer), %llu by the interface", options.iface,
+		 (unsigned long long)c->taken, (unsigned long long)counts.dropped,
+		 (unsigned long long)counts.iface_dropped);
+	record.ns = clock_utc_ns();
+	record.received = counts.received + counts.dropped;
+	record.dropped = counts.iface_dropped;
+	record.os_dropped = counts.dropped;
+	if (c->nifaces)
+		capture_take(c, &record);
+}
+
+/* ---- opening ---- */
+
+static int cannot_open(const char *name)
+{
+	complain("%s: %s", name, tn_strerror(-errno));
+	return STATUS_FAILED;
+}
+
+static int open_in(struct capture *c)
+{
+	struct stat st;
+
+	c->in = strcmp(options.read, "-") == 0 ? STDIN_FILENO : open(options.read, O_RDONLY | O_CLOEXEC);
+	if (c->in < 0 || fstat(c->in, &st) < 0)
+		return cannot_open(options.read);
+	c->in_regular = S_ISREG(st.st_mode);
+	return 0;
+}
+
+static bool is_same_file(int a, const char *path)
+{
+	struct stat one, other;
+
+	return fstat(a, &one) == 0 && stat(path, &other) == 0 && one.st_dev == other.st_dev &&
+	       one.st_ino == other.st_ino;
+}
+
+/* The file belongs to the user who called sudo. */
+static void give_to_caller(int fd)
+{
+	const char *uid = getenv("SUDO_UID"), *gid = getenv("SUDO_GID");
+
+	if (geteuid() == 0 && uid && gid && atol(uid) > 0)
+		(void)!fchown(fd, (uid_t)atol(uid), (gid_t)atol(gid));
+}
+
+static int open_out(struct capture *c)
+{
+	size_t len = strlen(options.write);
+	bool plain = len > 5 && strcmp(options.write + len - 5, ".pcap") == 0,
+	     standard = strcmp(options.write, "-") == 0;
+
+	if (c->in >= 0 && !standard && is_same_file(c->in, options.write)) {
+		complain("%s: would be written over what is read", options.write);
+		return STATUS_USAGE;
+	}
+	c->out = standard ? STDOUT_FILENO : open(options.write, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (c->out < 0)
+		return cannot_open(options.write);
+	if (!standard)
+		give_to_caller(c->out);
+	if (plain && (options.comment || options.keylog)) {
+		complain("%s: a .pcap file has no comments and no keys: --write FILE.pcapng", options.write);
+		return STATUS_USAGE;
+	}
+	if (capwriter_new(&c->writer, write_out, c, plain, "tenon", options.comment,
+			  options.comment ? strlen(options.comment) : 0) < 0)
+		return complain_library(-ENOMEM, NULL);
+	return 0;
+}
+
+static int open_files(struct capture *c)
+{
+	int status = options.read ? open_in(c) : 0;
+
+	if (status == 0 && options.write)
+		status = open_out(c);
+	if (status == 0 && options.keylog) {
+		c->keylog = open(options.keylog, O_RDONLY | O_CLOEXEC);
+		status = c->keylog < 0 ? cannot_open(options.keylog) : take_secrets(c) < 0 ? STATUS_FAILED : 0;
+	}
+	return status;
+}
+
+/* ---- the endpoint, the filter ---- */
+
+static void add_key(struct text *url, const char *key, const char *value)
+{
+	if (!value)
+		return;
+	text_add(url, "%c%s=", memchr(url->data, '?', url->len) ? '&' : '?', key);
+	for (; *value; value++)
+		text_add(url, isalnum((unsigned char)*value) || *value == ':' ? "%c" : "%%%02x", (unsigned char)*value);
+}
+
+static int open_follow(struct capture *c)
+{
+	struct text url = {0};
+	int status, kind = options.endpoint ? tn_url_kind(options.endpoint) : 0;
+
+	if (kind > 0 && kind & TN_URL_SECURE) {
+		complain("%s: its messages are encrypted: --write FILE.pcapng --keylog FILE, and look with Wireshark",
+			 options.endpoint);
+		return STATUS_USAGE;
+	}
+	text_add(&url, "%s", options.endpoint ? options.endpoint : "tcp://localhost:1");
+	add_key(&url, "frame", options.frame);
+	add_key(&url, "format", options.format);
+	text_bytes(&url, "", 1);
+	status = url.failed ? STATUS_FAILED : follow_new(&c->follow, &c->sink, url.data, options.memory, options.count);
+	text_free(&url);
+	return status;
+}
+
+/* The endpoint's filter and that of the operands, both of which must match. NULL in *out: there is none. */
+static int make_filter(char **operands, char **out)
+{
+	struct text text = {0};
+	char *endpoint = NULL;
+	int status = 0;
+
+	for (; *operands; operands++)
+		text_add(&text, "%s%s", text.len ? " " : "", *operands);
+	if (options.endpoint)
+		status = filter_of_url(options.endpoint, &endpoint);
+	if (endpoint && text.len) {
+		struct text both = {0};
+
+		text_add(&both, "(%s) and (%.*s)", endpoint, (int)text.len, text.data);
+		text_free(&text);
+		text = both;
+	} else if (endpoint) {
+		text_add(&text, "%s", endpoint);
+	}
+	free(endpoint);
+	if (text.len)
+		text_bytes(&text, "", 1);
+	*out = text.data;
+	return text.failed ? STATUS_FAILED : status;
+}
+
+static int check_options(void)
+{
+	const char *wrong = NULL;
+
+	if (options.read && options.iface)
+		wrong = "--iface and --read: which of the two?";
+	else if (!options.follow && (options.frame || options.format))
+		wrong = "--frame and --format are for --follow";
+	else if (options.hex && options.follow)
+		wrong = "-x shows packets, --follow messages: which of the two?";
+	else if (options.print && options.follow)
+		wrong = "--print shows packets, --follow messages: which of the two?";
+	else if (options.keylog && !options.write)
+		wrong = "--keylog goes into a file: --write FILE.pcapng";
+	else if (options.comment && !options.write)
+		wrong = "--comment goes into a file: --write FILE.pcapng";
+	else if (options.write && strcmp(options.write, "-") == 0 && (options.print || options.follow))
+		wrong = "--write - and lines: standard output can have one of the two";
+	else if (options.write && strcmp(options.write, "-") == 0 && isatty(STDOUT_FILENO))
+		wrong = "--write -: a terminal is no place for it";
+	if (!wrong)
+		return 0;
+	complain("capture: %s", wrong);
+	complain_hint("%s capture --help", settings.program);
+	return STATUS_USAGE;
+}
+
+/* A wrong filter is reported before anything is opened or overwritten. */
+static int check_filter(struct capture *c, const char *filter)
+{
+	return filter ? filter_new(&c->filter, filter) : 0;
+}
+
+/*
+ * Only a first fragment has ports. The others pass the filter; what is put together is what the first fragments let in.
+ */
+static int let_fragments_in(struct capture *c, char **filter)
+{
+	struct text text = {0};
+
+	text_add(&text, "(%s) or (ip[6:2] & 0x1fff != 0) or (ip6[6] = 44 and ip6[42:2] & 0xfff8 != 0)", *filter);
+	text_bytes(&text, "", 1);
+	if (text.failed)
+		return STATUS_FAILED;
+	filter_free(c->filter);
+	c->filter = NULL;
+	free(*filter);
+	*filter = text.data;
+	return filter_new(&c->filter, *filter);
+}
+
+static int drop_privileges(void)
+{
+	int err;
+
+	tzset(); /* while the files of the time zone can be read */
+	err = privileges_drop();
+	if (err < 0)
+		complain("capture: privileges cannot be given up: %s", tn_strerror(err));
+	return err < 0 ? STATUS_FAILED : 0;
+}
+
+static int open_live(struct capture *c, const char *filter)
+{
+	struct live_spec spec = {.filter = filter,
+				 .snaplen = options.snaplen,
+				 .buffer = options.buffer,
+				 .promiscuous = options.promiscuous};
+
+	if (!options.iface)
+		options.iface = "any";
+	spec.iface = options.iface;
+	filter_free(c->filter); /* the kernel has it */
+	c->filter = NULL;
+	return live_open(&c->live, &spec);
+}
+
+static int open_all(struct capture *c, char **filter)
+{
+	int status = check_filter(c, *filter);
+
+	if (status == 0 && options.follow && *filter)
+		status = let_fragments_in(c, filter);
+	if (status == 0 && options.follow)
+		status = open_follow(c);
+	if (status == 0 && !options.read)
+		status = open_live(c, *filter);
+	if (status == 0)
+		status = open_files(c);
+	return status == 0 ? drop_privileges() : status;
+}
+
+static int run_live(struct capture *c)
+{
+	struct capfile_record begin = {.kind = CAPFILE_INTERFACE, .iface = live_iface(c->live)};
+	struct live_user user = {.take = capture_take,
+				 .before = capture_before,
+				 .flush = capture_flush,
+				 .arg = c,
+				 .writes_stdout = writes_stdout(c)};
+
+	return capture_take(c, &begin) < 0 ? STATUS_FAILED : live_run(c->live, &user);
+}
+
+static int finish(struct capture *c, int status)
+{
+	bool fine = true;
+
+	/* The summary stands behind the packets */
+	if (capture_flush(c) < 0 && status == STATUS_DONE)
+		status = STATUS_FAILED;
+	if (out_lost() == -EPIPE)
+		return STATUS_DONE; /* nobody reads it, and that is not a failure */
+	if (c->follow)
+		fine = follow_over(c->follow, c->last_ns);
+	if (c->live)
+		tell_live(c);
+	else if (status != STATUS_FAILED) /* an error has been printed, and counts would say more than was written */
+		tell_file(c);
+	if (capture_flush(c) < 0 && c->sink.err != -EPIPE && status == STATUS_DONE)
+		status = STATUS_FAILED;
+	return status == STATUS_DONE && !fine ? STATUS_REFUSED : status;
+}
+
+static void capture_end(struct capture *c)
+{
+	for (uint32_t i = 0; i < c->nifaces; i++)
+		free(c->ifaces[i].name);
+	free(c->ifaces);
+	free(c->keys);
+	follow_free(c->follow); /* it may still have something to say */
+	free(c->sink.data);
+	relative_free(c->relative);
+	live_free(c->live);
+	filter_free(c->filter);
+	capwriter_free(c->writer);
+	if (c->in > STDIN_FILENO)
+		close(c->in);
+	if (c->out > STDERR_FILENO)
+		close(c->out);
+	if (c->keylog >= 0)
+		close(c->keylog);
+}
+
+#define LINE_WIDTH 100 /* of lines on a wider terminal */
+
+/* Only on a terminal lines are made for people; scripts read the same bytes as ever. */
+static int set_style(struct capture *c)
+{
+	unsigned columns = screen_columns();
+	bool terminal = screen_is_terminal() && !settings.json;
+
+	if (terminal && !options.absolute && relative_new(&c->relative) < 0)
+		return -ENOMEM;
+	line_style(!settings.json && *paint_code(STDOUT_FILENO, PAINT_DIM),
+		   !terminal              ? 0
+		   : columns < LINE_WIDTH ? columns
+					  : LINE_WIDTH,
+		   c->relative);
+	return 0;
+}
+
+static int run(char **operands, int count)
+{
+	struct capture c = {.in = -1, .out = -1, .keylog = -1};
+	char *filter = NULL;
+	int status = check_options();
+
+	(void)count;
+	c.print = !options.follow && (!options.write || options.print);
+	c.sink.data = malloc(SINK_SIZE);
+	if (!c.sink.data || set_style(&c) < 0)
+		return complain_library(-ENOMEM, NULL);
+	if (status == 0)
+		status = make_filter(operands, &filter);
+	if (status == 0)
+		status = open_all(&c, &filter);
+	if (status == 0)
+		status = finish(&c, c.live ? run_live(&c) : run_file(&c));
+	capture_end(&c);
+	free(filter);
+	return status;
+}
+
+/* ---- the command line ---- */
+
+static const char *set_size(const char *value, uint64_t *to, uint64_t min, uint64_t max, const char *range)
+{
+	int err = tn_parse_size(value, to);
+
+	if (err == 0 && *to >= min && *to <= max)
+		return NULL;
+	return err == -EINVAL ? "is not a size (4096, 64KiB, 1MiB)" : range;
+}
+
+static const char *set_snaplen(const char *value, void *to)
+{
+	return set_size(value, to, 1, 262144, "is out of range (1 to 256KiB)");
+}
+
+static const char *set_memory(const char *value, void *to)
+{
+	return set_size(value, to, 1U << 16, 1ULL << 40, "is out of range (64KiB to 1TiB)");
+}
+
+static const char *set_buffer(const char *value, void *to)
+{
+	return set_size(value, to, 1U << 12, (1U << 31) - 1, "is out of range (4KiB to 2GiB)");
+}
+
+static const struct option_spec own_options[] = {
+	{"iface", 'i', OPTION_VALUE, option_set_text, &options.iface, "NAME", "interface to listen on (default any)"},
+	{"endpoint", 0, OPTION_VALUE, option_set_text, &options.endpoint, "URL",
+	 "only what goes to this endpoint or comes from it"},
+	{"read", 'r', OPTION_VALUE, option_set_text, &options.read, "FILE",
+	 "read a pcap or pcapng file instead of an interface; -: standard input"},
+	{"write", 'w', OPTION_VALUE, option_set_text, &options.write, "FILE",
+	 "write packets as pcapng (as pcap if the name ends in .pcap); -: standard output"},
+	{"print", 0, OPTION_ALONE, option_set_flag, &options.print, NULL, "print lines too when packets are written"},
+	{"count", 'c', OPTION_VALUE, option_set_number, &options.count, "N",
+	 "end after N packets, or N messages with --follow"},
+	{"snaplen", 's', OPTION_VALUE, set_snaplen, &options.snaplen, "SIZE",
+	 "bytes to keep of each packet (default 256KiB: all)"},
+	{"buffer", 0, OPTION_VALUE, set_buffer, &options.buffer, "SIZE",
+	 "the kernel's buffer for packets (default 16MiB)"},
+	{"promiscuous", 0, OPTION_ALONE, option_set_flag, &options.promiscuous, NULL, "packets for other machines too"},
+	{"hex", 'x', OPTION_ALONE, option_set_flag, &options.hex, NULL, "the bytes of each packet too"},
+	{"", 'n', OPTION_ALONE, option_set_nothing, NULL, NULL, NULL},
+	{"", 'p', OPTION_ALONE, option_set_nothing, NULL, NULL, NULL},
+	{"", 'l', OPTION_ALONE, option_set_nothing, NULL, NULL, NULL},
+	{"", 'U', OPTION_ALONE, option_set_nothing, NULL, NULL,
+	 "always so: numbers, not promiscuous, each line and packet at once"},
+	{"absolute", 'S', OPTION_ALONE, option_set_flag, &options.absolute, NULL,
+	 "TCP's sequence numbers as they are, on a terminal too"},
+	{"json", 0, OPTION_ALONE, option_set_flag, &settings.json, NULL, "one JSON object a packet or message"},
+	{"follow", 0, OPTION_ALONE, option_set_flag, &options.follow, NULL, "messages instead of packets"},
+	{"frame", 0, OPTION_VALUE, option_set_text, &options.frame, "FRAME", "as the key frame of a URL"},
+	{"format", 0, OPTION_VALUE, option_set_text, &options.format, "FORMAT", "as the key format of a URL"},
+	{"memory", 0, OPTION_VALUE, set_memory, &options.memory, "SIZE",
+	 "what --follow may keep of streams (default 64MiB)"},
+	{"keylog", 0, OPTION_VALUE, option_set_text, &options.keylog, "FILE",
+	 "copy the TLS secrets that are logged in this file into the file that is written"},
+	{"comment", 0, OPTION_VALUE, option_set_text, &options.comment, "TEXT",
+	 "put a comment into the file that is written"},
+	{0},
+};
+
+const struct command capture_command = {
+	.name = "capture",
+	.meaning = "show packets, or the messages in them, from an interface or a file",
+	.help = "Examples:\n"
+		"  sudo tenon capture --endpoint tcp://localhost:10000\n"
+		"  sudo tenon capture --follow --endpoint 'tcp://localhost:7000?frame=u32&format=cbor'\n"
+		"  sudo tenon capture --iface eth0 --write trace.pcapng 'port 443'\n"
+		"  tenon capture --read trace.pcapng -x 'icmp or arp'\n"
+		"\n"
+		"Usage:\n"
+		"  tenon capture [--iface NAME | --read FILE] [--endpoint URL] [--write FILE] [OPTIONS] [FILTER...]\n"
+		"\n"
+		"A line is a packet: time, interface, protocol, source and destination, flags, lengths. A filter is\n"
+		"in libpcap's language (man 7 pcap-filter); --endpoint makes one of a URL. With --follow a line is a\n"
+		"message of a TCP stream or a datagram, in the frame and format of the URL (or of --frame and\n"
+		"--format). On a terminal lines are coloured and at most 100 columns wide, and TCP's sequence numbers\n"
+		"count from 0.\n",
+	.options = own_options,
+	.run = run,
+};

@@ -1,0 +1,13 @@
+/* What every server tells: where it listens, and what went wrong. As text, or as events (json_is_wanted()). */
+#ifndef TENON_REPORT_H
+#define TENON_REPORT_H
+
+struct tn_server;
+
+/* A listener. `handler`: what it does, in the event; `shown`: the same to people. */
+void report_listener(const char *url, const char *handler, const char *shown);
+
+/* Inside tn_watch's on_trouble. `url`: the server's first listener; NULL: it has none. */
+void report_trouble(const struct tn_server *server, const char *url, int err, const char *text);
+
+#endif

@@ -1,0 +1,42 @@
+/* The sandbox of a server: it limits what an attacker can do who has taken the server over. */
+#ifndef TENON_SANDBOX_H
+#define TENON_SANDBOX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "broker.h"
+#include "privileges.h"
+
+/* What stays allowed, filled in before sandbox_enter(). */
+struct sandbox {
+	const struct privileges_user *user; /* NULL: as privileges_leave() says */
+	bool children;                      /* commands are run: files and system calls stay allowed for them */
+	bool answers; /* datagrams are answered at Unix sockets, which belong to other users and may have any name */
+	bool below;   /* packets are served: whether an address is one of ours is tried with a datagram socket */
+	bool dials;   /* connections are made: of streams and datagrams, over IP and to Unix sockets */
+	bool reads;   /* files can be read: for TLS to targets, whose certificates are looked at again */
+	bool names;   /* and libraries loaded that look up names */
+	struct broker_file files[256]; /* opened by the broker */
+	size_t nfiles;
+};
+
+/* Adds a file that the server still needs. False: there are too many. */
+bool sandbox_allow(struct sandbox *box, const char *path, enum tn_file_use use);
+
+/*
+ * Gives up, for good and for every thread that is started from here on: root, capabilities, new privileges, all files
+ * (Landlock; named files are opened by the broker), new sockets, connections, programs, and all else that a server with
+ * its sockets does not call (seccomp). What the system does not offer is left out and reported. No capability is kept
+ * that is not limited by the rest. Returns STATUS_DONE, or STATUS_FAILED after printing an error: then nothing may be
+ * served.
+ */
+int sandbox_enter(const struct sandbox *box);
+
+/* Ends what it has started. After all servers have been closed. */
+void sandbox_leave(void);
+
+/* One line for --version. */
+const char *sandbox_version(void);
+
+#endif

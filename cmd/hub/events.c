@@ -1,0 +1,80 @@
+#include "events.h"
+
+#include <stdio.h>
+
+#include "client.h"
+#include "common/complain.h"
+#include "common/json.h"
+#include "common/report.h"
+#include "common/settings.h"
+#include "common/text.h"
+#include "plan.h"
+#include "tenon.h"
+
+void hub_events_listening(const char *url, const char *door)
+{
+	char shown[64];
+
+	snprintf(shown, sizeof(shown), "hub, %s", door);
+	report_listener(url, door, shown);
+}
+
+static void on_trouble(struct tn_server *server, int err, const char *text, void *arg)
+{
+	(void)arg;
+	report_trouble(server, tn_server_nurls(server) > 0 ? tn_server_url(server, 0) : NULL, err, text);
+}
+
+void hub_events_watch(struct tn_server *server)
+{
+	static const struct tn_watch watch = {.on_trouble = on_trouble};
+
+	tn_server_watch(server, &watch, NULL);
+}
+
+static void tell(const struct client *client, const char *event, const char *words, const char *why)
+{
+	struct text line = {0};
+	struct tn_conn_info info;
+
+	tn_conn_info(client->conn, &info);
+	if (!settings.json) {
+		complain("#%llu%s%s (%s) %s%s%s; messages dropped: %llu", (unsigned long long)client->id,
+			 client->name ? " " : "", client->name ? client->name : "", info.peer, words, why ? ": " : "",
+			 why ? why : "", (unsigned long long)client->dropped);
+		return;
+	}
+	json_begin(&line, event);
+	json_number(&line, "id", client->id);
+	json_text(&line, "name", client->name);
+	json_text(&line, "peer", info.peer);
+	json_text(&line, "why", why);
+	json_number(&line, "dropped", client->dropped);
+	json_time(&line, "time");
+	json_line(&line);
+}
+
+void hub_events_slow(const struct client *client, const char *why)
+{
+	tell(client, why ? "cut" : "slow", why ? "reads too slowly and is cut off" : "reads too slowly", why);
+}
+
+void hub_events_caught_up(const struct client *client)
+{
+	tell(client, "caught up", "has caught up", NULL);
+}
+
+void hub_events_stopped(const struct exchange_counts *counts)
+{
+	struct text line = {0};
+
+	if (!settings.json)
+		return;
+	json_begin(&line, "stopped");
+	json_number(&line, "published", counts->published);
+	json_number(&line, "delivered", counts->delivered);
+	json_number(&line, "dropped", counts->dropped);
+	json_number(&line, "cut", counts->cut);
+	json_time(&line, "time");
+	json_line(&line);
+}

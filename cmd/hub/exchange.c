@@ -1,0 +1,941 @@
+/*
+ * A subscription's client, and the tree, change under the lock of the tree alone, held for writing by the client's own
+ * loop; who publishes holds it for reading while it hands subscriptions over to other loops. What is freed goes the
+ * same way, behind what was handed over before. With one loop there is no lock.
+ */
+#include "exchange.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/uio.h>
+
+#include "client.h"
+#include "common/clock.h"
+#include "history.h"
+#include "plan.h"
+#include "tenon.h"
+#include "tenon_value.h"
+#include "users.h"
+
+#define TICK_NS NS_PER_S
+#define SILENT_TICKS 120          /* seconds without a word after which a client is asked */
+#define UNKNOWN_NS (2 * NS_PER_S) /* time to say who one is */
+#define MAIL_MAX (16 << 20)       /* bytes on their way to a loop, beyond which publishers wait */
+#define MAIL_TURN 16384           /* deliveries of other loops' messages in one turn */
+#define STALL_MS 1
+
+struct exchange_plan exchange_plan = {
+	.payload = 1 << 20, .waits = 8 << 20, .deadline_ns = 10 * NS_PER_S, .slow = SLOW_CUT};
+
+static struct {
+	struct topics *topics;
+	pthread_rwlock_t lock;
+	struct lane *lanes;
+	int count;
+	struct hub_facts facts;
+} hub;
+
+/* Written by the lane's own thread alone, so that no processor waits for another. */
+static void count(_Atomic(uint64_t) *counter, uint64_t n)
+{
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
+static _Thread_local struct lane *here;
+
+/* ---- locks ---- */
+
+static void lock_to_read(void)
+{
+	if (hub.count > 1)
+		pthread_rwlock_rdlock(&hub.lock);
+}
+
+static void lock_to_change(void)
+{
+	if (hub.count > 1)
+		pthread_rwlock_wrlock(&hub.lock);
+}
+
+static void unlock(void)
+{
+	if (hub.count > 1)
+		pthread_rwlock_unlock(&hub.lock);
+}
+
+/* ---- messages that are kept ---- */
+
+struct kept *message_keep(struct message *message)
+{
+	struct kept *kept = message->kept;
+	char *at;
+
+	if (!kept) {
+		kept = malloc(sizeof(*kept) + message->topic.len + message->reply.len + message->body.len);
+		if (!kept)
+			return NULL;
+		kept->refs = 1; /* the message's own: message_drop() */
+		kept->message = *message;
+		at = kept->bytes;
+		kept->message.topic.data = memcpy(at, message->topic.data, message->topic.len);
+		at += message->topic.len;
+		if (message->reply.len)
+			kept->message.reply.data = memcpy(at, message->reply.data, message->reply.len);
+		at += message->reply.len;
+		if (message->body.len)
+			kept->message.body.data = memcpy(at, message->body.data, message->body.len);
+		message->kept = kept->message.kept = kept;
+	}
+	kept->refs++;
+	return kept;
+}
+
+void kept_free(struct kept *kept)
+{
+	if (--kept->refs == 0)
+		free(kept);
+}
+
+static void message_drop(struct message *message)
+{
+	if (message->kept)
+		kept_free(message->kept);
+	message->kept = NULL;
+}
+
+/* ---- subscriptions ---- */
+
+static void mail_send(struct lane *lane, struct crossing *crossing);
+
+/* Frees one that is in no tree any more, behind what other loops have sent to it. */
+static void subscription_free(struct lane *lane, struct subscription *sub)
+{
+	struct crossing *crossing;
+
+	sub->client = NULL;
+	if (hub.count == 1) {
+		free(sub);
+		return;
+	}
+	crossing = malloc(sizeof(*crossing) + sizeof(sub));
+	if (!crossing)
+		return; /* it is lost rather than used after it was freed */
+	crossing->kept = NULL;
+	crossing->count = 1;
+	crossing->subs[0] = sub;
+	mail_send(lane, crossing);
+}
+
+static void subscription_end(struct subscription *sub)
+{
+	struct client *client = sub->client;
+
+	sids_remove(&client->sids, sub);
+	lock_to_change();
+	topics_remove(hub.topics, &sub->in);
+	unlock();
+	subscription_free(client->lane, sub);
+}
+
+static void all_subscriptions_end(struct client *client)
+{
+	lock_to_change();
+	for (uint32_t i = 0; i < client->sids.cap; i++)
+		if (client->sids.at[i])
+			topics_remove(hub.topics, &client->sids.at[i]->in);
+	unlock();
+	for (uint32_t i = 0; i < client->sids.cap; i++) {
+		if (client->sids.at[i])
+			subscription_free(client->lane, client->sids.at[i]);
+	}
+	sids_free(&client->sids);
+}
+
+static bool is_own_inbox(const struct client *client, struct span pattern)
+{
+	size_t len = strlen(client->inbox);
+
+	return len && pattern.len > len && memcmp(pattern.data, client->inbox, len) == 0;
+}
+
+/* Messages of earlier times, for a subscription that has just been made. */
+static void replay(struct client *client, struct subscription *sub, const struct history_list *list)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		struct message message = list->list[i]->message;
+
+		message.serial = ++client->lane->serial;
+		outbox_deliver(client, sub, &message);
+	}
+}
+
+int hub_subscribe(struct client *client, struct span pattern, struct span group, struct span sid,
+		  const struct wanted *wanted)
+{
+	bool wants = wanted && (wanted->newest || wanted->resumes);
+	struct history_list earlier = {0};
+	struct subscription *sub;
+	int err;
+
+	if (sids_find(&client->sids, sid.data, sid.len))
+		return 0;
+	if (!topic_is_pattern(pattern.data, pattern.len))
+		return -EINVAL;
+	if (client->user && !user_may_subscribe(client->user, pattern) && !is_own_inbox(client, pattern))
+		return -EACCES;
+	if (exchange_plan.subscriptions && client->sids.count >= exchange_plan.subscriptions)
+		return -E2BIG;
+	sub = malloc(sizeof(*sub) + sid.len);
+	if (!sub)
+		return -ENOMEM;
+	*sub = (struct subscription){.client = client, .sid_len = (uint16_t)sid.len};
+	memcpy(sub->sid, sid.data, sid.len);
+	if (!sids_add(&client->sids, sub)) {
+		free(sub);
+		return -ENOMEM;
+	}
+	lock_to_change();
+	err = topics_add(hub.topics, &sub->in, pattern.data, pattern.len, group.data, group.len);
+	/* Whoever publishes holds the lock: what is not in the list is delivered */
+	if (err == 0 && wants)
+		(void)!history_find(pattern, wanted, tn_loop_now(client->lane->loop), &earlier);
+	unlock();
+	if (err < 0) {
+		sids_remove(&client->sids, sub);
+		free(sub);
+		return err;
+	}
+	replay(client, sub, &earlier);
+	history_list_free(&earlier);
+	return earlier.gap;
+}
+
+void hub_unsubscribe(struct client *client, struct span sid, uint32_t max)
+{
+	struct subscription *sub = sids_find(&client->sids, sid.data, sid.len);
+
+	if (!sub)
+		return;
+	if (max > sub->delivered)
+		sub->max = max;
+	else
+		subscription_end(sub);
+}
+
+bool hub_find(struct client *client, struct span topic, struct span *sid)
+{
+	struct topic_match *match = &client->lane->match;
+	const struct subscription *found = NULL;
+
+	client->lane->matched_len = 0;
+	lock_to_read();
+	if (topics_match(hub.topics, topic.data, topic.len, match) == 0)
+		for (size_t i = 0; i < match->count && !found; i++)
+			for (uint32_t n = 0; n < match->spans[i].count && !found; n++) {
+				const struct subscription *sub = (struct subscription *)match->spans[i].subs[n];
+
+				found = sub->client == client ? sub : NULL;
+			}
+	unlock();
+	if (found)
+		*sid = (struct span){found->sid, found->sid_len};
+	return found;
+}
+
+/* ---- from one to many ---- */
+
+/* It is taken out of the tree when that is not being walked any more. */
+static void note_over(struct lane *lane, struct subscription *sub)
+{
+	if (lane->nover == lane->over_cap) {
+		size_t cap = lane->over_cap ? lane->over_cap * 2 : 16;
+		struct subscription **grown = realloc(lane->over, cap * sizeof(struct subscription *));
+
+		if (!grown)
+			return; /* it stays, and gets nothing */
+		lane->over = grown;
+		lane->over_cap = cap;
+	}
+	lane->over[lane->nover++] = sub;
+}
+
+static void end_those_over(struct lane *lane)
+{
+	while (lane->nover)
+		subscription_end(lane->over[--lane->nover]);
+}
+
+/* To a subscription of this loop. */
+static bool deliver(struct lane *lane, struct subscription *sub, struct message *message)
+{
+	struct client *client = sub->client;
+
+	if (client->ending || (client->no_echo && client->id == message->from))
+		return false;
+	if (sub->max && sub->delivered >= sub->max)
+		return false;
+	sub->delivered++;
+	if (sub->max && sub->delivered == sub->max)
+		note_over(lane, sub);
+	count(&lane->delivered, 1);
+	outbox_deliver(client, sub, message);
+	return true;
+}
+
+static bool hand_over(struct lane *lane, struct subscription *sub)
+{
+	int index = sub->client->lane->index;
+	uint32_t cap = lane->away[index].cap;
+
+	if (lane->away[index].count == cap) {
+		struct subscription **grown;
+
+		cap = cap ? cap * 2 : 64;
+		grown = realloc(lane->away[index].subs, cap * sizeof(struct subscription *));
+		if (!grown)
+			return false;
+		lane->away[index].subs = grown;
+		lane->away[index].cap = cap;
+	}
+	lane->away[index].subs[lane->away[index].count++] = sub;
+	return true;
+}
+
+static bool pass(struct lane *lane, struct subscription *sub, struct message *message)
+{
+	return sub->client->lane == lane ? deliver(lane, sub, message) : hand_over(lane, sub);
+}
+
+static void on_mail(void *arg);
+
+static size_t mail_weight(const struct crossing *crossing)
+{
+	return sizeof(*crossing) + crossing->count * sizeof(void *) +
+	       (crossing->kept ? crossing->kept->message.body.len : 0);
+}
+
+/* From any loop. */
+static void mail_send(struct lane *lane, struct crossing *crossing)
+{
+	bool taken = true;
+
+	pthread_mutex_lock(&lane->lock);
+	if (lane->nmail == lane->mail_cap) {
+		size_t cap = lane->mail_cap ? lane->mail_cap * 2 : 64;
+		struct crossing **grown = realloc(lane->mail, cap * sizeof(struct crossing *));
+
+		taken = grown;
+		if (grown) {
+			lane->mail = grown;
+			lane->mail_cap = cap;
+		}
+	}
+	if (taken) {
+		lane->mail[lane->nmail++] = crossing;
+		lane->mail_bytes += mail_weight(crossing);
+		/* Without memory for this, what is there goes with the next one */
+		if (!lane->posted && lane->running)
+			lane->posted = tn_loop_post(lane->loop, on_mail, lane) == 0;
+	}
+	pthread_mutex_unlock(&lane->lock);
+	if (!taken) {
+		if (crossing->kept)
+			kept_free(crossing->kept);
+		free(crossing);
+	}
+}
+
+static void crossing_deliver(struct lane *lane, struct crossing *crossing)
+{
+	struct message message;
+
+	if (!crossing->kept) {
+		free(crossing->subs[0]);
+		return;
+	}
+	message = crossing->kept->message;
+	message.serial = ++lane->serial;
+	for (uint32_t i = 0; i < crossing->count; i++)
+		if (crossing->subs[i]->client)
+			deliver(lane, crossing->subs[i], &message);
+	kept_free(crossing->kept);
+}
+
+/* What has come, when all that came before has been delivered. */
+static void mail_take(struct lane *lane)
+{
+	if (lane->taken < lane->ntaken)
+		return;
+	free(lane->took);
+	pthread_mutex_lock(&lane->lock);
+	lane->took = lane->mail;
+	lane->ntaken = lane->nmail;
+	lane->mail = NULL;
+	lane->nmail = lane->mail_cap = 0;
+	lane->posted = false;
+	pthread_mutex_unlock(&lane->lock);
+	lane->taken = 0;
+}
+
+/* So much in one turn, and the rest in the next one: a loop has its own clients, and time, to look after too. */
+static void on_mail(void *arg)
+{
+	struct lane *lane = arg;
+	size_t deliveries = 0, bytes = 0;
+
+	mail_take(lane);
+	while (lane->taken < lane->ntaken && deliveries < MAIL_TURN) {
+		struct crossing *crossing = lane->took[lane->taken++];
+
+		deliveries += crossing->count;
+		bytes += mail_weight(crossing);
+		crossing_deliver(lane, crossing);
+		free(crossing);
+	}
+	end_those_over(lane);
+	outbox_flush(lane);
+	pthread_mutex_lock(&lane->lock);
+	lane->mail_bytes -= bytes;
+	if (lane->taken < lane->ntaken && !lane->posted && lane->running)
+		lane->posted = tn_loop_post(lane->loop, on_mail, lane) == 0;
+	pthread_mutex_unlock(&lane->lock);
+}
+
+/* Under the lock: nothing that goes is freed before it has come there. */
+static void send_away(struct lane *lane, struct message *message)
+{
+	for (int i = 0; i < hub.count; i++) {
+		uint32_t n = lane->away[i].count;
+		struct crossing *crossing;
+
+		if (!n)
+			continue;
+		lane->away[i].count = 0;
+		crossing = malloc(sizeof(*crossing) + n * sizeof(struct subscription *));
+		if (!crossing || !(crossing->kept = message_keep(message))) {
+			free(crossing);
+			count(&lane->dropped, n);
+			continue;
+		}
+		crossing->count = n;
+		memcpy(crossing->subs, lane->away[i].subs, n * sizeof(struct subscription *));
+		mail_send(&hub.lanes[i], crossing);
+	}
+}
+
+static uint64_t random_next(struct lane *lane)
+{
+	lane->random ^= lane->random << 13;
+	lane->random ^= lane->random >> 7;
+	lane->random ^= lane->random << 17;
+	return lane->random;
+}
+
+/* One of a group; who does not want its own messages leaves them to the next. */
+static bool pass_to_one(struct lane *lane, size_t *span, struct message *message)
+{
+	const struct topic_match *match = &lane->match;
+	uint64_t nth = random_next(lane) >> 16;
+	struct subscription *first = NULL;
+
+	for (size_t from = *span;; nth++) {
+		struct subscription *sub;
+
+		*span = from;
+		sub = (struct subscription *)topic_match_choose(match, span, nth);
+		if (sub == first)
+			return false;
+		if (pass(lane, sub, message))
+			return true;
+		first = first ? first : sub;
+	}
+}
+
+static int spread(struct lane *lane, struct message *message)
+{
+	const struct topic_match *match = &lane->match;
+	size_t i = 0;
+	int found = 0;
+
+	for (; i < match->count && !match->spans[i].group; i++)
+		for (uint32_t n = 0; n < match->spans[i].count; n++)
+			found += pass(lane, (struct subscription *)match->spans[i].subs[n], message);
+	while (i < match->count)
+		found += pass_to_one(lane, &i, message);
+	return found;
+}
+
+/* ---- publishers that are faster than another loop ---- */
+
+static bool is_mail_above(const struct lane *lane, size_t bytes)
+{
+	for (int i = 0; i < hub.count; i++)
+		if (i != lane->index && atomic_load_explicit(&hub.lanes[i].mail_bytes, memory_order_relaxed) > bytes)
+			return true;
+	return false;
+}
+
+static void on_resume(void *arg)
+{
+	struct lane *lane = arg;
+
+	lane->resume = NULL;
+	if (is_mail_above(lane, MAIL_MAX / 2) &&
+	    tn_timer_start(lane->loop, STALL_MS, on_resume, lane, &lane->resume) == 0)
+		return;
+	for (struct client *client = lane->clients; client; client = client->next) {
+		if (client->stalled && !client->paused)
+			tn_resume(client->conn);
+		client->stalled = false;
+	}
+}
+
+static void stall(struct client *client)
+{
+	struct lane *lane = client->lane;
+
+	if (!lane->resume && tn_timer_start(lane->loop, STALL_MS, on_resume, lane, &lane->resume) < 0)
+		return;
+	client->stalled = true;
+	tn_pause(client->conn);
+}
+
+/* Many messages in a row often have one topic: then what was found for the last one holds. */
+static int match(struct lane *lane, struct span topic)
+{
+	uint64_t version = topics_version(hub.topics);
+	int err;
+
+	if (topic.len && topic.len == lane->matched_len && version == lane->matched_version &&
+	    memcmp(topic.data, lane->matched, topic.len) == 0)
+		return 0;
+	err = topics_match(hub.topics, topic.data, topic.len, &lane->match);
+	lane->matched_len = err == 0 && topic.len <= sizeof(lane->matched) ? topic.len : 0;
+	lane->matched_version = version;
+	memcpy(lane->matched, topic.data, lane->matched_len);
+	return err;
+}
+
+int hub_publish(struct client *client, struct message *message)
+{
+	struct lane *lane = client->lane;
+	int found;
+
+	if (client->user && !user_may_publish(client->user, message->topic))
+		return -EACCES;
+	if (history_any() && !history_allows(message))
+		return -EBADMSG;
+	message->serial = ++lane->serial;
+	message->from = client->no_echo ? client->id : 0;
+	message->kept = NULL;
+	message->offset = 0;
+	lock_to_read();
+	if (history_any())
+		history_add(message, tn_loop_now(lane->loop));
+	found = match(lane, message->topic);
+	if (found == 0)
+		found = spread(lane, message);
+	if (hub.count > 1)
+		send_away(lane, message);
+	unlock();
+	if (hub.count > 1 && !client->stalled && is_mail_above(lane, MAIL_MAX))
+		stall(client);
+	message_drop(message);
+	end_those_over(lane);
+	count(&lane->published, 1);
+	return found;
+}
+
+/* ---- clients ---- */
+
+int hub_login(struct client *client, const struct login *login)
+{
+	if (hub.facts.asks && (login->user.data || login->token.data || !client->known)) {
+		client->user = users_login(login);
+		client->known = client->user;
+	}
+	return client->known ? 0 : -EACCES;
+}
+
+/* Who has shown a certificate may be known by that. */
+static void know_by_cert(struct client *client)
+{
+	struct tn_security security;
+
+	if (tn_conn_security(client->conn, &security) < 0)
+		return;
+	client->user = users_by_cert(security.identity);
+	client->known = client->user;
+}
+
+bool hub_is_known(const struct client *client)
+{
+	return client->known;
+}
+
+void hub_set_echo(struct client *client, bool echo)
+{
+	client->no_echo = !echo;
+}
+
+void hub_set_name(struct client *client, struct span name)
+{
+	free(client->name);
+	client->name = name.len ? strndup(name.data, name.len < 256 ? name.len : 256) : NULL;
+}
+
+void hub_end(struct client *client)
+{
+	if (client->ending)
+		return;
+	outbox_flush(client->lane);
+	client->ending = true;
+	tn_close(client->conn);
+}
+
+const char *hub_format(const struct client *client)
+{
+	return client->format;
+}
+
+static void letters(char *out, size_t len)
+{
+	static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+
+	(void)!getrandom(out, len, 0);
+	for (size_t i = 0; i < len; i++)
+		out[i] = alphabet[(unsigned char)out[i] % 32];
+}
+
+const char *hub_inbox(struct client *client)
+{
+	static const char prefix[] = "_INBOX.";
+
+	if (!client->inbox[0]) {
+		memcpy(client->inbox, prefix, sizeof(prefix) - 1);
+		letters(client->inbox + sizeof(prefix) - 1, sizeof(client->inbox) - sizeof(prefix));
+	}
+	return client->inbox;
+}
+
+const struct hub_facts *hub_facts(void)
+{
+	return &hub.facts;
+}
+
+static int address_text(const struct tn_addr *addr, char *out, size_t cap)
+{
+	const struct sockaddr *sa = tn_addr_sockaddr(addr);
+
+	if (addr->len && sa->sa_family == AF_INET) {
+		inet_ntop(AF_INET, &((const struct sockaddr_in *)sa)->sin_addr, out, (socklen_t)cap);
+		return ntohs(((const struct sockaddr_in *)sa)->sin_port);
+	}
+	if (addr->len && sa->sa_family == AF_INET6) {
+		inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)sa)->sin6_addr, out, (socklen_t)cap);
+		return ntohs(((const struct sockaddr_in6 *)sa)->sin6_port);
+	}
+	snprintf(out, cap, "localhost");
+	return 0;
+}
+
+void hub_client_facts(const struct client *client, struct client_facts *facts)
+{
+	struct tn_addr local = {0}, peer = {0};
+
+	*facts = (struct client_facts){.id = client->id};
+	if (tn_conn_local(client->conn, &local) < 0)
+		local = (struct tn_addr){0};
+	if (tn_conn_peer(client->conn, &peer) < 0)
+		peer = (struct tn_addr){0};
+	facts->port = address_text(&local, facts->host, sizeof(facts->host));
+	address_text(&peer, facts->from, sizeof(facts->from));
+}
+
+static void on_open(struct tn_conn *conn, void *arg)
+{
+	const struct door *door = *(const struct door **)arg;
+	struct lane *lane = here;
+	struct client *client = calloc(1, sizeof(*client) + door->state);
+
+	if (!client) {
+		tn_abort(conn, -ENOMEM);
+		return;
+	}
+	client->conn = conn;
+	client->lane = lane;
+	client->door = door;
+	client->id = tn_conn_id(conn);
+	client->format = tn_conn_format(conn);
+	client->opened_ns = tn_loop_now(lane->loop);
+	client->known = !hub.facts.asks;
+	if (hub.facts.asks)
+		know_by_cert(client);
+	client->next = lane->clients;
+	client->link = &lane->clients;
+	if (client->next)
+		client->next->link = &client->next;
+	lane->clients = client;
+	lane->nclients++;
+	tn_conn_set_data(conn, client);
+	door->open(client, client->state);
+	outbox_flush(lane);
+}
+
+static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
+{
+	struct client *client = tn_conn_data(conn);
+
+	(void)arg;
+	if (!client || client->ending)
+		return;
+	client->heard = true;
+	client->door->input(client, client->state, msg->data, msg->len);
+	outbox_flush(client->lane);
+}
+
+/* The door tries to read it too, and says what is wrong. */
+static void on_bad(struct tn_conn *conn, const struct tn_msg *msg, int err, void *arg)
+{
+	(void)err;
+	on_msg(conn, msg, arg);
+}
+
+static void on_drain(struct tn_conn *conn, void *arg)
+{
+	struct client *client = tn_conn_data(conn);
+
+	(void)arg;
+	if (!client || client->ending)
+		return;
+	outbox_room(client);
+	outbox_flush(client->lane);
+}
+
+static void on_close(struct tn_conn *conn, int err, void *arg)
+{
+	struct client *client = tn_conn_data(conn);
+
+	(void)arg;
+	(void)err;
+	if (!client)
+		return;
+	client->ending = true;
+	all_subscriptions_end(client);
+	outbox_clear(client);
+	client->door->close(client, client->state);
+	*client->link = client->next;
+	if (client->next)
+		client->next->link = client->link;
+	client->lane->nclients--;
+	free(client->name);
+	free(client);
+}
+
+const struct tn_handler exchange_handler = {
+	.on_open = on_open, .on_msg = on_msg, .on_drain = on_drain, .on_close = on_close, .on_bad = on_bad};
+
+/* ---- time ---- */
+
+static void look_after(struct client *client, uint64_t now_ns)
+{
+	if (client->ending)
+		return;
+	if (!client->known && now_ns - client->opened_ns > UNKNOWN_NS) {
+		client->door->notice(client, client->state, NOTICE_UNKNOWN);
+		hub_end(client);
+		return;
+	}
+	if (outbox_is_late(client, now_ns)) {
+		outbox_cut(client, "it takes nothing");
+		return;
+	}
+	client->quiet = client->heard ? 0 : client->quiet + 1;
+	client->heard = false;
+	if (client->quiet < SILENT_TICKS || client->full)
+		return;
+	client->quiet = 0;
+	if (!client->door->notice(client, client->state, NOTICE_SILENT))
+		hub_end(client);
+}
+
+static void on_tick(void *arg)
+{
+	struct lane *lane = arg;
+	uint64_t now_ns = tn_loop_now(lane->loop);
+
+	for (struct client *client = lane->clients; client; client = client->next)
+		look_after(client, now_ns);
+	outbox_flush(lane);
+}
+
+static void tell_all_to_leave(void *arg)
+{
+	struct lane *lane = arg;
+
+	for (struct client *client = lane->clients; client; client = client->next)
+		if (!client->ending)
+			client->door->notice(client, client->state, NOTICE_LEAVE);
+	outbox_flush(lane);
+}
+
+/* Users were read again: who is not among them any more is cut off, and the others may do what stands there now. */
+static void know_again(void *arg)
+{
+	struct lane *lane = arg;
+
+	for (struct client *client = lane->clients; client; client = client->next) {
+		if (!client->user || client->ending)
+			continue;
+		client->user = users_again(client->user);
+		if (!client->user)
+			hub_end(client);
+	}
+}
+
+/* Calls fn(lane) on the thread of each lane, soon. */
+static void on_all_lanes(void (*fn)(void *lane))
+{
+	for (int i = 0; i < hub.count; i++) {
+		struct lane *lane = &hub.lanes[i];
+
+		pthread_mutex_lock(&lane->lock);
+		if (lane->running)
+			(void)!tn_loop_post(lane->loop, fn, lane);
+		pthread_mutex_unlock(&lane->lock);
+	}
+}
+
+void exchange_leave(void)
+{
+	hub.facts.leaving = true;
+	on_all_lanes(tell_all_to_leave);
+}
+
+void exchange_users_changed(void)
+{
+	on_all_lanes(know_again);
+}
+
+/* ---- the whole ---- */
+
+static void facts_make(void)
+{
+	letters(hub.facts.id, sizeof(hub.facts.id) - 1);
+	hub.facts.id[0] = 'N';
+	snprintf(hub.facts.name, sizeof(hub.facts.name), "%s", exchange_plan.name ? exchange_plan.name : hub.facts.id);
+	hub.facts.payload = exchange_plan.payload;
+	hub.facts.asks = users_any();
+	hub.facts.keeps = history_any();
+}
+
+int exchange_new(struct tn_loop *const *loops, int count)
+{
+	uint64_t seeds[3] = {1, 2, 3};
+	pthread_rwlockattr_t attr;
+
+	(void)!getrandom(seeds, sizeof(seeds), 0);
+	sids_seed(seeds[0]);
+	facts_make();
+	hub.topics = topics_new(seeds[1]);
+	hub.lanes = calloc((size_t)count, sizeof(*hub.lanes));
+	if (!hub.topics || !hub.lanes)
+		return -ENOMEM;
+	pthread_rwlockattr_init(&attr);
+	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&hub.lock, &attr);
+	pthread_rwlockattr_destroy(&attr);
+	hub.count = count;
+	for (int i = 0; i < count; i++) {
+		struct lane *lane = &hub.lanes[i];
+
+		lane->loop = loops[i];
+		lane->index = i;
+		lane->running = true;
+		lane->random = (seeds[2] + (uint64_t)i) | 1;
+		pthread_mutex_init(&lane->lock, NULL);
+		lane->away = calloc((size_t)count, sizeof(*lane->away));
+		if (!lane->away)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+void exchange_begin(int index)
+{
+	struct lane *lane = &hub.lanes[index];
+
+	here = lane;
+	if (tn_timer_repeat(lane->loop, TICK_NS, TICK_NS, on_tick, lane, &lane->tick) == 0)
+		tn_timer_keep_loop(lane->tick, false);
+}
+
+void exchange_end(int index)
+{
+	struct lane *lane = &hub.lanes[index];
+
+	tn_timer_stop(lane->tick);
+	tn_timer_stop(lane->resume);
+	lane->tick = lane->resume = NULL;
+	pthread_mutex_lock(&lane->lock);
+	lane->running = false; /* the loop goes: nobody may wake it */
+	pthread_mutex_unlock(&lane->lock);
+}
+
+static void crossing_free(struct crossing *crossing)
+{
+	if (crossing->kept)
+		kept_free(crossing->kept);
+	else
+		free(crossing->subs[0]);
+	free(crossing);
+}
+
+static void lane_free(struct lane *lane)
+{
+	while (lane->taken < lane->ntaken)
+		crossing_free(lane->took[lane->taken++]);
+	free(lane->took);
+	for (size_t i = 0; i < lane->nmail; i++)
+		crossing_free(lane->mail[i]);
+	free(lane->mail);
+	for (int i = 0; i < hub.count && lane->away; i++)
+		free(lane->away[i].subs);
+	free(lane->away);
+	free(lane->over);
+	topic_match_free(&lane->match);
+	lane_free_corks(lane);
+	pthread_mutex_destroy(&lane->lock);
+}
+
+void exchange_free(void)
+{
+	for (int i = 0; i < hub.count; i++)
+		lane_free(&hub.lanes[i]);
+	free(hub.lanes);
+	topics_free(hub.topics);
+	if (hub.count)
+		pthread_rwlock_destroy(&hub.lock);
+	hub.lanes = NULL;
+	hub.topics = NULL;
+	hub.count = 0;
+}
+
+void exchange_count(struct exchange_counts *counts)
+{
+	*counts = (struct exchange_counts){0};
+	for (int i = 0; i < hub.count; i++) {
+		counts->published += hub.lanes[i].published;
+		counts->delivered += hub.lanes[i].delivered;
+		counts->dropped += hub.lanes[i].dropped;
+		counts->cut += hub.lanes[i].cut;
+	}
+	lock_to_read();
+	counts->subscriptions = topics_count(hub.topics);
+	unlock();
+}

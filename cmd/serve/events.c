@@ -1,0 +1,471 @@
+#include "events.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/json.h"
+#include "common/output.h"
+#include "common/reason.h"
+#include "common/report.h"
+#include "common/settings.h"
+#include "common/text.h"
+#include "handlers/child.h"
+#include "handlers/exec.h"
+#include "tenon.h"
+
+/* Whether connections are told of in words. */
+static bool is_text(void)
+{
+	return settings.verbose && !settings.json;
+}
+
+int served_note(struct served *served)
+{
+	int n = tn_server_nurls(served->server);
+
+	served->urls = calloc((size_t)n + 1, sizeof(*served->urls));
+	while (served->urls && served->nurls < n) {
+		served->urls[served->nurls] = strdup(tn_server_url(served->server, served->nurls));
+		if (!served->urls[served->nurls])
+			return -ENOMEM;
+		served->nurls++;
+	}
+	return served->urls ? 0 : -ENOMEM;
+}
+
+void events_listening(const struct served *served)
+{
+	for (int i = 0; i < served->nurls; i++)
+		report_listener(served->urls[i], served->handler, served->handler);
+}
+
+/* ---- connections ---- */
+
+/* A listener on every address of one IP version. */
+static bool is_on_any(const char *url, bool ipv6)
+{
+	return strstr(url, ipv6 ? "://[::]:" : "://0.0.0.0:") != NULL;
+}
+
+/*
+ * The listener that a connection came to: if there are several, the one with its address, or the one on every address
+ * of its IP version.
+ */
+static const char *listener_of(const struct served *served, const struct tn_conn_info *info)
+{
+	bool ipv6 = strstr(info->local, "://[") != NULL;
+
+	for (int i = 0; i < served->nurls; i++)
+		if (strcmp(served->urls[i], info->local) == 0)
+			return served->urls[i];
+	for (int i = 0; i < served->nurls; i++)
+		if (is_on_any(served->urls[i], ipv6))
+			return served->urls[i];
+	return served->nurls > 0 ? served->urls[0] : "";
+}
+
+/* How a connection has ended. */
+/* What stands for no code (RFC 6455 7.4.1). */
+#define WS_NO_CODE 1005
+#define WS_ABNORMAL 1006
+
+struct ending {
+	uint64_t id, duration;
+	const char *reason, *why; /* why: NULL: in good order */
+	bool commands;
+	const struct handler_child *child; /* NULL: it has not ended, or there is none */
+	const struct tn_websocket *ws;     /* NULL: it is none */
+};
+
+static void json_key_null_or(struct text *line, const char *key, bool known, int value)
+{
+	if (known)
+		json_signed(line, key, value);
+	else
+		json_text(line, key, NULL);
+}
+
+static void security_json(struct text *line, const struct tn_security *s)
+{
+	json_text(line, "protocol", s->protocol);
+	json_text(line, "cipher", s->cipher);
+	json_text(line, "alpn", *s->alpn ? s->alpn : NULL);
+	json_text(line, "server_name", *s->server_name ? s->server_name : NULL);
+	json_text(line, "identity", *s->identity ? s->identity : NULL);
+	json_bool(line, "resumed", s->resumed);
+}
+
+static void security_text(struct text *line, const struct tn_security *s)
+{
+	text_add(line, " (%s, %s%s", s->protocol, s->cipher, s->resumed ? ", resumed" : "");
+	if (*s->alpn)
+		text_add(line, ", ");
+	text_clean(line, s->alpn);
+	if (*s->identity)
+		text_add(line, ", from ");
+	text_clean(line, s->identity);
+	text_add(line, ")");
+}
+
+/* Who has sent the PROXY header. */
+static const char *sender_text(const struct tn_proxy *proxy, char *out, size_t cap)
+{
+	if (proxy->sender.len)
+		return tn_addr_text(&proxy->sender, out, cap);
+	return "(unnamed)";
+}
+
+static void tlv_json(struct text *line, const char *key, const struct tn_proxy *proxy, unsigned type)
+{
+	const unsigned char *value;
+	size_t len;
+
+	if (tn_proxy_tlv(proxy, type, &value, &len) == 0)
+		json_bytes(line, key, value, len);
+}
+
+static void proxy_json(struct text *line, const struct tn_proxy *proxy)
+{
+	char text[128];
+
+	json_text(line, "via", sender_text(proxy, text, sizeof(text)));
+	json_text(line, "target", proxy->target.len ? tn_addr_text(&proxy->target, text, sizeof(text)) : NULL);
+	tlv_json(line, "authority", proxy, TN_PROXY_AUTHORITY);
+	tlv_json(line, "unique_id", proxy, TN_PROXY_UNIQUE_ID);
+	tlv_json(line, "client_name", proxy, TN_PROXY_SSL_CN);
+}
+
+static void websocket_json(struct text *line, const struct tn_websocket *ws)
+{
+	json_text(line, "path", ws->target);
+	json_text(line, "subprotocol", *ws->subprotocol ? ws->subprotocol : NULL);
+	json_bool(line, "deflate", ws->deflate);
+}
+
+/* What each side's Close has said (RFC 6455 7.4); null where it has said none. */
+static void codes_json(struct text *line, const struct tn_websocket *ws)
+{
+	json_key_null_or(line, "peer_code", ws->peer_code < WS_NO_CODE || ws->peer_code > WS_ABNORMAL, ws->peer_code);
+	json_text(line, "peer_reason", *ws->peer_reason ? ws->peer_reason : NULL);
+	json_key_null_or(line, "our_code", ws->our_code > 0, ws->our_code);
+}
+
+static void on_open(struct tn_conn *conn, void *arg)
+{
+	const struct served *served = arg;
+	char sender[128];
+	struct tn_conn_info info;
+	struct tn_security security;
+	bool secured = tn_conn_security(conn, &security) == 0;
+	struct tn_proxy proxy;
+	bool proxied = tn_conn_proxy(conn, &proxy) == 0;
+	struct tn_websocket ws;
+	bool web = tn_conn_websocket(conn, &ws) == 0;
+	struct text line = {0};
+
+	if (!json_is_wanted() && !is_text())
+		return;
+	tn_conn_info(conn, &info);
+	if (json_is_wanted()) {
+		json_begin(&line, "open");
+		json_number(&line, "id", tn_conn_id(conn));
+		json_text(&line, "url", listener_of(served, &info));
+		json_text(&line, "peer", info.peer);
+		json_text(&line, "local", info.local);
+		if (proxied)
+			proxy_json(&line, &proxy);
+		if (secured)
+			security_json(&line, &security);
+		if (web)
+			websocket_json(&line, &ws);
+		json_time(&line, "time");
+		json_line(&line);
+	}
+	if (!is_text())
+		return;
+	text_add(&line, "open #%llu %s on %s", (unsigned long long)tn_conn_id(conn), info.peer,
+		 listener_of(served, &info));
+	if (proxied)
+		text_add(&line, " via %s", sender_text(&proxy, sender, sizeof(sender)));
+	if (secured)
+		security_text(&line, &security);
+	if (web) {
+		text_add(&line, ", asks for ");
+		text_clean(&line, ws.target);
+	}
+	out_line(&line);
+}
+
+static uint64_t duration_ns(const struct tn_conn *conn, const struct tn_conn_info *info)
+{
+	uint64_t now = tn_loop_now(tn_conn_loop(conn));
+
+	return now > info->opened_ns ? now - info->opened_ns : 0;
+}
+
+static void counts_json(struct text *line, const struct tn_conn_info *info, uint64_t duration)
+{
+	json_number(line, "bytes_in", info->bytes_in);
+	json_number(line, "bytes_out", info->bytes_out);
+	json_number(line, "messages_in", info->msgs_in);
+	json_number(line, "messages_out", info->msgs_out);
+	json_ms(line, "duration_ms", duration);
+}
+
+/* ---- commands ---- */
+
+/* Why a command has failed; NULL: it has not. */
+static const char *failure_of(const struct handler_child *child, char *out, size_t cap)
+{
+	const char *name = child->signal ? sigabbrev_np(child->signal) : NULL;
+
+	if (child->signal)
+		snprintf(out, cap, "the command was ended by signal %d%s%s", child->signal, name ? ", SIG" : "",
+			 name ? name : "");
+	else if (child->status == 127)
+		snprintf(out, cap, "the command ended with status 127: it was not found");
+	else if (child->status == 126)
+		snprintf(out, cap, "the command ended with status 126: it could not be run");
+	else if (child->status)
+		snprintf(out, cap, "the command ended with status %d", child->status);
+	return child->signal || child->status ? out : NULL;
+}
+
+static void outcome_json(struct text *line, const struct handler_child *child)
+{
+	json_key_null_or(line, "status", child && !child->err && !child->signal, child ? child->status : 0);
+	json_text(line, "signal", child && child->signal ? sigabbrev_np(child->signal) : NULL);
+}
+
+static const char *start_text(const struct served *served, const struct handler_child *child, char *out, size_t cap)
+{
+	const char *url = served->nurls > 0 ? served->urls[0] : "fd";
+
+	if (child->err == TN_ELIMIT)
+		snprintf(out, cap, "%s: no command was started: as many run as may (--max-children)", url);
+	else
+		snprintf(out, cap, "%s: a command could not be started: %s", url, tn_strerror(child->err));
+	return out;
+}
+
+static void child_json(const struct served *served, const struct handler_child *child)
+{
+	struct text line = {0};
+	char why[512];
+
+	json_begin(&line, "child");
+	json_number(&line, "id", child->conn);
+	json_key_null_or(&line, "pid", child->pid, child->pid);
+	if (child->err)
+		json_text(&line, "reason", child->err == TN_ELIMIT ? "limit" : "start");
+	else
+		json_text(&line, "reason", child->signal ? "signal" : "exit");
+	outcome_json(&line, child);
+	json_text(&line, "error",
+		  child->err ? start_text(served, child, why, sizeof(why)) : failure_of(child, why, sizeof(why)));
+	json_time(&line, "time");
+	json_line(&line);
+}
+
+void events_child(const struct served *served, const struct handler_child *child)
+{
+	struct text line = {0};
+	char why[512];
+
+	if (json_is_wanted())
+		child_json(served, child);
+	if (settings.json) {
+		return;
+	} else if (child->err) {
+		tn_conn_trouble(child->refused, child->err, start_text(served, child, why, sizeof(why)));
+	} else if (settings.verbose) {
+		text_add(&line, "child #%llu: pid %d: %s", (unsigned long long)child->conn, child->pid,
+			 failure_of(child, why, sizeof(why)) ? why : "the command ended with status 0");
+		out_line(&line);
+	}
+}
+
+/* ---- the end of a connection ---- */
+
+/* How its command has ended, if it has one that has. */
+static const struct handler_child *child_of(const struct served *served, const struct tn_conn *conn,
+					    struct handler_child *child)
+{
+	return served->commands && handler_child_of(conn, child) ? child : NULL;
+}
+
+static void close_json(struct text *line, const struct tn_conn_info *info, const struct ending *end)
+{
+	char *why = end->why ? strdup(end->why) : NULL;
+
+	json_begin(line, "close");
+	json_number(line, "id", end->id);
+	json_text(line, "peer", info->peer);
+	counts_json(line, info, end->duration);
+	json_text(line, "reason", end->reason);
+	json_text(line, "error", why);
+	if (end->commands)
+		outcome_json(line, end->child);
+	if (end->ws)
+		codes_json(line, end->ws);
+	json_time(line, "time");
+	json_line(line);
+	free(why);
+}
+
+static void counts_text(struct text *line, const struct tn_conn_info *info, uint64_t duration)
+{
+	text_add(line, "%llu bytes in, %llu out, %.3f s", (unsigned long long)info->bytes_in,
+		 (unsigned long long)info->bytes_out, (double)duration / 1e9);
+}
+
+/* The line names the peer already, so the same words at the beginning of the text are left out. */
+static void add_reason(struct text *line, const struct ending *end, const char *peer)
+{
+	const char *why = end->why;
+	size_t len = strlen(peer);
+
+	text_add(line, ", ");
+	if (why && len && strncmp(why, peer, len) == 0 && strncmp(why + len, ": ", 2) == 0)
+		why += len + 2;
+	if (!why || strncmp(why, end->reason, strlen(end->reason)) != 0)
+		text_add(line, "%s%s", end->reason, why ? ": " : "");
+	if (why)
+		text_clean(line, why);
+}
+
+static void tell_close(const struct served *served, const struct tn_conn *conn, int err)
+{
+	struct ending end = {.id = tn_conn_id(conn), .reason = reason_of(err), .commands = served->commands};
+	struct handler_child child;
+	struct tn_conn_info info;
+	struct tn_websocket ws;
+	struct text line = {0};
+	char why[512], outcome[128];
+
+	if (err) {
+		snprintf(why, sizeof(why), "%s", tn_errmsg());
+		end.why = why;
+	}
+	end.child = child_of(served, conn, &child);
+	if (!err && end.child && failure_of(end.child, outcome, sizeof(outcome))) {
+		end.reason = "command";
+		end.why = outcome;
+	}
+	if (tn_conn_websocket(conn, &ws) == 0)
+		end.ws = &ws;
+	tn_conn_info(conn, &info);
+	end.duration = duration_ns(conn, &info);
+	if (json_is_wanted())
+		close_json(&line, &info, &end);
+	if (!is_text())
+		return;
+	text_add(&line, "close #%llu %s: ", (unsigned long long)end.id, info.peer);
+	counts_text(&line, &info, end.duration);
+	add_reason(&line, &end, info.peer);
+	out_line(&line);
+}
+
+static void on_close(struct tn_conn *conn, int err, void *arg)
+{
+	struct served *served = arg;
+
+	if (json_is_wanted() || is_text())
+		tell_close(served, conn, err);
+	served->closed(served, err);
+}
+
+void events_datagrams(const struct served *served, const struct tn_conn *conn)
+{
+	struct tn_conn_info info;
+	struct text line = {0};
+
+	tn_conn_info(conn, &info);
+	if (json_is_wanted()) {
+		json_begin(&line, "datagrams");
+		json_text(&line, "url", listener_of(served, &info));
+		counts_json(&line, &info, duration_ns(conn, &info));
+		json_number(&line, "lost", info.lost);
+		json_number(&line, "dropped", info.dropped);
+		json_line(&line);
+	}
+	if (!is_text())
+		return;
+	text_add(&line, "datagrams on %s: %llu in, %llu out, %llu lost; ", listener_of(served, &info),
+		 (unsigned long long)info.msgs_in, (unsigned long long)info.msgs_out, (unsigned long long)info.lost);
+	counts_text(&line, &info, duration_ns(conn, &info));
+	out_line(&line);
+}
+
+/* ---- bad messages ---- */
+
+/* On a datagram endpoint the sender is the message's. */
+static const char *sender_of(const struct tn_conn_info *info, const struct tn_msg *msg, char *text, size_t cap)
+{
+	return msg->peer ? tn_addr_text(msg->peer, text, cap) : info->peer;
+}
+
+static void bad_json(struct text *line, const struct tn_conn *conn, const struct tn_msg *msg, const char *why, long at)
+{
+	struct tn_conn_info info;
+	char sender[384];
+
+	tn_conn_info(conn, &info);
+	json_begin(line, "bad");
+	json_number(line, "id", tn_conn_id(conn));
+	json_text(line, "peer", sender_of(&info, msg, sender, sizeof(sender)));
+	json_number(line, "message", info.msgs_in);
+	json_number(line, "bytes", msg->len);
+	if (at >= 0)
+		json_number(line, "position", (uint64_t)at);
+	json_text(line, "error", why);
+	json_time(line, "time");
+	json_line(line);
+}
+
+static void on_bad(struct tn_conn *conn, const struct tn_msg *msg, int err, void *arg)
+{
+	struct tn_conn_info info;
+	struct text line = {0};
+	char why[512], sender[384];
+	long at = tn_errpos();
+
+	(void)err, (void)arg;
+	snprintf(why, sizeof(why), "%s", tn_errmsg());
+	if (json_is_wanted()) {
+		bad_json(&line, conn, msg, why, at);
+	}
+	if (!is_text())
+		return;
+	tn_conn_info(conn, &info);
+	text_add(&line, "bad #%llu ", (unsigned long long)tn_conn_id(conn));
+	text_clean(&line, sender_of(&info, msg, sender, sizeof(sender)));
+	text_add(&line, ": message %llu: ", (unsigned long long)info.msgs_in);
+	text_clean(&line, why);
+	out_line(&line);
+}
+
+/* ---- trouble ---- */
+
+static void on_trouble(struct tn_server *server, int err, const char *text, void *arg)
+{
+	const struct served *served = arg;
+
+	report_trouble(server, served->nurls > 0 ? served->urls[0] : NULL, err, text);
+}
+
+void events_watch(struct served *served)
+{
+	const struct tn_watch watch = {
+		.on_open = served->told ? on_open : NULL,
+		.on_close = on_close,
+		.on_trouble = on_trouble,
+		.on_bad = served->told ? on_bad : NULL,
+	};
+
+	tn_server_watch(served->server, &watch, served);
+}

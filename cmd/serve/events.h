@@ -1,0 +1,41 @@
+/* What `tenon serve` reports: a line for each listener, and for each connection if asked for; or all of it as JSON. */
+#ifndef TENON_EVENTS_H
+#define TENON_EVENTS_H
+
+#include <stdbool.h>
+
+struct handler_child;
+struct tn_conn;
+struct tn_handler;
+struct tn_server;
+
+/* An endpoint that is served. */
+struct served {
+	struct tn_server *server; /* read by all threads: it stays when the server has gone */
+	bool over;                /* it has */
+	const char *handler;      /* its name */
+	const struct tn_handler *face;
+	bool datagrams;
+	bool told;     /* its connections are */
+	bool commands; /* each connection has a command, whose end is reported with its own */
+	int nurls;     /* 0: the endpoint is one inherited connection */
+	char **urls;   /* of its listeners: they outlive the server */
+	void (*closed)(struct served *served, int err); /* one of its connections has been, with on_close's reason */
+};
+
+/* Notes the listeners' URLs. Returns 0 or -ENOMEM. */
+int served_note(struct served *served);
+
+/* Tells that it listens. */
+void events_listening(const struct served *served);
+
+/* Makes its connections and its errors reported, if they are to be. Before the loops run. */
+void events_watch(struct served *served);
+
+/* Reports how a command has ended, or that it could not be started. */
+void events_child(const struct served *served, const struct handler_child *child);
+
+/* Reports what a datagram endpoint has received: it is one connection for all senders. Inside its on_close. */
+void events_datagrams(const struct served *served, const struct tn_conn *conn);
+
+#endif

@@ -1,0 +1,83 @@
+#include "environment.h"
+
+#include "tenon.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define OWN_MAX 3 /* variables of ours */
+
+/* Theirs, from a tenon above this one, are not ours. */
+static bool is_ours(const char *variable)
+{
+	static const char *const names[] = {"TENON_PEER=", "TENON_LOCAL=", "TENON_VIA="};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strncmp(variable, names[i], strlen(names[i])) == 0)
+			return true;
+	return false;
+}
+
+static bool add(char **env, size_t *count, const char *name, const char *value)
+{
+	if (asprintf(&env[*count], "%s=%s", name, value) < 0)
+		return false;
+	++*count;
+	return true;
+}
+
+/* An address in the words of the URL beside it: udp://192.0.2.1:53. */
+static void url_of(const char *like, const struct tn_addr *addr, char *out, size_t cap)
+{
+	const char *colon = strchr(like, ':');
+	int len = colon ? (int)(colon - like) + (strncmp(colon, "://", 3) ? 1 : 3) : 0;
+	char text[128];
+
+	snprintf(out, cap, "%.*s%s", len, like, tn_addr_text(addr, text, sizeof(text)));
+}
+
+char **environment_of(const struct tn_conn *conn, const struct tn_msg *msg)
+{
+	size_t count = 0, theirs = 0;
+	struct tn_conn_info info;
+	struct tn_proxy proxy;
+	struct tn_addr local;
+	char **env, via[128];
+	bool done;
+
+	while (environ && environ[theirs])
+		theirs++;
+	env = calloc(theirs + OWN_MAX + 1, sizeof(*env));
+	tn_conn_info(conn, &info);
+	if (msg && msg->peer) {
+		url_of(info.local, msg->peer, info.peer, sizeof(info.peer));
+		if (tn_msg_local(conn, msg, &local) >= 0 && local.len) {
+			char like[sizeof(info.local)];
+
+			memcpy(like, info.local, sizeof(like));
+			url_of(like, &local, info.local, sizeof(info.local));
+		}
+	}
+	done = env && add(env, &count, "TENON_PEER", info.peer) && add(env, &count, "TENON_LOCAL", info.local);
+	if (done && tn_conn_proxy(conn, &proxy) == 0)
+		done = add(env, &count, "TENON_VIA", tn_addr_text(&proxy.sender, via, sizeof(via)));
+	for (size_t i = 0; i < theirs && done; i++) {
+		if (is_ours(environ[i]))
+			continue;
+		env[count] = strdup(environ[i]);
+		done = env[count++];
+	}
+	if (done)
+		return env;
+	environment_free(env);
+	return NULL;
+}
+
+void environment_free(char **env)
+{
+	for (size_t i = 0; env && env[i]; i++)
+		free(env[i]);
+	free(env);
+}

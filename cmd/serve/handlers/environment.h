@@ -1,0 +1,16 @@
+/* What a command is told of its client: environment variables. */
+#ifndef TENON_HANDLER_ENVIRONMENT_H
+#define TENON_HANDLER_ENVIRONMENT_H
+
+struct tn_conn;
+struct tn_msg;
+
+/*
+ * The environment of this process with TENON_PEER and TENON_LOCAL, as URLs, and TENON_VIA where a proxy has told of the
+ * client (key proxy): the proxy's address. `msg`: the datagram that is answered, or NULL. NULL without memory;
+ * environment_free() afterwards.
+ */
+char **environment_of(const struct tn_conn *conn, const struct tn_msg *msg);
+void environment_free(char **env);
+
+#endif

@@ -1,0 +1,22 @@
+/*
+ * What a served endpoint does, written on tenon.h alone.
+ *
+ * A handler has two sets of callbacks: `stream` for connections of their own (bytes, or packets in order as with
+ * unix-seqpacket), `datagrams` for the one connection on which a datagram endpoint hears every sender. A third one,
+ * `requests`, has who answers HTTP.
+ */
+#ifndef TENON_HANDLER_HANDLER_H
+#define TENON_HANDLER_HANDLER_H
+
+#include "tenon.h"
+
+struct handler_spec {
+	const char *name;
+	const char *argument; /* what stands behind the colon of exec:COMMAND; NULL: none does */
+	const char *meaning;
+	struct tn_handler stream, datagrams, requests;
+};
+
+extern const struct handler_spec handler_echo, handler_ack, handler_discard, handler_chargen, handler_exec;
+
+#endif

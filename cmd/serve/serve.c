@@ -1,0 +1,728 @@
+/*
+ * tenon serve: several endpoints in one process, with a loop and a thread for each processor asked for. The first
+ * SIGINT or SIGTERM closes the servers, and their connections may finish. When all have ended, the loops stop, each is
+ * freed by the thread that ran it, and the process ends. A second signal does not wait.
+ */
+#include "serve.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "admin/admin.h"
+#include "common/clock.h"
+#include "common/complain.h"
+#include "common/json.h"
+#include "common/notify.h"
+#include "common/options.h"
+#include "common/output.h"
+#include "common/privileges.h"
+#include "common/sandbox.h"
+#include "common/settings.h"
+#include "common/signals.h"
+#include "common/status.h"
+#include "common/workers.h"
+#include "events.h"
+#include "handlers/child.h"
+#include "handlers/exec.h"
+#include "handlers/handler.h"
+#include "handlers/handlers.h"
+#include "inspect/bind_error.h"
+#include "relay/relay.h"
+#include "tenon.h"
+
+#define UNSET UINT64_MAX
+#define MAX_CHILDREN 128
+#define ORPHANS_MS 1000 /* how often orphans that have become our children are reaped */
+
+static struct {
+	const char *handler, *threads;
+	unsigned max_conns;
+	uint64_t drain_ns;
+	const char *idle, *drain, *on_bad, *request, *per_source, *accept_rate; /* as they were given */
+	struct privileges_user user;                                            /* without a name: none was given */
+	unsigned max_children;
+	uint64_t grace_ns;
+	bool no_sandbox;
+} options = {.drain_ns = UNSET, .grace_ns = UNSET};
+
+static struct {
+	struct served *served;
+	struct tn_timer *orphans;
+	int nserved, open;
+	_Atomic(bool) closing; /* the servers have been told to end */
+	bool hurried;          /* by a second signal, which does not wait for them */
+	_Atomic(unsigned) cut_off;
+} state;
+
+/* ---- options ---- */
+
+/* Options that stand for keys of all endpoints to which they apply. The library judges the value. */
+static const struct url_option {
+	const char *option, *key;
+	const char **value; /* as it was given; NULL: it was not */
+	bool everywhere;    /* has an effect beside the key */
+} url_options[] = {
+	{"idle", "idle", &options.idle, false},
+	{"drain", "drain", &options.drain, true},
+	{"on-bad", "bad", &options.on_bad, false},
+	{"request", "request", &options.request, false},
+	{"per-source", "per-source", &options.per_source, false},
+	{"accept-rate", "accept-rate", &options.accept_rate, false},
+};
+
+#define NURL_OPTIONS (sizeof(url_options) / sizeof(url_options[0]))
+
+/* A value that will be a part of a URL. */
+static const char *set_for_key(const char *value, void *to)
+{
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-";
+
+	return value[strspn(value, allowed)] ? "is no such value" : option_set_text(value, to);
+}
+
+static const char *set_drain(const char *value, void *to)
+{
+	options.drain = value;
+	return option_set_duration(value, to);
+}
+
+static const char *set_user(const char *value, void *to)
+{
+	return privileges_find(value, to) ? NULL : "is no user (or user:group) of this system";
+}
+
+static unsigned nthreads = 1;
+
+/* The URL with key=value added; free() it. NULL without memory. */
+static char *with_key(const char *url, const struct url_option *option)
+{
+	char *longer;
+
+	if (asprintf(&longer, "%s%c%s=%s", url, strchr(url, '?') ? '&' : '?', option->key, *option->value) < 0)
+		return NULL;
+	return longer;
+}
+
+/*
+ * The URL with the keys of the options that were given, unless it has the key already or the key does not apply. To be
+ * freed; NULL without memory.
+ */
+static char *full_url(const char *url)
+{
+	char *full = strdup(url);
+
+	for (size_t i = 0; full && i < NURL_OPTIONS; i++) {
+		char *longer;
+
+		if (!*url_options[i].value || tn_url_has_key(url, url_options[i].key) > 0)
+			continue;
+		longer = with_key(full, &url_options[i]);
+		if (longer && tn_url_check(longer, TN_SERVE) < 0) {
+			free(longer);
+			continue;
+		}
+		free(full);
+		full = longer;
+	}
+	return full;
+}
+
+/* Why the library refused a key, without the URL, which the user has not typed. */
+static const char *key_reason(const char *key)
+{
+	const char *why = strstr(tn_errmsg(), "key '");
+
+	return why && strncmp(why + 5, key, strlen(key)) == 0 ? why + 5 + strlen(key) + 3 : tn_errmsg();
+}
+
+/* Whether the library refused the value (the last part of the URL) and not the key: from the position of the error. */
+static bool is_bad_value(const char *url, const struct url_option *option)
+{
+	return tn_errpos() >= (long)(strlen(url) - strlen(*option->value));
+}
+
+/*
+ * Whether an option applies to one of the endpoints at least; otherwise it is an error. A bad value is an error
+ * whatever the endpoints are.
+ */
+static int check_option(const struct url_option *option, char **urls, int count)
+{
+	bool applies = option->everywhere, bad = false;
+	char *longer = NULL;
+	int err = 0;
+
+	for (int i = 0; i < count && !applies && !bad; i++) {
+		free(longer);
+		longer = with_key(urls[i], option);
+		err = longer ? tn_url_check(longer, TN_SERVE) : -ENOMEM;
+		bad = err == TN_EURL && is_bad_value(longer, option);
+		applies = tn_url_has_key(urls[i], option->key) > 0 || err == 0;
+	}
+	free(longer);
+	if (applies)
+		return STATUS_DONE;
+	complain("serve: --%s: %s", option->option, key_reason(option->key));
+	complain_hint("%s serve --help", settings.program);
+	return status_of(err);
+}
+
+/* ---- ending ---- */
+
+static bool is_open(const struct served *served)
+{
+	return served->server && !served->over;
+}
+
+static void on_server_closed(void *arg)
+{
+	struct served *served = arg;
+
+	served->over = true;
+	admin_closed(served->server);
+	if (--state.open == 0)
+		workers_stop();
+}
+
+/* On the thread of the connection's loop. A connection that a deadline or a second signal ends was not finished. */
+static void on_connection_closed(struct served *served, int err)
+{
+	if (err == -ECANCELED && state.closing)
+		state.cut_off++;
+	/* An endpoint that is one inherited connection ends with it. */
+	if (!served->nurls && !state.closing) {
+		admin_closing(served->server);
+		tn_server_close(served->server, 0, on_server_closed, served);
+	}
+}
+
+static void close_all(void)
+{
+	uint64_t drain_ns = options.drain_ns == UNSET ? 5000 * NS_PER_MS : options.drain_ns;
+
+	if (state.closing)
+		return;
+	state.closing = true;
+	admin_draining();
+	notify_stopping();
+	for (int i = 0; i < state.nserved; i++)
+		if (is_open(&state.served[i])) {
+			admin_closing(state.served[i].server);
+			tn_server_close(state.served[i].server, drain_ns / NS_PER_MS, on_server_closed,
+					&state.served[i]);
+		}
+}
+
+static void on_signal(int nth, void *arg)
+{
+	(void)arg;
+	if (nth == 1) {
+		close_all();
+		return;
+	}
+	state.hurried = true;
+	workers_stop();
+}
+
+/* Certificates and lists of addresses are read again. If they cannot be used, the old ones stay in use. */
+static void on_hangup(void *arg)
+{
+	(void)arg;
+	notify_reloading();
+	for (int i = 0; i < state.nserved; i++) {
+		struct served *served = &state.served[i];
+		int err = is_open(served) ? tn_server_reload(served->server) : -EOPNOTSUPP;
+
+		if (err >= 0 && !settings.quiet)
+			complain("%s: its files have been read again", served->urls[0]);
+		else if (err < 0 && err != -EOPNOTSUPP)
+			complain("%s; the old ones stay in use", tn_errmsg());
+	}
+	notify_reloaded();
+}
+
+static bool any_is_secured(void)
+{
+	char value[16];
+
+	for (int i = 0; i < state.nserved; i++)
+		if (tn_server_option(state.served[i].server, "tls-min", value, sizeof(value)) == 0)
+			return true;
+	return false;
+}
+
+static bool any_reads_files(void)
+{
+	enum tn_file_use use;
+	const char *path;
+
+	for (int i = 0; i < state.nserved; i++)
+		for (int n = 0; tn_server_file(state.served[i].server, n, &path, &use) == 0; n++)
+			if (use == TN_FILE_READ)
+				return true;
+	return false;
+}
+
+/* ---- commands ---- */
+
+static bool runs_commands(void)
+{
+	return options.handler && strncmp(options.handler, "exec:", 5) == 0;
+}
+
+static void on_child(const struct handler_child *child)
+{
+	for (int i = 0; i < state.nserved; i++)
+		if (state.served[i].server == child->server)
+			events_child(&state.served[i], child);
+}
+
+static void prepare_commands(void)
+{
+	unsigned max = options.max_children;
+
+	handler_watch_children(on_child);
+	if (!max && options.max_conns > MAX_CHILDREN)
+		max = options.max_conns;
+	handler_limit_children(max ? max : MAX_CHILDREN);
+	if (options.grace_ns != UNSET)
+		handler_set_grace(options.grace_ns / NS_PER_MS);
+}
+
+/*
+ * PID 1 of a container gets all orphans and has to reap them: those of commands, and of everything else that runs
+ * there.
+ */
+static bool takes_orphans(void)
+{
+	int reaper = 0;
+
+	return getpid() == 1 || (prctl(PR_GET_CHILD_SUBREAPER, &reaper, 0, 0, 0) == 0 && reaper);
+}
+
+static void reap(void *arg)
+{
+	(void)arg;
+	state.orphans = NULL;
+	handler_reap_orphans();
+	if (tn_timer_start(workers_loops()[0], ORPHANS_MS, reap, NULL, &state.orphans) < 0)
+		complain("orphans are not reaped any more: %s", tn_errmsg());
+}
+
+/* ---- threads ---- */
+
+static void worker_begin(int index)
+{
+	if (index == 0 && takes_orphans())
+		reap(NULL);
+}
+
+static void worker_end(int index)
+{
+	if (index)
+		return;
+	tn_timer_stop(state.orphans);
+	admin_close();
+	notify_close();
+	out_unwatch();
+	signals_stop();
+}
+
+/* Before any thread runs. */
+static void abandon(void)
+{
+	admin_close();
+	notify_close();
+	signals_stop();
+	workers_free();
+	handler_finish();
+}
+
+static int no_memory(void)
+{
+	complain("serve: out of memory");
+	return -ENOMEM;
+}
+
+/* ---- serving ---- */
+
+/* The watch reports connections, so the end of a datagram endpoint is seen by a handler of our own. */
+static void on_datagrams_close(struct tn_conn *conn, int err, void *arg)
+{
+	const struct tn_server *server = tn_conn_server(conn);
+
+	for (int i = 0; i < state.nserved; i++) {
+		const struct served *served = &state.served[i];
+
+		if (served->server != server)
+			continue;
+		events_datagrams(served, conn);
+		if (served->face->on_close)
+			served->face->on_close(conn, err, arg);
+	}
+}
+
+static int open_on_loops(struct served *served, const char *url, const char *argument)
+{
+	struct tn_handler face = *served->face;
+	char *full = full_url(url);
+	int err;
+
+	if (!full)
+		return -ENOMEM;
+	if (served->told && served->datagrams)
+		face.on_close = on_datagrams_close;
+	err = tn_serve_loops(workers_loops(), workers_count(), full, &face, (void *)(uintptr_t)argument,
+			     &served->server);
+	free(full);
+	return err;
+}
+
+static int serve_one(struct served *served, const char *url, const struct handler_spec *spec, const char *argument)
+{
+	int err;
+
+	served->handler = spec->name;
+	served->commands = runs_commands() && !handler_is_datagrams(url);
+	served->face = handler_face(spec, url);
+	served->datagrams = handler_is_datagrams(url);
+	served->told = settings.json || settings.verbose || admin_is_wanted();
+	served->closed = on_connection_closed;
+	err = open_on_loops(served, url, argument);
+	if (err < 0) {
+		int status = complain_library(err, url);
+
+		bind_error_explain(err, url);
+		return status;
+	}
+	state.nserved++;
+	state.open++;
+	tn_server_limit(served->server, options.max_conns);
+	if (served_note(served) < 0) {
+		no_memory();
+		return STATUS_FAILED;
+	}
+	events_watch(served);
+	admin_add(served->server, served->handler);
+	return STATUS_DONE;
+}
+
+static int serve_all(char **urls, int count)
+{
+	const struct handler_spec *spec = NULL;
+	const char *argument = NULL, *why;
+
+	if (options.handler)
+		spec = handler_find(options.handler, &argument, &why);
+	for (int i = 0; i < count; i++) {
+		int status = serve_one(&state.served[i], urls[i], spec ? spec : handler_default(urls[i]), argument);
+
+		if (status != STATUS_DONE)
+			return status;
+	}
+	return STATUS_DONE;
+}
+
+/* Thousands of clients need as many descriptors. Children get the limit back that was set for us. */
+static void raise_file_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == limit.rlim_max)
+		return;
+	handler_set_child_files(&limit);
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static void hint(void)
+{
+	if (settings.quiet || settings.json)
+		return;
+	fprintf(stderr,
+		"\nType in a second terminal:\n"
+		"  %1$s send udp://localhost:10000 'Hello, world!'\n"
+		"  %1$s send tcp://localhost:10000 'Hello, world!'\n"
+		"  %1$s connect tcp://localhost:10000\n"
+		"Ctrl-C ends the server.\n",
+		settings.program);
+}
+
+static int check_all(char **urls, int count)
+{
+	const struct handler_spec *spec = NULL;
+	const char *argument, *why;
+
+	for (int i = 0; i < count; i++)
+		if (tn_url_check(urls[i], TN_SERVE) < 0)
+			return complain_library(TN_EURL, urls[i]);
+	for (size_t i = 0; i < NURL_OPTIONS; i++)
+		if (*url_options[i].value && check_option(&url_options[i], urls, count) != STATUS_DONE)
+			return STATUS_USAGE;
+	if (options.handler && !(spec = handler_find(options.handler, &argument, &why))) {
+		complain("serve: --handler: %s", why);
+		return STATUS_USAGE;
+	}
+	for (int i = 0; i < count && spec; i++)
+		if (!handler_face(spec, urls[i])) {
+			complain("serve: --handler: %s does not answer HTTP (%s)", spec->name, urls[i]);
+			return STATUS_USAGE;
+		}
+	return STATUS_DONE;
+}
+
+static int begin(char **urls, int count)
+{
+	int err = workers_new(nthreads);
+
+	if (err < 0)
+		return err == -ENOENT ? STATUS_USAGE : STATUS_FAILED;
+	notify_open();
+	err = signals_start(workers_loops()[0], on_signal, NULL);
+	if (err < 0)
+		return complain_library(err, NULL);
+	err = serve_all(urls, count);
+	if (err == STATUS_DONE)
+		err = admin_open("serve", NULL);
+	if (err == STATUS_DONE && any_is_secured())
+		privileges_hold_keys();
+	if (err == STATUS_DONE && (any_is_secured() || any_reads_files() || notify_is_open()) &&
+	    signals_on_hangup(workers_loops()[0], on_hangup, NULL) < 0)
+		return complain_library(-ENOMEM, NULL);
+	return err;
+}
+
+/* What the server may still use in the sandbox: its sockets, and the files that they need. */
+static int confine(void)
+{
+	struct sandbox box = {.user = options.user.name ? &options.user : NULL, .children = runs_commands()};
+	enum tn_file_use use;
+	const char *path;
+
+	if (options.no_sandbox)
+		return STATUS_DONE;
+	for (int i = 0; i < state.nserved; i++) {
+		int kind;
+
+		if (!state.served[i].datagrams || !state.served[i].nurls)
+			continue;
+		kind = tn_url_kind(state.served[i].urls[0]);
+		box.answers |= kind < 0 || kind & (TN_URL_INHERITED | TN_URL_LOCAL);
+		box.below |= kind < 0 || kind & (TN_URL_INHERITED | TN_URL_BELOW);
+	}
+	for (int i = 0; i < state.nserved; i++) {
+		for (int n = 0; tn_server_file(state.served[i].server, n, &path, &use) == 0; n++)
+			if (!sandbox_allow(&box, path, use)) {
+				complain("too many files for the sandbox");
+				complain_hint("--no-sandbox");
+				return STATUS_FAILED;
+			}
+	}
+	if (!admin_allow(&box)) {
+		complain("too many files for the sandbox");
+		complain_hint("--no-sandbox");
+		return STATUS_FAILED;
+	}
+	return sandbox_enter(&box);
+}
+
+/* Some init systems start a server without standard output. Then its events are not wanted: that is not a failure. */
+static void open_output(void)
+{
+	int fd;
+
+	if (!out_is_shut())
+		return;
+	fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	if (fd >= 0 && dup2(fd, STDOUT_FILENO) >= 0)
+		close(fd);
+}
+
+static int run_all(bool with_hint)
+{
+	static const struct workers_hooks hooks = {worker_begin, worker_end, handler_finish};
+	int status;
+
+	for (int i = 0; i < state.nserved; i++)
+		events_listening(&state.served[i]);
+	admin_ready();
+	notify_ready();
+	if (settings.json || settings.verbose)
+		workers_watch_reader(close_all);
+	if (with_hint)
+		hint();
+	status = workers_run(&hooks) < 0 ? STATUS_FAILED : STATUS_DONE;
+	if (settings.json)
+		json_event("stopped");
+	out_thread_stop();
+	if (state.cut_off > 0)
+		complain("%u connection%s cut off", state.cut_off, state.cut_off == 1 ? "" : "s");
+	return state.cut_off > 0 && state.hurried ? STATUS_FAILED : status;
+}
+
+static void served_free(void)
+{
+	for (int i = 0; i < state.nserved; i++) {
+		for (int j = 0; j < state.served[i].nurls; j++)
+			free(state.served[i].urls[j]);
+		free(state.served[i].urls);
+	}
+	free(state.served);
+}
+
+static bool is_proxy(const char *url)
+{
+	int kind = tn_url_kind(url);
+
+	return kind > 0 && kind & TN_URL_PROXY;
+}
+
+/* A proxy has a handler of its own, which no other endpoint has, and relays, which is no serving. */
+static int check_proxies(char **urls, int count)
+{
+	bool wanted = handler_is_of_proxies(options.handler);
+
+	for (int i = 0; i < count; i++) {
+		if (options.handler && wanted != is_proxy(urls[i])) {
+			complain("serve: --handler %s: %s is %s", options.handler, urls[i],
+				 wanted ? "no proxy" : "a proxy, which has its own handler");
+			return STATUS_USAGE;
+		}
+		if (is_proxy(urls[i]) != is_proxy(urls[0])) {
+			complain("serve: a proxy and other endpoints cannot be served by one command: %s, %s", urls[0],
+				 urls[i]);
+			complain_hint("start %s serve twice", settings.program);
+			return STATUS_USAGE;
+		}
+	}
+	return STATUS_DONE;
+}
+
+/* The URL behind relay:, or NULL. */
+static const char *relay_target(void)
+{
+	return options.handler && strncmp(options.handler, "relay:", 6) == 0 ? options.handler + 6 : NULL;
+}
+
+static int relay(char **urls, int count)
+{
+	const struct relay_options how = {.threads = nthreads,
+					  .max_sessions = options.max_conns,
+					  .drain_ns = options.drain_ns == UNSET ? 5000 * NS_PER_MS : options.drain_ns,
+					  .user = &options.user,
+					  .no_sandbox = options.no_sandbox};
+	char **full = calloc((size_t)count, sizeof(*full));
+	int n = 0, status;
+
+	while (full && n < count && (full[n] = full_url(urls[n])))
+		n++;
+	status = n < count ? STATUS_FAILED : relay_serve(full, count, relay_target(), &how);
+	if (n < count)
+		no_memory();
+	while (n > 0)
+		free(full[--n]);
+	free(full);
+	return status;
+}
+
+static int run(char **operands, int count)
+{
+	static char tcp[] = "tcp://localhost:10000", udp[] = "udp://localhost:10000";
+	char *defaults[] = {tcp, udp};
+	char **urls = count ? operands : defaults;
+	int nurls = count ? count : 2, status = check_all(urls, nurls);
+
+	if (status == STATUS_DONE)
+		status = check_proxies(urls, nurls);
+	if (status == STATUS_DONE && (relay_target() || is_proxy(urls[0])))
+		return relay(urls, nurls);
+	if (status != STATUS_DONE)
+		return status;
+	state.served = calloc((size_t)nurls, sizeof(*state.served));
+	if (!state.served) {
+		no_memory();
+		return STATUS_FAILED;
+	}
+	open_output();
+	raise_file_limit();
+	prepare_commands();
+	status = begin(urls, nurls);
+	if (status == STATUS_DONE)
+		status = confine();
+	if (status == STATUS_DONE)
+		status = run_all(count == 0);
+	else
+		abandon();
+	sandbox_leave();
+	served_free();
+	return status;
+}
+
+static const struct option_spec own_options[] = {
+	{"handler", 0, OPTION_VALUE, option_set_text, &options.handler, "NAME",
+	 "what the endpoints do (default: ack on datagrams, echo on all others; discard below the transports)"},
+	{"threads", 0, OPTION_VALUE, workers_set_count, &nthreads, "N",
+	 "event loops, each in a thread of its own; auto: one for each processor (default 1)"},
+	{"max-conns", 'm', OPTION_VALUE, option_set_number, &options.max_conns, "N",
+	 "connections at a time on each endpoint; more are closed at once"},
+	{"per-source", 0, OPTION_VALUE, set_for_key, &options.per_source, "N",
+	 "connections at a time from one address; more are closed at once"},
+	{"accept-rate", 0, OPTION_VALUE, set_for_key, &options.accept_rate, "N",
+	 "new connections a second on each endpoint; more wait"},
+	{"idle", 'i', OPTION_VALUE, set_for_key, &options.idle, "DUR",
+	 "close connections without traffic in either direction for this time"},
+	{"max-children", 0, OPTION_VALUE, option_set_number, &options.max_children, "N",
+	 "commands of exec: at a time, over all endpoints (default 128, or what -m says)"},
+	{"grace", 0, OPTION_VALUE, option_set_duration, &options.grace_ns, "DUR",
+	 "time for a command to end after its client has closed (default 5s)"},
+	{"request", 0, OPTION_VALUE, set_for_key, &options.request, "DUR",
+	 "close connections on which a message is not whole after this time (default 1m)"},
+	{"drain", 0, OPTION_VALUE, set_drain, &options.drain_ns, "DUR",
+	 "time for connections to finish when the server ends (default 5s)"},
+	{"on-bad", 0, OPTION_VALUE, set_for_key, &options.on_bad, "WHAT",
+	 "a message that the key format refuses: close the connection, or skip the message (default: echo and "
+	 "ack reply with an error and go on, others close)"},
+	{"user", 0, OPTION_VALUE, set_user, &options.user, "NAME",
+	 "user to become once the sockets are bound (default for root: who called sudo, or nobody; commands of "
+	 "exec: keep the user who started the server)"},
+	{"", 'k', OPTION_ALONE, option_set_nothing, NULL, NULL, "always so: the server goes on accepting"},
+	{"no-sandbox", 0, OPTION_ALONE, option_set_flag, &options.no_sandbox, NULL,
+	 "keep root, access to files, and all system calls"},
+	{"admin", 0, OPTION_VALUES, admin_set, NULL, "URL", ADMIN_MEANING},
+	{"json", 0, OPTION_ALONE, option_set_flag, &settings.json, NULL, "events as JSON objects, one a line"},
+	{0},
+};
+
+const struct command serve_command = {
+	.name = "serve",
+	.list_at = handler_at,
+	.takes_place = true,
+	.meaning = "serve endpoints: echo, ack, discard, chargen, or a command of yours",
+	.help = "Examples:\n"
+		"  tenon serve                                       echo on tcp://localhost:10000,\n"
+		"                                                    ack on udp://localhost:10000\n"
+		"  tenon serve 'tcp://*:7' 'udp://*:7' --handler echo\n"
+		"  tenon serve unix:/tmp/sort.sock --handler 'exec:sort'\n"
+		"  tenon serve tcp://localhost:0 --threads auto --json\n"
+		"  tenon serve 'tls://*:10443?cert=server.pem&key=server.key'\n"
+		"  tenon serve proxy://localhost:1080                SOCKS and HTTP CONNECT\n"
+		"\n"
+		"Usage:\n"
+		"  tenon serve [URL...]\n"
+		"\n"
+		"Prints a line for each listener, with its real address; with -v also one for each connection that\n"
+		"opens or closes. SIGINT or SIGTERM stops accepting and lets connections finish; a second one ends\n"
+		"at once. SIGHUP reads certificates and lists of addresses again.\n"
+		"\n"
+		"Handlers:\n"
+		"{list}\n",
+	.options = own_options,
+	.run = run,
+};

@@ -1,0 +1,24 @@
+#include "closed.h"
+
+#include <stdio.h>
+
+#include "tenon.h"
+
+#define GOING_AWAY 1001 /* RFC 6455 7.4.1 */
+#define NO_CLOSE 1006
+#define PROGRAMS 3000 /* from here on codes are a program's own */
+
+const char *closed_words(const struct tn_conn *conn, char out[CLOSED_MAX])
+{
+	struct tn_websocket ws;
+
+	out[0] = '\0';
+	if (tn_conn_websocket(conn, &ws) < 0 || ws.peer_code == NO_CLOSE ||
+	    (ws.peer_code < PROGRAMS && ws.peer_code != GOING_AWAY && !*ws.peer_reason))
+		return out;
+	snprintf(out, CLOSED_MAX, " with %d%s%s", ws.peer_code, *ws.peer_reason ? ": " : "", ws.peer_reason);
+	for (char *at = out; *at; at++) /* it must not end a line, nor move a terminal's cursor */
+		if ((unsigned char)*at < ' ' || *at == 0x7f)
+			*at = '?';
+	return out;
+}

@@ -1,0 +1,674 @@
+/*
+ * tenon connect: standard input to a socket, the socket to standard output. Three connections on one loop, joined by
+ * tn_flow(). This file has the rules of ends that differ from those of two sockets, and the translation between lines
+ * and messages.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "connect.h"
+#include "common/clock.h"
+#include "common/complain.h"
+#include "common/human.h"
+#include "common/options.h"
+#include "common/output.h"
+#include "common/privileges.h"
+#include "common/settings.h"
+#include "common/signals.h"
+#include "common/status.h"
+#include "common/transcode.h"
+#include "closed.h"
+#include "lines.h"
+#include "tenon.h"
+
+#define DATAGRAM_MAX 65507       /* payload of UDP over IPv4 */
+#define LINE_MAX_LEN (64U << 20) /* otherwise the library knows what is too long */
+#define LOOK_NS (10 * NS_PER_MS) /* how often it is checked whether queued bytes move */
+#define PROGRESS_MS 1000
+#define DTLS_WAIT_NS (10 * NS_PER_S) /* a peer answers our end at once; its answer may be lost */
+#define MORE_MS 200                  /* time in which an input that has more to say says some of it */
+
+static struct {
+	uint64_t wait_ns;       /* for a peer that is silent, after the end of the input */
+	uint64_t wait_input_ns; /* for an input that is silent, after the end of the peer */
+	bool exit_on_end, no_fin;
+	bool end_is_due; /* the wait is for the peer's end, not one that the user asked for */
+} options = {.wait_ns = UINT64_MAX, .wait_input_ns = UINT64_MAX};
+
+static struct {
+	const char *url;
+	struct tn_loop *loop;
+	struct tn_conn *peer, *input, *output; /* NULL: gone */
+	struct tn_timer *timer, *progress_timer;
+	struct lines lines; /* where the endpoint keeps messages: what is not a whole line yet */
+	struct transcoder coder;
+	uint64_t nlines; /* of the input, for complaints */
+	uint64_t moved_ns, moved_bytes;
+	uint64_t started_ns, shown_bytes; /* for who watches */
+	bool opened;
+	bool by_lines, datagrams;
+	bool framed; /* a message is a line without its line feed; otherwise with it */
+	bool input_over, peer_over, leaving, left;
+	bool output_shut; /* standard output is not open for writing */
+	bool input_failed;
+	bool lines_held; /* some have been read that the peer's queue had no room for */
+	int status;
+} state;
+
+/* What ends from now on has been reported, or need not be. */
+static void stop(int status)
+{
+	if (state.status == STATUS_DONE)
+		state.status = status;
+	state.leaving = true;
+	tn_loop_stop(state.loop);
+}
+
+/* All that came has been handed over. Once it is written we are done, however long that takes. */
+static void leave(int status)
+{
+	if (state.status == STATUS_DONE)
+		state.status = status;
+	if (state.leaving)
+		return;
+	state.leaving = true;
+	if (state.input)
+		tn_pause(state.input);
+	if (state.output)
+		tn_close(state.output);
+	else
+		tn_loop_stop(state.loop);
+}
+
+/* ---- time ---- */
+
+static void tick(void *arg);
+
+static void timer_set(uint64_t delay_ns)
+{
+	tn_timer_stop(state.timer);
+	state.timer = NULL;
+	if (tn_timer_start(state.loop, delay_ns / NS_PER_MS + 1, tick, NULL, &state.timer) < 0)
+		stop(complain_library(-ENOMEM, NULL));
+}
+
+/* Whether anything has come or gone since the last look, or the output delays the peer: then there is no silence. */
+static bool is_moving(void)
+{
+	uint64_t before = state.moved_bytes;
+	struct tn_conn_info info;
+
+	tn_conn_info(state.peer, &info);
+	state.moved_bytes = info.bytes_in + info.bytes_out;
+	if (state.input) {
+		tn_conn_info(state.input, &info);
+		state.moved_bytes += info.bytes_in;
+	}
+	return state.moved_bytes != before || (state.output && tn_conn_queued(state.output) > 0);
+}
+
+static uint64_t patience_ns(void)
+{
+	if (state.peer_over)
+		return options.wait_input_ns;
+	if (!state.input_over)
+		return UINT64_MAX;
+	return options.wait_ns;
+}
+
+/* Until the next look. What is queued may stop moving at any time. */
+static uint64_t look_ns(uint64_t left)
+{
+	uint64_t soon = patience_ns() / 8;
+
+	if (tn_conn_queued(state.peer) > 0 || soon < LOOK_NS)
+		soon = LOOK_NS;
+	return left < soon ? left : soon;
+}
+
+static void peer_is_silent(void)
+{
+	size_t left = tn_conn_queued(state.peer);
+
+	if (left)
+		complain("%s: %zu bytes have not been sent: the peer does not take them", state.url, left);
+	else if (options.end_is_due)
+		complain("%s: the peer has not ended within %u s of silence: its end, and replies, may have been lost "
+			 "(see --wait)",
+			 state.url, (unsigned)(options.wait_ns / NS_PER_S));
+	leave(left || options.end_is_due ? STATUS_TIMEOUT : STATUS_DONE);
+}
+
+static void tick(void *arg)
+{
+	uint64_t patience = patience_ns(), quiet_ns;
+
+	(void)arg;
+	state.timer = NULL;
+	if (!state.peer || state.leaving || patience == UINT64_MAX)
+		return;
+	if (is_moving())
+		state.moved_ns = clock_ns();
+	quiet_ns = clock_ns() - state.moved_ns;
+	if (quiet_ns < patience)
+		timer_set(look_ns(patience - quiet_ns));
+	else if (state.peer_over)
+		tn_close(state.peer);
+	else
+		peer_is_silent();
+}
+
+static void watch_silence(void)
+{
+	state.moved_ns = clock_ns();
+	(void)is_moving();
+	if (patience_ns() != UINT64_MAX)
+		timer_set(look_ns(patience_ns()));
+}
+
+/* Shows the user how far it is, on standard error. */
+static void progress(void *arg)
+{
+	uint64_t elapsed_ns = clock_ns() - state.started_ns, bytes;
+	char in[32], out[32], rate[32];
+	struct tn_conn_info info;
+
+	(void)arg;
+	state.progress_timer = NULL;
+	if (!state.peer)
+		return;
+	tn_conn_info(state.peer, &info);
+	bytes = info.bytes_in + info.bytes_out;
+	if (!state.opened)
+		progress_show("connecting to %s: %llu s", state.url, (unsigned long long)(elapsed_ns / NS_PER_S));
+	else if (!isatty(STDIN_FILENO) && !isatty(STDOUT_FILENO))
+		progress_show(
+			"%s sent, %s received, %s/s", human_bytes((double)info.bytes_out, out, sizeof(out)),
+			human_bytes((double)info.bytes_in, in, sizeof(in)),
+			human_bytes((double)(bytes - state.shown_bytes) * 1000 / PROGRESS_MS, rate, sizeof(rate)));
+	state.shown_bytes = bytes;
+	if (tn_timer_start(state.loop, PROGRESS_MS, progress, NULL, &state.progress_timer) < 0)
+		stop(complain_library(-ENOMEM, NULL));
+}
+
+/* ---- input to peer ---- */
+
+static void refuse(int err)
+{
+	/* TN_ESTATE: the connection is ending, and its on_close will say why */
+	if (err < 0 && err != TN_ESTATE)
+		leave(complain_library(err, NULL));
+}
+
+/* A line that is not in the format is reported and left out: at a terminal it may be typed again. */
+static int send_line(const char *line, size_t len)
+{
+	size_t bare = len - (line[len - 1] == '\n');
+	int err;
+
+	state.nlines++;
+	if (!state.coder.formatted)
+		return tn_send(state.peer, line, state.framed ? bare : len);
+	if (transcoder_is_blank(&state.coder, line, bare))
+		return 0;
+	err = transcoder_read(&state.coder, line, bare);
+	if (err == 0)
+		err = tn_reply_value(state.peer, NULL, state.coder.value);
+	if (status_of(err) != STATUS_REFUSED)
+		return err;
+	complain("line %llu: %s", (unsigned long long)state.nlines, tn_errmsg());
+	state.status = STATUS_REFUSED;
+	return 0;
+}
+
+/* Each whole line is a message, until the queue is full: then 1, and the rest waits for room. */
+static int send_lines(void)
+{
+	const char *line;
+	size_t len;
+	int err = 0, found = 0;
+
+	while (err == 0 && (found = lines_next(&state.lines, state.input_over, &line, &len)) > 0)
+		err = send_line(line, len);
+	if (found == TN_ETOOBIG) {
+		complain("%s: a line of more than %zu bytes does not fit a message", state.url, state.lines.max);
+		leave(STATUS_REFUSED);
+	}
+	refuse(err);
+	state.lines_held = err == 1;
+	return err == 1;
+}
+
+static int on_input(struct tn_conn *input, const struct tn_msg *msg, struct tn_conn *peer, void *arg)
+{
+	(void)input, (void)peer, (void)arg;
+	if (state.leaving)
+		return 0;
+	if (lines_add(&state.lines, msg->data, msg->len) < 0)
+		refuse(-ENOMEM);
+	return send_lines();
+}
+
+static int on_room(struct tn_conn *input, struct tn_conn *peer, void *arg)
+{
+	(void)input, (void)peer, (void)arg;
+	return state.leaving ? 0 : send_lines();
+}
+
+static void input_end(void)
+{
+	if (state.input_over)
+		return;
+	state.input_over = true;
+	if (!state.peer || state.leaving)
+		return;
+	if (state.by_lines)
+		(void)send_lines(); /* at most one is left, for which there is room */
+	if (state.peer_over)
+		tn_close(state.peer); /* neither side has more to say */
+	else if (!options.no_fin)
+		tn_finish(state.peer);
+	watch_silence();
+}
+
+static void on_input_end(struct tn_conn *input, struct tn_conn *peer, void *arg)
+{
+	(void)input, (void)peer, (void)arg;
+	input_end();
+}
+
+/* A descriptor that can only be written to. */
+static void on_input_empty(struct tn_conn *conn, void *arg)
+{
+	(void)conn, (void)arg;
+	input_end();
+}
+
+/* If it has failed the peer is reset: an end in good order would tell it that this was all. */
+static void on_input_close(struct tn_conn *conn, int err, void *arg)
+{
+	(void)conn, (void)arg;
+	state.input = NULL;
+	if (err < 0 && !state.leaving) {
+		complain("standard input: %s", tn_strerror(err));
+		state.status = STATUS_FAILED;
+		state.input_failed = true;
+		state.input_over = true;
+	}
+	input_end();
+}
+
+/* ---- peer to output ---- */
+
+static void on_open(struct tn_conn *conn, void *arg)
+{
+	struct tn_conn_info info;
+
+	(void)arg;
+	state.opened = true;
+	progress_end();
+	if (!settings.verbose)
+		return;
+	tn_conn_info(conn, &info);
+	complain("%s %s from %s", info.many ? "sending to" : "connected to", info.peer, info.local);
+}
+
+/* Of several that may answer. */
+static void tell_sender(const struct tn_msg *msg)
+{
+	char text[80];
+
+	if (settings.verbose && msg->peer)
+		complain("from %s", tn_addr_text(msg->peer, text, sizeof(text)));
+}
+
+/* Datagrams are lost while the output, or this process, is slower than the peer. */
+static void tell_lost(const struct tn_conn *conn)
+{
+	struct tn_conn_info info;
+
+	tn_conn_info(conn, &info);
+	if (info.lost > 0)
+		complain("%s: %llu datagrams were lost here%s", state.url, (unsigned long long)info.lost,
+			 info.dropped > 0 ? ": they came faster than they were written (see key rcvbuf)" : "");
+}
+
+/* Nothing can be written any more, so sending the rest makes no sense. A reset tells the peer that it is not all. */
+static void output_fails(int err)
+{
+	complain("standard output: %s", tn_strerror(err));
+	stop(STATUS_FAILED);
+	if (state.peer)
+		tn_abort(state.peer, err);
+}
+
+static int write_line(const void *data, size_t len)
+{
+	const struct iovec line[] = {{(void *)(uintptr_t)data, len}, {(void *)(uintptr_t) "\n", 1}};
+
+	return tn_replyv(state.output, NULL, line, 2);
+}
+
+static int write_message(const struct tn_conn *peer, const struct tn_msg *msg, struct tn_conn *output)
+{
+	int err;
+
+	if (!state.coder.formatted)
+		return state.framed ? write_line(msg->data, msg->len) : tn_forward(output, msg);
+	err = transcoder_write(&state.coder, peer, msg);
+	return err < 0 ? err : write_line(state.coder.bytes.data, state.coder.bytes.len);
+}
+
+static void on_bad(struct tn_conn *conn, const struct tn_msg *msg, int err, void *arg)
+{
+	(void)msg, (void)arg;
+	if (state.leaving)
+		return;
+	complain("%s: %s", state.url, tn_errmsg());
+	if (transcoder_skips_bad(conn))
+		state.status = STATUS_REFUSED;
+	else
+		leave(status_of(err));
+}
+
+static int on_msg(struct tn_conn *peer, const struct tn_msg *msg, struct tn_conn *output, void *arg)
+{
+	int err;
+
+	(void)arg;
+	if (state.output_shut)
+		output_fails(-EBADF);
+	if (!output || state.leaving)
+		return 0;
+	tell_sender(msg);
+	err = write_message(peer, msg, output);
+	refuse(err);
+	return err == 1;
+}
+
+/*
+ * The peer has ended. At a terminal the user need not end the input too. A file or pipe may still be on its way to a
+ * peer that only listens, so it goes on until it ends, or for the time that was asked for.
+ */
+static void on_peer_empty(struct tn_conn *peer, void *arg)
+{
+	(void)arg;
+	state.peer_over = true;
+	if (state.input_over || options.wait_input_ns == 0)
+		tn_close(peer);
+	else
+		watch_silence();
+}
+
+static void on_end(struct tn_conn *peer, struct tn_conn *output, void *arg)
+{
+	(void)output;
+	on_peer_empty(peer, arg);
+}
+
+/* A Close that is no error may say something all the same. */
+static void tell_closed(const struct tn_conn *conn)
+{
+	char words[CLOSED_MAX];
+
+	if (*closed_words(conn, words) && !settings.quiet)
+		complain("%s: the peer ended the connection%s", state.url, words);
+}
+
+static void on_close(struct tn_conn *conn, int err, void *arg)
+{
+	(void)arg;
+	if (!state.left)
+		tell_lost(conn);
+	if (err == 0)
+		tell_closed(conn);
+	state.peer = NULL;
+	if (state.leaving)
+		return;
+	if (state.input_failed)
+		leave(STATUS_FAILED); /* which has been told */
+	else
+		leave(err < 0 ? complain_library(err, NULL) : STATUS_DONE);
+}
+
+static void on_output_open(struct tn_conn *conn, void *arg)
+{
+	(void)arg;
+	/* One socket may be both input and output: only the input reads it */
+	tn_pause(conn);
+}
+
+/* Whether some of the input is there, or comes within so long, and has not been read. */
+static bool input_is_unread(int wait_ms)
+{
+	struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+	int unread = 0;
+
+	return state.lines_held || (!state.input_over && poll(&input, 1, wait_ms) > 0 &&
+				    ioctl(STDIN_FILENO, FIONREAD, &unread) == 0 && unread > 0);
+}
+
+/* Whether some of it has not gone to the peer. */
+static bool input_is_left(void)
+{
+	return state.peer && !state.leaving &&
+	       (tn_conn_queued(state.peer) > 0 || lines_waiting(&state.lines) > 0 || input_is_unread(MORE_MS));
+}
+
+/*
+ * Nobody reads the output any more, which is not an error. So the command ends without a word, unless input is left
+ * that was to be sent.
+ */
+static void on_output_close(struct tn_conn *conn, int err, void *arg)
+{
+	bool gone = err == -EPIPE || err == -ECONNRESET;
+
+	(void)conn, (void)arg;
+	state.output = NULL;
+	if (gone && input_is_left()) {
+		complain("standard output: its reader has gone; the rest of the input has not been sent");
+		stop(STATUS_FAILED);
+		tn_abort(state.peer, -ECANCELED);
+	} else if (err < 0 && !gone) {
+		output_fails(err);
+	} else if (state.peer) {
+		tn_close(state.peer);
+	}
+	stop(STATUS_DONE);
+}
+
+/* The reader may go while nothing is written. */
+static void on_reader_gone(void *arg)
+{
+	(void)arg;
+	if (state.output)
+		tn_abort(state.output, -EPIPE);
+}
+
+/* ---- the command ---- */
+
+/* A terminal is not read: what is typed while the command ends is meant for the next program. */
+static void tell_interrupted(void)
+{
+	if (!state.opened)
+		complain("%s: interrupted before it was connected", state.url);
+	else if (!isatty(STDIN_FILENO) && input_is_unread(0))
+		complain("%s: interrupted: the rest of the input has not been sent", state.url);
+	else
+		return;
+	state.status = STATUS_FAILED;
+}
+
+/* The first: no more input, what is queued goes out. The second: at once. */
+static void on_signal(int nth, void *arg)
+{
+	(void)arg;
+	if (nth > 1) {
+		stop(STATUS_FAILED);
+		return;
+	}
+	if (state.leaving)
+		return;
+	tell_interrupted();
+	if (state.input)
+		tn_pause(state.input);
+	if (state.opened && state.peer && tn_conn_queued(state.peer) > 0)
+		tn_close(state.peer);
+	else
+		leave(STATUS_DONE);
+}
+
+/* Where messages are kept, they and lines are translated; bytes need not come into this process. */
+static int join(void)
+{
+	struct tn_pass in = {.end = on_input_end}, out = {.end = on_end, .cut = on_end}; /* on_close tells of a cut */
+	int err;
+
+	if (state.by_lines) {
+		in.msg = on_input;
+		in.room = on_room;
+	}
+	if (state.by_lines || state.output_shut)
+		out.msg = on_msg;
+	err = tn_flow(state.input, state.peer, &in, NULL);
+	if (err == -EINVAL) /* a peer that cannot be written to */
+		err = tn_flow(state.input, NULL, &in, NULL);
+	if (err < 0 && err != -EINVAL) /* an input that cannot be read tells its end by itself */
+		return err;
+	err = tn_flow(state.peer, state.output, &out, NULL);
+	return err == -EINVAL ? 0 : err; /* a peer that cannot be read, likewise */
+}
+
+static int dial(void)
+{
+	static const struct tn_handler peer = {
+		.on_open = on_open, .on_end = on_peer_empty, .on_close = on_close, .on_bad = on_bad};
+	static const struct tn_handler input = {.on_end = on_input_empty, .on_close = on_input_close};
+	static const struct tn_handler output = {.on_open = on_output_open, .on_close = on_output_close};
+	int err = tn_dial(state.loop, state.url, &peer, NULL, &state.peer);
+
+	if (err >= 0)
+		transcoder_begin(&state.coder, state.peer);
+	if (err >= 0)
+		privileges_hold_keys_of(state.peer);
+	if (err >= 0)
+		err = tn_dial(state.loop, "fd:0", &input, NULL, &state.input);
+	/* A slow reader, such as a pager, is no reason to give up */
+	state.output_shut = out_is_shut();
+	if (err >= 0 && !state.output_shut)
+		err = tn_dial(state.loop, "fd:1?drain=1000h", &output, NULL, &state.output);
+	if (err >= 0)
+		err = join();
+	if (err >= 0)
+		err = out_watch(state.loop, on_reader_gone, NULL);
+	state.started_ns = clock_ns();
+	if (err >= 0 && progress_wanted())
+		err = tn_timer_start(state.loop, 2 * PROGRESS_MS, progress, NULL, &state.progress_timer);
+	return err;
+}
+
+/*
+ * How long a peer may be silent. Where there is no end of the stream, or it can be lost, waiting could last for ever.
+ */
+static void set_wait(int kind)
+{
+	if (state.datagrams) {
+		options.wait_ns = NS_PER_S;
+	} else if (kind & TN_URL_DATAGRAMS && !options.no_fin) {
+		options.wait_ns = DTLS_WAIT_NS;
+		options.end_is_due = true;
+	}
+}
+
+static int run(char **operands, int count)
+{
+	int kind, err;
+
+	if (count != 1) {
+		complain(count ? "connect: one URL, please" : "connect: to which URL?");
+		complain_hint("%s connect --help", settings.program);
+		return STATUS_USAGE;
+	}
+	state.url = operands[0];
+	if (tn_url_check(state.url, TN_DIAL) < 0)
+		return complain_library(TN_EURL, state.url);
+	kind = tn_url_kind(state.url);
+	if (kind < 0)
+		return complain_library(kind, state.url);
+	state.framed = !(kind & TN_URL_PACKETS) && tn_url_keeps_messages(state.url) == 1;
+	state.by_lines = state.framed || kind & TN_URL_PACKETS;
+	state.datagrams = kind & TN_URL_DATAGRAMS && !(kind & TN_URL_SECURE);
+	state.lines.max = state.datagrams ? DATAGRAM_MAX : LINE_MAX_LEN;
+	if (options.wait_ns == UINT64_MAX)
+		set_wait(kind);
+	if (options.exit_on_end || (options.wait_input_ns == UINT64_MAX && isatty(STDIN_FILENO)))
+		options.wait_input_ns = 0;
+	err = options_loop_new(&state.loop, NULL);
+	if (err < 0)
+		return err == -ENOENT ? STATUS_USAGE : STATUS_FAILED;
+	err = signals_start(state.loop, on_signal, NULL);
+	if (err >= 0)
+		err = dial();
+	if (err >= 0)
+		err = tn_loop_run(state.loop);
+	progress_end();
+	out_unwatch();
+	if (err < 0)
+		return complain_library(err, state.url);
+	if (state.peer) { /* the peer is told that we leave; that is not waited for */
+		tell_lost(state.peer);
+		state.left = true;
+		tn_close(state.peer);
+		(void)tn_loop_step(state.loop, 0);
+	}
+	return state.status;
+}
+
+static const struct option_spec own_options[] = {
+	{"wait", 0, OPTION_VALUE, option_set_duration, &options.wait_ns, "DUR",
+	 "after the end of the input: leave when the peer has been silent for this time (default: wait for "
+	 "ever; datagrams: 1s; DTLS: 10s, then exit 3)"},
+	{"wait-input", 0, OPTION_VALUE, option_set_duration, &options.wait_input_ns, "DUR",
+	 "after the end of the peer: leave when the input has been silent for this time (default: wait for "
+	 "ever; a terminal: 0)"},
+	{"exit-on-end", 0, OPTION_ALONE, option_set_flag, &options.exit_on_end, NULL,
+	 "leave when the peer ends: --wait-input 0"},
+	{"no-fin", 0, OPTION_ALONE, option_set_flag, &options.no_fin, NULL,
+	 "the end of the input does not end our direction; leave when the peer ends"},
+	{"", 'N', OPTION_ALONE, option_set_nothing, NULL, NULL, "always so: the end of the input ends our direction"},
+	{"pretty", 0, OPTION_ALONE, option_set_flag, &state.coder.pretty, NULL,
+	 "with the key format: messages with one item a line"},
+	{0},
+};
+
+const struct command connect_command = {
+	.name = "connect",
+	.takes_place = true,
+	.meaning = "join standard input and output to a socket",
+	.help = "Examples:\n"
+		"  tenon connect tcp://localhost:10000               type, and read what comes back\n"
+		"  tenon connect tcp://example.com:80 < request > reply\n"
+		"  tenon connect unix:/run/app.sock\n"
+		"  printf 'one\\ntwo\\n' | tenon connect udp://localhost:10000\n"
+		"  tenon connect 'tcp://localhost:7000?format=msgpack'   type JSON, read JSON\n"
+		"\n"
+		"Usage:\n"
+		"  tenon connect URL\n"
+		"\n"
+		"The end of standard input ends our direction of the connection. What the peer sends is written\n"
+		"until it ends too. When the peer ends first, the rest of the input is still sent; a terminal is not\n"
+		"waited for. tenon-connect(1) has a table of all cases.\n"
+		"\n"
+		"On datagrams each line of standard input is one, with its line feed. Datagrams have no end: after\n"
+		"the input, one second of silence is the end. With the key frame each line is a message, without its\n"
+		"line feed. With the key format, messages are typed and printed as JSON, one a line (format=text: as\n"
+		"text).\n",
+	.options = own_options,
+	.run = run,
+};

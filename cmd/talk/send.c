@@ -1,0 +1,651 @@
+/*
+ * tenon send: one message after another; each waits for the reply to the one before. Where the endpoint keeps messages
+ * whole, the next message that comes is the reply. A stream does not say where a reply ends: for the last message it is
+ * the end of the stream; for the others, as many bytes as were sent, or a short silence.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "send.h"
+#include "common/clock.h"
+#include "common/complain.h"
+#include "common/json.h"
+#include "common/options.h"
+#include "common/output.h"
+#include "common/privileges.h"
+#include "common/settings.h"
+#include "common/status.h"
+#include "common/text.h"
+#include "common/transcode.h"
+#include "closed.h"
+#include "lines.h"
+#include "messages.h"
+#include "tenon.h"
+
+#define CHUNK (64U << 10)     /* of a message that goes out as a stream */
+#define AHEAD_MAX (64U << 10) /* bytes of lines read before they can be sent */
+#define LINE_MAX_LEN (64U << 20)
+#define JSON_REPLY_MAX (64U << 20) /* a reply that is shown as one JSON string is held in memory */
+#define PAUSE_NS (60 * NS_PER_MS)  /* silence that ends a reply within a stream: longer than a delayed ACK's 40 ms */
+
+static struct {
+	uint64_t wait_ns;
+	unsigned count;
+	bool no_reply;
+} options = {.wait_ns = UINT64_MAX, .count = 1};
+
+static struct {
+	const char *url;
+	struct tn_loop *loop;
+	struct tn_conn *conn, *input; /* NULL: gone */
+	struct tn_timer *timer;
+	struct messages messages;
+	struct lines lines;
+	struct message message; /* the one being sent or answered */
+	uint64_t number;        /* of it, from 1; 0: none yet */
+	uint64_t started_ns, active_ns;
+	size_t sent, replied; /* bytes */
+	struct text reply;    /* for --json */
+	struct transcoder coder;
+	bool skipped;      /* a bad reply, as the URL wants it */
+	bool refused;      /* a message that was typed is bad: those before it are still sent */
+	bool wait_given;   /* --wait */
+	bool keeps;        /* the endpoint keeps messages whole */
+	bool open, busy;   /* busy: the message has not been done with */
+	bool last;         /* it is the last: the end of the stream ends its reply */
+	bool tail;         /* it has been answered as far as it seemed, and was the last: what comes is added */
+	bool full;         /* the queue is: on_drain goes on */
+	bool many;         /* several hosts may answer: each message has as many replies as come in time */
+	unsigned nreplies; /* to the message under way, where there are many */
+	char peer[80];     /* and who sent the last */
+	bool line_open;    /* what was written last did not end with a line feed */
+	bool raw;          /* standard input on a stream: one message, sent as it comes, byte for byte */
+	bool exact;        /* the reply is written byte for byte */
+	bool over;
+	int status;
+} state;
+
+/* Leaves the loop. The kernel closes what is still open as the process ends, as close(2) does. */
+static void leave(int status)
+{
+	if (state.over)
+		return;
+	state.over = true;
+	state.status = status == STATUS_DONE && (state.refused || state.skipped) ? STATUS_REFUSED : status;
+	tn_loop_stop(state.loop);
+}
+
+static void leave_for(int err)
+{
+	if (!state.over)
+		leave(complain_library(err, NULL));
+}
+
+/* ---- the reply ---- */
+
+static void write_out(const char *data, size_t len)
+{
+	if (len == 0)
+		return;
+	state.line_open = data[len - 1] != '\n';
+	if (out_bytes(data, len) < 0)
+		leave(out_lost() == -EPIPE ? STATUS_DONE : STATUS_FAILED);
+}
+
+static void reply_bytes(const void *data, size_t len)
+{
+	state.replied += len;
+	if (!settings.json)
+		write_out(data, len);
+	else if (state.reply.len + len <= JSON_REPLY_MAX)
+		text_bytes(&state.reply, data, len);
+	if (settings.json && (state.reply.failed || state.replied > JSON_REPLY_MAX) && !state.over) {
+		complain("%s: a reply of more than %u MiB does not fit --json", state.url, JSON_REPLY_MAX >> 20);
+		leave(STATUS_REFUSED);
+	}
+}
+
+static void reply_json(void)
+{
+	struct text line = {0};
+
+	json_begin(&line, "reply");
+	json_number(&line, "message", state.number);
+	if (state.many)
+		json_text(&line, "peer", state.peer);
+	json_number(&line, "bytes", state.reply.len);
+	json_ms(&line, "ms", clock_ns() - state.started_ns);
+	if (state.coder.values) { /* JSON already */
+		json_key(&line, "value");
+		text_bytes(&line, state.reply.data, state.reply.len);
+	} else {
+		json_bytes(&line, "data", state.reply.data, state.reply.len);
+	}
+	json_line(&line);
+	state.reply.len = 0;
+	if (out_lost())
+		leave(out_lost() == -EPIPE ? STATUS_DONE : STATUS_FAILED);
+}
+
+static void reply_end(void)
+{
+	if (settings.json && (state.reply.len > 0 || !state.tail))
+		reply_json();
+	else if (!state.exact && (state.line_open || (state.keeps && state.replied == 0)))
+		write_out("\n", 1);
+	state.busy = false;
+}
+
+/* If nobody reads the replies, they are not waited for. */
+static void on_reader_gone(void *arg)
+{
+	(void)arg;
+	leave(STATUS_DONE);
+}
+
+/* ---- time ---- */
+
+static void tick(void *arg);
+
+/* Whether a short silence ends the reply. */
+static bool pause_counts(void)
+{
+	return state.busy && !state.keeps && !state.raw && !state.last && state.replied > 0 &&
+	       state.sent == state.message.len;
+}
+
+/* A peer that sends its reply in pieces may wait for our acknowledgement between them: a round trip. */
+static uint64_t pause_ns(void)
+{
+	struct tn_conn_info info;
+	struct tcp_info tcp = {0};
+	socklen_t len = sizeof(tcp);
+
+	tn_conn_info(state.conn, &info);
+	if (getsockopt(info.fd, IPPROTO_TCP, TCP_INFO, &tcp, &len) < 0)
+		return PAUSE_NS;
+	return PAUSE_NS + 2000ULL * tcp.tcpi_rtt;
+}
+
+static uint64_t patience_ns(void)
+{
+	if (state.raw && state.open && !state.messages.complete)
+		return UINT64_MAX; /* it is the input's turn */
+	return pause_counts() ? pause_ns() : options.wait_ns;
+}
+
+static void timer_set(uint64_t delay_ns)
+{
+	tn_timer_stop(state.timer);
+	state.timer = NULL;
+	if (tn_timer_start(state.loop, (delay_ns + NS_PER_MS - 1) / NS_PER_MS, tick, NULL, &state.timer) < 0)
+		leave_for(-ENOMEM);
+}
+
+static void next(void);
+
+static void time_is_up(void)
+{
+	double wait_s = (double)options.wait_ns / (double)NS_PER_S;
+
+	if (!state.open)
+		complain("%s: connect: timed out after %g s", state.url, wait_s);
+	else if (state.replied == 0)
+		complain("%s: no reply within %g s", state.url, wait_s);
+	leave(state.open && state.replied > 0 ? STATUS_DONE : STATUS_TIMEOUT);
+}
+
+/*
+ * One timer checks how long nothing has come, and sleeps for the rest: traffic only notes the time. The clock is read
+ * again, since writing to a slow reader may have taken long, and what came during that time is not silence.
+ */
+static void tick(void *arg)
+{
+	uint64_t since_ns = state.many && state.busy ? state.started_ns : state.active_ns;
+	uint64_t quiet_ns = clock_ns() - since_ns, patience = patience_ns();
+
+	(void)arg;
+	state.timer = NULL;
+	if (state.over || (state.open && !state.busy) || patience == UINT64_MAX)
+		return;
+	if (quiet_ns < patience) {
+		timer_set(patience - quiet_ns);
+	} else if (pause_counts()) {
+		reply_end();
+		next();
+	} else if (state.nreplies > 0) {
+		state.busy = false;
+		next();
+	} else {
+		if (state.replied > 0)
+			reply_end();
+		time_is_up();
+	}
+}
+
+/* ---- sending ---- */
+
+/* Sends a piece; returns whether it is queued. */
+static bool put(const char *data, size_t len)
+{
+	int err = state.coder.formatted ? tn_reply_value(state.conn, NULL, state.coder.value)
+					: tn_send(state.conn, data, len);
+
+	state.full = err == 1 || err == TN_EFULL;
+	/* TN_ESTATE: the connection is ending; the peer's last words and the reason are on their way */
+	if (err < 0 && err != TN_EFULL && err != TN_ESTATE)
+		leave_for(err);
+	return err >= 0;
+}
+
+/* The rest of the message, as far as the queue takes it. */
+static void pump(void)
+{
+	size_t most = state.keeps ? SIZE_MAX : CHUNK;
+
+	do {
+		size_t left = state.message.len - state.sent, len = left < most ? left : most;
+
+		if ((len > 0 || state.keeps) && !put(state.message.data + state.sent, len))
+			return;
+		state.sent += len;
+	} while (state.sent < state.message.len && !state.full);
+	if (state.sent == state.message.len && state.last && !state.keeps && !options.no_reply)
+		tn_finish(state.conn);
+}
+
+/* Whether the message needs no (more) reply. */
+static bool is_answered(void)
+{
+	if (state.sent < state.message.len)
+		return false;
+	if (state.raw && !state.last)
+		return true;
+	return options.no_reply || (!state.keeps && !state.last && state.replied >= state.message.len);
+}
+
+static void nothing_left(void)
+{
+	if (options.no_reply)
+		tn_close(state.conn);
+	else if (state.keeps || !state.number)
+		leave(STATUS_DONE);
+	else
+		tn_finish(state.conn);
+}
+
+/* Cleanly: what has been queued is sent, and on_close ends the command. */
+static void refuse_typed(void)
+{
+	complain("message %llu: %s", (unsigned long long)state.number, tn_errmsg());
+	state.refused = true;
+	tn_close(state.conn);
+}
+
+static void begin(void)
+{
+	if (!state.raw || !state.number) {
+		state.number++;
+		state.replied = 0;
+		state.nreplies = 0;
+		state.started_ns = clock_ns();
+	}
+	state.sent = 0;
+	state.busy = true;
+	state.last = messages_over(&state.messages);
+	state.active_ns = clock_ns();
+	if (!options.no_reply)
+		timer_set(options.wait_ns);
+	if (state.line_open && !state.exact && !state.raw)
+		write_out("\n", 1); /* something came that nothing had been asked for */
+	if (state.coder.formatted && transcoder_read(&state.coder, state.message.data, state.message.len) < 0)
+		refuse_typed();
+	else
+		pump();
+}
+
+/* Takes messages until one has to wait: for its reply, for room in the queue, or for the next line. */
+static void next(void)
+{
+	while (!state.over && state.open && !state.busy) {
+		if (!messages_take(&state.messages, &state.message)) {
+			if (state.messages.complete)
+				nothing_left();
+			else if (state.input)
+				tn_resume(state.input);
+			return;
+		}
+		begin();
+		if (state.refused)
+			return;
+		if (state.busy && !state.over && is_answered()) {
+			if (!options.no_reply && !state.raw)
+				reply_end();
+			state.busy = false;
+		}
+		if ((options.no_reply || state.raw) && state.full)
+			return;
+	}
+}
+
+/* ---- the connection ---- */
+
+static void on_open(struct tn_conn *conn, void *arg)
+{
+	struct tn_conn_info info;
+
+	(void)arg;
+	tn_conn_info(conn, &info);
+	state.many = info.many;
+	if (settings.verbose)
+		complain("%s %s from %s", info.many ? "sending to" : "connected to", info.peer, info.local);
+	if (info.many && !state.wait_given)
+		options.wait_ns = NS_PER_S;
+	state.open = true;
+	next();
+}
+
+static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
+{
+	(void)conn, (void)arg;
+	if (state.over || state.refused || options.no_reply || !state.number || (state.keeps && !state.busy))
+		return; /* nothing was asked: a late or second reply */
+	if (state.many && msg->peer) {
+		tn_addr_text(msg->peer, state.peer, sizeof(state.peer));
+		state.nreplies++;
+		if (settings.verbose)
+			complain("reply from %s", state.peer);
+	}
+	if (!state.coder.formatted)
+		reply_bytes(msg->data, msg->len);
+	else if (transcoder_write(&state.coder, conn, msg) == 0)
+		reply_bytes(state.coder.bytes.data, state.coder.bytes.len);
+	else
+		leave_for(TN_EREPR);
+	state.active_ns = clock_ns();
+	if (state.over || !state.busy || state.raw)
+		return;
+	if (state.many) {
+		reply_end();
+		state.busy = true; /* until the time is up */
+		state.replied = 0;
+	} else if (state.keeps || is_answered()) {
+		reply_end();
+		next();
+	} else if (pause_counts()) {
+		timer_set(PAUSE_NS); /* at first: tick() looks closer */
+	}
+}
+
+static void on_bad(struct tn_conn *conn, const struct tn_msg *msg, int err, void *arg)
+{
+	(void)msg, (void)arg;
+	if (state.over)
+		return;
+	complain("%s: reply: %s", state.url, tn_errmsg());
+	if (!transcoder_skips_bad(conn))
+		leave(status_of(err));
+	else
+		state.skipped = true;
+}
+
+static void go_on(void *arg)
+{
+	(void)arg;
+	if (state.over || !state.conn || state.refused)
+		return;
+	state.full = false;
+	if (state.busy && state.sent < state.message.len)
+		pump();
+	if ((options.no_reply || (state.raw && !state.last)) && state.busy && state.sent == state.message.len)
+		state.busy = false;
+	next();
+}
+
+/* Not from here: a connection whose own callbacks fill its queue is not read from, so an echo would wait. */
+static void on_drain(struct tn_conn *conn, void *arg)
+{
+	(void)conn, (void)arg;
+	state.active_ns = clock_ns();
+	if (!state.over && tn_loop_post(state.loop, go_on, NULL) < 0)
+		leave_for(-ENOMEM);
+}
+
+/* A server that reads lines ignores bytes that are no line. */
+static void tell_no_reply(void)
+{
+	size_t len = state.message.len;
+
+	if (settings.quiet || settings.json || !len || state.message.data[len - 1] == '\n')
+		return;
+	complain("%s: the peer ended without a reply; the message did not end with a line feed", state.url);
+	complain_hint("key frame=line, if the server reads lines: %s send '%s%sframe=line' ...", settings.program,
+		      state.url, strchr(state.url, '?') ? "&" : "?");
+}
+
+/* The peer has ended. That ends the last reply; any other reply is missing. */
+static void on_end(struct tn_conn *conn, void *arg)
+{
+	bool none_left = messages_over(&state.messages) || (state.raw && state.messages.waiting == 0);
+	bool all_sent = state.sent == state.message.len && none_left;
+	char words[CLOSED_MAX];
+
+	(void)arg;
+	if (state.over || options.no_reply)
+		return;
+	if ((state.busy || (state.raw && state.number)) && (state.replied > 0 || (settings.json && all_sent)))
+		reply_end();
+	if (all_sent && !state.keeps && state.number && state.replied == 0)
+		tell_no_reply();
+	if (!all_sent || state.keeps || !state.number) {
+		complain("%s: the peer ended the connection%s before %s", state.url, closed_words(conn, words),
+			 all_sent ? "it replied" : "all was sent");
+		leave(STATUS_FAILED);
+	}
+	leave(STATUS_DONE);
+}
+
+static void on_close(struct tn_conn *conn, int err, void *arg)
+{
+	(void)conn, (void)arg;
+	state.conn = NULL;
+	if (err < 0 && state.busy && state.replied > 0 && !state.over)
+		reply_end();
+	if (err < 0)
+		leave_for(err);
+	leave(STATUS_DONE);
+}
+
+/* ---- lines of standard input ---- */
+
+static void take_lines(bool over)
+{
+	const char *line;
+	size_t len;
+	int found;
+
+	while ((found = lines_next(&state.lines, over, &line, &len)) > 0)
+		if (transcoder_is_blank(&state.coder, line, len))
+			continue; /* JSON lines may have empty ones */
+		else if (messages_add(&state.messages, line, line[len - 1] == '\n' ? len - 1 : len) < 0)
+			leave_for(-ENOMEM);
+	if (found < 0) {
+		complain("standard input: a line of more than %u MiB", LINE_MAX_LEN >> 20);
+		leave(STATUS_REFUSED);
+	}
+}
+
+static void on_input(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
+{
+	(void)arg;
+	if (state.raw) {
+		if (messages_add(&state.messages, msg->data, msg->len) < 0)
+			leave_for(-ENOMEM);
+	} else {
+		if (lines_add(&state.lines, msg->data, msg->len) < 0)
+			leave_for(-ENOMEM);
+		take_lines(false);
+	}
+	/* The list that is to be repeated is kept whole, so there is nothing to hold back */
+	if (options.count == 1 && state.messages.waiting > AHEAD_MAX)
+		tn_pause(conn);
+	next();
+}
+
+/* The message under way may turn out to be the last. */
+static void input_over(void)
+{
+	if (state.messages.complete)
+		return;
+	take_lines(true);
+	state.messages.complete = true;
+	if (state.busy && messages_over(&state.messages)) {
+		state.last = true;
+		if (state.raw && state.open && !options.no_reply)
+			timer_set(options.wait_ns);
+		if (!state.keeps && state.open && !options.no_reply && state.sent == state.message.len)
+			tn_finish(state.conn);
+	} else if (!state.busy && state.open && state.number && !state.keeps && messages_over(&state.messages)) {
+		state.last = state.busy = true;
+		state.tail = !state.raw;
+		state.active_ns = clock_ns();
+		timer_set(options.wait_ns);
+		nothing_left();
+		return;
+	}
+	next();
+}
+
+static void on_input_end(struct tn_conn *conn, void *arg)
+{
+	(void)conn, (void)arg;
+	input_over();
+}
+
+static void on_input_close(struct tn_conn *conn, int err, void *arg)
+{
+	(void)conn, (void)arg;
+	state.input = NULL;
+	if (err < 0 && !state.over) {
+		complain("standard input: %s", tn_strerror(err));
+		leave(STATUS_FAILED);
+	}
+	if (!state.over)
+		input_over();
+}
+
+/* ---- the command ---- */
+
+static int dial(void)
+{
+	static const struct tn_handler peer = {.on_open = on_open,
+					       .on_msg = on_msg,
+					       .on_drain = on_drain,
+					       .on_end = on_end,
+					       .on_close = on_close,
+					       .on_bad = on_bad};
+	static const struct tn_handler input = {.on_msg = on_input, .on_end = on_input_end, .on_close = on_input_close};
+	/* A ring takes longer to set up than one message takes to come and go */
+	int err = options_loop_new(&state.loop, "epoll");
+
+	if (err < 0)
+		return err == -ENOENT ? STATUS_USAGE : STATUS_FAILED;
+	err = tn_dial(state.loop, state.url, &peer, NULL, &state.conn);
+	if (err >= 0)
+		transcoder_begin(&state.coder, state.conn);
+	if (err >= 0)
+		privileges_hold_keys_of(state.conn);
+	state.raw = !state.keeps && !state.coder.formatted && !state.messages.complete;
+	state.exact = !isatty(STDOUT_FILENO) && !state.coder.formatted && (state.raw || state.exact);
+	if (err >= 0 && !state.messages.complete)
+		err = tn_dial(state.loop, "fd:0", &input, NULL, &state.input);
+	if (err >= 0)
+		err = out_watch(state.loop, on_reader_gone, NULL);
+	if (err < 0)
+		return complain_library(err, state.url);
+	state.active_ns = clock_ns();
+	if (options.wait_ns != UINT64_MAX && !options.no_reply)
+		timer_set(options.wait_ns);
+	state.wait_given = options.wait_ns != UINT64_MAX;
+	if (!state.wait_given)
+		options.wait_ns = 5 * NS_PER_S;
+	err = tn_loop_run(state.loop);
+	if (err < 0)
+		return complain_library(err, NULL);
+	out_unwatch();
+	if (state.conn) { /* the peer is told that we leave; that is not waited for */
+		tn_close(state.conn);
+		(void)tn_loop_step(state.loop, 0);
+	}
+	return state.status;
+}
+
+static int run(char **operands, int count)
+{
+	if (count == 0) {
+		complain("send: to which URL?");
+		complain_hint("%s send --help", settings.program);
+		return STATUS_USAGE;
+	}
+	state.url = operands[0];
+	if (tn_url_check(state.url, TN_DIAL) < 0)
+		return complain_library(TN_EURL, state.url);
+	state.keeps = tn_url_keeps_messages(state.url) == 1;
+	state.messages.rounds = options.count;
+	state.messages.complete = count > 1;
+	state.exact = count == 2 && options.count == 1 && operands[1][0] == '@' && operands[1][1] != '@';
+	for (int i = 1; i < count; i++)
+		if (messages_add_argument(&state.messages, operands[i]) < 0)
+			return STATUS_FAILED;
+	state.lines.max = LINE_MAX_LEN;
+	return dial();
+}
+
+static const struct option_spec own_options[] = {
+	{"wait", 'w', OPTION_VALUE, option_set_duration, &options.wait_ns, "DUR",
+	 "time to wait for a reply: 20ms, 1.5s, 2m (default 5s); multicast and broadcast: all replies of this "
+	 "time (default 1s)"},
+	{"no-reply", 0, OPTION_ALONE, option_set_flag, &options.no_reply, NULL, "leave as soon as all has been sent"},
+	{"count", 'c', OPTION_VALUE, option_set_number, &options.count, "N", "send the list of messages N times"},
+	{"json", 0, OPTION_ALONE, option_set_flag, &settings.json, NULL, "each reply as a JSON object on a line"},
+	{"pretty", 0, OPTION_ALONE, option_set_flag, &state.coder.pretty, NULL,
+	 "with the key format: replies with one item a line"},
+	{0},
+};
+
+const struct command send_command = {
+	.name = "send",
+	.takes_place = true,
+	.takes_others = true,
+	.meaning = "send messages and print the reply to each",
+	.help = "Examples:\n"
+		"  tenon send udp://localhost:10000 'Hello, world!'\n"
+		"  tenon send tcp://localhost:10000 one two three\n"
+		"  tenon send unix:/run/app.sock @request.json       the contents of a file\n"
+		"  seq 10 | tenon send udp://localhost:10000         each line is a message\n"
+		"  tenon send --no-reply udp://localhost:8125 'hits:1|c'\n"
+		"  tenon send 'tcp://localhost:7000?frame=u32&format=cbor' '{\"op\":\"ping\"}'\n"
+		"\n"
+		"Usage:\n"
+		"  tenon send URL [MESSAGE...]\n"
+		"\n"
+		"A message @FILE stands for the contents of FILE, @- for all of standard input, @@TEXT for @TEXT.\n"
+		"Without messages, each line of standard input is one. On a stream without a frame, standard input\n"
+		"is sent as it comes, byte for byte.\n"
+		"\n"
+		"On a stream the last message ends our direction. All that comes until the peer ends is the reply.\n"
+		"An argument has no line feed of its own: a server that reads lines wants the key frame=line. The\n"
+		"reply to a single file is written to a file or pipe byte for byte; others end with a line feed.\n"
+		"\n"
+		"With the key format, messages are typed and replies are printed as JSON (format=text: as text).\n",
+	.options = own_options,
+	.run = run,
+};
