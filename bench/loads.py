@@ -1,12 +1,13 @@
 """One run: `tenon bench` (or, to check it, the bare load) against one server, and what both cost the machine."""
 
+import csv
 import json
 import os
 import resource
 import subprocess
 import time
 
-from servers import Server, need_file, spawn, stop, text_of
+from servers import HERE, Server, need_command, need_file, spawn, stop, text_of
 
 BUSY_SHARE = 0.05  # of the machine's time, used by others during a run: the run is called disturbed
 
@@ -27,12 +28,17 @@ def tenon_bench(server, settings):
     keys = ["spin=1s" if scenario.spin else "spin=0"]
     if server.framed:
         keys.append(f"frame={scenario.frame}")
+    if scenario.deflate:
+        keys.append("deflate=on")
     if server.proto == "tls":
         keys.append("verify=off")
     command = [need_file(server.tools.tenon), "bench", server.url(*keys), "--json", "--mode", scenario.mode,
                "--conns", str(scenario.conns), "--duration", f"{settings.duration}s", "--warmup", f"{settings.warmup}s"]
     if scenario.mode == "request":
-        command += ["--size", str(scenario.size), "--depth", str(scenario.depth), "--timeout", "200ms",
+        command += ["--payload", str(HERE / "peers" / scenario.payload)] if scenario.payload else \
+            ["--size", str(scenario.size)]
+        # A datagram is lost after that; at the end of a run a slow server still has all its replies to give
+        command += ["--depth", str(scenario.depth), "--timeout", "200ms" if scenario.proto == "udp" else "5s",
                     "--expect", "any" if scenario.proto == "udp" else "echo"]
     return command
 
@@ -54,7 +60,7 @@ def bare_load(server, settings):
     scenario = server.scenario
     modes = {"connect": (["handshakes"], []), "resumed": (["handshakes"], ["--resume"])}
     before, behind = modes.get(scenario.mode, ([], []))
-    command = [need_file(server.tools.load), *before, *server.target(), *behind, "--conns", str(scenario.conns),
+    command = [need_file(server.tools.load), *before, *server.bare_target(), *behind, "--conns", str(scenario.conns),
                "--size", str(scenario.size), "--depth", str(scenario.depth), "--duration", str(settings.duration),
                "--warmup", str(settings.warmup)]
     if server.framed:
@@ -62,13 +68,48 @@ def bare_load(server, settings):
     return command + (["--spin"] if scenario.spin else []) + (["--ack"] if scenario.proto == "udp" else [])
 
 
+def redis_benchmark(server, settings):
+    scenario = server.scenario
+    return [need_command("redis-benchmark"), "-h", "127.0.0.1", "-p", server.where, "-t", scenario.mode, "--csv",
+            "-P", str(scenario.depth), "-c", str(scenario.conns), "-d", str(scenario.size),
+            "-n", str(redis_requests(settings))]
+
+
+def redis_requests(settings):
+    """It counts requests, not seconds."""
+    return int(400_000 * settings.duration)
+
+
+def read_redis_benchmark(out, settings):
+    row = next(csv.DictReader(out.splitlines()))
+    count = redis_requests(settings)
+    return {"load": "redis-benchmark", "rate": float(row["rps"]), "messages": count, "total": count, "errors": 0,
+            "lost": 0, **{f"{name}_us": float(row[f"{name}_latency_ms"]) * 1000 for name in ("p50", "p99", "max")}}
+
+
+def nats_load(server, settings):
+    """conns: subscribers of each topic; depth: topics, each with one publisher."""
+    scenario = server.scenario
+    return [need_file(server.tools.programs / "nats_load"), server.where, str(scenario.depth), str(scenario.conns),
+            str(scenario.size), str(settings.duration), str(settings.warmup)]
+
+
+# What makes its command, and what reads its last words
+LOADS = {
+    "tenon": (tenon_bench, read_tenon_bench),
+    "bare": (bare_load, lambda out, settings: dict(json.loads(out), load="bare")),
+    "nats": (nats_load, lambda out, settings: dict(json.loads(out), load="nats")),
+    "redis-benchmark": (redis_benchmark, read_redis_benchmark),
+}
+
+
 def measure_load(server, settings, load):
     """What the load tells of one run, and what the server and the rest of the machine used meanwhile."""
     cores = {server.tools.server_core, server.tools.client_core}
-    bare = load == "bare"
-    command = (bare_load if bare else tenon_bench)(server, settings)
+    command_of, read = LOADS[load]
+    command = command_of(server, settings)
     limit = settings.warmup + settings.duration + 90
-    before, machine, began = server.cpu_s(), machine_cpu_s(cores), time.monotonic()
+    before, target, machine, began = server.cpu_s(), server.target_cpu_s(), machine_cpu_s(cores), time.monotonic()
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     client = spawn(command, server.tools.client_core, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                    stderr=subprocess.PIPE, encoding="utf-8", errors="replace")
@@ -82,12 +123,12 @@ def measure_load(server, settings, load):
     wall = time.monotonic() - began
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     client_s = used.ru_utime + used.ru_stime - spent.ru_utime - spent.ru_stime
-    server_s = server.cpu_s() - before
-    foreign = (machine_cpu_s(cores) - machine - server_s - client_s) / (wall * len(cores))
+    server_s, target_s = server.cpu_s() - before, server.target_cpu_s() - target
+    foreign = (machine_cpu_s(cores) - machine - server_s - target_s - client_s) / (wall * len(cores))
     if not out.strip():
         return {"failed": err.strip() or f"the load ended with {client.returncode}"}
-    run = dict(json.loads(out), load="bare") if bare else read_tenon_bench(out, settings)
-    if not server.silent:  # those fork for each connection, and what a child used is gone with it
+    run = read(out, settings)
+    if not server.forks:
         run.update(server_cpu=server_s / wall, server_us=server_s * 1e6 / max(run["total"], 1),
                    foreign=max(foreign, 0.0))
     if run["errors"] or not run["messages"]:
@@ -102,7 +143,8 @@ def measure_memory(server):
     time.sleep(0.3)
     idle = server.resident_bytes()
     with open(server.folder / "hold", "wb") as out:
-        holder = spawn([need_file(server.tools.load), "hold", *server.target(), "--conns", str(scenario.conns)],
+        holder = spawn([need_file(server.tools.load), "hold", *server.bare_target(), "--conns", str(scenario.conns),
+                        *["--deflate"] * scenario.deflate],
                        server.tools.client_core, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.PIPE)
     try:
         until = time.monotonic() + 60

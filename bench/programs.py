@@ -1,9 +1,13 @@
-"""What is measured as a whole process, from before it exists until it has ended: `tenon send` and `tenon convert`."""
+"""
+What is measured as a whole process, from before it exists until it has ended: `tenon send` and `tenon convert`; and the
+publishers, which tell by themselves what one delivery costs.
+"""
 
 import json
 import os
 import pathlib
 import random
+import re
 import select
 import shutil
 import signal
@@ -42,6 +46,20 @@ def time_process(command, folder):
     return {"ms": took}
 
 
+THREADS_HOW = {"floor-list": "bare", "tenon-handle": "tenon", "tenon-handles": "own", "tenon-loop": "loop"}
+THREADS_MESSAGES = 5_000_000
+
+
+def measure_threads(tools, name):
+    """Threads that send into one loop, on whatever cores there are: messages a second, and CPU for each."""
+    command = [need_file(tools.programs / "handle_send"), THREADS_HOW[name], str(THREADS_MESSAGES)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=START_LIMIT_S * 4, check=False)
+    found = re.search(r"(\d+) msg/s +(\d+) ns", run.stdout)
+    if run.returncode or not found:
+        return {"failed": f"{name}: status {run.returncode}, {run.stderr.strip()}"}
+    return {"rate": int(found[1]), "server_us": int(found[2]) / 1000}
+
+
 def send_command(tools, name, where):
     if name == "nc":
         return [shutil.which("nc.openbsd") or need_command("nc"), "-N", "127.0.0.1", where]
@@ -58,6 +76,34 @@ def measure_send(tools, name, where, folder):
         return time_process(command, folder)
     finally:
         os.sched_setaffinity(0, own)
+
+
+# One message to many connections
+
+FANOUT_BYTES = 1 << 30  # sent in each run, at most
+FANOUT_LIMIT_S = 300
+
+
+def fanout_command(tools, name, scenario):
+    each = str(scenario.conns // 2)
+    rounds = max(5, min(50, FANOUT_BYTES // (scenario.conns * scenario.size)))
+    numbers = [each, each, str(scenario.size), str(rounds), f"{tools.server_core},{tools.client_core}"]
+    if name == "floor-send":
+        return [need_file(tools.programs / "fanout"), *numbers]
+    engine, how = ("epoll", "send") if name == "tenon-unshared" else (name.removeprefix("tenon-"), "shared")
+    return [need_file(tools.programs / "fanout_tenon"), engine, how, *numbers]
+
+
+def measure_fanout(tools, name, scenario):
+    """The publisher and its readers are one program; its last line is the result."""
+    try:
+        run = subprocess.run(fanout_command(tools, name, scenario), capture_output=True, timeout=FANOUT_LIMIT_S,
+                             encoding="utf-8", errors="replace", check=False)
+    except subprocess.TimeoutExpired:
+        return {"failed": f"it did not end within {FANOUT_LIMIT_S} s"}
+    if run.returncode or not run.stdout.strip():
+        return {"failed": run.stderr.strip() or f"ended with {run.returncode}"}
+    return json.loads(run.stdout.splitlines()[-1])
 
 
 # Converting files: JSON lines to CBOR in u32 frames and back

@@ -110,6 +110,11 @@ def run_scenario(tools, scenario, settings, folder, conversions, results):
     names = [name for name in scenario.contenders() if re.search(settings.contenders, name)]
     if scenario.kind in ("convert", "growth"):
         run_conversions(conversions, scenario, names, settings.rounds, results)
+    elif scenario.kind == "fanout":
+        take_turns(scenario, names, settings.rounds, results,
+                   lambda name: programs.measure_fanout(tools, name, scenario))
+    elif scenario.kind == "threads":
+        take_turns(scenario, names, settings.rounds, results, lambda name: programs.measure_threads(tools, name))
     elif scenario.kind == "time":
         with Server(tools, "tenon" if tools.tenon.exists() else "floor-epoll", scenario, folder) as server:
             take_turns(scenario, names, TIMED_RUNS, results,

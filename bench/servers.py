@@ -14,6 +14,7 @@ import tempfile
 import time
 import urllib.parse
 
+MODULES = pathlib.Path(os.environ.get("TENON_NODE_MODULES", "~/.cache/tenon/npm/node_modules")).expanduser()
 HERE = pathlib.Path(__file__).resolve().parent
 PYTHON = os.environ.get("PYTHON", "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else "python3")
 START_LIMIT_S = 10
@@ -78,8 +79,8 @@ def url_of(proto, where, *keys):
 # How each starts. `where` is a port or a path; port 0 is the server's choice, which it then tells
 
 
-def tenon(tools, scenario, where, *options, framed=True, proto=None, command=None):
-    keys = [f"frame={scenario.frame}"] if scenario.frame and framed else []
+def tenon(tools, scenario, where, *options, framed=True, frame=None, proto=None, command=None):
+    keys = [f"frame={frame or scenario.frame}"] if scenario.frame and framed else []
     proto = proto or scenario.proto
     if proto == "tls":
         cert, key, _ = certificate()
@@ -101,6 +102,14 @@ def floor_tls(tools, scenario, where):
     return [need_file(tools.programs / "tls_echo"), where, str(cert), str(key)]
 
 
+def floor_relay(tools, how, where, target):
+    return [need_file(tools.programs / "relay"), how, where, target]
+
+
+def join_relay(tools, engine, where, target):
+    return [need_file(tools.programs / "join_relay"), engine, where, target]
+
+
 def proxy(tools, name, where):
     """nginx or haproxy in front of a bare echo, all of it on the server's core."""
     cert, key, both = certificate()
@@ -108,8 +117,44 @@ def proxy(tools, name, where):
             need_file(tools.programs / "epoll_echo"), where, str(cert), str(key), str(both)]
 
 
+def command_relay(tools, scenario, where, target, *options):
+    """Where the clients speak TLS, the target does not."""
+    proto, keys = scenario.proto, []
+    if proto == "tls":
+        cert, key, _ = certificate()
+        keys = [f"cert={cert}", f"key={key}"]
+    return [need_file(tools.tenon), "relay", "-q", *options, url_of(proto, where, *keys),
+            url_of("tcp" if proto == "tls" else proto, target)]
+
+
+def stream_proxy(name, scenario, where, target):
+    files = map(str, certificate()) if scenario.proto == "tls" else []
+    return [need_command(PYTHON), str(HERE / "peers" / "tcp_proxy.py"), need_command(name), scenario.proto, where,
+            target, *files]
+
+
+def example(tools, scenario, where, engine, program):
+    """An echo server that runs its loop, or has it inside another one."""
+    return [need_command("env"), f"TENON_ENGINE={engine}", need_file(tools.programs.parent / "examples" / program),
+            url_of(scenario.proto, where)]
+
+
 def python(scenario, where, *options):
     return [need_command(PYTHON), str(HERE / "peers" / "asyncio_echo.py"), *options, scenario.proto, where]
+
+
+def module(scenario, how, where, *options):
+    """A server in Python; those of the module tenon find it in build-python, where `make python` builds it."""
+    return [need_command("env"), f"PYTHONPATH={HERE.parent / 'build-python' / 'site'}", need_command(PYTHON),
+            str(HERE / "peers" / "python_echo.py"), *options, how, scenario.proto, where]
+
+
+def npm_ws(scenario, where):
+    """npm's module ws: `npm install ws` in the folder above MODULES."""
+    if not (MODULES / "ws").exists():
+        raise Absent(f"npm's module ws is not in {MODULES} (TENON_NODE_MODULES)")
+    return [need_command("env"), f"NODE_PATH={MODULES}", need_command("node"), str(HERE / "peers" / "ws_echo.js"),
+            where, *["deflate"] * scenario.deflate]
 
 
 def socat(scenario, where):
@@ -129,22 +174,71 @@ SERVERS = {
     "floor-uring": floor_uring,
     "floor-udp": lambda t, s, w: [need_file(t.programs / "udp_ack"), w, "ack"],
     "floor-tls": floor_tls,
+    "floor-ws": lambda t, s, w: [need_file(t.programs / "ws_echo"), w],
     "tenon": tenon,
     "tenon-uring": lambda t, s, w: tenon(t, s, w, "--engine=uring"),
     "tenon-epoll": lambda t, s, w: tenon(t, s, w, "--engine=epoll"),
     "tenon-unframed": lambda t, s, w: tenon(t, s, w, framed=False),
+    "tenon-head": lambda t, s, w: tenon(t, s, w, frame="head:size=4"),
+    "tenon-head-kept": lambda t, s, w: tenon(t, s, w, frame="head:size=4,keep=on"),
+    "tenon-own": lambda t, s, w: [need_file(t.programs / "own_echo"), url_of(s.proto, w, "frame=own")],
+    "resp-server": lambda t, s, w: [need_file(t.programs.parent / "examples" / "resp_server"),
+                                    url_of("tcp", w, "frame=resp")],
+    "redis-server": lambda t, s, w: [need_command("redis-server"), "--port", w, "--bind", "127.0.0.1", "--save", "",
+                                     "--appendonly", "no"],
+    "hub": lambda t, s, w: [need_file(t.tenon), "hub", f"nats://127.0.0.1:{w}"],
+    "nats-server": lambda t, s, w: [need_command("nats-server"), "-a", "127.0.0.1", "-p", w],
     "tenon-before": lambda t, s, w: tenon(t, s, w, command=t.before),
     "tenon-plain": lambda t, s, w: tenon(t, s, w, proto="tcp"),
     "libuv": lambda t, s, w: [need_file(t.programs / "libuv_echo"), s.proto, w],
     "uvloop": lambda t, s, w: python(s, w, "--uvloop"),
     "asyncio": lambda t, s, w: python(s, w),
+    "py-callbacks": lambda t, s, w: module(s, "callbacks", w),
+    "py-view": lambda t, s, w: module(s, "view", w),
+    "py-framed": lambda t, s, w: module(s, "framed", w),
+    "py-framed-aio": lambda t, s, w: module(s, "framed-aio", w, "--uvloop"),
+    "uvloop-framed": lambda t, s, w: module(s, "framed-protocol", w, "--uvloop"),
+    "py-values": lambda t, s, w: module(s, "values", w),
+    "py-aio": lambda t, s, w: module(s, "aio", w),
+    "py-aio-uvloop": lambda t, s, w: module(s, "aio", w, "--uvloop"),
+    "streams": lambda t, s, w: module(s, "streams", w),
+    "streams-uvloop": lambda t, s, w: module(s, "streams", w, "--uvloop"),
+    "json-streams": lambda t, s, w: module(s, "json-streams", w),
+    "gevent": lambda t, s, w: module(s, "gevent", w),
+    "trio": lambda t, s, w: module(s, "trio", w),
+    "websockets": lambda t, s, w: module(s, "websockets-deflate" if s.deflate else "websockets", w),
+    "npm-ws": lambda t, s, w: npm_ws(s, w),
     "socat": lambda t, s, w: socat(s, w),
     "ncat": lambda t, s, w: ncat(s, w),
     "nginx": lambda t, s, w: proxy(t, "nginx", w),
     "haproxy": lambda t, s, w: proxy(t, "haproxy", w),
 }
+EXAMPLES = {"run": "echo_server", "poll": "embed_poll", "uv": "embed_uv", "glib": "embed_glib"}
+SERVERS |= {f"{loop}-{engine}": lambda t, s, w, engine=engine, program=program: example(t, s, w, engine, program)
+            for loop, program in EXAMPLES.items() for engine in ("epoll", "uring")}
+# between the load and a bare echo, which runs on the load's core: what they use is theirs alone
+RELAYS = {
+    "floor-copy": lambda t, s, w, to: floor_relay(t, "copy", w, to),
+    "floor-splice": lambda t, s, w, to: floor_relay(t, "splice", w, to),
+    "floor-datagrams": lambda t, s, w, to: [need_file(t.programs / "udp_relay"), w, to],
+    "tenon": lambda t, s, w, to: join_relay(t, "-", w, to),
+    "tenon-uring": lambda t, s, w, to: join_relay(t, "uring", w, to),
+    "tenon-epoll": lambda t, s, w, to: join_relay(t, "epoll", w, to),
+    "relay-uring": lambda t, s, w, to: command_relay(t, s, w, to, "--engine=uring"),
+    "relay-epoll": lambda t, s, w, to: command_relay(t, s, w, to, "--engine=epoll"),
+    "nginx-tcp": lambda t, s, w, to: stream_proxy("nginx", s, w, to),
+    "nginx-tls": lambda t, s, w, to: stream_proxy("nginx", s, w, to),
+    "nginx-udp": lambda t, s, w, to: stream_proxy("nginx", s, w, to),
+    "haproxy-tcp": lambda t, s, w, to: stream_proxy("haproxy", s, w, to),
+    "haproxy-tls": lambda t, s, w, to: stream_proxy("haproxy", s, w, to),
+    "socat": lambda t, s, w, to: [need_command("socat"), f"TCP-LISTEN:{w},bind=127.0.0.1,fork,reuseaddr,nodelay,"
+                                                         "backlog=4096", f"TCP:127.0.0.1:{to},nodelay"],
+}
+# they fork, and what a child used is gone with it
+FORKING = ("socat", "ncat", "nginx", "haproxy")
 # they say neither when they listen nor where: they get a free port and are tried
-SILENT = ("socat", "ncat", "nginx", "haproxy")
+SILENT = (*FORKING, "redis-server", "hub", "nats-server", "nginx-tcp", "nginx-tls", "nginx-udp", "haproxy-tcp",
+          "haproxy-tls")
 
 
 # Processes
@@ -174,13 +268,40 @@ def stop(child):
     child.wait()
 
 
-def free_port():
-    with socket.socket() as probe:
+def cpu_of_group(leader):
+    """CPU time of the whole process group, the children that ended included."""
+    total = 0
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = text_of(stat).rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[2]) == leader:
+            total += sum(map(int, fields[11:15]))
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+def free_port(proto):
+    with socket.socket(type=socket.SOCK_DGRAM if proto == "udp" else socket.SOCK_STREAM) as probe:
         probe.bind(("127.0.0.1", 0))
         return str(probe.getsockname()[1])
 
 
+def answers(where):
+    """Nothing else tells that a UDP server is there."""
+    with socket.socket(type=socket.SOCK_DGRAM) as probe:
+        probe.settimeout(0.2)
+        probe.connect(("127.0.0.1", int(where)))
+        try:
+            probe.send(b"?")
+            return bool(probe.recv(64))
+        except OSError:
+            return False
+
+
 def accepts(proto, where):
+    if proto == "udp":
+        return answers(where)
     family, target = (socket.AF_UNIX, where) if proto == "unix" else (socket.AF_INET, ("127.0.0.1", int(where)))
     with socket.socket(family) as probe:
         return probe.connect_ex(target) == 0
@@ -206,24 +327,37 @@ class Server:
         self.proto = "tcp" if name == "tenon-plain" else scenario.proto
         self.framed = scenario.frame and name != "tenon-unframed"
         self.silent = name in SILENT
+        self.target = None
+        self.forks = name in FORKING
 
     def __enter__(self):
         path = self.folder / "socket"
         path.unlink(missing_ok=True)
-        self.where = str(path) if self.proto == "unix" else free_port() if self.silent else "0"
-        command = SERVERS[self.name](self.tools, self.scenario, self.where)
+        self.where = str(path) if self.proto == "unix" else free_port(self.proto) if self.silent else "0"
         # Into files: nobody has to read along while the measurement runs.
         with open(self.folder / "out", "wb") as out, open(self.folder / "err", "wb") as err:
+            command = self.command()
             self.child = spawn(command, self.tools.server_core, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
         try:
             self.await_listening()
         except BaseException:
-            stop(self.child)
+            self.__exit__()
             raise
         return self
 
     def __exit__(self, *exc):
         stop(self.child)
+        if self.target:
+            stop(self.target)
+
+    def command(self):
+        if not self.scenario.relay:
+            return SERVERS[self.name](self.tools, self.scenario, self.where)
+        program = ["udp_ack", "0", "ack"] if self.proto == "udp" else ["epoll_echo", "tcp", "0"]
+        self.target = spawn([need_file(self.tools.programs / program[0]), *program[1:]], self.tools.client_core,
+                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        where = self.target.stdout.readline().split()[-1]
+        return RELAYS[self.name](self.tools, self.scenario, self.where, where)
 
     def await_listening(self):
         until = time.monotonic() + START_LIMIT_S
@@ -244,21 +378,16 @@ class Server:
     def url(self, *keys):
         return url_of(self.proto, self.where, *keys)
 
-    def target(self):
+    def bare_target(self):
         """The same for the bare load."""
         return ["unix", self.where] if self.proto == "unix" else [self.proto, "127.0.0.1", self.where]
 
     def cpu_s(self):
-        """CPU time of the whole process group, the children that ended included."""
-        total = 0
-        for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
-            try:
-                fields = text_of(stat).rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[2]) == self.child.pid:
-                total += sum(map(int, fields[11:15]))
-        return total / os.sysconf("SC_CLK_TCK")
+        return cpu_of_group(self.child.pid)
+
+    def target_cpu_s(self):
+        """Of the echo behind a relay, which is neither the server nor the load, and no disturbance either."""
+        return cpu_of_group(self.target.pid) if self.target else 0
 
     def resident_bytes(self):
         try:

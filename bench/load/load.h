@@ -16,7 +16,7 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
-enum proto { PROTO_TCP, PROTO_UNIX, PROTO_UDP, PROTO_TLS };
+enum proto { PROTO_TCP, PROTO_UNIX, PROTO_UDP, PROTO_TLS, PROTO_WS };
 enum framing { FRAMING_NONE, FRAMING_LINE, FRAMING_U32 };
 enum engine { ENGINE_AUTO, ENGINE_EPOLL, ENGINE_URING };
 enum phase { PHASE_WARMUP, PHASE_COUNT, PHASE_DRAIN, PHASE_OVER };
@@ -40,7 +40,7 @@ struct options {
 	size_t payload; /* without it */
 	enum framing framing;
 	double duration_s, warmup_s;
-	bool spin, ack, hold, handshakes, resume;
+	bool spin, ack, hold, handshakes, resume, deflate;
 	enum engine engine;
 };
 

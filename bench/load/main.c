@@ -2,6 +2,7 @@
  * load: closed-loop echo load and its measurement; see README.md beside this folder.
  *
  *     load [hold|handshakes] tcp HOST PORT | tls HOST PORT | unix PATH | udp HOST PORT [options]
+ *     load hold ws HOST PORT [options]
  */
 #include "load.h"
 
@@ -21,6 +22,7 @@
 
 static const char usage_text[] =
 	"usage: load [hold|handshakes] tcp HOST PORT | tls HOST PORT | unix PATH | udp HOST PORT [options]\n"
+	"       load hold ws HOST PORT [options]\n"
 	"  --conns N        connections (64)\n"
 	"  --size BYTES     of a message (64)\n"
 	"  --depth D        messages in flight on each connection (1)\n"
@@ -28,6 +30,7 @@ static const char usage_text[] =
 	"  --warmup S       seconds before that do not (0.5)\n"
 	"  --spin           never sleep\n"
 	"  --resume         handshakes: with the ticket of the last one\n"
+	"  --deflate        ws: with compression, which the server must agree to\n"
 	"  --ack            replies are \"ack: \" and the data\n"
 	"  --frame NAME     none, line or u32: each message in such a frame (none)\n"
 	"  --engine NAME    auto, epoll or uring (auto: epoll for messages of 4 KiB and more)\n"
@@ -87,17 +90,12 @@ static void add_frame(struct options *options)
 static void parse_options(struct options *options, int argc, char **argv)
 {
 	static const struct option known[] = {
-		{"conns", required_argument, NULL, 'c'},
-		{"size", required_argument, NULL, 's'},
-		{"depth", required_argument, NULL, 'd'},
-		{"duration", required_argument, NULL, 't'},
-		{"warmup", required_argument, NULL, 'w'},
-		{"spin", no_argument, NULL, 'p'},
-		{"ack", no_argument, NULL, 'a'},
-		{"frame", required_argument, NULL, 'f'},
-		{"resume", no_argument, NULL, 'r'},
-		{"engine", required_argument, NULL, 'e'},
-		{0},
+		{"conns", required_argument, NULL, 'c'},  {"size", required_argument, NULL, 's'},
+		{"depth", required_argument, NULL, 'd'},  {"duration", required_argument, NULL, 't'},
+		{"warmup", required_argument, NULL, 'w'}, {"spin", no_argument, NULL, 'p'},
+		{"ack", no_argument, NULL, 'a'},          {"frame", required_argument, NULL, 'f'},
+		{"resume", no_argument, NULL, 'r'},       {"deflate", no_argument, NULL, 'z'},
+		{"engine", required_argument, NULL, 'e'}, {0},
 	};
 	int key;
 
@@ -123,6 +121,9 @@ static void parse_options(struct options *options, int argc, char **argv)
 			break;
 		case 'r':
 			options->resume = true;
+			break;
+		case 'z':
+			options->deflate = true;
 			break;
 		case 'a':
 			options->ack = true;
@@ -154,6 +155,8 @@ static void parse_target(struct options *options, int count, char **words)
 		options->proto = PROTO_TLS;
 	else if (count == 3 && !strcmp(words[0], "udp"))
 		options->proto = PROTO_UDP;
+	else if (count == 3 && !strcmp(words[0], "ws") && options->hold)
+		options->proto = PROTO_WS;
 	else if (count == 2 && !strcmp(words[0], "unix"))
 		options->proto = PROTO_UNIX;
 	else
