@@ -15,11 +15,13 @@ import sys
 import tempfile
 import threading
 import time
+import zlib
 
 import authority
 import harness
 import hellos
-from harness import KIB, MIB, cpu_seconds, noise, open_socket, place_of, resident_bytes, running_ns, wait_until
+from harness import (KIB, MIB, cpu_seconds, noise, open_socket, place_of, port_of, resident_bytes, running_ns,
+                     wait_until)
 from system import allow_files, limit_files
 
 
@@ -80,22 +82,30 @@ def out_of_descriptors(tenon, queued, seconds, inside=20):
 
 # Slow ones
 
-def trickle(tenon, count, deadline, url="tcp://127.0.0.1:0?frame=u32", threads=1, pause=0.5):
+def meet_framed(address):
+    """A lively client: its socket, and what it does again and again."""
+    sock = socket.create_connection(address, harness.LIMIT)
+    return sock, lambda: exchange_once(sock, b"\0\0\0\4word")
+
+
+def trickle(tenon, count, deadline, url="tcp://127.0.0.1:0?frame=u32&request={}s", threads=1, pause=0.5,
+            begin=b"\0", more=b"\1", meet=meet_framed):
     """
-    So many clients that send a byte of a message now and then, and one that speaks whole messages. Figures: how long
-    the last slow one was there after its first byte, exchanges of the other meanwhile.
+    So many clients that send a byte of a message, or of what must come first, now and then, and one that speaks whole
+    messages. Figures: how long the last slow one was there after its first byte, exchanges of the other meanwhile.
     """
-    server = tenon.serve(f"{url}&request={deadline}s", options=["--threads", threads])
+    server = tenon.serve(url.format(deadline), options=["--threads", threads])
     address = place_of(server.url.split("?")[0])[2]
-    lively, exchanges = tenon.dial(server.url.split("?")[0]), 0
+    (lively, exchange), exchanges = meet(address), 0
     ready = selectors.DefaultSelector()
     started, last, stays = {}, 0.0, 0.0
     with contextlib.ExitStack() as held:
         held.callback(ready.close)
+        held.enter_context(lively)
         for _ in range(count):
             sock = held.enter_context(socket.create_connection(address, harness.LIMIT))
             sock.setblocking(False)
-            sock.send(b"\0")  # of a length that is never whole, or of what never fills it
+            sock.send(begin)  # of a length that is never whole, or of what never fills it
             started[sock] = time.monotonic()
             ready.register(sock, selectors.EVENT_READ)
         give_up = time.monotonic() + deadline + harness.LIMIT
@@ -104,13 +114,13 @@ def trickle(tenon, count, deadline, url="tcp://127.0.0.1:0?frame=u32", threads=1
             for key, _ in ready.select(0.05):
                 ready.unregister(key.fileobj)
                 stays = max(stays, time.monotonic() - started.pop(key.fileobj))
-            assert exchange_once(lively, b"\0\0\0\4word")
+            assert exchange()
             exchanges += 1
             if time.monotonic() - last > pause:
                 last = time.monotonic()
                 for sock in started:
                     with contextlib.suppress(ConnectionError, BlockingIOError):
-                        sock.send(b"\1")
+                        sock.send(more)
     return {"last_gone": stays, "exchanges": exchanges}
 
 
@@ -152,6 +162,7 @@ def deaf(tenon, deaf_count, count, size, keys=""):
 # Hostile input
 
 CPU_PROMISED, MEMORY_PROMISED = 100, MIB  # by the sender's, and bytes
+WEB_MEMORY_PROMISED = 8 * MIB  # of WebSocket: what is compressed becomes as long as key max, 1 MiB, and is copied
 
 def json_inputs(size):
     half = size // 2
@@ -363,6 +374,172 @@ def held(tenon, size, count):
     return figures
 
 
+# Browsers, and what pretends to be one
+
+def request(host="localhost", *fields):
+    return "\r\n".join(["GET / HTTP/1.1", f"Host: {host}", "Upgrade: websocket", "Connection: Upgrade",
+                        "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", *fields, "",
+                        ""]).encode()
+
+
+def meet_web(address):
+    sock, head = socket.create_connection(address, harness.LIMIT), b""
+    sock.sendall(request())
+    while not head.endswith(b"\r\n\r\n"):
+        head += harness.receive_exactly(sock, 1)
+    assert head.startswith(b"HTTP/1.1 101 ")
+
+    def exchange():
+        sock.sendall(web_frame(0x82, b"word"))
+        return harness.receive_exactly(sock, 6) == b"\x82\x04word"
+    return sock, exchange
+
+
+def slow_heads(tenon, count, deadline, pause=0.5):
+    """trickle() of requests that never end."""
+    return trickle(tenon, count, deadline, "ws://127.0.0.1:0/?handshake={}s", 1, pause, b"GET / HTTP/1.1\r\nX: ", b"x",
+                   meet_web)
+
+
+def web_frame(first, data=b""):
+    """A client's, whose mask hides nothing."""
+    assert len(data) < 65536
+    length = bytes([0x80 | len(data)]) if len(data) < 126 else struct.pack(">BH", 0xfe, len(data))
+    return bytes([first]) + length + bytes(4) + data
+
+
+def deflated(data):
+    press = zlib.compressobj(9, wbits=-15)
+    return (press.compress(data) + press.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+
+def web_inputs(size):
+    """(name, what follows the request)"""
+    yield "empty fragments", web_frame(1) + web_frame(0) * (size // 6)
+    yield "fragments of a byte", web_frame(1) + web_frame(0, b"x") * (size // 7)
+    yield "empty messages", web_frame(0x82) * (size // 6)
+    yield "pings", web_frame(0x89) * (size // 6)
+    yield "long pings", web_frame(0x89, b"x" * 125) * (size // 131)
+    yield "pongs", web_frame(0x8a) * (size // 6)
+    yield "pings between fragments", web_frame(1) + (web_frame(0) + web_frame(0x89)) * (size // 12)
+    yield "a claim", b"\x82\xff" + struct.pack(">Q", MIB) + bytes(4) + b"x" * (size - 14)
+    yield "a huge claim", b"\x82\xff" + struct.pack(">Q", 1 << 62) + bytes(4) + b"x" * (size - 14)
+    yield "a bomb", web_frame(0xc1, deflated(b"x" * 40 * MIB)[:min(size, 60000)])
+    yield "bombs that may be", web_frame(0xc1, deflated(b"x" * (MIB - 1))) * (size // 1100)
+    yield "blocks of nothing", web_frame(0x41) + web_frame(0, b"\0\0\0\xff\xff" * 20) * (size // 106)
+    yield "no compression at all", web_frame(0xc1, noise(500)) * (size // 510)
+    yield "fields", request("localhost", *(f"A{n}:" for n in range(size // 8)))
+    yield "empty lines", b"\r\n" * (size // 2)
+
+
+def web_hostile(tenon, size, times):
+    """hostile() for WebSocket. Figures: name -> (most memory, the server's CPU time by that of the sender)."""
+    figures = {}
+    for name, data in web_inputs(size):
+        server, cost = tenon.serve("ws://127.0.0.1:0/", options=["--handler", "ack"]), []
+        server.untidy = True
+        url = "tcp" + server.url[2:]
+        head = b"" if name in ("fields", "empty lines") else request(
+            "localhost", "Sec-WebSocket-Extensions: permessage-deflate")
+        feed(url, request() + web_frame(0x82, b"x") + web_frame(0x88))  # what any first client costs
+        feed(url, request("localhost", "Sec-WebSocket-Extensions: permessage-deflate") +
+             web_frame(0xc1, deflated(b"x" * 1000)) + web_frame(0x88))
+        forget_peak(server.pid)
+        base = resident_bytes(server.pid)
+        while len(cost) < times or (min(cost) > CPU_PROMISED / 2 and len(cost) < times + 10):
+            before = running_ns(server.pid)
+            sending = feed(url, head + data)
+            cost.append((running_ns(server.pid) - before) / sending)
+        figures[name] = peak_bytes(server.pid) - base, min(cost)
+        server.stop()
+    return figures
+
+
+STRANGE = [("rebound.example", []), ("localhost.rebound.example", []), ("127.0.0.1.rebound.example", []),
+           ("127.0.0.1@rebound.example", []), ("rebound.example:80", ["Origin: http://rebound.example:80"]), ("", []),
+           ("localhost", ["Origin: https://rebound.example"]), ("localhost", ["Origin: null"]),
+           ("localhost", ["Origin: file://"]), ("localhost", ["Origin: "]),
+           ("localhost", ["Origin: http://localhost:1"]),
+           ("localhost", ["Origin: http://localhost.rebound.example"]), ("localhost", ["Origin: http://xlocalhost"]),
+           ("localhost", ["Origin: http://localhost@rebound.example"]), ("localhost", ["Origin: ftp://localhost"]),
+           ("localhost", ["Origin: http://localhost", "Origin: https://rebound.example"]),
+           ("localhost", ["Origin: https://rebound.example http://localhost"]),
+           ("localhost\r\nHost: rebound.example", [])]
+
+
+def strange_pages(tenon):
+    """Requests that a page of a stranger can make a browser send, and some that it cannot: the statuses of all."""
+    server = tenon.serve("ws://127.0.0.1:0/")
+    statuses = []
+    for host, fields in STRANGE:
+        with socket.create_connection(place_of(server.url)[2], harness.LIMIT) as sock:
+            sock.sendall(request(host, *fields))
+            statuses.append(int(harness.receive_exactly(sock, 12).split()[1]))
+    return statuses
+
+
+# Proxies
+
+def meet_proxied(there, user=b"\5\1\0"):
+    """meet() of a client that goes through a proxy to an echo, with SOCKS5."""
+    def meet(address):
+        sock, port = socket.create_connection(address, harness.LIMIT), port_of(there)
+        sock.sendall(user + b"\5\1\0\1\x7f\0\0\1" + struct.pack(">H", port))
+        answer = harness.receive_exactly(sock, (2 if len(user) == 3 else 4) + 10)
+        assert answer[-9] == 0, answer
+        return sock, lambda: exchange_once(sock, b"word")
+    return meet
+
+
+SLOW_REQUESTS = {"SOCKS4": (b"\4\1\0\x50\x7f\0\0\1", b"u"), "SOCKS5": (b"\5\xff", b"\0"),
+                 "CONNECT": (b"CONNECT a:80 HTTP/1.1\r\nX: ", b"x")}
+
+
+def slow_requests(tenon, protocol, count, deadline, pause=0.5):
+    """trickle() of requests to a proxy that never end."""
+    there = tenon.serve("tcp://127.0.0.1:0").url
+    return trickle(tenon, count, deadline, "proxy://127.0.0.1:0?allow-to=127.0.0.1&handshake={}s", 1, pause,
+                   *SLOW_REQUESTS[protocol], meet_proxied(there))
+
+
+def guesses(tenon, count, seconds, keys=""):
+    """
+    So many connections of one address guess passwords, each again as soon as it has been told that it was wrong.
+    Figures: guesses that were judged a second, exchanges of one who knows the password, from another address.
+    """
+    there = tenon.serve("tcp://127.0.0.1:0").url
+    users = tenon.file("users", b"alice:secret\n")
+    server = tenon.serve(f"proxy://127.0.0.1:0?allow-to=127.0.0.1&users={users}{keys}")
+    address = place_of(server.url)[2]
+    lively, exchange = meet_proxied(there, b"\5\1\2\1\5alice\6secret")(address)
+    judged, exchanges, end = 0, 0, time.monotonic() + seconds
+    with selectors.DefaultSelector() as ready, contextlib.ExitStack() as held:
+        held.enter_context(lively)
+
+        def guess():
+            sock = held.enter_context(socket.create_connection(address, harness.LIMIT, ("127.0.0.2", 0)))
+            with contextlib.suppress(ConnectionError):
+                sock.sendall(b"\5\1\2\1\5alice\5wrong")
+                ready.register(sock, selectors.EVENT_READ, b"")
+
+        for _ in range(count):
+            guess()
+        while time.monotonic() < end:
+            for key, _ in ready.select(0.02):
+                ready.unregister(key.fileobj)
+                with contextlib.suppress(ConnectionError):
+                    said = key.data + key.fileobj.recv(4)
+                    if said == b"\5\2":  # the method; the verdict is still to come
+                        ready.register(key.fileobj, selectors.EVENT_READ, said)
+                        continue
+                    judged += said.endswith(b"\1\1")
+                key.fileobj.close()
+                guess()
+            assert exchange()
+            exchanges += 1
+    return {"judged": judged / seconds, "exchanges": exchanges}
+
+
 # Churn
 
 def churn(tenon, rate, count):
@@ -558,6 +735,29 @@ def run_all(tenon):
         tell(f"{version}, {got['rate']:.0f} handshakes begun a second: p99 of another connection",
              f"{got['during'] * 1e3:.2f} ms, was {got['before'] * 1e3:.2f}", "5 ms more",
              got["during"] - got["before"] <= 0.005)
+    got = web_hostile(tenon, 10 * KIB, 5)
+    worst = max(got, key=lambda which: got[which][0])
+    tell(f"WebSocket, 10 KiB, {len(got)} hostile inputs: memory ({worst})", f"{got[worst][0] / KIB:.0f} KiB",
+         "8 MiB", got[worst][0] < WEB_MEMORY_PROMISED)
+    worst = max(got, key=lambda which: got[which][1])
+    tell(f"... CPU, by the sender's ({worst})", f"{got[worst][1]:.0f} x", "100 x", got[worst][1] < CPU_PROMISED)
+    got = web_hostile(tenon, 6 * 1000 * 1000, 1)
+    tell("... a million empty fragments: memory", f"{got['empty fragments'][0] / KIB:.0f} KiB", "8 MiB",
+         got["empty fragments"][0] < WEB_MEMORY_PROMISED)
+    got = slow_heads(tenon, 5000, 10)
+    tell("5,000 heads that never end, handshake=10s: the last is gone", f"after {got['last_gone']:.2f} s",
+         "10 s and a turn", got["last_gone"] <= 11)
+    got = strange_pages(tenon)
+    tell(f"{len(got)} strange Hosts and Origins (DNS rebinding): let in", str(got.count(101)), "0", 101 not in got)
+    for protocol in SLOW_REQUESTS:
+        got = slow_requests(tenon, protocol, 2000, 5)
+        tell(f"proxy: 2,000 requests of {protocol} that never end, handshake=5s: gone",
+             f"after {got['last_gone']:.2f} s", "5 s and a turn", got["last_gone"] <= 6)
+    for count, keys, bound in ((100, "", 100), (100, "&per-source=10", 10)):
+        got = guesses(tenon, count, 5, keys)
+        tell(f"proxy: 100 at a time guess passwords {keys}: judged", f"{got['judged']:.0f} a second",
+             f"{bound} a second", got["judged"] <= bound)
+        tell("... exchanges of one who knows it meanwhile", str(got["exchanges"]), "> 0", got["exchanges"] > 0)
     got = churn(tenon, 20, 3000)
     tell("3,000 connections that are reset at once: CPU", f"{got['free'] * 1e3:.0f} ms", "", True)
     tell("... with --accept-rate 20, while they come", f"{got['limited'] * 1e3:.0f} ms", "a fifth of that",

@@ -44,6 +44,7 @@ ZONE = {
     "both": {AAAA: ["2001:db8::31"]},
     "xn--bcher-kva.test": {A: ["192.0.2.40"]},
 }
+LIVE = {}  # how many seconds a name's records live, where it is not a minute
 WILDCARDS = {"wild6.test": {AAAA: ["::1"]}, "wild4.test": {A: ["127.0.0.9"]}}
 
 
@@ -66,7 +67,7 @@ def encode(name):
 
 
 def record(name, kind, data):
-    return encode(name) + struct.pack("!HHIH", kind, 1, 60, len(data)) + data
+    return encode(name) + struct.pack("!HHIH", kind, 1, LIVE.get(name, 60), len(data)) + data
 
 
 def reply(query, over_tcp, mood):
@@ -271,6 +272,76 @@ def play(helper, number):
     return wrong
 
 
+# ---- a target that moves ----
+
+MOVING, FORMER, LATTER, NEXT = "moving.test", "192.0.2.50", "192.0.2.51", "192.0.2.52"
+LIMIT = 60
+
+
+def answer_as(address, scheme):
+    """A server at port 7 of an address: it puts the address before all that it is asked."""
+    class Stream(socketserver.BaseRequestHandler):
+        def handle(self):
+            while data := self.request.recv(100):
+                self.request.sendall(f"{address} ".encode() + data)
+
+    class Datagram(socketserver.BaseRequestHandler):
+        def handle(self):
+            self.request[1].sendto(f"{address} ".encode() + self.request[0], self.client_address)
+
+    server = Streams((address, 7), Stream) if scheme == "tcp" else Datagrams((address, 7), Datagram)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+
+class Sessions:
+    """Of a relay whose first target has the name, and whose next one an address."""
+
+    def __init__(self, command, scheme):
+        self.kind = socket.SOCK_STREAM if scheme == "tcp" else socket.SOCK_DGRAM
+        self.relay = subprocess.Popen(
+            [command, "relay", "--json", "--balance", "first", "--connect", "20s", f"{scheme}://127.0.0.1:0",
+             f"{scheme}4://{MOVING}:7", f"{scheme}://{NEXT}:7"], stdout=subprocess.PIPE, text=True)
+        self.port = int(json.loads(self.relay.stdout.readline())["url"].rpartition(":")[2])
+
+    def begin(self):
+        """(client, address) of a new one."""
+        client = socket.socket(socket.AF_INET, self.kind)
+        client.settimeout(LIMIT)
+        client.connect(("127.0.0.1", self.port))
+        return client, self.ask(client)
+
+    def ask(self, client):
+        client.send(b"who")
+        return client.recv(100).decode().split()[0]
+
+    def end(self):
+        self.relay.terminate()
+        with self.relay:
+            return [json.loads(line) for line in self.relay.communicate(timeout=LIMIT)[0].splitlines()]
+
+
+def move(command, scheme, seconds):
+    """Whom sessions reach while the name goes from one address to another one, to none, and back; what is told."""
+    for address in (FORMER, LATTER, NEXT):
+        answer_as(address, scheme)
+    ZONE[MOVING], LIVE[MOVING] = {A: [FORMER]}, seconds
+    sessions, reached = Sessions(command, scheme), {}
+    first, reached["before"] = sessions.begin()
+    ZONE[MOVING] = {A: [LATTER]}
+    time.sleep(1.2 * seconds)
+    reached["after"] = sessions.begin()[1]
+    reached["begun before"] = sessions.ask(first)
+    del ZONE[MOVING]
+    time.sleep(1.2 * seconds)
+    reached["without"] = sessions.begin()[1]
+    ZONE[MOVING] = {A: [FORMER]}
+    until = time.monotonic() + LIMIT
+    while (back := sessions.begin()[1]) == NEXT and time.monotonic() < until:
+        time.sleep(0.05)
+    reached["again"], reached["begun before, still"] = back, sessions.ask(first)
+    return reached, sessions.end()
+
+
 def inside(arguments, **options):
     """Runs this file as a program in namespaces of its own; (process' result, or why it cannot be)."""
     if not shutil.which("unshare"):
@@ -289,6 +360,8 @@ def main():
     if what == "cases":
         wrong = [found for number in range(int(rest[0]), int(rest[1]), int(rest[2])) for found in play(helper, number)]
         print(json.dumps(wrong))
+    elif what == "move":
+        print(json.dumps(move(helper, rest[0], int(rest[1]))))
     elif what == "run":  # a script of one's own: files, then a command
         plan = json.loads(rest[0])
         for name, text in plan["files"].items():

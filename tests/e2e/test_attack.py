@@ -34,6 +34,34 @@ def test_hostile_input_costs_what_is_promised(tenon):
 
 
 @one_engine
+def test_hostile_websocket_costs_what_is_promised(tenon):
+    got = attack.web_hostile(tenon, 10 * KIB, 1)
+    assert {which: cost for which, cost in got.items()
+            if cost[0] >= attack.WEB_MEMORY_PROMISED or cost[1] >= attack.CPU_PROMISED} == {}
+
+
+def test_heads_that_never_end_are_gone_at_the_deadline(tenon):
+    assert attack.slow_heads(tenon, 300, 1, pause=0.2)["exchanges"] > 0
+
+
+@one_engine
+@pytest.mark.parametrize("protocol", attack.SLOW_REQUESTS)
+def test_requests_that_never_end_are_gone_at_the_deadline(tenon, protocol):
+    assert attack.slow_requests(tenon, protocol, 100, 1, pause=0.2)["exchanges"] > 0
+
+
+@one_engine
+def test_passwords_are_guessed_slowly(tenon):
+    got = attack.guesses(tenon, 20, 2, "&per-source=5")
+    assert got["judged"] <= 5 and got["exchanges"] > 0
+
+
+@one_engine
+def test_pages_of_strangers_are_refused(tenon):
+    assert set(attack.strange_pages(tenon)) <= {400, 403, 421}
+
+
+@one_engine
 def test_what_is_never_whole_costs_what_is_promised(tenon):
     got = attack.held(tenon, 10 * KIB, 10)
     assert {which: memory for which, memory in got.items() if memory >= attack.MEMORY_PROMISED} == {}

@@ -45,6 +45,16 @@ BAD_URLS = [
     ("udp://localhost:0?idle=5s", ["idle", "streams"], "idle"),
     ("unix:/tmp/x?nodelay=on", ["nodelay", "unix"], "nodelay"),
     ("tcp://localhost:0?passcred=on", ["passcred", "tcp"], "passcred"),
+    ("tcp://localhost:0?frame=u31", ["u31", "u32"], "u31"),
+    ("tcp://localhost:0?frame=hed:size=2", ["hed:size=2", "did you mean head"], "hed:"),
+    ("tcp://localhost:0?frame=head", ["head alone", "head:size=2"], "head"),
+    ("tcp://localhost:0?frame=head:offset=1", ["how long is the length"], "offset=1"),
+    ("tcp://localhost:0?frame=head:size=2,ofset=1", ["ofset", "offset"], "ofset"),
+    ("tcp://localhost:0?frame=head:size=%32,ofset=1", ["ofset", "offset"], "ofset"),
+    ("tcp://localhost:0?frame=head:size=2,header=5,keep=on&max=4", ["longer than max"], None),
+    ("tcp://localhost:0?frame=until:%0D%0A%5cq", ["until", "hexadecimal"], "%5cq"),
+    ("tcp://localhost:0?frame=until:", ["where is the delimiter"], None),
+    ("tcp://localhost:0?frame=fixed:0", ["fixed", "1 to 1GiB"], "0"),
     ("tcp://localhost:0?nodelay=on&nodelay=off", ["nodelay", "second time"], "nodelay=off"),
     ("tcp://localhost:0?=on", ["key"], "=on"),
     ("tcp://localhost:65536", ["65535"], "65536"),
@@ -162,6 +172,12 @@ def test_bad_command_lines(tenon, argv, words):
 
 
 # Bad days
+
+@pytest.mark.parametrize("scheme", ["tcp", "udp"])
+def test_an_address_of_another_machine(tenon, scheme):
+    result = tenon.run("serve", f"{scheme}://192.0.2.1:0", status=FAILED)
+    assert "Cannot assign requested address" in result.err and "`ip address` lists them" in result.err, result
+
 
 @pytest.mark.parametrize("scheme", ["tcp", "udp"])
 def test_address_in_use(tenon, scheme):
@@ -398,6 +414,32 @@ def test_other_name_servers_while_look_ups_are_under_way(tenon, names, network):
         watch.wait(0)
 
 
+def test_other_name_servers_in_a_file_that_looks_the_same(tenon, names, network):
+    """Another file of the same length and time has taken the place of resolv.conf(5)."""
+    etc = tenon.folder / "etc"
+    etc.mkdir()
+
+    def write(path, server):
+        path.write_text(f"nameserver {server}\n")
+        os.utime(path, ns=(0, 0))
+    write(etc / "resolv.conf", "127.0.0.2")
+    write(etc / "other", "127.0.0.1")
+    replace = system.replace_file("/etc", etc)
+
+    def enter():
+        network.enter()
+        replace()
+    with network.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.2", 53))
+        tenon.serve("tcp://127.0.0.1:10000", **names)
+        watch = tenon.start("ping", "--interval", "20ms", "--timeout", "60s", "tcp://four.test:10000", preexec_fn=enter)
+        assert silent.recv(2000)
+        os.replace(etc / "other", etc / "resolv.conf")
+        watch.wait_for_text(r"seq=\d+ looked up", "out")
+        watch.signal(signal.SIGINT)
+        watch.wait(0)
+
+
 def test_no_route(tenon, network):
     for command, args in (("send", ["hello"]), ("connect", [])):
         for scheme in ("tcp", "udp"):
@@ -461,6 +503,23 @@ def test_a_living_server_with_a_full_backlog_is_never_replaced(tenon):
     os.unlink(path)
 
 
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="not root, or no setpriv")
+def test_a_dead_servers_socket_that_one_may_not_remove(tenon):
+    """It is another user's, in a directory where each may only remove what is theirs."""
+    shared = tenon.folder / "shared"
+    shared.mkdir()
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(shared / "sock"))
+    shared.chmod(0o1777)
+    (shared / "sock").chmod(0o777)
+    for folder in shared.parents:
+        folder.chmod(folder.stat().st_mode | 0o111)
+    setpriv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    result = tenon.finish([*setpriv, *tenon.argv("serve", f"unix:{shared}/sock")], status=FAILED)
+    assert "removing a dead server's socket: Operation not permitted" in result.err, result
+    os.unlink(shared / "sock")
+
+
 def test_a_file_that_is_no_socket_is_left_alone(tenon):
     path = tenon.file("precious", b"data")
     result = tenon.run("serve", f"unix:{path}", status=FAILED)
@@ -473,9 +532,11 @@ def test_a_file_that_is_no_socket_is_left_alone(tenon):
     assert path.read_bytes() == b"data" and (tenon.folder / "link").is_symlink()
 
 
-def test_a_socket_that_has_been_replaced_is_not_removed(tenon):
-    """Somebody has put another in its place: at the end it is not ours to remove."""
-    server = tenon.serve(f"unix:{tenon.folder}/sock")
+@pytest.mark.parametrize("options", [[], ["--no-sandbox"]])
+def test_a_socket_that_has_been_replaced_is_not_removed(tenon, options):
+    """Somebody has put another in its place: at the end it is not ours to remove. The process that is left with the
+    right to is another with a sandbox than without."""
+    server = tenon.serve(f"unix:{tenon.folder}/sock", options=options)
     os.unlink(tenon.folder / "sock")
     tenon.listen(socket.AF_UNIX, str(tenon.folder / "sock"))
     server.stop()

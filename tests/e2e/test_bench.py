@@ -89,6 +89,31 @@ def decode(text):
     return counts
 
 
+def encode(latencies):
+    """The same the other way: latency in ns -> count, as a member of a result's histograms."""
+    counts = collections.Counter()
+    for ns, count in latencies.items():
+        bucket = max(0, ns.bit_length() - 11)
+        counts[(bucket << 10) + (ns >> bucket)] += count
+    body, index = bytearray(), 0
+
+    def add(number):
+        number = number << 1 if number >= 0 else -number * 2 - 1
+        while number > 127:
+            body.append(number & 127 | 128)
+            number >>= 7
+        body.append(number)
+    for at, count in sorted(counts.items()):
+        if at > index:
+            add(index - at)
+        add(count)
+        index = at + 1
+    plain = struct.pack(">iiiiqqd", 0x1c849313, len(body), 0, 3, 1, 3600 * 10**9, 1.0) + bytes(body)
+    packed = zlib.compress(plain)
+    return {"min_ns": min(latencies), "max_ns": max(latencies),
+            "v2": base64.b64encode(struct.pack(">ii", 0x1c849314, len(packed)) + packed).decode()}
+
+
 class EchoServer:
     """
     A scripted TCP server in a thread: `reply(data, state)` says what goes back; it may sleep, which stalls all. After
@@ -365,7 +390,7 @@ def test_slo_believes_no_single_failure(tenon, schema):
         assert step["least_us"] <= step["value_us"] <= step["most_us"] and 1 <= step["trials"] <= 3
         assert step["trials"] >= 2 or (step["kept"] and step["value_us"] <= 75e3), step
     assert any(step["trials"] >= 2 and step["most_us"] >= 200e3 for step in steps), steps
-    assert re.search(r"^tenon: [\d.]+k?/s: p99 [\d.]+ [mu]?s \([\d.]+ [mu]?s to [\d.]+ [mu]?s in \d runs\): "
+    assert re.search(r"^tenon: [\d.]+[kM]?/s: p99 [\d.]+ [mu]?s \([\d.]+ [mu]?s to [\d.]+ [mu]?s in \d runs\): "
                      r"(kept|missed)$",
                      result["stderr"], re.M), result["stderr"]
 
@@ -508,6 +533,55 @@ def test_a_reply_after_it_was_given_up(tenon, schema):
     assert result["datagrams"] == {"lost": 0, "duplicates": 0, "reordered": 0, "late": 1} and result["messages"] == 2
 
 
+@pytest.mark.parametrize("how, sent, errors", [
+    (["--requests", "10"], 1, {"no reply before the end, or before the connection ended": 1}),
+    (["--requests", "10", "--depth", "20", "--conns", "2"], 10,
+     {"no reply before the end, or before the connection ended": 10}),
+    (["--requests", "5", "--rate", "1000"], 5, {"no reply before the end, or before the connection ended": 5}),
+    (["--requests", "5", "--mode", "recv"], 0, {"nothing was sent or came for the time of --timeout": 1})])
+def test_requests_that_nobody_answers(tenon, schema, how, sent, errors):
+    """A number of messages has no other end on a stream that is silent."""
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "discard"])
+    result = bench(tenon, server.url, *how, "--timeout", "300ms", status=None)
+    check(schema, result)
+    assert result["messages"] == 0 and result["sent"] == sent and result["errors_by_kind"] == errors
+
+
+def test_requests_that_nobody_answers_any_more(tenon, schema):
+    handler = "exec:dd bs=64 count=3 status=none; cat > /dev/null"
+    server = tenon.serve(f"unix:{tenon.folder}/sock", options=["--handler", handler])
+    result = bench(tenon, server.url, "--requests", "10", "--timeout", "300ms", status=None)
+    check(schema, result)
+    assert result["messages"] == 3 and result["sent"] == 4 and result["errors"] == 1
+
+
+def test_requests_that_nobody_takes(tenon, schema):
+    """A peer that does not read: what the kernel has not taken was not sent."""
+    listener = tenon.listen()
+    result = bench(tenon, f"tcp://127.0.0.1:{listener.getsockname()[1]}", "--mode", "send", "--size", "1MiB",
+                   "--requests", "100", "--timeout", "300ms", status=None)
+    check(schema, result)
+    assert result["sent"] < 100
+    assert result["errors_by_kind"] == {"nothing was sent or came for the time of --timeout": 1}
+
+
+def test_requests_one_way(tenon, schema):
+    """Who only receives sends nothing, and has as many as were asked for."""
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "chargen", "-v"])
+    result = bench(tenon, server.url, "--mode", "recv", "--requests", "7", "--conns", "2")
+    check(schema, result)
+    assert result["messages"] == 7 and result["sent"] == 0
+    server.wait_for_text("close #.*: 0 bytes in", "out")
+
+
+@one_engine
+def test_requests_at_a_slow_rate(tenon):
+    """Between two messages nothing is to move."""
+    server = tenon.serve("tcp://127.0.0.1:0")
+    result = bench(tenon, server.url, "--requests", "2", "--rate", "0.4", "--timeout", "2s")
+    assert result["messages"] == 2
+
+
 @pytest.mark.parametrize("size", ["1", "1472", "17KiB", "60KiB", "1-60KiB"])
 def test_datagrams_of_every_size(tenon, schema, size):
     server = tenon.serve("udp://127.0.0.1:0", options=["--handler", "echo"])
@@ -643,6 +717,7 @@ def test_a_server_that_never_answers(tenon, schema):
     ([], "which URL"), (["tcp://h:1", "tcp://h:2"], "one URL"), (["tcp://h:1?nodelya=1"], "nodelay"),
     (["tcp://h:1", "--rate", "fast"], "--rate: 'fast'"), (["tcp://h:1", "--rate", "-5"], "--rate"),
     (["tcp://h:1", "--rate", "0"], "--rate"), (["tcp://h:1", "--rate", "nan"], "--rate"),
+    (["tcp://h:1", "--so", "1"], "did you mean --slo"),
     (["tcp://h:1", "--slo", "99=10ms"], "--slo"), (["tcp://h:1", "--slo", "p99=0ms"], "--slo"),
     (["tcp://h:1", "--slo", "p100=1s"], "--slo"), (["tcp://h:1", "--slo", "p99=1s", "--rate", "5"], "by itself"),
     (["tcp://h:1", "--mode", "rcv"], "did you mean recv"), (["udp://h:1", "--mode", "recv"], "datagrams"),
@@ -679,6 +754,7 @@ def test_a_message_that_the_endpoint_does_not_take(tenon):
     url = server.url.split("?")[0] + "?frame=u8"
     assert "tenon:" in tenon.run("bench", url, "--size", "300", "--duration", "5s", status=REFUSED).err
     assert "No such file" in tenon.run("bench", url, "--payload", "@/nowhere", status=FAILED).err
+    assert "/dev/null: not a regular file" in tenon.run("bench", url, "--payload", "@/dev/null", status=FAILED).err
     udp = tenon.serve("udp://127.0.0.1:0")
     assert "too" in tenon.run("bench", udp.url, "--size", "100KiB", status=REFUSED).err.lower()
 
@@ -799,7 +875,8 @@ def on_a_terminal(tenon, *args):
 def test_live_view(tenon):
     server = tenon.serve("tcp://127.0.0.1:0")
     shown, out = on_a_terminal(tenon, server.url, "--rate", "100", "--duration", "3s", "--warmup", "1s")
-    assert "░" in shown and "warming up" in shown and re.search(r"p50 \S+ [um]?s", shown) and re.search("[▁-█]", shown)
+    assert ("░" in shown and "warming up" in shown and re.search(r"p50 \S+ [um]?s", shown) and
+            re.search("[▁-█]", shown))
     assert shown.endswith("\x1b[J") and "p99.9" in out and "\x1b" not in out
     assert on_a_terminal(tenon, server.url, "--requests", "50", "-q")[0] == ""
     assert tenon.run("bench", server.url, "--requests", "50").err == ""
@@ -840,6 +917,8 @@ def test_merged_exactly(tenon, schema):
         a, b = (json.loads(path.read_text(encoding="utf-8")) for path in paths)
         merged = bench(tenon, "merge", *paths)
         check(schema, merged)
+        assert not merged["stderr"]
+        assert sum(part["bytes"] for part in merged["intervals"]) == merged["bytes"] == a["bytes"] + b["bytes"] > 0
         for name in ("service", "response", "late"):
             one, two, both = (r["histograms"][name] for r in (a, b, merged))
             if one:
@@ -910,6 +989,22 @@ def test_what_strangers_write_into_results(tenon):
     tenon.run("bench", "merge", path, path, "--output", merged)
     tenon.run("bench", "compare", merged, path)
     assert json.loads(merged.read_text(encoding="utf-8"))["errors_by_kind"] == {"?[2J": 2, "a" + "\u00e9" * 59: 4}
+
+
+@one_engine
+def test_what_else_two_results_differ_in_is_told(tenon):
+    path, other = two_results(tenon)
+    result = json.loads(path.read_text(encoding="utf-8"))
+    same = tenon.run("bench", "compare", path, other).err
+    assert "differ in more" not in same
+    for section, key, value, words in (("setup", "size", "7", "message size"), ("machine", "host", "else", "host"),
+                                       ("setup", "conns", 9, "connections x depth"),
+                                       ("setup", "depth", 5, "connections x depth")):
+        changed = json.loads(json.dumps(result))
+        changed[section][key] = value
+        other.write_text(json.dumps(changed), encoding="utf-8")
+        told = tenon.run("bench", "compare", path, other).err
+        assert told.count("differ in more") == 1 and f": {words} " in told and str(value) in told, told
 
 
 @one_engine
@@ -1063,6 +1158,51 @@ def test_page(tenon):
 
 
 @one_engine
+def test_labels_of_a_wide_axis(tenon):
+    """From microseconds to a third of a second there are more round steps than labels have room."""
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "exec:sleep 0.3; cat"])
+    path = tenon.folder / "page.html"
+    tenon.run("bench", server.url, "--rate", "200", "--duration", "1s", "--warmup", "0", "--html", path)
+    plots = re.findall(r'<div class="plot">.*?</div>', path.read_text(encoding="utf-8"), re.S)
+    for plot in plots[:2]:
+        heights = [float(part) for part in re.findall(r'class="y" style="bottom:([\d.]+)%"', plot)]
+        assert 3 <= len(heights) <= 9 and all(b - a >= 5.9 for a, b in zip(heights, heights[1:])), heights
+
+
+def stand_in_order(text, *words):
+    """Each behind the one before; a newline between two counts for both."""
+    at = 0
+    for word in words:
+        at = text.find(word, max(0, at - 1))
+        if at < 0:
+            return False
+        at += len(word)
+    return True
+
+
+@one_engine
+def test_all_that_a_result_has_is_shown_in_order(tenon):
+    server = tenon.serve("udp://127.0.0.1:0")
+    path, page = tenon.folder / "result.json", tenon.folder / "page.html"
+    tenon.run("bench", server.url, "--requests", "200", "--rate", "1000", "--output", path)
+    result = json.loads(path.read_text(encoding="utf-8"))
+    result.update(errors=3, errors_by_kind={"the first kind": 1, "the second kind": 2}, reconnects=5)
+    result["datagrams"].update(lost=4, duplicates=2, reordered=1, late=7)
+    path.write_text(json.dumps(result), encoding="utf-8")
+    table = tenon.run("bench", "merge", path, path, "--html", page).text
+    assert stand_in_order(table, f"{server.url}\n", "request mode", "\n  messages ", "\n  rate ", "\n  payload ",
+                          "\n  latency ", "\n  p50 ", "\n  max ", "\n  mean ", "\n  lost         8 ",
+                          "\n  duplicates   4\n", "\n  reordered    2\n", "\n  late         14 ", "\n  errors       6",
+                          " 2   the first kind\n", " 4   the second kind\n", "\n  reconnects   10",
+                          "\n  generator "), table
+    shown = Page(page.read_text(encoding="utf-8"))
+    assert stand_in_order(shown.text, "Latency by percentile", "Latency over time", "Throughput over time", "Set-up",
+                          "endpoint", "mode", "connections", "rate by schedule", "message size", "measured", "warm-up",
+                          "messages", "threads", "engine", "generator's CPU time", "generator busy", "host",
+                          "processor", "kernel", "started", "the first kind", "the second kind"), shown.text
+
+
+@one_engine
 def test_page_of_merged_runs(tenon, schema):
     """As finely as each was measured, one behind the other; a result of before, which has no slices, by its
     intervals."""
@@ -1134,13 +1274,34 @@ print(servers.Server.cpu_s(types.SimpleNamespace(child=child)))"""
     assert float(result.text) >= 0
 
 
+def make_page_of_known_data(tenon):
+    """The page of a run that went as no real one does: all that is drawn is known."""
+    server = tenon.serve("tcp://127.0.0.1:0")
+    path, page = tenon.folder / "known.json", tenon.folder / "known.html"
+    tenon.run("bench", server.url, "--rate", "500", "--duration", "1s", "--warmup", "0", "--output", path)
+    result = json.loads(path.read_text(encoding="utf-8"))
+    heat = [[16 + 3 * i, 2**i] for i in range(8)]  # cells of different strength
+    total = sum(count for _, count in heat) * 20
+    shares = [10 * total >> i + 1 for i in range(9)]
+    shares[0] += 10 * total - sum(shares)
+    result["histograms"] = {name: encode({base << i: count for i, count in enumerate(shares)})
+                            for name, base in (("service", 20000), ("response", 100000), ("late", 50))}
+    result["intervals"] = [{**result["intervals"][0], "at_s": i, "messages": total, "rate": total,
+                            "heat": [[at, count * 20] for at, count in heat]} for i in range(10)]
+    result["slices"] = {"seconds": 0.05, "heat": [heat] * 200}
+    result.update(messages=10 * total, sent=10 * total, duration_s=10, rate=total)
+    path.write_text(json.dumps(result), encoding="utf-8")
+    tenon.run("bench", "merge", path, path, "--html", page)
+    return page
+
+
 @one_engine
 def test_page_in_a_browser(tenon):
     """As a browser draws it: three plots, each with its curves, and the colours of the heat map in between."""
     browser = shutil.which("chromium")
     if not browser or SANITIZED:
         pytest.skip("no chromium here")
-    page, shot = make_page(tenon), tenon.folder / "shot.png"
+    page, shot = make_page_of_known_data(tenon), tenon.folder / "shot.png"
     asking = tenon.folder / "asking.html"
     asking.write_text(page.read_text(encoding="utf-8").replace("</body>", """<script>document.title = JSON.stringify(
         [...document.querySelectorAll("svg")].map(e => [e.id, ...["x", "y", "width", "height"].map(

@@ -12,6 +12,7 @@ import struct
 import subprocess
 import termios
 import threading
+import zlib
 
 import cbor2
 import pytest
@@ -397,6 +398,44 @@ def test_every_frame_and_format(tenon, tmp_path):
         assert all(m["source"] == "10.0.0.1:40000" and m["stream"] == 1 and m["from"] == "client" for m in got)
 
 
+def test_websocket(tenon, tmp_path):
+    """Both sides from their heads on, masked and not, compressed and not, in pieces, to what their Close says."""
+    def masked(first, data):
+        hidden = bytes(b ^ (1, 2, 3, 4)[i & 3] for i, b in enumerate(data))
+        return bytes([first, 0x80 | len(data)]) + b"\1\2\3\4" + hidden
+    asked = (b"GET /chat HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n" + masked(0x81, b'{"op":1}') +
+             masked(0x01, b'{"op"') + masked(0x89, b"ping") + masked(0x80, b":2}") + masked(0x82, b"\0\xff") +
+             masked(0x88, b"\x0f\xa1en\nough"))
+    press = zlib.compressobj(wbits=-15)
+    packed = (press.compress(b'{"told":1}') + press.flush(zlib.Z_SYNC_FLUSH))[:-4]
+    told = (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n" + bytes([0xc1, len(packed)]) + packed +
+            b"\x8a\4ping\x88\0")
+    talk = Talk()
+    for who, data in (("c", asked), ("s", told)):
+        for at in range(0, len(data), 9):
+            talk.put(who, ACK | PSH, at, data[at:at + 9])
+    talk.finish({"c": len(asked), "s": len(told)})
+    got, _ = follow(tenon, tmp_path, talk.packets, "--endpoint", "ws://10.0.0.2:7000/chat")
+    seen = [(m["from"], m.get("kind"), m.get("data"), m.get("event"), m.get("code"), m.get("reason")) for m in got]
+    assert sorted(seen, key=lambda m: m[0]) == [
+        ("client", "text", '{"op":1}', None, None, None), ("client", "text", '{"op":2}', None, None, None),
+        ("client", "binary", "\0\ufffd", None, None, None), ("client", None, None, "closing", 4001, "en\nough"),
+        ("server", "text", '{"told":1}', None, None, None), ("server", None, None, "closing", 1005, "")]
+    lines = tenon.run("capture", "--read", tmp_path / "talk.pcap", "--follow", "--endpoint",
+                      "ws://10.0.0.2:7000/chat").text
+    for line in (' text {"op":2}', r" binary \x00\xff", r" -- closes with 4001: en\nough"):
+        assert line + "\n" in lines
+    # What is refused, and a format
+    talk = Talk()
+    talk.put("s", ACK, 0, b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+    got, _ = follow(tenon, tmp_path, talk.packets, "--endpoint", "ws://10.0.0.2:7000/chat", status=REFUSED)
+    assert got[0]["event"] == "broken" and "403 Forbidden" in got[0]["error"]
+    talk = Talk()
+    talk.put("c", ACK, 0, asked)
+    got, _ = follow(tenon, tmp_path, talk.packets, "--endpoint", "ws://10.0.0.2:7000/chat?format=json", status=REFUSED)
+    assert [m.get("value") for m in got[:2]] == [{"op": 1}, {"op": 2}] and "error" in got[2]
+
+
 def test_what_is_missing_is_said_where_it_was(tenon, tmp_path):
     stream = b"".join(b'{"n":%03d}\n' % n for n in range(100, 200))
     talk = Talk()
@@ -532,7 +571,7 @@ def test_memory_is_bounded(tenon, tmp_path):
     got, done = follow(tenon, tmp_path, frames, "--memory", "100KiB")
     let_go = [m for m in got if m.get("event") == "let go"]
     assert len(let_go) > 900
-    assert f"{len(let_go)} connections let go for want of memory" in done.err
+    assert f"{len(let_go)} connections let go for lack of memory" in done.err
     assert sum(m.get("bytes", 0) for m in got if m.get("event") == "missing") == 1000
     assert sum(m["length"] for m in got if "length" in m) == 1400 * 1000
 
@@ -581,7 +620,7 @@ def test_live_packets_as_tcpdump_captures_them(tenon, live, network, program, tm
     exchange(network, [b"x" * n for n in range(1, 200)])
     stop(ours)
     harness.wait_until(lambda: (tmp_path / "theirs.pcap").stat().st_size > 50000, "tcpdump has written")
-    found = re.search(r"lo: (\d+) packets; 0 dropped for want of room \(--buffer\), 0 by the interface", ours.err)
+    found = re.search(r"lo: (\d+) packets; 0 dropped for lack of room \(--buffer\), 0 by the interface", ours.err)
     harness.wait_until(lambda: len(packets_of(tenon, tmp_path / "ours.pcapng")) == int(found[1]), "all is written")
 
     def seen(name):
@@ -721,6 +760,18 @@ def test_without_privilege(tenon, libpcap):
     assert "packets" not in done.err
 
 
+@pytest.mark.parametrize("args", [["--iface", "lo"], ["--read", "a.pcap", "tcp"]])
+def test_without_libpcap(tenon, libpcap, tmp_path, args):
+    """What needs it says what to install; a file is read without it."""
+    write(tmp_path / "a.pcap", packets.pcap(packets.ETHERNET, list(packets.frames(packets.ETHERNET))))
+    for name in ("libpcap.so.0.8", "libpcap.so.1", "libpcap.so"):
+        (tmp_path / name).write_bytes(b"")
+    how = {"env": {"LD_LIBRARY_PATH": os.fspath(tmp_path)}, "cwd": tmp_path}
+    done = tenon.run("capture", *args, status=FAILED, **how)
+    assert "libpcap is not installed here" in done.err and "apt-get install libpcap0.8" in done.err
+    assert tenon.run("capture", "--read", "a.pcap", **how).lines
+
+
 def test_no_such_interface(tenon, network, libpcap):
     done = tenon.run("capture", "--iface", "loo", status=FAILED, preexec_fn=network.enter)
     assert "did you mean lo?" in done.err
@@ -825,6 +876,29 @@ def test_colours_are_for_terminals_that_want_them(tenon, tmp_path):
     coloured, plain = (tenon.run("capture", "--read", path, *more).text for more in (["--color=always"], []))
     assert bare(coloured) == plain
     assert on_a_terminal(tenon, "--read", path, "--json") == tenon.run("capture", "--read", path, "--json").text
+
+
+def test_each_side_of_a_talk_has_its_colour(tenon, tmp_path):
+    talk = Talk()
+    talk.put("c", ACK | PSH, 0, b"ask\n")
+    talk.put("s", ACK | PSH, 0, b"answer\n")
+    talk.finish({"c": 4, "s": 7})
+    path = write(tmp_path / "a.pcap", packets.pcap(packets.ETHERNET, talk.packets))
+    lines = tenon.run("capture", "--read", path, "--follow", "--frame", "line", "--color=always").lines
+    colours = {word: re.findall(r"\x1b\[(\d+)m #", line) for word in ("ask", "answer") for line in lines
+               if bare(line).endswith(word)}
+    assert colours == {"ask": ["36"], "answer": ["32"]}, lines
+
+
+def test_reading_from_a_pipe_ends_with_a_signal(tenon):
+    """All that came is shown, counts and all, though the pipe is open still."""
+    frames = list(packets.frames(packets.ETHERNET))[:3]
+    process = tenon.start("capture", "--read", "-", stdin=subprocess.PIPE)
+    process.popen.stdin.write(b"".join(packets.pcap(packets.ETHERNET, frames)))
+    process.popen.stdin.flush()
+    harness.wait_until(lambda: len(process.lines) >= 3, "they are shown")
+    process.signal(signal.SIGINT)
+    process.wait(0)
 
 
 @pytest.mark.parametrize("hosts", [("10.0.0.1", "10.0.0.2"), ("2001:db8::1", "2001:db8::2")], ids=["ip4", "ip6"])

@@ -578,7 +578,7 @@ def test_show_what_is_no_tls_server(tenon):
     sock.close()
     assert "Connection refused" in tenon.run("cert", "show", f"tls://127.0.0.1:{port}", status=1).err
     assert "only tls:// and dtls:// URLs" in tenon.run("cert", "show", server.url, status=2).err
-    assert "unknown scheme" in tenon.run("cert", "show", "https://localhost", status=2).err
+    assert "scheme 'https'" in tenon.run("cert", "show", "https://localhost", status=2).err
 
 
 def test_show_a_server_on_a_unix_socket(certs, tenon, tmp_path):

@@ -2,6 +2,7 @@
 import fcntl
 import os
 import pty
+import re
 import socket
 import subprocess
 import time
@@ -371,3 +372,43 @@ def test_verbose_names_both_ends(tenon, echo):
 
 
 assert open_socket
+
+
+# Lines and messages
+
+def test_more_lines_than_the_queue_holds(tenon):
+    """Each is a message, in order, however slowly they go."""
+    server = tenon.serve("tcp://127.0.0.1:0?frame=u32")
+    lines = b"".join(b"%d %s\n" % (i, b"x" * (i % 200)) for i in range(20000))
+    assert tenon.run("connect", f"{server.url.split('?')[0]}?frame=u32&queue=16KiB", input=lines).out == lines
+
+
+@pytest.mark.parametrize("engine", ["auto"], indirect=True)
+def test_a_line_that_is_not_in_the_format(tenon):
+    """It is told with its number and left out; the others are sent, blank ones among them pass."""
+    server = tenon.serve("tcp://127.0.0.1:0?frame=line&format=json", options=["--json"])
+    url = f"{server.url.split('?')[0]}?frame=line&format=json"
+    done = tenon.run("connect", url, input=b"[1]\n\n[2\n[ 3 ]", status=4)
+    assert done.out == b"[1]\n[3]\n" and re.search(r"^tenon: line 3: json: ", done.err)
+    assert server.wait_for_event("close")["messages_in"] == 2
+
+
+@pytest.mark.parametrize("engine", ["auto"], indirect=True)
+@pytest.mark.parametrize("bad,out,status", [("skip", b"[1]\n[2]\n", 4), ("close", b"[1]\n", 4)])
+def test_a_peer_that_does_not_keep_to_the_format(tenon, listener, bad, out, status):
+    process = tenon.start("connect", f"{listener[1]}?frame=line&format=json&bad={bad}")
+    sock = tenon.accept(listener[0])
+    sock.sendall(b"[1]\n[,\n[2]\n")
+    sock.close()
+    process.wait(status)
+    assert process.out == out and process.err.count("\n") == 1 and "json: " in process.err
+
+
+def test_bytes_that_have_not_been_sent_are_told(tenon, listener):
+    """A peer that takes nothing, after the end of the input: --wait is over, exit 3."""
+    listener[0].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * KIB)
+    data = tenon.opened(tenon.file("much", bytes(2 * MIB)))
+    process = tenon.start("connect", "--wait", "500ms", f"{listener[1]}?sndbuf=16KiB&queue=4MiB", stdin=data)
+    tenon.accept(listener[0])
+    process.wait(3)
+    assert re.search(r"\d bytes have not been sent: the peer does not take them$", process.err, re.M)

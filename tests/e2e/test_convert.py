@@ -373,6 +373,18 @@ def test_skip_cannot_pass_a_broken_frame(tenon):
     assert result.text == "1\n" and "message 2: frame cbor: byte 0" in result.err
 
 
+def test_frames_that_are_described(tenon):
+    """A header and a delimiter in words; what is too long to be one is refused, not cut."""
+    head = "head:offset=12,size=4,endian=little,adjust=-16,header=16,keep=off"
+    framed = convert(tenon, "json", f"json/{head}", b"[1] 2").out
+    assert framed == bytes(12) + b"\x13\0\0\0[1]" + bytes(12) + b"\x11\0\0\0" + b"2"
+    assert convert(tenon, f"json/{head}", "json", framed).out == b"[1]\n2\n"
+    framed = b"a\r\nb\r\n.\r\n..\r\n.\r\n"
+    assert convert(tenon, "text/until:\\r\\n.\\r\\n", "json", framed).out == b'"a\\r\\nb"\n".."\n'
+    long = "head:size=4" + ",keep=off" * 20
+    assert "no such frame" in convert(tenon, "json", f"json/{long}", b"1", status=2).err
+
+
 def test_what_the_target_cannot_hold(tenon):
     assert "message 2: text: " in convert(tenon, "json", "text", b'"a" [1] "b"', status=REFUSED).err
     assert convert(tenon, "json", "text", b'"a" [1] "b"', "--on-bad=skip", status=REFUSED).out == b"a\nb\n"
@@ -462,7 +474,7 @@ def test_what_cannot_be_written_is_told_with_its_place(tenon):
     (["--from", "json/lin", "--to", "cbor"], "--from: no such frame 'lin'; did you mean line"),
     (["--from", "json", "--to", "cbor/u33"], "--to: no such frame 'u33'; did you mean u32"),
     (["--from", "json", "--to", "cbor/u32&max=1"], "--to: no such frame"),
-    (["--from", "json/fixed", "--to", "cbor"], "fixed needs a size"),
+    (["--from", "json/fixed", "--to", "cbor"], "fixed alone does not say enough"),
     (["--from", "raw/fixed:5", "--to", "raw", "--max", "4"], "--from: such messages are longer than max allows"),
     (["--from", "json"], "--to is missing"),
     ([], "--from is missing"),

@@ -48,6 +48,7 @@ def test_tenon_with_tenon(tenon, server, trusted):
     closed = server.wait_for_event("close")
     assert closed["reason"] == "end" and closed["messages_in"] == closed["messages_out"] == 2
     assert opened["peer"] == closed["peer"] and opened["peer"].startswith("dtls://127.0.0.1:")
+    assert opened["local"] == f"dtls://127.0.0.1:{server.port}"
 
 
 @pytest.mark.parametrize("scheme, place", [("dtls", "localhost"), ("dtls4", "127.0.0.1"), ("dtls6", "[::1]")])
@@ -356,7 +357,7 @@ def test_reload(tenon, authority, trusted):
     client.wait_for_text("^ack: one$", "out")
     put("a.example")
     server.signal(signal.SIGHUP)
-    server.wait_for_text("read anew|have changed")
+    server.wait_for_text("read again|have changed")
     assert tenon.run("send", f"{server.url}?{trusted}&sni=b.example", "x").out == b"ack: x\n"
     client.popen.stdin.write(b"two\n")
     client.popen.stdin.flush()

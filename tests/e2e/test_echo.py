@@ -1,4 +1,5 @@
 """Echo and ack on every kind of socket, against Python's socket module used the way tutorials use it."""
+import json
 import os
 import socket
 import struct
@@ -382,7 +383,7 @@ def test_chargen_goes_on_for_a_client_that_has_ended_its_side(tenon):
 
 
 def from_port(address, server, data):
-    client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    client = socket.socket(socket.AF_INET6 if ":" in server[0] else socket.AF_INET, socket.SOCK_DGRAM)
     client.bind(address)
     client.settimeout(20)
     client.sendto(data, server)
@@ -492,6 +493,15 @@ GREEDY = {
     "xml": (b'<null xmlns="http://www.w3.org/2005/xpath-functions"/>',
             [b"<a/>", b"<a", b"<a><![CDATA[<<<<<<<<]]></a>", b"<a>" + b"<b/>" * 100 + b"</a>"]),
 }
+
+
+@pytest.mark.parametrize("url", ["udp://127.0.0.1:0", "udp://[::1]:0", "udp6://[::]:0?v6only=off"])
+def test_who_is_on_this_machine_gets_the_whole_reply(tenon, url):
+    """However long it is beside what it answers: nobody else can have sent that."""
+    server = tenon.serve(f"{url}{'&' if '?' in url else '?'}format=json", options=["--handler", "ack"])
+    host = "::1" if "::1" in url else "127.0.0.1"
+    with from_port((host, 0), (host, server.port), b"x") as client:
+        assert "error" in json.loads(client.recv(1000))
 
 
 @pytest.mark.parametrize("form", GREEDY)

@@ -4,6 +4,7 @@ import os
 import pathlib
 import re
 import resource
+import select
 import signal
 import socket
 import struct
@@ -11,7 +12,7 @@ import subprocess
 
 import pytest
 
-from harness import (KIB, LIMIT, dial_when_served, environment, exchange, noise, open_socket, receive_exactly,
+from harness import (KIB, LIMIT, dial_when_served, environment, exchange, noise, open_socket, port_of, receive_exactly,
                      receive_to_end, reset, send_until_stuck, wait_until)
 from system import limit_files
 
@@ -128,6 +129,48 @@ def test_json_of_datagrams(tenon):
     assert (event["event"], event["url"]) == ("datagrams", server.url)
     assert (event["messages_in"], event["messages_out"]) == (7, 7)
     assert (event["bytes_in"], event["bytes_out"], event["lost"]) == (35, 70, 0)
+
+
+@pytest.mark.parametrize("handler,said,numbers", [
+    ("echo", b"one\nand two\n", (12, 2, 12, 2)), ("ack", b"one\nand two\n", (12, 2, 22, 2)),
+    ("discard", b"one\nand two\n", (12, 2, 0, 0)), ("exec:printf 'good day'", b"", (0, 0, 9, 1))])
+def test_json_counts_each_direction(tenon, handler, said, numbers):
+    server = tenon.serve("tcp://127.0.0.1:0?frame=line", options=["--json", "--handler", handler])
+    client = tenon.dial(server.url.split("?")[0])
+    client.sendall(said)
+    assert len(receive_exactly(client, numbers[2])) == numbers[2]
+    select.select([], [], [], 0.2)
+    client.close()
+    event = server.wait_for_event("close")
+    assert (event["bytes_in"], event["messages_in"], event["bytes_out"], event["messages_out"]) == numbers
+    assert event["duration_ms"] >= 195 or handler.startswith("exec")
+
+
+@pytest.mark.parametrize("host", ["localhost", "*"])
+@pytest.mark.parametrize("option", ["--json", "-v"])
+def test_the_listener_that_a_connection_came_to(tenon, host, option):
+    """Of those of both IP versions, and of two endpoints."""
+    server = tenon.serve(f"tcp://{host}:0", "tcp://127.0.0.1:0", options=[option], listeners=3)
+    for url, near in zip(server.urls, (("[::1]" if "[" in url else "127.0.0.1") for url in server.urls)):
+        client = tenon.dial(f"tcp://{near}:{port_of(url)}")
+        peer = f"{near}:{client.getsockname()[1]}"
+        if option == "--json":
+            event = server.wait_for_event("open", peer=f"tcp://{peer}")
+            assert (event["url"], event["local"]) == (url, f"tcp://{near}:{port_of(url)}")
+        else:
+            server.wait_for_text(rf"^open #\d+ tcp://{re.escape(peer)} on {re.escape(url)}$", "out")
+
+
+def test_lines_of_datagrams_for_people(tenon):
+    server = tenon.serve("udp://127.0.0.1:0", "tcp://127.0.0.1:0", options=["-v"])
+    client = tenon.dial(server.url)
+    for _ in range(3):
+        client.send(b"hello")
+        client.recv(100)
+    server.stop()
+    assert len(server.lines) == 3
+    assert re.fullmatch(rf"datagrams on {re.escape(server.url)}: 3 in, 3 out, 0 lost; 15 bytes in, 30 out, [\d.]+ s",
+                        server.lines[2])
 
 
 def test_lines_for_people(tenon):

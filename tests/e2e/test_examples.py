@@ -1,7 +1,9 @@
 """The programs in examples/, each run as its first lines say."""
 import contextlib
+import http.server
 import re
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import (BUILD, KIB, LIMIT, exchange, free_port, noise, open_socket, receive_exactly, receive_to_reset,
-                     wait_until)
+from harness import (BUILD, KIB, LIMIT, exchange, free_port, noise, open_socket, port_of, receive_exactly,
+                     receive_to_reset, wait_until)
 
 pytestmark = pytest.mark.parametrize("engine", ["auto"], indirect=True)
 
@@ -227,10 +229,87 @@ def test_chat_without_arguments(tenon, example):
 
 
 @pytest.mark.parametrize("name", ["echo_server", "udp_ack_server", "request", "udp_ack_client", "json_server",
-                                  "json_client", "parts"])
+                                  "json_client", "parts", "resp_server"])
 def test_a_bad_url_is_told(tenon, example, name):
     result = tenon.finish([example(name), "tcp://localhost:1?nodelya=1"], 1)
     assert "nodelay" in result.err and result.out == b""
+
+
+# A protocol of its own
+
+def redis_server(tenon, example, keys=""):
+    _, urls = started(tenon, example("resp_server"), f"tcp://127.0.0.1:0?frame=resp{keys}")
+    return urls[0].split("?")[0]
+
+
+def redis_says(*words):
+    """A request as redis-cli sends it."""
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
+
+
+REDIS_UNKNOWN = b"-ERR unknown command, or not that many words\r\n"
+REDIS_TALK = [  # a request, its reply
+    ((b"PING",), b"+PONG\r\n"),
+    ((b"get", b"name"), b"$-1\r\n"),
+    ((b"SET", b"name", b"a value\r\n\0"), b"+OK\r\n"),
+    ((b"GET", b"name"), b"$10\r\na value\r\n\0\r\n"),
+    ((b"INCR", b"name"), b"-ERR not an integer\r\n"),
+    ((b"DEL", b"name"), b":1\r\n"), ((b"DEL", b"name"), b":0\r\n"),
+    ((b"INCR", b"count"), b":1\r\n"), ((b"INCR", b"count"), b":2\r\n"), ((b"GET", b"count"), b"$1\r\n2\r\n"),
+    ((b"SET", b"count", b"-1"), b"+OK\r\n"), ((b"INCR", b"count"), b":0\r\n"),
+    ((b"SET", b"count", b"9223372036854775807"), b"+OK\r\n"), ((b"INCR", b"count"), b"-ERR not an integer\r\n"),
+    ((b"SET", b"long", b"x" * 300_000), b"+OK\r\n"), ((b"GET", b"long"), b"$300000\r\n" + b"x" * 300_000 + b"\r\n"),
+    ((b"GET",), REDIS_UNKNOWN), ((), REDIS_UNKNOWN), ((b"SET", b"name", b"1", b"nx"), REDIS_UNKNOWN),
+    ((b"SET", b"", b""), b"+OK\r\n"), ((b"GET", b""), b"$0\r\n\r\n"),
+]
+
+
+@pytest.mark.parametrize("piece", [1 << 20, 1448, 7])
+def test_resp_server(tenon, example, piece):
+    """However the requests are cut, and many in one piece."""
+    url = redis_server(tenon, example)
+    talk = [(request, reply) for request, reply in REDIS_TALK if piece > 7 or b"long" not in request]
+    client, sent = tenon.dial(url), b"".join(redis_says(*request) for request, _ in talk)
+    for at in range(0, len(sent), piece):
+        client.sendall(sent[at:at + piece])
+    wanted = b"".join(reply for _, reply in talk)
+    assert receive_exactly(client, len(wanted)) == wanted
+
+
+@pytest.mark.parametrize("bad", [b"GET name\r\n", b"*x\r\n", b"*1\n", b"*65\r\n", b"*1\r\n+4\r\nPING\r\n",
+                                 b"*-1\r\n", b"*1\r\n$-4\r\n", b"*1\r\n$99999999999\r\n", b"*1\r\n$2000000\r\n"])
+def test_resp_server_refuses(tenon, example, bad):
+    """What came before is answered, and the others are served."""
+    url = redis_server(tenon, example)
+    other, client = tenon.dial(url), tenon.dial(url)
+    client.sendall(redis_says(b"PING") + bad)
+    assert receive_to_reset(client) == b"+PONG\r\n"
+    other.sendall(redis_says(b"PING"))
+    assert receive_exactly(other, 7) == b"+PONG\r\n"
+
+
+@pytest.mark.skipif(not shutil.which("redis-cli"), reason="redis-cli is not installed")
+def test_resp_server_with_redis_cli(tenon, example):
+    port = redis_server(tenon, example).rsplit(":", 1)[1]
+
+    def cli(*words, **how):
+        return tenon.finish(["redis-cli", "-h", "127.0.0.1", "-p", port, *words], **how).text
+    assert cli("ping") == "PONG\n"
+    assert cli("set", "name", "a value") == "OK\n"
+    assert cli("get", "name") == "a value\n"
+    assert cli("--no-raw", "get", "nobody") == "(nil)\n"
+    assert cli("--no-raw", "incr", "count") == "(integer) 1\n"
+    assert cli("del", "name") == "1\n"
+    assert "ERR unknown command" in cli("flushall")
+
+
+@pytest.mark.skipif(not shutil.which("redis-benchmark"), reason="redis-benchmark is not installed")
+def test_resp_server_with_redis_benchmark(tenon, example):
+    port = redis_server(tenon, example).rsplit(":", 1)[1]
+    result = tenon.finish(["redis-benchmark", "-h", "127.0.0.1", "-p", port, "-t", "ping_mbulk,set,get,incr",
+                           "-P", "16", "-c", "50", "-n", "20000", "-r", "1000", "--csv"])
+    assert [line.split(",")[0] for line in result.text.splitlines()[1:]] == ['"PING_MBULK"', '"SET"', '"GET"', '"INCR"']
+    assert "WARN" not in result.err and "rror" not in result.err
 
 
 # Programs that are stopped in the midst
@@ -248,6 +327,29 @@ def test_relay(tenon, example):
         assert exchange(tenon.dial(url), noise(size), finish=True) == noise(size)
     relay.signal(signal.SIGTERM)
     relay.wait(0)
+
+
+def test_proxy(tenon, example):
+    """Where its URL lets clients go, and what they are told otherwise."""
+    _, urls = started(tenon, example("echo_server"), "tcp://127.0.0.1:0")
+    there = port_of(urls[0])
+    proxy, urls = started(tenon, example("proxy"), "proxy://127.0.0.1:0?allow-to=127.0.0.1")
+
+    def ask(host, port):
+        client = tenon.dial(f"tcp://127.0.0.1:{port_of(urls[0])}")
+        client.sendall(f"CONNECT {host}:{port} HTTP/1.0\r\n\r\n".encode())
+        return client, receive_exactly(client, 12)[-3:]
+
+    client, status = ask("127.0.0.1", there)
+    assert status == b"200" and receive_exactly(client, 7) == b" OK\r\n\r\n"
+    assert exchange(client, noise(3 * 1024 * KIB), finish=True) == noise(3 * 1024 * KIB)
+    assert ask("10.0.0.1", 80)[1] == b"403"
+    assert ask("127.0.0.1", 1)[1] == b"502"
+    client, status = ask("127.0.0.1", there)
+    assert status == b"200"
+    client.close()
+    proxy.signal(signal.SIGTERM)
+    proxy.wait(0)
 
 
 def test_relay_stopped_while_its_reader_stalls(tenon, example):
@@ -294,31 +396,71 @@ def test_relay_cut_off_is_no_end_in_good_order(tenon, example):
     relay.wait(0)
 
 
-def test_late_answers_survive_a_signal(tenon, example):
-    """By a timer and by a thread, and whether or not the client has ended its direction."""
-    server, urls = started(tenon, example("late"), "tcp://127.0.0.1:0?frame=line")
+@pytest.mark.parametrize("name", ["late", "worker_pool"])
+def test_late_answers_survive_a_signal(tenon, example, name):
+    """By a timer and by threads, and whether or not the client has ended its direction."""
+    questions, answers = {"late": (b"one\ntwo\n", {b"one", b"two"}),
+                          "worker_pool": (b"360\n999999999999947\n", {b"360: 2 2 2 3 3 5",
+                                                                      b"999999999999947: 999999999999947"})}[name]
+    server, urls = started(tenon, example(name), "tcp://127.0.0.1:0?frame=line")
     url = urls[0].split("?")[0]
     clients = [tenon.dial(url) for _ in range(4)]
     for i, client in enumerate(clients):
-        client.sendall(b"work\ntimer\n")
+        client.sendall(questions)
         if i % 2:
             client.shutdown(socket.SHUT_WR)
-    assert clients[0].recv(5)  # they have all been read by then
+    first = clients[0].recv(1)  # they have all been read by then
     server.signal(signal.SIGTERM)
     for i, client in enumerate(clients):
-        got = b"" if i else b"?????"
+        got = b"" if i else first
         while part := client.recv(100):
             got += part
-        assert len(got) == len(b"work\ntimer\n")
+        assert set(got.splitlines()) == answers
         client.close()
     server.wait(0)
 
 
+def test_worker_pool(tenon, example):
+    """Clients that ask much, that leave while threads work for them, that do not read."""
+    server, urls = started(tenon, example("worker_pool"), "tcp://127.0.0.1:0?frame=line&queue=4KiB")
+    url = urls[0].split("?")[0]
+    asked = b"".join(b"%d\n" % n for n in range(2, 3000))
+    for i in range(10):  # these leave at once, some by a reset
+        leaver = tenon.dial(url)
+        leaver.sendall(asked[:200 * (i + 1)])
+        if i % 2:
+            leaver.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        leaver.close()
+    client = tenon.dial(url)
+    sender = threading.Thread(target=client.sendall, args=(asked,))
+    sender.start()
+    got = b""
+    while got.count(b"\n") < 2998:
+        part = client.recv(64 * KIB)
+        assert part
+        got += part
+    sender.join()
+    for line in got.splitlines():
+        number, factors = line.split(b":")
+        product = 1
+        for factor in factors.split():
+            product *= int(factor)
+        assert product == int(number)
+    client.sendall(b"-1\nx\n1000000000000001\n")
+    refused = receive_exactly(client, len("-1x1000000000000001") + 3 * len(": not a number up to 10^15\n"))
+    assert refused.count(b"not a number") == 3
+    other = tenon.dial(url)
+    other.sendall(b"1" * 100 + b"\n")
+    assert receive_to_reset(other) == b""
+    server.signal(signal.SIGTERM)
+    server.wait(0)
+
+
 def test_publisher(tenon, example):
-    """Readers get every line, however long the burst; one that does not read is held up for, then let go."""
+    """Readers get every line, however long the burst."""
     lines = b"".join(b"line %d of what is published\n" % i for i in range(100_000))
     reader, writer = os.pipe()
-    publisher, urls = started(tenon, example("publish"), "tcp://127.0.0.1:0?frame=line&queue=64KiB", stdin=reader)
+    publisher, urls = started(tenon, example("publisher"), "tcp://127.0.0.1:0?frame=line&queue=64KiB", stdin=reader)
     os.close(reader)
     subscribers = [tenon.dial(urls[0].split("?")[0]) for _ in range(8)]
     got = [bytearray() for _ in subscribers]
@@ -340,3 +482,154 @@ def test_publisher(tenon, example):
     for i in range(len(subscribers)):
         assert bytes(got[i]).endswith(lines)
     publisher.wait(0)
+
+
+def test_publisher_with_a_deaf_reader(tenon, example):
+    """It holds the others up for a while; then it is let go, and they get all the rest."""
+    line = b"x" * 1000 + b"\n"
+    reader, writer = os.pipe()
+    publisher, urls = started(tenon, example("publisher"), "tcp://127.0.0.1:0?frame=line&queue=64KiB&sndbuf=16KiB",
+                              stdin=reader)
+    os.close(reader)
+    deaf, good = (tenon.dial(urls[0].split("?")[0]) for _ in range(2))
+    with open(writer, "wb") as out:
+        out.write(b"begin\n")
+        out.flush()
+        for client in (deaf, good):  # both are accepted
+            assert client.recv(6, socket.MSG_WAITALL) == b"begin\n"
+        sender = threading.Thread(target=lambda: (out.write(line * 30_000), out.flush()))
+        sender.start()
+        assert receive_exactly(good, 30_000 * len(line)) == line * 30_000
+        sender.join()
+        with pytest.raises(ConnectionResetError):
+            while deaf.recv(256 * KIB):
+                pass
+        publisher.signal(signal.SIGTERM)
+    assert good.recv(10) == b""
+    publisher.wait(0)
+
+
+# A tenon loop inside another loop, and another library on a tenon loop
+
+EMBEDDERS = ["embed_poll", "embed_uv", "embed_glib"]
+
+
+@pytest.fixture
+def optional_example(example):
+    """The same, skipped where what it needs was not installed when the project was configured."""
+    def find(name):
+        if name != "embed_poll" and not (BUILD / "examples" / name).exists():
+            pytest.skip(f"examples/{name} has not been built")
+        return example(name)
+    return find
+
+
+@pytest.fixture(params=["epoll", "uring"])
+def loop_env(request, uring_refusal):
+    """The environment for an example whose loop has this engine."""
+    if request.param == "uring" and uring_refusal:
+        pytest.skip(uring_refusal)
+    return {**os.environ, "TENON_ENGINE": request.param}
+
+
+def embedder_ends(server):
+    """How many messages it sent back, in how many turns of its own loop, and how late it was, in turns."""
+    server.signal(signal.SIGTERM)
+    server.wait(0)
+    words = re.fullmatch(r"(\d+) messages in (\d+) turns, heard after (\d+) at most", server.lines[-1])
+    return [int(word) for word in words.groups()]
+
+
+@pytest.mark.parametrize("name", EMBEDDERS)
+def test_embedded_under_load(tenon, optional_example, name, loop_env):
+    """Many connections at once: what is written in one turn is heard in the next."""
+    server, urls = started(tenon, optional_example(name), "tcp://127.0.0.1:0?frame=u32", "ask", env=loop_env)
+    tenon.run("bench", f"{urls[0].split('?')[0]}?frame=u32", "--conns", "50", "--requests", "20000", "--warmup", "0",
+              limit=LIMIT * 3)
+    messages, turns, latest = embedder_ends(server)
+    assert messages >= 20000
+    assert turns > 100
+    assert latest == 1
+
+
+@pytest.mark.parametrize("name", EMBEDDERS)
+def test_embedded_to_and_fro(tenon, optional_example, name, loop_env):
+    """One message at a time: a wake that is missed is never made up for. And it sleeps while there is nothing."""
+    server, urls = started(tenon, optional_example(name), "tcp://127.0.0.1:0?spin=0", "ask", env=loop_env)
+    client = tenon.dial(urls[0].split("?")[0])
+    for i in range(2000):
+        client.sendall(b"%d" % i)
+        assert receive_exactly(client, len(b"%d" % i)) == b"%d" % i
+    others = [tenon.dial(urls[0].split("?")[0]) for _ in range(20)]
+    for other in others:
+        assert exchange(other, noise(300 * KIB), finish=True) == noise(300 * KIB)
+    messages, turns, latest = embedder_ends(server)
+    assert messages >= 2000
+    assert turns < 5 * (messages + len(others)), "it steps without need"
+    assert latest == 1
+
+
+@pytest.mark.parametrize("name", EMBEDDERS)
+def test_embedded_answers_before_it_stops(tenon, optional_example, name):
+    server, urls = started(tenon, optional_example(name), "tcp://127.0.0.1:0")
+    client = tenon.dial(urls[0])
+    assert exchange(client, b"hello") == b"hello"
+    server.signal(signal.SIGINT)
+    assert client.recv(10) == b""
+    server.wait(0)
+
+
+@pytest.mark.parametrize("name", EMBEDDERS)
+def test_embedder_without_an_engine(tenon, optional_example, name):
+    result = tenon.finish([optional_example(name), "tcp://127.0.0.1:0"], 1,
+                          env={**os.environ, "TENON_ENGINE": "steam"})
+    assert "no such engine" in result.err
+
+
+def test_curl_multi(tenon, optional_example, loop_env):
+    """Many transfers at once, over one server's connections; a redirect; and some that fail."""
+    sizes = [0, 1, 1000, 100 * KIB, 2 * 1024 * KIB]
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            size = self.path.removeprefix("/")
+            if size.isdecimal():
+                body = noise(int(size))
+                self.send_response(200)
+            elif size == "moved":
+                body = b""
+                self.send_response(302)
+                self.send_header("Location", "/1000")
+            else:
+                body = b"nothing here"
+                self.send_response(404)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    class Server(http.server.ThreadingHTTPServer):
+        request_queue_size = 128
+        daemon_threads = True
+    program = optional_example("curl_multi")
+    server = Server(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        base = f"http://127.0.0.1:{server.server_address[1]}"
+        urls = [f"{base}/{size}?".rstrip("?") for size in sizes * 10]
+        result = tenon.finish([program, *urls], env=loop_env)
+        assert sorted(result.lines) == sorted(f"200 {url.rsplit('/', 1)[1]} {url}" for url in urls)
+        result = tenon.finish([program, f"{base}/moved", f"{base}/lost"], env=loop_env)
+        assert sorted(result.lines) == [f"200 1000 {base}/moved", f"404 12 {base}/lost"]
+        result = tenon.finish([program, f"{base}/1", f"http://127.0.0.1:{free_port()}/"], 1, env=loop_env)
+        assert result.lines == [f"200 1 {base}/1"] and "connect" in result.err
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert "usage" in tenon.finish([program], 2).err

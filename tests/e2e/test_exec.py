@@ -6,6 +6,7 @@ import resource
 import select
 import signal
 import socket
+import time
 
 import pytest
 
@@ -177,6 +178,37 @@ def test_a_child_that_has_said_all_may_tidy_up(tenon, run_for_each):
     wait_until(mark.exists, "the child has finished its work")
 
 
+@pytest.mark.parametrize("url", ["tcp://127.0.0.1:0", "udp://127.0.0.1:0"])
+def test_and_has_a_second_for_it(tenon, run_for_each, url):
+    """Before it gets SIGTERM, counted from when it has closed its output."""
+    mark = tenon.folder / "closed"
+    server = run_for_each(f"read word; echo $word; : >{mark}; exec >&-; exec sleep 600", url)
+    client = tenon.dial(server.url)
+    client.sendall(b"hello\n")
+    assert receive_exactly(client, 6) == b"hello\n"
+    [child] = children_of(server.pid)
+    client.close()
+    has_ended(child)
+    # The time of a file is that of the kernel's last tick
+    assert time.time_ns() - mark.stat().st_mtime_ns >= 10**9
+
+
+def test_it_may_trap_that(tenon, run_for_each):
+    """It is SIGTERM that it gets, and not SIGKILL at once."""
+    mark = tenon.folder / "told"
+    server = run_for_each(f"trap ': >{mark}; exit' TERM; read word; echo $word; exec >&-; sleep 600 & wait")
+    for _ in range(10):  # it has a second for that, too, which may not be enough on a busy machine
+        client = tenon.dial(server.url)
+        client.sendall(b"hello\n")
+        assert receive_exactly(client, 6) == b"hello\n"
+        child = child_of(server)
+        client.close()
+        has_ended(child)
+        if mark.exists():
+            return
+    raise AssertionError("it is not told to end")
+
+
 def test_many_children(tenon, run_for_each):
     server = run_for_each("cat")
     clients = [tenon.dial(server.url) for _ in range(60)]
@@ -331,12 +363,63 @@ def test_datagrams_without_a_reply(tenon, run_for_each):
 
 
 def test_many_datagrams_have_many_children(tenon, run_for_each):
-    server = run_for_each("sleep 0.1; cat", "udp://127.0.0.1:0")
-    client = tenon.dial(server.url)
+    """64 at a time; the others wait in the kernel."""
+    server = run_for_each("sleep 1; cat", "udp://127.0.0.1:0")
+    client, most = tenon.dial(server.url), 0
     wanted = {b"%d" % i for i in range(100)}
     for text in wanted:
         client.send(text)
-    assert {client.recv(100) for _ in range(100)} == wanted
+    while not select.select([client], [], [], 0.05)[0]:  # none has ended yet
+        most = max(most, len(children_of(server.pid)))
+    assert {client.recv(100) for _ in range(100)} == wanted and most <= 64
+
+
+@pytest.mark.parametrize("url", ["udp://127.0.0.1:0", "unix-dgram:{}/sock"])
+def test_a_reply_is_cut_where_a_datagram_ends(tenon, url):
+    server = tenon.serve(url.format(tenon.folder), options=["--handler", "exec:head -c 100000 /dev/zero"])
+    client = tenon.dial(server.url)
+    client.send(b"hello")
+    assert client.recv(100000) == bytes(65507)
+
+
+def test_the_reply_to_a_client_that_has_ended_over_datagrams(tenon, authority, trusted):
+    """Its end is there before the command's reply, which is cut where a record of DTLS ends."""
+    server = tenon.serve(f"dtls://127.0.0.1:0?{authority.pair('server')}", options=[
+        "--handler", "exec:sleep 0.3; head -c 20000 /dev/zero"])
+    done = tenon.run("connect", f"{server.url}?{trusted}", input=b"hello\n")
+    assert done.out == bytes(16384)
+
+
+@pytest.mark.parametrize("scheme", ["udp", "tcp"])
+def test_a_child_that_closes_its_output_has_a_second(tenon, scheme):
+    """Its reply is there at once; it is ended when the second is over."""
+    server = tenon.serve(f"{scheme}://127.0.0.1:0", options=["--handler", "exec:echo done; exec >&-; sleep 1000"])
+    client = tenon.dial(server.url)
+    client.send(b"hello")
+    assert client.recv(100) == b"done\n"
+    pid = child_of(server)
+    client.close()
+    has_ended(pid)
+    server.untidy = scheme == "udp"
+
+
+def test_children_of_datagrams_are_limited(tenon):
+    """Each datagram is answered, or dropped because as many run as may, which is reported."""
+    server = tenon.serve("udp://127.0.0.1:0", options=[
+        "--handler", "exec:sleep 0.1; cat", "--max-children", 3, "--json"])
+    client, most, came = tenon.dial(server.url), 0, set()
+    for i in range(10):
+        client.send(b"%d" % i)
+
+    def all_are_accounted_for():
+        nonlocal most
+        most = max(most, len(children_of(server.pid)))
+        if select.select([client], [], [], 0.01)[0]:
+            came.add(client.recv(100))
+        dropped = [event for event in server.events if event["event"] == "child" and event["reason"] == "limit"]
+        return len(came) + len(dropped) == 10
+    wait_until(all_are_accounted_for, lambda: f"{came} {server.lines}")
+    assert 3 <= len(came) <= 10 and 2 <= most <= 3
 
 
 def test_a_datagrams_child_ends_with_the_server(tenon):
@@ -374,12 +457,17 @@ def test_how_a_command_has_ended_is_told(tenon, command, told):
     assert close["reason"] == ("command" if failed else "end") and bool(close["error"]) == bool(failed), close
 
 
-def test_how_a_command_has_ended_is_told_to_people(tenon):
-    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "exec:no-such-command-here", "-v"])
+@pytest.mark.parametrize("command, told", [
+    ("no-such-command-here", "the command ended with status 127: it was not found"),
+    ("/", "the command ended with status 126: it could not be run"),
+    ("exit 3", "the command ended with status 3"), ("kill -9 $$", "the command was ended by signal 9, SIGKILL"),
+    ("true", None)])
+def test_how_a_command_has_ended_is_told_to_people(tenon, command, told):
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", f"exec:{command}", "-v"])
     with open_socket(server.url) as client:
         assert receive_to_end(client) == b""
-    server.wait_for_text(r"^child #1: pid \d+: the command ended with status 127", where="out")
-    server.wait_for_text(r"^close #1 .*, command: the command ended with status 127: it was not found$", where="out")
+    server.wait_for_text(rf"^child #1: pid \d+: {told or 'the command ended with status 0'}$", where="out")
+    server.wait_for_text(rf"^close #1 .*, {f'command: {told}' if told else 'end'}$", where="out")
 
 
 def leave_descriptors(pid, count):
@@ -396,9 +484,8 @@ def test_a_command_that_cannot_be_started_is_told_once(tenon, scheme, count):
     already."""
     server = tenon.serve(f"{scheme}://127.0.0.1:0", options=["--handler", "exec:cat", "--json"])
     leave_descriptors(server.pid, count)
-    client = tenon.dial(server.url)
-    with contextlib.suppress(OSError):  # refused already
-        client.send(b"x")
+    with contextlib.suppress(OSError):  # refused already, before connect(2) has returned or after
+        tenon.dial(server.url).send(b"x")
     told = wait_until(lambda: [event for event in server.events if event["event"] == "child"],
                       lambda: f"a failure is told: {server.lines}")
     if scheme == "tcp":

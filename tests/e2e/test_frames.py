@@ -119,6 +119,28 @@ FRAMES = {
 }
 
 
+def with_header(message):
+    """A type, a length that counts itself and the type, a number."""
+    return b"\7" + struct.pack("<I", len(message) + 7) + b"\0\0" + message
+
+
+def split_headers(data):
+    found = []
+    while data:
+        length, = struct.unpack_from("<I", data, 1)
+        assert data[:1] == b"\0" and data[5:7] == b"\0\0" and length <= len(data)
+        found.append(data[7:length])
+        data = data[length:]
+    return found
+
+
+FRAMES |= {
+    "head:offset=1,size=4,endian=little,header=7,adjust=-7": (with_header, split_headers, b"", range(3000)),
+    "until:\\r\\n.\\r\\n": (lambda m: m + b"\r\n.\r\n", split_at(b"\r\n.\r\n"), b".", range(3000)),
+    "until:%0D%0A": (lambda m: m + b"\r\n", split_at(b"\r\n"), b"\r", range(3000)),
+}
+
+
 def messages_of(frame, count=300):
     source = random.Random(frame)
     _, _, never, lengths = FRAMES[frame]
@@ -177,6 +199,21 @@ def test_messages_of_one_length(tenon):
     assert talk(server, data + b"rest", in_pieces(3), receive_to_reset) == data
 
 
+def test_a_header_that_is_kept(tenon):
+    """Modbus TCP: the echo is what was sent, the ack's length is filled in; over a length beyond max it ends."""
+    url = "tcp://127.0.0.1:0?frame=head:offset=4,size=2,keep=on&max=300"
+    adu = b"\0\1\0\0\0\6\x11\3\0\x6b\0\3"
+    assert talk(tenon.serve(url), adu * 500, in_pieces(4)) == adu * 500
+    assert talk(tenon.serve(url, options=["--handler", "ack"]), adu, lambda left: left)[:6] == b"ack:\0\x0b"
+    assert talk(tenon.serve(url), adu + b"\0\2\0\0\1\x27", lambda left: left, receive_to_reset) == adu
+
+
+def test_a_delimiter_that_is_kept(tenon):
+    server = tenon.serve("tcp://127.0.0.1:0?frame=until:%5cr%5cn%5cr%5cn,keep=on", options=["--handler", "ack"])
+    head = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    assert talk(server, head * 3, in_pieces(5)) == (b"ack: " + head) * 3
+
+
 def test_line_ends_become_the_servers_own(tenon):
     ends = {"line": b"a\nb\n\nc\n", "crlf": b"a\r\nb\r\n\r\nc\r\n"}
     for frame, expected in ends.items():
@@ -205,8 +242,13 @@ BAD = [
     ("netstring", b"3:one,03:two,", b"3:one,", "leading zero"),
     ("netstring", b"3:one,3:two;", b"3:one,", "','"),
     ("cobs", b"\4one\0\7two\0", b"\4one\0", "frame cobs: a run goes beyond"),
+    ("head:size=2,adjust=-2", b"\0\5one\0\1", b"\0\5one", "a length of 1, and it counts 2 bytes of the header"),
+    ("until:<>", b"one<>" + b"x" * 22, b"one<>", "message of 21 bytes is too large: at most 20"),
     ("slip", b"\xc0one\xc0two\xdb\xc0", b"\xc0one\xc0", "frame slip: an escape byte"),
 ]
+
+
+GOOD = {"head:size=2,adjust=-2": b"\0\x0cstill here", "until:<>": b"still here<>"}
 
 
 @pytest.mark.parametrize("frame,sent,answered,reason", BAD, ids=lambda value: value if isinstance(value, str) else "")
@@ -216,7 +258,7 @@ def test_a_bad_frame_ends_its_connection_alone(tenon, frame, sent, answered, rea
     assert talk(server, sent, lambda left: left, receive_to_reset) == answered
     closed = server.wait_for_event("close")
     assert reason in closed["error"] and closed["messages_in"] == 1
-    good = FRAMES[frame][0](b"still here")
+    good = GOOD[frame] if frame in GOOD else FRAMES[frame][0](b"still here")
     other.sendall(good)
     assert other.recv(100) == good
 
@@ -246,6 +288,7 @@ ENDLESS = {
     "line": lambda size: b"a" * size + b"\n", "json": lambda size: b'["' + b"a" * size + b'"]',
     "cbor": lambda size: b"\x9a" + struct.pack(">I", size) + b"\1" * size,
     "msgpack": lambda size: b"\xdd" + struct.pack(">I", size) + b"\1" * size,
+    "until:aaaaaaaaaaaaaaab": lambda size: b"a" * size + b"b", "until:%0D%0A": lambda size: b"\r" * size + b"\r\n",
     "slip": lambda size: b"\xdb\xdc" * (size // 2) + b"\xc0", "cobs": lambda size: b"\1" * size + b"\0",
 }
 

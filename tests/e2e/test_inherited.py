@@ -68,6 +68,79 @@ def test_the_way_systemd_does_it(tenon, program):
         server.wait(0)
 
 
+def activated(tenon, program, names, *argv):
+    """The command as a service manager starts it: descriptors from 3 on, with names, and its own process id."""
+    socks = [bound(tenon, kind) for kind in names.values()]
+    moves = " ".join(f"{3 + i}<&{sock.fileno()}" for i, (sock, _) in enumerate(socks))
+    script = f'export LISTEN_PID=$$ LISTEN_FDS={len(socks)} LISTEN_FDNAMES={":".join(names)}; exec "$@" {moves}'
+    server = tenon.peer(program("bash"), "-c", script, "bash", *tenon.argv(*argv),
+                        pass_fds=[sock.fileno() for sock, _ in socks])
+    return server, [url for _, url in socks]
+
+
+def test_names_of_descriptors(tenon, program):
+    """TCP, UDP and Unix by the names that a service manager has given them."""
+    names = {"web": "tcp", "dns": "udp", "local": "unix"}
+    server, urls = activated(tenon, program, names, "serve", "fd:local", "fd:web", "fd:dns", "--handler", "echo")
+    wait_until(lambda: len(server.lines) == 3, lambda: server.err)
+    for url in urls:
+        with open_socket(url) as client:
+            client.send(b"hello")
+            assert client.recv(100) == b"hello"
+    server.signal(15)
+    server.wait(0)
+    os.unlink(f"{tenon.folder}/sock")
+
+
+def test_a_relay_that_is_activated(tenon, program):
+    target = tenon.serve("tcp://127.0.0.1:0")
+    server, (url,) = activated(tenon, program, {"web": "tcp"}, "relay", "fd:web", target.url)
+    wait_until(lambda: server.lines, lambda: server.err)
+    with open_socket(url) as client:
+        assert exchange(client, b"hello", finish=True) == b"hello"
+    server.signal(15)
+    server.wait(0)
+
+
+def test_restarts_of_an_activated_relay_refuse_nobody(tenon, program):
+    """The listener outlives each process: clients that come meanwhile wait in its backlog."""
+    target = tenon.serve("tcp://127.0.0.1:0")
+    sock, url = bound(tenon, "tcp")
+    script = f'export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web; exec "$@" 3<&{sock.fileno()}'
+
+    def start():
+        return tenon.peer(program("bash"), "-c", script, "bash", *tenon.argv("relay", "fd:web", target.url),
+                          pass_fds=[sock.fileno()])
+    server = start()
+    for _ in range(5):
+        for _ in range(20):
+            with open_socket(url) as client:
+                assert exchange(client, b"hello", finish=True) == b"hello"
+        wait_until(lambda: server.lines, lambda: server.err)
+        server.signal(15)
+        with open_socket(url) as late:
+            late.sendall(b"lat")  # to whichever of the two accepts it
+            server.wait(0)
+            server = start()
+            late.shutdown(socket.SHUT_WR)
+            assert receive_exactly(late, 3) == b"lat" and late.recv(1) == b""
+    wait_until(lambda: server.lines, lambda: server.err)
+    server.signal(15)
+    server.wait(0)
+
+
+@pytest.mark.parametrize("names,words", [("a:b", "neither"), ("web:web", "several")])
+def test_a_name_that_does_not_say_which(tenon, program, names, words):
+    script = f'export LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES={names}; exec "$@"'
+    done = tenon.finish([program("bash"), "-c", script, "bash", *tenon.argv("serve", "fd:web")], 2)
+    assert words in done.err
+
+
+def test_names_for_another_process(tenon):
+    env = {"LISTEN_PID": "1", "LISTEN_FDS": "1", "LISTEN_FDNAMES": "web"}
+    assert "neither" in tenon.finish(tenon.argv("serve", "fd:web"), 2, env=env).err
+
+
 def test_several_at_once(tenon):
     socks = [bound(tenon, name) for name in ("tcp", "udp", "unix")]
     server = tenon.serve(*[f"fd:{sock.fileno()}" for sock, _ in socks], pass_fds=[sock.fileno() for sock, _ in socks])

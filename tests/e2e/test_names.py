@@ -21,8 +21,8 @@ def possible():
         pytest.skip("no ip here")
 
 
-def start(*arguments):
-    process, why = names.inside([HELPER, *arguments])
+def start(*arguments, program=HELPER):
+    process, why = names.inside([program, *arguments])
     if why:
         pytest.skip(why)
     return process
@@ -132,3 +132,15 @@ def test_no_local_port_is_left():
         client = f"{tenon} send {scheme}://127.0.0.1:7 hello; kill $all"
         output = run(["sh", "-c", ports + server + clients + client], "")[1]
         assert "no local port is left" in output and "50000-50001" in output, output
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "udp"])
+@pytest.mark.parametrize("seconds", [0, 1])
+def test_a_target_that_moves(scheme, seconds):
+    """A relay looks its target's name up for each session. While there is nothing, the next target is used."""
+    reached, events = finish(start("move", scheme, str(seconds), program=harness.COMMAND))
+    assert reached == {"before": names.FORMER, "after": names.LATTER, "begun before": names.FORMER,
+                       "without": names.NEXT, "again": names.FORMER, "begun before, still": names.FORMER}
+    told = [event for event in events if event["event"] == "target"]
+    assert [event["state"] for event in told] == ["down", "up"]
+    assert f"look up {names.MOVING}: name not found" in told[0]["error"]

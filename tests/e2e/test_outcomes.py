@@ -28,7 +28,7 @@ DONE, FAILED, TIMED_OUT, REFUSED = 0, 1, 3, 4
 NO_COMPLAINT = re.compile(r"tenon: \S.*: \d+ (of \d+ )?packets; .*\n|tenon: capture: listening on .*\n|tenon: engine: "
                           r".*\n"
                           r"|tenon: \S+: the peer ended without a reply.*\nTry: .*\n|tenon: \d+ messages, .*\n"
-                          r"|tenon: \S+: the certificates have been read anew\n")
+                          r"|tenon: \S+: its files have been read again\n")
 PACKETS = b"".join(packets.pcap(packets.ETHERNET, packets.frames(packets.ETHERNET)))
 
 
@@ -219,8 +219,9 @@ OUTPUTS = {  # how standard output is made, what happens before exec, and what i
     "full": (opened("/dev/full", os.O_WRONLY), None, FAILED, "standard output: No space left on device"),
     "closed": (None, lambda: os.close(1), FAILED, "standard output: Bad file descriptor"),
     "read-only": (opened("/dev/null", os.O_RDONLY), None, FAILED, "standard output: Bad file descriptor"),
-    "limit": (lambda: os.memfd_create("out"), small_files, FAILED, "standard output: File too large"),
 }
+if "TENON_COUNTED" not in os.environ:  # a build with counters writes them to files that are longer
+    OUTPUTS["limit"] = lambda: os.memfd_create("out"), small_files, FAILED, "standard output: File too large"
 
 
 @pytest.mark.parametrize("what", OUTPUTS)

@@ -223,6 +223,8 @@ def test_refused(tenon):
     assert counts(summary) == (2, 0, 0, 0, 2, 0) and summary["loss"] == 1
     assert all(line["error"].startswith(f"connect to 127.0.0.1:{port}: Connection refused") for line in lines)
     assert len(lines) == 2
+    told = tenon.run("ping", "--count", 1, f"tcp://127.0.0.1:{port}", status=1)
+    assert f" seq=1 connect to 127.0.0.1:{port}: Connection refused" in told.text and not told.err, told
     _, summary = ping(tenon, "--count", 2, "--interval", "5ms", f"udp://127.0.0.1:{port}", status=1)
     assert counts(summary)[:3] == (2, 0, 0)
 

@@ -2,13 +2,17 @@
 import base64
 import contextlib
 import json
+import os
+import re
+import select
 import socket
 import subprocess
 import threading
+import time
 
 import pytest
 
-from harness import KIB, MIB, Tenon, noise, receive_to_end, wait_until
+from harness import KIB, MIB, Tenon, load, noise, receive_exactly, receive_to_end, wait_until
 
 FAILED, TIMED_OUT, REFUSED = 1, 3, 4
 
@@ -97,6 +101,16 @@ def test_standard_input_on_a_stream_is_one_message(tenon, peer, data):
     with open(path, "rb") as request, open(tenon.folder / "reply", "wb") as reply:
         tenon.run("send", peer(talk), stdin=request, stdout=reply)
     assert (tenon.folder / "reply").read_bytes() == data
+
+
+@pytest.mark.parametrize("bad,out", [("", b""), ("&bad=close", b""), ("&bad=skip", b"1\n")])
+def test_a_bad_reply(tenon, peer, bad, out):
+    """It is the end, unless the URL says to go on behind it; either way the exit status tells."""
+    def talk(sock):
+        sock.sendall(b"[\n1\n")
+        receive_to_end(sock)
+    result = tenon.run("send", f"{peer(talk)}?frame=line&format=json{bad}", "0", status=REFUSED)
+    assert result.out == out and "reply: " in result.err and "the text ends early" in result.err
 
 
 def test_a_request_in_pieces(tenon, peer):
@@ -206,12 +220,40 @@ def test_standard_input_is_left_alone_when_there_are_messages(tenon):
 
 
 def test_json(tenon, echo):
+    began = time.monotonic()
     result = tenon.run("send", "--json", echo.url, "one", 'tw"o\n', "thr\xe9e")
+    took_ms = (time.monotonic() - began) * 1000
     lines = [json.loads(line) for line in result.text.splitlines()]
     assert [line["data"] for line in lines] == ["one", 'tw"o\n', "thr\xe9e"]
     assert [line["message"] for line in lines] == [1, 2, 3]
     assert [line["bytes"] for line in lines] == [3, 5, 6]
-    assert all(line["event"] == "reply" and line["ms"] >= 0 for line in lines)
+    assert all(line["event"] == "reply" and 0 <= line["ms"] <= took_ms for line in lines)
+    assert sum(line["ms"] for line in lines) <= took_ms
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_more_lines_than_are_read_ahead(tenon, count):
+    """All of them are sent, in their order, and again as often as is asked for."""
+    lines = b"".join(b"line %d %s\n" % (i, b"x" * 1000) for i in range(300))
+    server = tenon.serve("tcp://127.0.0.1:0?frame=line", options=["--handler", "echo"])
+    result = tenon.run("send", "--count", count, f"{server.url.partition('?')[0]}?frame=line", input=lines)
+    assert result.out == lines * count
+
+
+def test_no_more_is_read_than_can_be_sent(tenon):
+    """Of lines that wait for the replies to those before, a bound is read; the rest stays where it comes from."""
+    listener = tenon.listen()
+    process = tenon.start("send", "tcp://127.0.0.1:%d?frame=line" % listener.getsockname()[1], stdin=subprocess.PIPE)
+    tenon.accept(listener)
+    pipe = process.popen.stdin.fileno()
+    os.set_blocking(pipe, False)
+    taken, until = 0, time.monotonic() + 0.5
+    while time.monotonic() < until and taken < 16 * MIB:
+        with contextlib.suppress(BlockingIOError):
+            taken += os.write(pipe, b"a line of some length\n" * 100)
+            until = time.monotonic() + 0.5
+    assert taken < MIB
+    process.kill()
 
 
 def test_json_of_bytes_that_are_no_text(tenon):
@@ -307,6 +349,88 @@ def test_a_server_that_never_answers(tenon, scheme):
     assert result.out == b"" and url in result.err and "no reply" in result.err
     if scheme == "unix":
         (tenon.folder / "sock").unlink()
+
+
+@pytest.mark.parametrize("engine", ["auto"], indirect=True)
+def test_how_long_a_server_that_never_answers_is_waited_for(tenon):
+    """Five seconds, where nothing else is said; beside that a whole second for each reply of many."""
+    listener, sock = tenon.listen(), tenon.listen(kind=socket.SOCK_DGRAM)
+    processes = [tenon.start("send", f"tcp://127.0.0.1:{listener.getsockname()[1]}", "hello?"),
+                 tenon.start("send", f"udp://127.0.0.1:{sock.getsockname()[1]}", "hello?")]
+    for process in processes:
+        process.wait(TIMED_OUT)
+        assert process.err.endswith(": no reply within 5 s\n")
+
+
+def test_a_reply_of_one_byte(tenon, peer):
+    """Shorter than what was asked: a short silence ends it, and the next message goes."""
+    def talk(sock):
+        for text in (b"one", b"two"):
+            assert receive_exactly(sock, 3) == text
+            sock.sendall(b".")
+        assert sock.recv(1) == b""
+        sock.sendall(b"the end")
+    done = tenon.run("send", peer(talk), "one", "two")
+    assert done.out == b".\n.the end\n"
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_an_input_that_ends_after_it_was_answered(tenon, peer, options):
+    """The peer is told of the end, and may still say something; that it does not end is no failure."""
+    over = threading.Event()
+
+    def talk(sock):
+        sock.sendall(receive_exactly(sock, 5))
+        assert sock.recv(1) == b""
+        sock.sendall(b"+")
+        assert over.wait(60)
+    process = tenon.start("send", "--wait", "400ms", *options, peer(talk), stdin=subprocess.PIPE)
+    process.popen.stdin.write(b"hello")
+    process.popen.stdin.flush()
+    if options:
+        select.select([], [], [], 0.2)
+    else:
+        wait_until(lambda: process.out == b"hello", lambda: process.out)
+    process.popen.stdin.close()
+    try:
+        process.wait(0)
+    finally:
+        over.set()
+    assert process.out == b"hello+" or json.loads(process.out)["data"] == "hello+"
+
+
+@pytest.mark.parametrize("engine", ["auto"], indirect=True)
+@pytest.mark.parametrize("keys", ["", "?frame=line"])
+def test_standard_input_several_times(tenon, keys):
+    server = tenon.serve(f"tcp://127.0.0.1:0{keys}")
+    url = server.url.split("?")[0] + keys
+    wanted = b"one\ntwo\n" * 3
+    assert tenon.run("send", "--count", 3, url, input=b"one\ntwo\n").out == wanted
+
+
+@pytest.mark.parametrize("engine", ["auto"], indirect=True)
+def test_a_message_that_is_typed_wrongly(tenon):
+    """Those before it are sent and answered; it and those behind it are not."""
+    server = tenon.serve("tcp://127.0.0.1:0?frame=line&format=json", options=["--json"])
+    url = f"{server.url.split('?')[0]}?frame=line&format=json"
+    done = tenon.run("send", url, "[1]", "[2", "[3]", status=4)
+    assert done.out == b"[1]\n" and re.search(r"^tenon: message 2: json: ", done.err)
+    assert server.wait_for_event("close")["messages_in"] == 1
+    done = tenon.run("send", url, input=b"[1]\n\n  \n[2]\n")
+    assert done.out == b"[1]\n[2]\n"
+
+
+@pytest.mark.parametrize("engine", ["auto"], indirect=True)
+def test_json_numbers_its_replies(tenon, peer):
+    def talk(sock):
+        for text in (b"one\n", b"and two\n"):
+            assert receive_exactly(sock, len(text)) == text
+            select.select([], [], [], 0.1)
+            sock.sendall(b"to " + text)
+    done = tenon.run("send", "--json", f"{peer(talk)}?frame=line", "one", "and two")
+    replies = [json.loads(line) for line in done.lines]
+    assert [(r["message"], r["bytes"], r["data"]) for r in replies] == [(1, 6, "to one"), (2, 10, "to and two")]
+    assert all(95 <= r["ms"] < 190 * load() for r in replies)
 
 
 def test_a_server_that_answers_some_only(tenon):

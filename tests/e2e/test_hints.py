@@ -1,11 +1,13 @@
-"""What people type out of habit: short options that mean the same, and true hints where there are none."""
+"""Options of other tools: short options that mean the same, and true hints where there are none."""
+import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from harness import COMMAND
+from harness import BUILD, COMMAND
 
 pytestmark = pytest.mark.parametrize("engine", ["auto"], indirect=True)
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,7 +87,7 @@ def test_what_to_try(tenon, line, instead):
     ("cert new -days 9", ["-days", "--days"]),
     ("serve --handl", ["--handler"]),  # the only one that begins so
     ("serve -1", ["no option -1"]),
-    ("send tcp://localhost:1 -5", ["no option -5", "behind --"]),
+    ("send tcp://localhost:1 -5", ["no option -5", "after --"]),
     ("convert -f yaml -t json", ["no format 'yaml'; there are json"]),
     ("serve --handler cat tcp://127.0.0.1:0", ["'cat'", "exec:cat"]),
     ("serve --handler /bin/cat tcp://127.0.0.1:0", ["exec:/bin/cat"]),
@@ -121,11 +123,9 @@ URLS = [
     ("tcp://localhost:1?connect=0", "out of range (1ms to 1000h)", "0"),
     ("tcp://localhost:1?max=2GiB", "out of range (1 to 1GiB)", "2GiB"),
     ("tcp://localhost:1?format=json&depth=2000", "out of range (1 to 1024)", "2000"),
-    ("http://localhost", "did you mean 'tcp://localhost:80'?", "http"),
-    ("http://localhost:8080/index.html", "did you mean 'tcp://localhost:8080'?", "http"),
-    ("https://[::1]", "did you mean 'tls://[::1]:443'?", "https"),
-    ("ws://localhost:9000/chat", "did you mean 'tcp://localhost:9000'?", "ws"),
-    ("wss://localhost/chat", "did you mean 'tls://localhost:443'?", "wss"),
+    ("http://localhost", "did you mean 'ws://localhost:80'?", "http"),
+    ("http://localhost:8080/index.html", "did you mean 'ws://localhost:8080'?", "http"),
+    ("https://[::1]", "did you mean 'wss://[::1]:443'?", "https"),
     ("ssl://localhost:1", "did you mean 'tls'?", "ssl"),
     ("tls+tcp://localhost:1", "did you mean 'tls'?", "tls+tcp"),
     ("unixgram:/tmp/x", "did you mean 'unix-dgram'?", "unixgram"),
@@ -226,7 +226,7 @@ def test_help_lists_every_scheme(tenon):
 def test_a_value_is_given_once(tenon, line, option):
     """The first would have no effect, and nobody would be told."""
     result = tenon.finish([COMMAND, *line.split()], USAGE)
-    assert "stands twice" in result.err and option in result.err
+    assert "is given twice" in result.err and option in result.err
 
 
 def test_a_list_is_given_in_parts(tenon):
@@ -292,6 +292,35 @@ def test_help_manual_and_table_agree(tenon, name):
     letters = {letter for letter, _ in TABLES[name]} | set("hqvV")
     for letter in re.findall(r"^\s+-(\w)\b", own, re.M) + re.findall(r"\bFl (\w)\b", items):
         assert letter in letters, f"tenon {name} has no -{letter}"
+
+
+@pytest.mark.skipif("TENON_SANITIZED" in os.environ, reason="Python does not load a library with sanitizers")
+def test_manual_lists_what_the_tables_have(engine):
+    """scripts/man-tables writes the lists of schemes, frames, formats and keys."""
+    done = subprocess.run([ROOT / "scripts/man-tables", "--check", BUILD], stdout=subprocess.PIPE, text=True,
+                          check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_manual_has_a_page_for_every_function(engine, tmp_path):
+    """scripts/man-header writes section 3 from the comments of the headers."""
+    headers = sorted((ROOT / "include").glob("*.h"))
+    subprocess.run([ROOT / "scripts/man-header", "--out", tmp_path, *headers], check=True)
+    functions = {name for header in headers
+                 for name in re.findall(r"^(?:TN_API|TN_SIZED)[^;{]*?\b(tn_\w+)\(", header.read_text(), re.M)}
+    assert len(functions) > 100
+    for name in functions:
+        page = (tmp_path / f"{name}.3").read_text()
+        while page.startswith(".so "):
+            page = (tmp_path / Path(page.split()[1]).name).read_text()
+        assert re.search(rf"^\.Nm {name}\b", page, re.M), name
+        synopsis, words = re.search(r"\.Sh SYNOPSIS(.*)\.Sh DESCRIPTION(.*)\.Sh SEE ALSO", page, re.S).groups()
+        assert f"{name}(" in synopsis and re.search(r"^[A-Z0-9\"]", words.strip(), re.M), f"{name} is not described"
+    if shutil.which("mandoc"):
+        (tmp_path / "man3").symlink_to(tmp_path)
+        said = subprocess.run(["mandoc", "-Tlint", "-W", "warning", *(f"man3/{n}.3" for n in sorted(functions))],
+                              cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=False).stdout
+        assert not [line for line in said.splitlines() if ".so is fragile" not in line]
 
 
 @pytest.mark.parametrize("host", ["::1", "[::1]", "::1%lo", "[::1%lo]", "127.0.0.1", "localhost"])

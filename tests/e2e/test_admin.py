@@ -1,0 +1,402 @@
+"""What a running server tells over HTTP: to curl, to Prometheus' own parsers, to a browser."""
+import asyncio
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import struct
+import urllib.request
+
+import pytest
+
+from harness import LIMIT, SANITIZED, Server, free_port, receive_to_end, wait_until
+
+USAGE = 2
+
+
+class Admin:
+    def __init__(self, port):
+        self.port = port
+
+    def get(self, path, method="GET", **headers):
+        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LIMIT)
+        with contextlib.closing(client):
+            client.request(method, path, headers=headers)
+            answer = client.getresponse()
+            return answer.status, answer.read().decode(), answer.headers
+
+    def json(self, path):
+        status, text, _ = self.get(path)
+        assert status == 200
+        return json.loads(text)
+
+    def values(self):
+        return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1])
+                for line in self.get("/metrics")[1].splitlines() if not line.startswith("#")}
+
+    def raw(self, request):
+        with socket.create_connection(("127.0.0.1", self.port), LIMIT) as sock:
+            sock.sendall(request)
+            sock.shutdown(socket.SHUT_WR)
+            return receive_to_end(sock)
+
+
+def serve(tenon, *urls, options=()):
+    port = free_port()
+    server = tenon.serve(*urls, options=[*options, "--admin", f"http://127.0.0.1:{port}"])
+    admin = Admin(port)
+    wait_until(lambda: admin.get("/readyz")[0] == 200, "it is ready")
+    return server, admin
+
+
+def events_of(sock):
+    """Events of /events, as (name, object)."""
+    with sock.makefile("rb") as stream:
+        assert stream.readline() == b"HTTP/1.1 200 OK\r\n"
+        while stream.readline() != b"\r\n":
+            pass
+        name = "message"
+        for line in stream:
+            if line.startswith(b"event: "):
+                name = line[7:-1].decode()
+            elif line.startswith(b"data: "):
+                yield name, json.loads(line[6:])
+                name = "message"
+
+
+def listen(admin):
+    sock = socket.create_connection(("127.0.0.1", admin.port), LIMIT)
+    sock.settimeout(LIMIT)
+    sock.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    return sock
+
+
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_numbers_are_those_of_the_clients(tenon, threads):
+    server, admin = serve(tenon, "tcp://127.0.0.1:0?frame=line", "udp://127.0.0.1:0", options=["--threads", threads])
+    with contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port), LIMIT)) for _ in range(20)]
+        for number, sock in enumerate(socks):
+            sock.sendall(b"hello\n" * (number + 1))
+            while sock.recv(1000)[-1:] != b"\n":
+                pass
+        tenon.run("send", server.urls[1], "abc", status=0)
+        wait_until(lambda: admin.values()['tenon_sent_messages_total{server="0"}'] == 210, "all were answered")
+        values = admin.values()
+        assert values['tenon_connections{server="0"}'] == 20
+        assert values['tenon_received_messages_total{server="0"}'] == 210
+        assert values['tenon_received_bytes_total{server="0"}'] == 6 * 210
+        assert values['tenon_received_messages_total{server="1"}'] == 1
+        assert values["tenon_loops"] == int(threads)
+        listed = [c for c in admin.json("/connections")["connections"] if c["server"] == 0]
+        assert sorted(c["peer"] for c in listed) == sorted("tcp://{}:{}".format(*s.getsockname()) for s in socks)
+        assert sorted(c["bytes_in"] for c in listed) == [6 * (n + 1) for n in range(20)]
+        assert all(c["rtt_us"] > 0 and c["queued"] == 0 for c in listed)
+        status = admin.json("/status")
+        assert status["state"] == "ready" and status["pid"] == server.pid and status["loops"] == int(threads)
+        assert [s["open"] for s in status["servers"]][0] == 20 and status["servers"][0]["url"] == server.url
+    wait_until(lambda: admin.values()['tenon_closed_connections_total{server="0"}'] == 20, "all have closed")
+    assert admin.values()['tenon_connection_duration_seconds_count{server="0"}'] == 20
+    assert admin.values()['tenon_connection_size_bytes_sum{server="0"}'] == 2 * 6 * 210
+    assert {c["server"] for c in admin.json("/connections")["connections"]} == {1}
+
+
+def test_what_prometheus_reads(tenon, program):
+    _, admin = serve(tenon, "tcp://127.0.0.1:0", "udp://127.0.0.1:0")
+    status, text, headers = admin.get("/metrics")
+    assert status == 200 and headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    accept = "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"
+    status, opened, headers = admin.get("/metrics", Accept=accept)
+    assert headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
+    parser = pytest.importorskip("prometheus_client.parser")
+    openmetrics = pytest.importorskip("prometheus_client.openmetrics.parser")
+    families = {family.name: family for family in parser.text_string_to_metric_families(text)}
+    strict = {family.name: family for family in openmetrics.text_string_to_metric_families(opened)}
+    assert set(families) == set(strict) and len(strict) > 20
+    assert all(family.type != "unknown" and family.documentation for family in strict.values())
+    assert strict["tenon_received_bytes"].type == "counter"
+    assert tenon.finish([program("promtool"), "check", "metrics"], stdin=tenon.opened(
+        tenon.file("metrics", text.encode()))).out == b""
+
+
+def test_events_come_as_they_do_with_json(tenon):
+    server, admin = serve(tenon, "tcp://127.0.0.1:0?frame=line", options=["--threads", "2"])
+    with listen(admin) as sock:
+        events = events_of(sock)
+        name, first = next(events)
+        assert name == "status" and first["state"] == "ready"
+        tenon.run("send", server.url + "?frame=line", "hello", status=0)
+        seen = {}
+        while len(seen) < 2:
+            name, event = next(events)
+            if name == "message":
+                seen[event["event"]] = event
+        assert seen["open"]["id"] == seen["close"]["id"] and seen["close"]["bytes_in"] == 6
+        assert seen["close"]["reason"] == "end"
+        while name != "status":
+            name, event = next(events)
+        assert event["servers"][0]["accepted"] == 1 and event["uptime_ms"] > first["uptime_ms"]
+    assert not [line for line in server.lines if line.startswith("{")]
+
+
+def test_a_slow_reader_is_cut_and_the_others_notice_nothing(tenon):
+    server, admin = serve(tenon, "tcp://127.0.0.1:0?frame=line")
+    slow = socket.socket()
+    slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    slow.connect(("127.0.0.1", admin.port))
+    slow.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    with slow, listen(admin) as sock:
+        events = events_of(sock)
+        next(events)
+        sent = 0
+        while not admin.values()["tenon_admin_slow_readers_total"]:
+            for _ in range(200):
+                with socket.create_connection(("127.0.0.1", server.port), LIMIT) as client:
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                sent += 1
+            assert sent < 200000
+            opened = 0
+            while opened < 200:
+                opened += next(events)[1].get("event") == "open"
+        assert admin.values()["tenon_admin_slow_readers_total"] == 1
+        assert admin.get("/healthz")[0] == 200
+
+
+def test_a_thousand_readers(tenon):
+    """More than may come are refused in words, and those that are there go on."""
+    server, admin = serve(tenon, "tcp://127.0.0.1:0?frame=line")
+    with contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(listen(admin)) for _ in range(300)]
+        firsts = [sock.recv(12) for sock in socks]
+        assert firsts.count(b"HTTP/1.1 200") == 256 and firsts.count(b"HTTP/1.1 503") == 44
+        tenon.run("send", server.url + "?frame=line", "hello", status=0)
+        for sock in [s for s, first in zip(socks, firsts) if first == b"HTTP/1.1 200"][::50]:
+            text = b""
+            while b'"event":"close"' not in text:
+                text += sock.recv(65536)
+    wait_until(lambda: admin.get("/healthz")[0] == 200, "there is room again")
+
+
+@pytest.mark.parametrize("request_,status", [
+    (b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc", 405),
+    (b"DELETE /connections HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
+    (b"GET /secret HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+    (b"GET /metrics HTTP/1.1\r\nHost: rebound.example\r\n\r\n", 421),
+    (b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nOrigin: https://evil.example\r\n\r\n", 403),
+    (b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: cross-site\r\n\r\n", 403),
+    (b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 9000 + b"\r\n\r\n", 431),
+    (b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999\r\n\r\n", 413),
+    (b"\x16\x03\x01", 400),
+])
+def test_who_may_not(tenon, request_, status):
+    _, admin = serve(tenon, "tcp://127.0.0.1:0")
+    assert admin.raw(request_).startswith(b"HTTP/1.1 %d " % status)
+    assert admin.get("/healthz")[0] == 200
+
+
+def test_head_and_many_requests_in_a_row(tenon):
+    _, admin = serve(tenon, "tcp://127.0.0.1:0")
+    out = admin.raw(b"HEAD /connections HTTP/1.1\r\nHost: localhost\r\n\r\n"
+                    b"GET /connections HTTP/1.1\r\nHost: localhost\r\n\r\n"
+                    b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert out.count(b"HTTP/1.1 200 OK") == 3 and out.endswith(b"\r\n\r\nok\n")
+    assert out.count(b'{"connections":[') == 1
+
+
+@pytest.mark.parametrize("request_,status", [
+    (b"GET /healthz HTTP/1.0\r\n\r\n", 200),  # as balancers ask that know no name
+    (b"GET http://localhost/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 200),
+    (b"GET http://localhost?x HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+    (b"GET /healthz?a=http://b/c HTTP/1.1\r\nHost: localhost\r\n\r\n", 200),
+    (b"GET http://localhost/healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n", 421),
+])
+def test_requests_of_other_forms(tenon, request_, status):
+    _, admin = serve(tenon, "tcp://127.0.0.1:0")
+    assert admin.raw(request_).startswith(b"HTTP/1.1 %d " % status)
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_it_says_that_it_drains(tenon, threads):
+    """And how far it is."""
+    server, admin = serve(tenon, "tcp://127.0.0.1:0?frame=line", "udp://127.0.0.1:0",
+                          options=["--drain", "30s", "--threads", threads])
+    with contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port), LIMIT)) for _ in range(3)]
+        for sock in socks:
+            sock.sendall(b"half a line")
+        wait_until(lambda: admin.values()['tenon_received_bytes_total{server="0"}'] == 33, "it was read")
+        server.signal(signal.SIGTERM)
+        wait_until(lambda: admin.get("/readyz")[:2] == (503, "draining\n"), "it drains")
+        assert admin.get("/healthz")[0] == 200 and admin.json("/status")["state"] == "draining"
+        assert admin.json("/connections")["connections"] == []
+        for left in (2, 1):
+            socks[left].sendall(b"\n")
+            assert receive_to_end(socks[left]) == b"half a line\n"
+            wait_until(lambda left=left: admin.values()['tenon_connections{server="0"}'] == left, "one is left less")
+        wait_until(lambda: [s["over"] for s in admin.json("/status")["servers"]] == [False, True], "one has ended")
+        assert [s["open"] for s in admin.json("/status")["servers"]] == [1, 0]
+        assert admin.values()['tenon_sent_bytes_total{server="0"}'] == 24
+        socks[0].sendall(b"\n")
+        assert receive_to_end(socks[0]) == b"half a line\n"
+    server.wait(0)
+
+
+def test_targets_of_a_relay(tenon):
+    target = tenon.serve("tcp://127.0.0.1:0?frame=line")
+    port, dead = free_port(), free_port()
+    relay = tenon.relay("tcp://127.0.0.1:0", target.url, f"tcp://127.0.0.1:{dead}",
+                        options=["--admin", f"http://127.0.0.1:{port}"])
+    admin = Admin(port)
+    for _ in range(2):
+        tenon.run("send", relay.url + "?frame=line", "hello", status=0)
+    targets = admin.json("/status")["targets"]
+    assert [t["alive"] for t in targets] == [True, False] and targets[1]["failures"] == 1
+    assert admin.values()['tenon_target_up{target="1"}'] == 0
+
+
+def test_a_hub(tenon):
+    port = free_port()
+    hub = tenon.keep(Server(tenon.argv("hub", "nats://127.0.0.1:0", "--admin", f"http://127.0.0.1:{port}"),
+                            tenon.folder, 1))
+    admin = Admin(port)
+    with socket.create_connection(("127.0.0.1", hub.port), LIMIT) as sock:
+        sock.sendall(b"CONNECT {}\r\nSUB a 1\r\nPUB a 2\r\nhi\r\nPING\r\n")
+        seen = b""
+        while b"PONG\r\n" not in seen:
+            seen += sock.recv(1000)
+        wait_until(lambda: admin.values()["tenon_hub_delivered_total"] == 1, "it was counted")
+        values, status = admin.values(), admin.json("/status")
+        assert values["tenon_hub_published_total"] == 1 and values["tenon_hub_subscriptions"] == 1
+        assert status["command"] == "hub" and status["published"] == 1 and status["servers"][0]["handler"] == "nats"
+
+
+def test_top(tenon):
+    """In a terminal of its own, once, as JSON; and against what is none."""
+    server, admin = serve(tenon, "tcp://127.0.0.1:0?frame=line")
+    url = f"http://127.0.0.1:{admin.port}"
+    with socket.create_connection(("127.0.0.1", server.port), LIMIT) as sock:
+        sock.sendall(b"hello\n")
+        assert sock.recv(10) == b"hello\n"
+        said = tenon.run("top", url, "--once", status=0).text
+        assert f"process {server.pid}" in said and server.url in said
+        assert "tcp://{}:{}".format(*sock.getsockname()) in said
+        lines = tenon.run("top", url, "--json", "--once", status=0).lines
+        assert [json.loads(line)["pid"] for line in lines] == [server.pid]
+    ours, theirs = os.openpty()
+    try:
+        top = tenon.peer(*tenon.argv("top", url, "--every", "50ms"), stdin=theirs, stdout=theirs)
+        seen = b""
+        while seen.count(b"CONNECTION") < 3:
+            seen += os.read(ours, 65536)
+        os.write(ours, b"s")
+        while b"sorted by messages" not in seen:
+            seen += os.read(ours, 65536)
+        os.write(ours, b"q")
+        top.wait(0)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert "no server of --admin" in tenon.run("top", f"http://127.0.0.1:{server.port}", status=1).err
+    assert "no place of --admin" in tenon.run("top", server.url, status=USAGE).err
+    tenon.run("top", f"http://127.0.0.1:{free_port()}", status=1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_top_ends_while_it_waits(tenon, number):
+    """It has asked, and nobody answers."""
+    with tenon.listen() as silent:
+        top = tenon.start("top", "http://127.0.0.1:{}".format(silent.getsockname()[1]))
+        sock = silent.accept()[0]
+        with sock:
+            assert sock.recv(1000).startswith(b"GET /status ")
+            top.signal(number)
+            top.wait(0)
+    assert top.err == ""
+
+
+def test_over_unix(tenon, program):
+    place = tenon.folder / "admin.sock"
+    tenon.serve("tcp://127.0.0.1:0", options=["--admin", f"unix:{place}"])
+    out = tenon.finish([program("curl"), "-sS", "--unix-socket", place, "http://localhost/readyz"]).out
+    assert out == b"ready\n"
+
+
+@pytest.mark.parametrize("url,said", [
+    ("tcp://127.0.0.1:0", "is not HTTP"), ("ws://127.0.0.1:0/x", "is not HTTP"), ("nonsense", "nonsense"),
+    ("http://127.0.0.1:0/x", "no path"), ("http://*:0", "others could reach it"),
+])
+def test_places_that_cannot_be(tenon, url, said):
+    result = tenon.run("serve", "tcp://127.0.0.1:0", "--admin", url, status=USAGE)
+    assert "admin" in result.err and said in result.err
+
+
+def test_a_list_of_who_may_opens_it_to_others(tenon):
+    port = free_port()
+    tenon.serve("tcp://127.0.0.1:0", options=["--admin", f"http://*:{port}?allow=127.0.0.9"])
+    with socket.create_connection(("127.0.0.1", port), LIMIT) as sock:
+        with contextlib.suppress(ConnectionResetError):
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert not receive_to_end(sock).startswith(b"HTTP/1.1 200")
+
+
+async def ask_page(port, expression):
+    websockets = pytest.importorskip("websockets")
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=LIMIT) as answer:
+        target = [page for page in json.load(answer) if page["type"] == "page"][0]
+    async with websockets.connect(target["webSocketDebuggerUrl"], max_size=None) as debugger:
+        await debugger.send(json.dumps({"id": 1, "method": "Runtime.evaluate",
+                                        "params": {"expression": expression, "returnByValue": True}}))
+        while True:
+            answer = json.loads(await debugger.recv())
+            if answer.get("id") == 1:
+                return answer["result"]["result"].get("value")
+
+
+def end(browser):
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(browser.pid, signal.SIGKILL)
+    browser.wait(None)
+
+
+@pytest.mark.skipif(SANITIZED, reason="a browser takes long enough by itself")
+@pytest.mark.parametrize("engine", ["auto"], indirect=True)
+def test_the_page_shows_what_the_server_did(tenon, program):
+    server, admin = serve(tenon, "tcp://127.0.0.1:0?frame=line")
+    folder = tenon.folder / "chromium"
+    browser = tenon.peer(program("chromium"), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+                         "--no-first-run", "--disable-background-networking", "--disable-component-update",
+                         "--disable-sync", f"--user-data-dir={folder}", "--remote-debugging-port=0",
+                         f"http://127.0.0.1:{admin.port}/", start_new_session=True)
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, True)
+        stack.callback(end, browser)
+        port = folder / "DevToolsActivePort"
+        wait_until(lambda: browser.is_over() or (port.exists() and port.read_text().count("\n")), "it runs", LIMIT * 3)
+        if browser.is_over():
+            pytest.skip(f"chromium does not run here: {browser.err[-300:]}")
+        number = int(port.read_text().split()[0])
+
+        def shown(expression):
+            with contextlib.suppress(OSError, IndexError):
+                return asyncio.run(asyncio.wait_for(ask_page(number, expression), LIMIT))
+            return None
+        socks = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port), LIMIT)) for _ in range(30)]
+        for sock in socks:
+            sock.sendall(b"hello\n")
+            assert sock.recv(10) == b"hello\n"
+        wait_until(lambda: shown("document.querySelector('.card b')?.textContent") == "30", "it counts", LIMIT * 2)
+        wait_until(lambda: shown("document.getElementById('count').textContent") == "(30)", "the page lists", LIMIT * 2)
+        row = shown("document.querySelector('#servers tr').innerText").split("\t")
+        assert row[0] == server.url and row[2:6] == ["30", "30", "30", "30"]
+        last = "tcp://{}:{}".format(*socks[7].getsockname())
+        shown(f"$('filter').value='{last}';$('filter').oninput()")
+        assert shown("document.querySelectorAll('#rows tr').length") == 1
+        shown("document.querySelector('#rows tr').click()")
+        facts = shown("document.getElementById('facts').innerText")
+        assert last in facts and "messages in\t1" in facts
+        stack.enter_context(socket.create_connection(("127.0.0.1", server.port), LIMIT))
+        wait_until(lambda: "open" in shown("document.getElementById('log').textContent"), "the page logs", LIMIT * 2)
+        assert admin.get("/")[2]["Content-Security-Policy"].startswith("default-src 'none'")
