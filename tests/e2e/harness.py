@@ -34,7 +34,7 @@ KIB, MIB = 1024, 1024 * 1024
 def environment(extra=None):
     left_out = ("NO_COLOR", "TENON_ENGINE", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
     env = {key: value for key, value in os.environ.items() if key not in left_out}
-    env.update({"LC_ALL": "C.UTF-8", **(extra or {})})
+    env.update({"LC_ALL": "C.UTF-8", "TERM": "xterm", **(extra or {})})
     return env
 
 
