@@ -46,8 +46,8 @@ void admin_add(struct tn_server *server, const char *handler);
 void admin_closing(const struct tn_server *server);
 void admin_closed(const struct tn_server *server);
 
-/* The files that an endpoint of --admin needs. False: there are too many. */
-bool admin_allow(struct sandbox *box);
+/* The files that an endpoint of --admin needs. */
+void admin_allow(struct sandbox *box);
 
 /* All servers listen: prints where to look, and from now on /readyz says so, until the command drains. */
 void admin_ready(void);

@@ -6,11 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "common/clock.h"
 #include "common/complain.h"
+#include "common/file_limit.h"
 #include "common/human.h"
 #include "common/options.h"
 #include "common/output.h"
@@ -358,16 +358,6 @@ static int show(const struct result *result)
 	return status;
 }
 
-static void raise_file_limit(const struct plan *plan)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= plan->conns + 64)
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 static int hlog_close(struct plan *plan)
 {
 	bool bad = plan->hlog && ferror(plan->hlog);
@@ -430,7 +420,7 @@ static int measure(struct plan *plan, struct result *result)
 {
 	int rc, status;
 
-	raise_file_limit(plan);
+	file_limit_raise(NULL);
 	if (!can_write(options.output) || !can_write(options.html) || hlog_open(plan) < 0)
 		return STATUS_FAILED;
 	rc = options.slo ? search_and_run(plan, result, choose_watcher()) : run_once(plan, result, choose_watcher());

@@ -83,6 +83,11 @@ bool privileges_find(const char *name, struct privileges_user *user)
 	return found;
 }
 
+const char *privileges_set(const char *value, void *to)
+{
+	return privileges_find(value, to) ? NULL : "is no user (or user:group) of this system";
+}
+
 static int set_user(uid_t uid, gid_t gid)
 {
 	return setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0 ? -errno : 0;

@@ -24,6 +24,9 @@ int privileges_keep(uint32_t kept);
 /* A name or number, or USER:GROUP of those. A number needs no entry. False: the system has no such user or group. */
 bool privileges_find(const char *name, struct privileges_user *user);
 
+/* The same as the setter of option --user. `to`: a struct privileges_user. */
+const char *privileges_set(const char *value, void *to);
+
 /*
  * For a server that has its sockets. Becomes `user` (NULL: if root, the user who called sudo, or nobody). Gives up
  * every capability, and what executing a program could give. `kept`: bits of capabilities that root keeps; something

@@ -30,12 +30,11 @@
 #include "complain.h"
 #include "status.h"
 
-bool sandbox_allow(struct sandbox *box, const char *path, enum tn_file_use use)
+void sandbox_allow(struct sandbox *box, const char *path, enum tn_file_use use)
 {
-	if (box->nfiles == sizeof(box->files) / sizeof(box->files[0]))
-		return false;
-	box->files[box->nfiles++] = (struct broker_file){path, use};
-	return true;
+	box->crowded |= box->nfiles == sizeof(box->files) / sizeof(box->files[0]);
+	if (!box->crowded)
+		box->files[box->nfiles++] = (struct broker_file){path, use};
 }
 
 /* ---- files ---- */
@@ -417,6 +416,11 @@ static int give_up(const struct sandbox *box)
 
 int sandbox_enter(const struct sandbox *box)
 {
+	if (box->crowded) {
+		complain("too many files for the sandbox");
+		complain_hint("--no-sandbox");
+		return STATUS_FAILED;
+	}
 	tzset(); /* reads a file */
 	if (start_broker(box) < 0)
 		return STATUS_FAILED;

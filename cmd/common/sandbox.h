@@ -19,10 +19,11 @@ struct sandbox {
 	bool names;   /* and libraries loaded that look up names */
 	struct broker_file files[256]; /* opened by the broker */
 	size_t nfiles;
+	bool crowded; /* there are more files than that */
 };
 
-/* Adds a file that the server still needs. False: there are too many. */
-bool sandbox_allow(struct sandbox *box, const char *path, enum tn_file_use use);
+/* Adds a file that the server still needs. With too many of them, sandbox_enter() fails. */
+void sandbox_allow(struct sandbox *box, const char *path, enum tn_file_use use);
 
 /*
  * Gives up, for good and for every thread that is started from here on: root, capabilities, new privileges, all files

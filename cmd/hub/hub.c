@@ -5,11 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "admin/admin.h"
 #include "common/clock.h"
 #include "common/complain.h"
+#include "common/file_limit.h"
 #include "common/json.h"
 #include "common/notify.h"
 #include "common/options.h"
@@ -363,21 +363,17 @@ static int confine(void)
 	static struct sandbox box;
 	enum tn_file_use use;
 	const char *path;
-	bool fits = true;
 
 	if (options.no_sandbox)
 		return STATUS_DONE;
 	box.user = options.user.name ? &options.user : NULL;
 	if (options.users)
-		fits = sandbox_allow(&box, options.users, TN_FILE_READ);
+		sandbox_allow(&box, options.users, TN_FILE_READ);
 	for (int i = 0; i < state.count; i++)
-		for (int n = 0; fits && tn_server_file(state.listeners[i].server, n, &path, &use) == 0; n++)
-			fits = sandbox_allow(&box, path, use);
-	if (fits && admin_allow(&box))
-		return sandbox_enter(&box);
-	complain("too many files for the sandbox");
-	complain_hint("--no-sandbox");
-	return STATUS_FAILED;
+		for (int n = 0; tn_server_file(state.listeners[i].server, n, &path, &use) == 0; n++)
+			sandbox_allow(&box, path, use);
+	admin_allow(&box);
+	return sandbox_enter(&box);
 }
 
 /* As the client's URL has it: the door's prefix, and the address that is served. */
@@ -431,16 +427,6 @@ static int run_all(void)
 	return status;
 }
 
-static void raise_file_limit(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 static int run(char **operands, int count)
 {
 	int status = STATUS_DONE;
@@ -459,13 +445,15 @@ static int run(char **operands, int count)
 	if (status == STATUS_DONE && !read_users())
 		status = STATUS_USAGE;
 	if (status == STATUS_DONE) {
-		raise_file_limit();
+		file_limit_raise(NULL);
 		status = begin();
 		if (status == STATUS_DONE)
 			status = confine();
 		if (status == STATUS_DONE) {
 			status = run_all();
 		} else {
+			admin_close();
+			notify_close();
 			signals_stop();
 			workers_free();
 		}
@@ -485,11 +473,6 @@ static const char *add_rule(const char *value, void *to)
 {
 	(void)to;
 	return history_rule(value);
-}
-
-static const char *set_user(const char *value, void *to)
-{
-	return privileges_find(value, to) ? NULL : "is no user (or user:group) of this system";
 }
 
 static const char *set_size(const char *value, uint64_t least, uint64_t most, uint64_t *to)
@@ -554,8 +537,8 @@ static const struct option_spec own_options[] = {
 	{"open", 0, OPTION_ALONE, option_set_flag, &options.open, NULL,
 	 "let everybody in from the network too, without --users"},
 	{"topic", 0, OPTION_VALUES, add_rule, NULL, "RULE",
-	 "PATTERN?history=N&age=DUR&last=on&bytes=SIZE&format=NAME: what of these topics stays for subscribers to come, "
-	 "and the format of their payloads"},
+	 "PATTERN?history=N&age=DUR&last=on&bytes=SIZE&format=NAME: what of these topics stays for subscribers to "
+	 "come, and the format of their payloads"},
 	{"max-payload", 0, OPTION_VALUE, set_payload, &exchange_plan.payload, "SIZE",
 	 "longest message, headers included (default 1MiB)"},
 	{"slow", 0, OPTION_VALUE, set_slow, &exchange_plan.slow, "HOW",
@@ -573,7 +556,7 @@ static const struct option_spec own_options[] = {
 	 "event loops, each in a thread of its own; auto: one for each processor (default 1)"},
 	{"drain", 0, OPTION_VALUE, option_set_duration, &options.drain_ns, "DUR",
 	 "time for clients to leave and to get what waits for them when the hub ends (default 5s)"},
-	{"user", 0, OPTION_VALUE, set_user, &options.user, "NAME",
+	{"user", 0, OPTION_VALUE, privileges_set, &options.user, "NAME",
 	 "user to become once the sockets are bound (default for root: who called sudo, or nobody)"},
 	{"no-sandbox", 0, OPTION_ALONE, option_set_flag, &options.no_sandbox, NULL,
 	 "keep root, access to files, and all system calls"},

@@ -7,12 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "address.h"
 #include "admin/admin.h"
 #include "common/clock.h"
 #include "common/complain.h"
+#include "common/file_limit.h"
 #include "common/json.h"
 #include "common/notify.h"
 #include "common/options.h"
@@ -196,11 +196,6 @@ static const char *set_rate(const char *value, void *to)
 		return "is out of range (1 to 1TiB)";
 	*(uint64_t *)to = rate;
 	return NULL;
-}
-
-static const char *set_user(const char *value, void *to)
-{
-	return privileges_find(value, to) ? NULL : "is no user (or user:group) of this system";
 }
 
 /* It becomes a key of the targets' URLs, as it was given. */
@@ -604,81 +599,65 @@ static bool is_name(const char *url)
 	return *host != '[' && strspn(host, "0123456789.") != strcspn(host, ":/?");
 }
 
-/* Too many files: there is no sandbox in which this relay could work. */
-static int too_many(void)
-{
-	complain("too many files for the sandbox");
-	complain_hint("--no-sandbox");
-	return STATUS_FAILED;
-}
-
-static bool allow_listener(struct sandbox *box, int index)
+static void allow_listener(struct sandbox *box, int index)
 {
 	int kind = tn_url_kind(plan.listen[index]);
 	enum tn_file_use use;
 	const char *path;
-	bool fits = true;
 
 	box->answers |= state.listeners[index].datagrams && (kind < 0 || kind & (TN_URL_LOCAL | TN_URL_INHERITED));
-	for (int n = 0; fits && tn_server_file(state.listeners[index].server, n, &path, &use) == 0; n++)
-		fits = sandbox_allow(box, path, use);
-	return fits;
+	for (int n = 0; tn_server_file(state.listeners[index].server, n, &path, &use) == 0; n++)
+		sandbox_allow(box, path, use);
 }
 
 /* A path must stay for as long as the process that opens it does. */
-static bool allow_path(struct sandbox *box, const char *path, enum tn_file_use use)
+static void allow_path(struct sandbox *box, const char *path, enum tn_file_use use)
 {
-	char **at = &state.paths[state.npaths];
+	char *copy = state.npaths < PATHS_MAX ? strdup(path) : NULL;
 
-	if (state.npaths == PATHS_MAX)
-		return false;
-	*at = strdup(path);
-	state.npaths += *at != NULL;
-	return *at && sandbox_allow(box, *at, use);
+	box->crowded |= !copy;
+	if (!copy)
+		return;
+	state.paths[state.npaths++] = copy;
+	sandbox_allow(box, copy, use);
 }
 
-static bool allow_target(struct sandbox *box, const char *url)
+static void allow_target(struct sandbox *box, const char *url)
 {
 	int kind = tn_url_kind(url);
 	char path[PATH_MAX];
 	enum tn_file_use use;
-	bool fits = true;
 
 	box->answers |= (kind & (TN_URL_LOCAL | TN_URL_INHERITED)) != 0;
 	box->reads |= kind & TN_URL_SECURE && tn_url_has_key(url, "ca") <= 0;
 	box->names |= is_name(url);
-	for (int n = 0; fits && tn_url_file(url, n, path, sizeof(path), &use) == 0; n++)
-		fits = allow_path(box, path, use);
-	return fits;
+	for (int n = 0; tn_url_file(url, n, path, sizeof(path), &use) == 0; n++)
+		allow_path(box, path, use);
 }
 
-static bool allow_targets(struct sandbox *box, const struct targets *targets)
+static void allow_targets(struct sandbox *box, const struct targets *targets)
 {
-	bool fits = true;
-
-	for (int i = 0; i < targets->count && fits; i++)
-		fits = allow_target(box, targets->list[i].url);
-	return fits;
+	for (int i = 0; i < targets->count; i++)
+		allow_target(box, targets->list[i].url);
 }
 
 static int confine(void)
 {
 	static struct sandbox box;
 	const struct targets *group;
-	bool fits;
 
 	if (plan.no_sandbox)
 		return STATUS_DONE;
 	box.user = plan.user.name ? &plan.user : NULL;
 	box.dials = true;
 	box.names = has_only_proxies();
-	fits = allow_targets(&box, plan.targets);
-	for (int i = 0; fits && (group = route_group(i)); i++)
-		fits = allow_targets(&box, group);
-	for (int i = 0; i < state.count && fits; i++)
-		fits = allow_listener(&box, i);
-	fits = fits && admin_allow(&box);
-	return fits ? sandbox_enter(&box) : too_many();
+	allow_targets(&box, plan.targets);
+	for (int i = 0; (group = route_group(i)); i++)
+		allow_targets(&box, group);
+	for (int i = 0; i < state.count; i++)
+		allow_listener(&box, i);
+	admin_allow(&box);
+	return sandbox_enter(&box);
 }
 
 /* ---- all of it ---- */
@@ -742,17 +721,6 @@ static void forget(void)
 	address_forget_all();
 }
 
-/* Each session has two descriptors. */
-static void raise_file_limit(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 static int run_plan(void)
 {
 	int status;
@@ -760,7 +728,7 @@ static int run_plan(void)
 	state.listeners = calloc((size_t)plan.nlisten, sizeof(*state.listeners));
 	if (!state.listeners)
 		return no_memory();
-	raise_file_limit();
+	file_limit_raise(NULL);
 	status = begin();
 	if (status == STATUS_DONE)
 		status = confine();
@@ -843,7 +811,7 @@ static const struct option_spec own_options[] = {
 	 "end a session over datagrams after this time without any (default 1m)"},
 	{"drain", 0, OPTION_VALUE, option_set_duration, &plan.drain_ns, "DUR",
 	 "time for sessions to finish when the relay ends (default 5s)"},
-	{"user", 0, OPTION_VALUE, set_user, &plan.user, "NAME",
+	{"user", 0, OPTION_VALUE, privileges_set, &plan.user, "NAME",
 	 "user to become once the sockets are bound (default for root: who called sudo, or nobody)"},
 	{"no-sandbox", 0, OPTION_ALONE, option_set_flag, &plan.no_sandbox, NULL,
 	 "keep root, access to files, and all system calls"},

@@ -19,6 +19,7 @@
 #include "admin/admin.h"
 #include "common/clock.h"
 #include "common/complain.h"
+#include "common/file_limit.h"
 #include "common/json.h"
 #include "common/notify.h"
 #include "common/options.h"
@@ -92,11 +93,6 @@ static const char *set_drain(const char *value, void *to)
 {
 	options.drain = value;
 	return option_set_duration(value, to);
-}
-
-static const char *set_user(const char *value, void *to)
-{
-	return privileges_find(value, to) ? NULL : "is no user (or user:group) of this system";
 }
 
 static unsigned nthreads = 1;
@@ -430,16 +426,13 @@ static int serve_all(char **urls, int count)
 	return STATUS_DONE;
 }
 
-/* Thousands of clients need as many descriptors. Children get the limit back that was set for us. */
+/* Children get the limit back that was set for us. */
 static void raise_file_limit(void)
 {
-	struct rlimit limit;
+	struct rlimit before;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == limit.rlim_max)
-		return;
-	handler_set_child_files(&limit);
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
+	if (file_limit_raise(&before))
+		handler_set_child_files(&before);
 }
 
 static void hint(void)
@@ -517,19 +510,10 @@ static int confine(void)
 		box.answers |= kind < 0 || kind & (TN_URL_INHERITED | TN_URL_LOCAL);
 		box.below |= kind < 0 || kind & (TN_URL_INHERITED | TN_URL_BELOW);
 	}
-	for (int i = 0; i < state.nserved; i++) {
+	for (int i = 0; i < state.nserved; i++)
 		for (int n = 0; tn_server_file(state.served[i].server, n, &path, &use) == 0; n++)
-			if (!sandbox_allow(&box, path, use)) {
-				complain("too many files for the sandbox");
-				complain_hint("--no-sandbox");
-				return STATUS_FAILED;
-			}
-	}
-	if (!admin_allow(&box)) {
-		complain("too many files for the sandbox");
-		complain_hint("--no-sandbox");
-		return STATUS_FAILED;
-	}
+			sandbox_allow(&box, path, use);
+	admin_allow(&box);
 	return sandbox_enter(&box);
 }
 
@@ -689,7 +673,7 @@ static const struct option_spec own_options[] = {
 	{"on-bad", 0, OPTION_VALUE, set_for_key, &options.on_bad, "WHAT",
 	 "a message that the key format refuses: close the connection, or skip the message (default: echo and "
 	 "ack reply with an error and go on, others close)"},
-	{"user", 0, OPTION_VALUE, set_user, &options.user, "NAME",
+	{"user", 0, OPTION_VALUE, privileges_set, &options.user, "NAME",
 	 "user to become once the sockets are bound (default for root: who called sudo, or nobody; commands of "
 	 "exec: keep the user who started the server)"},
 	{"", 'k', OPTION_ALONE, option_set_nothing, NULL, NULL, "always so: the server goes on accepting"},

@@ -293,6 +293,15 @@ def test_only_what_is_named_can_be_reached(tenon, tmp_path, authority):
     assert not (tmp_path / "sock").exists()
 
 
+def test_more_files_than_the_sandbox_can_keep(tenon, tmp_path):
+    urls = [f"unix:{tmp_path}/{number}" for number in range(257)]
+    done = tenon.run("serve", *urls, status=1)
+    assert done.err == "tenon: too many files for the sandbox\nTry: --no-sandbox\n", done
+    assert not list(tmp_path.iterdir())
+    server = tenon.serve(*urls, options=["--no-sandbox"])
+    assert exchange(tenon.dial(server.urls[-1]), b"the last of them") == b"the last of them"
+
+
 def test_a_socket_of_another_is_left_alone(tenon, tmp_path):
     server = tenon.serve(f"unix:{tmp_path}/sock")
     (tmp_path / "sock").unlink()
