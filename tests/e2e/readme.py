@@ -1,10 +1,10 @@
-"""Types what a README says into a shell, block after block, and compares what is printed with what is shown.
+"""Types what a README or the tutorial says into a shell, block after block, and compares what is printed with what is shown.
 
 A block of ```console has lines that are typed (`$ `, or `# ` for root) and below each what it prints. `...` stands for
 anything, within a line or as a line for any lines. Ports, times, process numbers and the like may differ. A command
 that does not end (a server in the foreground) keeps its terminal; what follows is typed in a second one, in the same
-folder. A command must succeed unless an error of tenon is shown below it. A block of ```c is saved under the name that
-stands before it.
+folder. A command must succeed unless an error of tenon is shown below it. A block of ```c or ```python is the file whose name
+stands before it, if that is a name of such a file.
 """
 import dataclasses
 import os
@@ -24,7 +24,7 @@ VOLATILE = [
     (r"\b\d+ (passed|skipped)\b", r"N \1"),
     (r"\b\d+(\.\d+)? ?(ns|us|ms|s|min)\b", "TIME"),
     (r"\b\d+(\.\d+)? ?(days|hours|minutes)\b", "TIME"),
-    (r"\b\d+(\.\d+)?([ ,]?\d{3})* ?[kKMG]?(i?B/s|msg/s|messages a second|bit/s)", "RATE"),
+    (r"\b\d+(\.\d+)?([ ,]?\d{3})* ?[kKMG]?(i?B/s|msg/s|messages a second|bit/s|/s)", "RATE"),
     (r"(?<=[\d\]*]):\d{4,5}\b", ":PORT"),
     (r"\b\d{5}\b", "PORT"),
     (r"\(\d{1,7}\)", "(PID)"),
@@ -48,19 +48,22 @@ class Source:
     text: str
 
 
+SUFFIXES = {"c": ".c", "python": ".py"}
+
+
 def read(path):
-    """The commands and sources of a README, a list for each block."""
-    blocks, inside, name = [], None, None
+    """The commands and sources of a document, a list for each block."""
+    blocks, inside, name = [], None, ""
     for number, line in enumerate(pathlib.Path(path).read_text(encoding="utf-8").splitlines(), 1):
         if inside is None:
             if line.startswith("```"):
                 inside, rows, first = line[3:].strip(), [], number + 1
-            elif names := re.findall(r"`([\w.-]+\.c)`", line):
+            elif names := re.findall(r"`([\w./-]+\.(?:c|py))`", line):
                 name = names[-1]
         elif line.startswith("```"):
             if inside == "console":
                 blocks.append(commands_of(rows, first))
-            elif inside == "c":
+            elif inside in SUFFIXES and name.endswith(SUFFIXES[inside]):
                 blocks.append([Source(first, name, "\n".join(rows) + "\n")])
             inside = None
         else:

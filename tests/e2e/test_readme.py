@@ -1,5 +1,5 @@
 """README.md and README.zh-CN.md are typed as they stand, and print what they show (readme.py says how that is
-compared).
+compared). So is the tutorial, in which both languages type the same: once.
 
 It happens on a copy of this system that is thrown away: an overlay of the root directory, so that `make install` may
 write into /usr/local, and a network of its own, so that any port is free. `make bare` does the same on a bare Debian.
@@ -18,6 +18,7 @@ import readme
 from harness import BUILD, ROOT
 
 FILES = ["README.md", "README.zh-CN.md"]
+TUTORIAL = ["docs/tutorial.md", "docs/tutorial.zh-CN.md"]
 
 pytestmark = [
     pytest.mark.skipif(harness.SANITIZED, reason="types build/tenon"),
@@ -136,16 +137,39 @@ def test_a_program_finds_the_installed_library(copy, prefix, before):
         terminal.close()
 
 
-def test_both_languages_say_the_same():
-    """The same sections, tables and commands in the same order; what is printed is the same too."""
-    parts = [readme.read(ROOT / name) for name in FILES]
+def test_the_tutorial_prints_what_it_shows(copy):
+    """And its listings are pieces of the files that they name, each of which make has built or python3 can read."""
+    shell, _ = copy
+    blocks = readme.read(ROOT / TUTORIAL[0])
+    sources = [piece for block in blocks for piece in block if isinstance(piece, readme.Source)]
+    for source in sources:
+        place = ROOT / source.name if source.name.startswith("examples/") else ROOT / "examples/textbook" / source.name
+        assert source.text in place.read_text(encoding="utf-8"), f"line {source.line}: not in {place}"
+        assert place.suffix == ".py" or (BUILD / "examples" / place.stem).exists(), place
+    typed = "\n".join(piece.text for block in blocks for piece in block)
+    for textbook in (ROOT / "examples/textbook").iterdir():
+        assert f"python3 {textbook.name}" in typed
+    typist = readme.Typist(shell, None, str(ROOT))
+    try:
+        typist.all([[piece for piece in block if isinstance(piece, readme.Command)] for block in blocks])
+    finally:
+        typist.close()
+    assert not typist.faults, "\n".join(["", *typist.faults])
+
+
+@pytest.mark.parametrize("files", [FILES, TUTORIAL])
+def test_both_languages_say_the_same(files):
+    """The same sections, tables, listings and commands in the same order; what is printed is the same too."""
+    parts = [readme.read(ROOT / name) for name in files]
     assert [[(getattr(p, "text", None), getattr(p, "shown", None)) for p in block] for block in parts[0]] == \
         [[(getattr(p, "text", None), getattr(p, "shown", None)) for p in block] for block in parts[1]]
-    texts = [(ROOT / name).read_text(encoding="utf-8") for name in FILES]
-    for pattern in (r"^(#+) ", r"^(\|)", r"\]\(([^)]*)\)"):
-        first, second = ([found for found in re.findall(pattern, text, re.M) if "README" not in found]
-                         for text in texts)
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in files]
+    for pattern in (r"^(#+) ", r"^(\|)", r"\]\((?!#)([^)]*)\)"):
+        first, second = ([found.replace(".zh-CN", "") for found in re.findall(pattern, text, re.M)] for text in texts)
         assert first == second, pattern
+    for text in texts:
+        heads = {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in re.findall(r"^#+ (.*)", text, re.M)}
+        assert set(re.findall(r"\]\(#([^)]*)\)", text)) <= heads
 
 
 @pytest.mark.parametrize("shown, printed, same", [
