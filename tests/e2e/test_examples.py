@@ -228,6 +228,22 @@ def test_chat_without_arguments(tenon, example):
     assert "usage" in tenon.finish([example("chat")], 2).err
 
 
+def test_rpc(tenon, example):
+    _, urls = started(tenon, example("rpc"), "serve", "tcp://127.0.0.1:0?frame=line&format=json")
+    where = urls[0] + "?frame=line"
+    said = tenon.finish([example("rpc"), "call", "add", "[1, 2.5]", where]).text
+    assert said == '{"jsonrpc":"2.0","result":3.5,"id":1}\n'
+    for call, code in (("add", "-32602"), ("open", "-32601")):
+        assert f'"code":{code}' in tenon.finish([example("rpc"), "call", call, '{"a":1}', where]).text
+    said = tenon.run("send", where, '[{"method":"add"},{"method":"length","params":{"text":"abc"},"id":"x"},7]').text
+    assert '"result":3,"id":"x"' in said and '"code":-32600' in said and '"code":-32602' not in said
+    with open_socket(urls[0]) as client:
+        client.sendall(b'{"method":"length","params":{"text":"no id, no reply"}}\n{"id":2}\n')
+        assert b'"id":2' in client.recv(1000)
+    assert "usage" in tenon.finish([example("rpc")], 2).err
+    assert "the text ends early" in tenon.finish([example("rpc"), "call", "add", "[1", where], 1).err
+
+
 @pytest.mark.parametrize("name", ["echo_server", "udp_ack_server", "request", "udp_ack_client", "json_server",
                                   "json_client", "parts", "resp_server"])
 def test_a_bad_url_is_told(tenon, example, name):
