@@ -1,10 +1,11 @@
-"""Types what a README or the tutorial says into a shell, block after block, and compares what is printed with what is shown.
+"""Types what a README or the tutorial says into a shell, block after block, and compares what is printed with what is
+shown.
 
 A block of ```console has lines that are typed (`$ `, or `# ` for root) and below each what it prints. `...` stands for
 anything, within a line or as a line for any lines. Ports, times, process numbers and the like may differ. A command
 that does not end (a server in the foreground) keeps its terminal; what follows is typed in a second one, in the same
-folder. A command must succeed unless an error of tenon is shown below it. A block of ```c or ```python is the file whose name
-stands before it, if that is a name of such a file.
+folder. A command must succeed unless an error of tenon is shown below it. A block of ```c or ```python is the file
+whose name stands before it, if that is a name of such a file.
 """
 import dataclasses
 import os
