@@ -117,6 +117,17 @@ def program():
     return find
 
 
+@pytest.fixture
+def strace(tenon, program):
+    """strace(OPTIONS, COMMAND, status): runs the command under strace, and returns how it ended. Who looks for leaks
+    traces, too, and there can be only one."""
+    path, env = program("strace"), {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"}
+    probe = tenon.finish([path, "-f", "-qq", "-e", "trace=none", "true"], None)
+    if probe.status != 0:
+        pytest.skip(f"strace cannot trace here: {probe.err}")
+    return lambda options, command, status: tenon.finish([path, "-f", "-qq", *options, *command], status, env=env)
+
+
 # A program that is started in the background of a shell, or by nohup, inherits that these are ignored
 for ignored in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(ignored) == signal.SIG_IGN:

@@ -325,19 +325,13 @@ def test_where_nothing_can_be_written(tenon, tmp_path):
 
 
 @pytest.fixture
-def failing(tenon, program, tmp_path):
+def failing(strace, tmp_path):
     """failing(CALLS, ...): runs `tenon cert new` with system calls that fail: (name, errno, which of them)."""
-    probe = tenon.finish([program("strace"), "-f", "-qq", "-e", "trace=none", "true"], None)
-    if probe.status != 0:
-        pytest.skip(f"strace cannot trace here: {probe.err}")
-
     def run(where, calls, status):
         injections = [arg for call, error, which in calls
                       for arg in ("-e", f"inject={call}:error={error}:when={which}")]
-        env = {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"}  # which needs to trace, too
-        return tenon.finish([program("strace"), "-f", "-qq", "-o", tmp_path / "trace", "-e",
-                             "trace=" + ",".join(call for call, _, _ in calls), *injections,
-                             COMMAND, "cert", "new", "-q", "--out", where], status, env=env)
+        return strace(["-o", tmp_path / "trace", "-e", "trace=" + ",".join(call for call, _, _ in calls), *injections],
+                      [COMMAND, "cert", "new", "-q", "--out", where], status)
     return run
 
 

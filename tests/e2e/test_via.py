@@ -250,13 +250,13 @@ def test_relay(tenon, program, echo):
 
 # Names
 
-def test_names_are_not_looked_up_here(tenon, program):
+def test_names_are_not_looked_up_here(tenon, strace):
     """With socks5h, socks4a and http no file of names is opened, and no name server asked; with socks5 they are."""
-    strace, calls = program("strace"), tenon.folder / "calls"
+    calls = tenon.folder / "calls"
     for scheme, looks in {"socks5h": False, "socks4a": False, "http": False, "socks5": True}.items():
         proxy = Proxy(tenon, [b""])
-        tenon.finish([strace, "-f", "-e", "trace=connect,openat", "-o", calls, *tenon.argv(
-            "connect", f"tcp://there.invalid:443?via={scheme}://127.0.0.1:{proxy.port}")], status=None)
+        strace(["-e", "trace=connect,openat", "-o", calls], tenon.argv(
+            "connect", f"tcp://there.invalid:443?via={scheme}://127.0.0.1:{proxy.port}"), None)
         text = calls.read_text()
         assert (("/etc/hosts" in text) or ("/etc/resolv.conf" in text)) == looks, text
         proxy.close()
