@@ -1118,8 +1118,11 @@ struct tn_conn_info {
 			       on; 0: nothing was */
 	const char *via;    /* the proxies that it goes through (key via), in their order:
 			     * socks5h://gate:1080,http://inner:3128; "": none. `peer` is then the URL's own host, which
-			     * may    be known to them alone, and tn_conn_peer() the first proxy's address. Valid until it
-			     * closes, in    on_close too */
+			     * may be known to them alone, and tn_conn_peer() the first proxy's address. Valid until it
+			     * closes, in on_close too */
+	uint64_t connected_ns; /* loop clock when its socket, or the one to the first proxy, was connected or accepted,
+				* to a microsecond; 0: it has not been. From then until opened_ns its layers opened:
+				* via, a PROXY header, TLS, WebSocket */
 };
 
 /*

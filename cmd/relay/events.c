@@ -106,6 +106,7 @@ void record_reached(struct record *record, const struct tn_conn *target, uint64_
 	free(record->from);
 	record->target = strdup(info.peer);
 	record->from = strdup(info.local);
+	record->handshake_ns = info.opened_ns - info.connected_ns;
 	free(record->via);
 	record->via = *info.via ? strdup(info.via) : NULL;
 }
@@ -164,7 +165,9 @@ static void attempts_json(struct text *line, const struct record *record)
 
 static uint64_t connect_ns(const struct record *record)
 {
-	return record->target && latest(record) ? latest(record)->ns : 0;
+	uint64_t ns = record->target && latest(record) ? latest(record)->ns : 0;
+
+	return ns > record->handshake_ns ? ns - record->handshake_ns : 0;
 }
 
 static void ms_or_null(struct text *line, const char *key, bool known, uint64_t ns)
@@ -202,6 +205,7 @@ static void tell_json(const struct record *record, uint64_t duration_ns)
 	json_number(&line, "lost", record->lost);
 	json_number(&line, "paused", record->paused);
 	ms_or_null(&line, "connect_ms", record->target, connect_ns(record));
+	ms_or_null(&line, "handshake_ms", record->handshake_ns, record->handshake_ns);
 	ms_or_null(&line, "first_byte_ms", record->first_ns, record->first_ns);
 	json_ms(&line, "duration_ms", duration_ns);
 	json_text(&line, "ended_by", side_name(record->by));

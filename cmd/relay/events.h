@@ -31,6 +31,7 @@ struct record {
 	struct attempt *attempts;
 	size_t nattempts;
 	uint64_t tried_ns;                               /* loop clock: the current attempt began */
+	uint64_t handshake_ns;                           /* of the one that was reached: 0: none was needed */
 	uint64_t first_ns;                               /* after so long the target's first byte came; 0: none has */
 	uint64_t bytes_in, bytes_out, msgs_in, msgs_out; /* from the client, and to it */
 	unsigned paused;                                 /* how often a side had to wait for a limit */

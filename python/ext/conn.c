@@ -1101,7 +1101,7 @@ static PyMethodDef conn_methods[] = {
 	 "none. 0 is its own, those behind are whom it names as vouching for it."},
 	{"info", (PyCFunction)conn_info, METH_NOARGS,
 	 "info()\n--\n\nCounters and times as a dict: bytes_in, bytes_out, msgs_in, msgs_out, lost, dropped, opened, "
-	 "stalled, lookup (seconds), many, fd, local, peer."},
+	 "stalled, lookup, connected (seconds), many, fd, local, peer."},
 	{"security", (PyCFunction)conn_security, METH_NOARGS,
 	 "security()\n--\n\nWhat a secured connection has agreed upon, as a dict (protocol, cipher, alpn, "
 	 "server_name, "

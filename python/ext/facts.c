@@ -24,13 +24,13 @@ PyObject *tnp_info(const struct tn_conn *conn)
 	tn_conn_info(conn, &i);
 	peer = tnp_text(i.peer);
 	local = tnp_text(i.local);
-	dict = Py_BuildValue("{sK sK sK sK sK sK sd sd sd sO si sO sO}", "bytes_in", (unsigned long long)i.bytes_in,
+	dict = Py_BuildValue("{sK sK sK sK sK sK sd sd sd sd sO si sO sO}", "bytes_in", (unsigned long long)i.bytes_in,
 			     "bytes_out", (unsigned long long)i.bytes_out, "msgs_in", (unsigned long long)i.msgs_in,
 			     "msgs_out", (unsigned long long)i.msgs_out, "lost", (unsigned long long)i.lost, "dropped",
 			     (unsigned long long)i.dropped, "opened", (double)i.opened_ns / NS_PER_S, "stalled",
-			     (double)i.stalled_ns / NS_PER_S, "lookup", (double)i.lookup_ns / NS_PER_S, "many",
-			     i.many ? Py_True : Py_False, "fd", i.fd, "local", local ? local : Py_None, "peer",
-			     peer ? peer : Py_None);
+			     (double)i.stalled_ns / NS_PER_S, "lookup", (double)i.lookup_ns / NS_PER_S, "connected",
+			     (double)i.connected_ns / NS_PER_S, "many", i.many ? Py_True : Py_False, "fd", i.fd,
+			     "local", local ? local : Py_None, "peer", peer ? peer : Py_None);
 	Py_XDECREF(peer);
 	Py_XDECREF(local);
 	return dict;

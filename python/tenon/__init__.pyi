@@ -84,6 +84,7 @@ class Info(TypedDict):
     opened: float
     stalled: float
     lookup: float
+    connected: float
     many: bool
     fd: int
     local: str

@@ -21,6 +21,14 @@ static inline uint64_t tni_ns_of_ms(uint64_t ms)
 	return ms < TNI_NEVER / TNI_NS_PER_MS ? ms * TNI_NS_PER_MS : TNI_NEVER;
 }
 
+/* Whole microseconds, for where there is little room: at most UINT32_MAX - 1, which is more than an hour. */
+static inline uint32_t tni_us_of(uint64_t ns)
+{
+	uint64_t us = ns / TNI_NS_PER_US;
+
+	return us < UINT32_MAX ? (uint32_t)us : UINT32_MAX - 1;
+}
+
 static inline uint64_t tni_clock_ns(void)
 {
 	struct timespec now;

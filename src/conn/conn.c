@@ -74,6 +74,7 @@ uint64_t tni_conn_source(const struct tn_conn *c)
 void tni_conn_opened(struct tn_conn *c)
 {
 	c->opened_ns = c->active_ns = c->loop->now_ns;
+	c->layers_us = 1;
 	c->hold &= (uint8_t)~TNI_HOLD_CLOSED;
 	if (c->flags & TNI_WRITE_ONLY) { /* nothing will ever come: an end at once, for a handler that asks for one */
 		c->flags |= tni_conn_handler(c)->on_end ? TNI_RX_END : TNI_RX_END | TNI_END_TOLD;

@@ -116,7 +116,10 @@ struct tn_conn {
 	uint64_t bytes_in, bytes_out, msgs_in, msgs_out;
 	union {
 		struct tni_dial *dial; /* with TNI_DIALLING */
-		uint64_t lookup_ns;    /* then: how long its name was looked up */
+		struct {
+			uint32_t lookup_us; /* then: how long its name was looked up, */
+			uint32_t layers_us; /* and 1 + how long its layers took to open; 0: it is not connected */
+		};
 	};
 	union {
 		char *failed_at;  /* with err: the operation that failed; with TNI_DESCRIBED the

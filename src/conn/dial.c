@@ -29,7 +29,7 @@ int tni_conn_connected(struct tn_conn *c, int fd)
 void tni_conn_stop_dialling(struct tn_conn *c)
 {
 	tni_dial_cancel(c->dial);
-	c->lookup_ns = 0;
+	c->dial = NULL;
 	if (c->layered) {
 		tni_way_free(c->layered->busy->way);
 		c->layered->busy->way = NULL;
@@ -42,6 +42,7 @@ static void dialled(void *arg, int fd)
 	struct tn_conn *c = arg;
 
 	c->flags &= ~(uint32_t)TNI_DIALLING;
+	c->layers_us = 0;
 	if (fd < 0) {
 		c->flags |= TNI_DEAD;
 		c->err = fd;
@@ -108,7 +109,7 @@ static int dial_place(struct tn_conn *c, const struct tni_endpoint *at, uint64_t
 				     .open = tni_scheme_raw(ep->scheme) ? open_dialled : NULL,
 				     .prepare = prepare_dialled,
 				     .permits = ep->reach ? permits : NULL,
-				     .lookup_ns = &c->lookup_ns,
+				     .lookup_us = &c->lookup_us,
 				     .timeout_ns = ep->connect_ns,
 				     .began_ns = began_ns,
 				     .name = ep->url};

@@ -111,6 +111,13 @@ int tn_conn_local(const struct tn_conn *c, struct tn_addr *addr)
 	return tni_conn_local_of(c, addr) || tni_conn_closing_local(c, addr) ? 0 : -ENOTCONN;
 }
 
+static uint64_t connected_ns(const struct tn_conn *c)
+{
+	if (c->flags & TNI_DIALLING || !c->layers_us)
+		return 0;
+	return c->opened_ns - (uint64_t)(c->layers_us - 1) * TNI_NS_PER_US;
+}
+
 void tn_conn_info(const struct tn_conn *c, struct tn_conn_info *info)
 {
 	struct tn_addr addr = {0};
@@ -121,9 +128,10 @@ void tn_conn_info(const struct tn_conn *c, struct tn_conn_info *info)
 		.msgs_in = c->msgs_in,
 		.msgs_out = c->msgs_out,
 		.opened_ns = c->opened_ns,
-		.lookup_ns = c->flags & TNI_DIALLING ? 0 : c->lookup_ns,
+		.lookup_ns = c->flags & TNI_DIALLING ? 0 : (uint64_t)c->lookup_us * TNI_NS_PER_US,
 		.first_ns = tni_extra_of(c) ? tni_extra_of(c)->first_ns : 0,
 		.fd = fd_of(c),
+		.connected_ns = connected_ns(c),
 		.via = tni_via_count(c->ep) ? tni_endpoint_via(c->ep)->places : "",
 	};
 	if (tni_conn_local_of(c, &addr) || tni_conn_closing_local(c, &addr))

@@ -279,6 +279,7 @@ static void opened(struct tn_conn *c)
 	if (c->part)
 		count_handshake(c);
 	c->flags |= TNI_TELL_OPEN;
+	c->layers_us = 1 + tni_us_of(c->loop->now_ns - c->opened_ns);
 	c->opened_ns = c->loop->now_ns;
 	if (tni_asked_waits(c))
 		c->hold |= TNI_HOLD_USER;

@@ -62,13 +62,14 @@ static void report(struct tni_task *task)
 {
 	struct tni_dial *d = tni_container_of(task, struct tni_dial, task);
 	void (*done)(void *arg, int fd_or_err) = d->done;
-	uint64_t *lookup_ns = d->lookup_ns, looked_up_ns = d->looked_up_ns;
+	uint64_t looked_up_ns = d->looked_up_ns;
+	uint32_t *lookup_us = d->lookup_us;
 	void *arg = d->arg;
 	int result = d->result < 0 ? tni_dial_explain(d) : d->result;
 
 	dial_free(d);
-	if (lookup_ns)
-		*lookup_ns = looked_up_ns;
+	if (lookup_us)
+		*lookup_us = tni_us_of(looked_up_ns + TNI_NS_PER_US - 1);
 	done(arg, result);
 }
 
@@ -261,7 +262,7 @@ static struct tni_dial *dial_new(struct tn_loop *loop, const struct tni_dial_spe
 	d->many = spec->many;
 	d->first = spec->first;
 	d->timeout_ns = spec->timeout_ns;
-	d->lookup_ns = spec->lookup_ns;
+	d->lookup_us = spec->lookup_us;
 	d->deadline_ns = spec->timeout_ns < TNI_NEVER - now ? now + spec->timeout_ns : TNI_NEVER;
 	d->owned.destroy = dial_destroy;
 	d->task.run = report;

@@ -36,8 +36,9 @@ struct tni_dial_spec {
 	 * it is connected. Must stay until done() is called or the dial cancelled.
 	 */
 	struct tn_addr *many;
-	/* Gets how long the name was looked up before the first attempt, right before done() is called. Or NULL. */
-	uint64_t *lookup_ns;
+	/* Gets how long the name was looked up before the first attempt, at least 1 if it was, right before done() is
+	 * called. Or NULL. */
+	uint32_t *lookup_us;
 	/*
 	 * Datagrams, one a slice, that are sent to each address, and again until something comes from it: that address
 	 * wins. The only address of a name wins without an answer. What has come stays in the socket. NULL: the first

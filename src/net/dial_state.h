@@ -41,7 +41,7 @@ struct tni_dial {
 	int type, protocol;
 	uint64_t timeout_ns, deadline_ns;
 	uint64_t asked_ns;   /* when the look-up of the name began; 0: there is none */
-	uint64_t *lookup_ns; /* the owner's, told in the end; or NULL */
+	uint32_t *lookup_us; /* the owner's, told in the end; or NULL */
 	uint64_t looked_up_ns;
 	char *host, *name;
 	bool finished, timed_out, out_of_memory, met_late;

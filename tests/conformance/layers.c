@@ -686,6 +686,86 @@ static void test_a_layer_names_the_peer(void **state)
 	}
 }
 
+/* ---- when it was connected, and when its layers were open ---- */
+
+/* At on_open, and again at on_close, when the layers have long gone. */
+struct times {
+	struct tn_conn_info open, close;
+	int opens, closes;
+};
+
+static void note_open(struct tn_conn *conn, void *arg)
+{
+	struct times *t = arg;
+
+	tn_conn_info(conn, &t->open);
+	t->opens++;
+}
+
+static void note_close(struct tn_conn *conn, int err, void *arg)
+{
+	struct times *t = arg;
+
+	(void)err;
+	tn_conn_info(conn, &t->close);
+	t->closes++;
+}
+
+static const struct tn_handler note_handler = {.on_open = note_open, .on_close = note_close};
+
+static void test_when_it_was_connected(void **state)
+{
+	struct tn_loop *loop = th_loop();
+	struct tn_server *server;
+	struct times far = {0}, near = {0}, never = {0};
+	struct tn_conn *conn;
+	struct tn_conn_info info;
+	uint64_t before;
+	int fd;
+
+	(void)state;
+	nsorts = 2;
+	sorts[0] = LAYER_NAMES;
+	sorts[1] = LAYER_TALKS;
+	plain = accepted = 0;
+	loop->extra_layers = put_layers;
+	assert_int_equal(tn_serve(loop, "tcp://127.0.0.1:0", &note_handler, &far, &server), 0);
+
+	/* The peer takes its time. */
+	before = tn_loop_now(loop);
+	fd = say_to(server, "PEER -");
+	th_until(loop, tn_server_nconns(server) == 1);
+	th_turn_for(loop, 20);
+	assert_int_equal(far.opens, 0);
+	assert_int_equal(write(fd, "\nH", 2), 2);
+	th_until(loop, far.opens == 1);
+	assert_true(far.open.connected_ns >= before);
+	assert_true(far.open.opened_ns - far.open.connected_ns >= 15 * 1000000);
+	close(fd);
+	th_until(loop, far.closes == 1);
+	assert_int_equal(far.close.connected_ns, far.open.connected_ns);
+	assert_int_equal(far.close.opened_ns, far.open.opened_ns);
+
+	/* Without layers it is open when it is connected. */
+	loop->extra_layers = NULL;
+	assert_int_equal(tn_dial(loop, tn_server_url(server, 0), &note_handler, &near, &conn), 0);
+	tn_conn_info(conn, &info);
+	assert_int_equal(info.connected_ns, 0);
+	th_until(loop, near.opens == 1 && far.opens == 2);
+	assert_true(near.open.connected_ns > far.close.opened_ns);
+	assert_int_equal(near.open.connected_ns, near.open.opened_ns);
+	assert_int_equal(far.open.connected_ns, far.open.opened_ns);
+	tn_close(conn);
+	th_until(loop, near.closes == 1 && far.closes == 2);
+	assert_int_equal(near.close.connected_ns, near.open.connected_ns);
+
+	/* One that never was. */
+	assert_int_equal(tn_dial(loop, "unix:@tenon-nobody-is-here", &note_handler, &never, &conn), 0);
+	th_until(loop, never.closes == 1);
+	assert_int_equal(never.close.connected_ns, 0);
+	tn_loop_free(loop);
+}
+
 int main(int argc, char **argv)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, th_setup, th_teardown)
@@ -701,6 +781,7 @@ int main(int argc, char **argv)
 		TEST(test_no_tick_after_a_failure),
 		TEST(test_more_behind_a_refused_message),
 		TEST(test_a_layer_names_the_peer),
+		TEST(test_when_it_was_connected),
 	};
 
 	return th_main(argc, argv, "layers", tests, sizeof(tests) / sizeof(tests[0]));

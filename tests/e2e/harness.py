@@ -350,7 +350,7 @@ MEMBERS = {"listening": "url handler", "open": "id url peer local time",
            "trouble": "url reason error suppressed time", "stopped": "time",
            "target": "url state error time",
            "session": "id url client local target from tried bytes_in bytes_out messages_in messages_out lost "
-                      "paused connect_ms first_byte_ms duration_ms ended_by reason error started time",
+                      "paused connect_ms handshake_ms first_byte_ms duration_ms ended_by reason error started time",
            "slow": "id name peer why dropped time", "cut": "id name peer why dropped time",
            "caught up": "id name peer why dropped time"}
 

@@ -67,6 +67,7 @@ def test_streams(tenon, listen, target):
         len(DATA), len(DATA), "client", "end")
     assert event["error"] is None and event["tried"][0]["error"] is None
     assert event["first_byte_ms"] >= event["connect_ms"] >= 0
+    assert event["handshake_ms"] is None, "there is nothing but the socket"
 
 
 @pytest.mark.parametrize("listen", KEEPING)
@@ -112,7 +113,9 @@ def test_how_long_it_took(tenon, authority, trusted):
     relay = tenon.relay("tcp://127.0.0.1:0", f"{server.url}?{trusted}")
     assert exchange(tenon.dial(relay.url), b"hello", finish=True) == b"hello"
     event = session(relay)
-    assert event["first_byte_ms"] >= event["connect_ms"] > 0
+    assert event["handshake_ms"] > 0 and event["connect_ms"] >= 0
+    took = event["connect_ms"] + event["handshake_ms"]
+    assert event["first_byte_ms"] >= event["tried"][0]["ms"] == pytest.approx(took, abs=0.002)
     assert event["tried"][0]["url"] == f"{server.url}?{trusted}", "as it was given"
 
 

@@ -324,6 +324,7 @@ struct tn_conn_info {
 	uint64_t lookup_ns;
 	uint64_t first_ns;
 	const char *via;
+	uint64_t connected_ns;
 };
 TN_API TN_MUST_CHECK int tn_conn_peer(const struct tn_conn *conn, struct tn_addr *addr);
 TN_API TN_MUST_CHECK int tn_conn_local(const struct tn_conn *conn, struct tn_addr *addr);
