@@ -640,8 +640,9 @@ TN_API void tn_server_unwatch(struct tn_server *server, void *arg);
  * Reads a server's files (keys cert, key, key-pass-file, ca, crl, psk-file, allow, deny, trust) anew, for connections
  * to come; those that are open go on with what they began with. A server also does this by itself within seconds after
  * its files have changed, whichever way their paths lead to another content; tn_watch's on_trouble tells that it
- * failed. Returns 0; TN_EURL: they cannot be used, the old ones stay; -EOPNOTSUPP: it has no such files; -ENOMEM. From
- * loops[0]'s thread.
+ * failed. Certificates are also read anew for the other servers of WebSocket at the same address, since a client shows
+ * which of them it wants when it is encrypted already. Returns 0; TN_EURL: they cannot be used, the old ones of all
+ * stay; -EOPNOTSUPP: it has no such files; -ENOMEM. From loops[0]'s thread.
  */
 TN_API TN_MUST_CHECK int tn_server_reload(struct tn_server *server);
 

@@ -2,6 +2,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "conn/server.h"
+#include "conn/sites.h"
 #include "endpoint/access.h"
 
 #include <errno.h>
@@ -34,19 +35,32 @@ const struct tni_access *tni_part_access(struct tni_part *part)
 	return part->access;
 }
 
+static int read_creds(struct tn_server *server)
+{
+	return server->creds ? tni_endpoint_creds(server->parts[0].ep, &server->fresh) : 0;
+}
+
+/* What has been read is used, or dropped where reading has failed. */
+static void settle_creds(struct tn_server *server, int rc)
+{
+	struct tni_creds *old = server->fresh;
+
+	if (rc == 0 && server->fresh) {
+		pthread_mutex_lock(&server->creds_lock);
+		old = server->creds;
+		server->creds = server->fresh;
+		pthread_mutex_unlock(&server->creds_lock);
+	}
+	server->fresh = NULL;
+	tni_creds_unref(old);
+}
+
 static int reload_creds(struct tn_server *server)
 {
-	struct tni_creds *creds, *old;
-	int rc = tni_endpoint_creds(server->parts[0].ep, &creds);
+	int rc = read_creds(server);
 
-	if (rc < 0)
-		return rc;
-	pthread_mutex_lock(&server->creds_lock);
-	old = server->creds;
-	server->creds = creds;
-	pthread_mutex_unlock(&server->creds_lock);
-	tni_creds_unref(old);
-	return 0;
+	settle_creds(server, rc);
+	return rc;
 }
 
 static int reload_access(struct tn_server *server)
@@ -70,16 +84,26 @@ static bool has_lists(const struct tn_server *server)
 	return server->access && tni_files_path(&server->access->files, 0);
 }
 
+/* Until a client has asked for its path, it is anybody's of those who share the address: all of them show it the same
+ * certificate, the one before or the new one. Lists are each server's own. */
 int tn_server_reload(struct tn_server *server)
 {
-	int rc = 0;
+	struct tn_server *at = server;
+	int rc;
 
 	if (!server->creds && !has_lists(server))
 		return tni_err(-EOPNOTSUPP, "%s: it has read no files", server->parts[0].ep->url);
-	if (server->creds)
-		rc = reload_creds(server);
+	do {
+		rc = read_creds(at);
+		at = tni_sites_next(at);
+	} while (rc == 0 && at != server);
 	if (rc == 0 && has_lists(server))
 		rc = reload_access(server);
+	at = server;
+	do {
+		settle_creds(at, rc);
+		at = tni_sites_next(at);
+	} while (at != server);
 	return rc;
 }
 

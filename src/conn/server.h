@@ -76,6 +76,7 @@ struct tn_server {
 	uint64_t drain_ns;
 	pthread_mutex_t creds_lock;
 	struct tni_creds *creds;       /* what new connections begin with; NULL: they are not secured */
+	struct tni_creds *fresh;       /* read anew, and not in use yet; otherwise NULL */
 	struct tni_timer files_timer;  /* on loops[0]: looks whether files have changed */
 	struct tni_access *access;     /* keys allow, deny, trust, under creds_lock; NULL: none is given */
 	_Atomic(unsigned) access_made; /* how often it has been read */

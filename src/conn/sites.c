@@ -133,6 +133,13 @@ static struct tni_part *next_of(const struct tni_part *part)
 	return next ? next->owner : NULL;
 }
 
+struct tn_server *tni_sites_next(struct tn_server *server)
+{
+	const struct tni_part *next = next_of(&server->parts[0]);
+
+	return next ? next->server : server;
+}
+
 struct tni_part *tni_sites_taker(struct tni_part *part)
 {
 	struct tni_part *taker = part;

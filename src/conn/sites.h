@@ -26,6 +26,10 @@ void tni_sites_leave(struct tni_part *part);
 /* Which of those who share a listener takes a client before it is known what it asks for: one that has room. */
 struct tni_part *tni_sites_taker(struct tni_part *part);
 
+/* The next server at the same address: after the last of them the first, and one that is alone there is its own. From
+ * loops[0]'s thread. */
+struct tn_server *tni_sites_next(struct tn_server *server);
+
 /* Whether it is still to be seen whose client it is: it is admitted when it has asked. */
 bool tni_sites_undecided(const struct tn_conn *conn);
 

@@ -2,8 +2,12 @@
  * and who goes on when one of them ends. */
 #include "harness.h"
 
+#include "../support/certs.h"
+#include "conn/server.h"
+
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -195,7 +199,7 @@ static void both_served(struct rig *r, const char *a_keys, const char *b_keys)
 	if (!r->file) {
 		const char *url = tn_server_url(r->a.server, 0);
 
-		snprintf(r->where, sizeof(r->where), "%.*s", (int)(strlen(url) - strlen("/a")), url);
+		snprintf(r->where, sizeof(r->where), "%.*s", (int)(strstr(url, "/a") - url), url);
 	}
 	serve(r, &r->b, "/b", b_keys);
 	assert_int_equal(tn_server_nurls(r->b.server), tn_server_nurls(r->a.server));
@@ -455,6 +459,124 @@ static void test_not_all_addresses(void **state)
 	tn_loop_free(r.loop);
 }
 
+/* ---- files that are read again ---- */
+
+static char certs_dir[64];
+
+static void write_file(const char *name, const char *text)
+{
+	char path[128];
+	FILE *out;
+
+	snprintf(path, sizeof(path), "%s/%s", certs_dir, name);
+	out = fopen(path, "w");
+	assert_non_null(out);
+	assert_true(fputs(text, out) >= 0);
+	assert_int_equal(fclose(out), 0);
+}
+
+/* A certificate with its key takes the place of those that are served. */
+static void show(const char *cn)
+{
+	static const char *const ends[] = {"pem", "key"};
+	char from[128], to[128];
+
+	for (int i = 0; i < 2; i++) {
+		snprintf(from, sizeof(from), "%s/%s.%s", certs_dir, cn, ends[i]);
+		snprintf(to, sizeof(to), "%s/peer.%s", certs_dir, ends[i]);
+		assert_int_equal(unlink(to) < 0 && errno != ENOENT, 0);
+		assert_int_equal(link(from, to), 0);
+	}
+}
+
+static void expect_identity(struct rig *r, const char *path, const char *identity)
+{
+	struct tn_security security;
+	struct client c;
+	char full[128];
+
+	snprintf(full, sizeof(full), "%s?ca=%s/ca.pem", path, certs_dir);
+	dial(r, &c, full);
+	expect_echo(r, &c, "hello");
+	assert_int_equal(tn_conn_security(c.conn, &security), 0);
+	assert_string_equal(security.identity, identity);
+	hang_up(r, &c);
+}
+
+/* What each server holds is compared, since a server also reads its files by itself, sooner or later. */
+static void test_a_reload_reaches_all_at_the_address(void **state)
+{
+	struct rig r = {.loop = th_loop(), .where = "wss://127.0.0.1:0"};
+	const struct tni_creds *a, *b;
+	const struct tni_access *lists;
+	char keys[2 * TEXT_MAX], a_keys[3 * TEXT_MAX];
+	struct client full;
+
+	(void)state;
+	snprintf(certs_dir, sizeof(certs_dir), "/tmp/tenon-sites-XXXXXX");
+	assert_non_null(mkdtemp(certs_dir));
+	certs_make(certs_dir, "ca", NULL, NULL, -1, 1);
+	certs_make(certs_dir, "old", "ca", "IP:127.0.0.1", -1, 1);
+	certs_make(certs_dir, "new", "ca", "IP:127.0.0.1", -1, 1);
+	write_file("allow", "127.0.0.1\n");
+	snprintf(keys, sizeof(keys), "cert=%1$s/peer.pem&key=%1$s/peer.key", certs_dir);
+	snprintf(a_keys, sizeof(a_keys), "%s&allow=%s/allow", keys, certs_dir);
+	show("old");
+	both_served(&r, a_keys, keys);
+	tn_server_limit(r.a.server, 1); /* whoever comes while it is full is taken by the other */
+	expect_identity(&r, "/a", "CN=old");
+
+	/* One is told to, and both show the new certificate, which a client sees before it says whom it wants. */
+	a = r.a.server->creds;
+	b = r.b.server->creds;
+	lists = r.a.server->access;
+	show("new");
+	assert_int_equal(tn_server_reload(r.b.server), 0);
+	assert_ptr_not_equal(r.a.server->creds, a);
+	assert_ptr_not_equal(r.b.server->creds, b);
+	assert_ptr_equal(r.a.server->access, lists); /* lists are each server's own */
+	expect_identity(&r, "/a", "CN=new");
+	snprintf(a_keys, sizeof(a_keys), "/a?ca=%s/ca.pem", certs_dir);
+	dial(&r, &full, a_keys);
+	expect_identity(&r, "/b", "CN=new");
+
+	/* What cannot be used changes nothing: neither certificates nor lists, of neither server. */
+	a = r.a.server->creds;
+	b = r.b.server->creds;
+	lists = r.a.server->access;
+	show("old");
+	write_file("allow", "nonsense\n");
+	assert_int_equal(tn_server_reload(r.a.server), TN_EURL);
+	assert_ptr_equal(r.a.server->creds, a);
+	assert_ptr_equal(r.b.server->creds, b);
+	assert_ptr_equal(r.a.server->access, lists);
+	assert_int_equal(tn_server_reload(r.b.server), 0); /* it has no lists */
+	assert_ptr_not_equal(r.a.server->creds, a);
+	assert_ptr_not_equal(r.b.server->creds, b);
+	a = r.a.server->creds;
+	b = r.b.server->creds;
+	show("new");
+	write_file("allow", "127.0.0.1\n");
+	snprintf(keys, sizeof(keys), "%s/peer.key", certs_dir);
+	assert_int_equal(unlink(keys), 0);
+	assert_int_equal(tn_server_reload(r.a.server), TN_EURL);
+	assert_int_equal(tn_server_reload(r.b.server), TN_EURL);
+	assert_ptr_equal(r.a.server->creds, a);
+	assert_ptr_equal(r.b.server->creds, b);
+	assert_ptr_equal(r.a.server->access, lists);
+
+	/* One that has ended is not asked any more, and one that is alone is its own. */
+	hang_up(&r, &full);
+	close_site(&r, &r.b);
+	show("new");
+	assert_int_equal(tn_server_reload(r.a.server), 0);
+	assert_ptr_not_equal(r.a.server->creds, a);
+	assert_ptr_not_equal(r.a.server->access, lists);
+	expect_identity(&r, "/a", "CN=new");
+	tn_loop_free(r.loop);
+	certs_remove(certs_dir);
+}
+
 #define OVER(name, fn, state)                                    \
 	{                                                        \
 		name, fn, th_setup, th_teardown, (void *)(state) \
@@ -472,6 +594,7 @@ static const struct CMUnitTest tests[] = {
 	BOTH(test_what_cannot_be_shared),
 	OVER("test_a_client_moves_out_of_a_draining_server", test_a_client_moves_out_of_a_draining_server, NULL),
 	OVER("test_not_all_addresses", test_not_all_addresses, NULL),
+	OVER("test_a_reload_reaches_all_at_the_address", test_a_reload_reaches_all_at_the_address, NULL),
 };
 
 int main(int argc, char **argv)
