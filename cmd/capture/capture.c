@@ -217,7 +217,8 @@ static int take_packet(struct capture *c, struct capfile_record *record)
 	if (c->print)
 		show(c, &packet, record);
 	if (c->follow)
-		err = follow_packet(c->follow, &packet, record->ns, record->iface->nanoseconds && c->in >= 0);
+		err = follow_packet(c->follow, &packet, record->ns, record->iface->nanoseconds && c->in >= 0,
+				    record->comment, record->comment_len);
 	if (c->writer && err == 0) {
 		record->iface_id = c->ifaces[record->iface_id].written;
 		err = capwriter_packet(c->writer, record);

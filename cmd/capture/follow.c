@@ -4,6 +4,7 @@
  */
 #include "follow.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -11,6 +12,7 @@
 #include "common/complain.h"
 #include "common/paint.h"
 #include "common/settings.h"
+#include "common/text.h"
 #include "emit.h"
 #include "json.h"
 #include "line.h"
@@ -24,19 +26,34 @@
 #define PAIR_COST 512      /* what a connection costs beside the bytes that wait */
 #define FRAGMENTS_SHARE 16 /* of the memory that may be used, fragments have one part in so many */
 
+enum marked { MARKED_NOTHING, MARKED_PART, MARKED_MESSAGE };
+
+/* What a recording says of a packet. */
+struct mark {
+	enum marked what;
+	enum tn_msg_kind kind;
+	char format[32]; /* "": none */
+};
+
 /* One direction of a connection. */
 struct way {
 	struct tn_split *split;
-	bool pieces;    /* its frame is lost for good: bytes are shown as they come */
-	bool resyncing; /* its frame is lost until the next byte that ends a message */
-	bool closed;    /* WebSocket: its Close has come */
+	bool pieces;      /* its frame is lost for good: bytes are shown as they come */
+	bool resyncing;   /* its frame is lost until the next byte that ends a message */
+	bool closed;      /* WebSocket: its Close has come */
+	struct text part; /* of a recorded message, of which the rest follows */
 };
 
 struct conversation {
 	struct way way[2];
 };
 
+#define FORMATS_MAX 8 /* of recorded messages */
+
 struct follow {
+	struct mark mark; /* of the packet that is being looked at */
+	struct tn_split *formats[FORMATS_MAX];
+	size_t memory;
 	struct streams *streams;
 	struct fragments *fragments;
 	struct sink *sink;
@@ -49,6 +66,65 @@ struct follow {
 	bool nanoseconds;
 	uint64_t most, messages, unreadable, out_of_memory;
 };
+
+/* ---- recordings ---- */
+
+/* Takes a word out of the comment: whether it stands there as name=VALUE, or alone if `value` is NULL. */
+static bool says(const char *comment, size_t len, const char *name, char *value, size_t cap)
+{
+	const char *at = memmem(comment, len, name, strlen(name)), *end = comment + len;
+	size_t n;
+
+	if (!at)
+		return false;
+	at += strlen(name);
+	for (n = 0; value && at < end && *at != ' ' && *at != ',' && n + 1 < cap; n++)
+		value[n] = *at++;
+	if (value)
+		value[n] = '\0';
+	return true;
+}
+
+/* What the recorder says of a packet. */
+static struct mark mark_of(const char *comment, size_t len)
+{
+	static const struct {
+		const char *text;
+		enum marked what;
+	} words[] = {
+		{"tenon part", MARKED_PART}, {"tenon message", MARKED_MESSAGE}, {"tenon datagram", MARKED_MESSAGE}};
+	struct mark mark = {0};
+	char kind[16] = "";
+
+	for (size_t i = 0; comment && i < sizeof(words) / sizeof(words[0]); i++)
+		if (len >= strlen(words[i].text) && memcmp(comment, words[i].text, strlen(words[i].text)) == 0)
+			mark.what = words[i].what;
+	if (!mark.what)
+		return mark;
+	(void)says(comment, len, " format=", mark.format, sizeof(mark.format));
+	if (says(comment, len, " kind=", kind, sizeof(kind)))
+		mark.kind = strcmp(kind, "text") == 0 ? TN_MSG_TEXT : TN_MSG_BINARY;
+	return mark;
+}
+
+/* What decodes the format that a message was recorded with; what was asked for goes first. NULL: nothing does. */
+static struct tn_split *decoder(struct follow *f)
+{
+	char url[80];
+
+	if (f->format || !*f->mark.format)
+		return f->format ? f->kind : NULL;
+	for (int i = 0; i < FORMATS_MAX; i++) {
+		if (!f->formats[i]) {
+			snprintf(url, sizeof(url), "tcp://localhost:1?frame=u32&format=%s", f->mark.format);
+			if (tn_split_new(url, &f->formats[i]) < 0)
+				return NULL;
+		}
+		if (strcmp(tn_split_format(f->formats[i]), f->mark.format) == 0)
+			return f->formats[i];
+	}
+	return NULL;
+}
 
 /* ---- one line ---- */
 
@@ -183,7 +259,8 @@ static void show_kind(struct follow *f, enum tn_msg_kind kind)
 static void message(struct follow *f, const struct speakers *who, uint64_t ns, const void *data, size_t len,
 		    enum tn_msg_kind kind, bool formatted)
 {
-	bool value = formatted && tn_format_kind(f->format) & TN_FORMAT_VALUES;
+	struct tn_split *split = !formatted ? NULL : f->mark.what ? decoder(f) : f->format ? f->kind : NULL;
+	bool value = split && tn_format_kind(tn_split_format(split)) & TN_FORMAT_VALUES;
 
 	if (follow_is_full(f)) /* a packet may hold more */
 		return;
@@ -196,9 +273,9 @@ static void message(struct follow *f, const struct speakers *who, uint64_t ns, c
 		*emit_number(text + strlen(text), len) = 0;
 		put(f, text);
 	}
-	if (!formatted || !f->format)
+	if (!split)
 		show_plain(f, data, len);
-	else if (tn_split_value(f->kind, data, len, &f->value) < 0 ||
+	else if (tn_split_value(split, data, len, &f->value) < 0 ||
 		 (value && tn_encode("json", f->value, 0, &f->bytes) < 0))
 		show_unreadable(f, data, len);
 	else if (value)
@@ -216,7 +293,8 @@ static void hold(struct follow *f, struct stream *s)
 
 	if (pair)
 		streams_hold(f->streams, s,
-			     PAIR_COST + tn_split_memory(pair->way[0].split) + tn_split_memory(pair->way[1].split));
+			     PAIR_COST + tn_split_memory(pair->way[0].split) + tn_split_memory(pair->way[1].split) +
+				     pair->way[0].part.cap + pair->way[1].part.cap);
 }
 
 static void on_open(void *arg, struct stream *s, uint64_t ns)
@@ -302,6 +380,23 @@ static void take_messages(struct follow *f, struct way *way, const struct speake
 		meet_close(f, way, who, ns);
 }
 
+static void take_marked(struct follow *f, struct way *way, const struct speakers *who, uint64_t ns, const void *data,
+			size_t len)
+{
+	if (f->mark.what == MARKED_PART || way->part.len)
+		text_bytes(&way->part, data, len);
+	if (way->part.failed || way->part.len > f->memory) {
+		notice(f, who, ns, "missing", "bytes of a recorded message that is too long (--memory)", way->part.len);
+		text_free(&way->part);
+		way->part = (struct text){0};
+		f->out_of_memory++;
+	} else if (f->mark.what == MARKED_MESSAGE) {
+		message(f, who, ns, way->part.len ? way->part.data : data, way->part.len ? way->part.len : len,
+			f->mark.kind, true);
+		way->part.len = 0;
+	}
+}
+
 static void on_data(void *arg, struct stream *s, int from, uint64_t ns, const void *data, uint32_t len)
 {
 	struct follow *f = arg;
@@ -310,6 +405,11 @@ static void on_data(void *arg, struct stream *s, int from, uint64_t ns, const vo
 	struct speakers who = speakers_of(s, from);
 	const unsigned char *at = data, *ending;
 
+	if (way && f->mark.what) {
+		take_marked(f, way, &who, ns, data, len);
+		hold(f, s);
+		return;
+	}
 	if (way && way->resyncing) {
 		ending = memchr(at, f->delimiter, len);
 		if (!ending)
@@ -371,10 +471,11 @@ static void on_close(void *arg, struct stream *s, uint64_t ns, enum stream_end w
 
 	for (int from = 0; pair && from < 2; from++) {
 		who = speakers_of(s, from);
-		waiting = tn_split_waiting(pair->way[from].split);
+		waiting = tn_split_waiting(pair->way[from].split) + pair->way[from].part.len;
 		if (waiting)
 			notice(f, &who, ns, "unfinished", "bytes of a message that never became whole", waiting);
 		tn_split_free(pair->way[from].split);
+		text_free(&pair->way[from].part);
 	}
 	free(pair);
 	s->data = NULL;
@@ -397,6 +498,7 @@ int follow_new(struct follow **out, struct sink *sink, const char *url, size_t m
 		return complain_library(-12, NULL);
 	f->sink = sink;
 	f->most = most;
+	f->memory = memory;
 	err = tn_split_new(url, &f->kind);
 	if (err == 0) {
 		(void)!getrandom(&seed, sizeof(seed), GRND_NONBLOCK);
@@ -415,12 +517,14 @@ int follow_new(struct follow **out, struct sink *sink, const char *url, size_t m
 	return 0;
 }
 
-int follow_packet(struct follow *f, const struct packet *p, uint64_t ns, bool nanoseconds)
+int follow_packet(struct follow *f, const struct packet *p, uint64_t ns, bool nanoseconds, const char *comment,
+		  size_t comment_len)
 {
 	struct packet whole;
 	int rc = 1;
 
 	f->nanoseconds = nanoseconds;
+	f->mark = mark_of(comment, comment_len);
 	if (p->fragment && (p->proto == PROTO_TCP || p->proto == PROTO_UDP)) {
 		rc = fragments_take(f->fragments, p, ns, &whole);
 		f->out_of_memory += rc < 0;
@@ -432,7 +536,7 @@ int follow_packet(struct follow *f, const struct packet *p, uint64_t ns, bool na
 		struct speakers who = {
 			.ip = p->ip, .from = p->src, .to = p->dst, .from_port = p->sport, .to_port = p->dport};
 
-		message(f, &who, ns, p->payload, p->payload_cap, TN_MSG_ANY, true);
+		message(f, &who, ns, p->payload, p->payload_cap, f->mark.kind, true);
 		if (p->payload_cap < p->payload_len)
 			notice(f, &who, ns, "missing", "bytes are missing from the capture",
 			       p->payload_len - p->payload_cap);
@@ -479,6 +583,8 @@ void follow_free(struct follow *f)
 		streams_over(f->streams, 0);
 	streams_free(f->streams);
 	fragments_free(f->fragments);
+	for (int i = 0; i < FORMATS_MAX; i++)
+		tn_split_free(f->formats[i]);
 	tn_split_free(f->kind);
 	tn_value_free(f->value);
 	tn_bytes_free(&f->bytes);

@@ -19,7 +19,13 @@ int follow_new(struct follow **follow, struct sink *sink, const char *url, size_
 
 /* Whether as many messages as wanted have been shown. */
 bool follow_is_full(const struct follow *follow);
-int follow_packet(struct follow *follow, const struct packet *packet, uint64_t ns, bool nanoseconds);
+
+/*
+ * `comment`: of the packet, `comment_len` bytes, or NULL. That of a recording (option --record) says where messages end
+ * and what their format is; the frame of the URL is not looked for there.
+ */
+int follow_packet(struct follow *follow, const struct packet *packet, uint64_t ns, bool nanoseconds,
+		  const char *comment, size_t comment_len);
 
 /* Ends every stream and adds the summary. Returns whether every message was good. */
 bool follow_over(struct follow *follow, uint64_t ns);

@@ -8,6 +8,7 @@
 #include "sandbox.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/landlock.h>
 #include <stdint.h>
@@ -44,6 +45,7 @@ void sandbox_allow(struct sandbox *box, const char *path, enum tn_file_use use)
 #define FS_ALL_1 ((1ULL << 13) - 1)
 #define FS_REFER (1ULL << 13)
 #define FS_IOCTL_DEV (1ULL << 15)
+#define FS_WRITING ((1ULL << 1) | (1ULL << 5) | (1ULL << 8)) /* write a file, remove one, make one */
 #define FS_READING ((1ULL << 0) | (1ULL << 2) | (1ULL << 3)) /* run, read a file, list a folder */
 #define NET_BIND (1ULL << 0)                                 /* TCP */
 #define NET_ALL (NET_BIND | (1ULL << 1))                     /* and connect */
@@ -76,10 +78,27 @@ static int ruleset_new(int version, const struct sandbox *box)
 	return (int)syscall(SYS_landlock_create_ruleset, &all, size, 0);
 }
 
+/* A folder that cannot be opened takes no files either: whoever wants to write there is told. */
+static int leave_folder(int rules, int version, const char *folder)
+{
+	struct landlock_path_beneath_attr rule = {.allowed_access = FS_WRITING | (version >= 3 ? FS_TRUNCATE : 0),
+						  .parent_fd = open(folder, O_PATH | O_CLOEXEC)};
+	int err = 0;
+
+	if (rule.parent_fd < 0)
+		return 0;
+	if (syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0)
+		err = -errno;
+	close(rule.parent_fd);
+	return err;
+}
+
 static int close_files(const struct sandbox *box, int version)
 {
 	int rules = ruleset_new(version, box), err = rules < 0 ? -errno : 0;
 
+	if (err == 0 && box->writes)
+		err = leave_folder(rules, version, box->writes);
 	if (err == 0 && syscall(SYS_landlock_restrict_self, rules, 0) < 0)
 		err = -errno;
 	if (rules >= 0)
@@ -108,6 +127,7 @@ static const int calls[] = {
 	SCMP_SYS(exit_group),
 	SCMP_SYS(fcntl),
 	SCMP_SYS(fstat),
+	SCMP_SYS(ftruncate), /* of a recording, when the disk is full */
 	SCMP_SYS(futex),
 	SCMP_SYS(getdents64),
 	SCMP_SYS(getegid),
@@ -232,6 +252,8 @@ static const int read_calls[] = {
 	SCMP_SYS(pread64), SCMP_SYS(readlink), SCMP_SYS(readlinkat),
 };
 
+static const int write_calls[] = {SCMP_SYS(open), SCMP_SYS(openat), SCMP_SYS(unlink), SCMP_SYS(unlinkat)};
+
 /* What a lookup by the C library needs too: its modules, and what they ask (netlink, D-Bus). */
 static const int name_calls[] = {
 	SCMP_SYS(eventfd2), SCMP_SYS(mmap), SCMP_SYS(mprotect), SCMP_SYS(prctl), SCMP_SYS(socket),
@@ -250,6 +272,8 @@ static int close_calls(const struct sandbox *box)
 		err = allow_dialling(filter);
 	if (err == 0 && (box->reads || box->names))
 		err = allow_all(filter, read_calls, sizeof(read_calls) / sizeof(read_calls[0]));
+	if (err == 0 && box->writes)
+		err = allow_all(filter, write_calls, sizeof(write_calls) / sizeof(write_calls[0]));
 	if (err == 0 && box->names)
 		err = allow_all(filter, name_calls, sizeof(name_calls) / sizeof(name_calls[0]));
 	if (err == 0)
@@ -370,12 +394,12 @@ static int start_broker(const struct sandbox *box)
 }
 
 /*
- * Replies to Unix sockets of other users need a capability of root. It is kept only if both files and system calls are
- * restricted.
+ * Replies to Unix sockets of other users need a capability of root, and so do files in a folder of root. It is kept
+ * only if both files and system calls are restricted.
  */
 static int give_up_all(const struct sandbox *box)
 {
-	bool answers = box->answers && geteuid() == 0, fenced;
+	bool answers = (box->answers || box->writes) && geteuid() == 0, fenced;
 	int err = privileges_leave(box->user, answers ? 1U << CAP_DAC_OVERRIDE : 0);
 
 	if (err < 0)
@@ -388,7 +412,8 @@ static int give_up_all(const struct sandbox *box)
 		err = privileges_keep(0);
 	}
 	if (answers && !fenced)
-		complain("sandbox: so Unix sockets of other users get no replies");
+		complain("sandbox: so %s", box->answers ? "Unix sockets of other users get no replies"
+							: "files are only made in a folder that is the user's");
 	return err;
 }
 

@@ -17,6 +17,7 @@ struct sandbox {
 	bool dials;   /* connections are made: of streams and datagrams, over IP and to Unix sockets */
 	bool reads;   /* files can be read: for TLS to targets, whose certificates are looked at again */
 	bool names;   /* and libraries loaded that look up names */
+	const char *writes;            /* files are made, written and removed in this folder; NULL: in none */
 	struct broker_file files[256]; /* opened by the broker */
 	size_t nfiles;
 	bool crowded; /* there are more files than that */

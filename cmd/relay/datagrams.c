@@ -15,8 +15,10 @@
 #include "lane.h"
 #include "pass.h"
 #include "plan.h"
+#include "record/recorder.h"
 #include "session.h"
 #include "targets.h"
+#include "tenon_value.h"
 
 #define BUCKETS 4096
 #define SESSIONS_MAX 10000 /* of a listener on one loop, if the user says nothing: each has a descriptor */
@@ -52,6 +54,7 @@ struct client {
 	bool owed; /* what it said last has not been answered */
 	int err;   /* it is being ended, by the relay */
 	struct record *record;
+	struct recording *recording;
 };
 
 /* A listener's socket on one loop. */
@@ -262,6 +265,7 @@ static void client_free(struct client *client, uint64_t now)
 		record->lost = client->lost;
 		record->first_ns = client->first_ns;
 	}
+	record_end_recording(record, client->recording);
 	record_tell(record, now);
 	free(client);
 }
@@ -297,6 +301,7 @@ static void on_answer(struct tn_conn *target, const struct tn_msg *msg, void *ar
 		forget_kept(client);
 	}
 	use(client);
+	recording_data(client->recording, RECORDING_SERVER, msg, tn_conn_format(target));
 	if (pass_message(target, msg, client->gate->conn, &question) < 0) {
 		client->lost++;
 	} else {
@@ -401,12 +406,14 @@ static struct client *client_new(struct gate *gate, const struct tn_msg *msg)
 	client->gate = gate;
 	client->opened_ns = tn_loop_now(tn_conn_loop(gate->conn));
 	client->record = record_new(gate->conn, gate->listener->url, msg);
+	client->recording = record_begin_recording(client->record, gate->listener, gate->conn, msg);
 	err = dial(client, msg);
 	if (err < 0) {
 		const char *why = client->tried ? tn_errmsg() : "no target is left to try";
 
 		record_end(client->record, SIDE_RELAY, err, why);
 		tn_conn_trouble(gate->conn, err, why);
+		record_end_recording(client->record, client->recording);
 		record_tell(client->record, client->opened_ns);
 		free(client);
 		return NULL;
@@ -433,6 +440,7 @@ static void on_datagram(struct tn_conn *conn, const struct tn_msg *msg, void *ar
 	client->hops = msg->hops;
 	use(client);
 	keep(client, msg);
+	recording_data(client->recording, RECORDING_CLIENT, msg, tn_conn_format(conn));
 	client->msgs_in++;
 	client->bytes_in += msg->len;
 	if (pass_message(conn, msg, client->target, NULL) < 0)

@@ -13,6 +13,8 @@
 #include "common/settings.h"
 #include "common/text.h"
 #include "plan.h"
+#include "record/recorder.h"
+#include "session.h"
 #include "tenon.h"
 
 /* ---- what is noted ---- */
@@ -139,6 +141,31 @@ static void record_free(struct record *record)
 	free(record);
 }
 
+/* ---- what is recorded ---- */
+
+struct recording *record_begin_recording(const struct record *record, const struct listener *listener,
+					 const struct tn_conn *client, const struct tn_msg *msg)
+{
+	struct recording_ends ends = {.url = listener->url,
+				      .datagrams = listener->packets,
+				      .messages = listener->messages && !listener->packets};
+	struct tn_addr peer = {0}, local = {0};
+
+	if (!record || !recorder_is_wanted())
+		return NULL;
+	if (msg)
+		peer = *msg->peer;
+	if (msg ? tn_msg_local(client, msg, &local) < 0 : tn_conn_local(client, &local) < 0)
+		local.len = 0;
+	if (!msg && tn_conn_peer(client, &peer) < 0)
+		peer.len = 0;
+	ends.id = record->id;
+	ends.client = &peer;
+	ends.local = &local;
+	ends.client_text = record->client;
+	return recording_new(&ends);
+}
+
 /* ---- what is told ---- */
 
 static const char *side_name(enum side side)
@@ -146,6 +173,18 @@ static const char *side_name(enum side side)
 	static const char *const names[] = {[SIDE_CLIENT] = "client", [SIDE_TARGET] = "target", [SIDE_RELAY] = "relay"};
 
 	return side ? names[side] : NULL;
+}
+
+void record_end_recording(const struct record *record, struct recording *recording)
+{
+	if (!recording)
+		return;
+	recording_close(recording, record->by == SIDE_CLIENT ? RECORDING_CLIENT : RECORDING_SERVER,
+			side_name(record->by),
+			record->why   ? record->why
+			: record->err ? reason_of(record->err)
+				      : NULL,
+			record->err != 0);
 }
 
 static void attempts_json(struct text *line, const struct record *record)

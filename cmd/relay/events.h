@@ -54,6 +54,13 @@ void record_trying(struct record *record, const char *url, uint64_t now_ns);
 void record_failed(struct record *record, const char *why, uint64_t now_ns);
 void record_reached(struct record *record, const struct tn_conn *target, uint64_t now_ns);
 
+/* What is recorded of it, if anything is: begun where record_new() is, ended before record_tell(). */
+struct listener;
+struct recording;
+struct recording *record_begin_recording(const struct record *record, const struct listener *listener,
+					 const struct tn_conn *client, const struct tn_msg *msg);
+void record_end_recording(const struct record *record, struct recording *recording);
+
 /* Notes who ended it, why, and tn_errmsg(), unless that is known already. */
 void record_end(struct record *record, enum side by, int err, const char *why);
 

@@ -57,7 +57,7 @@ static int on_message(struct tn_conn *from, const struct tn_msg *msg, struct tn_
 	int err = pass_message(from, msg, to, NULL);
 
 	if (err >= 0 && path->rules->passed)
-		path->rules->passed(path, from, msg->len);
+		path->rules->passed(path, from, msg);
 	if (!is_refusal(err) || !tn_conn_format(from))
 		return err;
 	handler_refuse(from, msg, err, NULL);

@@ -13,8 +13,8 @@ struct path;
 struct path_rules {
 	/* As in struct tn_pass, with the path as its arg. */
 	void (*end)(struct tn_conn *from, struct tn_conn *to, void *path);
-	/* So much has passed from this side. NULL: nobody wants to know. */
-	void (*passed)(struct path *path, struct tn_conn *from, size_t len);
+	/* This has passed from this side. NULL: nobody wants to know. */
+	void (*passed)(struct path *path, struct tn_conn *from, const struct tn_msg *msg);
 	/* Whether a side is closed whose message the other cannot carry; otherwise it goes on. */
 	bool (*closes)(const struct path *path, const struct tn_conn *from);
 };

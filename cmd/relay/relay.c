@@ -28,6 +28,7 @@
 #include "pass.h"
 #include "plan.h"
 #include "probe.h"
+#include "record/recorder.h"
 #include "route.h"
 #include "session.h"
 #include "targets.h"
@@ -377,6 +378,8 @@ static int check_all(char **targets, int count)
 {
 	int status = check_options();
 
+	if (status == STATUS_DONE)
+		status = recorder_check("relay");
 	if (status == STATUS_DONE && has_only_proxies() && plan.probe.every_ns) {
 		complain("relay: --probe has no effect on a proxy, which has no targets");
 		return STATUS_USAGE;
@@ -462,7 +465,7 @@ static int make_plan(char **operands, int count)
 	options.listen[0] = operands[0];
 	plan.listen = options.listen;
 	plan.nlisten++;
-	plan.told = settings.json || settings.verbose || admin_is_wanted();
+	plan.told = settings.json || settings.verbose || admin_is_wanted() || recorder_is_wanted();
 	status = check_proxies(targets);
 	if (status != STATUS_DONE)
 		return status;
@@ -483,6 +486,8 @@ static int serve_one(struct listener *listener, const char *url)
 	int kind = tn_url_kind(url), err;
 
 	listener->datagrams = kind > 0 && kind & TN_URL_DATAGRAMS && !(kind & TN_URL_SECURE);
+	listener->packets = kind > 0 && kind & TN_URL_DATAGRAMS;
+	listener->messages = tn_url_keeps_messages(url) > 0;
 	listener->asks = kind > 0 && kind & TN_URL_PROXY;
 	listener->peeks = route_any() && !(kind > 0 && kind & TN_URL_SECURE) && tn_url_keeps_messages(url) == 0;
 	listener->closes_at_bad = pass_closes_at_bad(url);
@@ -656,6 +661,7 @@ static int confine(void)
 		allow_targets(&box, group);
 	for (int i = 0; i < state.count; i++)
 		allow_listener(&box, i);
+	recorder_allow(&box);
 	admin_allow(&box);
 	return sandbox_enter(&box);
 }
@@ -731,7 +737,11 @@ static int run_plan(void)
 	file_limit_raise(NULL);
 	status = begin();
 	if (status == STATUS_DONE)
+		status = recorder_open("relay");
+	if (status == STATUS_DONE)
 		status = confine();
+	if (status == STATUS_DONE)
+		status = recorder_start();
 	if (status == STATUS_DONE) {
 		status = run_all();
 	} else {
@@ -740,6 +750,7 @@ static int run_plan(void)
 		signals_stop();
 		workers_free();
 	}
+	recorder_close();
 	sandbox_leave();
 	forget();
 	return status;
@@ -803,6 +814,12 @@ static const struct option_spec own_options[] = {
 	{"source-rate-in", 0, OPTION_VALUE, set_rate, &plan.source_rate_in, "SIZE",
 	 "the same from all clients with one address"},
 	{"source-rate-out", 0, OPTION_VALUE, set_rate, &plan.source_rate_out, "SIZE", "and to them"},
+	{"record", 0, OPTION_VALUE, option_set_text, &recorder_options.path, "FILE", RECORD_MEANING},
+	{"record-size", 0, OPTION_VALUE, recorder_set_size, &recorder_options.size, "SIZE", RECORD_SIZE_MEANING},
+	{"record-every", 0, OPTION_VALUE, option_set_duration, &recorder_options.every_ns, "DUR", RECORD_EVERY_MEANING},
+	{"record-files", 0, OPTION_VALUE, option_set_number, &recorder_options.files, "N", RECORD_FILES_MEANING},
+	{"record-memory", 0, OPTION_VALUE, recorder_set_memory, &recorder_options.memory, "SIZE",
+	 RECORD_MEMORY_MEANING},
 	{"threads", 0, OPTION_VALUE, workers_set_count, &options.threads, "N",
 	 "event loops, each in a thread of its own; auto: one for each processor (default 1)"},
 	{"max-sessions", 'm', OPTION_VALUE, option_set_number, &plan.max_sessions, "N",

@@ -22,8 +22,10 @@
 #include "pace.h"
 #include "pass.h"
 #include "plan.h"
+#include "record/recorder.h"
 #include "route.h"
 #include "targets.h"
+#include "tenon_value.h"
 
 #define PEEK_NS (3 * NS_PER_S) /* for first bytes, if the user says nothing */
 #define WS_TRY_AGAIN 1013      /* IANA: WebSocket Close Code Number Registry */
@@ -62,6 +64,8 @@ struct extended {
 	struct pace pace;
 	struct association *association; /* of a proxy's client that has asked for datagrams; otherwise NULL */
 	struct record *record;
+	struct recording *recording;
+	bool said_is_recorded; /* whichever target it is said to */
 };
 
 static struct extended *extended_of(struct session *s)
@@ -72,6 +76,12 @@ static struct extended *extended_of(struct session *s)
 static struct record *record_of(struct session *s)
 {
 	return s->extended ? extended_of(s)->record : NULL;
+}
+
+/* What is recorded of a session; NULL: nothing is. */
+static struct recording *recording_of(struct session *s)
+{
+	return s->extended ? extended_of(s)->recording : NULL;
 }
 
 static struct targets *targets_of(const struct session *s)
@@ -150,6 +160,7 @@ static void free_if_done(struct session *s, uint64_t now)
 		pace_end(&x->pace);
 		if (x->record)
 			x->record->paused = x->pace.times;
+		record_end_recording(x->record, x->recording);
 		record_tell(x->record, now);
 		free(x->said);
 	}
@@ -253,6 +264,7 @@ static void target_open(struct tn_conn *target, void *arg)
 		extended_of(s)->said = NULL;
 	}
 	record_reached(record_of(s), target, tn_loop_now(tn_conn_loop(target)));
+	recording_reached(recording_of(s), record_of(s) ? record_of(s)->target : NULL);
 	if (s->at >= 0)
 		targets_worked(targets_of(s), s->at);
 	else if (s->path.client && tn_conn_answer(s->path.client, 0, target) < 0)
@@ -313,6 +325,7 @@ static void on_end(struct tn_conn *from, struct tn_conn *to, void *path)
 	struct session *s = session_of(path);
 
 	record_end(record_of(s), from == s->path.client ? SIDE_CLIENT : SIDE_TARGET, 0, NULL);
+	recording_ended(recording_of(s), from == s->path.client ? RECORDING_CLIENT : RECORDING_SERVER);
 	if (to)
 		(void)tn_finish(to); /* refused: its on_close tells why */
 	s->waits_reply = from == s->path.client && s->path.target && s->at >= 0 &&
@@ -321,9 +334,15 @@ static void on_end(struct tn_conn *from, struct tn_conn *to, void *path)
 		lane_start_ticking(tn_conn_loop(from));
 }
 
-static void on_passed(struct path *path, struct tn_conn *from, size_t len)
+static void on_passed(struct path *path, struct tn_conn *from, const struct tn_msg *msg)
 {
-	pace_passed(&extended_of(session_of(path))->pace, from, from == path->client, len);
+	struct extended *x = extended_of(session_of(path));
+	bool in = from == path->client;
+
+	if (pace_wanted())
+		pace_passed(&x->pace, from, in, msg->len);
+	if (x->recording)
+		recording_data(x->recording, in ? RECORDING_CLIENT : RECORDING_SERVER, msg, tn_conn_format(from));
 }
 
 static bool closes_at_bad(const struct path *path, const struct tn_conn *from)
@@ -334,9 +353,21 @@ static bool closes_at_bad(const struct path *path, const struct tn_conn *from)
 }
 
 static const struct path_rules free_rules = {.end = on_end, .closes = closes_at_bad};
-static const struct path_rules paced_rules = {.end = on_end, .passed = on_passed, .closes = closes_at_bad};
+static const struct path_rules counted_rules = {.end = on_end, .passed = on_passed, .closes = closes_at_bad};
 
 static const struct tn_handler target_handler = {.on_open = target_open, .on_close = target_close, .on_bad = pass_bad};
+
+/* What was looked at first. */
+static int say(struct session *s, struct tn_conn *target)
+{
+	const struct extended *x = extended_of(s);
+
+	if (!x->said_is_recorded)
+		recording_data(x->recording, RECORDING_CLIENT, &(struct tn_msg){.data = x->said, .len = x->said_len},
+			       NULL);
+	extended_of(s)->said_is_recorded = true;
+	return tn_send(target, x->said, x->said_len);
+}
 
 static int join(struct session *s, struct tn_conn *target)
 {
@@ -350,7 +381,7 @@ static int join(struct session *s, struct tn_conn *target)
 	tn_pause(s->path.client);
 	err = pass_join(&s->path);
 	if (err >= 0 && x && x->said)
-		err = tn_send(target, x->said, x->said_len);
+		err = say(s, target);
 	if (err < 0) {
 		s->over = true; /* no other target could do it */
 		tn_abort(target, err);
@@ -606,11 +637,12 @@ static void begin_extended(struct session *s, const struct listener *listener)
 	struct extended *x = extended_of(s);
 
 	x->began_ns = tn_loop_now(tn_conn_loop(s->path.client));
-	if (pace_wanted()) {
+	if (pace_wanted())
 		pace_begin(&x->pace, source_of_client(s));
-		s->path.rules = &paced_rules;
-	}
 	x->record = record_new(s->path.client, listener->url, NULL);
+	x->recording = record_begin_recording(x->record, listener, s->path.client, NULL);
+	if (pace_wanted() || x->recording)
+		s->path.rules = &counted_rules;
 	s->peeking = listener->peeks;
 }
 

@@ -11,6 +11,8 @@ struct listener {
 	struct tn_server *server;
 	char *url; /* its first, with the real address */
 	bool datagrams, over;
+	bool messages;                                      /* have bounds */
+	bool packets;                                       /* each is a datagram, secured or not */
 	bool closes_at_bad;                                 /* key bad */
 	bool asks;                                          /* a proxy: a session goes where its client asks for */
 	bool peeks;                                         /* a session gets its targets by its first bytes */

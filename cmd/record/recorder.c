@@ -1,0 +1,571 @@
+#include "recorder.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "capture/packet/capfile.h"
+#include "capture/packet/packet.h"
+#include "common/clock.h"
+#include "common/complain.h"
+#include "common/sandbox.h"
+#include "common/settings.h"
+#include "common/status.h"
+#include "common/text.h"
+#include "wire/wire.h"
+
+#define PIECE (768U << 10) /* is handed to the writer as one; always whole blocks of the file */
+#define PIECES_MEMORY (2 * PIECE)
+#define LATEST_NS (NS_PER_S / 4) /* what has passed is in the file after so long */
+
+struct recorder_options recorder_options = {.memory = 16U << 20};
+
+struct piece {
+	struct piece *next;
+	bool begins; /* another file */
+	size_t len;
+	unsigned char data[];
+};
+
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t more;
+	pthread_t writer;
+	bool running, ending;
+	/* Under the lock */
+	struct capwriter *out;
+	bool begins;
+	size_t pending; /* bytes that `out` still holds */
+	uint64_t in_file, file_since_ns;
+	struct piece *first, **last;
+	size_t waiting; /* bytes in pieces */
+	uint64_t recorded, lost;
+	uint64_t sessions;
+	/* The writer's */
+	const char *command;
+	int fd;
+	unsigned number; /* of the file */
+	off_t written;
+	bool failed; /* this file takes no more */
+	bool told;
+} recorder = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1, .last = &recorder.first};
+
+struct recording {
+	struct wire wire;
+	bool messages;
+	bool ended[2];
+	bool reached;
+};
+
+/* ---- options ---- */
+
+static const char *set_size(const char *value, uint64_t *to, uint64_t min, const char *range)
+{
+	int err = tn_parse_size(value, to);
+
+	if (err == -EINVAL)
+		return "is not a size (4096, 64KiB, 1MiB)";
+	return err == 0 && *to >= min && *to <= UINT64_C(1) << 50 ? NULL : range;
+}
+
+const char *recorder_set_size(const char *value, void *to)
+{
+	return set_size(value, to, 64U << 10, "is out of range (from 64KiB)");
+}
+
+const char *recorder_set_memory(const char *value, void *to)
+{
+	return set_size(value, to, PIECES_MEMORY, "is out of range (from 1.5MiB)");
+}
+
+bool recorder_is_wanted(void)
+{
+	return recorder_options.path != NULL;
+}
+
+static bool rotates(void)
+{
+	return recorder_options.size || recorder_options.every_ns;
+}
+
+int recorder_check(const char *command)
+{
+	const char *wrong = NULL;
+
+	if (!recorder_options.path && (rotates() || recorder_options.files))
+		wrong = "--record-size, --record-every and --record-files are for --record FILE";
+	else if (recorder_options.files && !rotates())
+		wrong = "--record-files needs --record-size or --record-every, which say when the next file begins";
+	else if (recorder_options.path && !*recorder_options.path)
+		wrong = "--record needs the name of a file";
+	if (!wrong)
+		return STATUS_DONE;
+	complain("%s: %s", command, wrong);
+	return STATUS_USAGE;
+}
+
+/* ---- files ---- */
+
+/* The first has the name that was given; of the others the number stands before what the name ends with. */
+static char *name_of(unsigned number, char *name, size_t cap)
+{
+	const char *path = recorder_options.path, *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+	const char *dot = strrchr(base, '.');
+	int stem = (int)(dot && dot != base ? (size_t)(dot - path) : strlen(path));
+
+	if (number == 1)
+		snprintf(name, cap, "%s", path);
+	else
+		snprintf(name, cap, "%.*s-%u%s", stem, path, number, path + stem);
+	return name;
+}
+
+static int open_file(unsigned number)
+{
+	char name[PATH_MAX];
+	const char *uid = getenv("SUDO_UID"), *gid = getenv("SUDO_GID");
+	int fd = open(name_of(number, name, sizeof(name)), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	if (fd >= 0 && geteuid() == 0 && uid && gid && atol(uid) > 0)
+		(void)!fchown(fd, (uid_t)atol(uid), (gid_t)atol(gid));
+	return fd < 0 ? -errno : fd;
+}
+
+/* Told once, whatever follows. */
+static void fail(int err, const char *what)
+{
+	char name[PATH_MAX];
+
+	recorder.failed = true;
+	if (!recorder.told)
+		complain("%s: %s: %s; sessions go on, and are not recorded%s",
+			 name_of(recorder.number, name, sizeof(name)), what, tn_strerror(err),
+			 rotates() ? " until the next file begins" : "");
+	recorder.told = true;
+}
+
+static void begin_file(void)
+{
+	char name[PATH_MAX];
+	int fd;
+
+	if (recorder.fd >= 0)
+		close(recorder.fd);
+	recorder.fd = -1;
+	recorder.number++;
+	recorder.written = 0;
+	recorder.failed = false;
+	fd = open_file(recorder.number);
+	if (fd < 0) {
+		fail(fd, "cannot be opened");
+		return;
+	}
+	recorder.fd = fd;
+	if (recorder_options.files && recorder.number > recorder_options.files)
+		(void)unlink(name_of(recorder.number - recorder_options.files, name, sizeof(name)));
+}
+
+/* A piece that does not fit is taken back as a whole: the file stays one that can be read. */
+static void write_piece(const struct piece *piece)
+{
+	size_t done = 0;
+
+	while (!recorder.failed && done < piece->len) {
+		ssize_t rc = write(recorder.fd, piece->data + done, piece->len - done);
+
+		if (rc < 0 && errno != EINTR) {
+			fail(-errno, "cannot be written");
+			(void)!ftruncate(recorder.fd, recorder.written);
+		} else if (rc > 0) {
+			done += (size_t)rc;
+		}
+	}
+	if (!recorder.failed)
+		recorder.written += (off_t)piece->len;
+}
+
+/* ---- the queue ---- */
+
+static int queue(void *arg, const void *data, size_t len)
+{
+	struct piece *piece = malloc(sizeof(*piece) + len);
+
+	(void)arg;
+	if (!piece)
+		return -ENOMEM;
+	*piece = (struct piece){.len = len, .begins = recorder.begins};
+	recorder.begins = false;
+	memcpy(piece->data, data, len);
+	*recorder.last = piece;
+	recorder.last = &piece->next;
+	recorder.waiting += len;
+	pthread_cond_signal(&recorder.more);
+	return 0;
+}
+
+/* The head of a file. */
+static int begin_capture(void)
+{
+	static const struct capfile_iface iface = {.link = LINK_RAW, .name = (char *)"tenon", .nanoseconds = true};
+	char comment[64];
+	int err;
+
+	snprintf(comment, sizeof(comment), "recorded by tenon %s", recorder.command);
+	capwriter_free(recorder.out);
+	recorder.out = NULL;
+	err = capwriter_new(&recorder.out, queue, NULL, false, "tenon", comment, strlen(comment));
+	if (err == 0)
+		err = capwriter_interface(recorder.out, &iface);
+	recorder.pending = recorder.in_file = 1;
+	recorder.file_since_ns = clock_ns();
+	return err < 0 ? err : 0;
+}
+
+static int flush(void)
+{
+	if (!recorder.pending)
+		return 0;
+	recorder.pending = 0;
+	return capwriter_flush(recorder.out);
+}
+
+static void put_counts(void)
+{
+	struct capfile_record counts = {.ns = clock_utc_ns(),
+					.received = recorder.recorded + recorder.lost,
+					.dropped = CAPFILE_UNCOUNTED,
+					.os_dropped = recorder.lost};
+
+	recorder.pending = 1;
+	(void)capwriter_counts(recorder.out, &counts);
+}
+
+static bool is_full(size_t len)
+{
+	return (recorder_options.size && recorder.in_file + len > recorder_options.size) ||
+	       (recorder_options.every_ns && clock_ns() - recorder.file_since_ns >= recorder_options.every_ns);
+}
+
+/* Under the lock. */
+static int put(const struct capfile_record *record)
+{
+	size_t len = 48 + record->caplen + record->comment_len;
+	int err = 0;
+
+	if (recorder.waiting + recorder.pending + len + PIECE > recorder_options.memory)
+		return -ENOBUFS;
+	if (is_full(len) && recorder.in_file > 1) {
+		put_counts();
+		err = flush();
+		recorder.begins = true;
+		if (err == 0)
+			err = begin_capture();
+	} else if (recorder.pending + len > PIECE) {
+		err = flush();
+	}
+	if (err == 0)
+		err = capwriter_packet(recorder.out, record);
+	if (recorder.pending <= 1) /* the writer waits for nothing */
+		pthread_cond_signal(&recorder.more);
+	recorder.pending += len;
+	recorder.in_file += len;
+	return err;
+}
+
+static void *write_all(void *arg)
+{
+	struct timespec until;
+	struct piece *piece;
+
+	(void)arg;
+	pthread_mutex_lock(&recorder.lock);
+	for (;;) {
+		while (!recorder.first && !recorder.ending && !recorder.pending)
+			pthread_cond_wait(&recorder.more, &recorder.lock);
+		if (!recorder.first && !recorder.ending) {
+			uint64_t due = clock_utc_ns() + LATEST_NS;
+
+			until = (struct timespec){(time_t)(due / NS_PER_S), (long)(due % NS_PER_S)};
+			while (!recorder.first && !recorder.ending &&
+			       pthread_cond_timedwait(&recorder.more, &recorder.lock, &until) == 0)
+				;
+		}
+		if (!recorder.first)
+			(void)flush();
+		piece = recorder.first;
+		if (!piece && recorder.ending)
+			break;
+		if (!piece)
+			continue;
+		recorder.first = piece->next;
+		if (!recorder.first)
+			recorder.last = &recorder.first;
+		pthread_mutex_unlock(&recorder.lock);
+		if (piece->begins)
+			begin_file();
+		write_piece(piece);
+		pthread_mutex_lock(&recorder.lock);
+		recorder.waiting -= piece->len;
+		free(piece);
+	}
+	pthread_mutex_unlock(&recorder.lock);
+	return NULL;
+}
+
+/* ---- the process ---- */
+
+/* Its reader would have to keep up, at the end too. */
+static bool is_pipe(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode));
+}
+
+int recorder_open(const char *command)
+{
+	int err;
+
+	if (!recorder_is_wanted())
+		return STATUS_DONE;
+	if (is_pipe(recorder_options.path)) {
+		complain("%s: a recording goes into a file, not into a pipe", recorder_options.path);
+		return STATUS_USAGE;
+	}
+	recorder.command = command;
+	recorder.number = 1;
+	recorder.fd = open_file(1);
+	if (recorder.fd < 0) {
+		complain("%s: %s", recorder_options.path, tn_strerror(recorder.fd));
+		return STATUS_FAILED;
+	}
+	err = begin_capture();
+	return err < 0 ? complain_library(err, NULL) : STATUS_DONE;
+}
+
+void recorder_allow(struct sandbox *box)
+{
+	static char folder[PATH_MAX];
+	char *slash;
+
+	if (!recorder_is_wanted() || !rotates())
+		return;
+	snprintf(folder, sizeof(folder), "%s", recorder_options.path);
+	slash = strrchr(folder, '/');
+	if (slash == folder)
+		slash++;
+	if (slash)
+		*slash = '\0';
+	box->writes = slash ? folder : ".";
+}
+
+int recorder_start(void)
+{
+	int err = recorder_is_wanted() ? pthread_create(&recorder.writer, NULL, write_all, NULL) : 0;
+
+	if (err)
+		return complain_library(-err, NULL);
+	recorder.running = recorder_is_wanted();
+	return STATUS_DONE;
+}
+
+void recorder_close(void)
+{
+	if (!recorder_is_wanted() || !recorder.out)
+		return;
+	pthread_mutex_lock(&recorder.lock);
+	put_counts();
+	recorder.ending = true;
+	pthread_cond_signal(&recorder.more);
+	pthread_mutex_unlock(&recorder.lock);
+	if (recorder.running)
+		pthread_join(recorder.writer, NULL);
+	recorder.running = false;
+	if (recorder.lost)
+		complain("%s: %llu of %llu packets are not in it: there was no room for them (--record-memory)",
+			 recorder_options.path, (unsigned long long)recorder.lost,
+			 (unsigned long long)(recorder.lost + recorder.recorded));
+	else if (settings.verbose)
+		complain("%s: %llu packets of %llu sessions", recorder_options.path,
+			 (unsigned long long)recorder.recorded, (unsigned long long)recorder.sessions);
+	capwriter_free(recorder.out);
+	recorder.out = NULL;
+	if (recorder.fd >= 0)
+		close(recorder.fd);
+	recorder.fd = -1;
+}
+
+/* ---- a session ---- */
+
+static void put_packet(struct recording *r, int from, unsigned flags, const void *data, size_t len, size_t full,
+		       const struct text *comment)
+{
+	size_t head;
+	int err;
+	unsigned char stack[2048], *packet = stack;
+
+	if (WIRE_HEAD_MAX + len > sizeof(stack))
+		packet = malloc(WIRE_HEAD_MAX + len);
+	if (!packet)
+		return;
+	head = wire_head(&r->wire, from, flags, data, len, packet);
+	if (len)
+		memcpy(packet + head, data, len);
+	pthread_mutex_lock(&recorder.lock);
+	err = put(&(struct capfile_record){.ns = clock_utc_ns(),
+					   .data = packet,
+					   .caplen = (uint32_t)(head + len),
+					   .len = (uint32_t)(head + full),
+					   .comment = comment && comment->len ? comment->data : NULL,
+					   .comment_len = comment ? (uint32_t)comment->len : 0});
+	*(err < 0 ? &recorder.lost : &recorder.recorded) += 1;
+	pthread_mutex_unlock(&recorder.lock);
+	if (packet != stack)
+		free(packet);
+}
+
+static void put_empty(struct recording *r, int from, unsigned flags, const struct text *comment)
+{
+	if (!r->wire.datagrams)
+		put_packet(r, from, flags, NULL, 0, 0, comment);
+}
+
+/* Returns whether it is an address of IP. */
+static bool take_addr(struct wire *wire, int side, const struct tn_addr *addr)
+{
+	const struct sockaddr *sa = addr && addr->len ? tn_addr_sockaddr(addr) : NULL;
+	struct sockaddr_in in;
+	struct sockaddr_in6 in6;
+
+	if (sa && sa->sa_family == AF_INET) {
+		memcpy(&in, sa, sizeof(in));
+		memcpy(wire->addr[side], &in.sin_addr, 4);
+		wire->port[side] = ntohs(in.sin_port);
+		wire->ip = 4;
+	} else if (sa && sa->sa_family == AF_INET6) {
+		memcpy(&in6, sa, sizeof(in6));
+		memcpy(wire->addr[side], &in6.sin6_addr, 16);
+		wire->port[side] = ntohs(in6.sin6_port);
+		wire->ip = 6;
+	} else {
+		return false;
+	}
+	return true;
+}
+
+struct recording *recording_new(const struct recording_ends *ends)
+{
+	struct recording *r = recorder_is_wanted() ? calloc(1, sizeof(*r)) : NULL;
+	struct text comment = {0};
+	uint64_t number;
+
+	if (!r)
+		return NULL;
+	pthread_mutex_lock(&recorder.lock);
+	number = recorder.sessions++;
+	pthread_mutex_unlock(&recorder.lock);
+	r->messages = ends->messages;
+	r->wire.datagrams = ends->datagrams;
+	r->wire.seq[0] = r->wire.seq[1] = 1;
+	if (!take_addr(&r->wire, WIRE_CLIENT, ends->client) || !take_addr(&r->wire, WIRE_SERVER, ends->local))
+		wire_make_up(&r->wire, number);
+	text_add(&comment, "tenon session %llu: ", (unsigned long long)ends->id);
+	text_clean(&comment, ends->client_text);
+	text_add(&comment, " at %s", ends->url);
+	put_empty(r, WIRE_CLIENT, WIRE_SYN, &comment);
+	text_free(&comment);
+	return r;
+}
+
+void recording_reached(struct recording *r, const char *target)
+{
+	struct text comment = {0};
+
+	if (!r || r->reached)
+		return;
+	r->reached = true;
+	if (target)
+		text_add(&comment, "tenon target ");
+	if (target)
+		text_clean(&comment, target);
+	put_empty(r, WIRE_SERVER, WIRE_SYN | WIRE_ACK, &comment);
+	put_empty(r, WIRE_CLIENT, WIRE_ACK, NULL);
+	text_free(&comment);
+}
+
+/* Where a message ends is told by the packet with its last byte; the packets before it say so too. */
+static void mark(struct text *comment, const struct recording *r, const struct tn_msg *msg, const char *format,
+		 bool last)
+{
+	if (r->messages)
+		text_add(comment, last ? "tenon message" : "tenon part");
+	else if (format)
+		text_add(comment, "tenon datagram");
+	if (!comment->len || !last)
+		return;
+	if (msg->kind != TN_MSG_ANY)
+		text_add(comment, " kind=%s", msg->kind == TN_MSG_TEXT ? "text" : "binary");
+	if (format)
+		text_add(comment, " format=%s", format);
+}
+
+void recording_data(struct recording *r, enum recording_side side, const struct tn_msg *msg, const char *format)
+{
+	int from = side == RECORDING_CLIENT ? WIRE_CLIENT : WIRE_SERVER;
+	const unsigned char *at = msg->data;
+	size_t left = msg->len;
+
+	if (!r)
+		return;
+	recording_reached(r, NULL);
+	do {
+		size_t len = left < WIRE_DATA_MAX ? left : WIRE_DATA_MAX;
+		struct text comment = {0};
+
+		mark(&comment, r, msg, format, len == left || r->wire.datagrams);
+		if (r->wire.datagrams && len < left)
+			text_add(&comment, "%stenon: %zu bytes, cut", comment.len ? ", " : "", left);
+		put_packet(r, from, WIRE_ACK | WIRE_PSH, at, len, len, &comment);
+		text_free(&comment);
+		at += len;
+		left -= len;
+	} while (left && !r->wire.datagrams);
+}
+
+void recording_ended(struct recording *r, enum recording_side side)
+{
+	int from = side == RECORDING_CLIENT ? WIRE_CLIENT : WIRE_SERVER;
+
+	if (!r || r->ended[from])
+		return;
+	recording_reached(r, NULL);
+	r->ended[from] = true;
+	put_empty(r, from, WIRE_FIN | WIRE_ACK, NULL);
+}
+
+void recording_close(struct recording *r, enum recording_side side, const char *by, const char *why, bool is_reset)
+{
+	int from = side == RECORDING_CLIENT ? WIRE_CLIENT : WIRE_SERVER;
+	struct text comment = {0};
+
+	if (!r)
+		return;
+	if (!is_reset) {
+		recording_ended(r, RECORDING_CLIENT);
+		recording_ended(r, RECORDING_SERVER);
+	}
+	text_add(&comment, "tenon end%s%s", by ? " by the " : "", by ? by : "");
+	text_add(&comment, why ? ": " : "");
+	text_clean(&comment, why ? why : "");
+	put_empty(r, from, is_reset ? WIRE_RST | WIRE_ACK : WIRE_ACK, &comment);
+	text_free(&comment);
+	free(r);
+}

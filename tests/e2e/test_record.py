@@ -1,0 +1,233 @@
+"""--record: what passes in sessions, as a capture file."""
+import base64
+import json
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from harness import KIB, MIB, exchange, free_port, noise, receive_exactly, reset, wait_until
+
+USAGE = 2
+FAILED = 1
+
+
+def followed(tenon, path, status=0):
+    """The messages in it, and all else that is told of its streams."""
+    out = tenon.run("capture", "--read", path, "--follow", "--json", status=status).out
+    return [json.loads(line) for line in out.decode().split("\n") if line]
+
+
+def said(events, side):
+    return [event["data"] if "data" in event else event["value"] for event in events if event.get("from") == side]
+
+
+def payload(tenon, path, side):
+    """The bytes of one side, as tenon shows them."""
+    data = b""
+    for event in followed(tenon, path):
+        if event.get("from") == side and "length" in event:
+            data += base64.b64decode(event["data_base64"]) if "data_base64" in event else event["data"].encode()
+    return data
+
+
+def comments(tenon, path):
+    lines = tenon.run("capture", "--read", path, "--json").lines
+    return [json.loads(line).get("comment") for line in lines]
+
+
+def recorded(tenon, listen, target, *options, **how):
+    path = f"{tenon.folder}/r.pcapng"
+    return tenon.relay(listen, target, options=["--json", "--record", path, *options], **how), path
+
+
+@pytest.mark.parametrize("listen", ["tcp://127.0.0.1:0", "tcp://[::1]:0", "unix:{}/listen"])
+def test_bytes(tenon, listen):
+    """More than one packet can carry, in both directions."""
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "echo"])
+    relay, path = recorded(tenon, listen.format(tenon.folder), server.url)
+    data = noise(300 * KIB + 7)
+    assert exchange(tenon.dial(relay.url), data, finish=True) == data
+    relay.wait_for_event("session")
+    relay.stop()
+    assert payload(tenon, path, "client") == data
+    assert payload(tenon, path, "server") == data
+    notes = [note for note in comments(tenon, path) if note]
+    assert notes[0].startswith("tenon session ") and notes[0].endswith(f" at {relay.url}")
+    assert notes[1] == f"tenon target {server.url}"
+    assert notes[-1] == "tenon end by the client"
+
+
+def test_tshark_finds_nothing_wrong(tenon):
+    """Checksums, sequence numbers and the life of the connection are what the kernel would have made."""
+    if not shutil.which("tshark"):
+        pytest.skip("tshark is not installed")
+    server = tenon.serve("tcp://127.0.0.1:0", "udp://127.0.0.1:0", options=["--handler", "echo"])
+    relay, path = recorded(tenon, "tcp://[::1]:0", server.url)
+    assert exchange(tenon.dial(relay.url), b"x" * 70001, finish=True) == b"x" * 70001
+    relay.wait_for_event("session")
+    relay.stop()
+    out = subprocess.run(
+        ["tshark", "-r", path, "-o", "tcp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE", "-T", "fields",
+         "-e", "tcp.checksum.status", "-e", "tcp.analysis.flags", "-e", "tcp.flags.str", "-e", "_ws.malformed"],
+        capture_output=True, text=True, timeout=60, check=True).stdout
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert {row[0] for row in rows} == {"1"}
+    assert {row[1] for row in rows} == {""} and {row[3] for row in rows} == {""}
+    assert sum("F" in row[2] for row in rows) == 2
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_datagrams(tenon, host):
+    server = tenon.serve("udp://127.0.0.1:0", options=["--handler", "echo"])
+    relay, path = recorded(tenon, f"udp://{host}:0", server.url, "--idle", "100ms")
+    client = tenon.dial(relay.url)
+    for data in (b"one", b"", b"three"):
+        client.send(data)
+        assert client.recv(100) == data
+    relay.wait_for_event("session")
+    relay.stop()
+    events = [json.loads(line) for line in tenon.run("capture", "--read", path, "--json").lines]
+    head = events[2]["length"]
+    assert [event["length"] - head for event in events] == [3, 3, 0, 0, 5, 5]
+    assert events[0]["protocol"] == "udp" and events[0]["source"] == events[1]["destination"]
+
+
+def test_messages_keep_their_bounds_and_format(tenon):
+    """Without being told a frame or a format; also one that is longer than a packet can be."""
+    server = tenon.serve("tcp://127.0.0.1:0?frame=u32&format=cbor", options=["--handler", "echo"])
+    relay, path = recorded(tenon, "tcp://127.0.0.1:0?frame=line&format=json&max=1MiB", f"{server.url}?frame=u32&format=cbor&max=1MiB")
+    long = "y" * 200000
+    client = tenon.dial(relay.url)
+    for value in ({"a": [1, 2]}, long):
+        line = json.dumps(value, separators=(",", ":")).encode() + b"\n"
+        client.sendall(line)
+        assert receive_exactly(client, len(line)) == line
+    client.close()
+    relay.wait_for_event("session")
+    relay.stop()
+    events = followed(tenon, path)
+    assert said(events, "client") == [{"a": [1, 2]}, long]
+    assert said(events, "server") == [{"a": [1, 2]}, long]
+
+
+def test_websocket_tells_text_from_binary(tenon):
+    server = tenon.serve("ws://127.0.0.1:0", options=["--handler", "echo"])
+    relay, path = recorded(tenon, "ws://127.0.0.1:0", server.url)
+    tenon.run("send", f"{relay.url}?kind=text", "words")
+    tenon.run("send", f"{relay.url}?kind=binary", "bytes")
+    wait_until(lambda: sum(event["event"] == "session" for event in relay.events) == 2, "both have ended")
+    relay.stop()
+    assert [event["kind"] for event in followed(tenon, path) if event["from"] == "client"] == ["text", "binary"]
+
+
+def test_how_it_ended(tenon):
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "echo"])
+    relay, path = recorded(tenon, "tcp://127.0.0.1:0", server.url)
+    client = tenon.dial(relay.url)
+    client.sendall(b"hello")
+    assert receive_exactly(client, 5) == b"hello"
+    reset(client)
+    relay.wait_for_event("session", ended_by="client")
+    relay.stop()
+    assert comments(tenon, path)[-1].startswith("tenon end by the client: ")
+    assert "reset" in [event.get("event") for event in followed(tenon, path)]
+
+
+def test_no_target(tenon):
+    relay, path = recorded(tenon, "tcp://127.0.0.1:0", f"tcp://127.0.0.1:{free_port()}")
+    with pytest.raises(OSError):
+        client = tenon.dial(relay.url)
+        if client.recv(1) == b"":
+            raise OSError
+    relay.wait_for_event("session")
+    relay.stop()
+    assert comments(tenon, path)[-1].startswith("tenon end by the relay: ")
+
+
+def test_first_bytes_are_recorded(tenon):
+    """They are looked at before there is a target."""
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "echo"])
+    relay, path = recorded(tenon, "tcp://127.0.0.1:0", server.url, "--protocol", f"http={server.url}")
+    assert exchange(tenon.dial(relay.url), b"GET / HTTP/1.1\r\n\r\n", finish=True) == b"GET / HTTP/1.1\r\n\r\n"
+    relay.wait_for_event("session")
+    relay.stop()
+    assert payload(tenon, path, "client") == b"GET / HTTP/1.1\r\n\r\n"
+
+
+def test_files_follow_one_another(tenon):
+    """Within the sandbox: each can be read by itself, and the oldest are removed."""
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "echo"])
+    relay, path = recorded(tenon, "tcp://127.0.0.1:0", server.url, "--record-size", "64KiB", "--record-files", "2")
+    client = tenon.dial(relay.url)
+    for _ in range(20):
+        client.sendall(b"z" * 10000)
+        assert receive_exactly(client, 10000) == b"z" * 10000
+    client.close()
+    relay.wait_for_event("session")
+    relay.stop()
+    names = sorted(name.name for name in tenon.folder.glob("r*.pcapng"))
+    assert len(names) == 2 and "r.pcapng" not in names
+    for name in names:
+        assert (tenon.folder / name).stat().st_size <= 64 * KIB + 1000
+        assert tenon.run("capture", "--read", f"{tenon.folder}/{name}", "--json").lines
+
+
+def test_a_full_disk_is_told_once(tenon):
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "echo"])
+    relay = tenon.relay("tcp://127.0.0.1:0", server.url, options=["--json", "--record", "/dev/full"])
+    data = noise(3 * MIB)
+    assert exchange(tenon.dial(relay.url), data, finish=True) == data
+    relay.wait_for_text("No space left")
+    assert exchange(tenon.dial(relay.url), data, finish=True) == data
+    relay.stop()
+    assert relay.err.count("No space left") == 1
+    assert "/dev/full: cannot be written: " in relay.err and "sessions go on" in relay.err
+
+
+def test_what_does_not_fit_is_counted(tenon):
+    """The session is the same, whatever the disk does."""
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "echo"])
+    relay, path = recorded(tenon, "tcp://127.0.0.1:0", server.url, "--record-memory", "1536KiB")
+    data = noise(8 * MIB)
+    assert exchange(tenon.dial(relay.url), data, finish=True) == data
+    relay.wait_for_event("session")
+    relay.stop()
+    told = "are not in it" in relay.err
+    assert told or payload(tenon, path, "client") == data
+    if told:
+        assert f"{path}: " in relay.err and "--record-memory" in relay.err
+
+
+def test_it_can_be_read_while_it_is_written(tenon):
+    server = tenon.serve("tcp://127.0.0.1:0?frame=line", options=["--handler", "echo"])
+    relay, path = recorded(tenon, "tcp://127.0.0.1:0?frame=line", f"{server.url}?frame=line")
+    client = tenon.dial(relay.url)
+    client.sendall(b"now\n")
+    assert receive_exactly(client, 4) == b"now\n"
+    wait_until(lambda: said(followed(tenon, path, status=None), "server") == ["now"], "it is in the file")
+
+
+@pytest.mark.parametrize("options, words", [
+    (["--record-size", "1MiB"], "are for --record FILE"),
+    (["--record", "r", "--record-files", "2"], "--record-files needs --record-size or --record-every"),
+    (["--record", "r", "--record-size", "1"], "out of range"),
+    (["--record", ""], "needs the name of a file"),
+])
+def test_wrong_options(tenon, options, words):
+    result = tenon.run("relay", "tcp://127.0.0.1:0", "tcp://127.0.0.1:1", *options, status=USAGE)
+    assert words in result.err
+
+
+def test_a_file_that_cannot_be_opened(tenon):
+    result = tenon.run("relay", "tcp://127.0.0.1:0", "tcp://127.0.0.1:1", "--record", f"{tenon.folder}/no/r.pcapng",
+                       status=FAILED)
+    assert f"{tenon.folder}/no/r.pcapng: " in result.err
+
+
+def test_no_pipe(tenon):
+    os.mkfifo(f"{tenon.folder}/fifo")
+    result = tenon.run("relay", "tcp://127.0.0.1:0", "tcp://127.0.0.1:1", "--record", f"{tenon.folder}/fifo",
+                       status=USAGE)
+    assert "not into a pipe" in result.err
