@@ -103,7 +103,7 @@ static struct mark mark_of(const char *comment, size_t len)
 		return mark;
 	(void)says(comment, len, " format=", mark.format, sizeof(mark.format));
 	if (says(comment, len, " kind=", kind, sizeof(kind)))
-		mark.kind = strcmp(kind, "text") == 0 ? TN_MSG_TEXT : TN_MSG_BINARY;
+		mark.kind = *kind == 't' ? TN_MSG_TEXT : TN_MSG_BINARY;
 	return mark;
 }
 

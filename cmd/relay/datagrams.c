@@ -406,7 +406,7 @@ static struct client *client_new(struct gate *gate, const struct tn_msg *msg)
 	client->gate = gate;
 	client->opened_ns = tn_loop_now(tn_conn_loop(gate->conn));
 	client->record = record_new(gate->conn, gate->listener->url, msg);
-	client->recording = record_begin_recording(client->record, gate->listener, gate->conn, msg);
+	client->recording = record_begin_recording(client->record, true, true, gate->conn, msg);
 	err = dial(client, msg);
 	if (err < 0) {
 		const char *why = client->tried ? tn_errmsg() : "no target is left to try";

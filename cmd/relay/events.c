@@ -14,7 +14,6 @@
 #include "common/text.h"
 #include "plan.h"
 #include "record/recorder.h"
-#include "session.h"
 #include "tenon.h"
 
 /* ---- what is noted ---- */
@@ -143,12 +142,10 @@ static void record_free(struct record *record)
 
 /* ---- what is recorded ---- */
 
-struct recording *record_begin_recording(const struct record *record, const struct listener *listener,
+struct recording *record_begin_recording(const struct record *record, bool datagrams, bool messages,
 					 const struct tn_conn *client, const struct tn_msg *msg)
 {
-	struct recording_ends ends = {.url = listener->url,
-				      .datagrams = listener->packets,
-				      .messages = listener->messages && !listener->packets};
+	struct recording_ends ends = {.datagrams = datagrams, .messages = messages && !datagrams};
 	struct tn_addr peer = {0}, local = {0};
 
 	if (!record || !recorder_is_wanted())
@@ -160,6 +157,7 @@ struct recording *record_begin_recording(const struct record *record, const stru
 	if (!msg && tn_conn_peer(client, &peer) < 0)
 		peer.len = 0;
 	ends.id = record->id;
+	ends.url = record->url;
 	ends.client = &peer;
 	ends.local = &local;
 	ends.client_text = record->client;

@@ -640,7 +640,7 @@ static void begin_extended(struct session *s, const struct listener *listener)
 	if (pace_wanted())
 		pace_begin(&x->pace, source_of_client(s));
 	x->record = record_new(s->path.client, listener->url, NULL);
-	x->recording = record_begin_recording(x->record, listener, s->path.client, NULL);
+	x->recording = record_begin_recording(x->record, listener->packets, listener->messages, s->path.client, NULL);
 	if (pace_wanted() || x->recording)
 		s->path.rules = &counted_rules;
 	s->peeking = listener->peeks;

@@ -97,7 +97,8 @@ def test_datagrams(tenon, host):
 def test_messages_keep_their_bounds_and_format(tenon):
     """Without being told a frame or a format; also one that is longer than a packet can be."""
     server = tenon.serve("tcp://127.0.0.1:0?frame=u32&format=cbor", options=["--handler", "echo"])
-    relay, path = recorded(tenon, "tcp://127.0.0.1:0?frame=line&format=json&max=1MiB", f"{server.url}?frame=u32&format=cbor&max=1MiB")
+    relay, path = recorded(tenon, "tcp://127.0.0.1:0?frame=line&format=json&max=1MiB",
+                           f"{server.url}?frame=u32&format=cbor&max=1MiB")
     long = "y" * 200000
     client = tenon.dial(relay.url)
     for value in ({"a": [1, 2]}, long):
