@@ -38,12 +38,12 @@ static void tell(const struct client *client, const char *event, const char *wor
 	struct tn_conn_info info;
 
 	tn_conn_info(client->conn, &info);
-	if (!settings.json) {
+	if (!settings.json)
 		complain("#%llu%s%s (%s) %s%s%s; messages dropped: %llu", (unsigned long long)client->id,
 			 client->name ? " " : "", client->name ? client->name : "", info.peer, words, why ? ": " : "",
 			 why ? why : "", (unsigned long long)client->dropped);
+	if (!json_is_wanted())
 		return;
-	}
 	json_begin(&line, event);
 	json_number(&line, "id", client->id);
 	json_text(&line, "name", client->name);
@@ -68,7 +68,7 @@ void hub_events_stopped(const struct exchange_counts *counts)
 {
 	struct text line = {0};
 
-	if (!settings.json)
+	if (!json_is_wanted())
 		return;
 	json_begin(&line, "stopped");
 	json_number(&line, "published", counts->published);
