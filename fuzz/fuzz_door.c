@@ -1,6 +1,7 @@
 /*
  * A door of tenon hub (cmd/hub), with verbs of its own in place of the hub's. Of a stream the input is given in one
- * piece, and again in pieces whose lengths it says itself: what the door asks for and answers must be the same. A door
+ * piece, and again in pieces whose lengths it says itself, to a hub that has it wait behind each message: what the door
+ * asks for and answers must be the same. A door
  * of messages gets one for each line.
  */
 #include "fuzz.h"
@@ -17,7 +18,8 @@ struct client {
 	unsigned char *said; /* all that was asked for and answered */
 	size_t len, cap;
 	bool ended, known;
-	struct span last; /* the name of the last subscription */
+	bool pauses, waits; /* behind each message the hub takes nothing more for a moment */
+	struct span last;   /* the name of the last subscription */
 	char name[32];
 };
 
@@ -39,7 +41,8 @@ int hub_publish(struct client *client, struct message *message)
 {
 	static uint64_t serial;
 
-	CHECK(!client->ended && client->known);
+	CHECK(!client->ended && client->known && !client->waits);
+	client->waits = client->pauses && !DOOR.framed;
 	CHECK(message->head_len <= message->body.len && message->body.len <= facts.payload);
 	message->serial = ++serial;
 	say(client, "publish", 7);
@@ -66,6 +69,15 @@ int hub_subscribe(struct client *client, struct span pattern, struct span group,
 		memcpy(client->name, sid.data, sid.len);
 		client->last = (struct span){client->name, sid.len};
 	}
+	return 0;
+}
+
+int hub_subscribe_all(struct client *client, struct asked *asked, int count, struct span group,
+		      const struct wanted *wanted)
+{
+	CHECK(count > 0 && count <= SUBSCRIBE_MAX);
+	for (int i = 0; i < count; i++)
+		asked[i].err = hub_subscribe(client, asked[i].pattern, group, asked[i].sid, wanted);
 	return 0;
 }
 
@@ -106,6 +118,11 @@ const char *hub_inbox(struct client *client)
 {
 	(void)client;
 	return "_INBOX.X";
+}
+
+bool hub_must_wait(const struct client *client)
+{
+	return client->waits;
 }
 
 void hub_set_echo(struct client *client, bool echo)
@@ -173,7 +190,9 @@ static struct client *talk(const uint8_t *data, size_t size, const uint8_t *lens
 
 	CHECK(client);
 	client->known = known;
-	DOOR.open(client, client + 1);
+	client->pauses = lens;
+	if (DOOR.open)
+		DOOR.open(client, client + 1);
 	while (size && !client->ended) {
 		const uint8_t *feed = DOOR.formats ? memchr(data, '\n', size) : NULL;
 		size_t len = feed ? (size_t)(feed + 1 - data) : lens && !DOOR.framed ? 1 + lens[n++ % 4] % 16 : size;
@@ -185,10 +204,15 @@ static struct client *talk(const uint8_t *data, size_t size, const uint8_t *lens
 		memcpy(piece, data, len);
 		DOOR.input(client, client + 1, piece, len);
 		free(piece);
+		while (client->waits && !client->ended) {
+			client->waits = false;
+			DOOR.input(client, client + 1, NULL, 0);
+		}
 		data += len;
 		size -= len;
 	}
-	DOOR.close(client, client + 1);
+	if (DOOR.close)
+		DOOR.close(client, client + 1);
 	DOOR.forget();
 	return client;
 }

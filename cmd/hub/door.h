@@ -45,15 +45,16 @@ struct door {
 	bool formats; /* its messages are values, in the endpoint's format */
 	bool framed;  /* its bytes come and go as messages of the endpoint's frame */
 
-	/* A client has come. */
+	/* A client has come. May be NULL. */
 	void (*open)(struct client *client, void *state);
-	/* Bytes have come; framed: one message. After client_end() nothing more comes. */
+	/* Bytes have come; framed: one message. After hub_end() nothing more comes. Not framed: no bytes (NULL), after
+	 * hub_must_wait(): it goes on with what it has kept. */
 	void (*input)(struct client *client, void *state, const unsigned char *data, size_t len);
 	/* A message is for one of the client's subscriptions, which was given this name. */
 	void (*deliver)(struct client *client, void *state, struct span sid, const struct message *message);
 	/* Returns false for NOTICE_SILENT, if the client is to be cut off. */
 	bool (*notice)(struct client *client, void *state, enum notice notice);
-	/* The client has gone: frees what its state holds. */
+	/* The client has gone: frees what its state holds. May be NULL. */
 	void (*close)(struct client *client, void *state);
 	/* This thread ends: frees what the door has kept for it. May be NULL. */
 	void (*forget)(void);
@@ -77,6 +78,23 @@ struct wanted {
 	bool foreign;    /* that another hub has told: all, and there is a gap */
 	uint64_t since;
 };
+
+#define SUBSCRIBE_MAX 16 /* at once */
+
+/* A subscription that is asked for, and its name. */
+struct asked {
+	struct span pattern, sid;
+	int err;                  /* as hub_subscribe() returns it */
+	struct subscription *sub; /* the hub's */
+};
+
+/*
+ * The same as hub_subscribe() for several with one group: what is wanted of earlier messages is delivered once and in
+ * order, whichever of the patterns it fits, under the first name. Returns 1: something behind `since` is not there any
+ * more; 0.
+ */
+int hub_subscribe_all(struct client *client, struct asked *asked, int count, struct span group,
+		      const struct wanted *wanted);
 
 /*
  * Subscribes under a name, by which deliver() and hub_unsubscribe() know it. A name that is there already keeps its
@@ -120,6 +138,12 @@ void hub_write(struct client *client, const struct iovec *iov, int count);
 void hub_write_shared(struct client *client, struct tn_shared *shared);
 /* The same as hub_write() for answers to the client itself, which wait behind the messages that wait. */
 void hub_answer(struct client *client, const void *data, size_t len);
+
+/*
+ * Whether the hub takes nothing more from the client for now. A door that reads bytes asks before each verb, keeps what
+ * is left, and is called with no bytes when it may go on. Of framed ones the next message comes later by itself.
+ */
+bool hub_must_wait(const struct client *client);
 
 /* Ends the connection when what was written has been sent. */
 void hub_end(struct client *client);

@@ -164,7 +164,7 @@ static bool is_own_inbox(const struct client *client, struct span pattern)
 }
 
 /* Messages of earlier times, for a subscription that has just been made. */
-static void replay(struct client *client, struct subscription *sub, const struct history_list *list)
+static void replay(struct client *client, const struct subscription *sub, const struct history_list *list)
 {
 	for (size_t i = 0; i < list->count; i++) {
 		struct message message = list->list[i]->message;
@@ -174,45 +174,85 @@ static void replay(struct client *client, struct subscription *sub, const struct
 	}
 }
 
-int hub_subscribe(struct client *client, struct span pattern, struct span group, struct span sid,
-		  const struct wanted *wanted)
+/* One that stands among the client's, and is in no tree yet; `err` says why there is none. */
+static struct subscription *subscription_new(struct client *client, const struct asked *asked, int *err)
 {
-	bool wants = wanted && (wanted->newest || wanted->resumes);
-	struct history_list earlier = {0};
+	struct span pattern = asked->pattern, sid = asked->sid;
 	struct subscription *sub;
-	int err;
 
+	*err = 0;
 	if (sids_find(&client->sids, sid.data, sid.len))
-		return 0;
+		return NULL;
 	if (!topic_is_pattern(pattern.data, pattern.len))
-		return -EINVAL;
-	if (client->user && !user_may_subscribe(client->user, pattern) && !is_own_inbox(client, pattern))
-		return -EACCES;
-	if (exchange_plan.subscriptions && client->sids.count >= exchange_plan.subscriptions)
-		return -E2BIG;
+		*err = -EINVAL;
+	else if (client->user && !user_may_subscribe(client->user, pattern) && !is_own_inbox(client, pattern))
+		*err = -EACCES;
+	else if (exchange_plan.subscriptions && client->sids.count >= exchange_plan.subscriptions)
+		*err = -E2BIG;
+	if (*err < 0)
+		return NULL;
+	*err = -ENOMEM;
 	sub = malloc(sizeof(*sub) + sid.len);
 	if (!sub)
-		return -ENOMEM;
+		return NULL;
 	*sub = (struct subscription){.client = client, .sid_len = (uint16_t)sid.len};
 	memcpy(sub->sid, sid.data, sid.len);
 	if (!sids_add(&client->sids, sub)) {
 		free(sub);
-		return -ENOMEM;
+		return NULL;
 	}
+	*err = 0;
+	return sub;
+}
+
+/* Into the tree. Under the lock. Returns whether it is there. */
+static bool subscription_begin(struct asked *asked, struct span group)
+{
+	if (asked->sub)
+		asked->err = topics_add(hub.topics, &asked->sub->in, asked->pattern.data, asked->pattern.len,
+					group.data, group.len);
+	return asked->sub && asked->err == 0;
+}
+
+int hub_subscribe_all(struct client *client, struct asked *asked, int count, struct span group,
+		      const struct wanted *wanted)
+{
+	bool wants = wanted && (wanted->newest || wanted->resumes);
+	struct history_list earlier = {0};
+	struct span patterns[SUBSCRIBE_MAX];
+	const struct subscription *first = NULL;
+	int n = 0;
+
+	for (int i = 0; i < count; i++)
+		asked[i].sub = subscription_new(client, &asked[i], &asked[i].err);
 	lock_to_change();
-	err = topics_add(hub.topics, &sub->in, pattern.data, pattern.len, group.data, group.len);
+	for (int i = 0; i < count; i++)
+		if (subscription_begin(&asked[i], group)) {
+			first = first ? first : asked[i].sub;
+			patterns[n++] = asked[i].pattern;
+		}
 	/* Whoever publishes holds the lock: what is not in the list is delivered */
-	if (err == 0 && wants)
-		(void)!history_find(pattern, wanted, tn_loop_now(client->lane->loop), &earlier);
+	if (n && wants)
+		(void)!history_find(patterns, n, wanted, tn_loop_now(client->lane->loop), &earlier);
 	unlock();
-	if (err < 0) {
-		sids_remove(&client->sids, sub);
-		free(sub);
-		return err;
-	}
-	replay(client, sub, &earlier);
+	for (int i = 0; i < count; i++)
+		if (asked[i].sub && asked[i].err < 0) {
+			sids_remove(&client->sids, asked[i].sub);
+			free(asked[i].sub);
+		}
+	if (n)
+		replay(client, first, &earlier);
 	history_list_free(&earlier);
 	return earlier.gap;
+}
+
+int hub_subscribe(struct client *client, struct span pattern, struct span group, struct span sid,
+		  const struct wanted *wanted)
+{
+	struct asked asked = {.pattern = pattern, .sid = sid};
+	int gap = hub_subscribe_all(client, &asked, 1, group, wanted);
+
+	return asked.err < 0 ? asked.err : gap;
 }
 
 void hub_unsubscribe(struct client *client, struct span sid, uint32_t max)
@@ -369,17 +409,17 @@ static void crossing_deliver(struct lane *lane, struct crossing *crossing)
 /* What has come, when all that came before has been delivered. */
 static void mail_take(struct lane *lane)
 {
-	if (lane->taken < lane->ntaken)
-		return;
-	free(lane->took);
 	pthread_mutex_lock(&lane->lock);
-	lane->took = lane->mail;
-	lane->ntaken = lane->nmail;
-	lane->mail = NULL;
-	lane->nmail = lane->mail_cap = 0;
 	lane->posted = false;
+	if (lane->taken == lane->ntaken) {
+		free(lane->took);
+		lane->took = lane->mail;
+		lane->ntaken = lane->nmail;
+		lane->mail = NULL;
+		lane->nmail = lane->mail_cap = 0;
+		lane->taken = 0;
+	}
 	pthread_mutex_unlock(&lane->lock);
-	lane->taken = 0;
 }
 
 /* So much in one turn, and the rest in the next one: a loop has its own clients, and time, to look after too. */
@@ -401,7 +441,7 @@ static void on_mail(void *arg)
 	outbox_flush(lane);
 	pthread_mutex_lock(&lane->lock);
 	lane->mail_bytes -= bytes;
-	if (lane->taken < lane->ntaken && !lane->posted && lane->running)
+	if ((lane->taken < lane->ntaken || lane->nmail) && !lane->posted && lane->running)
 		lane->posted = tn_loop_post(lane->loop, on_mail, lane) == 0;
 	pthread_mutex_unlock(&lane->lock);
 }
@@ -480,6 +520,17 @@ static bool is_mail_above(const struct lane *lane, size_t bytes)
 	return false;
 }
 
+/* It may be read from again; what its door has kept comes first. */
+static void go_on(struct client *client)
+{
+	if (client->ending)
+		return;
+	if (!client->door->framed)
+		client->door->input(client, client->state, NULL, 0);
+	if (!client->ending && !client->paused && !hub_must_wait(client))
+		tn_resume(client->conn);
+}
+
 static void on_resume(void *arg)
 {
 	struct lane *lane = arg;
@@ -488,11 +539,17 @@ static void on_resume(void *arg)
 	if (is_mail_above(lane, MAIL_MAX / 2) &&
 	    tn_timer_start(lane->loop, STALL_MS, on_resume, lane, &lane->resume) == 0)
 		return;
-	for (struct client *client = lane->clients; client; client = client->next) {
-		if (client->stalled && !client->paused)
-			tn_resume(client->conn);
-		client->stalled = false;
-	}
+	for (struct client *client = lane->clients; client; client = client->next)
+		if (client->stalled) {
+			client->stalled = false;
+			go_on(client);
+		}
+	outbox_flush(lane);
+}
+
+bool hub_must_wait(const struct client *client)
+{
+	return client->stalled;
 }
 
 static void stall(struct client *client)
@@ -683,7 +740,8 @@ static void on_open(struct tn_conn *conn, void *arg)
 	lane->clients = client;
 	lane->nclients++;
 	tn_conn_set_data(conn, client);
-	door->open(client, client->state);
+	if (door->open)
+		door->open(client, client->state);
 	outbox_flush(lane);
 }
 
@@ -728,7 +786,8 @@ static void on_close(struct tn_conn *conn, int err, void *arg)
 	client->ending = true;
 	all_subscriptions_end(client);
 	outbox_clear(client);
-	client->door->close(client, client->state);
+	if (client->door->close)
+		client->door->close(client, client->state);
 	*client->link = client->next;
 	if (client->next)
 		client->next->link = client->link;
@@ -840,7 +899,7 @@ int exchange_new(struct tn_loop *const *loops, int count)
 	pthread_rwlockattr_t attr;
 
 	(void)!getrandom(seeds, sizeof(seeds), 0);
-	sids_seed(seeds[0]);
+	topic_set_secret(seeds[0]);
 	facts_make();
 	hub.topics = topics_new(seeds[1]);
 	hub.lanes = calloc((size_t)count, sizeof(*hub.lanes));

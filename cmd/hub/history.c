@@ -119,11 +119,7 @@ bool history_any(void)
 
 static struct log **bucket(const char *topic, size_t len)
 {
-	uint32_t hash = 0;
-
-	for (size_t i = 0; i < len; i++)
-		hash = hash * 31 + (unsigned char)topic[i];
-	return &logs[(hash ^ hash >> 12 ^ hash >> 24) % BUCKETS];
+	return &logs[topic_hash(topic, len) % BUCKETS];
 }
 
 static void log_free(struct log *log)
@@ -295,7 +291,17 @@ static int by_offset(const void *a, const void *b)
 	return (x->message.offset > y->message.offset) - (x->message.offset < y->message.offset);
 }
 
-int history_find(struct span pattern, const struct wanted *wanted, uint64_t now_ns, struct history_list *list)
+static bool is_fit(const struct span *patterns, int count, const struct log *log)
+{
+	while (count && !topic_fits(patterns->data, patterns->len, log->topic, log->len)) {
+		patterns++;
+		count--;
+	}
+	return count;
+}
+
+int history_find(const struct span *patterns, int count, const struct wanted *wanted, uint64_t now_ns,
+		 struct history_list *list)
 {
 	int err = 0;
 
@@ -303,7 +309,7 @@ int history_find(struct span pattern, const struct wanted *wanted, uint64_t now_
 	pthread_mutex_lock(&lock);
 	for (int i = 0; i < BUCKETS; i++)
 		for (const struct log *log = logs[i]; log && err == 0; log = log->next)
-			if (topic_fits(pattern.data, pattern.len, log->topic, log->len))
+			if (is_fit(patterns, count, log))
 				err = find_in(log, wanted, now_ns, list);
 	/* Of topics that are not there any more nobody knows which they were */
 	for (int i = 0; i < nrules && wanted->resumes; i++)

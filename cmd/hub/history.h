@@ -24,7 +24,7 @@ void history_free(void);
 /* Keeps a message, and sets its offset, if a rule is there for its topic. */
 void history_add(struct message *message, uint64_t now_ns);
 
-/* What of a pattern's topics is kept and wanted, oldest first, with references of its own. */
+/* What of the patterns' topics is kept and wanted, each message once, oldest first, with references of its own. */
 struct history_list {
 	struct kept **list;
 	size_t count, cap;
@@ -32,7 +32,8 @@ struct history_list {
 };
 
 /* Returns 0 or -ENOMEM. The list is the caller's, also then: history_list_free(). */
-int history_find(struct span pattern, const struct wanted *wanted, uint64_t now_ns, struct history_list *list);
+int history_find(const struct span *patterns, int count, const struct wanted *wanted, uint64_t now_ns,
+		 struct history_list *list);
 void history_list_free(struct history_list *list);
 
 #endif

@@ -419,12 +419,6 @@ static void input(struct client *client, void *state, const unsigned char *data,
 
 /* ---- the rest ---- */
 
-static void opened(struct client *client, void *state)
-{
-	(void)client;
-	(void)state;
-}
-
 static bool notice(struct client *client, void *state, enum notice what)
 {
 	(void)state;
@@ -435,21 +429,13 @@ static bool notice(struct client *client, void *state, enum notice what)
 	return true; /* a client that is silent may be a listener: TCP says whether it is there */
 }
 
-static void closed(struct client *client, void *state)
-{
-	(void)client;
-	(void)state;
-}
-
 const struct door json_door = {
 	.name = "json",
 	.state = sizeof(struct json),
 	.framed = true,
 	.formats = true,
-	.open = opened,
 	.input = input,
 	.deliver = deliver,
 	.notice = notice,
-	.close = closed,
 	.forget = forget,
 };

@@ -27,6 +27,7 @@ struct nats {
 	bool quiet;                               /* not verbose */
 	bool lax;                                 /* not pedantic */
 	bool headers, no_responders, ended, said; /* said: CONNECT has come */
+	bool held;                                /* `part` is what was left when the hub took nothing more */
 	uint8_t pings;
 };
 
@@ -572,19 +573,38 @@ static size_t go_on(struct client *client, struct nats *nats, const unsigned cha
 	return taken;
 }
 
-static void input(struct client *client, void *state, const unsigned char *data, size_t len)
+static void read_operations(struct client *client, struct nats *nats, const unsigned char *data, size_t len)
 {
-	struct nats *nats = state;
-
 	while (len && !nats->ended) {
-		size_t taken = nats->len ? go_on(client, nats, data, len) : operation(client, nats, data, len);
+		bool waits = hub_must_wait(client);
+		size_t taken = waits       ? 0
+			       : nats->len ? go_on(client, nats, data, len)
+					   : operation(client, nats, data, len);
 
 		if (!taken && !keep(nats, data, len))
 			end(client, nats, NULL);
+		nats->held |= waits;
 		if (!taken)
 			return;
 		data += taken;
 		len -= taken;
+	}
+}
+
+static void input(struct client *client, void *state, const unsigned char *data, size_t len)
+{
+	struct nats *nats = state;
+	unsigned char *part = nats->part;
+
+	if (data) {
+		read_operations(client, nats, data, len);
+	} else if (nats->held) {
+		len = nats->len;
+		nats->part = NULL;
+		part_free(nats);
+		nats->held = false;
+		read_operations(client, nats, part, len);
+		free(part);
 	}
 }
 

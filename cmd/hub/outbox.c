@@ -142,11 +142,7 @@ static size_t weight(const struct waiting *waiting)
 static struct waiting **bucket(struct client *client, const struct waiting *waiting)
 {
 	const struct span *topic = &waiting->kept->message.topic;
-	uint32_t hash = 0;
-
-	for (size_t i = 0; i < topic->len; i++)
-		hash = hash * 31 + (unsigned char)topic->data[i];
-	return &client->latest[(hash ^ hash >> 16) % LATEST];
+	return &client->latest[topic_hash(topic->data, topic->len) % LATEST];
 }
 
 static void bucket_leave(struct client *client, const struct waiting *waiting)

@@ -5,22 +5,9 @@
 
 #define CAP_MIN 4
 
-static uint64_t secret;
-
-void sids_seed(uint64_t seed)
-{
-	secret = seed;
-}
-
 static uint32_t home(const struct sids *sids, const char *sid, size_t len)
 {
-	uint64_t hash = secret;
-
-	for (size_t i = 0; i < len; i++) {
-		hash = (hash ^ (unsigned char)sid[i]) * UINT64_C(0x9e3779b97f4a7c15);
-		hash ^= hash >> 32;
-	}
-	return (uint32_t)hash & (sids->cap - 1);
+	return (uint32_t)topic_hash(sid, len) & (sids->cap - 1);
 }
 
 struct subscription *sids_find(const struct sids *sids, const char *sid, size_t len)

@@ -35,7 +35,4 @@ bool sids_add(struct sids *sids, struct subscription *sub);
 void sids_remove(struct sids *sids, const struct subscription *sub);
 void sids_free(struct sids *sids);
 
-/* A secret of the process: who names subscriptions cannot make their names meet. Before all else. */
-void sids_seed(uint64_t seed);
-
 #endif

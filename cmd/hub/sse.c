@@ -16,7 +16,6 @@
 #include "tenon_value.h"
 #include "topics/topics.h"
 
-#define SUBS_MAX 16
 #define JSON "application/json"
 
 struct sse {
@@ -210,37 +209,35 @@ static void subscribe(struct client *client, struct sse *sse, const struct http_
 {
 	static const char begin[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n"
 				    "X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n";
+	static const char gap[] = "event: gap\ndata: {}\n\n", no[] = "event: refused\ndata: {}\n\n";
 	struct http_text query = request->query, key;
-	struct span patterns[SUBS_MAX], group = {0}, value;
+	struct asked asked[SUBSCRIBE_MAX];
+	struct span group = {0}, value;
 	struct wanted wanted = {0};
 	int count = 0;
 
 	for (; next_key(&query, &key, &value, room); room += value.len) {
-		if (http_is(key, "sub") && count < SUBS_MAX && topic_is_pattern(value.data, value.len))
-			patterns[count++] = value;
+		if (http_is(key, "sub") && count < SUBSCRIBE_MAX && topic_is_pattern(value.data, value.len))
+			asked[count++] = (struct asked){.pattern = value, .sid = value};
 		else if (http_is(key, "group"))
 			group = value;
 		else if (http_is(key, "last") || http_is(key, "history"))
 			wanted.newest = http_is(key, "last") ? 1 : (unsigned)strtoul(value.data, NULL, 10);
 		else
-			count = SUBS_MAX + 1;
+			count = SUBSCRIBE_MAX + 1;
 	}
-	if (!count || count > SUBS_MAX) {
+	if (!count || count > SUBSCRIBE_MAX) {
 		refuse(client, request, "400 Bad Request", "?sub=PATTERN, and group=, last=on or history=N");
 		return;
 	}
 	read_last_id(request, &wanted);
 	sse->streams = true;
 	hub_answer(client, begin, sizeof(begin) - 1);
-	for (int i = 0; i < count; i++) {
-		int err = hub_subscribe(client, patterns[i], group, patterns[i], &wanted);
-		static const char gap[] = "event: gap\ndata: {}\n\n", no[] = "event: refused\ndata: {}\n\n";
-
-		if (err == 1)
-			hub_answer(client, gap, sizeof(gap) - 1);
-		else if (err < 0)
+	if (hub_subscribe_all(client, asked, count, group, &wanted))
+		hub_answer(client, gap, sizeof(gap) - 1);
+	for (int i = 0; i < count; i++)
+		if (asked[i].err < 0)
 			hub_answer(client, no, sizeof(no) - 1);
-	}
 }
 
 /* ---- POST ---- */
@@ -305,12 +302,6 @@ static void input(struct client *client, void *state, const unsigned char *data,
 	free(room);
 }
 
-static void opened(struct client *client, void *state)
-{
-	(void)client;
-	(void)state;
-}
-
 /* A comment keeps what stands between from taking the stream for dead. */
 static bool notice(struct client *client, void *state, enum notice what)
 {
@@ -321,20 +312,12 @@ static bool notice(struct client *client, void *state, enum notice what)
 	return what != NOTICE_SILENT || sse->streams;
 }
 
-static void closed(struct client *client, void *state)
-{
-	(void)client;
-	(void)state;
-}
-
 const struct door sse_door = {
 	.name = "events",
 	.state = sizeof(struct sse),
 	.framed = true,
-	.open = opened,
 	.input = input,
 	.deliver = deliver,
 	.notice = notice,
-	.close = closed,
 	.forget = forget,
 };

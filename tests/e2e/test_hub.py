@@ -251,6 +251,23 @@ def test_slow_subscriber(tenon, slow):
     assert stopped_event["published"] == count and stopped_event["dropped"] == count - len(numbers)
 
 
+def test_slow_subscriber_is_told_over_http(tenon):
+    """Who reads --admin's events hears of it whatever standard output gets."""
+    port = free_port()
+    hub = tenon.hub("nats://127.0.0.1:0?sndbuf=64KiB", options=[
+        "--slow", "drop-newest", "--backlog", "64KiB", "--admin", f"http://127.0.0.1:{port}"])
+    told = tenon.dial(f"tcp://127.0.0.1:{port}")
+    told.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    stopped, publisher = Talk(hub.port, tenon, receive_buffer=65536), Talk(hub.port, tenon)
+    stopped.to_pong(b'CONNECT {"verbose":false,"name":"sleeper"}\r\nSUB t 1\r\n')
+    publisher.to_pong(QUIET + b"PUB t 65536\r\n".join([b""] + [bytes(65536) + b"\r\n"] * 64))
+    events = b""
+    while b'"event":"slow"' not in events:
+        events += told.recv(65536)
+    assert b'"name":"sleeper"' in events.split(b'"event":"slow"')[1]
+    assert "sleeper" in hub.err
+
+
 def test_long_messages_behind_short_ones(tenon):
     """What a slow subscriber gets at last is whole, wherever its queue became full."""
     hub = tenon.hub("nats://127.0.0.1:0?sndbuf=64KiB&queue=16KiB",
@@ -711,6 +728,21 @@ def test_bad_rules(tenon, rule, why):
     assert why in tenon.run("hub", LINES, "--topic", rule, status=2).err
 
 
+def test_long_chunks_cross_loops(tenon):
+    """What one piece of bytes makes of work for another loop is bounded: the rest of it waits, and is not lost."""
+    hub = tenon.hub("nats://127.0.0.1:0", options=["--json", "--threads", "2", "--slow", "drop-newest",
+                                                   "--backlog", "64KiB", "--slow-after", "0"])
+    many, one = Talk(hub.port, tenon), Talk(hub.port, tenon)
+    many.to_pong(QUIET + b"".join(b"SUB a %d\r\n" % n for n in range(2000)))
+    one.to_pong(QUIET + b"SUB end 1\r\n")
+    before = anonymous_bytes(hub.pid)
+    for n in range(2):
+        talk = Talk(hub.port, tenon)
+        assert talk.to_pong(QUIET + b"PUB a 0\r\n\r\n" * 3000 + b"PUB end 1\r\n%d\r\n" % n) == b""
+        assert one.until(b"\r\n%d\r\n" % n) == b"MSG end 1 1"
+    assert SANITIZED or anonymous_bytes(hub.pid, "VmHWM") - before < 36 * MIB
+
+
 # Browsers and curl
 
 def curl(tenon, *args, status=0):
@@ -740,6 +772,12 @@ def test_events(tenon):
                                           if line.startswith('data: {"msg"')]
     assert again(f"{epoch}.2") == (0, [3, 4])
     assert again("other.2") == (1, [[1], 2, 3, 4])
+    # several patterns: each event once, in the order in which they came
+    for topic in ("a.y", "a.z", "a.y"):
+        curl(tenon, "-d", json.dumps({"pub": topic, "data": topic}), url)
+    text = curl(tenon, "-N", "-m", "1", f"{url}?sub=a.z&sub=a.y&sub=a.*&history=9", status=28)
+    assert [json.loads(line[6:])["data"] for line in text.split("\n") if line.startswith("data: ")] == [
+        [1], 2, 3, 4, "a.y", "a.z", "a.y"]
     stream.kill()
 
 
@@ -778,9 +816,9 @@ def test_formats_of_topics(tenon):
 
 # Memory
 
-def anonymous_bytes(pid):
+def anonymous_bytes(pid, which="RssAnon"):
     with open(f"/proc/{pid}/status", encoding="ascii") as status:
-        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("RssAnon"))
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith(which))
 
 
 @pytest.mark.skipif(SANITIZED, reason="counts bytes")

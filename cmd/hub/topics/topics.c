@@ -164,6 +164,18 @@ static uint64_t hash_token(uint64_t seed, const char *token, size_t len)
 	return mix(hash ^ word, UINT64_C(0xd6e8feb86659fd93) ^ seed);
 }
 
+static uint64_t process_secret;
+
+void topic_set_secret(uint64_t secret)
+{
+	process_secret = secret;
+}
+
+uint64_t topic_hash(const char *text, size_t len)
+{
+	return hash_token(process_secret, text, len);
+}
+
 static uint32_t edge_at(const struct topics *topics, uint32_t parent, uint64_t hash)
 {
 	return (uint32_t)(mix(hash ^ parent, UINT64_C(0xa0761d6478bd642f)) >> 16) & (topics->edges_cap - 1);

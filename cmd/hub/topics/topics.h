@@ -30,6 +30,11 @@ bool topic_fits(const char *pattern, size_t pattern_len, const char *topic, size
 /* Whether all that `inner` takes is taken by `outer` too. Both must be valid patterns. */
 bool topic_covers(const char *outer, size_t outer_len, const char *inner, size_t len);
 
+/* A hash of what others choose, by a secret of the process: they cannot make two of them meet. Secret: before all else.
+ */
+void topic_set_secret(uint64_t secret);
+uint64_t topic_hash(const char *text, size_t len);
+
 /* NULL: no memory. `seed` is secret, so that nobody can choose tokens that meet in the tables. */
 struct topics *topics_new(uint64_t seed);
 void topics_free(struct topics *topics);
