@@ -516,7 +516,8 @@ TN_API int tn_url_has_key(const char *url, const char *key);
  * returns. `server` may be NULL. Ended by tn_server_close() or tn_loop_free(). Servers of WebSocket on the
  * same loops may have one address, each at another path: a client gets to the one whose path it asks for, and any of
  * them may be closed first. All that comes before the path must be the same: options of the socket, keys of TLS,
- * backlog, accept-rate, mode, user, group, proxy and trust. Otherwise: -EADDRINUSE, and tn_errmsg() names the key.
+ * backlog, accept-rate (of all together), mode, user, group, proxy and trust. Otherwise: -EADDRINUSE, and tn_errmsg()
+ * names the key.
  * Of http and https endpoints each message is a request (RFC 9112), checked, with its body; what is sent goes out as it
  * stands, so on_msg sends a whole response. A request that is refused is answered with its status by itself.
  * Errors: TN_EURL, TN_ENAME, -EADDRINUSE, -EACCES, -EADDRNOTAVAIL, -EMFILE, -ENOMEM, ...

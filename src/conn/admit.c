@@ -10,6 +10,7 @@
 #include "conn/sites.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 /* What the key accept-rate has saved up for so long may come at once. */
 #define RATE_BURST_NS (100 * TNI_NS_PER_MS)
@@ -190,6 +191,24 @@ void tni_conn_unadmit(struct tn_conn *c)
 
 /* ---- how many a second ---- */
 
+int tni_server_share_rate(struct tn_server *server, const struct tn_server *other)
+{
+	struct tni_rate *rate = other ? other->rate : calloc(1, sizeof(*rate));
+
+	if (!rate)
+		return -ENOMEM;
+	atomic_fetch_add(&rate->refs, 1);
+	tni_rate_unref(server->rate);
+	server->rate = rate;
+	return 0;
+}
+
+void tni_rate_unref(struct tni_rate *rate)
+{
+	if (rate && atomic_fetch_sub(&rate->refs, 1) == 1)
+		free(rate);
+}
+
 static uint64_t rate_interval_ns(const struct tni_part *part)
 {
 	return TNI_NS_PER_S / (unsigned)part->ep->accept_rate;
@@ -199,9 +218,9 @@ uint64_t tni_part_rate_wait(const struct tni_part *part)
 {
 	uint64_t due, at;
 
-	if (!part->ep->accept_rate)
+	if (!part->server->rate)
 		return 0;
-	due = atomic_load(&part->server->accept_due_ns);
+	due = atomic_load(&part->server->rate->due_ns);
 	at = part->loop->now_ns + RATE_BURST_NS;
 	if (rate_interval_ns(part) >= RATE_BURST_NS)
 		at = part->loop->now_ns;
@@ -214,11 +233,12 @@ uint64_t tni_part_rate_wait(const struct tni_part *part)
  */
 void tni_part_rate_note(const struct tni_part *part)
 {
-	_Atomic(uint64_t) *at = &part->server->accept_due_ns;
 	uint64_t due, now = part->loop->now_ns;
+	_Atomic(uint64_t) *at;
 
-	if (!part->ep->accept_rate)
+	if (!part->server->rate)
 		return;
+	at = &part->server->rate->due_ns;
 	due = atomic_load(at);
 	while (!atomic_compare_exchange_weak(at, &due, (due > now ? due : now) + rate_interval_ns(part)))
 		;

@@ -67,6 +67,7 @@ void tni_server_forget(struct tn_server *server)
 	tni_access_unref(server->access);
 	tni_creds_unref(server->creds);
 	tni_sources_free(server->sources);
+	tni_rate_unref(server->rate);
 	pthread_mutex_destroy(&server->creds_lock);
 	tni_troubles_free(&server->troubles);
 }
@@ -100,6 +101,8 @@ static int prepare(struct tn_server *server, const struct tni_endpoint *ep)
 	int rc;
 
 	if (ep->per_source && !(server->sources = tni_sources_new((uint32_t)ep->per_source)))
+		return tni_err(-ENOMEM, "%s: out of memory", ep->url);
+	if (ep->accept_rate && tni_server_share_rate(server, NULL) < 0)
 		return tni_err(-ENOMEM, "%s: out of memory", ep->url);
 	if (tni_endpoint_has_access(ep) && (rc = tni_access_new(ep, &server->access)) < 0)
 		return rc;

@@ -54,6 +54,12 @@ struct tni_part {
 	unsigned access_seen;
 };
 
+/* Key accept-rate, of all servers whose clients come from one queue (conn/sites.h). */
+struct tni_rate {
+	_Atomic(unsigned) refs;
+	_Atomic(uint64_t) due_ns; /* when the next connection is due */
+};
+
 struct tn_server {
 	struct tn_handler handler;
 	void *arg; /* the handler's */
@@ -62,9 +68,9 @@ struct tn_server {
 	struct tni_watching first_watch; /* the first of them */
 	_Atomic(unsigned) nconns;
 	_Atomic(unsigned) max_conns;
-	struct tni_sources *sources;     /* NULL: each may hold as many as it likes */
-	_Atomic(uint64_t) accept_due_ns; /* when the next connection is due by the key accept-rate */
-	unsigned next_part;              /* where the acceptor hands the next connection */
+	struct tni_sources *sources; /* NULL: each may hold as many as it likes */
+	struct tni_rate *rate;       /* of key accept-rate; NULL: there is none */
+	unsigned next_part;          /* where the acceptor hands the next connection */
 	_Atomic(int) parts_left;
 	_Atomic(int) handing_over; /* parts whose addresses are being handed over */
 	_Atomic(unsigned) steered; /* how many places of the group have turned out to be no other's */
@@ -115,6 +121,10 @@ int tni_conn_admit_now(struct tn_conn *conn);
 
 /* It counts nowhere any more. */
 void tni_conn_unadmit(struct tn_conn *conn);
+
+/* A reference to the rate of `other`, or to one of its own where that is NULL. 0 or -ENOMEM. */
+int tni_server_share_rate(struct tn_server *server, const struct tn_server *other);
+void tni_rate_unref(struct tni_rate *rate);
 
 /* How long nobody is to be accepted now, and that somebody has been: key accept-rate. */
 uint64_t tni_part_rate_wait(const struct tni_part *part);

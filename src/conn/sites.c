@@ -185,6 +185,8 @@ int tni_sites_join(struct tn_server *server)
 	if (shared != first->nlisteners || first->nlisteners != other->nlisteners)
 		return tni_err(-EADDRINUSE, "%s: %s is served at some of its addresses, not at all of them",
 			       first->ep->url, tni_part_url(other));
+	if (server->rate)
+		(void)tni_server_share_rate(server, other->server); /* needs no memory */
 	for (int i = 0; i < server->nparts; i++)
 		link_in(&server->parts[i], &other->server->parts[i]);
 	for (int i = 0; i < first->nlisteners && first->ep->scheme->place == TNI_AT_PATH; i++)

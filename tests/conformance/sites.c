@@ -166,6 +166,20 @@ static void dial(struct rig *r, struct client *c, const char *path)
 	th_until(r->loop, c->opens || c->closes);
 }
 
+/* A client that says nothing. */
+static int connect_to(const struct rig *r)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int fd;
+
+	if (!r->file)
+		return th_tcp_dial(atoi(strrchr(r->where, ':') + 1));
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/s", th_dir);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(connect(fd, (const struct sockaddr *)&addr, sizeof(addr)), 0);
+	return fd;
+}
+
 /* It is served at the path, which echoes. */
 static void expect_echo(struct rig *r, struct client *c, const char *text)
 {
@@ -318,6 +332,40 @@ static void test_each_counts_its_sources(void **state)
 	tn_loop_free(r.loop);
 }
 
+/* At every moment no more than a tenth of a second's worth, one that was under way, and what the time since has added:
+ * whoever accepts them, also when a third server comes and the first has gone. */
+static void test_all_share_the_accept_rate(void **state)
+{
+	struct rig r = rig_new(*state != NULL);
+	struct site c = {0};
+	uint64_t start;
+	int fds[16];
+
+	both_served(&r, "accept-rate=50", "accept-rate=50");
+	for (int round = 0; round < 2; round++) {
+		const struct site *x = round ? &c : &r.a;
+		unsigned in = 0;
+
+		start = th_now_ms();
+		for (int i = 0; i < 16; i++)
+			fds[i] = connect_to(&r);
+		while (in < 16) {
+			assert_true(tn_loop_step(r.loop, 5) >= 0);
+			in = tn_server_nconns(x->server) + tn_server_nconns(r.b.server);
+			assert_true(in <= 8 + (th_now_ms() - start) * 50 / 1000);
+			th_check_deadline(start + TH_PATIENCE_MS, "all are let in", __FILE__, __LINE__);
+		}
+		for (int i = 0; i < 16; i++)
+			close(fds[i]);
+		th_until(r.loop, tn_server_nconns(x->server) + tn_server_nconns(r.b.server) == 0);
+		if (!round) {
+			serve(&r, &c, "/c", "accept-rate=50");
+			close_site(&r, &r.a);
+		}
+	}
+	tn_loop_free(r.loop);
+}
+
 /* One that was accepted while its server was alone at the address, and one that comes when it is so again. */
 static void test_a_source_counts_once(void **state)
 {
@@ -370,20 +418,11 @@ static void test_either_may_end_first(void **state)
 	}
 }
 
-static int connect_to(const struct sockaddr_un *addr)
-{
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	assert_int_equal(connect(fd, (const struct sockaddr *)addr, sizeof(*addr)), 0);
-	return fd;
-}
-
 /* Accepted by a server that ends before it is known that the client wants the other. */
 static void test_a_client_moves_out_of_a_draining_server(void **state)
 {
 	static const char rest[] = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
 				   "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	struct rig r = rig_new(true);
 	struct site *ends, *stays;
 	char head[64];
@@ -391,9 +430,8 @@ static void test_a_client_moves_out_of_a_draining_server(void **state)
 
 	(void)state;
 	both_served(&r, "", "");
-	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/s", th_dir);
 	for (int i = 0; i < 8; i++)
-		fds[i] = connect_to(&addr);
+		fds[i] = connect_to(&r);
 	th_until(r.loop, tn_server_nconns(r.a.server) + tn_server_nconns(r.b.server) == 8);
 	ends = tn_server_nconns(r.a.server) ? &r.a : &r.b; /* whoever has accepted them */
 	stays = ends == &r.a ? &r.b : &r.a;
@@ -590,6 +628,7 @@ static const struct CMUnitTest tests[] = {
 	BOTH(test_lists_are_told_as_such),
 	BOTH(test_each_counts_its_sources),
 	BOTH(test_a_source_counts_once),
+	BOTH(test_all_share_the_accept_rate),
 	BOTH(test_either_may_end_first),
 	BOTH(test_what_cannot_be_shared),
 	OVER("test_a_client_moves_out_of_a_draining_server", test_a_client_moves_out_of_a_draining_server, NULL),
