@@ -125,9 +125,10 @@ static const int calls[] = {
 	SCMP_SYS(epoll_wait),
 	SCMP_SYS(exit),
 	SCMP_SYS(exit_group),
+	SCMP_SYS(fallocate), /* of a memory file, as the two others */
 	SCMP_SYS(fcntl),
 	SCMP_SYS(fstat),
-	SCMP_SYS(ftruncate), /* of a recording, when the disk is full */
+	SCMP_SYS(ftruncate), /* of a recording too, when the disk is full */
 	SCMP_SYS(futex),
 	SCMP_SYS(getdents64),
 	SCMP_SYS(getegid),
@@ -147,6 +148,7 @@ static const int calls[] = {
 	SCMP_SYS(lseek),
 	SCMP_SYS(madvise),
 	SCMP_SYS(membarrier),
+	SCMP_SYS(memfd_create),
 	SCMP_SYS(mremap),
 	SCMP_SYS(munmap),
 	SCMP_SYS(nanosleep),

@@ -112,9 +112,9 @@ static void turn_away(struct tni_part *part, int fd, int err)
 
 static void refuse(struct tni_part *part, int fd, const struct tn_addr *peer)
 {
-	struct tn_conn *c = part->refused < TNI_REFUSED_MAX ? tni_conn_accept(part, fd, peer, 0) : NULL;
+	struct tn_conn *c;
 
-	if (c)
+	if (part->refused < TNI_REFUSED_MAX && tni_conn_accept(part, fd, peer, 0, &c) == 0)
 		tni_conn_refuse(c, TN_ELIMIT);
 	else
 		close(fd);
@@ -135,6 +135,7 @@ void tni_part_take(struct tni_part *part, int fd)
 {
 	struct tn_addr peer = {0};
 	struct tn_conn *c;
+	int rc;
 
 	if (part->loop->ending) { /* what a handler began now, nobody would end */
 		close(fd);
@@ -148,10 +149,10 @@ void tni_part_take(struct tni_part *part, int fd)
 		refuse(part, fd, &peer);
 		return;
 	}
-	c = tni_conn_accept(part, fd, &peer, uid_of(part, fd, &peer));
-	if (!c) {
+	rc = tni_conn_accept(part, fd, &peer, uid_of(part, fd, &peer), &c);
+	if (rc < 0) {
 		tni_part_uncount(part);
-		turn_away(part, fd, -ENOMEM);
+		turn_away(part, fd, rc);
 		return;
 	}
 	c->flags |= TNI_COUNTED;

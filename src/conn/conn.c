@@ -90,15 +90,21 @@ void tni_conn_opened(struct tn_conn *c)
 	tni_loop_ready(c->loop, &c->task);
 }
 
-struct tn_conn *tni_conn_accept(struct tni_part *part, int fd, const struct tn_addr *peer, uint32_t uid)
+int tni_conn_accept(struct tni_part *part, int fd, const struct tn_addr *peer, uint32_t uid, struct tn_conn **out)
 {
 	const struct tni_scheme *scheme = part->ep->scheme;
-	const struct tni_kind *kind = scheme->type == SOCK_SEQPACKET ? &tni_kind_packets : &tni_kind_bytes;
+	const struct tni_kind *kind = tni_kind_of_stream(scheme);
 	struct tn_conn *c = tni_conn_new(tni_proxied_size(part->ep), kind, part->loop, part->ep);
+	int rc;
 
 	if (!c)
-		return NULL;
-	(void)kind->open(c, fd, scheme->kinds == TNI_SK_UNIX_STREAM ? TNI_FD_UNIX : 0); /* a stream has all it needs */
+		return -ENOMEM;
+	rc = kind->open(c, fd, scheme->kinds == TNI_SK_UNIX_STREAM ? TNI_FD_UNIX : 0);
+	if (rc < 0) {
+		part->loop->alive--;
+		free(c);
+		return rc;
+	}
 	c->part = part;
 	c->handler = &part->server->handler;
 	c->arg = part->server->arg;
@@ -110,7 +116,8 @@ struct tn_conn *tni_conn_accept(struct tni_part *part, int fd, const struct tn_a
 					      c->peer_len ? ((const struct sockaddr *)(const void *)c->peer)->sa_family
 							  : AF_UNIX);
 	tni_list_add_tail(&part->conns, &c->siblings);
-	return c;
+	*out = c;
+	return 0;
 }
 
 void tni_conn_begin(struct tn_conn *c)

@@ -12,6 +12,8 @@ bool tni_conn_has_unsent(const struct tn_conn *c)
 {
 	int queued = 0;
 
+	if (c->kind->unsent)
+		return c->kind->unsent(c);
 	return ioctl(c->io.fd, SIOCOUTQ, &queued) == 0 && queued > 0;
 }
 
@@ -19,6 +21,8 @@ bool tni_conn_has_unread(const struct tn_conn *c)
 {
 	int unread = 0;
 
+	if (c->kind->unread)
+		return c->kind->unread(c);
 	return !(c->flags & TNI_RX_END) && ioctl(c->io.fd, FIONREAD, &unread) == 0 && unread > 0;
 }
 

@@ -3,6 +3,7 @@
 #include "conn/dialler.h"
 #include "conn/proxied.h"
 #include "conn/pump.h"
+#include "conn/shm.h"
 #include "endpoint/access.h"
 #include "conn/way.h"
 #include "endpoint/via.h"
@@ -123,6 +124,10 @@ static int dial_place(struct tn_conn *c, const struct tni_endpoint *at, uint64_t
 		tni_addr_unix(&path, at->host, at->host_len);
 		spec.addr = &path;
 	}
+#ifdef TNI_HAVE_SHM
+	if (c->kind == &tni_kind_memory)
+		spec.greeted = tni_shm_greeted;
+#endif
 	spec.first = tni_layered_first(c);
 	if (spec.first && ep->handshake_ns < spec.timeout_ns)
 		spec.timeout_ns = ep->handshake_ns;
@@ -150,7 +155,7 @@ static const struct tni_kind *kind_of(const struct tni_endpoint *ep)
 		return tni_kind_of_fd(ep->fd);
 	if (ep->scheme->type == SOCK_DGRAM)
 		return ep->scheme->secure ? &tni_kind_association : &tni_kind_datagrams;
-	return ep->scheme->type == SOCK_SEQPACKET ? &tni_kind_packets : &tni_kind_bytes;
+	return tni_kind_of_stream(ep->scheme);
 }
 
 /* Takes the reference to the endpoint. */

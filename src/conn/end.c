@@ -135,7 +135,9 @@ static void reset_on_close(const struct tn_conn *c)
 {
 	struct linger now = {.l_onoff = 1, .l_linger = 0};
 
-	if (c->kind->resets && c->io.fd >= 0)
+	if (c->kind->reset)
+		c->kind->reset(c);
+	else if (c->kind->resets && c->io.fd >= 0)
 		(void)setsockopt(c->io.fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 }
 

@@ -386,7 +386,7 @@ static void set_blocking(struct tn_conn *c)
 	flags = fcntl(c->io.fd, F_GETFL);
 	if (flags < 0 || fcntl(c->io.fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
 		return;
-	c->io.flags &= (uint8_t)~TNI_FD_POLLED;
+	c->io.flags &= (uint16_t)~TNI_FD_POLLED;
 	x->nonblocking = false;
 }
 

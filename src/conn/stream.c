@@ -3,6 +3,7 @@
 #include "base/utf8.h"
 #include "conn/pump.h"
 #include "conn/server.h"
+#include "conn/shm.h"
 #include "endpoint/web.h"
 
 #include <errno.h>
@@ -158,9 +159,10 @@ static void send_done(struct tni_op *op, int res)
 	tni_conn_run_soon(c);
 }
 
+static const struct tni_fd_done done = {.rd = recv_done, .wr = send_done};
+
 static int open_fd(struct tn_conn *c, int fd, unsigned fd_flags)
 {
-	static const struct tni_fd_done done = {.rd = recv_done, .wr = send_done};
 	tni_fd_init(&c->io, fd, fd_flags);
 	c->io.done = &done;
 	return 0;
@@ -555,6 +557,35 @@ const struct tni_kind tni_kind_bytes = {
 	.shut = shut_socket,
 	.info = tell,
 };
+
+#ifdef TNI_HAVE_SHM
+
+static int open_memory(struct tn_conn *c, int fd, unsigned fd_flags)
+{
+	(void)fd_flags;
+	return tni_shm_open(c, fd, &done);
+}
+
+const struct tni_kind tni_kind_memory = {
+	.ends = true,
+	.awaits_end = true,
+	.resets = true,
+	.open = open_memory,
+	.receive = receive,
+	.deliver = tni_stream_deliver,
+	.has_received = tni_stream_has_received,
+	.put = put,
+	.link = put_linked,
+	.flush = flush,
+	.shut = tni_shm_shut,
+	.reset = tni_shm_reset,
+	.leave = tni_shm_leave,
+	.unsent = tni_shm_unsent,
+	.unread = tni_shm_has_unread,
+	.info = tell,
+};
+
+#endif
 
 const struct tni_kind tni_kind_packets = {
 	.ends = true,

@@ -138,6 +138,7 @@ static struct tni_endpoint *with_defaults(const char *text, enum tn_role role)
 		.lasting = true,
 		.frame = {.ops = tni_frame_at(0), .max = 1 << 20},
 		.queue = 128 * 1024,
+		.ring = 64 * 1024,
 		.codec_opts = {.max_depth = TNI_DEPTH_DEFAULT},
 		.connect_ns = 30 * TNI_NS_PER_S,
 		.drain_ns = 5 * TNI_NS_PER_S,

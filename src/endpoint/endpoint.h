@@ -85,6 +85,7 @@ struct tni_endpoint {
 	const struct tni_codec *codec; /* what messages must be; NULL: anything */
 	struct tni_codec_opts codec_opts;
 	enum tni_bad bad;
+	uint32_t ring;                          /* of shared memory, each: bytes, a power of two */
 	uint32_t queue;                         /* mark of the outgoing queue, bytes */
 	uint64_t idle_ns, connect_ns, drain_ns; /* 0: none */
 	uint64_t request_ns;                    /* in which a message must be whole; 0: for ever, or unframed */

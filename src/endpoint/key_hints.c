@@ -62,6 +62,9 @@ static const struct {
 	{"proxy trust proxy-tlv allow-to deny-to ports users via",
 	 TNI_NOT_BUILT("PROXY protocol and knows no proxies", "proxy")},
 #endif
+#ifndef TNI_HAVE_SHM
+	{"ring", TNI_NOT_BUILT("shared memory", "shm")},
+#endif
 #ifndef TNI_HAVE_SOCKOPTS
 	{"freebind transparent bind_address_no_port local_port_range addr_preferences "
 	 "unicast_hops minttl minhopcount mtu_discover dontfrag autoflowlabel hdrincl "

@@ -51,6 +51,23 @@ static int parse_size(const struct tni_parse *p, const struct tni_url_param *par
 	return 0;
 }
 
+#ifdef TNI_HAVE_SHM
+
+/* Indices are cut to it by a mask. */
+static int parse_ring(const struct tni_parse *p, const struct tni_url_param *param, const struct tni_key *key,
+		      void *field)
+{
+	uint32_t asked = 0, size = (uint32_t)key->min;
+	int rc = parse_size(p, param, key, &asked);
+
+	while (rc == 0 && size < asked)
+		size *= 2;
+	*(uint32_t *)field = size;
+	return rc;
+}
+
+#endif
+
 static int write_size(const struct tni_endpoint *ep, const void *field, char *out, size_t cap)
 {
 	(void)ep;
@@ -120,6 +137,9 @@ static int write_spin(const struct tni_endpoint *ep, const void *field, char *ou
 }
 
 const struct tni_key_type tni_key_size = {.parse = parse_size, .write = write_size};
+#ifdef TNI_HAVE_SHM
+const struct tni_key_type tni_key_ring = {.parse = parse_ring, .write = write_size};
+#endif
 const struct tni_key_type tni_key_count = {.parse = parse_count, .write = write_count};
 const struct tni_key_type tni_key_duration = {.parse = parse_duration, .write = write_duration};
 const struct tni_key_type tni_key_spin = {.parse = parse_spin, .write = write_spin};

@@ -114,6 +114,11 @@ static const struct tni_key keys[] = {
 	 TNI_MEANING("owner of the socket's file")},
 	{"group", &tni_key_group, FIELD(group), 0, 0, TNI_ROLE_SERVE, TNI_ON_PATH, "name or number", "unix, served",
 	 TNI_MEANING("group of the socket's file")},
+#ifdef TNI_HAVE_SHM
+	{"ring", &tni_key_ring, FIELD(ring), 4096, 1 << 30, TNI_ROLE_SERVE, TNI_ON_MEMORY, "size 4KiB..1GiB",
+	 "shm, served",
+	 TNI_MEANING("bytes of each of a connection's two rings, rounded up to a power of two (default 64KiB)")},
+#endif
 #ifdef TNI_HAVE_TLS
 	{"cert", &tni_key_text, TLS(cert), 0, 0, BOTH, TNI_ON_TLS, "file, or several: a,b", "tls, dtls",
 	 TNI_MEANING("our certificate and those that vouch for it, PEM; a server may have several, chosen "
@@ -304,6 +309,8 @@ static const char *why_not(const struct tni_endpoint *ep, const struct tni_key *
 		return place == TNI_AT_LINK || tni_scheme_raw(scheme) == TNI_RAW_IP
 			       ? NULL
 			       : "applies to raw and packet endpoints only";
+	case TNI_ON_MEMORY:
+		return scheme->memory ? NULL : "applies to shm endpoints only";
 	case TNI_ON_PACKET:
 		return place == TNI_AT_LINK ? NULL : "applies to packet endpoints only";
 	}

@@ -95,6 +95,10 @@ int tni_parse_fail_scheme(const struct tni_parse *p)
 	if (strstr(p->url->scheme, "proxy"))
 		return tni_parse_fail(p, 0, TNI_NOT_BUILT("proxy", "proxy"));
 #endif
+#ifndef TNI_HAVE_SHM
+	if (strstr(p->url->scheme, "shm"))
+		return tni_parse_fail(p, 0, TNI_NOT_BUILT("shared memory", "shm"));
+#endif
 	if (tni_scheme_hint(p->url->scheme, &hint))
 		return fail_elsewhere(p, &hint);
 	while (n < sizeof(names) / sizeof(names[0]) && (scheme = tni_scheme_at(n)))

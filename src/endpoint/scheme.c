@@ -14,53 +14,60 @@
 #endif
 
 static const struct tni_scheme schemes[] = {
-	{"tcp", TNI_AT_HOST, AF_UNSPEC, SOCK_STREAM, 0, TNI_SK_TCP, false, TNI_WEB_NOT, false, 0},
-	{"tcp4", TNI_AT_HOST, AF_INET, SOCK_STREAM, 0, TNI_SK_TCP, false, TNI_WEB_NOT, false, 0},
-	{"tcp6", TNI_AT_HOST, AF_INET6, SOCK_STREAM, 0, TNI_SK_TCP, false, TNI_WEB_NOT, false, 0},
-	{"udp", TNI_AT_HOST, AF_UNSPEC, SOCK_DGRAM, 0, TNI_SK_UDP, false, TNI_WEB_NOT, false, 0},
-	{"udp4", TNI_AT_HOST, AF_INET, SOCK_DGRAM, 0, TNI_SK_UDP, false, TNI_WEB_NOT, false, 0},
-	{"udp6", TNI_AT_HOST, AF_INET6, SOCK_DGRAM, 0, TNI_SK_UDP, false, TNI_WEB_NOT, false, 0},
-	{"mptcp", TNI_AT_HOST, AF_UNSPEC, SOCK_STREAM, IPPROTO_MPTCP, TNI_SK_MPTCP, false, TNI_WEB_NOT, false, 0},
-	{"unix", TNI_AT_PATH, AF_UNIX, SOCK_STREAM, 0, TNI_SK_UNIX_STREAM, false, TNI_WEB_NOT, false, 0},
-	{"unix-dgram", TNI_AT_PATH, AF_UNIX, SOCK_DGRAM, 0, TNI_SK_UNIX_DGRAM, false, TNI_WEB_NOT, false, 0},
-	{"unix-seqpacket", TNI_AT_PATH, AF_UNIX, SOCK_SEQPACKET, 0, TNI_SK_UNIX_SEQPACKET, false, TNI_WEB_NOT, false,
-	 0},
-	{"tls", TNI_AT_HOST, AF_UNSPEC, SOCK_STREAM, 0, TNI_SK_TCP, true, TNI_WEB_NOT, false, 0},
-	{"tls4", TNI_AT_HOST, AF_INET, SOCK_STREAM, 0, TNI_SK_TCP, true, TNI_WEB_NOT, false, 0},
-	{"tls6", TNI_AT_HOST, AF_INET6, SOCK_STREAM, 0, TNI_SK_TCP, true, TNI_WEB_NOT, false, 0},
-	{"tls+mptcp", TNI_AT_HOST, AF_UNSPEC, SOCK_STREAM, IPPROTO_MPTCP, TNI_SK_MPTCP, true, TNI_WEB_NOT, false, 0},
-	{"tls+unix", TNI_AT_PATH, AF_UNIX, SOCK_STREAM, 0, TNI_SK_UNIX_STREAM, true, TNI_WEB_NOT, false, 0},
-	{"ws", TNI_AT_HOST, AF_UNSPEC, SOCK_STREAM, 0, TNI_SK_TCP, false, TNI_WEB_SOCKET, false, 80},
-	{"ws4", TNI_AT_HOST, AF_INET, SOCK_STREAM, 0, TNI_SK_TCP, false, TNI_WEB_SOCKET, false, 80},
-	{"ws6", TNI_AT_HOST, AF_INET6, SOCK_STREAM, 0, TNI_SK_TCP, false, TNI_WEB_SOCKET, false, 80},
-	{"wss", TNI_AT_HOST, AF_UNSPEC, SOCK_STREAM, 0, TNI_SK_TCP, true, TNI_WEB_SOCKET, false, 443},
-	{"wss4", TNI_AT_HOST, AF_INET, SOCK_STREAM, 0, TNI_SK_TCP, true, TNI_WEB_SOCKET, false, 443},
-	{"wss6", TNI_AT_HOST, AF_INET6, SOCK_STREAM, 0, TNI_SK_TCP, true, TNI_WEB_SOCKET, false, 443},
-	{"ws+unix", TNI_AT_PATH, AF_UNIX, SOCK_STREAM, 0, TNI_SK_UNIX_STREAM, false, TNI_WEB_SOCKET, false, 0},
-	{"http", TNI_AT_HOST, AF_UNSPEC, SOCK_STREAM, 0, TNI_SK_TCP, false, TNI_WEB_REQUESTS, false, 80},
-	{"http4", TNI_AT_HOST, AF_INET, SOCK_STREAM, 0, TNI_SK_TCP, false, TNI_WEB_REQUESTS, false, 80},
-	{"http6", TNI_AT_HOST, AF_INET6, SOCK_STREAM, 0, TNI_SK_TCP, false, TNI_WEB_REQUESTS, false, 80},
-	{"https", TNI_AT_HOST, AF_UNSPEC, SOCK_STREAM, 0, TNI_SK_TCP, true, TNI_WEB_REQUESTS, false, 443},
-	{"https4", TNI_AT_HOST, AF_INET, SOCK_STREAM, 0, TNI_SK_TCP, true, TNI_WEB_REQUESTS, false, 443},
-	{"https6", TNI_AT_HOST, AF_INET6, SOCK_STREAM, 0, TNI_SK_TCP, true, TNI_WEB_REQUESTS, false, 443},
-	{"http+unix", TNI_AT_PATH, AF_UNIX, SOCK_STREAM, 0, TNI_SK_UNIX_STREAM, false, TNI_WEB_REQUESTS, false, 0},
+	{"tcp", TNI_AT_HOST, AF_UNSPEC, SOCK_STREAM, 0, TNI_SK_TCP, false, TNI_WEB_NOT, false, 0, false},
+	{"tcp4", TNI_AT_HOST, AF_INET, SOCK_STREAM, 0, TNI_SK_TCP, false, TNI_WEB_NOT, false, 0, false},
+	{"tcp6", TNI_AT_HOST, AF_INET6, SOCK_STREAM, 0, TNI_SK_TCP, false, TNI_WEB_NOT, false, 0, false},
+	{"udp", TNI_AT_HOST, AF_UNSPEC, SOCK_DGRAM, 0, TNI_SK_UDP, false, TNI_WEB_NOT, false, 0, false},
+	{"udp4", TNI_AT_HOST, AF_INET, SOCK_DGRAM, 0, TNI_SK_UDP, false, TNI_WEB_NOT, false, 0, false},
+	{"udp6", TNI_AT_HOST, AF_INET6, SOCK_DGRAM, 0, TNI_SK_UDP, false, TNI_WEB_NOT, false, 0, false},
+	{"mptcp", TNI_AT_HOST, AF_UNSPEC, SOCK_STREAM, IPPROTO_MPTCP, TNI_SK_MPTCP, false, TNI_WEB_NOT, false, 0,
+	 false},
+	{"unix", TNI_AT_PATH, AF_UNIX, SOCK_STREAM, 0, TNI_SK_UNIX_STREAM, false, TNI_WEB_NOT, false, 0, false},
+	{"unix-dgram", TNI_AT_PATH, AF_UNIX, SOCK_DGRAM, 0, TNI_SK_UNIX_DGRAM, false, TNI_WEB_NOT, false, 0, false},
+	{"unix-seqpacket", TNI_AT_PATH, AF_UNIX, SOCK_SEQPACKET, 0, TNI_SK_UNIX_SEQPACKET, false, TNI_WEB_NOT, false, 0,
+	 false},
+	{"tls", TNI_AT_HOST, AF_UNSPEC, SOCK_STREAM, 0, TNI_SK_TCP, true, TNI_WEB_NOT, false, 0, false},
+	{"tls4", TNI_AT_HOST, AF_INET, SOCK_STREAM, 0, TNI_SK_TCP, true, TNI_WEB_NOT, false, 0, false},
+	{"tls6", TNI_AT_HOST, AF_INET6, SOCK_STREAM, 0, TNI_SK_TCP, true, TNI_WEB_NOT, false, 0, false},
+	{"tls+mptcp", TNI_AT_HOST, AF_UNSPEC, SOCK_STREAM, IPPROTO_MPTCP, TNI_SK_MPTCP, true, TNI_WEB_NOT, false, 0,
+	 false},
+	{"tls+unix", TNI_AT_PATH, AF_UNIX, SOCK_STREAM, 0, TNI_SK_UNIX_STREAM, true, TNI_WEB_NOT, false, 0, false},
+	{"ws", TNI_AT_HOST, AF_UNSPEC, SOCK_STREAM, 0, TNI_SK_TCP, false, TNI_WEB_SOCKET, false, 80, false},
+	{"ws4", TNI_AT_HOST, AF_INET, SOCK_STREAM, 0, TNI_SK_TCP, false, TNI_WEB_SOCKET, false, 80, false},
+	{"ws6", TNI_AT_HOST, AF_INET6, SOCK_STREAM, 0, TNI_SK_TCP, false, TNI_WEB_SOCKET, false, 80, false},
+	{"wss", TNI_AT_HOST, AF_UNSPEC, SOCK_STREAM, 0, TNI_SK_TCP, true, TNI_WEB_SOCKET, false, 443, false},
+	{"wss4", TNI_AT_HOST, AF_INET, SOCK_STREAM, 0, TNI_SK_TCP, true, TNI_WEB_SOCKET, false, 443, false},
+	{"wss6", TNI_AT_HOST, AF_INET6, SOCK_STREAM, 0, TNI_SK_TCP, true, TNI_WEB_SOCKET, false, 443, false},
+	{"ws+unix", TNI_AT_PATH, AF_UNIX, SOCK_STREAM, 0, TNI_SK_UNIX_STREAM, false, TNI_WEB_SOCKET, false, 0, false},
+	{"http", TNI_AT_HOST, AF_UNSPEC, SOCK_STREAM, 0, TNI_SK_TCP, false, TNI_WEB_REQUESTS, false, 80, false},
+	{"http4", TNI_AT_HOST, AF_INET, SOCK_STREAM, 0, TNI_SK_TCP, false, TNI_WEB_REQUESTS, false, 80, false},
+	{"http6", TNI_AT_HOST, AF_INET6, SOCK_STREAM, 0, TNI_SK_TCP, false, TNI_WEB_REQUESTS, false, 80, false},
+	{"https", TNI_AT_HOST, AF_UNSPEC, SOCK_STREAM, 0, TNI_SK_TCP, true, TNI_WEB_REQUESTS, false, 443, false},
+	{"https4", TNI_AT_HOST, AF_INET, SOCK_STREAM, 0, TNI_SK_TCP, true, TNI_WEB_REQUESTS, false, 443, false},
+	{"https6", TNI_AT_HOST, AF_INET6, SOCK_STREAM, 0, TNI_SK_TCP, true, TNI_WEB_REQUESTS, false, 443, false},
+	{"http+unix", TNI_AT_PATH, AF_UNIX, SOCK_STREAM, 0, TNI_SK_UNIX_STREAM, false, TNI_WEB_REQUESTS, false, 0,
+	 false},
 #ifdef TNI_HAVE_PROXY
-	{"proxy", TNI_AT_HOST, AF_UNSPEC, SOCK_STREAM, 0, TNI_SK_TCP, false, TNI_WEB_NOT, true, 1080},
-	{"proxy+unix", TNI_AT_PATH, AF_UNIX, SOCK_STREAM, 0, TNI_SK_UNIX_STREAM, false, TNI_WEB_NOT, true, 0},
-	{"tls+proxy", TNI_AT_HOST, AF_UNSPEC, SOCK_STREAM, 0, TNI_SK_TCP, true, TNI_WEB_NOT, true, 1080},
+	{"proxy", TNI_AT_HOST, AF_UNSPEC, SOCK_STREAM, 0, TNI_SK_TCP, false, TNI_WEB_NOT, true, 1080, false},
+	{"proxy+unix", TNI_AT_PATH, AF_UNIX, SOCK_STREAM, 0, TNI_SK_UNIX_STREAM, false, TNI_WEB_NOT, true, 0, false},
+	{"tls+proxy", TNI_AT_HOST, AF_UNSPEC, SOCK_STREAM, 0, TNI_SK_TCP, true, TNI_WEB_NOT, true, 1080, false},
+#endif
+#ifdef TNI_HAVE_SHM
+	{"shm", TNI_AT_PATH, AF_UNIX, SOCK_STREAM, 0, TNI_SK_UNIX_STREAM, false, TNI_WEB_NOT, false, 0, true},
+	{"tls+shm", TNI_AT_PATH, AF_UNIX, SOCK_STREAM, 0, TNI_SK_UNIX_STREAM, true, TNI_WEB_NOT, false, 0, true},
 #endif
 	/* Datagrams for all but tni_endpoint_open() */
-	{"raw", TNI_AT_ADDR, AF_UNSPEC, SOCK_DGRAM, 0, TNI_SK_RAW, false, TNI_WEB_NOT, false, 0},
-	{"raw4", TNI_AT_ADDR, AF_INET, SOCK_DGRAM, 0, TNI_SK_RAW, false, TNI_WEB_NOT, false, 0},
-	{"raw6", TNI_AT_ADDR, AF_INET6, SOCK_DGRAM, 0, TNI_SK_RAW, false, TNI_WEB_NOT, false, 0},
-	{"icmp", TNI_AT_ADDR, AF_UNSPEC, SOCK_DGRAM, IPPROTO_ICMP, TNI_SK_PING, false, TNI_WEB_NOT, false, 0},
-	{"icmp4", TNI_AT_ADDR, AF_INET, SOCK_DGRAM, IPPROTO_ICMP, TNI_SK_PING, false, TNI_WEB_NOT, false, 0},
-	{"icmp6", TNI_AT_ADDR, AF_INET6, SOCK_DGRAM, IPPROTO_ICMPV6, TNI_SK_PING, false, TNI_WEB_NOT, false, 0},
-	{"packet", TNI_AT_LINK, AF_PACKET, SOCK_DGRAM, 0, TNI_SK_PACKET, false, TNI_WEB_NOT, false, 0},
-	{"dtls", TNI_AT_HOST, AF_UNSPEC, SOCK_DGRAM, 0, TNI_SK_UDP, true, TNI_WEB_NOT, false, 0},
-	{"dtls4", TNI_AT_HOST, AF_INET, SOCK_DGRAM, 0, TNI_SK_UDP, true, TNI_WEB_NOT, false, 0},
-	{"dtls6", TNI_AT_HOST, AF_INET6, SOCK_DGRAM, 0, TNI_SK_UDP, true, TNI_WEB_NOT, false, 0},
-	{"fd", TNI_AT_FD, AF_UNSPEC, 0, 0, 0xffffff, false, TNI_WEB_NOT, false, 0},
+	{"raw", TNI_AT_ADDR, AF_UNSPEC, SOCK_DGRAM, 0, TNI_SK_RAW, false, TNI_WEB_NOT, false, 0, false},
+	{"raw4", TNI_AT_ADDR, AF_INET, SOCK_DGRAM, 0, TNI_SK_RAW, false, TNI_WEB_NOT, false, 0, false},
+	{"raw6", TNI_AT_ADDR, AF_INET6, SOCK_DGRAM, 0, TNI_SK_RAW, false, TNI_WEB_NOT, false, 0, false},
+	{"icmp", TNI_AT_ADDR, AF_UNSPEC, SOCK_DGRAM, IPPROTO_ICMP, TNI_SK_PING, false, TNI_WEB_NOT, false, 0, false},
+	{"icmp4", TNI_AT_ADDR, AF_INET, SOCK_DGRAM, IPPROTO_ICMP, TNI_SK_PING, false, TNI_WEB_NOT, false, 0, false},
+	{"icmp6", TNI_AT_ADDR, AF_INET6, SOCK_DGRAM, IPPROTO_ICMPV6, TNI_SK_PING, false, TNI_WEB_NOT, false, 0, false},
+	{"packet", TNI_AT_LINK, AF_PACKET, SOCK_DGRAM, 0, TNI_SK_PACKET, false, TNI_WEB_NOT, false, 0, false},
+	{"dtls", TNI_AT_HOST, AF_UNSPEC, SOCK_DGRAM, 0, TNI_SK_UDP, true, TNI_WEB_NOT, false, 0, false},
+	{"dtls4", TNI_AT_HOST, AF_INET, SOCK_DGRAM, 0, TNI_SK_UDP, true, TNI_WEB_NOT, false, 0, false},
+	{"dtls6", TNI_AT_HOST, AF_INET6, SOCK_DGRAM, 0, TNI_SK_UDP, true, TNI_WEB_NOT, false, 0, false},
+	{"fd", TNI_AT_FD, AF_UNSPEC, 0, 0, 0xffffff, false, TNI_WEB_NOT, false, 0, false},
 };
 
 /* What stands in key via alone. */
@@ -113,6 +120,9 @@ static const struct {
 	{"unix-stream unix-connect unix-listen uds local socket sock ipc unixstream", {"unix", NULL, -1}},
 	{"unixgram unix-sendto unix-recv unixdgram", {"unix-dgram", NULL, -1}},
 	{"unixpacket unix-seq seqpacket", {"unix-seqpacket", NULL, -1}},
+#ifdef TNI_HAVE_SHM
+	{"shmem sharedmem shared-memory shared_memory memory memfd", {"shm", NULL, -1}},
+#endif
 	{"ping icmpv4 icmpv6", {"icmp", NULL, -1}},
 	{"ip ip4 ip6 ip4-sendto", {"raw", NULL, -1}},
 	{"eth ether ethernet link interface", {"packet", NULL, -1}},
@@ -159,7 +169,7 @@ const struct tni_scheme *tni_scheme_for(enum tni_place place, int type)
 {
 	for (size_t i = 0; i < NSCHEMES; i++)
 		if (schemes[i].place == place && schemes[i].type == type && !schemes[i].secure && !schemes[i].web &&
-		    !schemes[i].gate)
+		    !schemes[i].gate && !schemes[i].memory)
 			return &schemes[i];
 	return NULL;
 }

@@ -34,6 +34,7 @@ struct tni_scheme {
 	enum tni_web web : 4; /* on top of that */
 	bool gate : 1;        /* served: clients say where they want to go (SOCKS, CONNECT) */
 	unsigned port : 16;   /* where none is given; 0: one must be */
+	bool memory : 1;      /* of a Unix socket: its bytes go through shared memory */
 };
 
 /* What socket below the transports a scheme stands for; TNI_RAW_NONE for all others. */

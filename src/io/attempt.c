@@ -1,5 +1,6 @@
 /* One operation as one non-blocking system call. */
 #include "io/loop.h"
+#include "io/memory.h"
 #include "io/pipes.h"
 #include "io/ready.h"
 
@@ -273,6 +274,8 @@ int tni_attempt(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op)
 {
 	int res;
 
+	if (fd->flags & TNI_FD_MEMORY)
+		return tni_memory_of(fd)->ops->attempt(loop, tni_memory_of(fd), op);
 	switch (op->kind) {
 	case TNI_OP_ACCEPT:
 		res = attempt_accept(fd);

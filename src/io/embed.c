@@ -1,5 +1,6 @@
 /* A loop inside another one: what that has to watch, and when to step. */
 #include "base/err.h"
+#include "io/memory.h"
 #include "io/turn.h"
 
 #include <limits.h>
@@ -26,7 +27,7 @@ int tn_loop_fd(struct tn_loop *loop)
 
 uint64_t tn_loop_deadline(const struct tn_loop *loop)
 {
-	if (loop->spin.again || !tni_inbox_is_empty(loop->inbox) || owes(loop))
+	if (loop->spin.again || !tni_list_empty(&loop->hot) || !tni_inbox_is_empty(loop->inbox) || owes(loop))
 		return 0;
 	return tni_loop_due(loop);
 }
@@ -60,5 +61,7 @@ int tni_embed_turned(struct tn_loop *loop, uint64_t completions)
 		tni_loop_settle(loop);
 	}
 	tni_spin_turned(loop, loop->completions != completions);
+	if (!loop->spin.again)
+		(void)tni_memory_sleep(loop); /* what it finds is pending */
 	return rc;
 }

@@ -57,7 +57,7 @@ static int epoll_watch(struct tn_loop *loop, struct tni_fd *fd, unsigned want)
 	ev.data.u64 = tni_slot_key(loop, fd);
 	if (epoll_ctl(st->fd, have ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd->fd, &ev) < 0)
 		return -errno;
-	fd->armed_events = want;
+	fd->armed_events = (uint8_t)want;
 	return 0;
 }
 

@@ -122,7 +122,7 @@ bool tni_fd_can_poll(int sysfd)
 
 void tni_fd_init(struct tni_fd *fd, int sysfd, unsigned flags)
 {
-	*fd = (struct tni_fd){.fd = sysfd, .flags = (uint8_t)flags};
+	*fd = (struct tni_fd){.fd = sysfd, .flags = (uint16_t)flags};
 	if (flags & TNI_FD_FILE && !tni_fd_can_poll(sysfd)) {
 		fd->flags |= TNI_FD_ALWAYS;
 		fd->ready = TNI_RD | TNI_WR;

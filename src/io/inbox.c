@@ -2,6 +2,7 @@
 #include "io/inbox.h"
 
 #include "base/err.h"
+#include "io/memory.h"
 #include "io/turn.h"
 
 #include <errno.h>
@@ -73,6 +74,8 @@ int tni_inbox_wait(struct tn_loop *loop, uint64_t timeout_ns)
 	int rc;
 
 	if (!timeout_ns)
+		return tni_memory_is_enough(loop, loop->now_ns) ? 0 : loop->engine->wait(loop, 0);
+	if (!tni_memory_sleep(loop))
 		return loop->engine->wait(loop, 0);
 	/* Who puts something looks whether we sleep, and we look for something once they can see that we do. */
 	atomic_store(&inbox->asleep, true);

@@ -90,6 +90,11 @@ enum tni_fd_flag {
 	TNI_FD_RESTORE = 32, /* O_NONBLOCK was set for us on a description others share: take it back */
 	TNI_FD_UNIX = 64,    /* a Unix stream: see uring_submit.c for what its multishot receive can miss */
 	TNI_FD_PEER = 128,   /* a UDP socket that is connected */
+#ifdef TNI_HAVE_SHM
+	TNI_FD_MEMORY = 256, /* its bytes go through memory: io/memory.h */
+#else
+	TNI_FD_MEMORY = 0,
+#endif
 };
 
 /* What is told of the results of a descriptor's operations. */
@@ -100,12 +105,12 @@ struct tni_fd_done {
 
 struct tni_fd {
 	int fd;
-	uint32_t slot; /* 0: not in the engine */
-	uint8_t flags; /* enum tni_fd_flag */
-	uint8_t ready; /* what readiness knows: TNI_RD, TNI_WR, TNI_HUP */
-	uint8_t mode;  /* the engine's own */
+	uint32_t slot;  /* 0: not in the engine */
+	uint16_t flags; /* enum tni_fd_flag */
+	uint8_t ready;  /* what readiness knows: TNI_RD, TNI_WR, TNI_HUP */
+	uint8_t mode;   /* the engine's own */
 	uint8_t streak;
-	uint32_t armed_events;
+	uint8_t armed_events;
 	const struct tni_fd_done *done;
 	struct tni_op rd, wr;
 };

@@ -1,6 +1,7 @@
 #include "io/loop.h"
 
 #include "base/err.h"
+#include "io/memory.h"
 #include "io/pipes.h"
 #include "io/ready.h"
 #include "io/turn.h"
@@ -66,6 +67,7 @@ static void do_due(struct tn_loop *loop)
 	tni_loop_settle(loop);
 	tni_costly_run(loop);
 	tni_ready_pending(loop);
+	tni_memory_turn(loop);
 }
 
 /* What has been posted is something that is left to be done. */
@@ -181,6 +183,7 @@ int tn_loop_new(struct tn_loop **out, const char *engine)
 	tni_list_init(&loop->ready);
 	tni_list_init(&loop->later);
 	tni_list_init(&loop->costly);
+	tni_list_init(&loop->hot);
 	tni_list_init(&loop->owned);
 	tni_list_init(&loop->helpers);
 	loop->spin.max_ns = TNI_SPIN_AUTO_NS;

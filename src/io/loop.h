@@ -61,6 +61,8 @@ struct tn_loop {
 	struct tni_timers timers;
 	uint64_t now_ns;
 	struct tni_list ready, later;   /* tasks of this turn and of the next */
+	struct tni_list hot;            /* descriptors whose memory is looked at: io/memory.h */
+	uint64_t asked_ns;              /* when the engine was last asked while there were some */
 	uint32_t pending, last_pending; /* slots of descriptors to try without an event: io/ready.c; 0: none */
 	struct tni_list starved;        /* tasks waiting for memory */
 	struct tni_list costly;         /* struct tni_costly: those that wait for their turn */

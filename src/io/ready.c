@@ -1,6 +1,7 @@
 #include "io/ready.h"
 
 #include "io/loop.h"
+#include "io/memory.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -58,6 +59,8 @@ static int watch(struct tn_loop *loop, struct tni_fd *fd, unsigned dir)
 		if (rc < 0)
 			return rc;
 	}
+	if (fd->flags & TNI_FD_MEMORY)
+		dir = TNI_RD; /* what the other side says on the socket is that something can be tried */
 	return fd->flags & TNI_FD_ALWAYS ? 0 : loop->engine->watch(loop, fd, dir);
 }
 
@@ -66,7 +69,11 @@ static bool try_once(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op)
 {
 	unsigned dir = direction(fd, op);
 	bool multishot = is_multishot(op), more;
-	int res = loop->engine->attempt(loop, fd, op);
+	int res;
+
+	if (fd->flags & TNI_FD_MEMORY)
+		tni_memory_heat(loop, tni_memory_of(fd));
+	res = loop->engine->attempt(loop, fd, op);
 
 	if (res == -EAGAIN) {
 		block(fd, dir);
@@ -104,6 +111,8 @@ int tni_ready_submit(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op)
 	unsigned dir = direction(fd, op);
 	int rc;
 
+	if (fd->flags & TNI_FD_MEMORY)
+		tni_memory_heat(loop, tni_memory_of(fd));
 	if (op->kind == TNI_OP_SEND || op->kind == TNI_OP_SENDMM || op->kind == TNI_OP_SPLICE_OUT ||
 	    op->kind == TNI_OP_CONNECT) {
 		op->res = loop->engine->attempt(loop, fd, op);
@@ -163,6 +172,8 @@ static void try_both(struct tn_loop *loop, struct tni_fd *fd)
 
 void tni_ready_event(struct tn_loop *loop, struct tni_fd *fd, unsigned bits)
 {
+	if (fd->flags & TNI_FD_MEMORY && bits & TNI_RD)
+		bits |= TNI_WR; /* a wake is for both */
 	fd->ready |= (uint8_t)bits;
 	try_both(loop, fd);
 }

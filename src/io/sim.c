@@ -91,7 +91,7 @@ static void sim_close(struct tn_loop *loop)
 static int sim_watch(struct tn_loop *loop, struct tni_fd *fd, unsigned want)
 {
 	(void)loop;
-	fd->armed_events |= want;
+	fd->armed_events |= (uint8_t)want;
 	return 0;
 }
 

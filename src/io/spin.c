@@ -1,3 +1,4 @@
+#include "io/memory.h"
 #include "io/turn.h"
 
 /*
@@ -38,9 +39,14 @@ static void pay(struct tni_spin *spin)
 }
 
 /* With an embedded loop an engine may have more to look at than what its wait() does. */
-static int look(struct tn_loop *loop)
+static int look(struct tn_loop *loop, uint64_t now)
 {
-	int rc = loop->engine->wait(loop, 0);
+	int rc;
+
+	tni_memory_look(loop);
+	if (tni_memory_is_enough(loop, now))
+		return 0;
+	rc = loop->engine->wait(loop, 0);
 
 	return rc >= 0 && loop->embed.on && loop->engine->after_turn ? loop->engine->after_turn(loop) : rc;
 }
@@ -48,13 +54,13 @@ static int look(struct tn_loop *loop)
 static int spin_until_event(struct tn_loop *loop, uint64_t idle_since, uint64_t timeout_ns, bool *found)
 {
 	uint64_t most_ns = timeout_ns < loop->spin.max_ns ? timeout_ns : loop->spin.max_ns;
-	uint64_t before = loop->completions, idle_from = 0, now = 0;
+	uint64_t before = loop->completions, idle_from = 0, now = idle_since;
 	int rc;
 
 	do {
-		rc = look(loop);
+		rc = look(loop, now);
 		if (rc < 0 || loop->completions != before || !tni_inbox_is_empty(loop->inbox)) {
-			loop->spin.idle_ns += now - idle_from;
+			loop->spin.idle_ns += idle_from ? now - idle_from : 0;
 			loop->spin.backoff = 0;
 			*found = true;
 			return rc;

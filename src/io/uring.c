@@ -173,7 +173,7 @@ static void maybe_return(struct tn_loop *loop, struct tni_fd *fd)
 		return;
 	if (tni_uring_cancel_request(loop, fd, RQ_POLL_IN) < 0)
 		return;
-	fd->armed_events &= ~(unsigned)TNI_RD;
+	fd->armed_events &= (uint8_t)~TNI_RD;
 	fd->ready &= (uint8_t)~TNI_RD;
 	fd->mode = MODE_RING;
 	if (tni_uring_recv(loop, fd, false) < 0)
@@ -186,7 +186,7 @@ static void on_poll(struct tn_loop *loop, struct tni_fd *fd, unsigned dir, int r
 	unsigned bits = 0;
 
 	if (!(flags & IORING_CQE_F_MORE) && fd->mode != MODE_OUTSIDE) {
-		fd->armed_events &= ~dir;
+		fd->armed_events &= (uint8_t)~dir;
 		/* A completion queue that overflows ends every multishot request. */
 		if (dir == TNI_RD && fd->rd.state == TNI_ARMED && !fd->rd.in_kernel &&
 		    tni_uring_poll(loop, fd, dir) < 0)

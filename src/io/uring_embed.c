@@ -40,7 +40,7 @@ int tni_uring_watch_outside(struct tn_loop *loop, struct tni_fd *fd, unsigned wa
 	if (epoll_ctl(st->epoll_fd, is_in ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd->fd, &ev) < 0)
 		return -errno;
 	fd->mode = MODE_OUTSIDE;
-	fd->armed_events = want;
+	fd->armed_events = (uint8_t)want;
 	return 0;
 }
 

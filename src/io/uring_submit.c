@@ -94,7 +94,7 @@ int tni_uring_poll(struct tn_loop *loop, struct tni_fd *fd, unsigned want)
 		io_uring_prep_poll_add(sqe, fd->fd, POLLOUT);
 		name_request(loop, fd, sqe, RQ_POLL_OUT);
 	}
-	fd->armed_events |= want;
+	fd->armed_events |= (uint8_t)want;
 	return 0;
 }
 

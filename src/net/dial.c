@@ -261,6 +261,7 @@ static struct tni_dial *dial_new(struct tn_loop *loop, const struct tni_dial_spe
 	d->portless = spec->portless;
 	d->many = spec->many;
 	d->first = spec->first;
+	d->greeted = spec->greeted;
 	d->timeout_ns = spec->timeout_ns;
 	d->lookup_us = spec->lookup_us;
 	d->deadline_ns = spec->timeout_ns < TNI_NEVER - now ? now + spec->timeout_ns : TNI_NEVER;

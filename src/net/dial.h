@@ -45,6 +45,11 @@ struct tni_dial_spec {
 	 * address that can be connected to wins. The caller's until done() is called or the dial cancelled.
 	 */
 	const struct tn_buf *first;
+	/*
+	 * The server speaks first: asked when something has come. 0: it is connected; -EAGAIN: more must come;
+	 * < 0 fails the attempt with the detail of tn_errmsg(). NULL: to be connected is enough. `arg` is the dial's.
+	 */
+	int (*greeted)(int fd, void *arg);
 	uint64_t timeout_ns; /* of the whole dial; TNI_NEVER: none */
 	uint64_t began_ns;   /* from when on that counts, on the clock of tni_clock_ns(); 0: from this call on */
 	const char *name;    /* the endpoint as its user wrote it, for messages: tcp://localhost:1; copied */

@@ -130,16 +130,31 @@ static void send_first(struct tni_dial_attempt *a, uint64_t now)
 		(void)!send(a->fd.fd, s->data, s->len, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-/* What has come is left for the new owner; an error is how datagrams learn of "connection refused". */
+/* What has come is left for the new owner. */
+static int peek(int fd)
+{
+	char byte;
+
+	return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+static int greeting(struct tni_dial_attempt *a)
+{
+	int rc = a->dial->greeted(a->fd.fd, a->dial->arg);
+
+	if (rc < 0 && rc != -EAGAIN)
+		a->why = strdup(tn_errmsg());
+	return rc;
+}
+
+/* An error is how datagrams learn of "connection refused". */
 static void answered(struct tni_op *op, int res)
 {
 	struct tni_dial_attempt *a = tni_container_of(op, struct tni_dial_attempt, fd.rd);
 	struct tni_dial *d = a->dial;
-	char byte;
-	ssize_t n = res < 0 ? -1 : recv(a->fd.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-	int err = res < 0 ? res : -errno;
+	int err = res < 0 ? res : d->greeted ? greeting(a) : peek(a->fd.fd);
 
-	if (n >= 0)
+	if (err == 0)
 		tni_dial_attempt_win(a);
 	else if (err != -EAGAIN && err != -EINTR)
 		attempt_failed(a, err);
@@ -152,7 +167,8 @@ static int await_answer(struct tni_dial_attempt *a)
 {
 	int rc;
 
-	send_first(a, tni_clock_ns());
+	if (a->dial->first)
+		send_first(a, tni_clock_ns());
 	rc = tni_submit(a->dial->loop, &a->fd, &a->fd.rd, TNI_OP_POLL_IN);
 	return rc < 0 ? rc : 0;
 }
@@ -210,7 +226,7 @@ static void attempt_result(struct tni_dial_attempt *a, int res)
 		reset_on_close(a->fd.fd);
 		res = -ECONNREFUSED;
 	}
-	if (res == 0 && d->first) {
+	if (res == 0 && (d->first || d->greeted)) {
 		res = await_answer(a);
 		if (res == 0)
 			return;

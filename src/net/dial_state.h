@@ -36,6 +36,7 @@ struct tni_dial {
 	bool (*permits)(const struct tn_addr *addr, void *arg);
 	void *arg;
 	struct tn_addr *many;
+	int (*greeted)(int fd, void *arg);
 	const struct tn_buf *first; /* the owner's; NULL: to be connected is enough */
 	bool portless;
 	int type, protocol;

@@ -35,6 +35,7 @@ static const struct row {
 	{"unix:%s/s", "", BYTES},
 	{"tcp://127.0.0.1:0", "frame=u32", 0},
 	{"unix:%s/s", "frame=line", 0},
+	{"shm:%s/s", "", BYTES},
 	{"unix-seqpacket:%s/s", "", BYTES},
 	{"udp://127.0.0.1:0", "", BYTES | DGRAM},
 #ifdef TNI_HAVE_TLS

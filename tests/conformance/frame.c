@@ -54,6 +54,9 @@ static const struct kind kinds[] = {
 	{"unix:@%s/u?frame=u32&queue=1", -1, 0, 70000, false, -1, NULL},
 	{"unix:%s/s?frame=line&queue=4KiB", '\n', 0, 70000, false, -1, NULL},
 	{"udp://127.0.0.1:0", -1, 0, 60000, true, -1, NULL},
+#ifdef TNI_HAVE_SHM
+	{"shm:%s/m?frame=u16&queue=4KiB", -1, 0, 60000, false, -1, NULL},
+#endif
 	{"unix-dgram:%s/d", -1, 0, 60000, true, -1, NULL},
 	{"unix-seqpacket:%s/p", -1, 1, 60000, false, -1, NULL},
 };

@@ -313,6 +313,13 @@ static void check_all_came(const struct world *w)
 static const char *const bytes[] = {"tcp://127.0.0.1:0", "unix:%s/s", "tls://127.0.0.1:0", "tls+unix:%s/s"};
 static const char *const messages[] = {"tcp://127.0.0.1:0?frame=u32", "unix-seqpacket:%s/s",
 				       "tls://127.0.0.1:0?frame=varint", "unix:%s/s?frame=cobs"};
+#ifdef TNI_HAVE_SHM
+/* Through memory on either side, or on both: nothing is spliced there. */
+static const struct made memory[] = {{"shm:%s/s", "", "tcp://127.0.0.1:0", "", false},
+				     {"unix:%s/s", "", "shm:%s/s2", "", false},
+				     {"shm:%s/s", "", "shm:%s/s2", "", false},
+				     {"shm:%s/s?frame=u32", "", "tcp://127.0.0.1:0?frame=u32", "", true}};
+#endif
 
 enum { KINDS = 4 };
 
@@ -350,6 +357,17 @@ static void test_bytes(void **state)
 	(void)state;
 	play_pairs(bytes, false);
 }
+
+#ifdef TNI_HAVE_SHM
+
+static void test_memory(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(memory) / sizeof(memory[0]) * 3; i++)
+		play_pair(&memory[i / 3], (int)i % 3);
+}
+
+#endif
 
 static void test_messages(void **state)
 {
@@ -1813,6 +1831,10 @@ static void test_pipe_loses_its_reader(void **state)
 
 static const struct CMUnitTest tests[] = {
 	T(test_bytes),
+#ifdef TNI_HAVE_SHM
+	T(test_memory),
+#endif
+
 	T(test_messages),
 	T(test_queues_that_differ),
 	T(test_reset_of_the_client),

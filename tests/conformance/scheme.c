@@ -31,18 +31,19 @@ enum trait {
 	STREAM = 1,  /* bytes in order, without bounds */
 	PACKETS = 2, /* connected, and keeps messages whole */
 	DGRAM = 4,
-	RESETS = 8,   /* tn_abort() is a reset at the peer */
-	PATH = 16,    /* leaves a file */
-	MANY = 32,    /* takes more than one connection */
-	PORT = 64,    /* an address with a port */
-	URL = 128,    /* the URL says it all: it can be served again, and by others */
-	LOCAL = 256,  /* Unix sockets: no receive buffer to be set, messages beyond 64 KiB */
-	TLS = 512,    /* both sides show a certificate and check the other's */
-	BELOW = 1024, /* below the transports: takes privileges, and a network of its own: nobody is refused there */
-	APART = 2048, /* several clients at one address are told apart, and nobody there is told */
-	EMPTY = 4096, /* datagrams of no bytes */
-	WEB = 16384,  /* WebSocket: messages over a stream */
-	LOSSY = 8192, /* connections over datagrams: short messages, of which some may not arrive */
+	RESETS = 8,     /* tn_abort() is a reset at the peer */
+	PATH = 16,      /* leaves a file */
+	MANY = 32,      /* takes more than one connection */
+	PORT = 64,      /* an address with a port */
+	URL = 128,      /* the URL says it all: it can be served again, and by others */
+	LOCAL = 256,    /* Unix sockets: no receive buffer to be set, messages beyond 64 KiB */
+	TLS = 512,      /* both sides show a certificate and check the other's */
+	BELOW = 1024,   /* below the transports: takes privileges, and a network of its own: nobody is refused there */
+	APART = 2048,   /* several clients at one address are told apart, and nobody there is told */
+	EMPTY = 4096,   /* datagrams of no bytes */
+	WEB = 16384,    /* WebSocket: messages over a stream */
+	MEMORY = 32768, /* through shared memory: the end of its socket is that of the other process */
+	LOSSY = 8192,   /* connections over datagrams: short messages, of which some may not arrive */
 	CONNECTED = STREAM | PACKETS,
 };
 
@@ -72,12 +73,19 @@ static const struct row rows[] = {
 	{"unix-abstract", STREAM | MANY | URL | LOCAL, AF_UNIX, "unix:@%s/s", NULL},
 	{"unix-seqpacket", PACKETS | PATH | MANY | URL | LOCAL, AF_UNIX, "unix-seqpacket:%s/s", NULL},
 	{"unix-seqpacket-abstract", PACKETS | MANY | URL | LOCAL, AF_UNIX, "unix-seqpacket:@%s/s", NULL},
+#ifdef TNI_HAVE_SHM
+	{"shm", MEMORY | STREAM | RESETS | PATH | MANY | URL | LOCAL, AF_UNIX, "shm:%s/s", NULL},
+	{"shm-abstract", MEMORY | STREAM | RESETS | MANY | URL | LOCAL, AF_UNIX, "shm:@%s/s", NULL},
+#endif
 #ifdef TNI_HAVE_TLS
 	{"tls", STREAM | RESETS | MANY | PORT | URL | TLS, AF_INET, "tls://127.0.0.1:0", NULL},
 	{"tls6", STREAM | RESETS | MANY | PORT | URL | TLS, AF_INET6, "tls6://[::1]:0", NULL},
 	{"tls+mptcp", STREAM | MANY | PORT | URL | TLS, AF_INET, "tls+mptcp://127.0.0.1:0", NULL},
 	{"tls+unix", STREAM | PATH | MANY | URL | LOCAL | TLS, AF_UNIX, "tls+unix:%s/s", NULL},
 	{"tls+unix-abstract", STREAM | MANY | URL | LOCAL | TLS, AF_UNIX, "tls+unix:@%s/s", NULL},
+#ifdef TNI_HAVE_SHM
+	{"tls+shm", MEMORY | STREAM | RESETS | PATH | MANY | URL | LOCAL | TLS, AF_UNIX, "tls+shm:%s/s", NULL},
+#endif
 	{"ws", WEB | PACKETS | RESETS | MANY | PORT | URL, AF_INET, "ws://127.0.0.1:0/chat", NULL},
 	{"ws+unix", WEB | PACKETS | PATH | MANY | URL | LOCAL, AF_UNIX, "ws+unix:%s/s", NULL},
 	{"wss", WEB | PACKETS | RESETS | MANY | PORT | URL | TLS, AF_INET, "wss://127.0.0.1:0/chat", NULL},
@@ -794,10 +802,11 @@ static int full_listener(const struct row *row, int fill[4], char *url, size_t c
 		(void)connect(fill[i], addr, len);
 	}
 	if (row->family == AF_UNIX)
-		snprintf(url, cap, "%sunix%s:%s",
+		snprintf(url, cap, "%s%s%s:%s",
 			 row->traits & TLS   ? "tls+"
 			 : row->traits & WEB ? "ws+"
 					     : "",
+			 row->traits & MEMORY ? "shm" : "unix",
 			 (row->traits & (PACKETS | WEB)) == PACKETS ? "-seqpacket" : "", un.sun_path);
 	else if (row->family == AF_INET)
 		snprintf(url, cap, "%s://127.0.0.1:%d", scheme, ntohs(in.sin_port));
@@ -2500,8 +2509,8 @@ static const struct case_ cases[] = {
 	{"half-close by the client", test_half_close_by_client, CONNECTED, 0, 0},
 	{"half-close by the server", test_half_close_by_server, CONNECTED, 0, 0},
 	{"finish at once", test_finish_at_once, CONNECTED, 0, 0},
-	{"bare end", test_bare_end, STREAM, 0, 0},
-	{"broken pipe", test_broken_pipe, STREAM, LOCAL, 0},
+	{"bare end", test_bare_end, STREAM, 0, MEMORY},
+	{"broken pipe", test_broken_pipe, STREAM, LOCAL, MEMORY},
 	{"send and leave", test_send_and_leave, CONNECTED, 0, 0},
 	{"refused", test_refused, CONNECTED, MANY, 0},
 	{"dial without an answer", test_dial_without_answer, CONNECTED, MANY, 0},

@@ -46,6 +46,7 @@ static const struct row {
 	{"tcp://127.0.0.1:0", "frame=line", NOT_TEXT},
 	{"tcp://127.0.0.1:0", "frame=cobs", 0},
 	{"unix:%s/s", "frame=slip", 0},
+	{"shm:%s/s", "frame=u32", 0},
 	{"tcp://127.0.0.1:0", "frame=head:offset=1,size=4,header=8", 0},
 	{"unix:%s/s", "frame=until:end", 0},
 	{"tcp://127.0.0.1:0", "frame=shared-u32", 0},

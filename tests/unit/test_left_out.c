@@ -179,6 +179,23 @@ static void test_served_proxies(void **state)
 #endif
 }
 
+static void test_shared_memory(void **state)
+{
+	(void)state;
+#ifdef TNI_HAVE_SHM
+	assert_int_equal(tn_url_check("shm:/run/s?ring=5000", TN_SERVE), 0);
+	assert_int_equal(tn_url_check("shm:/run/s?ring=5000", TN_DIAL), TN_EURL);
+	assert_int_equal(tn_url_check("shm:/run/s?ring=4095", TN_SERVE), TN_EURL);
+	assert_int_equal(tn_url_check("unix:/run/s?ring=64KiB", TN_SERVE), TN_EURL);
+	assert_non_null(strstr(tn_errmsg(), "applies to shm endpoints only"));
+#else
+	assert_int_equal(tn_url_check("shm:@s", TN_SERVE), TN_EURL);
+	assert_says("shared memory", "shm");
+	assert_int_equal(tn_url_check("unix:/run/s?ring=64KiB", TN_SERVE), TN_EURL);
+	assert_says("shared memory", "shm");
+#endif
+}
+
 static void test_below_the_transports(void **state)
 {
 	static const char *const urls[] = {"icmp://127.0.0.1", "raw://127.0.0.1?proto=gre", "packet:lo"};
@@ -237,13 +254,10 @@ static void test_engines(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_formats),
-		cmocka_unit_test(test_frames),
-		cmocka_unit_test(test_secure_schemes),
-		cmocka_unit_test(test_compression),
-		cmocka_unit_test(test_keys),
-		cmocka_unit_test(test_served_proxies),
-		cmocka_unit_test(test_below_the_transports),
+		cmocka_unit_test(test_formats),        cmocka_unit_test(test_frames),
+		cmocka_unit_test(test_secure_schemes), cmocka_unit_test(test_compression),
+		cmocka_unit_test(test_keys),           cmocka_unit_test(test_served_proxies),
+		cmocka_unit_test(test_shared_memory),  cmocka_unit_test(test_below_the_transports),
 		cmocka_unit_test(test_engines),
 	};
 

@@ -1,0 +1,435 @@
+/*
+ * Connections through shared memory. They meet on a Unix socket, over which the server sends a hello and one
+ * descriptor, that of the memory (src/shm). From then on bytes go through two rings, and the socket says two things
+ * only: a byte on it is a wake for a side that sleeps, and its end is the end of the other process. What a byte is does
+ * not matter, and descriptors that come with it are closed by the kernel.
+ *
+ * It is no eventfd that wakes: its flags and its counter belong to both sides, so a peer could make a write to it wait
+ * for ever. The socket's other end is never ours to wait for (MSG_DONTWAIT).
+ *
+ * Pages are asked for before the first byte is written, so that lack of memory is an error and not a signal, and given
+ * back when nothing was written for a while.
+ */
+#include "conn/shm.h"
+
+#include "base/err.h"
+#include "conn/pump.h"
+#include "io/memory.h"
+#include "io/ready.h"
+#include "shm/memory.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* A ring in which nothing was written for so long needs no memory. */
+#define REST_NS (2 * TNI_NS_PER_S)
+
+struct shm {
+	struct tni_memory io;
+	struct tni_shm_memory memory;
+	struct tni_ring in, out;
+	struct tn_loop *loop;
+	struct tni_timer rest; /* gives back pages */
+	uint64_t rested_at;    /* the index of `out` when it was last looked at */
+	unsigned slept;        /* what the other side was told we sleep for: TNI_RD, TNI_WR */
+	unsigned rung;         /* wakes that have been made, or are about to be, and not read from the socket */
+	bool backed;           /* the pages of `out` are there */
+	bool gone;             /* the other process is */
+};
+
+static struct shm *shm_of_memory(const struct tni_memory *m)
+{
+	return tni_container_of(m, struct shm, io);
+}
+
+/* NULL: it has none yet, or none any more. */
+static struct shm *shm_of(const struct tn_conn *c)
+{
+	return c->io.done ? tni_container_of(tni_container_of(c->io.done, struct tni_memory, done), struct shm, io)
+			  : NULL;
+}
+
+/* ---- sleep and wake ---- */
+
+/* Without room there for one more, the other side has enough to wake up for. */
+static void ring_bell(const struct shm *s)
+{
+	(void)!send(s->io.fd->fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static void hear_bells(struct shm *s)
+{
+	char bytes[64];
+	ssize_t n = recv(s->io.fd->fd, bytes, s->rung < sizeof(bytes) ? s->rung : sizeof(bytes), MSG_DONTWAIT);
+
+	if (n > 0)
+		s->rung -= (unsigned)n;
+}
+
+static void sleep_for(struct tni_memory *m, unsigned want)
+{
+	struct shm *s = shm_of_memory(m);
+
+	if (want & TNI_RD)
+		tni_ring_read_asleep(&s->in);
+	if (want & TNI_WR)
+		tni_ring_write_asleep(&s->out);
+	s->slept = want;
+}
+
+static void wake(struct tni_memory *m)
+{
+	struct shm *s = shm_of_memory(m);
+
+	if (s->slept & TNI_RD)
+		s->rung += tni_ring_read_awake(&s->in);
+	if (s->slept & TNI_WR)
+		s->rung += tni_ring_write_awake(&s->out);
+	s->slept = 0;
+}
+
+static unsigned look(const struct tni_memory *m)
+{
+	const struct shm *s = shm_of_memory(m);
+
+	return (tni_ring_has_news(&s->in) ? TNI_RD : 0) | (tni_ring_has_room(&s->out) ? TNI_WR : 0);
+}
+
+/* ---- bytes ---- */
+
+/* An event on the socket may mean that the other process has ended. */
+static bool is_gone(struct shm *s)
+{
+	struct pollfd p = {.fd = s->io.fd->fd, .events = POLLRDHUP};
+
+	if (!s->gone && s->io.fd->ready & TNI_HUP)
+		s->gone = poll(&p, 1, 0) > 0;
+	return s->gone;
+}
+
+static int how_it_ended(unsigned end)
+{
+	if (end & TNI_RING_RESET)
+		return -ECONNRESET;
+	return end ? 0 : -EAGAIN;
+}
+
+/* Bytes that have come; otherwise 0 at their end, or a negative code. What came before an end is read first. */
+static long available(struct shm *s, int *res)
+{
+	unsigned end = tni_ring_ended(&s->in);
+	long n = tni_ring_bytes(&s->in);
+
+	if (n == 0 && !end && is_gone(s)) { /* what it wrote before it went */
+		end = tni_ring_ended(&s->in);
+		n = tni_ring_bytes(&s->in);
+		end |= end ? 0 : TNI_RING_RESET; /* nobody who leaves in good order leaves so */
+	}
+	*res = n < 0 ? (int)n : n ? 0 : how_it_ended(end);
+	return n;
+}
+
+static int receive(struct tn_loop *loop, struct shm *s, struct tni_op *op)
+{
+	struct tni_blk *blk;
+	int res;
+	long n = available(s, &res);
+
+	if (n <= 0)
+		return res;
+	blk = tni_blk_get(&loop->mem.large);
+	if (!blk)
+		return -ENOBUFS;
+	if (n > (long)blk->cap)
+		n = (long)blk->cap;
+	if (loop->limit && n > (long)loop->limit)
+		n = (long)loop->limit;
+	tni_ring_take(&s->in, blk->data, (size_t)n);
+	if (tni_ring_owes_writer(&s->in))
+		ring_bell(s);
+	blk->used = (uint32_t)n;
+	op->blk = blk;
+	return (int)n;
+}
+
+static int back(struct shm *s)
+{
+	int rc = tni_shm_pages_get(&s->out);
+
+	if (rc < 0)
+		return rc;
+	s->backed = true;
+	s->rested_at = s->out.own;
+	tni_loop_timer(s->loop, &s->rest, REST_NS);
+	return 0;
+}
+
+/* Nothing was written since the last look, and all that was has been read. */
+static void rest(struct tni_timer *timer)
+{
+	struct shm *s = tni_container_of(timer, struct shm, rest);
+
+	if (s->rested_at == s->out.own && tni_ring_room(&s->out) == (long)s->out.size) {
+		tni_shm_pages_drop(&s->out);
+		s->backed = false;
+		return;
+	}
+	s->rested_at = s->out.own;
+	tni_loop_timer(s->loop, &s->rest, REST_NS);
+}
+
+/* As much of the queue as there is room for. */
+static size_t put(const struct tn_loop *loop, struct shm *s, const struct tn_buf *buf, size_t room)
+{
+	size_t done = 0;
+
+	if (loop->limit && room > loop->limit)
+		room = loop->limit;
+	for (const struct tni_slice *slice = buf->head; slice && done < room; slice = slice->next) {
+		size_t n = slice->len < room - done ? slice->len : room - done;
+
+		tni_ring_put(&s->out, slice->data, n);
+		done += n;
+	}
+	tni_ring_show(&s->out);
+	return done;
+}
+
+static int transmit(const struct tn_loop *loop, struct shm *s, const struct tni_op *op)
+{
+	unsigned end = tni_ring_ended(&s->in);
+	long room;
+	int rc;
+
+	if (end & TNI_RING_RESET)
+		return -ECONNRESET;
+	if (end & TNI_RING_LEFT || is_gone(s))
+		return -EPIPE;
+	rc = s->backed ? 0 : back(s);
+	if (rc < 0)
+		return rc;
+	room = tni_ring_room(&s->out);
+	if (room <= 0)
+		return room < 0 ? (int)room : -EAGAIN;
+	room = (long)put(loop, s, op->buf, (size_t)room);
+	if (tni_ring_owes_reader(&s->out))
+		ring_bell(s);
+	return (int)room;
+}
+
+static int attempt(struct tn_loop *loop, struct tni_memory *m, struct tni_op *op)
+{
+	struct shm *s = shm_of_memory(m);
+
+	if (s->rung)
+		hear_bells(s);
+	if (op->kind == TNI_OP_RECV)
+		return receive(loop, s, op);
+	return op->kind == TNI_OP_SEND ? transmit(loop, s, op) : -EINVAL;
+}
+
+/* ---- the beginning ---- */
+
+static struct shm *shm_new(struct tn_loop *loop)
+{
+	static const struct tni_memory_ops ops = {.attempt = attempt, .look = look, .sleep = sleep_for, .wake = wake};
+	struct shm *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->io.ops = &ops;
+	s->loop = loop;
+	s->rest.fire = rest;
+	tni_list_init(&s->io.node);
+	return s;
+}
+
+static void shm_free(struct shm *s)
+{
+	tni_list_del(&s->io.node);
+	tni_loop_untimer(s->loop, &s->rest);
+	tni_shm_memory_free(&s->memory);
+	free(s);
+}
+
+/* The socket is a new one, so this does not wait. */
+static int send_hello(int sock, const struct tni_shm_hello *sizes, int memory)
+{
+	unsigned char hello[TNI_SHM_HELLO_LEN];
+	struct iovec iov = {.iov_base = hello, .iov_len = sizeof(hello)};
+	union {
+		char room[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = {{0}};
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control.room)};
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+	ssize_t n;
+
+	tni_shm_hello_write(sizes, hello);
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(cmsg), &memory, sizeof(memory));
+	do
+		n = sendmsg(sock, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	/* A client that has gone already is told of like any that goes. */
+	return n >= 0 || errno == EPIPE || errno == ECONNRESET ? 0 : -errno;
+}
+
+static int make(struct shm *s, int sock, uint32_t ring)
+{
+	struct tni_shm_hello sizes = {.down = ring, .up = ring};
+	int fd, rc = tni_shm_memory_make(&s->memory, &sizes, &fd);
+
+	if (rc < 0)
+		return rc;
+	rc = send_hello(sock, &sizes, fd);
+	close(fd);
+	return rc;
+}
+
+/* The server makes the memory; a client's was taken by tni_shm_greeted(). */
+int tni_shm_open(struct tn_conn *c, int fd, const struct tni_fd_done *done)
+{
+	struct shm *s = shm_of(c);
+	bool server = !s;
+	int rc = 0;
+
+	if (server) {
+		s = shm_new(c->loop);
+		rc = s ? make(s, fd, c->ep->ring) : -ENOMEM;
+	}
+	if (rc < 0) {
+		if (s)
+			shm_free(s);
+		return rc;
+	}
+	tni_shm_memory_rings(&s->memory, server, &s->in, &s->out);
+	tni_fd_init(&c->io, fd, TNI_FD_MEMORY | TNI_FD_POLLED);
+	s->io.fd = &c->io;
+	s->io.done = *done;
+	c->io.done = &s->io.done;
+	return 0;
+}
+
+/* Of a message all descriptors, so that those nobody wants are closed. Returns the only one, or < 0. */
+static int take_descriptor(struct msghdr *msg)
+{
+	int found = -1, n = 0, fd;
+
+	for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg); cmsg; cmsg = CMSG_NXTHDR(msg, cmsg)) {
+		if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t at = CMSG_LEN(0); at + sizeof(fd) <= cmsg->cmsg_len; at += sizeof(fd)) {
+			memcpy(&fd, (unsigned char *)cmsg + at, sizeof(fd));
+			if (n++)
+				close(fd);
+			else
+				found = fd;
+		}
+	}
+	if (n == 1 && !(msg->msg_flags & MSG_CTRUNC))
+		return found;
+	if (n)
+		close(found);
+	return tni_err(-EPROTO, "the server's hello of shm: came with %s", n ? "several descriptors" : "no descriptor");
+}
+
+/* What comes is looked at before anything of it is used. */
+static int take(struct shm *s, const unsigned char *data, size_t len, struct msghdr *msg)
+{
+	struct tni_shm_hello hello;
+	int fd = take_descriptor(msg), rc = tni_shm_hello_read(&hello, data, len);
+
+	if (rc == 0)
+		rc = fd < 0 ? fd : tni_shm_memory_take(&s->memory, &hello, fd);
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
+int tni_shm_greeted(int sock, void *arg)
+{
+	struct tn_conn *c = arg;
+	unsigned char hello[TNI_SHM_HELLO_LEN];
+	struct iovec iov = {.iov_base = hello, .iov_len = sizeof(hello)};
+	union {
+		char room[CMSG_SPACE(16 * sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+	ssize_t n = recvmsg(sock, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	struct shm *s;
+	int rc;
+
+	if (n < 0)
+		return errno == EINTR ? -EAGAIN : tni_err(-errno, "the server's hello of shm: %s", tn_strerror(-errno));
+	if (n == 0)
+		return tni_err(-ECONNRESET, "the server has ended the connection before it said anything");
+	s = shm_new(c->loop);
+	rc = s ? take(s, hello, (size_t)n, &msg) : tni_err(-ENOMEM, "out of memory");
+	if (rc < 0) {
+		if (s)
+			shm_free(s);
+		return rc;
+	}
+	c->io.done = &s->io.done; /* for open_memory() */
+	return 0;
+}
+
+/* ---- the end ---- */
+
+static void end(const struct tn_conn *c, enum tni_ring_end how)
+{
+	struct shm *s = shm_of(c);
+
+	if (!s || !s->out.shared)
+		return;
+	tni_ring_end(&s->out, how);
+	if (tni_ring_owes_reader(&s->out))
+		ring_bell(s);
+}
+
+void tni_shm_shut(struct tn_conn *c)
+{
+	end(c, TNI_RING_FINISHED);
+}
+
+void tni_shm_reset(const struct tn_conn *c)
+{
+	end(c, TNI_RING_RESET);
+}
+
+/* That the socket is closed wakes the other side. */
+void tni_shm_leave(struct tn_conn *c)
+{
+	struct shm *s = shm_of(c);
+
+	if (!s)
+		return;
+	if (s->out.shared)
+		tni_ring_end(&s->out, TNI_RING_FINISHED | TNI_RING_LEFT);
+	c->io.done = NULL;
+	shm_free(s);
+}
+
+size_t tni_shm_unsent(const struct tn_conn *c)
+{
+	const struct shm *s = shm_of(c);
+
+	return s && s->out.shared && !s->gone ? tni_ring_unread(&s->out) : 0;
+}
+
+bool tni_shm_has_unread(const struct tn_conn *c)
+{
+	const struct shm *s = shm_of(c);
+
+	return s && s->in.shared && tni_ring_has_bytes(&s->in);
+}
