@@ -12,6 +12,7 @@
 #include "admin.h"
 #include "common/clock.h"
 #include "common/json.h"
+#include "common/tcp_state.h"
 #include "common/text.h"
 #include "common/workers.h"
 #include "told.h"
@@ -70,6 +71,7 @@ void status_write(struct text *out)
 /* Who asks, until all loops have answered. */
 struct asking {
 	struct tn_conn *where; /* NULL: it has gone meanwhile */
+	uint64_t id;           /* of the one connection that is asked for; 0: all */
 	bool last, head_only;
 	int left; /* loops that have not answered */
 	struct text out;
@@ -80,6 +82,7 @@ struct asking {
 struct part {
 	struct asking *asking;
 	struct tn_server *server;
+	uint64_t id;
 	int number; /* of the server */
 	struct text out;
 };
@@ -107,6 +110,32 @@ static void tcp_json(struct text *out, int fd)
 	json_number(out, "retransmitted", tcp.tcpi_total_retrans);
 }
 
+/* What is worth its system calls for one connection, but not for each of many. */
+static void detail_json(struct text *out, const struct tn_conn *conn, int fd)
+{
+	struct tn_option option;
+	struct tcp_info tcp;
+	socklen_t len = sizeof(tcp);
+	char value[256];
+
+	memset(&tcp, 0, sizeof(tcp));
+	if (fd >= 0 && getsockopt(fd, IPPROTO_TCP, TCP_INFO, &tcp, &len) == 0) {
+		json_text(out, "state", tcp_state_name(tcp.tcpi_state));
+		json_number(out, "rto_us", tcp.tcpi_rto);
+		json_number(out, "segment_bytes", tcp.tcpi_snd_mss);
+		json_number(out, "path_mtu", tcp.tcpi_pmtu);
+		json_number(out, "unacked_segments", tcp.tcpi_unacked);
+		json_number(out, "lost_segments", tcp.tcpi_lost);
+		json_number(out, "last_received_ms", tcp.tcpi_last_data_recv);
+		json_number(out, "last_sent_ms", tcp.tcpi_last_data_sent);
+	}
+	json_object(out, "options");
+	for (int i = 0; tn_option_at(i, &option) == 0; i++)
+		if (option.constant && tn_conn_option(conn, option.key, value, sizeof(value)) == 0)
+			json_text(out, option.key, value);
+	json_object_end(out);
+}
+
 static void connection_json(struct tn_conn *conn, void *arg)
 {
 	struct part *part = arg;
@@ -115,6 +144,8 @@ static void connection_json(struct tn_conn *conn, void *arg)
 	struct tn_security security;
 	struct tn_conn_info info;
 
+	if (part->id && part->id != tn_conn_id(conn))
+		return;
 	tn_conn_info(conn, &info);
 	json_object(out, NULL);
 	json_number(out, "id", tn_conn_id(conn));
@@ -133,6 +164,8 @@ static void connection_json(struct tn_conn *conn, void *arg)
 		json_text(out, "identity", *security.identity ? security.identity : NULL);
 	}
 	tcp_json(out, info.fd);
+	if (part->id)
+		detail_json(out, conn, info.fd);
 	json_object_end(out);
 }
 
@@ -204,6 +237,7 @@ static bool ask_loop(struct asking *asking, int index, int number)
 	part->asking = asking;
 	part->server = admin.list[number]->server;
 	part->number = number;
+	part->id = asking->id;
 	asking->left++;
 	if (workers_post_to(index, gather, part))
 		return true;
@@ -212,15 +246,37 @@ static bool ask_loop(struct asking *asking, int index, int number)
 	return false;
 }
 
+/* ?id=N: that connection alone, with all of its options. Returns 0: all connections; -1: it is no number. */
+static int64_t id_asked(struct http_text query)
+{
+	char digits[20] = "", *end;
+	int64_t id;
+
+	if (!query.len)
+		return 0;
+	if (query.len < 4 || query.len - 3 >= sizeof(digits) || memcmp(query.at, "id=", 3) != 0)
+		return -1;
+	memcpy(digits, query.at + 3, query.len - 3);
+	id = strtoll(digits, &end, 10);
+	return *digits >= '0' && *digits <= '9' && !*end && id > 0 ? id : -1;
+}
+
 void connections_answer(struct tn_conn *conn, const struct http_request *request)
 {
-	struct asking *asking = calloc(1, sizeof(*asking));
+	int64_t id = id_asked(request->query);
+	struct asking *asking = id < 0 ? NULL : calloc(1, sizeof(*asking));
 
+	if (id < 0) {
+		(void)http_words(conn, request, 400,
+				 "/connections takes ?id=N, the number of a connection, or nothing");
+		return;
+	}
 	if (!asking) {
 		(void)http_words(conn, request, 503, "out of memory");
 		return;
 	}
 	asking->where = conn;
+	asking->id = (uint64_t)id;
 	asking->last = request->last;
 	asking->head_only = http_is(request->method, "HEAD");
 	asking->next = all;

@@ -28,6 +28,8 @@
 #define MAIL_MAX (16 << 20)       /* bytes on their way to a loop, beyond which publishers wait */
 #define MAIL_TURN 16384           /* deliveries of other loops' messages in one turn */
 #define STALL_MS 1
+#define BUSY_TOPICS 20
+#define BUSY_NODES (1U << 15) /* takes a fraction of a millisecond */
 
 struct exchange_plan exchange_plan = {
 	.payload = 1 << 20, .waits = 8 << 20, .deadline_ns = 10 * NS_PER_S, .slow = SLOW_CUT};
@@ -996,5 +998,18 @@ void exchange_count(struct exchange_counts *counts)
 	}
 	lock_to_read();
 	counts->subscriptions = topics_count(hub.topics);
+	unlock();
+}
+
+void exchange_topics(void (*fn)(const char *pattern, size_t len, uint32_t count, void *arg), void *arg)
+{
+	struct topic_busy busy[BUSY_TOPICS];
+	char pattern[TOPIC_MAX];
+	size_t n;
+
+	lock_to_read();
+	n = topics_busiest(hub.topics, BUSY_NODES, busy, BUSY_TOPICS);
+	for (size_t i = 0; i < n; i++)
+		fn(pattern, topics_pattern(hub.topics, &busy[i].sub, pattern), busy[i].count, arg);
 	unlock();
 }

@@ -6,6 +6,9 @@
 #ifndef TENON_HUB_EXCHANGE_H
 #define TENON_HUB_EXCHANGE_H
 
+#include <stddef.h>
+#include <stdint.h>
+
 struct exchange_counts;
 struct tn_handler;
 struct tn_loop;
@@ -28,5 +31,8 @@ void exchange_leave(void);
 void exchange_users_changed(void);
 
 void exchange_count(struct exchange_counts *counts);
+
+/* The patterns that most have subscribed to, the busiest first: 20 at most. Of very many, only some are looked at. */
+void exchange_topics(void (*fn)(const char *pattern, size_t len, uint32_t count, void *arg), void *arg);
 
 #endif

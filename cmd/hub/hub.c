@@ -321,6 +321,15 @@ static void told_metrics(struct text *out, bool open)
 	value(out, open, "tenon_hub_subscriptions", "gauge", "Subscriptions that there are.", counts.subscriptions);
 }
 
+static void topic_json(const char *pattern, size_t len, uint32_t count, void *arg)
+{
+	json_object(arg, NULL);
+	json_key(arg, "topic");
+	json_string(arg, pattern, len);
+	json_number(arg, "subscriptions", count);
+	json_object_end(arg);
+}
+
 static void told_status(struct text *out)
 {
 	struct exchange_counts counts;
@@ -331,6 +340,9 @@ static void told_status(struct text *out)
 	json_number(out, "dropped", counts.dropped);
 	json_number(out, "cut", counts.cut);
 	json_number(out, "subscriptions", counts.subscriptions);
+	json_list(out, "topics");
+	exchange_topics(topic_json, out);
+	json_list_end(out);
 }
 
 static const struct admin_more told = {.metrics = told_metrics, .status = told_status};

@@ -22,6 +22,7 @@
 #include <linux/vm_sockets_diag.h>
 
 #include "sock.h"
+#include "common/tcp_state.h"
 #include "tcp.h"
 
 #define ROOM (64 * 1024)

@@ -22,6 +22,7 @@
 #include <linux/vm_sockets.h>
 
 #include "sock.h"
+#include "common/tcp_state.h"
 #include "tcp.h"
 #include "tenon.h"
 

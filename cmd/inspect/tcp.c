@@ -10,16 +10,6 @@
 #include "common/text.h"
 #include "sock.h"
 
-/* The numbers of the kernel's include/net/tcp_states.h, which sock_diag(7) uses for every family. */
-const char *tcp_state_name(unsigned state)
-{
-	static const char *const names[] = {"",           "established", "syn-sent",     "syn-received", "fin-wait-1",
-					    "fin-wait-2", "time-wait",   "closed",       "close-wait",   "last-ack",
-					    "listening",  "closing",     "syn-received", "bound"};
-
-	return state && state < sizeof(names) / sizeof(names[0]) ? names[state] : "unknown";
-}
-
 static struct tcp_info info_of(const struct sock *sock)
 {
 	struct tcp_info info = {0};

@@ -6,8 +6,6 @@
 
 struct text;
 
-const char *tcp_state_name(unsigned state);
-
 /* The state in struct tcp_info. */
 unsigned tcp_info_state(const struct sock *sock);
 

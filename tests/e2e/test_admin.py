@@ -257,6 +257,22 @@ def test_targets_of_a_relay(tenon):
     assert admin.values()['tenon_target_up{target="1"}'] == 0
 
 
+def test_one_connection_with_all_its_options(tenon):
+    server, admin = serve(tenon, "tcp://127.0.0.1:0", options=["--threads", "2"])
+    with socket.create_connection(("127.0.0.1", server.port), LIMIT) as one, \
+            socket.create_connection(("127.0.0.1", server.port), LIMIT):
+        peer = "tcp://{}:{}".format(*one.getsockname())
+        wait_until(lambda: len(admin.json("/connections")["connections"]) == 2, "both are there")
+        number = next(c["id"] for c in admin.json("/connections")["connections"] if c["peer"] == peer)
+        told, = admin.json(f"/connections?id={number}")["connections"]
+        assert told["peer"] == peer and told["state"] == "established" and told["segment_bytes"] > 500
+        assert told["options"]["nodelay"] == "on" and "keepidle" in told["options"]
+        assert admin.json("/connections?id=999999")["connections"] == []
+        for bad in ("id=", "id=0", "id=-1", "id=x", "id=1x", "name=1", "id=99999999999999999999999", "id=1&id=2"):
+            status, words, _ = admin.get(f"/connections?{bad}")
+            assert status == 400 and "?id=N" in words
+
+
 def test_a_hub(tenon):
     port = free_port()
     hub = tenon.keep(Server(tenon.argv("hub", "nats://127.0.0.1:0", "--admin", f"http://127.0.0.1:{port}"),
@@ -270,6 +286,7 @@ def test_a_hub(tenon):
         wait_until(lambda: admin.values()["tenon_hub_delivered_total"] == 1, "it was counted")
         values, status = admin.values(), admin.json("/status")
         assert values["tenon_hub_published_total"] == 1 and values["tenon_hub_subscriptions"] == 1
+        assert status["topics"] == [{"topic": "a", "subscriptions": 1}]
         assert status["command"] == "hub" and status["published"] == 1 and status["servers"][0]["handler"] == "nats"
 
 
@@ -397,6 +414,21 @@ def test_the_page_shows_what_the_server_did(tenon, program):
         shown("document.querySelector('#rows tr').click()")
         facts = shown("document.getElementById('facts').innerText")
         assert last in facts and "messages in\t1" in facts
+        wait_until(lambda: "established" in shown("$('facts').innerText"), "it asks for more")
+        assert "nodelay\ton" in shown("$('options').innerText")
+        shown("$('one').close();$('filter').value='';$('filter').oninput();$('head').children[1].firstChild.click()")
+        ids = json.loads(shown("JSON.stringify([...$('rows').rows].map(r=>+r.cells[1].innerText))"))
+        assert ids == sorted(ids, reverse=True) and shown("$('head').children[1].ariaSort") == "descending"
+        press = "$('list').dispatchEvent(new KeyboardEvent('keydown',{key:'%s'}))"
+        shown(f"{press % 'End'};{press % 'ArrowUp'};{press % 'Enter'}")
+        assert shown("$('whose').textContent") == shown("shown[28].peer") and shown("$('one').open")
+        shown("$('one').close()")
+        assert shown("!$('latency').hidden && $('heat').ariaLabel").startswith("Round-trip times: p50 ")
+        assert shown("$('theme').click();getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert shown("$('theme').click();getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 27)"
+        many = "connections=Array.from({length:10000},(_,i)=>({...connections[0],id:i+1,peer:'tcp://'+i}))"
+        assert shown(f"{many};arrange();$('list').scrollTop=200000;paint();$('rows').rows.length") == 30
+        assert shown("$('list').scrollHeight>10000*28 && [...$('rows').rows].some(r=>r.index==7150)")
         stack.enter_context(socket.create_connection(("127.0.0.1", server.port), LIMIT))
         wait_until(lambda: "open" in shown("document.getElementById('log').textContent"), "the page logs", LIMIT * 2)
         assert admin.get("/")[2]["Content-Security-Policy"].startswith("default-src 'none'")

@@ -283,11 +283,43 @@ static void test_groups(void **state)
 	free(many);
 }
 
+static void test_busiest(void **state)
+{
+	static const char *const patterns[] = {"a", "a.b", "a.>", "*.c", "a", "a.b", "a", "long.tokens.stand.apart"};
+	struct topics *topics = topics_new(7);
+	struct topic_sub eight[8];
+	struct topic_busy busy[3];
+	char text[TOPIC_MAX];
+
+	(void)state;
+	assert_int_equal(topics_busiest(topics, 100, busy, 3), 0);
+	for (int i = 0; i < 8; i++)
+		assert_int_equal(
+			topics_add(topics, &eight[i], patterns[i], strlen(patterns[i]), "group", i == 6 ? 5 : 0), 0);
+	assert_int_equal(topics_busiest(topics, 100, busy, 3), 3);
+	assert_int_equal(busy[0].count, 3);
+	assert_int_equal(busy[1].count, 2);
+	assert_int_equal(busy[2].count, 1);
+	assert_int_equal(topics_pattern(topics, &busy[0].sub, text), 1);
+	assert_memory_equal(text, "a", 1);
+	assert_int_equal(topics_pattern(topics, &busy[1].sub, text), 3);
+	assert_memory_equal(text, "a.b", 3);
+	assert_int_equal(topics_busiest(topics, 1, busy, 3), 1);
+	for (int i = 0; i < 7; i++)
+		topics_remove(topics, &eight[i]);
+	assert_int_equal(topics_busiest(topics, 100, busy, 3), 1);
+	assert_int_equal(topics_pattern(topics, &busy[0].sub, text), strlen(patterns[7]));
+	topics_remove(topics, &eight[7]);
+	assert_int_equal(topics_busiest(topics, 100, busy, 3), 0);
+	topics_free(topics);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_valid), cmocka_unit_test(test_covers),  cmocka_unit_test(test_random),
-		cmocka_unit_test(test_depth), cmocka_unit_test(test_million), cmocka_unit_test(test_groups),
+		cmocka_unit_test(test_valid),   cmocka_unit_test(test_covers),  cmocka_unit_test(test_random),
+		cmocka_unit_test(test_depth),   cmocka_unit_test(test_million), cmocka_unit_test(test_groups),
+		cmocka_unit_test(test_busiest),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

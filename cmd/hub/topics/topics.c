@@ -648,6 +648,35 @@ size_t topics_pattern(const struct topics *topics, const struct topic_sub *sub, 
 	return TOPIC_MAX - at;
 }
 
+static uint32_t subs_of(const struct node *node)
+{
+	const struct bag *bag = node->subs && !is_single(node) ? bag_of(node) : NULL;
+	uint32_t count = node->subs && !bag;
+
+	for (uint32_t i = 0; bag && i < bag->count; i++)
+		count += bag->lists[i].count;
+	return count;
+}
+
+size_t topics_busiest(const struct topics *topics, uint32_t limit, struct topic_busy *out, size_t cap)
+{
+	size_t count = 0;
+
+	for (uint32_t number = GROUPS + 1; number < topics->used && number - GROUPS <= limit; number++) {
+		uint32_t subs = subs_of(node_of(topics, number));
+		size_t at = count;
+
+		while (at > 0 && out[at - 1].count < subs)
+			at--;
+		if (!subs || at == cap)
+			continue;
+		count += count < cap;
+		memmove(&out[at + 1], &out[at], (count - at - 1) * sizeof(*out));
+		out[at] = (struct topic_busy){.sub.node = number, .count = subs};
+	}
+	return count;
+}
+
 /* ---- the whole ---- */
 
 struct topics *topics_new(uint64_t seed)

@@ -47,6 +47,16 @@ void topics_remove(struct topics *topics, struct topic_sub *sub);
 /* Writes the pattern of a subscription into `out`, which has room for TOPIC_MAX. Returns its length. */
 size_t topics_pattern(const struct topics *topics, const struct topic_sub *sub, char *out);
 
+/* A pattern that many have subscribed to: topics_pattern() of `sub` writes it. */
+struct topic_busy {
+	struct topic_sub sub;
+	uint32_t count; /* subscriptions */
+};
+
+/* The patterns with the most subscriptions, the busiest first; looks at `limit` nodes of the tree at most. Returns how
+ * many of the `cap` in `out` there are. */
+size_t topics_busiest(const struct topics *topics, uint32_t limit, struct topic_busy *out, size_t cap);
+
 /* Another number after each change of the tree. */
 uint64_t topics_version(const struct topics *topics);
 
