@@ -18,6 +18,7 @@ struct client {
 	unsigned char *said; /* all that was asked for and answered */
 	size_t len, cap;
 	bool ended, known;
+	bool judged;        /* a login was put off, and comes again */
 	bool pauses, waits; /* behind each message the hub takes nothing more for a moment */
 	struct span last;   /* the name of the last subscription */
 	char name[32];
@@ -99,8 +100,25 @@ int hub_login(struct client *client, const struct login *login)
 {
 	bool right = !login->user.data || (login->user.len && login->user.data[0] == 'u');
 
+	CHECK(!client->waits);
+	if (client->pauses && !DOOR.framed && !client->judged && login->user.data) {
+		client->judged = client->waits = true;
+		return -EINPROGRESS;
+	}
+	client->judged = false;
 	client->known = right;
 	return right ? 0 : -EACCES;
+}
+
+const char *hub_nonce(struct client *client)
+{
+	return client->known ? "nonce" : NULL;
+}
+
+uint32_t hub_payload_max(const struct client *client)
+{
+	(void)client;
+	return facts.payload;
 }
 
 bool hub_is_known(const struct client *client)

@@ -112,13 +112,22 @@ bool hub_find(struct client *client, struct span topic, struct span *sid);
 
 /* Who a client says it is. Missing: data NULL. */
 struct login {
-	struct span user, password, token;
+	struct span user, password, token, nkey, signature;
 };
 
-/* Returns 0, or -EACCES. Where the hub knows no users, everybody is let in. */
+/*
+ * Returns 0; -EACCES; -EUSERS: the user has too many connections; -EINPROGRESS: it is being checked, the door does
+ * nothing more, and the same message is read once more when that is known. A door that reads bytes keeps it, as
+ * hub_must_wait() tells. Where the hub knows no users, everybody is let in.
+ */
 int hub_login(struct client *client, const struct login *login);
 /* Whether the client may do anything yet. */
 bool hub_is_known(const struct client *client);
+
+/* What a client signs to show that it has a key; NULL: nobody does so here. */
+const char *hub_nonce(struct client *client);
+/* The longest message of this client, headers included. */
+uint32_t hub_payload_max(const struct client *client);
 
 /* The format of the client's endpoint; a topic that nobody else knows, for replies. Both live as long as the client. */
 const char *hub_format(const struct client *client);

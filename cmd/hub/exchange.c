@@ -17,6 +17,7 @@
 #include "client.h"
 #include "common/clock.h"
 #include "history.h"
+#include "login.h"
 #include "plan.h"
 #include "tenon.h"
 #include "tenon_value.h"
@@ -30,6 +31,7 @@
 #define STALL_MS 1
 #define BUSY_TOPICS 20
 #define BUSY_NODES (1U << 15) /* takes a fraction of a millisecond */
+#define RATE_MS 10            /* how often those are looked at that wait for their user's rate */
 
 struct exchange_plan exchange_plan = {
 	.payload = 1 << 20, .waits = 8 << 20, .deadline_ns = 10 * NS_PER_S, .slow = SLOW_CUT};
@@ -133,9 +135,17 @@ static void subscription_free(struct lane *lane, struct subscription *sub)
 	mail_send(lane, crossing);
 }
 
+static void give_back(struct client *client, uint32_t count)
+{
+	if (client->user)
+		user_remove(client->user, count);
+}
+
 static void subscription_end(struct subscription *sub)
 {
 	struct client *client = sub->client;
+
+	give_back(client, 1);
 
 	sids_remove(&client->sids, sub);
 	lock_to_change();
@@ -146,6 +156,7 @@ static void subscription_end(struct subscription *sub)
 
 static void all_subscriptions_end(struct client *client)
 {
+	give_back(client, client->sids.count);
 	lock_to_change();
 	for (uint32_t i = 0; i < client->sids.cap; i++)
 		if (client->sids.at[i])
@@ -165,6 +176,14 @@ static bool is_own_inbox(const struct client *client, struct span pattern)
 	return len && pattern.len > len && memcmp(pattern.data, client->inbox, len) == 0;
 }
 
+/* Whether nothing denies this topic to whom it is for. From any loop. */
+static bool may_get(const struct subscription *sub, struct span topic)
+{
+	const struct user *user = sub->client->user;
+
+	return !user || sub->own || user_may_get(user, topic);
+}
+
 /* Messages of earlier times, for a subscription that has just been made. */
 static void replay(struct client *client, const struct subscription *sub, const struct history_list *list)
 {
@@ -172,7 +191,8 @@ static void replay(struct client *client, const struct subscription *sub, const 
 		struct message message = list->list[i]->message;
 
 		message.serial = ++client->lane->serial;
-		outbox_deliver(client, sub, &message);
+		if (may_get(sub, message.topic))
+			outbox_deliver(client, sub, &message);
 	}
 }
 
@@ -180,6 +200,8 @@ static void replay(struct client *client, const struct subscription *sub, const 
 static struct subscription *subscription_new(struct client *client, const struct asked *asked, int *err)
 {
 	struct span pattern = asked->pattern, sid = asked->sid;
+	bool own = is_own_inbox(client, pattern);
+	struct user *user = client->user;
 	struct subscription *sub;
 
 	*err = 0;
@@ -187,24 +209,25 @@ static struct subscription *subscription_new(struct client *client, const struct
 		return NULL;
 	if (!topic_is_pattern(pattern.data, pattern.len))
 		*err = -EINVAL;
-	else if (client->user && !user_may_subscribe(client->user, pattern) && !is_own_inbox(client, pattern))
+	else if (user && !own && !user_may_subscribe(user, pattern))
 		*err = -EACCES;
 	else if (exchange_plan.subscriptions && client->sids.count >= exchange_plan.subscriptions)
 		*err = -E2BIG;
+	else if (user && !user_may_add(user))
+		*err = -E2BIG;
 	if (*err < 0)
 		return NULL;
-	*err = -ENOMEM;
 	sub = malloc(sizeof(*sub) + sid.len);
-	if (!sub)
-		return NULL;
-	*sub = (struct subscription){.client = client, .sid_len = (uint16_t)sid.len};
-	memcpy(sub->sid, sid.data, sid.len);
-	if (!sids_add(&client->sids, sub)) {
-		free(sub);
-		return NULL;
+	if (sub) {
+		*sub = (struct subscription){.client = client, .sid_len = sid.len & 0x7fff, .own = own};
+		memcpy(sub->sid, sid.data, sid.len);
 	}
-	*err = 0;
-	return sub;
+	if (sub && sids_add(&client->sids, sub))
+		return sub;
+	*err = -ENOMEM;
+	give_back(client, 1);
+	free(sub);
+	return NULL;
 }
 
 /* Into the tree. Under the lock. Returns whether it is there. */
@@ -240,6 +263,7 @@ int hub_subscribe_all(struct client *client, struct asked *asked, int count, str
 	for (int i = 0; i < count; i++)
 		if (asked[i].sub && asked[i].err < 0) {
 			sids_remove(&client->sids, asked[i].sub);
+			give_back(client, 1);
 			free(asked[i].sub);
 		}
 	if (n)
@@ -350,6 +374,8 @@ static bool hand_over(struct lane *lane, struct subscription *sub)
 
 static bool pass(struct lane *lane, struct subscription *sub, struct message *message)
 {
+	if (!may_get(sub, message->topic))
+		return false;
 	return sub->client->lane == lane ? deliver(lane, sub, message) : hand_over(lane, sub);
 }
 
@@ -533,35 +559,68 @@ static void go_on(struct client *client)
 		tn_resume(client->conn);
 }
 
+static void on_resume(void *arg);
+
+static bool resume_later(struct lane *lane, unsigned ms)
+{
+	return lane->resume || tn_timer_start(lane->loop, ms, on_resume, lane, &lane->resume) == 0;
+}
+
+static void resume_stalled(struct lane *lane)
+{
+	bool full = is_mail_above(lane, MAIL_MAX / 2), again = false;
+	uint64_t now_ns = tn_loop_now(lane->loop);
+
+	for (struct client *client = lane->clients; client; client = client->next) {
+		if (!client->stalled)
+			continue;
+		if (full || client->until_ns > now_ns) {
+			again = true;
+			continue;
+		}
+		client->stalled = false;
+		go_on(client);
+	}
+	if (again)
+		(void)!resume_later(lane, full ? STALL_MS : RATE_MS); /* otherwise on_tick() does it */
+	outbox_flush(lane);
+}
+
 static void on_resume(void *arg)
 {
 	struct lane *lane = arg;
 
 	lane->resume = NULL;
-	if (is_mail_above(lane, MAIL_MAX / 2) &&
-	    tn_timer_start(lane->loop, STALL_MS, on_resume, lane, &lane->resume) == 0)
-		return;
-	for (struct client *client = lane->clients; client; client = client->next)
-		if (client->stalled) {
-			client->stalled = false;
-			go_on(client);
-		}
-	outbox_flush(lane);
+	resume_stalled(lane);
 }
 
 bool hub_must_wait(const struct client *client)
 {
-	return client->stalled;
+	return client->stalled || client->attempt;
 }
 
-static void stall(struct client *client)
+static void stall(struct client *client, unsigned ms)
 {
-	struct lane *lane = client->lane;
-
-	if (!lane->resume && tn_timer_start(lane->loop, STALL_MS, on_resume, lane, &lane->resume) < 0)
+	if (!resume_later(client->lane, ms))
 		return;
 	client->stalled = true;
 	tn_pause(client->conn);
+}
+
+/* A publisher that is faster than another loop, or than its user's rate. */
+static void slow_down(struct client *client, const struct message *message)
+{
+	struct lane *lane = client->lane;
+	uint64_t now_ns = tn_loop_now(lane->loop);
+
+	if (client->user)
+		client->until_ns = user_spend(client->user, message->topic.len + message->body.len, now_ns);
+	if (client->stalled)
+		return;
+	if (client->until_ns > now_ns)
+		stall(client, RATE_MS);
+	else if (hub.count > 1 && is_mail_above(lane, MAIL_MAX))
+		stall(client, STALL_MS);
 }
 
 /* Many messages in a row often have one topic: then what was found for the last one holds. */
@@ -602,8 +661,7 @@ int hub_publish(struct client *client, struct message *message)
 	if (hub.count > 1)
 		send_away(lane, message);
 	unlock();
-	if (hub.count > 1 && !client->stalled && is_mail_above(lane, MAIL_MAX))
-		stall(client);
+	slow_down(client, message);
 	message_drop(message);
 	end_those_over(lane);
 	count(&lane->published, 1);
@@ -612,13 +670,80 @@ int hub_publish(struct client *client, struct message *message)
 
 /* ---- clients ---- */
 
+/* What it has counts for this user from now on. Returns as hub_login(). */
+static int become(struct client *client, struct user *user, bool there)
+{
+	struct user *before = client->user;
+
+	if (user && user != before && !user_enter(user, there))
+		return -EUSERS;
+	if (user && user != before)
+		user_add(user, client->sids.count);
+	if (before && user != before) {
+		user_remove(before, client->sids.count);
+		user_leave(before);
+	}
+	client->user = user;
+	client->known = user;
+	return user ? 0 : -EACCES;
+}
+
+static uint64_t proof_of(const struct user *user, struct span password)
+{
+	return (topic_hash(user_name(user), strlen(user_name(user))) ^ topic_hash(password.data, password.len)) | 1;
+}
+
+/* Its door reads on, from the message that asked to be let in. */
+static void on_judged(void *arg, bool right)
+{
+	struct client *client = arg;
+	unsigned char *again = client->again;
+
+	client->attempt = NULL;
+	client->judged = true;
+	client->right = right;
+	client->again = NULL;
+	if (again && !client->ending)
+		client->door->input(client, client->state, again, client->again_len);
+	free(again);
+	go_on(client);
+	outbox_flush(client->lane);
+}
+
+static int login_by_password(struct client *client, const struct login *login)
+{
+	struct span password;
+	struct user *user = users_named(login, &password);
+	bool judged = client->judged, right = client->right;
+
+	client->judged = false;
+	if (!user)
+		return become(client, NULL, false);
+	if (judged) {
+		client->proof = right ? proof_of(user, password) : 0;
+		return become(client, right ? user : NULL, false);
+	}
+	if (client->known && user == client->user && client->proof == proof_of(user, password))
+		return 0; /* as in its request before */
+	client->attempt = login_begin(client->lane->index, user, password, on_judged, client);
+	if (!client->attempt)
+		return become(client, NULL, false);
+	tn_pause(client->conn);
+	return -EINPROGRESS;
+}
+
 int hub_login(struct client *client, const struct login *login)
 {
-	if (hub.facts.asks && (login->user.data || login->token.data || !client->known)) {
-		client->user = users_login(login);
-		client->known = client->user;
-	}
-	return client->known ? 0 : -EACCES;
+	if (!hub.facts.asks)
+		return 0;
+	if (login->nkey.data)
+		return become(client,
+			      users_by_nkey(login, (struct span){client->nonce,
+								 strnlen(client->nonce, sizeof(client->nonce))}),
+			      false);
+	if (login->user.data || login->token.data)
+		return login_by_password(client, login);
+	return client->known ? 0 : client->crowded ? -EUSERS : -EACCES;
 }
 
 /* Who has shown a certificate may be known by that. */
@@ -628,8 +753,7 @@ static void know_by_cert(struct client *client)
 
 	if (tn_conn_security(client->conn, &security) < 0)
 		return;
-	client->user = users_by_cert(security.identity);
-	client->known = client->user;
+	client->crowded = become(client, users_by_cert(security.identity), false) == -EUSERS;
 }
 
 bool hub_is_known(const struct client *client)
@@ -669,6 +793,20 @@ static void letters(char *out, size_t len)
 	(void)!getrandom(out, len, 0);
 	for (size_t i = 0; i < len; i++)
 		out[i] = alphabet[(unsigned char)out[i] % 32];
+}
+
+const char *hub_nonce(struct client *client)
+{
+	if (!users_sign())
+		return NULL;
+	if (!client->nonce[0])
+		letters(client->nonce, sizeof(client->nonce) - 1);
+	return client->nonce;
+}
+
+uint32_t hub_payload_max(const struct client *client)
+{
+	return client->user ? user_payload(client->user, hub.facts.payload) : hub.facts.payload;
 }
 
 const char *hub_inbox(struct client *client)
@@ -747,6 +885,18 @@ static void on_open(struct tn_conn *conn, void *arg)
 	outbox_flush(lane);
 }
 
+/* The message with which it asked to be let in. Without memory it is not. */
+static void keep_for_later(struct client *client, const struct tn_msg *msg)
+{
+	client->again = malloc(msg->len + 1);
+	if (!client->again) {
+		hub_end(client);
+		return;
+	}
+	memcpy(client->again, msg->data, msg->len);
+	client->again_len = msg->len;
+}
+
 static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 {
 	struct client *client = tn_conn_data(conn);
@@ -756,6 +906,8 @@ static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 		return;
 	client->heard = true;
 	client->door->input(client, client->state, msg->data, msg->len);
+	if (client->attempt && client->door->framed)
+		keep_for_later(client, msg);
 	outbox_flush(client->lane);
 }
 
@@ -788,6 +940,10 @@ static void on_close(struct tn_conn *conn, int err, void *arg)
 	client->ending = true;
 	all_subscriptions_end(client);
 	outbox_clear(client);
+	(void)!become(client, NULL, false);
+	if (client->attempt)
+		login_forget(client->attempt);
+	free(client->again);
 	if (client->door->close)
 		client->door->close(client, client->state);
 	*client->link = client->next;
@@ -807,7 +963,7 @@ static void look_after(struct client *client, uint64_t now_ns)
 {
 	if (client->ending)
 		return;
-	if (!client->known && now_ns - client->opened_ns > UNKNOWN_NS) {
+	if (!client->known && !client->attempt && now_ns - client->opened_ns > UNKNOWN_NS) {
 		client->door->notice(client, client->state, NOTICE_UNKNOWN);
 		hub_end(client);
 		return;
@@ -832,6 +988,8 @@ static void on_tick(void *arg)
 
 	for (struct client *client = lane->clients; client; client = client->next)
 		look_after(client, now_ns);
+	if (!lane->resume)
+		resume_stalled(lane);
 	outbox_flush(lane);
 }
 
@@ -853,8 +1011,7 @@ static void know_again(void *arg)
 	for (struct client *client = lane->clients; client; client = client->next) {
 		if (!client->user || client->ending)
 			continue;
-		client->user = users_again(client->user);
-		if (!client->user)
+		if (become(client, users_again(client->user), true) < 0)
 			hub_end(client);
 	}
 }

@@ -25,6 +25,7 @@
 #include "exchange.h"
 #include "history.h"
 #include "inspect/bind_error.h"
+#include "login.h"
 #include "plan.h"
 #include "tenon.h"
 #include "tenon_value.h"
@@ -471,6 +472,7 @@ static int run(char **operands, int count)
 		}
 		sandbox_leave();
 		exchange_free();
+		login_end();
 		users_free();
 	}
 	history_free();

@@ -135,11 +135,11 @@ static void refuse(struct client *client, const char *why, const char *id)
 /* ---- what comes in ---- */
 
 /* Returns why not, or NULL. */
-static const char *make_body(struct body *body, const struct tn_value *map)
+static const char *make_body(const struct client *client, struct body *body, const struct tn_value *map)
 {
 	const char *why = payload_read(body, map);
 
-	return !why && body->room.len > hub_facts()->payload ? "the message is too long" : why;
+	return !why && body->room.len > hub_payload_max(client) ? "the message is too long" : why;
 }
 
 /* {"ok":...,"count":n}, if the client has asked for it by a member `ack`. */
@@ -178,7 +178,7 @@ static void publish(struct client *client, struct json *json, const struct tn_va
 {
 	struct body body = {.m.topic = topic};
 	const struct tn_value *reply = tn_value_get(map, "reply");
-	const char *why = topic_is_literal(topic.data, topic.len) ? make_body(&body, map)
+	const char *why = topic_is_literal(topic.data, topic.len) ? make_body(client, &body, map)
 								  : "pub: is no topic (words with dots, no wildcards)";
 	int count = 0;
 
@@ -317,7 +317,7 @@ static void request(struct client *client, struct json *json, const struct tn_va
 		return;
 	}
 	if (!why)
-		why = make_body(&body, map);
+		why = make_body(client, &body, map);
 	if (!why && !subscribe_to_replies(client, json))
 		why = "replies cannot be subscribed to";
 	if (!why) {
@@ -334,16 +334,18 @@ static void request(struct client *client, struct json *json, const struct tn_va
 
 static void login(struct client *client, const struct tn_value *auth, const struct tn_value *map)
 {
-	struct login who;
+	struct login who = {0};
+	int err;
 
 	value_text(tn_value_get(auth, "user"), &who.user);
 	value_text(tn_value_get(auth, "password"), &who.password);
 	value_text(tn_value_get(auth, "token"), &who.token);
-	if (hub_login(client, &who) == 0) {
+	err = hub_login(client, &who);
+	if (err == 0)
 		acknowledge(client, map, -1, false);
+	if (err == 0 || err == -EINPROGRESS)
 		return;
-	}
-	refuse(client, "auth: not known", NULL);
+	refuse(client, err == -EUSERS ? "auth: too many connections" : "auth: not known", NULL);
 	hub_end(client);
 }
 

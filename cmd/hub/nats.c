@@ -27,6 +27,7 @@ struct nats {
 	bool quiet;                               /* not verbose */
 	bool lax;                                 /* not pedantic */
 	bool headers, no_responders, ended, said; /* said: CONNECT has come */
+	bool again;                               /* the operation in front is to be read once more */
 	bool held;                                /* `part` is what was left when the hub took nothing more */
 	uint8_t pings;
 };
@@ -56,14 +57,17 @@ static void tell_about(struct client *client)
 {
 	const struct hub_facts *hub = hub_facts();
 	struct client_facts facts;
-	char info[640];
+	const char *nonce = hub_nonce(client);
+	char info[720], more[128];
 
 	hub_client_facts(client, &facts);
+	snprintf(more, sizeof(more), "%s%s%s%s", nonce ? ",\"nonce\":\"" : "", nonce ? nonce : "", nonce ? "\"" : "",
+		 hub->leaving ? ",\"ldm\":true" : "");
 	snprintf(info, sizeof(info),
 		 "INFO {\"server_id\":\"%s\",\"server_name\":\"%s\",\"version\":\"%s\",\"proto\":1,\"host\":\"%s\","
 		 "\"port\":%d,\"headers\":true%s,\"max_payload\":%u,\"client_id\":%llu,\"client_ip\":\"%s\"%s} \r\n",
 		 hub->id, hub->name, tn_version(), facts.host, facts.port, hub->asks ? ",\"auth_required\":true" : "",
-		 hub->payload, (unsigned long long)facts.id, facts.from, hub->leaving ? ",\"ldm\":true" : "");
+		 hub->payload, (unsigned long long)facts.id, facts.from, more);
 	answer(client, info);
 }
 
@@ -285,12 +289,13 @@ static long number(struct span text)
 
 /* ---- operations ---- */
 
-static void violation(struct client *client, const char *what, struct span topic)
+static void violation(struct client *client, const char *what, struct span topic, struct span group)
 {
-	char text[LINE_MAX_BYTES + 128];
+	char text[2 * LINE_MAX_BYTES + 128];
 
-	snprintf(text, sizeof(text), "-ERR 'Permissions Violation for %s \"%.*s\"'\r\n", what, (int)topic.len,
-		 topic.data);
+	snprintf(text, sizeof(text), "-ERR 'Permissions Violation for %s \"%.*s\"%s%.*s%s'\r\n", what, (int)topic.len,
+		 topic.data, group.len ? " using queue \"" : "", (int)group.len, group.len ? group.data : "",
+		 group.len ? "\"" : "");
 	answer(client, text);
 }
 
@@ -326,7 +331,7 @@ static size_t publish(struct client *client, struct nats *nats, const unsigned c
 		end(client, nats, NULL);
 		return line;
 	}
-	if ((unsigned long)size > hub_facts()->payload) {
+	if ((unsigned long)size > hub_payload_max(client)) {
 		end(client, nats, "-ERR 'Maximum Payload Violation'\r\n");
 		return line;
 	}
@@ -346,7 +351,7 @@ static size_t publish(struct client *client, struct nats *nats, const unsigned c
 	fine(client, nats);
 	found = hub_publish(client, &m);
 	if (found == -EACCES)
-		violation(client, "Publish to", m.topic);
+		violation(client, "Publish to", m.topic, (struct span){0});
 	else if (found == -EBADMSG)
 		answer(client, "-ERR 'Invalid Payload'\r\n");
 	else if (found == 0 && m.reply.len && nats->no_responders)
@@ -356,20 +361,22 @@ static size_t publish(struct client *client, struct nats *nats, const unsigned c
 
 static void subscribe(struct client *client, struct nats *nats, const struct args *args)
 {
+	struct span group = args->count == 3 ? args->at[1] : (struct span){0};
 	int err;
 
 	if (args->count < 2 || args->count > 3) {
 		end(client, nats, NULL);
 		return;
 	}
-	err = hub_subscribe(client, args->at[0], args->count == 3 ? args->at[1] : (struct span){0},
-			    args->at[args->count - 1], NULL);
+	err = hub_subscribe(client, args->at[0], group, args->at[args->count - 1], NULL);
 	if (err == -EINVAL)
 		answer(client, "-ERR 'Invalid Subject'\r\n");
 	else if (err == -EACCES)
-		violation(client, "Subscription to", args->at[0]);
+		violation(client, "Subscription to", args->at[0], group);
+	else if (err == -E2BIG)
+		answer(client, "-ERR 'maximum subscriptions exceeded'\r\n");
 	else if (err < 0)
-		end(client, nats, "-ERR 'maximum subscriptions exceeded'\r\n");
+		end(client, nats, NULL);
 	else
 		fine(client, nats);
 }
@@ -412,18 +419,26 @@ static void greet(struct client *client, struct nats *nats, const struct tn_valu
 	struct login login;
 	int64_t protocol = 0;
 	bool echo = true;
+	int err;
 
 	if (!read_flag(options, "verbose", &nats->quiet, true) || !read_flag(options, "pedantic", &nats->lax, true) ||
 	    !read_flag(options, "headers", &nats->headers, false) || !read_flag(options, "echo", &echo, false) ||
 	    !read_flag(options, "no_responders", &nats->no_responders, false) || !read_text(options, "name", &name) ||
 	    !read_text(options, "user", &login.user) || !read_text(options, "pass", &login.password) ||
-	    !read_text(options, "auth_token", &login.token) || !read_text(options, "account", &account)) {
+	    !read_text(options, "auth_token", &login.token) || !read_text(options, "nkey", &login.nkey) ||
+	    !read_text(options, "sig", &login.signature) || !read_text(options, "account", &account)) {
 		end(client, nats, NULL);
 		return;
 	}
 	(void)tn_value_int(tn_value_get(options, "protocol"), &protocol);
-	if (hub_login(client, &login) < 0 || account.len) {
-		end(client, nats, "-ERR 'Authorization Violation'\r\n");
+	err = account.len ? -EACCES : hub_login(client, &login);
+	nats->again = err == -EINPROGRESS;
+	if (nats->again)
+		return;
+	if (err < 0) {
+		end(client, nats,
+		    err == -EUSERS ? "-ERR 'maximum account active connections exceeded'\r\n"
+				   : "-ERR 'Authorization Violation'\r\n");
 		return;
 	}
 	if (protocol < 0 || protocol > 1) {
@@ -516,7 +531,8 @@ static size_t operation(struct client *client, struct nats *nats, const unsigned
 	line = (size_t)(feed + 1 - p);
 	if (op != OP_PUB && op != OP_HPUB) {
 		act(client, nats, op, (const char *)p + skip, line - 1 - skip);
-		return line;
+		nats->held |= nats->again;
+		return nats->again ? 0 : line;
 	}
 	split((const char *)p + skip, line - 1 - skip, &args);
 	return publish(client, nats, p, line, len, &args, op == OP_HPUB);

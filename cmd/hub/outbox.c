@@ -344,7 +344,7 @@ void outbox_room(struct client *client)
 	if (client->slow_told)
 		hub_events_caught_up(client);
 	client->slow_told = false;
-	if (client->paused && !client->stalled)
+	if (client->paused && !hub_must_wait(client))
 		tn_resume(client->conn);
 	client->paused = false;
 }

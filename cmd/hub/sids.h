@@ -19,7 +19,8 @@ struct subscription {
 	uint32_t max;        /* messages, from the first on; 0: no end */
 	struct client *client;
 	uint64_t delivered;
-	uint16_t sid_len;
+	uint16_t sid_len : 15;
+	uint16_t own : 1; /* to its client's own inbox */
 	char sid[];
 };
 

@@ -135,8 +135,8 @@ static size_t decode(struct http_text text, char *out, size_t cap)
 	return len;
 }
 
-/* Basic, or Bearer with a token. */
-static bool is_known(struct client *client, const struct http_request *request)
+/* Basic, or Bearer with a token. Returns as hub_login(). */
+static int let_in(struct client *client, const struct http_request *request)
 {
 	struct login login = {0};
 	struct http_text value;
@@ -152,9 +152,9 @@ static bool is_known(struct client *client, const struct http_request *request)
 		else if (skip == 7 && strncasecmp(value.at, "bearer", 6) == 0)
 			login.token = (struct span){rest.at, rest.len};
 		if (login.token.data)
-			return hub_login(client, &login) == 0;
+			return hub_login(client, &login);
 	}
-	return hub_is_known(client);
+	return hub_login(client, &login);
 }
 
 /* ---- GET ---- */
@@ -254,7 +254,7 @@ static void publish(struct client *client, const struct http_request *request)
 	    value_text(tn_value_get(map, "pub"), &body.m.topic))
 		why = topic_is_literal(body.m.topic.data, body.m.topic.len) ? payload_read(&body, map)
 									    : "pub: is no topic";
-	if (!why && body.room.len > hub_facts()->payload)
+	if (!why && body.room.len > hub_payload_max(client))
 		why = "the message is too long";
 	if (!why)
 		count = hub_publish(client, &body.m);
@@ -279,11 +279,19 @@ static void input(struct client *client, void *state, const unsigned char *data,
 	struct sse *sse = state;
 	struct http_request request;
 	char *room;
+	int err;
 
 	if (sse->streams)
 		return;
 	http_read(&(struct tn_msg){.data = data, .len = len}, &request);
-	if (!is_known(client, &request)) {
+	err = let_in(client, &request);
+	if (err == -EINPROGRESS)
+		return;
+	if (err == -EUSERS) {
+		refuse(client, &request, "429 Too Many Requests", "too many connections");
+		return;
+	}
+	if (err < 0) {
 		respond(client, &request, "401 Unauthorized", "WWW-Authenticate: Basic realm=\"hub\"\r\n",
 			"{\"error\":\"who are you?\"}\n");
 		return;

@@ -14,18 +14,40 @@ struct user;
 const char *users_read(int fd);
 void users_free(void);
 
-/* Whether a file was read. */
+/* Whether a file was read; whether somebody in it signs a nonce. From any thread. */
 bool users_any(void);
+bool users_sign(void);
 
-/* By a name and its password, or a token, which is NAME:PASSWORD. NULL: not known. Takes as long as the hash wants. */
-const struct user *users_login(const struct login *login);
+/* Who says that it is somebody with a password (a token is NAME:PASSWORD), which is yet to be checked: the password is
+ * written into `password`. NULL: not known. */
+struct user *users_named(const struct login *login, struct span *password);
+/* Whether this is the user's password. Takes as long as the hash wants: tens of milliseconds. From any thread. */
+bool user_has_password(const struct user *user, const char *password);
+/* By a key, and the nonce that was signed with it. NULL: not known. */
+struct user *users_by_nkey(const struct login *login, struct span nonce);
 /* By what a certificate says. NULL: not known. */
-const struct user *users_by_cert(const char *identity);
+struct user *users_by_cert(const char *identity);
 /* The same user after the file was read again. NULL: gone. */
-const struct user *users_again(const struct user *user);
+struct user *users_again(const struct user *user);
 const char *user_name(const struct user *user);
 
+/* What a user has of what its limits are about. From any thread. */
+
+/* One more connection. False: too many, unless it is there already (`there`). */
+bool user_enter(struct user *user, bool there);
+void user_leave(struct user *user);
+/* One more subscription, or so many that are there already. False: too many. */
+bool user_may_add(struct user *user);
+void user_add(struct user *user, unsigned count);
+void user_remove(struct user *user, unsigned count);
+/* So many bytes were published. Returns until when nothing more is taken, on the clock of `now_ns`; 0: it may go on. */
+uint64_t user_spend(struct user *user, size_t bytes, uint64_t now_ns);
+/* The longest message. */
+uint32_t user_payload(const struct user *user, uint32_t otherwise);
+
 bool user_may_publish(const struct user *user, struct span topic);
+/* Of a pattern that takes something that is denied too, user_may_get() tells for each topic. */
 bool user_may_subscribe(const struct user *user, struct span pattern);
+bool user_may_get(const struct user *user, struct span topic);
 
 #endif

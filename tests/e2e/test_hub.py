@@ -1,12 +1,14 @@
 """tenon hub: publish and subscribe over the NATS client protocol, with nats-server as the judge."""
 import asyncio
 import base64
+import binascii
 import json
 import pathlib
 import shutil
 import signal
 import socket
 import subprocess
+import time
 
 import cbor2
 import pytest
@@ -118,14 +120,18 @@ def converse(port, data, step=None):
     return answer
 
 
-@pytest.fixture(name="judge")
-def nats_server(tenon):
+def nats_server(tenon, *args):
     if not NATS_SERVER:
         pytest.skip("nats-server is not there")
     port = free_port()
-    server = tenon.peer(NATS_SERVER, "-a", "127.0.0.1", "-p", str(port))
+    server = tenon.peer(NATS_SERVER, "-a", "127.0.0.1", "-p", str(port), *args)
     server.wait_for_text("Server is ready")
     return port
+
+
+@pytest.fixture(name="judge")
+def nats_server_of_all(tenon):
+    return nats_server(tenon)
 
 
 def test_as_nats_server(tenon, judge):
@@ -635,8 +641,176 @@ def test_users(tenon, users):
     assert converse(hub.port, b'CONNECT {"user":"admin","pass":"new","verbose":false}\r\n') == b"PONG\r\n"
 
 
+DENIED = [b"a.secret.x", b"a.secret.>", b"a.*.x", b"a.>", b"*.secret.x", b"b", b">", b"*", b"a.*.*", b"a.secret",
+          b"a.x"]
+
+
+def test_denied_as_nats_server(tenon):
+    """What is allowed and then denied, tried around by wildcards and queue groups: as nats-server answers."""
+    judge = nats_server(tenon, "-c", tenon.file("judge.conf", b"""
+max_subscriptions: 20
+authorization { users = [
+  {user: all, password: s3}
+  {user: ann, password: s3, permissions: {publish: {allow: ["a.>"], deny: ["a.secret.>", "a.x"]},
+                                          subscribe: {allow: ["a.>"], deny: ["a.secret.>", "a.x"]}}}] }
+"""))
+    deny = "deny-publish=a.secret.>,a.x deny-subscribe=a.secret.>,a.x"
+    users = tenon.file("denied", f"""
+all {hashed("s3")}
+ann {hashed("s3")} publish=a.> subscribe=a.> {deny} subscriptions=20
+""".encode())
+    hub = tenon.hub("nats://127.0.0.1:0", options=["--json", "--users", users])
+    hello = b'CONNECT {"verbose":false,"user":"%s","pass":"s3"}\r\n'
+    scripts = [b"SUB " + topic + group + b" 1\r\nPUB " + topic + b" 1\r\nx\r\n"
+               for topic in DENIED for group in (b"", b" q")]
+    for said in scripts + [b"SUB a.> %d\r\n" % n for n in (1, 2)] + [
+            b"".join(b"SUB a.%d %d\r\n" % (n, n) for n in range(22)) + b"UNSUB 3\r\nSUB a.z 99\r\nSUB a.y 98\r\n"]:
+        assert converse(hub.port, hello % b"ann" + said) == converse(judge, hello % b"ann" + said), said
+    heard = []
+    for port in (hub.port, judge):
+        ann, everybody = Talk(port, tenon), Talk(port, tenon)
+        ann.to_pong(hello % b"ann" + b"SUB a.> 1\r\nSUB a.> q 2\r\nSUB a.*.x 3\r\n")
+        everybody.to_pong(hello % b"all" + b"".join(b"PUB " + topic + b" 1\r\nx\r\n" for topic in (
+            b"a.secret.x", b"a.b.x", b"a.x", b"a.y", b"a.secret", b"a.secret.x.y")))
+        heard.append(sorted(ann.to_pong().split(b"MSG ")))
+    assert heard[0] == heard[1] and len(heard[0]) == 8
+    # one of the group who may have it gets it
+    for talk in (ann := Talk(hub.port, tenon), everybody := Talk(hub.port, tenon)):
+        talk.to_pong(hello % (b"ann" if talk is ann else b"all") + b"SUB a.> q 2\r\n")
+    everybody.say(b"PUB a.secret.x 1\r\nx\r\n" * 20)
+    assert everybody.to_pong().count(b"MSG ") == 20 and ann.to_pong() == b""
+
+
+def test_denied_history(tenon):
+    """Nor does what the hub has kept, the last value or a stream of events tell what is denied."""
+    users = tenon.file("denied", f"""
+all {hashed("s3")}
+ann {hashed("s3")} deny-subscribe=a.secret,_INBOX.>
+""".encode())
+    hub = tenon.hub(LINES, "http://127.0.0.1:0", options=["--json", "--users", users, "--topic", "a.*?history=9"])
+    lines, ann = Lines(hub.url, tenon), Lines(hub.url, tenon)
+    lines.say({"auth": {"user": "all", "password": "s3"}}, {"pub": "a.secret", "data": 1}, {"pub": "a.x", "data": 2},
+              {"sub": "echo"}, {"ping": 1})
+    assert lines.hear() == {"pong": 1}
+    ann.say({"auth": {"user": "ann", "password": "s3"}}, {"sub": "a.secret", "last": True},
+            {"sub": "a.*", "history": 9}, {"sub": ">", "since": 0, "epoch": "x"}, {"ping": 1})
+    heard = [ann.hear()]
+    while "pong" not in heard[-1]:
+        heard.append(ann.hear())
+    assert heard[0] == {"error": "sub: not allowed"}
+    assert [message["data"] for message in heard if "msg" in message] == [2, 2]
+    # its own inbox is its own
+    ann.say({"req": "echo", "id": 1})
+    reply = lines.hear()["reply"]
+    lines.say({"pub": reply, "data": "yes"})
+    assert ann.hear()["msg"] == "echo" and ann.hear() == {"res": 1, "data": "yes"}
+    text = curl(tenon, "-N", "-m", "1", "-u", "ann:s3", f"{hub.urls[1]}/?sub=%3E&sub=a.secret&history=9", status=28)
+    assert [json.loads(line[6:])["data"] for line in text.split("\n") if line.startswith('data: {"msg"')] == [2]
+    assert text.count("event: refused") == 1
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_limits_of_a_user(tenon, threads):
+    """They are the user's, however many connections it has."""
+    users = tenon.file("limited", f"""
+ann {hashed("s3")} connections=2 subscriptions=3 payload=100
+slow {hashed("s3")} rate=10KiB
+""".encode())
+    hub = tenon.hub("nats://127.0.0.1:0", LINES, "http://127.0.0.1:0",
+                    options=["--json", "--users", users, "--threads", str(threads)])
+    one, two = logged_in(hub, tenon, "ann", "s3"), logged_in(hub, tenon, "ann", "s3")
+    many = b"-ERR 'maximum account active connections exceeded'\r\n(end)"
+    hello = f"CONNECT {greeting('ann', 's3')}\r\n".encode()
+    assert converse(hub.port, hello) == many
+    lines = Lines(hub.urls[1], tenon)
+    lines.say({"auth": {"user": "ann", "password": "s3"}})
+    assert lines.hear() == {"error": "auth: too many connections"}
+    code = ("-o", "/dev/null", "-w", "%{http_code}")
+    assert curl(tenon, "-u", "ann:s3", "-d", '{"pub":"a"}', *code, hub.urls[2]) == "429"
+    full = b"-ERR 'maximum subscriptions exceeded'\r\n"
+    assert one.to_pong(b"SUB a 1\r\nSUB b 2\r\n") == b""
+    assert two.to_pong(b"SUB a 1\r\nSUB b 2\r\n") == full
+    assert one.to_pong(b"UNSUB 2\r\nSUB b 3\r\n") == b"" and two.to_pong(b"SUB c 3\r\n") == full
+    assert one.to_pong(b"UNSUB 3\r\n") == b"" and two.to_pong(b"SUB d 4\r\nUNSUB 4 1\r\nPUB d 0\r\n\r\n") == (
+        b"MSG d 4 0\r\n\r\n")
+    assert two.to_pong(b"SUB d 4\r\n") == b""
+    assert two.to_pong(b"PUB a 100\r\n" + bytes(100) + b"\r\n").startswith(b"MSG a 1 100")
+    two.say(b"PUB a 101\r\n")
+    assert two.until(b"\r\n") == b"-ERR 'Maximum Payload Violation'"
+    # the place that one leaves is free
+    wait_until(lambda: converse(hub.port, hello) == b"PONG\r\n", "there is room for another connection")
+    # who publishes faster is not read from for a while: 10 KiB at once, the others later, in order
+    slow, before = logged_in(hub, tenon, "slow", "s3"), time.monotonic()
+    body = bytes(1023)
+    text = slow.to_pong(b"SUB s 1\r\n" + b"".join(b"PUB s 1023\r\n" + body + b"\r\n" for _ in range(15)))
+    assert text.count(b"MSG s 1 1023\r\n" + body) == 15
+    assert time.monotonic() - before > 0.3  # 5 KiB beyond what may come at once: half a second
+
+
+def nkey(key, kind):
+    """A public key as NATS writes it."""
+    raw = bytes([kind << 3]) + key
+    return base64.b32encode(raw + binascii.crc_hqx(raw, 0).to_bytes(2, "little")).decode()
+
+
+def test_nkeys(tenon):
+    """Who signs the nonce is the user, as with nats-server."""
+    ed25519 = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ed25519")
+    private = ed25519.Ed25519PrivateKey.generate()
+    serialization = pytest.importorskip("cryptography.hazmat.primitives.serialization")
+    key = nkey(private.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw), 20)
+    users = tenon.file("signers", f"ann nkey:{key} publish=a\n".encode())
+    hub = tenon.hub("nats://127.0.0.1:0", options=["--json", "--users", users])
+    judge = nats_server(tenon, "-c", tenon.file("judge.conf", f"""authorization {{ users = [
+        {{nkey: {key}, permissions: {{publish: ["a"]}} }}] }}""".encode()))
+
+    def say(port, key, data=None, nonce=None):
+        talk = Talk(port, tenon)
+        signature = private.sign((nonce or talk.info["nonce"]).encode())
+        talk.say(b"CONNECT " + json.dumps({
+            "verbose": False, "nkey": key, "sig": base64.urlsafe_b64encode(data or signature).decode().rstrip("=")}
+        ).encode() + b"\r\nPUB b 1\r\nx\r\nPING\r\n")
+        text = talk.rest
+        while b"PONG" not in text and (more := talk.sock.recv(65536)):
+            text += more
+        return text
+
+    violation = b"-ERR 'Authorization Violation'\r\n"
+    for port in (hub.port, judge):
+        assert say(port, key) == b"-ERR 'Permissions Violation for Publish to \"b\"'\r\nPONG\r\n"
+        for wrong in ((key, bytes(64)), (key, b"x"), (key, None, "another nonce"), (nkey(bytes(32), 20),), ("",)):
+            assert say(port, *wrong) == violation, wrong
+    assert Talk(hub.port, tenon).info["nonce"] != Talk(hub.port, tenon).info["nonce"]
+
+
+def test_passwords_are_checked_aside(tenon):
+    """A hash takes long on purpose: what others publish goes on meanwhile, and what came behind CONNECT waits."""
+    users = tenon.file("heavy", b"ann $5$rounds=2000000$tenon$x\n" + f"bob {hashed('s3')}\n".encode())
+    hub = tenon.hub("nats://127.0.0.1:0", LINES, options=["--json", "--users", users])
+    bob = logged_in(hub, tenon, "bob", "s3")
+    bob.to_pong(b"SUB a 1\r\n")
+    ann = Talk(hub.port, tenon)
+    ann.say(f"CONNECT {greeting('ann', 'wrong')}\r\nPUB a 3\r\nbad\r\n".encode())
+    lines = Lines(hub.urls[1], tenon)
+    lines.say({"auth": {"user": "bob", "password": "s3"}, "ack": 1}, {"pub": "a", "data": 7}, {"ping": 2})
+    assert bob.to_pong(b"PUB a 1\r\nx\r\n") == b"MSG a 1 1\r\nx\r\n"
+    ann.sock.setblocking(False)
+    with pytest.raises(BlockingIOError):  # it is still being checked
+        ann.sock.recv(100)
+    ann.sock.setblocking(True)
+    assert ann.until(b"\r\n") == b"-ERR 'Authorization Violation'"
+    assert [lines.hear(), lines.hear()] == [{"ok": 1}, {"pong": 2}]
+    assert bob.to_pong() == b"MSG a 1 1\r\n7\r\n"
+    # who goes meanwhile leaves nothing behind
+    Talk(hub.port, tenon).say(f"CONNECT {greeting('ann', 'wrong')}\r\n".encode())
+
+
 @pytest.mark.parametrize("text, why", [
-    (b"", "nobody"), (b"x\n", "line 1"), (b"# c\n\na plain\n", "line 3 has no hash"), (b"a $5$x pub=b\n", "neither"),
+    (b"a nkey:UABC\n", "public key"), (b"a $5$x rate=x\n", "no size"), (b"a $5$x connections=0\n", "from 1 up"),
+    (b"a $5$x payload=1 payload=2\n", "twice"), (b"a $5$x publish=a publish=b\n", "twice"),
+    (b"a nkey:SUABC\n", "public key"), (b"a $5$x deny-publish=a..b\n", "no pattern"),
+    (b"", "nobody"), (b"x\n", "line 1"), (b"# c\n\na plain\n", "line 3 has no hash"),
+    (b"a $5$x pub=b\n", "none of publish="),
     (b"a $5$x publish=a..b\n", "no pattern"), (b"a $5$x\na $5$y\n", "line 2 is there twice"), (b"a:b $5$x\n", "colon"),
 ])
 def test_bad_users(tenon, text, why):
