@@ -10,7 +10,6 @@
 #include "common/complain.h"
 #include "common/json.h"
 #include "common/sandbox.h"
-#include "common/settings.h"
 #include "common/status.h"
 #include "common/text.h"
 #include "common/workers.h"
@@ -285,9 +284,9 @@ void admin_allow(struct sandbox *box)
 void admin_ready(void)
 {
 	admin.ready = true;
-	for (int i = 0; i < places.count && !settings.quiet; i++)
+	for (int i = 0; i < places.count; i++)
 		for (int n = 0; n < tn_server_nurls(places.servers[i]); n++)
-			complain("admin: %s", tn_server_url(places.servers[i], n));
+			complain_notice("admin: %s", tn_server_url(places.servers[i], n));
 }
 
 void admin_draining(void)

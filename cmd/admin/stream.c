@@ -97,7 +97,7 @@ static void tick(void *arg);
 static void again(void)
 {
 	if (tn_timer_start(workers_loops()[0], STATUS_MS, tick, NULL, &stream.timer) < 0)
-		complain("--admin: /events tells no more of the status: %s", tn_errmsg());
+		complain_warning("--admin: /events tells no more of the status: %s", tn_errmsg());
 }
 
 static void tick(void *arg)
@@ -127,7 +127,7 @@ void stream_begin(struct tn_conn *conn)
 	reader->next = stream.readers;
 	stream.readers = reader;
 	tn_pause(conn); /* nothing that comes is read: it would have to be answered */
-	json_tap(on_event);
+	json_tap(JSON_TAP_ADMIN, on_event);
 	status(&text);
 	send_to(reader, &text);
 	text_free(&text);
@@ -146,12 +146,12 @@ void stream_forget(const struct tn_conn *conn)
 			break;
 		}
 	if (!stream.readers)
-		json_tap(NULL);
+		json_tap(JSON_TAP_ADMIN, NULL);
 }
 
 void stream_stop(void)
 {
-	json_tap(NULL);
+	json_tap(JSON_TAP_ADMIN, NULL);
 	tn_timer_stop(stream.timer);
 	stream.timer = NULL;
 	text_free(&stream.waiting);

@@ -78,6 +78,11 @@ static int remove_ours(const char *path, const struct mark *mark)
 	return unlink(path) < 0 ? -errno : 0;
 }
 
+static int flags_of(enum tn_file_use use)
+{
+	return use == TN_FILE_APPEND ? O_WRONLY | O_APPEND | O_CREAT : O_RDONLY;
+}
+
 /* A named pipe must not block the broker. */
 static int do_it(const char *path, enum tn_file_use use)
 {
@@ -90,7 +95,7 @@ static int do_it(const char *path, enum tn_file_use use)
 	if (use == TN_FILE_LOOK)
 		flags = O_PATH | O_CLOEXEC;
 	else
-		flags |= use == TN_FILE_APPEND ? O_WRONLY | O_APPEND | O_CREAT : O_RDONLY;
+		flags |= flags_of(use);
 	fd = open(path, flags, 0600);
 	return fd < 0 ? -errno : fd;
 }
@@ -257,13 +262,13 @@ static int ask(const char *path, enum tn_file_use use, void *arg)
 	return rc == 0 && use != TN_FILE_REMOVE ? -EMFILE : rc;
 }
 
-int broker_open(const char *path)
+int broker_open(const char *path, enum tn_file_use use)
 {
 	int fd;
 
 	if (broker.sock >= 0)
-		return ask(path, TN_FILE_READ, NULL);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+		return ask(path, use, NULL);
+	fd = open(path, O_CLOEXEC | O_NOCTTY | flags_of(use), 0600);
 	return fd < 0 ? -errno : fd;
 }
 

@@ -22,8 +22,11 @@ struct broker_file {
  */
 int broker_start(const struct broker_file *files, size_t nfiles, int (*confine)(uint32_t capabilities));
 
-/* Opens a file to be read: in that process, if it runs. Returns a descriptor with close-on-exec, or -errno. */
-int broker_open(const char *path);
+/*
+ * Opens a file to be read, or to be added to (TN_FILE_APPEND; made with mode 0600 where there is none): in that
+ * process, if it runs. Returns a descriptor with close-on-exec, or -errno.
+ */
+int broker_open(const char *path, enum tn_file_use use);
 
 /* Ends it and waits for its end. Does nothing if it does not run. */
 void broker_stop(void);

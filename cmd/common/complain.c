@@ -44,14 +44,42 @@ void progress_end(void)
 	progress_shown = false;
 }
 
+typedef bool (*taker_fn)(enum complaint level, uintptr_t kind, const char *words);
+
+static _Atomic(taker_fn) taker;
+
+void complain_to(taker_fn fn)
+{
+	taker = fn;
+}
+
+/* Whether what this thread has said last stands on standard error, where more may be put below it. */
+static _Thread_local bool is_shown;
+
+/* A level, who says it, and what stands before it on standard error. */
+struct speech {
+	enum complaint level;
+	uintptr_t kind;
+	const char *prefix;
+	enum paint paint;
+};
+
+static bool is_taken(const struct speech *speech, const char *words)
+{
+	taker_fn fn = taker;
+
+	is_shown = !fn || !fn(speech->level, speech->kind, words);
+	return !is_shown;
+}
+
 /* Without memory, perhaps to report just that. */
-static void complain_briefly(const char *prefix, const char *fmt, va_list ap)
+static void complain_briefly(const struct speech *speech, const char *fmt, va_list ap)
 {
 	char line[2048];
-	size_t n = (size_t)snprintf(line, sizeof(line), "%s", prefix);
+	size_t n = (size_t)snprintf(line, sizeof(line), "%s", speech->prefix);
 	int len = vsnprintf(line + n, sizeof(line) - n - 1, fmt, ap);
 
-	if (len < 0)
+	if (len < 0 || is_taken(speech, line + n))
 		return;
 	n += (size_t)len < sizeof(line) - n - 1 ? (size_t)len : sizeof(line) - n - 2;
 	line[n++] = '\n';
@@ -75,41 +103,72 @@ static void text_lines(struct text *text, struct text *words)
 	}
 }
 
-static void complain_line(const char *prefix, enum paint paint, const char *fmt, va_list ap)
+static void complain_line(const struct speech *speech, const char *fmt, va_list ap)
 {
 	struct text text = {0}, words = {0};
 	va_list again;
+	size_t begin;
 
 	progress_end();
 	va_copy(again, ap);
-	text_add(&text, "%s%s%s", paint_code(STDERR_FILENO, paint), prefix, paint_code(STDERR_FILENO, PAINT_NONE));
+	text_add(&text, "%s%s%s", paint_code(STDERR_FILENO, speech->paint), speech->prefix,
+		 paint_code(STDERR_FILENO, PAINT_NONE));
+	begin = text.len;
 	text_vadd(&words, fmt, ap);
 	text_lines(&text, &words);
-	text_bytes(&text, "\n", 1);
+	text_bytes(&text, "", 1);
 	text_free(&words);
-	if (!text.failed)
+	if (text.failed) {
+		complain_briefly(speech, fmt, again);
+	} else if (!is_taken(speech, text.data + begin)) {
+		text.data[text.len - 1] = '\n';
 		fd_write(STDERR_FILENO, text.data, text.len);
-	else
-		complain_briefly(prefix, fmt, again);
+	}
 	va_end(again);
 	text_free(&text);
 }
 
+/* Places of the program, not formats: many have the same one ("%s"). */
+#define PLACE ((uintptr_t)__builtin_return_address(0))
+
+#define SAY(level, kind)                                                           \
+	do {                                                                       \
+		const struct speech speech = {level, kind, "tenon: ", PAINT_BOLD}; \
+		va_list ap;                                                        \
+                                                                                   \
+		va_start(ap, fmt);                                                 \
+		complain_line(&speech, fmt, ap);                                   \
+		va_end(ap);                                                        \
+	} while (0)
+
 void complain(const char *fmt, ...)
 {
-	va_list ap;
+	SAY(COMPLAINT_ERROR, PLACE);
+}
 
-	va_start(ap, fmt);
-	complain_line("tenon: ", PAINT_BOLD, fmt, ap);
-	va_end(ap);
+void complain_warning(const char *fmt, ...)
+{
+	SAY(COMPLAINT_WARNING, PLACE);
+}
+
+void complain_notice(const char *fmt, ...)
+{
+	if (!settings.quiet)
+		SAY(COMPLAINT_NOTICE, PLACE);
+}
+
+void complain_about(int what, const char *fmt, ...)
+{
+	SAY(COMPLAINT_WARNING, (uintptr_t)1 + (unsigned)-what);
 }
 
 void complain_hint(const char *fmt, ...)
 {
+	static const struct speech hint = {COMPLAINT_NOTICE, 0, "Try: ", PAINT_NONE};
 	va_list ap;
 
 	va_start(ap, fmt);
-	complain_line("Try: ", PAINT_NONE, fmt, ap);
+	complain_line(&hint, fmt, ap);
 	va_end(ap);
 }
 
@@ -149,7 +208,7 @@ int complain_library(int err, const char *url)
 		return status_of(err);
 	}
 	complain("%s", *tn_errmsg() ? tn_errmsg() : tn_strerror(err));
-	if (err == TN_EURL && position >= 0 && url)
+	if (err == TN_EURL && position >= 0 && url && is_shown)
 		complain_place(url, position);
 	return status_of(err);
 }

@@ -2,7 +2,6 @@
 
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
 #include "clock.h"
 #include "output.h"
@@ -62,27 +61,33 @@ void json_begin(struct text *text, const char *event)
 		json_text(text, "event", event);
 }
 
-static _Atomic(tap_fn) tap;
+static _Atomic(tap_fn) taps[JSON_TAPS];
 static _Atomic(bool) tapped; /* ever */
 
-void json_tap(tap_fn fn)
+void json_tap(enum json_tap who, tap_fn fn)
 {
 	tapped |= fn != NULL;
-	tap = fn;
+	taps[who] = fn;
 }
 
 bool json_is_wanted(void)
 {
-	return settings.json || tap;
+	bool wanted = settings.json;
+
+	for (int i = 0; i < JSON_TAPS && !wanted; i++)
+		wanted = taps[i] != NULL;
+	return wanted;
 }
 
 void json_line(struct text *text)
 {
-	tap_fn fn = tap;
-
 	text_bytes(text, "}", 1);
-	if (fn && !text->failed)
-		fn(text->data, text->len);
+	for (int i = 0; i < JSON_TAPS; i++) {
+		tap_fn fn = taps[i];
+
+		if (fn && !text->failed)
+			fn(text->data, text->len);
+	}
 	if (settings.json || !tapped)
 		out_line(text);
 	else
@@ -187,15 +192,10 @@ void json_ms(struct text *text, const char *key, uint64_t ns)
 
 void json_time_at(struct text *text, const char *key, uint64_t utc_ns)
 {
-	uint64_t ms = utc_ns / NS_PER_MS;
-	time_t seconds = (time_t)(ms / 1000);
-	struct tm tm;
-	char when[32];
-
-	gmtime_r(&seconds, &tm);
-	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%S", &tm);
 	json_key(text, key);
-	text_add(text, "\"%s.%03uZ\"", when, (unsigned)(ms % 1000));
+	text_bytes(text, "\"", 1);
+	text_time(text, utc_ns);
+	text_bytes(text, "\"", 1);
 }
 
 void json_time(struct text *text, const char *key)

@@ -19,11 +19,14 @@
 void json_begin(struct text *text, const char *event);
 void json_line(struct text *text); /* ends it, writes it to standard output as out_line() does, and frees it */
 
+/* Who wants the lines besides standard output. */
+enum json_tap { JSON_TAP_ADMIN, JSON_TAP_LOG, JSON_TAPS };
+
 /*
  * From now on each line goes to fn() too, without its line feed, and is written to standard output with --json alone.
  * From any thread; fn() is called on the thread of the event. NULL: no more.
  */
-void json_tap(void (*fn)(const char *line, size_t len));
+void json_tap(enum json_tap who, void (*fn)(const char *line, size_t len));
 
 /* Whether anybody wants events as JSON: standard output (--json), or who has tapped. */
 bool json_is_wanted(void);

@@ -68,7 +68,7 @@ void notify_open(void)
 		return;
 	manager.fd = reach(place);
 	if (manager.fd < 0) {
-		complain("the service manager is not told anything: NOTIFY_SOCKET %s cannot be used", place);
+		complain_warning("the service manager is not told anything: NOTIFY_SOCKET %s cannot be used", place);
 		return;
 	}
 	manager.every_ms = watchdog_ms() / 2;
@@ -90,7 +90,7 @@ static void turn(void *arg);
 static void again(void)
 {
 	if (tn_timer_start(workers_loops()[0], manager.every_ms, turn, NULL, &manager.timer) < 0)
-		complain("the service manager's watchdog is not told any more: %s", tn_errmsg());
+		complain_warning("the service manager's watchdog is not told any more: %s", tn_errmsg());
 }
 
 static void present(void *arg)

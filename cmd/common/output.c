@@ -145,8 +145,8 @@ static void writer_write(struct text *lines, uint64_t dropped)
 		writer.lost = NULL;
 	}
 	if (dropped)
-		complain("%llu events were dropped: nobody reads them fast enough, or memory is short",
-			 (unsigned long long)dropped);
+		complain_warning("%llu events were dropped: nobody reads them fast enough, or memory is short",
+				 (unsigned long long)dropped);
 	lines->len = 0;
 	lines->failed = false;
 }

@@ -335,7 +335,7 @@ const char *sandbox_version(void)
 
 static void lacks(const char *what, int err)
 {
-	complain("sandbox: %s: %s; the server runs without", what, tn_strerror(err));
+	complain_warning("sandbox: %s: %s; the server runs without", what, tn_strerror(err));
 }
 
 /* Returns whether no file can be reached or changed. */
@@ -350,8 +350,8 @@ static bool fence_files(const struct sandbox *box)
 	if (err < 0)
 		lacks("files cannot be put out of reach (Landlock)", err);
 	else if (version < FENCE_VERSION)
-		complain("sandbox: this kernel's Landlock (version %d) cannot keep files from being cut short",
-			 version);
+		complain_warning("sandbox: this kernel's Landlock (version %d) cannot keep files from being cut short",
+				 version);
 	return err == 0 && version >= FENCE_VERSION;
 #endif
 }
@@ -414,15 +414,15 @@ static int give_up_all(const struct sandbox *box)
 		err = privileges_keep(0);
 	}
 	if (answers && !fenced)
-		complain("sandbox: so %s", box->answers ? "Unix sockets of other users get no replies"
-							: "files are only made in a folder that is the user's");
+		complain_warning("sandbox: so %s", box->answers ? "Unix sockets of other users get no replies"
+								: "files are only made in a folder that is the user's");
 	return err;
 }
 
 static int give_up_with_children(const struct sandbox *box)
 {
 	if (geteuid() == 0 && !box->user) {
-		complain("commands are run as root, for everybody who can reach the endpoint");
+		complain_warning("commands are run as root, for everybody who can reach the endpoint");
 		complain_hint(
 			"--user nobody, or another user with only the rights they need (--user root: no warning)");
 	}

@@ -4,6 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+#include "clock.h"
 
 static bool text_room(struct text *text, size_t more)
 {
@@ -52,6 +55,18 @@ void text_add(struct text *text, const char *fmt, ...)
 	va_start(ap, fmt);
 	text_vadd(text, fmt, ap);
 	va_end(ap);
+}
+
+void text_time(struct text *text, uint64_t utc_ns)
+{
+	uint64_t ms = utc_ns / NS_PER_MS;
+	time_t seconds = (time_t)(ms / 1000);
+	struct tm tm;
+	char when[32];
+
+	gmtime_r(&seconds, &tm);
+	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%S", &tm);
+	text_add(text, "%s.%03uZ", when, (unsigned)(ms % 1000));
 }
 
 void text_free(struct text *text)

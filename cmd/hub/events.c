@@ -5,8 +5,8 @@
 #include "client.h"
 #include "common/complain.h"
 #include "common/json.h"
+#include "common/log.h"
 #include "common/report.h"
-#include "common/settings.h"
 #include "common/text.h"
 #include "plan.h"
 #include "tenon.h"
@@ -38,10 +38,10 @@ static void tell(const struct client *client, const char *event, const char *wor
 	struct tn_conn_info info;
 
 	tn_conn_info(client->conn, &info);
-	if (!settings.json)
-		complain("#%llu%s%s (%s) %s%s%s; messages dropped: %llu", (unsigned long long)client->id,
-			 client->name ? " " : "", client->name ? client->name : "", info.peer, words, why ? ": " : "",
-			 why ? why : "", (unsigned long long)client->dropped);
+	if (report_in_words())
+		complain_warning("#%llu%s%s (%s) %s%s%s; messages dropped: %llu", (unsigned long long)client->id,
+				 client->name ? " " : "", client->name ? client->name : "", info.peer, words,
+				 why ? ": " : "", why ? why : "", (unsigned long long)client->dropped);
 	if (!json_is_wanted())
 		return;
 	json_begin(&line, event);
@@ -68,6 +68,10 @@ void hub_events_stopped(const struct exchange_counts *counts)
 {
 	struct text line = {0};
 
+	if (log_is_kept())
+		complain_notice("stopped: %llu messages published, %llu delivered, %llu dropped, %llu clients cut off",
+				(unsigned long long)counts->published, (unsigned long long)counts->delivered,
+				(unsigned long long)counts->dropped, (unsigned long long)counts->cut);
 	if (!json_is_wanted())
 		return;
 	json_begin(&line, "stopped");

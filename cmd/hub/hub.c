@@ -11,6 +11,7 @@
 #include "common/complain.h"
 #include "common/file_limit.h"
 #include "common/json.h"
+#include "common/log.h"
 #include "common/notify.h"
 #include "common/options.h"
 #include "common/output.h"
@@ -236,7 +237,7 @@ static void on_signal(int nth, void *arg)
 /* False: an error has been printed. */
 static bool read_users(void)
 {
-	int fd = options.users ? broker_open(options.users) : 0;
+	int fd = options.users ? broker_open(options.users, TN_FILE_READ) : 0;
 	const char *why = fd < 0 ? tn_strerror(fd) : options.users ? users_read(fd) : NULL;
 
 	if (why)
@@ -248,10 +249,11 @@ static void on_hangup(void *arg)
 {
 	(void)arg;
 	notify_reloading();
+	log_reopen();
 	if (options.users && read_users())
 		exchange_users_changed();
 	else if (options.users)
-		complain("the users that were read before stay");
+		complain_warning("the users that were read before stay");
 	for (int i = 0; i < state.count; i++) {
 		const struct listener *listener = &state.listeners[i];
 		int err = listener->over || state.closing ? -EOPNOTSUPP : tn_server_reload(listener->server);
@@ -386,6 +388,7 @@ static int confine(void)
 		for (int n = 0; tn_server_file(state.listeners[i].server, n, &path, &use) == 0; n++)
 			sandbox_allow(&box, path, use);
 	admin_allow(&box);
+	log_allow(&box);
 	return sandbox_enter(&box);
 }
 
@@ -418,6 +421,7 @@ static void worker_end(int index)
 	admin_close();
 	notify_close();
 	out_unwatch();
+	log_stop();
 	signals_stop();
 }
 
@@ -430,6 +434,7 @@ static int run_all(void)
 	for (int i = 0; i < state.count; i++)
 		report(&state.listeners[i]);
 	admin_ready();
+	log_ready();
 	notify_ready();
 	if (settings.json)
 		workers_watch_reader(close_all);
@@ -457,6 +462,8 @@ static int run(char **operands, int count)
 		status = add(operands[i]);
 	if (status == STATUS_DONE && !read_users())
 		status = STATUS_USAGE;
+	if (status == STATUS_DONE)
+		status = log_open();
 	if (status == STATUS_DONE) {
 		file_limit_raise(NULL);
 		status = begin();
@@ -476,6 +483,7 @@ static int run(char **operands, int count)
 		users_free();
 	}
 	history_free();
+	log_close();
 	for (int i = 0; i < state.count; i++)
 		free(state.listeners[i].url);
 	return status;
@@ -575,6 +583,9 @@ static const struct option_spec own_options[] = {
 	{"no-sandbox", 0, OPTION_ALONE, option_set_flag, &options.no_sandbox, NULL,
 	 "keep root, access to files, and all system calls"},
 	{"admin", 0, OPTION_VALUES, admin_set, NULL, "URL", ADMIN_MEANING},
+	{"log", 0, OPTION_VALUE, log_set_form, NULL, "FORM", LOG_MEANING},
+	{"log-level", 0, OPTION_VALUE, log_set_level, NULL, "LEVEL", LOG_LEVEL_MEANING},
+	{"log-file", 0, OPTION_VALUE, log_set_file, NULL, "FILE", LOG_FILE_MEANING},
 	{"json", 0, OPTION_ALONE, option_set_flag, &settings.json, NULL, "events as JSON objects, one a line"},
 	{0},
 };

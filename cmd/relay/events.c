@@ -322,10 +322,10 @@ void report_target(const char *url, bool works, const char *why)
 {
 	struct text line = {0};
 
-	if (!settings.json && works)
-		complain("target %s works again", url);
-	else if (!settings.json)
-		complain("target %s is left out for a while: %s", url, why);
+	if (report_in_words() && works)
+		complain_notice("target %s works again", url);
+	else if (report_in_words())
+		complain_warning("target %s is left out for a while: %s", url, why);
 	if (json_is_wanted()) {
 		json_begin(&line, "target");
 		json_text(&line, "url", url);

@@ -168,7 +168,7 @@ static void on_due(void *arg)
 		dial(p);
 	}
 	if (tn_timer_start(p->loop, pause_ms(), on_due, p, &p->timer) < 0)
-		complain("%s is not probed any more: %s", p->targets->list[p->index].given, tn_errmsg());
+		complain_warning("%s is not probed any more: %s", p->targets->list[p->index].given, tn_errmsg());
 }
 
 int probe_start(struct tn_loop *loop, struct targets *targets)

@@ -14,9 +14,11 @@
 #include "common/complain.h"
 #include "common/file_limit.h"
 #include "common/json.h"
+#include "common/log.h"
 #include "common/notify.h"
 #include "common/options.h"
 #include "common/output.h"
+#include "common/report.h"
 #include "common/sandbox.h"
 #include "common/settings.h"
 #include "common/signals.h"
@@ -120,12 +122,13 @@ static void on_hangup(void *arg)
 {
 	(void)arg;
 	notify_reloading();
+	log_reopen();
 	for (int i = 0; i < state.count; i++) {
 		const struct listener *listener = &state.listeners[i];
 		int err = listener->over || state.closing ? -EOPNOTSUPP : tn_server_reload(listener->server);
 
-		if (err >= 0 && !settings.quiet)
-			complain("%s: its files have been read again", listener->url);
+		if (err >= 0)
+			complain_notice("%s: its files have been read again", listener->url);
 		else if (err < 0 && err != -EOPNOTSUPP)
 			complain("%s; what was read before stays in use", tn_errmsg());
 	}
@@ -465,7 +468,7 @@ static int make_plan(char **operands, int count)
 	options.listen[0] = operands[0];
 	plan.listen = options.listen;
 	plan.nlisten++;
-	plan.told = settings.json || settings.verbose || admin_is_wanted() || recorder_is_wanted();
+	plan.told = json_is_wanted() || settings.verbose || admin_is_wanted() || recorder_is_wanted();
 	status = check_proxies(targets);
 	if (status != STATUS_DONE)
 		return status;
@@ -663,6 +666,7 @@ static int confine(void)
 		allow_listener(&box, i);
 	recorder_allow(&box);
 	admin_allow(&box);
+	log_allow(&box);
 	return sandbox_enter(&box);
 }
 
@@ -675,6 +679,7 @@ static void worker_end(int index)
 	admin_close();
 	notify_close();
 	out_unwatch();
+	log_stop();
 	probe_stop();
 	signals_stop();
 }
@@ -697,17 +702,17 @@ static int run_all(void)
 	for (int i = 0; i < state.count; i++)
 		report_listening(state.listeners[i].server, state.listeners[i].asks ? "proxy" : "relay");
 	admin_ready();
+	log_ready();
 	notify_ready();
 	if (settings.json || settings.verbose)
 		workers_watch_reader(close_all);
 	if (start_probes() < 0)
 		no_memory();
 	status = workers_run(&hooks) < 0 ? STATUS_FAILED : STATUS_DONE;
-	if (settings.json)
-		json_event("stopped");
+	report_stopped();
 	out_thread_stop();
 	if (state.cut_off > 0)
-		complain("%u session%s cut off", state.cut_off, state.cut_off == 1 ? "" : "s");
+		complain_warning("%u session%s cut off", state.cut_off, state.cut_off == 1 ? "" : "s");
 	return state.cut_off > 0 && state.hurried ? STATUS_FAILED : status;
 }
 
@@ -753,13 +758,16 @@ static int run_plan(void)
 	recorder_close();
 	sandbox_leave();
 	forget();
+	log_close();
 	return status;
 }
 
 static int run(char **operands, int count)
 {
-	int status = make_plan(operands, count);
+	int status = log_open();
 
+	if (status == STATUS_DONE)
+		status = make_plan(operands, count);
 	return status == STATUS_DONE ? run_plan() : status;
 }
 
@@ -833,6 +841,9 @@ static const struct option_spec own_options[] = {
 	{"no-sandbox", 0, OPTION_ALONE, option_set_flag, &plan.no_sandbox, NULL,
 	 "keep root, access to files, and all system calls"},
 	{"admin", 0, OPTION_VALUES, admin_set, NULL, "URL", ADMIN_MEANING},
+	{"log", 0, OPTION_VALUE, log_set_form, NULL, "FORM", LOG_MEANING},
+	{"log-level", 0, OPTION_VALUE, log_set_level, NULL, "LEVEL", LOG_LEVEL_MEANING},
+	{"log-file", 0, OPTION_VALUE, log_set_file, NULL, "FILE", LOG_FILE_MEANING},
 	{"json", 0, OPTION_ALONE, option_set_flag, &settings.json, NULL, "events as JSON objects, one a line"},
 	{0},
 };

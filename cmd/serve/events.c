@@ -391,6 +391,7 @@ void events_datagrams(const struct served *served, const struct tn_conn *conn)
 		counts_json(&line, &info, duration_ns(conn, &info));
 		json_number(&line, "lost", info.lost);
 		json_number(&line, "dropped", info.dropped);
+		json_time(&line, "time");
 		json_line(&line);
 	}
 	if (!is_text())

@@ -21,10 +21,12 @@
 #include "common/complain.h"
 #include "common/file_limit.h"
 #include "common/json.h"
+#include "common/log.h"
 #include "common/notify.h"
 #include "common/options.h"
 #include "common/output.h"
 #include "common/privileges.h"
+#include "common/report.h"
 #include "common/sandbox.h"
 #include "common/settings.h"
 #include "common/signals.h"
@@ -232,12 +234,13 @@ static void on_hangup(void *arg)
 {
 	(void)arg;
 	notify_reloading();
+	log_reopen();
 	for (int i = 0; i < state.nserved; i++) {
 		struct served *served = &state.served[i];
 		int err = is_open(served) ? tn_server_reload(served->server) : -EOPNOTSUPP;
 
-		if (err >= 0 && !settings.quiet)
-			complain("%s: its files have been read again", served->urls[0]);
+		if (err >= 0)
+			complain_notice("%s: its files have been read again", served->urls[0]);
 		else if (err < 0 && err != -EOPNOTSUPP)
 			complain("%s; the old ones stay in use", tn_errmsg());
 	}
@@ -309,7 +312,7 @@ static void reap(void *arg)
 	state.orphans = NULL;
 	handler_reap_orphans();
 	if (tn_timer_start(workers_loops()[0], ORPHANS_MS, reap, NULL, &state.orphans) < 0)
-		complain("orphans are not reaped any more: %s", tn_errmsg());
+		complain_warning("orphans are not reaped any more: %s", tn_errmsg());
 }
 
 /* ---- threads ---- */
@@ -328,6 +331,7 @@ static void worker_end(int index)
 	admin_close();
 	notify_close();
 	out_unwatch();
+	log_stop();
 	signals_stop();
 }
 
@@ -389,7 +393,7 @@ static int serve_one(struct served *served, const char *url, const struct handle
 	served->commands = runs_commands() && !handler_is_datagrams(url);
 	served->face = handler_face(spec, url);
 	served->datagrams = handler_is_datagrams(url);
-	served->told = settings.json || settings.verbose || admin_is_wanted();
+	served->told = json_is_wanted() || settings.verbose || admin_is_wanted();
 	served->closed = on_connection_closed;
 	err = open_on_loops(served, url, argument);
 	if (err < 0) {
@@ -437,7 +441,7 @@ static void raise_file_limit(void)
 
 static void hint(void)
 {
-	if (settings.quiet || settings.json)
+	if (settings.quiet || settings.json || log_is_kept())
 		return;
 	fprintf(stderr,
 		"\nType in a second terminal:\n"
@@ -486,7 +490,7 @@ static int begin(char **urls, int count)
 		err = admin_open("serve", NULL);
 	if (err == STATUS_DONE && any_is_secured())
 		privileges_hold_keys();
-	if (err == STATUS_DONE && (any_is_secured() || any_reads_files() || notify_is_open()) &&
+	if (err == STATUS_DONE && (any_is_secured() || any_reads_files() || notify_is_open() || log_has_file()) &&
 	    signals_on_hangup(workers_loops()[0], on_hangup, NULL) < 0)
 		return complain_library(-ENOMEM, NULL);
 	return err;
@@ -514,6 +518,7 @@ static int confine(void)
 		for (int n = 0; tn_server_file(state.served[i].server, n, &path, &use) == 0; n++)
 			sandbox_allow(&box, path, use);
 	admin_allow(&box);
+	log_allow(&box);
 	return sandbox_enter(&box);
 }
 
@@ -537,17 +542,17 @@ static int run_all(bool with_hint)
 	for (int i = 0; i < state.nserved; i++)
 		events_listening(&state.served[i]);
 	admin_ready();
+	log_ready();
 	notify_ready();
 	if (settings.json || settings.verbose)
 		workers_watch_reader(close_all);
 	if (with_hint)
 		hint();
 	status = workers_run(&hooks) < 0 ? STATUS_FAILED : STATUS_DONE;
-	if (settings.json)
-		json_event("stopped");
+	report_stopped();
 	out_thread_stop();
 	if (state.cut_off > 0)
-		complain("%u connection%s cut off", state.cut_off, state.cut_off == 1 ? "" : "s");
+		complain_warning("%u connection%s cut off", state.cut_off, state.cut_off == 1 ? "" : "s");
 	return state.cut_off > 0 && state.hurried ? STATUS_FAILED : status;
 }
 
@@ -616,6 +621,31 @@ static int relay(char **urls, int count)
 	return status;
 }
 
+static int run_urls(char **urls, int count, bool with_hint)
+{
+	int status;
+
+	state.served = calloc((size_t)count, sizeof(*state.served));
+	if (!state.served) {
+		no_memory();
+		return STATUS_FAILED;
+	}
+	open_output();
+	raise_file_limit();
+	prepare_commands();
+	status = begin(urls, count);
+	if (status == STATUS_DONE)
+		status = confine();
+	if (status == STATUS_DONE)
+		status = run_all(with_hint);
+	else
+		abandon();
+	sandbox_leave();
+	served_free();
+	log_close();
+	return status;
+}
+
 static int run(char **operands, int count)
 {
 	static char tcp[] = "tcp://localhost:10000", udp[] = "udp://localhost:10000";
@@ -627,26 +657,9 @@ static int run(char **operands, int count)
 		status = check_proxies(urls, nurls);
 	if (status == STATUS_DONE && (relay_target() || is_proxy(urls[0])))
 		return relay(urls, nurls);
-	if (status != STATUS_DONE)
-		return status;
-	state.served = calloc((size_t)nurls, sizeof(*state.served));
-	if (!state.served) {
-		no_memory();
-		return STATUS_FAILED;
-	}
-	open_output();
-	raise_file_limit();
-	prepare_commands();
-	status = begin(urls, nurls);
 	if (status == STATUS_DONE)
-		status = confine();
-	if (status == STATUS_DONE)
-		status = run_all(count == 0);
-	else
-		abandon();
-	sandbox_leave();
-	served_free();
-	return status;
+		status = log_open();
+	return status == STATUS_DONE ? run_urls(urls, nurls, count == 0) : status;
 }
 
 static const struct option_spec own_options[] = {
@@ -680,6 +693,9 @@ static const struct option_spec own_options[] = {
 	{"no-sandbox", 0, OPTION_ALONE, option_set_flag, &options.no_sandbox, NULL,
 	 "keep root, access to files, and all system calls"},
 	{"admin", 0, OPTION_VALUES, admin_set, NULL, "URL", ADMIN_MEANING},
+	{"log", 0, OPTION_VALUE, log_set_form, NULL, "FORM", LOG_MEANING},
+	{"log-level", 0, OPTION_VALUE, log_set_level, NULL, "LEVEL", LOG_LEVEL_MEANING},
+	{"log-file", 0, OPTION_VALUE, log_set_file, NULL, "FILE", LOG_FILE_MEANING},
 	{"json", 0, OPTION_ALONE, option_set_flag, &settings.json, NULL, "events as JSON objects, one a line"},
 	{0},
 };

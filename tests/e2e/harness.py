@@ -344,9 +344,9 @@ class Process:
 
 COUNTS = "bytes_in bytes_out messages_in messages_out duration_ms"
 # What tenon-serve(1) and tenon-relay(1) promise of each event
-MEMBERS = {"listening": "url handler", "open": "id url peer local time",
+MEMBERS = {"listening": "url handler time", "open": "id url peer local time",
            "close": f"id peer reason error {COUNTS} time", "child": "id pid reason status signal error time",
-           "bad": "id peer message error bytes time", "datagrams": f"url {COUNTS} lost dropped",
+           "bad": "id peer message error bytes time", "datagrams": f"url {COUNTS} lost dropped time",
            "trouble": "url reason error suppressed time", "stopped": "time",
            "target": "url state error time",
            "session": "id url client local target from tried bytes_in bytes_out messages_in messages_out lost "

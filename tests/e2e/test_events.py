@@ -36,7 +36,8 @@ def test_one_line_for_each_listener(tenon):
 
 def test_json_tells_a_connections_life(tenon):
     server = tenon.serve("tcp://127.0.0.1:0", options=["--json"])
-    assert server.events == [{"event": "listening", "url": server.url, "handler": "echo"}]
+    told = server.events
+    assert told == [{"event": "listening", "url": server.url, "handler": "echo", "time": told[0]["time"]}]
     client = open_socket(server.url)
     peer = f"tcp://127.0.0.1:{client.getsockname()[1]}"
     opened = server.wait_for_event("open", peer=peer)
