@@ -12,6 +12,7 @@
 #include "address.h"
 #include "common/clock.h"
 #include "events.h"
+#include "faults.h"
 #include "lane.h"
 #include "pass.h"
 #include "plan.h"
@@ -55,6 +56,7 @@ struct client {
 	int err;   /* it is being ended, by the relay */
 	struct record *record;
 	struct recording *recording;
+	struct faults *faults; /* NULL: none are wanted */
 };
 
 /* A listener's socket on one loop. */
@@ -265,6 +267,9 @@ static void client_free(struct client *client, uint64_t now)
 		record->lost = client->lost;
 		record->first_ns = client->first_ns;
 	}
+	if (client->faults)
+		record_faults(record, faults_counts(client->faults));
+	faults_over(client->faults);
 	record_end_recording(record, client->recording);
 	record_tell(record, now);
 	free(client);
@@ -287,11 +292,35 @@ static void on_open(struct tn_conn *target, void *arg)
 	record_reached(client->record, target, now);
 }
 
+static void answer(struct client *client, const struct tn_msg *msg)
+{
+	struct tn_msg question = {.peer = &client->addr, .hops = client->hops};
+
+	if (!client->gate)
+		return;
+	if (pass_message(client->target, msg, client->gate->conn, &question) < 0) {
+		client->lost++;
+	} else {
+		client->msgs_out++;
+		client->bytes_out += msg->len;
+	}
+	owe(client, false);
+}
+
+static void ask(struct client *client, const struct tn_msg *msg)
+{
+	if (!client->gate || client->err)
+		return;
+	if (pass_message(client->gate->conn, msg, client->target, NULL) < 0)
+		client->lost++;
+	else
+		owe(client, true);
+}
+
 /* It answers: now it is known to work. */
 static void on_answer(struct tn_conn *target, const struct tn_msg *msg, void *arg)
 {
 	struct client *client = arg;
-	struct tn_msg question = {.peer = &client->addr, .hops = client->hops};
 
 	if (!client->gate)
 		return;
@@ -302,14 +331,52 @@ static void on_answer(struct tn_conn *target, const struct tn_msg *msg, void *ar
 	}
 	use(client);
 	recording_data(client->recording, RECORDING_SERVER, msg, tn_conn_format(target));
-	if (pass_message(target, msg, client->gate->conn, &question) < 0) {
-		client->lost++;
-	} else {
-		client->msgs_out++;
-		client->bytes_out += msg->len;
-	}
-	owe(client, false);
+	if (client->faults)
+		faults_put(client->faults, CHAOS_DOWN, msg);
+	else
+		answer(client, msg);
 }
+
+/* ---- faults (--chaos) ---- */
+
+static void fault_pass(void *arg, int direction, const struct tn_msg *msg)
+{
+	(direction == CHAOS_UP ? ask : answer)(arg, msg);
+}
+
+static void fault_end(void *arg, int direction)
+{
+	(void)arg, (void)direction; /* datagrams have none */
+}
+
+static void fault_close(void *arg)
+{
+	struct client *client = arg;
+
+	if (client->err)
+		return;
+	client->err = -ECONNRESET;
+	tn_abort(client->target, -ECONNRESET);
+}
+
+static bool fault_full(void *arg, int direction)
+{
+	(void)arg, (void)direction;
+	return false; /* what the kernel does not take is lost, as ever */
+}
+
+/* Nobody can be held back: what is too much is lost. */
+static void fault_hold(void *arg, int direction, bool hold)
+{
+	(void)arg, (void)direction, (void)hold;
+}
+
+static const struct faults_hooks fault_hooks = {.pass = fault_pass,
+						.end = fault_end,
+						.close = fault_close,
+						.reset = fault_close,
+						.full = fault_full,
+						.hold = fault_hold};
 
 static int dial(struct client *client, const struct tn_msg *msg);
 
@@ -418,6 +485,8 @@ static struct client *client_new(struct gate *gate, const struct tn_msg *msg)
 		free(client);
 		return NULL;
 	}
+	client->faults =
+		faults_wanted() ? faults_begin(tn_conn_loop(gate->conn), CHAOS_DATAGRAMS, &fault_hooks, client) : NULL;
 	if (client->record) /* the listener's socket is the same for all of them */
 		client->record->id = tn_conn_id(client->target);
 	client->same = *bucket_of(gate, addr);
@@ -440,13 +509,13 @@ static void on_datagram(struct tn_conn *conn, const struct tn_msg *msg, void *ar
 	client->hops = msg->hops;
 	use(client);
 	keep(client, msg);
-	recording_data(client->recording, RECORDING_CLIENT, msg, tn_conn_format(conn));
 	client->msgs_in++;
 	client->bytes_in += msg->len;
-	if (pass_message(conn, msg, client->target, NULL) < 0)
-		client->lost++;
+	recording_data(client->recording, RECORDING_CLIENT, msg, tn_conn_format(conn));
+	if (client->faults)
+		faults_put(client->faults, CHAOS_UP, msg);
 	else
-		owe(client, true);
+		ask(client, msg);
 	watch_oldest(gate);
 }
 

@@ -185,6 +185,24 @@ void record_end_recording(const struct record *record, struct recording *recordi
 			record->err != 0);
 }
 
+void record_faults(struct record *record, struct chaos_counts counts)
+{
+	if (!record)
+		return;
+	record->has_faults = true;
+	record->faults = counts;
+}
+
+static void faults_json(struct text *line, const struct record *record)
+{
+	json_object(line, "chaos");
+	json_number(line, "lost", record->faults.lost);
+	json_number(line, "duplicated", record->faults.duplicated);
+	json_number(line, "reordered", record->faults.reordered);
+	json_number(line, "corrupted", record->faults.corrupted);
+	json_object_end(line);
+}
+
 static void attempts_json(struct text *line, const struct record *record)
 {
 	json_list(line, "tried");
@@ -241,6 +259,8 @@ static void tell_json(const struct record *record, uint64_t duration_ns)
 	json_number(&line, "messages_out", record->msgs_out);
 	json_number(&line, "lost", record->lost);
 	json_number(&line, "paused", record->paused);
+	if (record->has_faults)
+		faults_json(&line, record);
 	ms_or_null(&line, "connect_ms", record->target, connect_ns(record));
 	ms_or_null(&line, "handshake_ms", record->handshake_ns, record->handshake_ns);
 	ms_or_null(&line, "first_byte_ms", record->first_ns, record->first_ns);

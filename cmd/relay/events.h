@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "chaos/chaos.h"
+
 struct tn_conn;
 struct tn_msg;
 struct tn_server;
@@ -36,6 +38,8 @@ struct record {
 	uint64_t bytes_in, bytes_out, msgs_in, msgs_out; /* from the client, and to it */
 	unsigned paused;                                 /* how often a side had to wait for a limit */
 	uint64_t lost;                                   /* datagrams, in either direction */
+	bool has_faults;                                 /* --chaos: what has happened to its messages */
+	struct chaos_counts faults;
 	enum side by;
 	int err;
 	char *why; /* NULL: in good order */
@@ -62,6 +66,8 @@ struct recording;
 struct recording *record_begin_recording(const struct record *record, bool datagrams, bool messages,
 					 const struct tn_conn *client, const struct tn_msg *msg);
 void record_end_recording(const struct record *record, struct recording *recording);
+
+void record_faults(struct record *record, struct chaos_counts counts);
 
 /* Notes who ended it, why, and tn_errmsg(), unless that is known already. */
 void record_end(struct record *record, enum side by, int err, const char *why);

@@ -50,11 +50,41 @@ void pass_bad(struct tn_conn *conn, const struct tn_msg *msg, int err, void *arg
 	handler_refuse(conn, msg, err, arg);
 }
 
+int pass_later(struct tn_conn *to, const struct tn_msg *msg)
+{
+	int err = tn_send_as(to, msg->kind, msg->data, msg->len);
+
+	return err == TN_EUTF8 ? tn_send_as(to, TN_MSG_BINARY, msg->data, msg->len) : err; /* it was damaged */
+}
+
+/* Hands it to whoever passes it on later. */
+static int take(struct path *path, struct tn_conn *from, const struct tn_msg *msg, const struct tn_conn *to)
+{
+	struct tn_value *value = NULL;
+	struct tn_bytes bytes = {0};
+	struct tn_msg made;
+	int err;
+
+	if (same_format(from, to)) {
+		path->rules->take(path, from, msg);
+		return 0;
+	}
+	err = tn_msg_value(from, msg, &value);
+	if (err == 0)
+		err = tn_encode(tn_conn_format(to), value, 0, &bytes);
+	made = (struct tn_msg){.data = bytes.data, .len = bytes.len};
+	if (err == 0)
+		path->rules->take(path, from, &made);
+	tn_value_free(value);
+	tn_bytes_free(&bytes);
+	return err;
+}
+
 /* Of a sender without a format it is an error of the path: there is no answer that it would understand. */
 static int on_message(struct tn_conn *from, const struct tn_msg *msg, struct tn_conn *to, void *arg)
 {
 	struct path *path = arg;
-	int err = pass_message(from, msg, to, NULL);
+	int err = path->rules->take ? take(path, from, msg, to) : pass_message(from, msg, to, NULL);
 
 	if (err >= 0 && path->rules->passed)
 		path->rules->passed(path, from, msg);
@@ -67,7 +97,8 @@ static int on_message(struct tn_conn *from, const struct tn_msg *msg, struct tn_
 /* What needs no function of ours may not come into this process at all. */
 static int flow(struct path *path, struct tn_conn *from, struct tn_conn *to, struct tn_pass pass)
 {
-	int err = same_format(from, to) && !path->rules->passed ? tn_flow(from, to, &pass, path) : -EINVAL;
+	int err = same_format(from, to) && !path->rules->passed && !path->rules->take ? tn_flow(from, to, &pass, path)
+										      : -EINVAL;
 
 	pass.msg = on_message;
 	return err == -EINVAL ? tn_flow(from, to, &pass, path) : err;

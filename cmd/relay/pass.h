@@ -15,6 +15,9 @@ struct path_rules {
 	void (*end)(struct tn_conn *from, struct tn_conn *to, void *path);
 	/* This has passed from this side. NULL: nobody wants to know. */
 	void (*passed)(struct path *path, struct tn_conn *from, const struct tn_msg *msg);
+	/* This is not passed on now, but later, by pass_later(): as it will be sent, in the other side's format. NULL:
+	 * all is passed on at once. */
+	void (*take)(struct path *path, struct tn_conn *from, const struct tn_msg *msg);
 	/* Whether a side is closed whose message the other cannot carry; otherwise it goes on. */
 	bool (*closes)(const struct path *path, const struct tn_conn *from);
 };
@@ -34,6 +37,9 @@ bool pass_closes_at_bad(const char *url);
  * format of its sender. Returns as tn_flow(); after an error the caller ends both.
  */
 int pass_join(struct path *path);
+
+/* Sends what rules->take() was given; whether its sender is still there does not matter. Returns as tn_send(). */
+int pass_later(struct tn_conn *to, const struct tn_msg *msg);
 
 /*
  * Sends a message of `from` to `to`, in its format. `to_msg`: where `to` is a datagram server, a message of the client

@@ -25,6 +25,7 @@
 #include "common/status.h"
 #include "common/workers.h"
 #include "events.h"
+#include "faults.h"
 #include "inspect/bind_error.h"
 #include "lane.h"
 #include "pass.h"
@@ -367,9 +368,21 @@ static int check_options(void)
 	return STATUS_DONE;
 }
 
+static enum chaos_carries carries(const char *url)
+{
+	int kind = tn_url_kind(url);
+
+	if (kind > 0 && kind & TN_URL_DATAGRAMS && !(kind & TN_URL_SECURE))
+		return CHAOS_DATAGRAMS;
+	return tn_url_keeps_messages(url) > 0 ? CHAOS_MESSAGES : CHAOS_BYTES;
+}
+
 static int check_listener(const char *url)
 {
 	int status = check_url(url, TN_SERVE), kind = tn_url_kind(url);
+
+	if (status == STATUS_DONE)
+		status = faults_check(url, carries(url));
 
 	if (status != STATUS_DONE || kind < 0 || !(kind & TN_URL_HTTP))
 		return status;
@@ -383,6 +396,8 @@ static int check_all(char **targets, int count)
 
 	if (status == STATUS_DONE)
 		status = recorder_check("relay");
+	if (status == STATUS_DONE)
+		status = faults_read();
 	if (status == STATUS_DONE && has_only_proxies() && plan.probe.every_ns) {
 		complain("relay: --probe has no effect on a proxy, which has no targets");
 		return STATUS_USAGE;
@@ -491,6 +506,7 @@ static int serve_one(struct listener *listener, const char *url)
 	listener->datagrams = kind > 0 && kind & TN_URL_DATAGRAMS && !(kind & TN_URL_SECURE);
 	listener->packets = kind > 0 && kind & TN_URL_DATAGRAMS;
 	listener->messages = tn_url_keeps_messages(url) > 0;
+	listener->carries = carries(url);
 	listener->asks = kind > 0 && kind & TN_URL_PROXY;
 	listener->peeks = route_any() && !(kind > 0 && kind & TN_URL_SECURE) && tn_url_keeps_messages(url) == 0;
 	listener->closes_at_bad = pass_closes_at_bad(url);
@@ -681,6 +697,7 @@ static void worker_end(int index)
 	out_unwatch();
 	log_stop();
 	probe_stop();
+	faults_stop();
 	signals_stop();
 }
 
@@ -730,6 +747,7 @@ static void forget(void)
 	for (int i = 0; i < options.nrules; i++)
 		free(options.rules[i].pattern);
 	address_forget_all();
+	faults_free();
 }
 
 static int run_plan(void)
@@ -747,6 +765,8 @@ static int run_plan(void)
 		status = confine();
 	if (status == STATUS_DONE)
 		status = recorder_start();
+	if (status == STATUS_DONE)
+		status = faults_start(workers_loops()[0]);
 	if (status == STATUS_DONE) {
 		status = run_all();
 	} else {
@@ -822,6 +842,10 @@ static const struct option_spec own_options[] = {
 	{"source-rate-in", 0, OPTION_VALUE, set_rate, &plan.source_rate_in, "SIZE",
 	 "the same from all clients with one address"},
 	{"source-rate-out", 0, OPTION_VALUE, set_rate, &plan.source_rate_out, "SIZE", "and to them"},
+	{"chaos", 0, OPTION_VALUES, faults_add, NULL, "SPEC",
+	 "faults of sessions: latency=10ms,jitter=2ms,up.loss=5%,seed=1 (tenon-relay(1), Faults)"},
+	{"chaos-script", 0, OPTION_VALUE, faults_set_script, NULL, "FILE",
+	 "the same over time: lines of TIME SPEC, TIME off, TIME repeat"},
 	{"record", 0, OPTION_VALUE, option_set_text, &recorder_options.path, "FILE", RECORD_MEANING},
 	{"record-size", 0, OPTION_VALUE, recorder_set_size, &recorder_options.size, "SIZE", RECORD_SIZE_MEANING},
 	{"record-every", 0, OPTION_VALUE, option_set_duration, &recorder_options.every_ns, "DUR", RECORD_EVERY_MEANING},

@@ -18,6 +18,7 @@
 #include "common/clock.h"
 #include "common/complain.h"
 #include "events.h"
+#include "faults.h"
 #include "lane.h"
 #include "pace.h"
 #include "pass.h"
@@ -27,10 +28,11 @@
 #include "targets.h"
 #include "tenon_value.h"
 
-#define PEEK_NS (3 * NS_PER_S) /* for first bytes, if the user says nothing */
-#define WS_TRY_AGAIN 1013      /* IANA: WebSocket Close Code Number Registry */
-#define QUIET_TICKS 10         /* when the relay ends: a session without traffic for so long is closed */
-#define REPLY_TICKS 20         /* datagrams have no end: replies to a client that has ended may still come */
+#define PEEK_NS (3 * NS_PER_S)    /* for first bytes, if the user says nothing */
+#define WS_TRY_AGAIN 1013         /* IANA: WebSocket Close Code Number Registry */
+#define QUIET_TICKS 10            /* when the relay ends: a session without traffic for so long is closed */
+#define REPLY_TICKS 20            /* datagrams have no end: replies to a client that has ended may still come */
+#define FAULTS_QUEUE (256u << 10) /* bytes at a side, beyond which what is due waits */
 #define NO_GROUP 511
 #define LOOK_MS 200 /* how often it is looked whether clients that wait for their targets are still there */
 
@@ -66,6 +68,7 @@ struct extended {
 	struct record *record;
 	struct recording *recording;
 	bool said_is_recorded; /* whichever target it is said to */
+	struct faults *faults; /* NULL: none are wanted */
 };
 
 static struct extended *extended_of(struct session *s)
@@ -160,6 +163,9 @@ static void free_if_done(struct session *s, uint64_t now)
 		pace_end(&x->pace);
 		if (x->record)
 			x->record->paused = x->pace.times;
+		if (x->record && x->faults)
+			record_faults(x->record, faults_counts(x->faults));
+		faults_over(x->faults);
 		record_end_recording(x->record, x->recording);
 		record_tell(x->record, now);
 		free(x->said);
@@ -247,6 +253,22 @@ static void refuse(struct session *s, int err, const char *why)
 		tn_close(s->path.client);
 }
 
+/* What was looked at first is said to each target that is tried; with faults, to the one that is reached. */
+static int say(struct extended *x, struct tn_conn *target, bool reached)
+{
+	const struct tn_msg msg = {.data = x->said, .len = x->said_len};
+
+	if (reached != (x->faults != NULL))
+		return 0;
+	if (!x->said_is_recorded)
+		recording_data(x->recording, RECORDING_CLIENT, &msg, NULL);
+	x->said_is_recorded = true;
+	if (!x->faults)
+		return tn_send(target, x->said, x->said_len);
+	faults_put(x->faults, CHAOS_UP, &msg);
+	return 0;
+}
+
 static void target_open(struct tn_conn *target, void *arg)
 {
 	struct session *s = arg;
@@ -259,7 +281,8 @@ static void target_open(struct tn_conn *target, void *arg)
 	}
 	s->reached = true;
 	waiting.count--;
-	if (s->extended) {
+	if (s->extended && extended_of(s)->said) {
+		(void)say(extended_of(s), target, true);
 		free(extended_of(s)->said);
 		extended_of(s)->said = NULL;
 	}
@@ -320,19 +343,104 @@ static const struct target *target_of(const struct session *s)
 	return &targets_of(s)->list[s->at];
 }
 
+static void end_passes(struct session *s, bool up, struct tn_conn *to)
+{
+	recording_ended(recording_of(s), up ? RECORDING_CLIENT : RECORDING_SERVER);
+	if (to)
+		(void)tn_finish(to); /* refused: its on_close tells why */
+	s->waits_reply = up && s->path.target && s->at >= 0 && tn_url_kind(target_of(s)->url) & TN_URL_DATAGRAMS;
+	if (s->waits_reply)
+		lane_start_ticking(tn_conn_loop(s->path.target));
+}
+
 static void on_end(struct tn_conn *from, struct tn_conn *to, void *path)
 {
 	struct session *s = session_of(path);
+	bool up = from == s->path.client;
 
-	record_end(record_of(s), from == s->path.client ? SIDE_CLIENT : SIDE_TARGET, 0, NULL);
-	recording_ended(recording_of(s), from == s->path.client ? RECORDING_CLIENT : RECORDING_SERVER);
-	if (to)
-		(void)tn_finish(to); /* refused: its on_close tells why */
-	s->waits_reply = from == s->path.client && s->path.target && s->at >= 0 &&
-			 tn_url_kind(target_of(s)->url) & TN_URL_DATAGRAMS;
-	if (s->waits_reply)
-		lane_start_ticking(tn_conn_loop(from));
+	record_end(record_of(s), up ? SIDE_CLIENT : SIDE_TARGET, 0, NULL);
+	if (s->extended && extended_of(s)->faults)
+		faults_put_end(extended_of(s)->faults, up ? CHAOS_UP : CHAOS_DOWN);
+	else
+		end_passes(s, up, to);
 }
+
+/* ---- faults (--chaos) ---- */
+
+static struct tn_conn *side(struct session *s, bool client)
+{
+	return client ? s->path.client : s->path.target;
+}
+
+static void fault_pass(void *arg, int direction, const struct tn_msg *msg)
+{
+	struct session *s = arg;
+	struct tn_conn *to = side(s, direction == CHAOS_DOWN);
+	int err = to && !s->over ? pass_later(to, msg) : 0;
+
+	if (err < 0 && err != TN_ESTATE)
+		end_by_relay(s, err, tn_errmsg());
+}
+
+static void fault_end(void *arg, int direction)
+{
+	struct session *s = arg;
+
+	end_passes(s, direction == CHAOS_UP, side(s, direction == CHAOS_DOWN));
+}
+
+static void fault_close(void *arg)
+{
+	struct session *s = arg;
+
+	if (s->over)
+		return;
+	s->over = true;
+	record_end(record_of(s), SIDE_RELAY, 0, "closed by --chaos");
+	tn_close(s->path.client ? s->path.client : s->path.target);
+}
+
+static void fault_reset(void *arg)
+{
+	struct session *s = arg;
+
+	if (!s->over)
+		end_by_relay(s, -ECONNRESET, "reset by --chaos");
+}
+
+static bool fault_full(void *arg, int direction)
+{
+	struct session *s = arg;
+	const struct tn_conn *to = side(s, direction == CHAOS_DOWN);
+
+	return to && tn_conn_queued(to) > FAULTS_QUEUE;
+}
+
+static void fault_hold(void *arg, int direction, bool hold)
+{
+	struct session *s = arg;
+	const struct extended *x = extended_of(s);
+	struct tn_conn *from = side(s, direction == CHAOS_UP);
+
+	if (from && hold)
+		tn_pause(from);
+	else if (from && !(direction == CHAOS_UP ? x->pace.in_waits : x->pace.out_waits))
+		tn_resume(from);
+}
+
+static const struct faults_hooks fault_hooks = {.pass = fault_pass,
+						.end = fault_end,
+						.close = fault_close,
+						.reset = fault_reset,
+						.full = fault_full,
+						.hold = fault_hold};
+
+static void on_take(struct path *path, struct tn_conn *from, const struct tn_msg *msg)
+{
+	faults_put(extended_of(session_of(path))->faults, from == path->client ? CHAOS_UP : CHAOS_DOWN, msg);
+}
+
+/* ---- passing ---- */
 
 static void on_passed(struct path *path, struct tn_conn *from, const struct tn_msg *msg)
 {
@@ -355,23 +463,14 @@ static bool closes_at_bad(const struct path *path, const struct tn_conn *from)
 static const struct path_rules free_rules = {.end = on_end, .closes = closes_at_bad};
 static const struct path_rules counted_rules = {.end = on_end, .passed = on_passed, .closes = closes_at_bad};
 
+static const struct path_rules faulty_rules = {
+	.end = on_end, .passed = on_passed, .take = on_take, .closes = closes_at_bad};
+
 static const struct tn_handler target_handler = {.on_open = target_open, .on_close = target_close, .on_bad = pass_bad};
-
-/* What was looked at first. */
-static int say(struct session *s, struct tn_conn *target)
-{
-	const struct extended *x = extended_of(s);
-
-	if (!x->said_is_recorded)
-		recording_data(x->recording, RECORDING_CLIENT, &(struct tn_msg){.data = x->said, .len = x->said_len},
-			       NULL);
-	extended_of(s)->said_is_recorded = true;
-	return tn_send(target, x->said, x->said_len);
-}
 
 static int join(struct session *s, struct tn_conn *target)
 {
-	const struct extended *x = extended_of(s);
+	struct extended *x = extended_of(s);
 	int err;
 
 	s->path.target = target;
@@ -381,7 +480,7 @@ static int join(struct session *s, struct tn_conn *target)
 	tn_pause(s->path.client);
 	err = pass_join(&s->path);
 	if (err >= 0 && x && x->said)
-		err = say(s, target);
+		err = say(x, target, false);
 	if (err < 0) {
 		s->over = true; /* no other target could do it */
 		tn_abort(target, err);
@@ -566,7 +665,7 @@ static struct targets *targets_by_tls(const struct tn_conn *client)
 /* Of a session that is looked at first (`peeks`), or of any. */
 static bool is_timed(bool peeks)
 {
-	return peeks || plan.longest_ns || plan.first_byte_ns || pace_wanted();
+	return peeks || plan.longest_ns || plan.first_byte_ns || pace_wanted() || faults_change();
 }
 
 static bool has_said_something(const struct session *s)
@@ -608,6 +707,10 @@ static bool check_limits(struct extended *x, uint64_t now)
 	if (x->association)
 		association_tick(x->association, now);
 	pace_tick(&x->pace, s->path.client, s->path.target, now);
+	if (x->faults && faults_change())
+		faults_look(x->faults);
+	if (s->over)
+		return false;
 	if (plan.longest_ns && age >= plan.longest_ns)
 		end_by_relay(s, -ETIMEDOUT, "it has lasted as long as a session may (--longest)");
 	else if (s->peeking && age >= (plan.first_byte_ns ? plan.first_byte_ns : PEEK_NS))
@@ -643,12 +746,14 @@ static void begin_extended(struct session *s, const struct listener *listener)
 	x->recording = record_begin_recording(x->record, listener->packets, listener->messages, s->path.client, NULL);
 	if (pace_wanted() || x->recording)
 		s->path.rules = &counted_rules;
+	if (faults_wanted())
+		s->path.rules = &faulty_rules;
 	s->peeking = listener->peeks;
 }
 
 static struct session *session_new(struct tn_conn *client, const struct listener *listener)
 {
-	bool extended = plan.told || listener->asks || is_timed(listener->peeks);
+	bool extended = plan.told || listener->asks || faults_wanted() || is_timed(listener->peeks);
 	struct session *s = calloc(1, extended ? sizeof(struct extended) : sizeof(*s));
 
 	if (!s)
@@ -661,6 +766,19 @@ static struct session *session_new(struct tn_conn *client, const struct listener
 	if (extended)
 		begin_extended(s, listener);
 	return s;
+}
+
+/* Whether the session goes on. */
+static bool begin_faults(struct session *s, const struct listener *listener)
+{
+	struct extended *x = extended_of(s);
+
+	x->faults = faults_begin(tn_conn_loop(s->path.client), listener->carries, &fault_hooks, s);
+	if (!x->faults)
+		end_by_relay(s, -ENOMEM, tn_strerror(-ENOMEM));
+	else if (faults_refuse(x->faults))
+		end_by_relay(s, -ECONNREFUSED, "refused by --chaos");
+	return !s->over;
 }
 
 static void client_open(struct tn_conn *client, void *arg)
@@ -676,6 +794,8 @@ static void client_open(struct tn_conn *client, void *arg)
 	lane_join(tn_conn_loop(client), &s->member, on_tick);
 	if (is_timed(s->peeking))
 		lane_start_ticking(tn_conn_loop(client));
+	if (faults_wanted() && !begin_faults(s, listener))
+		return;
 	if (listener->asks)
 		go_where_asked(s);
 	else if (!s->peeking)

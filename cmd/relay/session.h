@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 
+#include "chaos/chaos.h"
 #include "tenon.h"
 
 /* What is served. All threads read it. */
@@ -11,7 +12,8 @@ struct listener {
 	struct tn_server *server;
 	char *url; /* its first, with the real address */
 	bool datagrams, over;
-	bool messages;                                      /* have bounds */
+	bool messages; /* have bounds */
+	enum chaos_carries carries;
 	bool packets;                                       /* each is a datagram, secured or not */
 	bool closes_at_bad;                                 /* key bad */
 	bool asks;                                          /* a proxy: a session goes where its client asks for */

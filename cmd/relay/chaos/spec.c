@@ -1,0 +1,217 @@
+/* The text of a spec: keys in a table. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "chaos.h"
+#include "tenon.h"
+
+enum value { DURATION, SIZE, CHANCE, NUMBER, NOTHING };
+
+#define OF_RULE(member) offsetof(struct chaos_rule, member)
+#define OF_SPEC(member) offsetof(struct chaos_spec, member)
+#define STREAMS (1U << CHAOS_BYTES | 1U << CHAOS_MESSAGES)
+#define WHOLE (1U << CHAOS_MESSAGES | 1U << CHAOS_DATAGRAMS)
+#define ALL (STREAMS | WHOLE)
+
+static const struct key {
+	const char *name;
+	enum value value;
+	bool of_rule; /* may stand behind up. or down. */
+	size_t at;
+	unsigned fits; /* a bit for each enum chaos_carries */
+	uint64_t none; /* what it is when it is not given */
+} keys[] = {
+	{"latency", DURATION, true, OF_RULE(latency_ns), ALL, 0},
+	{"jitter", DURATION, true, OF_RULE(jitter_ns), ALL, 0},
+	{"bandwidth", SIZE, true, OF_RULE(bandwidth), ALL, 0},
+	{"slice", SIZE, true, OF_RULE(slice), 1U << CHAOS_BYTES, 0},
+	{"slice-jitter", SIZE, true, OF_RULE(slice_jitter), 1U << CHAOS_BYTES, 0},
+	{"slice-delay", DURATION, true, OF_RULE(slice_delay_ns), 1U << CHAOS_BYTES, 0},
+	{"timeout", DURATION, true, OF_RULE(silent_ns), ALL, CHAOS_NEVER},
+	{"reset", DURATION, true, OF_RULE(reset_ns), STREAMS, CHAOS_NEVER},
+	{"reset-after", SIZE, true, OF_RULE(reset_after), STREAMS, CHAOS_NEVER},
+	{"limit", SIZE, true, OF_RULE(limit), STREAMS, CHAOS_NEVER},
+	{"slow-close", DURATION, true, OF_RULE(slow_close_ns), STREAMS, 0},
+	{"loss", CHANCE, true, OF_RULE(loss), WHOLE, 0},
+	{"duplicate", CHANCE, true, OF_RULE(duplicate), WHOLE, 0},
+	{"reorder", CHANCE, true, OF_RULE(reorder), WHOLE, 0},
+	{"corrupt", CHANCE, true, OF_RULE(corrupt), ALL, 0},
+	{"corrupt-bits", NUMBER, true, OF_RULE(corrupt_bits), ALL, 1},
+	{"refuse", NOTHING, false, OF_SPEC(refuse), STREAMS, 0},
+	{"probability", CHANCE, false, OF_SPEC(probability), ALL, 1},
+	{"first", NUMBER, false, OF_SPEC(first), ALL, CHAOS_NEVER},
+	{"messages", NUMBER, false, OF_SPEC(messages), ALL, CHAOS_NEVER},
+	{"seed", NUMBER, false, OF_SPEC(seed), ALL, 0},
+};
+
+#define NKEYS (sizeof(keys) / sizeof(keys[0]))
+
+static char why[256];
+
+static void put(void *base, const struct key *key, uint64_t value)
+{
+	char *at = (char *)base + key->at;
+
+	if (key->value == CHANCE)
+		*(double *)(void *)at = (double)value;
+	else if (key->value == NOTHING)
+		*(bool *)(void *)at = value != 0;
+	else
+		*(uint64_t *)(void *)at = value;
+}
+
+/* 5%, or 0.05 */
+static const char *take_chance(const char *text, void *to)
+{
+	char *end;
+	double value;
+
+	errno = 0;
+	value = strtod(text, &end);
+	if (end == text || errno || strspn(text, "0123456789.") != (size_t)(end - text) ||
+	    (*end && strcmp(end, "%") != 0))
+		return "is no probability (5%, 0.05)";
+	if (*end)
+		value /= 100;
+	if (value > 1)
+		return "is more than 100%";
+	*(double *)to = value;
+	return NULL;
+}
+
+static const char *take_number(const char *text, void *to)
+{
+	char *end;
+	unsigned long long value;
+
+	errno = 0;
+	value = strtoull(text, &end, 10);
+	if (end == text || *end || errno || strspn(text, "0123456789") != strlen(text))
+		return "is no number";
+	*(uint64_t *)to = value;
+	return NULL;
+}
+
+static const char *take(const struct key *key, const char *value, void *to)
+{
+	uint64_t max = UINT64_C(1) << 50;
+
+	switch (key->value) {
+	case DURATION:
+		return tn_parse_duration(value, to) < 0 ? "is no duration (10ms, 1.5s)" : NULL;
+	case SIZE:
+		if (tn_parse_size(value, to) < 0)
+			return "is no size (4096, 64KiB, 1MiB)";
+		return *(uint64_t *)to > max || !*(uint64_t *)to ? "is out of range (from 1)" : NULL;
+	case CHANCE:
+		return take_chance(value, to);
+	case NUMBER:
+		return take_number(value, to);
+	default:
+		return NULL;
+	}
+}
+
+static const char *nearest(const char *name)
+{
+	const char *names[NKEYS];
+
+	for (size_t i = 0; i < NKEYS; i++)
+		names[i] = keys[i].name;
+	return tn_nearest(name, names, NKEYS);
+}
+
+static const char *unknown(const char *name)
+{
+	const char *meant = nearest(name);
+
+	if (meant)
+		snprintf(why, sizeof(why), "unknown key '%.64s': did you mean %s?", name, meant);
+	else
+		snprintf(why, sizeof(why), "unknown key '%.64s' (see tenon-relay(1), Faults)", name);
+	return why;
+}
+
+static const struct key *key_of(const char *name)
+{
+	for (size_t i = 0; i < NKEYS; i++)
+		if (strcmp(keys[i].name, name) == 0)
+			return &keys[i];
+	return NULL;
+}
+
+/* One [up.|down.]KEY[=VALUE], which is taken apart. */
+static const char *take_one(char *text, struct chaos_spec *spec)
+{
+	char *value = strchr(text, '=');
+	bool up = strncmp(text, "up.", 3) == 0, down = strncmp(text, "down.", 5) == 0;
+	const char *name = text + (up ? 3 : down ? 5 : 0), *wrong = NULL;
+	const struct key *key;
+
+	if (value)
+		*value++ = '\0';
+	key = key_of(name);
+	if (!key)
+		return unknown(name);
+	if ((up || down) && !key->of_rule) {
+		snprintf(why, sizeof(why), "%s is about sessions: it has no direction", name);
+		return why;
+	}
+	if ((value != NULL) == (key->value == NOTHING)) {
+		snprintf(why, sizeof(why), "%s %s", name, value ? "takes no value" : "needs a value");
+		return why;
+	}
+	if (key->value == NOTHING)
+		put(spec, key, 1);
+	else if (!key->of_rule)
+		wrong = take(key, value, (char *)spec + key->at);
+	for (int i = 0; i < 2 && key->of_rule && !wrong; i++)
+		if (!(up && i == CHAOS_DOWN) && !(down && i == CHAOS_UP))
+			wrong = take(key, value, (char *)&spec->rules[i] + key->at);
+	if (wrong)
+		snprintf(why, sizeof(why), "%s=%.64s %s", name, value, wrong);
+	spec->has_seed |= !wrong && key->at == OF_SPEC(seed) && !key->of_rule;
+	return wrong ? why : NULL;
+}
+
+const char *chaos_parse(const char *text, struct chaos_spec *spec, size_t *at)
+{
+	char one[128];
+	size_t len;
+	const char *wrong = NULL;
+
+	memset(spec, 0, sizeof(*spec));
+	for (size_t i = 0; i < NKEYS; i++)
+		for (int n = 0; n < (keys[i].of_rule ? 2 : 1); n++)
+			put(keys[i].of_rule ? (void *)&spec->rules[n] : (void *)spec, &keys[i], keys[i].none);
+	for (*at = 0; !wrong; *at += len + 1) {
+		len = strcspn(text + *at, ",");
+		snprintf(one, sizeof(one), "%.*s", (int)(len < 127 ? len : 127), text + *at);
+		wrong = len ? take_one(one, spec) : "a key is missing here (latency=10ms)";
+		if (wrong || !text[*at + len])
+			break;
+	}
+	return wrong;
+}
+
+static bool is_given(const void *base, const struct key *key)
+{
+	const char *at = (const char *)base + key->at;
+
+	if (key->value == CHANCE)
+		return *(const double *)(const void *)at != (double)key->none;
+	if (key->value == NOTHING)
+		return *(const bool *)(const void *)at;
+	return *(const uint64_t *)(const void *)at != key->none;
+}
+
+const char *chaos_unfit(const struct chaos_spec *spec, enum chaos_carries carries)
+{
+	for (size_t i = 0; i < NKEYS; i++)
+		for (int n = 0; n < (keys[i].of_rule ? 2 : 1) && !(keys[i].fits >> carries & 1); n++)
+			if (is_given(keys[i].of_rule ? (const void *)&spec->rules[n] : (const void *)spec, &keys[i]))
+				return keys[i].name;
+	return NULL;
+}

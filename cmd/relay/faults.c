@@ -1,0 +1,439 @@
+#include "faults.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "common/clock.h"
+#include "common/complain.h"
+#include "common/settings.h"
+#include "common/status.h"
+#include "tenon.h"
+
+#define WAITING_MAX (1U << 20) /* bytes of a direction, beyond which its source is not read */
+#define FULL_NS NS_PER_MS      /* then it is looked again */
+#define STEPS_MAX 1024
+#define LINE_MAX_ 4096
+
+struct step {
+	uint64_t at_ns;
+	bool repeats;
+	struct chaos_set set;
+};
+
+static struct {
+	const char *texts[CHAOS_SPECS_MAX];
+	int ntexts;
+	const char *script;
+	struct chaos_set base;
+	struct step *steps; /* by time */
+	int nsteps, at;
+	struct tn_timer *timer;
+	uint64_t started_ns;
+	_Atomic(const struct chaos_set *) set; /* in force */
+	_Atomic(uint64_t) sessions;
+} all;
+
+struct faults {
+	struct tn_loop *loop;
+	struct tn_timer *timer;
+	const struct faults_hooks *hooks;
+	void *session;
+	struct chaos_pipe pipes[2];
+	bool held[2];
+	bool running, over;
+};
+
+/* ---- what is given ---- */
+
+const char *faults_add(const char *value, void *to)
+{
+	(void)to;
+	if (all.ntexts == CHAOS_SPECS_MAX)
+		return "is one too many";
+	all.texts[all.ntexts++] = value;
+	return NULL;
+}
+
+const char *faults_set_script(const char *value, void *to)
+{
+	(void)to;
+	all.script = value;
+	return NULL;
+}
+
+bool faults_wanted(void)
+{
+	return all.ntexts || all.script;
+}
+
+static void seed_set(struct chaos_set *set, uint64_t seed)
+{
+	for (int i = 0; i < set->count; i++)
+		if (!set->specs[i].has_seed)
+			set->specs[i].seed = seed;
+}
+
+static bool has_seeds(const struct chaos_set *set)
+{
+	bool has = true;
+
+	for (int i = 0; i < set->count; i++)
+		has &= set->specs[i].has_seed;
+	return has;
+}
+
+static int bad_line(unsigned line, size_t at, const char *why)
+{
+	complain("%s:%u: byte %zu: %s", all.script, line, at, why);
+	return STATUS_USAGE;
+}
+
+/* TIME SPEC, TIME off, TIME repeat. Lines of one time are in force together. */
+static int read_line(char *line, unsigned number)
+{
+	char *spec = line + strcspn(line, " \t"), *end;
+	struct step *step;
+	uint64_t at_ns;
+	const char *why;
+	size_t at;
+
+	if (!*line || *line == '#')
+		return STATUS_DONE;
+	if (*spec)
+		*spec++ = '\0';
+	spec += strspn(spec, " \t");
+	for (end = spec + strlen(spec); end > spec && (end[-1] == ' ' || end[-1] == '\t'); end--)
+		end[-1] = '\0';
+	if (tn_parse_duration(line, &at_ns) < 0)
+		return bad_line(number, 0, "a line begins with a time since the start (10s latency=5ms)");
+	if (all.nsteps && at_ns < all.steps[all.nsteps - 1].at_ns)
+		return bad_line(number, 0, "the time is before that of the line above");
+	if (!all.nsteps || all.steps[all.nsteps - 1].at_ns != at_ns) {
+		step = all.nsteps < STEPS_MAX ? realloc(all.steps, (size_t)(all.nsteps + 1) * sizeof(*step)) : NULL;
+		if (!step)
+			return bad_line(number, 0, "there are too many times");
+		all.steps = step;
+		step = &all.steps[all.nsteps++];
+		*step = (struct step){.at_ns = at_ns, .set = all.base};
+	}
+	step = &all.steps[all.nsteps - 1];
+	if (strcmp(spec, "off") == 0)
+		return STATUS_DONE;
+	if (strcmp(spec, "repeat") == 0) {
+		step->repeats = at_ns > 0;
+		return at_ns ? STATUS_DONE : bad_line(number, 0, "repeat needs a time after 0s");
+	}
+	if (step->set.count == CHAOS_SPECS_MAX)
+		return bad_line(number, (size_t)(spec - line), "there are too many specs at this time");
+	why = chaos_parse(spec, &step->set.specs[step->set.count], &at);
+	if (why)
+		return bad_line(number, (size_t)(spec - line) + at, why);
+	step->set.count++;
+	return STATUS_DONE;
+}
+
+static int read_script(void)
+{
+	FILE *file = fopen(all.script, "re");
+	char line[LINE_MAX_];
+	int status = STATUS_DONE;
+	unsigned number = 0;
+
+	if (!file) {
+		complain("%s: %s", all.script, tn_strerror(-errno));
+		return STATUS_USAGE;
+	}
+	while (status == STATUS_DONE && fgets(line, sizeof(line), file)) {
+		size_t len = strcspn(line, "\r\n");
+
+		number++;
+		if (!line[len] && len == sizeof(line) - 1)
+			status = bad_line(number, len, "the line is too long");
+		line[len] = '\0';
+		if (status == STATUS_DONE)
+			status = read_line(line, number);
+	}
+	fclose(file);
+	return status;
+}
+
+static int read_texts(void)
+{
+	for (int i = 0; i < all.ntexts; i++) {
+		size_t at = 0;
+		const char *why = chaos_parse(all.texts[i], &all.base.specs[i], &at);
+
+		if (why) {
+			complain("relay: --chaos '%s': byte %zu: %s", all.texts[i], at, why);
+			return STATUS_USAGE;
+		}
+		all.base.count++;
+	}
+	return STATUS_DONE;
+}
+
+int faults_read(void)
+{
+	uint64_t seed = clock_utc_ns();
+	bool seeded;
+	int status = read_texts();
+
+	if (status == STATUS_DONE && all.script)
+		status = read_script();
+	if (status != STATUS_DONE || !faults_wanted())
+		return status;
+	(void)!getrandom(&seed, sizeof(seed), GRND_NONBLOCK);
+	seed &= UINT32_MAX; /* it is read aloud */
+	seeded = has_seeds(&all.base);
+	seed_set(&all.base, seed);
+	for (int i = 0; i < all.nsteps; i++) {
+		seeded &= has_seeds(&all.steps[i].set);
+		seed_set(&all.steps[i].set, seed);
+	}
+	if (!seeded && !settings.quiet)
+		complain("chaos: seed=%llu would repeat this run", (unsigned long long)seed);
+	atomic_store(&all.set, &all.base);
+	return STATUS_DONE;
+}
+
+static int check_set(const struct chaos_set *set, const char *url, enum chaos_carries carries)
+{
+	static const char *const names[] = {"a stream of bytes", "messages", "datagrams"};
+
+	for (int i = 0; i < set->count; i++) {
+		const char *key = chaos_unfit(&set->specs[i], carries);
+
+		if (!key)
+			continue;
+		complain("relay: --chaos: %s has no effect on %s, which carries %s", key, url, names[carries]);
+		return STATUS_USAGE;
+	}
+	return STATUS_DONE;
+}
+
+int faults_check(const char *url, enum chaos_carries carries)
+{
+	int status = check_set(&all.base, url, carries);
+
+	for (int i = 0; i < all.nsteps && status == STATUS_DONE; i++)
+		status = check_set(&all.steps[i].set, url, carries);
+	return status;
+}
+
+/* ---- the script ---- */
+
+static void next_step(void *arg)
+{
+	uint64_t now = clock_ns() - all.started_ns;
+
+	(void)arg;
+	while (all.at < all.nsteps && all.steps[all.at].at_ns <= now) {
+		const struct step *step = &all.steps[all.at++];
+
+		atomic_store(&all.set, &step->set);
+		if (!step->repeats)
+			continue;
+		all.started_ns += step->at_ns;
+		now = 0;
+		all.at = 0;
+		atomic_store(&all.set, &all.base);
+	}
+	if (all.at < all.nsteps)
+		tn_timer_again(all.timer, all.steps[all.at].at_ns - now, 0);
+}
+
+int faults_start(struct tn_loop *loop)
+{
+	int err;
+
+	if (!all.nsteps)
+		return STATUS_DONE;
+	all.started_ns = clock_ns();
+	err = tn_timer_repeat(loop, UINT64_MAX, 0, next_step, NULL, &all.timer);
+	if (err < 0)
+		return complain_library(err, NULL);
+	next_step(NULL);
+	return STATUS_DONE;
+}
+
+void faults_stop(void)
+{
+	tn_timer_stop(all.timer);
+	all.timer = NULL;
+}
+
+void faults_free(void)
+{
+	free(all.steps);
+	all.steps = NULL;
+	all.nsteps = 0;
+}
+
+/* ---- a session ---- */
+
+static void set_hold(struct faults *f, int direction)
+{
+	bool hold = f->pipes[direction].bytes > WAITING_MAX;
+
+	if (hold == f->held[direction])
+		return;
+	f->held[direction] = hold;
+	f->hooks->hold(f->session, direction, hold);
+}
+
+static void do_item(struct faults *f, int direction, const struct chaos_item *item)
+{
+	struct tn_msg msg = {.data = item->data, .len = item->len, .kind = (enum tn_msg_kind)item->kind};
+
+	switch (item->what) {
+	case CHAOS_DATA:
+		f->hooks->pass(f->session, direction, &msg);
+		break;
+	case CHAOS_END:
+		f->hooks->end(f->session, direction);
+		break;
+	case CHAOS_CLOSE:
+		f->hooks->close(f->session);
+		break;
+	case CHAOS_RESET:
+		f->hooks->reset(f->session);
+		break;
+	}
+}
+
+/* What a direction has to do now. Returns when it has to be looked at again. */
+static uint64_t run_direction(struct faults *f, int direction)
+{
+	struct chaos_pipe *pipe = &f->pipes[direction];
+	uint64_t now = tn_loop_now(f->loop);
+	struct chaos_item *item;
+
+	while (!f->over && chaos_due(pipe) <= now) {
+		if (pipe->first->what == CHAOS_DATA && f->hooks->full(f->session, direction))
+			return now + FULL_NS;
+		item = chaos_take(pipe, now);
+		do_item(f, direction, item);
+		free(item);
+	}
+	if (!f->over)
+		set_hold(f, direction);
+	return chaos_due(pipe);
+}
+
+static void faults_delete(struct faults *f)
+{
+	tn_timer_stop(f->timer);
+	chaos_pipe_free(&f->pipes[CHAOS_UP]);
+	chaos_pipe_free(&f->pipes[CHAOS_DOWN]);
+	free(f);
+}
+
+static void run(void *arg)
+{
+	struct faults *f = arg;
+	uint64_t now = tn_loop_now(f->loop), up, down, due;
+
+	if (f->running)
+		return;
+	f->running = true;
+	up = run_direction(f, CHAOS_UP);
+	down = f->over ? UINT64_MAX : run_direction(f, CHAOS_DOWN);
+	due = up < down ? up : down;
+	f->running = false;
+	if (f->over)
+		faults_delete(f);
+	else
+		tn_timer_again(f->timer, due == CHAOS_NEVER ? UINT64_MAX : due > now ? due - now : 1, 0);
+}
+
+struct faults *faults_begin(struct tn_loop *loop, enum chaos_carries carries, const struct faults_hooks *hooks,
+			    void *session)
+{
+	struct faults *f = calloc(1, sizeof(*f));
+	const struct chaos_set *set = atomic_load(&all.set);
+	uint64_t number, now = tn_loop_now(loop);
+
+	if (!f || tn_timer_repeat(loop, UINT64_MAX, 0, run, f, &f->timer) < 0) {
+		free(f);
+		return NULL;
+	}
+	number = atomic_fetch_add(&all.sessions, 1);
+	f->loop = loop;
+	f->hooks = hooks;
+	f->session = session;
+	for (int i = 0; i < 2; i++)
+		chaos_pipe_begin(&f->pipes[i], set, number, i, carries, now);
+	tn_timer_again(f->timer, 1, 0); /* it may have to end, whatever comes */
+	return f;
+}
+
+bool faults_refuse(const struct faults *f)
+{
+	return chaos_refuses(f->pipes[0].set, f->pipes[0].active);
+}
+
+/* Another set may be in force by now. */
+static struct chaos_pipe *pipe_now(struct faults *f, int direction)
+{
+	const struct chaos_set *set = atomic_load(&all.set);
+
+	for (int i = 0; i < 2 && f->pipes[0].set != set; i++)
+		chaos_pipe_change(&f->pipes[i], set, tn_loop_now(f->loop));
+	return &f->pipes[direction];
+}
+
+void faults_put(struct faults *f, int direction, const struct tn_msg *msg)
+{
+	struct chaos_pipe *pipe = pipe_now(f, direction);
+
+	if (pipe->carries == CHAOS_DATAGRAMS && pipe->bytes > WAITING_MAX) { /* a queue on the way is full */
+		pipe->counts.lost++;
+		return;
+	}
+	if (chaos_put(pipe, msg->data, msg->len, (uint8_t)msg->kind, tn_loop_now(f->loop)) < 0)
+		f->hooks->reset(f->session);
+	else
+		run(f);
+}
+
+void faults_put_end(struct faults *f, int direction)
+{
+	struct chaos_pipe *pipe = pipe_now(f, direction);
+
+	if (chaos_end(pipe, tn_loop_now(f->loop)) < 0)
+		f->hooks->reset(f->session);
+	else
+		run(f);
+}
+
+bool faults_change(void)
+{
+	return all.nsteps > 0;
+}
+
+void faults_look(struct faults *f)
+{
+	(void)pipe_now(f, CHAOS_UP);
+	run(f);
+}
+
+struct chaos_counts faults_counts(const struct faults *f)
+{
+	const struct chaos_counts *up = &f->pipes[CHAOS_UP].counts, *down = &f->pipes[CHAOS_DOWN].counts;
+
+	return (struct chaos_counts){up->lost + down->lost, up->duplicated + down->duplicated,
+				     up->reordered + down->reordered, up->corrupted + down->corrupted};
+}
+
+void faults_over(struct faults *f)
+{
+	if (!f)
+		return;
+	f->over = true;
+	if (!f->running)
+		faults_delete(f);
+}

@@ -1,0 +1,190 @@
+"""tenon relay --chaos: faults of sessions."""
+import contextlib
+import time
+
+import pytest
+
+from harness import KIB, exchange, noise, receive_exactly, receive_to_end, receive_to_reset, wait_until
+
+USAGE = 2
+
+
+@pytest.fixture
+def server(tenon):
+    return tenon.serve("tcp://127.0.0.1:0", "udp://127.0.0.1:0", "tcp://127.0.0.1:0?frame=line",
+                       options=["--json", "--handler", "echo"])
+
+
+def urls(server):
+    return [event["url"] for event in server.events if event["event"] == "listening"]
+
+
+def faulty(tenon, server, *specs, listen="tcp://127.0.0.1:0", target=0, options=()):
+    target = urls(server)[target] + ("?frame=line" if "frame=line" in listen else "")
+    chaos = [word for spec in specs for word in ("--chaos", spec)]
+    return tenon.relay(listen, target, options=["--json", "--idle", "300ms", *chaos, *options])
+
+
+def test_latency_goes_both_ways(tenon, server):
+    relay = faulty(tenon, server, "latency=50ms")
+    client = tenon.dial(relay.url)
+    began = time.monotonic()
+    client.sendall(b"x")
+    assert receive_exactly(client, 1) == b"x"
+    assert time.monotonic() - began >= 0.1  # never less than was asked for; more is up to the machine
+
+
+@pytest.mark.parametrize("spec", ["latency=1ms,jitter=1ms", "slice=1000,slice-jitter=900", "bandwidth=100MiB",
+                                  "slow-close=1ms", "up.latency=1ms", "latency=1ms,first=0"])
+@pytest.mark.parametrize("listen", ["tcp://127.0.0.1:0", "unix:{}/listen"])
+def test_bytes_stay_what_they_are(tenon, server, spec, listen):
+    relay = faulty(tenon, server, spec, listen=listen.format(tenon.folder))
+    data = noise(300 * KIB)
+    assert exchange(tenon.dial(relay.url), data, finish=True) == data
+    assert relay.wait_for_event("session")["ended_by"] == "client"
+
+
+def test_through_tls(tenon, server, authority, trusted):
+    relay = faulty(tenon, server, "latency=2ms,slice=100", listen=f"tls://127.0.0.1:0?{authority.pair('server')}")
+    assert tenon.run("connect", f"{relay.url}?{trusted}", input=b"z" * 20000).out == b"z" * 20000
+
+
+def test_limit(tenon, server):
+    relay = faulty(tenon, server, "down.limit=1000")
+    client = tenon.dial(relay.url)
+    client.sendall(b"x" * 5000)
+    assert len(receive_to_end(client)) == 1000
+    assert relay.wait_for_event("session")["ended_by"] == "relay"
+
+
+def test_reset_after(tenon, server):
+    relay = faulty(tenon, server, "reset-after=1000")
+    client = tenon.dial(relay.url)
+    client.sendall(b"x" * 5000)
+    receive_to_reset(client)
+    assert "--chaos" in relay.wait_for_event("session", ended_by="relay", reason="reset")["error"]
+
+
+def test_reset_in_time(tenon, server):
+    """Also when nothing ever comes."""
+    relay = faulty(tenon, server, "reset=50ms")
+    assert receive_to_reset(tenon.dial(relay.url)) == b""
+
+
+def test_timeout(tenon, server):
+    """It accepts, says nothing, and closes."""
+    relay = faulty(tenon, server, "timeout=100ms")
+    client = tenon.dial(relay.url)
+    client.sendall(b"hello")
+    assert receive_to_end(client) == b""
+
+
+def test_refusal_of_the_first(tenon, server):
+    relay = faulty(tenon, server, "refuse,first=2")
+    for _ in range(2):
+        with contextlib.suppress(ConnectionResetError):
+            assert receive_to_reset(tenon.dial(relay.url)) == b""
+    assert exchange(tenon.dial(relay.url), b"hi", finish=True) == b"hi"
+    wait_until(lambda: sum("refused by --chaos" in (event.get("error") or "") for event in relay.events) == 2,
+               "both refusals are told")
+
+
+def test_datagrams_are_lost_by_the_seed(tenon, server):
+    """The same run twice: the same ones are lost."""
+    lost = []
+    for _ in range(2):
+        relay = faulty(tenon, server, "up.loss=40%,seed=11", listen="udp://127.0.0.1:0", target=1)
+        with contextlib.closing(tenon.dial(relay.url)) as client:
+            for i in range(100):
+                client.send(b"%03d" % i)
+            event = relay.wait_for_event("session")
+        lost.append(event["chaos"]["lost"])
+        assert 15 < lost[-1] < 65
+        assert event["messages_in"] == 100
+    assert lost[0] == lost[1]
+
+
+def test_datagrams_are_doubled_and_damaged(tenon, server):
+    relay = faulty(tenon, server, "up.duplicate=100%", "down.corrupt=100%,down.corrupt-bits=1",
+                   listen="udp://127.0.0.1:0", target=1)
+    client = tenon.dial(relay.url)
+    client.send(b"aaaa")
+    for _ in range(2):
+        got = client.recv(100)
+        assert sum((a ^ b).bit_count() for a, b in zip(got, b"aaaa")) == 1
+    chaos = relay.wait_for_event("session")["chaos"]
+    assert (chaos["duplicated"], chaos["corrupted"]) == (1, 2)
+
+
+def test_messages_are_reordered(tenon, server):
+    relay = faulty(tenon, server, "up.reorder=100%,messages=1", listen="tcp://127.0.0.1:0?frame=line", target=2)
+    client = tenon.dial(relay.url)
+    client.sendall(b"one\ntwo\nthree\n")
+    assert receive_exactly(client, 14) == b"two\none\nthree\n"
+
+
+def test_a_script(tenon, server):
+    (tenon.folder / "script").write_text("# refused for a while\n0s refuse\n500ms off\n")
+    relay = tenon.relay("tcp://127.0.0.1:0", urls(server)[0],
+                        options=["--json", "--chaos-script", f"{tenon.folder}/script"])
+
+    def answers():
+        with contextlib.suppress(OSError):
+            client = tenon.dial(relay.url)
+            client.sendall(b"x")
+            return client.recv(1) == b"x"
+        return False
+    wait_until(answers, "the refusals are over")
+    wait_until(lambda: any(event.get("reason") == "end" for event in relay.events) or answers(), "it goes on")
+
+
+def test_a_script_reaches_sessions_that_are_open(tenon, server):
+    (tenon.folder / "script").write_text("0s off\n300ms reset=0s\n")
+    relay = tenon.relay("tcp://127.0.0.1:0", urls(server)[0],
+                        options=["--json", "--chaos-script", f"{tenon.folder}/script"])
+    client = tenon.dial(relay.url)
+    assert receive_to_reset(client) == b""
+
+
+@pytest.mark.parametrize("listen, spec, words", [
+    ("tcp://127.0.0.1:0", "latenzy=1ms", "byte 0: unknown key 'latenzy': did you mean latency?"),
+    ("tcp://127.0.0.1:0", "seed=1,loss=2", "byte 7: loss=2 is more than 100%"),
+    ("tcp://127.0.0.1:0", "up.refuse", "refuse is about sessions"),
+    ("tcp://127.0.0.1:0", "loss=1%", "loss has no effect on tcp://127.0.0.1:0, which carries a stream of bytes"),
+    ("udp://127.0.0.1:0", "refuse", "refuse has no effect on udp://127.0.0.1:0, which carries datagrams"),
+    ("tcp://127.0.0.1:0?frame=line", "slice=4", "slice has no effect on"),
+])
+def test_bad_specs(tenon, listen, spec, words):
+    target = listen.replace(":0", ":1")
+    assert words in tenon.run("relay", listen, target, "--chaos", spec, status=USAGE).err
+
+
+@pytest.mark.parametrize("text, words", [
+    ("latency=1ms\n", ":1: byte 0: a line begins with a time"),
+    ("0s latency=1ms\n1s seed=1,latenzy=1\n", ":2: byte 10: unknown key 'latenzy'"),
+    ("5s off\n1s off\n", ":2: byte 0: the time is before"),
+    ("0s repeat\n", ":1: byte 0: repeat needs a time"),
+    ("1s loss=1%\n", "loss has no effect on"),
+])
+def test_bad_scripts(tenon, text, words):
+    (tenon.folder / "script").write_text(text)
+    assert words in tenon.run("relay", "tcp://127.0.0.1:0", "tcp://127.0.0.1:1", "--chaos-script",
+                              f"{tenon.folder}/script", status=USAGE).err
+
+
+def test_the_seed_is_told(tenon, server):
+    relay = faulty(tenon, server, "latency=1ms")
+    relay.wait_for_text(r"chaos: seed=\d+ would repeat this run")
+
+
+def test_formats_are_changed_in_front_of_faults(tenon):
+    server = tenon.serve("tcp://127.0.0.1:0?frame=u32&format=cbor", options=["--handler", "echo"])
+    relay = tenon.relay("tcp://127.0.0.1:0?frame=line&format=json", f"{server.url}?frame=u32&format=cbor",
+                        options=["--json", "--chaos", "latency=5ms"])
+    assert exchange(tenon.dial(relay.url), b'{"a":[1]}\nnonsense\n', finish=True).splitlines()[-1] == b'{"a":[1]}'
+
+
+def test_websocket_keeps_its_kinds(tenon):
+    server = tenon.serve("ws://127.0.0.1:0", options=["--handler", "echo"])
+    relay = tenon.relay("ws://127.0.0.1:0", server.url, options=["--json", "--chaos", "latency=5ms"])
+    assert tenon.run("send", f"{relay.url}?kind=binary", "one", "two").text == "one\ntwo\n"

@@ -1,0 +1,391 @@
+/* Faults in simulated time. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "relay/chaos/chaos.h"
+
+#define MS UINT64_C(1000000)
+
+static struct chaos_set set_of(const char *text)
+{
+	struct chaos_set set = {.count = 1};
+	size_t at;
+	const char *why = chaos_parse(text, &set.specs[0], &at);
+
+	if (why)
+		fail_msg("%s: %s at %zu", text, why, at);
+	return set;
+}
+
+static struct chaos_pipe pipe_of(const struct chaos_set *set, enum chaos_carries carries)
+{
+	struct chaos_pipe pipe;
+
+	chaos_pipe_begin(&pipe, set, 0, CHAOS_UP, carries, 0);
+	return pipe;
+}
+
+/* The next of the pipe has to be this, at this time. */
+static void expect(struct chaos_pipe *pipe, uint64_t due, enum chaos_what what, const char *data)
+{
+	struct chaos_item *item;
+
+	assert_int_equal(chaos_due(pipe), due);
+	if (due)
+		assert_null(chaos_take(pipe, due - 1));
+	item = chaos_take(pipe, due);
+	assert_non_null(item);
+	assert_int_equal(item->what, what);
+	assert_int_equal(item->len, strlen(data));
+	assert_memory_equal(item->data, data, item->len);
+	free(item);
+}
+
+static void expect_nothing(struct chaos_pipe *pipe)
+{
+	assert_int_equal(chaos_due(pipe), CHAOS_NEVER);
+	assert_int_equal(pipe->bytes, 0);
+	chaos_pipe_free(pipe);
+}
+
+static void put(struct chaos_pipe *pipe, const char *text, uint64_t now)
+{
+	assert_int_equal(chaos_put(pipe, text, strlen(text), 0, now), 0);
+}
+
+static void test_nothing(void **state)
+{
+	struct chaos_pipe pipe = pipe_of(NULL, CHAOS_BYTES);
+
+	(void)state;
+	put(&pipe, "a", 5);
+	assert_int_equal(chaos_end(&pipe, 6), 0);
+	expect(&pipe, 5, CHAOS_DATA, "a");
+	expect(&pipe, 6, CHAOS_END, "");
+	expect_nothing(&pipe);
+}
+
+static void test_latency(void **state)
+{
+	struct chaos_set set = set_of("latency=10ms");
+	struct chaos_pipe pipe = pipe_of(&set, CHAOS_BYTES);
+
+	(void)state;
+	put(&pipe, "a", 0);
+	put(&pipe, "b", 3 * MS);
+	assert_int_equal(chaos_end(&pipe, 3 * MS), 0);
+	expect(&pipe, 10 * MS, CHAOS_DATA, "a");
+	expect(&pipe, 13 * MS, CHAOS_DATA, "b");
+	expect(&pipe, 13 * MS, CHAOS_END, "");
+	expect_nothing(&pipe);
+}
+
+/* It stays within its bounds, and in order. */
+static void test_jitter(void **state)
+{
+	struct chaos_set set = set_of("latency=10ms,jitter=5ms,seed=3");
+	struct chaos_pipe pipe = pipe_of(&set, CHAOS_MESSAGES);
+	uint64_t last = 0, least = UINT64_MAX, most = 0;
+
+	(void)state;
+	for (uint64_t i = 0; i < 1000; i++)
+		put(&pipe, "x", i * 100 * MS);
+	for (uint64_t i = 0; i < 1000; i++) {
+		uint64_t due = chaos_due(&pipe), delay = due - i * 100 * MS;
+
+		least = delay < least ? delay : least;
+		most = delay > most ? delay : most;
+		assert_true(due >= last);
+		last = due;
+		free(chaos_take(&pipe, due));
+	}
+	assert_in_range(least, 5 * MS, 6 * MS);
+	assert_in_range(most, 14 * MS, 15 * MS);
+	expect_nothing(&pipe);
+}
+
+static void test_bandwidth(void **state)
+{
+	struct chaos_set set = set_of("bandwidth=1000");
+	struct chaos_pipe pipe = pipe_of(&set, CHAOS_BYTES);
+
+	(void)state;
+	put(&pipe, "0123456789", 0);
+	put(&pipe, "abcde", 0);
+	put(&pipe, "f", 100 * MS); /* what was not used is not saved up */
+	expect(&pipe, 10 * MS, CHAOS_DATA, "0123456789");
+	expect(&pipe, 15 * MS, CHAOS_DATA, "abcde");
+	expect(&pipe, 101 * MS, CHAOS_DATA, "f");
+	expect_nothing(&pipe);
+}
+
+static void test_slices(void **state)
+{
+	struct chaos_set set = set_of("slice=4,slice-delay=1ms");
+	struct chaos_pipe pipe = pipe_of(&set, CHAOS_BYTES);
+
+	(void)state;
+	put(&pipe, "0123456789", 0);
+	expect(&pipe, 0, CHAOS_DATA, "0123");
+	expect(&pipe, 1 * MS, CHAOS_DATA, "4567");
+	expect(&pipe, 2 * MS, CHAOS_DATA, "89");
+	expect_nothing(&pipe);
+}
+
+static void test_ends(void **state)
+{
+	struct chaos_set limit = set_of("limit=5"), after = set_of("reset-after=5"), timed = set_of("reset=7ms");
+	struct chaos_set silent = set_of("timeout=9ms"), mute = set_of("timeout=0"), slow = set_of("slow-close=4ms");
+	struct chaos_pipe pipe = pipe_of(&limit, CHAOS_BYTES);
+
+	(void)state;
+	put(&pipe, "abc", 0);
+	put(&pipe, "defg", 1);
+	put(&pipe, "h", 2);
+	assert_int_equal(chaos_end(&pipe, 3), 0);
+	expect(&pipe, 0, CHAOS_DATA, "abc");
+	expect(&pipe, 1, CHAOS_DATA, "de");
+	expect(&pipe, 1, CHAOS_CLOSE, "");
+	expect_nothing(&pipe);
+
+	pipe = pipe_of(&after, CHAOS_MESSAGES); /* no half of a message passes */
+	put(&pipe, "abc", 0);
+	put(&pipe, "def", 1);
+	expect(&pipe, 0, CHAOS_DATA, "abc");
+	expect(&pipe, 1, CHAOS_RESET, "");
+	expect_nothing(&pipe);
+
+	pipe = pipe_of(&timed, CHAOS_BYTES);
+	put(&pipe, "a", 1);
+	expect(&pipe, 1, CHAOS_DATA, "a");
+	expect(&pipe, 7 * MS, CHAOS_RESET, "");
+	expect_nothing(&pipe);
+
+	pipe = pipe_of(&silent, CHAOS_BYTES);
+	put(&pipe, "a", 1);
+	assert_int_equal(chaos_end(&pipe, 2), 0);
+	expect(&pipe, 9 * MS, CHAOS_CLOSE, "");
+	expect_nothing(&pipe);
+
+	pipe = pipe_of(&mute, CHAOS_BYTES);
+	put(&pipe, "a", 1);
+	expect_nothing(&pipe);
+
+	pipe = pipe_of(&slow, CHAOS_BYTES);
+	put(&pipe, "a", 0);
+	assert_int_equal(chaos_end(&pipe, 1 * MS), 0);
+	expect(&pipe, 0, CHAOS_DATA, "a");
+	expect(&pipe, 5 * MS, CHAOS_END, "");
+	expect_nothing(&pipe);
+}
+
+/* How many of 10000 messages arrive, and what was counted. */
+static uint64_t arrived(const char *text, struct chaos_counts *counts)
+{
+	struct chaos_set set = set_of(text);
+	struct chaos_pipe pipe = pipe_of(&set, CHAOS_DATAGRAMS);
+	struct chaos_item *item;
+	uint64_t n = 0;
+
+	for (uint64_t i = 0; i < 10000; i++)
+		put(&pipe, "12345678", i * MS);
+	for (; (item = chaos_take(&pipe, CHAOS_NEVER - 1)) != NULL; n++)
+		free(item);
+	*counts = pipe.counts;
+	expect_nothing(&pipe);
+	return n;
+}
+
+static void test_chances(void **state)
+{
+	struct chaos_counts counts;
+	uint64_t n;
+
+	(void)state;
+	n = arrived("loss=5%,seed=1", &counts);
+	assert_in_range(counts.lost, 400, 600);
+	assert_int_equal(n, 10000 - counts.lost);
+	n = arrived("duplicate=0.1,seed=1", &counts);
+	assert_in_range(counts.duplicated, 880, 1120);
+	assert_int_equal(n, 10000 + counts.duplicated);
+	assert_int_equal(arrived("corrupt=20%,seed=1", &counts), 10000);
+	assert_in_range(counts.corrupted, 1850, 2150);
+	assert_int_equal(arrived("loss=100%,messages=10", &counts), 9990);
+	assert_int_equal(counts.lost, 10);
+}
+
+static void test_reordering(void **state)
+{
+	struct chaos_set set = set_of("reorder=100%,messages=1");
+	struct chaos_pipe pipe = pipe_of(&set, CHAOS_MESSAGES);
+
+	(void)state;
+	put(&pipe, "a", 0);
+	put(&pipe, "b", 1 * MS);
+	put(&pipe, "c", 2 * MS);
+	expect(&pipe, 1 * MS, CHAOS_DATA, "b");
+	expect(&pipe, 1 * MS, CHAOS_DATA, "a");
+	expect(&pipe, 2 * MS, CHAOS_DATA, "c");
+	assert_int_equal(pipe.counts.reordered, 1);
+	expect_nothing(&pipe);
+	pipe = pipe_of(&set, CHAOS_MESSAGES); /* when nothing comes, it goes by itself */
+	put(&pipe, "a", 0);
+	assert_int_equal(chaos_end(&pipe, 0), 0);
+	expect(&pipe, 100 * MS, CHAOS_DATA, "a");
+	expect(&pipe, 100 * MS, CHAOS_END, "");
+	expect_nothing(&pipe);
+}
+
+static void test_damage(void **state)
+{
+	struct chaos_set set = set_of("corrupt=100%,corrupt-bits=1,seed=5");
+	struct chaos_pipe pipe = pipe_of(&set, CHAOS_BYTES);
+	struct chaos_item *item;
+	const char *data = "aaaaaaaa";
+	int bits = 0;
+
+	(void)state;
+	put(&pipe, data, 0);
+	item = chaos_take(&pipe, 0);
+	for (size_t i = 0; i < 8; i++)
+		bits += __builtin_popcount((unsigned char)(item->data[i] ^ data[i]));
+	assert_int_equal(bits, 1);
+	free(item);
+	expect_nothing(&pipe);
+}
+
+/* All that a run of 300 messages makes, as one number. */
+static uint64_t run_of(const char *text, uint64_t number)
+{
+	struct chaos_set set = set_of(text);
+	struct chaos_pipe pipe;
+	struct chaos_item *item;
+	uint64_t hash = 14695981039346656037u;
+
+	chaos_pipe_begin(&pipe, &set, number, CHAOS_DOWN, CHAOS_MESSAGES, 0);
+	for (uint64_t i = 0; i < 300; i++)
+		put(&pipe, "some message", i * MS);
+	while ((item = chaos_take(&pipe, CHAOS_NEVER - 1)) != NULL) {
+		hash = (hash ^ item->due_ns) * 1099511628211u;
+		for (size_t i = 0; i < item->len; i++)
+			hash = (hash ^ item->data[i]) * 1099511628211u;
+		free(item);
+	}
+	chaos_pipe_free(&pipe);
+	return hash;
+}
+
+static void test_a_seed_repeats_a_run(void **state)
+{
+	const char *text = "latency=5ms,jitter=5ms,loss=5%,duplicate=5%,reorder=5%,corrupt=5%,seed=7";
+
+	(void)state;
+	assert_int_equal(run_of(text, 0), run_of(text, 0));
+	assert_int_not_equal(run_of(text, 0), run_of(text, 1));
+	assert_int_not_equal(run_of(text, 0),
+			     run_of("latency=5ms,jitter=5ms,loss=5%,duplicate=5%,reorder=5%,corrupt=5%,seed=8", 0));
+}
+
+static void test_sessions(void **state)
+{
+	struct chaos_set half = set_of("refuse,probability=50%,seed=2"), first = set_of("refuse,first=3");
+	int n = 0;
+
+	(void)state;
+	for (uint64_t i = 0; i < 1000; i++)
+		n += chaos_refuses(&half, chaos_draw(&half, i));
+	assert_in_range(n, 440, 560);
+	for (uint64_t i = 0; i < 6; i++)
+		assert_int_equal(chaos_refuses(&first, chaos_draw(&first, i)), i < 3);
+}
+
+/* Another set does not touch what waits. */
+static void test_change(void **state)
+{
+	struct chaos_set slow = set_of("latency=10ms,reset=50ms"), fast = set_of("latency=1ms");
+	struct chaos_pipe pipe = pipe_of(&slow, CHAOS_BYTES);
+
+	(void)state;
+	put(&pipe, "a", 0);
+	chaos_pipe_change(&pipe, &fast, 5 * MS);
+	put(&pipe, "b", 5 * MS);
+	expect(&pipe, 10 * MS, CHAOS_DATA, "a");
+	expect(&pipe, 10 * MS, CHAOS_DATA, "b");
+	expect_nothing(&pipe);
+}
+
+static void test_directions(void **state)
+{
+	struct chaos_set set = set_of("up.latency=1ms,down.latency=2ms,jitter=0s");
+
+	(void)state;
+	assert_int_equal(set.specs[0].rules[CHAOS_UP].latency_ns, MS);
+	assert_int_equal(set.specs[0].rules[CHAOS_DOWN].latency_ns, 2 * MS);
+}
+
+static void test_bad_text(void **state)
+{
+	static const struct {
+		const char *text, *word;
+		size_t at;
+	} cases[] = {
+		{"", "missing", 0},
+		{"latency=1ms,", "missing", 12},
+		{"latency=1ms,,loss=1%", "missing", 12},
+		{"latenzy=1ms", "did you mean latency", 0},
+		{"latency", "needs a value", 0},
+		{"refuse=1", "takes no value", 0},
+		{"up.seed=1", "no direction", 0},
+		{"loss=101%", "more than 100%", 0},
+		{"seed=1,loss=-1", "probability", 7},
+		{"loss=nan", "probability", 0},
+		{"loss=1e1", "probability", 0},
+		{"seed=-1", "no number", 0},
+		{"bandwidth=0", "range", 0},
+		{"bandwidth=x", "size", 0},
+		{"latency=x", "duration", 0},
+	};
+	struct chaos_spec spec;
+	size_t at;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const char *why = chaos_parse(cases[i].text, &spec, &at);
+
+		if (!why || !strstr(why, cases[i].word) || at != cases[i].at)
+			fail_msg("'%s': %s at %zu", cases[i].text, why ? why : "nothing", at);
+	}
+}
+
+static void test_unfit(void **state)
+{
+	struct chaos_set loss = set_of("down.loss=1%"), slice = set_of("slice=1"), refuse = set_of("refuse");
+
+	(void)state;
+	assert_string_equal(chaos_unfit(&loss.specs[0], CHAOS_BYTES), "loss");
+	assert_null(chaos_unfit(&loss.specs[0], CHAOS_MESSAGES));
+	assert_string_equal(chaos_unfit(&slice.specs[0], CHAOS_MESSAGES), "slice");
+	assert_null(chaos_unfit(&slice.specs[0], CHAOS_BYTES));
+	assert_string_equal(chaos_unfit(&refuse.specs[0], CHAOS_DATAGRAMS), "refuse");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_nothing),    cmocka_unit_test(test_latency),
+		cmocka_unit_test(test_jitter),     cmocka_unit_test(test_bandwidth),
+		cmocka_unit_test(test_slices),     cmocka_unit_test(test_ends),
+		cmocka_unit_test(test_chances),    cmocka_unit_test(test_reordering),
+		cmocka_unit_test(test_damage),     cmocka_unit_test(test_a_seed_repeats_a_run),
+		cmocka_unit_test(test_sessions),   cmocka_unit_test(test_change),
+		cmocka_unit_test(test_directions), cmocka_unit_test(test_bad_text),
+		cmocka_unit_test(test_unfit),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
