@@ -683,6 +683,14 @@ TN_API int tn_url_file(const char *url, int index, char *path, size_t cap, enum 
 TN_API void tn_set_files(int (*fn)(const char *path, enum tn_file_use use, void *arg), void *arg);
 
 /*
+ * Accepts nobody any more: the addresses are free at once, who comes is refused. The connections that are there go on
+ * as ever, for as long as they like; tn_server_close() ends them and the server. Called again, or after that, it does
+ * nothing; nor does it where the server is one connection (datagrams). From loops[0]'s thread; a callback may call it.
+ * The other loops of a server stop soon: until then they may still accept.
+ */
+TN_API void tn_server_stop(struct tn_server *server);
+
+/*
  * Stops accepting and lets every connection finish what is in flight:
  * - One that is quiet is closed in good order (WebSocket: with code 1001): nothing has come or gone for 100 ms (a
  *   second where the peer was held back before, since its kernel then waits before it sends on), nothing is queued, no

@@ -49,7 +49,7 @@ static const struct foreign options[] = {
 	 "serve stays in the foreground, as service managers want it", "serve tcp://%s &"},
 	{"serve", "-o --output", "events go to standard output", "serve tcp://%s --json > FILE"},
 	/* the side that dials: nc, ncat, socat, openssl s_client, curl */
-	{"connect send", "-l --listen", "a server is another command", "%n"},
+	{"send", "-l --listen", "a server is another command", "%n"},
 	{"connect send", "-z", "whether a port is open, ping says", "%n"},
 	{DIALLING, "-u --udp", "the protocol is a part of the URL", "%n"},
 	{DIALLING, "-U --unixsock --unix-socket --abstract-unix-socket", "the protocol is a part of the URL", "%n"},
@@ -186,7 +186,7 @@ struct place {
 
 /* The options of nc, which are letters. */
 struct nc {
-	bool listens, scans, udp, unix_path;
+	bool listens, keeps, scans, udp, unix_path;
 	char version; /* of IP: '4', '6', or 0 */
 };
 
@@ -229,10 +229,12 @@ static void put_nc(struct text *text, const char *command, const struct place *p
 {
 	char version[2] = {nc->version};
 
-	if (!nc->listens && !nc->scans && *command && strcmp(command, "serve") != 0)
+	if (strcmp(command, "serve") == 0 || (!nc->listens && !nc->scans && *command))
 		text_add(text, "%s ", command);
+	else if (nc->listens)
+		text_add(text, "connect --listen %s", nc->keeps ? "--keep " : "");
 	else
-		text_add(text, nc->listens ? "serve " : nc->scans ? "ping --count 1 " : "connect ");
+		text_add(text, nc->scans ? "ping --count 1 " : "connect ");
 	if (nc->unix_path)
 		text_add(text, "%s:%s", nc->udp ? "unix-dgram" : "unix", or_else(place->first, "/PATH"));
 	else
@@ -316,6 +318,7 @@ static bool nc_letters(struct nc *nc, const char *option)
 	if (option[1] == '-')
 		letters = letter;
 	nc->listens |= strchr(letters, 'l') != NULL;
+	nc->keeps |= strchr(letters, 'k') != NULL;
 	nc->scans |= strchr(letters, 'z') != NULL;
 	nc->udp |= strchr(letters, 'u') != NULL;
 	nc->unix_path |= strchr(letters, 'U') != NULL;

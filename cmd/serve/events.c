@@ -154,9 +154,8 @@ static void codes_json(struct text *line, const struct tn_websocket *ws)
 	json_key_null_or(line, "our_code", ws->our_code > 0, ws->our_code);
 }
 
-static void on_open(struct tn_conn *conn, void *arg)
+static void tell_open(const struct served *served, struct tn_conn *conn)
 {
-	const struct served *served = arg;
 	char sender[128];
 	struct tn_conn_info info;
 	struct tn_security security;
@@ -198,6 +197,16 @@ static void on_open(struct tn_conn *conn, void *arg)
 		text_clean(&line, ws.target);
 	}
 	out_line(&line);
+}
+
+static void on_open(struct tn_conn *conn, void *arg)
+{
+	struct served *served = arg;
+
+	if (served->told)
+		tell_open(served, conn);
+	if (served->opened)
+		served->opened(served, conn);
 }
 
 static uint64_t duration_ns(const struct tn_conn *conn, const struct tn_conn_info *info)
@@ -462,7 +471,7 @@ static void on_trouble(struct tn_server *server, int err, const char *text, void
 void events_watch(struct served *served)
 {
 	const struct tn_watch watch = {
-		.on_open = served->told ? on_open : NULL,
+		.on_open = served->told || served->opened ? on_open : NULL,
 		.on_close = on_close,
 		.on_trouble = on_trouble,
 		.on_bad = served->told ? on_bad : NULL,

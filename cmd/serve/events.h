@@ -20,6 +20,7 @@ struct served {
 	bool commands; /* each connection has a command, whose end is reported with its own */
 	int nurls;     /* 0: the endpoint is one inherited connection */
 	char **urls;   /* of its listeners: they outlive the server */
+	void (*opened)(struct served *served, struct tn_conn *conn); /* one has been; NULL: nobody wants to know */
 	void (*closed)(struct served *served, int err); /* one of its connections has been, with on_close's reason */
 };
 

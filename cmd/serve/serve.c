@@ -47,7 +47,8 @@
 
 static struct {
 	const char *handler, *threads;
-	unsigned max_conns;
+	unsigned max_conns, count;
+	bool once;
 	uint64_t drain_ns;
 	const char *idle, *drain, *on_bad, *request, *per_source, *accept_rate; /* as they were given */
 	struct privileges_user user;                                            /* without a name: none was given */
@@ -63,6 +64,7 @@ static struct {
 	_Atomic(bool) closing; /* the servers have been told to end */
 	bool hurried;          /* by a second signal, which does not wait for them */
 	_Atomic(unsigned) cut_off;
+	_Atomic(unsigned) ntaken, ndone; /* connections, of --count: begun, and ended */
 } state;
 
 /* ---- options ---- */
@@ -189,11 +191,47 @@ static void on_server_closed(void *arg)
 		workers_stop();
 }
 
+static void stop_all(void *arg)
+{
+	(void)arg;
+	for (int i = 0; i < state.nserved; i++)
+		if (is_open(&state.served[i]))
+			tn_server_stop(state.served[i].server);
+}
+
+/*
+ * On the thread of the connection's loop. With the last one of --count no more are let in. What has been accepted by
+ * then all the same is refused, and its handler does not hear of it.
+ */
+static void on_connection_opened(struct served *served, struct tn_conn *conn)
+{
+	static const struct tn_handler nobody = {0};
+	unsigned nth = ++state.ntaken;
+
+	(void)served;
+	if (nth == options.count)
+		workers_post(stop_all, NULL);
+	if (nth <= options.count)
+		return;
+	if (tn_conn_set_handler(conn, &nobody, NULL) == 0) /* otherwise it is served one time more */
+		tn_abort(conn, TN_ELIMIT);
+}
+
+static void close_all(void);
+
+static void enough(void *arg)
+{
+	(void)arg;
+	close_all();
+}
+
 /* On the thread of the connection's loop. A connection that a deadline or a second signal ends was not finished. */
 static void on_connection_closed(struct served *served, int err)
 {
 	if (err == -ECANCELED && state.closing)
 		state.cut_off++;
+	if (options.count && err != TN_ELIMIT && ++state.ndone == options.count)
+		workers_post(enough, NULL);
 	/* An endpoint that is one inherited connection ends with it. */
 	if (!served->nurls && !state.closing) {
 		admin_closing(served->server);
@@ -394,6 +432,7 @@ static int serve_one(struct served *served, const char *url, const struct handle
 	served->face = handler_face(spec, url);
 	served->datagrams = handler_is_datagrams(url);
 	served->told = json_is_wanted() || settings.verbose || admin_is_wanted();
+	served->opened = options.count ? on_connection_opened : NULL;
 	served->closed = on_connection_closed;
 	err = open_on_loops(served, url, argument);
 	if (err < 0) {
@@ -600,6 +639,29 @@ static const char *relay_target(void)
 	return options.handler && strncmp(options.handler, "relay:", 6) == 0 ? options.handler + 6 : NULL;
 }
 
+/* Only connections can be counted. */
+static int check_count(char **urls, int count)
+{
+	const char *option = options.once ? "--once" : "--count";
+	bool counts = false;
+
+	if (options.once && options.count) {
+		complain("serve: --once is --count 1: give one of them");
+		return STATUS_USAGE;
+	}
+	options.count = options.once ? 1 : options.count;
+	for (int i = 0; i < count; i++)
+		counts |= !handler_is_datagrams(urls[i]);
+	if (!options.count || (counts && !relay_target() && !is_proxy(urls[0])))
+		return STATUS_DONE;
+	complain("serve: %s: %s", option,
+		 counts ? "a relay cannot be told to end after some connections"
+			: "datagrams have no connections that could be counted");
+	if (!counts)
+		complain_hint("%s connect --listen '%s'", settings.program, urls[0]);
+	return STATUS_USAGE;
+}
+
 static int relay(char **urls, int count)
 {
 	const struct relay_options how = {.threads = nthreads,
@@ -655,6 +717,8 @@ static int run(char **operands, int count)
 
 	if (status == STATUS_DONE)
 		status = check_proxies(urls, nurls);
+	if (status == STATUS_DONE)
+		status = check_count(urls, nurls);
 	if (status == STATUS_DONE && (relay_target() || is_proxy(urls[0])))
 		return relay(urls, nurls);
 	if (status == STATUS_DONE)
@@ -669,6 +733,9 @@ static const struct option_spec own_options[] = {
 	 "event loops, each in a thread of its own; auto: one for each processor (default 1)"},
 	{"max-conns", 'm', OPTION_VALUE, option_set_number, &options.max_conns, "N",
 	 "connections at a time on each endpoint; more are closed at once"},
+	{"once", 0, OPTION_ALONE, option_set_flag, &options.once, NULL, "end after one connection: --count 1"},
+	{"count", 0, OPTION_VALUE, option_set_number, &options.count, "N",
+	 "let in so many connections, over all endpoints, and end when they have ended"},
 	{"per-source", 0, OPTION_VALUE, set_for_key, &options.per_source, "N",
 	 "connections at a time from one address; more are closed at once"},
 	{"accept-rate", 0, OPTION_VALUE, set_for_key, &options.accept_rate, "N",

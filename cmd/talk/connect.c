@@ -1,11 +1,14 @@
 /*
  * tenon connect: standard input to a socket, the socket to standard output. Three connections on one loop, joined by
  * tn_flow(). This file has the rules of ends that differ from those of two sockets, and the translation between lines
- * and messages.
+ * and messages. With --listen the peer is who comes (listen.c); with --keep there is one session after the other, each
+ * with connections of its own to duplicates of the descriptors.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/uio.h>
@@ -24,12 +27,16 @@
 #include "common/status.h"
 #include "common/transcode.h"
 #include "closed.h"
+#include "inspect/bind_error.h"
 #include "lines.h"
+#include "listen.h"
+#include "serve/handlers/gone.h"
 #include "tenon.h"
 
-#define DATAGRAM_MAX 65507       /* payload of UDP over IPv4 */
-#define LINE_MAX_LEN (64U << 20) /* otherwise the library knows what is too long */
-#define LOOK_NS (10 * NS_PER_MS) /* how often it is checked whether queued bytes move */
+#define DATAGRAM_MAX 65507             /* payload of UDP over IPv4 */
+#define LINE_MAX_LEN (64U << 20)       /* otherwise the library knows what is too long */
+#define GONE_LOOK_NS (250 * NS_PER_MS) /* how often it is checked whether a client that has ended is there */
+#define LOOK_NS (10 * NS_PER_MS)       /* how often it is checked whether queued bytes move */
 #define PROGRESS_MS 1000
 #define DTLS_WAIT_NS (10 * NS_PER_S) /* a peer answers our end at once; its answer may be lost */
 #define MORE_MS 200                  /* time in which an input that has more to say says some of it */
@@ -37,7 +44,7 @@
 static struct {
 	uint64_t wait_ns;       /* for a peer that is silent, after the end of the input */
 	uint64_t wait_input_ns; /* for an input that is silent, after the end of the peer */
-	bool exit_on_end, no_fin;
+	bool exit_on_end, no_fin, listen, keep;
 	bool end_is_due; /* the wait is for the peer's end, not one that the user asked for */
 } options = {.wait_ns = UINT64_MAX, .wait_input_ns = UINT64_MAX};
 
@@ -51,7 +58,11 @@ static struct {
 	uint64_t nlines; /* of the input, for complaints */
 	uint64_t moved_ns, moved_bytes;
 	uint64_t started_ns, shown_bytes; /* for who watches */
+	struct tn_addr sender;            /* who is talked to on a served datagram socket */
+	struct tn_msg to_sender;          /* an answer to it */
+	const struct tn_msg *answer;      /* &to_sender, or NULL: the peer is one anyhow */
 	bool opened;
+	bool ending; /* of the whole command: --keep does not go on */
 	bool by_lines, datagrams;
 	bool framed; /* a message is a line without its line feed; otherwise with it */
 	bool input_over, peer_over, leaving, left;
@@ -66,9 +77,11 @@ static void stop(int status)
 {
 	if (state.status == STATUS_DONE)
 		state.status = status;
-	state.leaving = true;
+	state.leaving = state.ending = true;
 	tn_loop_stop(state.loop);
 }
+
+static void session_over(void);
 
 /* All that came has been handed over. Once it is written we are done, however long that takes. */
 static void leave(int status)
@@ -83,7 +96,7 @@ static void leave(int status)
 	if (state.output)
 		tn_close(state.output);
 	else
-		tn_loop_stop(state.loop);
+		session_over();
 }
 
 /* ---- time ---- */
@@ -113,6 +126,20 @@ static bool is_moving(void)
 	return state.moved_bytes != before || (state.output && tn_conn_queued(state.output) > 0);
 }
 
+/*
+ * A client that came to us and is not there any more, which looks like one that has only ended its direction: a silent
+ * input is not waited for.
+ */
+static bool client_has_gone(void)
+{
+	struct tn_conn_info info;
+
+	if (!options.listen || !state.peer_over)
+		return false;
+	tn_conn_info(state.peer, &info);
+	return client_is_gone(info.fd);
+}
+
 static uint64_t patience_ns(void)
 {
 	if (state.peer_over)
@@ -127,6 +154,8 @@ static uint64_t look_ns(uint64_t left)
 {
 	uint64_t soon = patience_ns() / 8;
 
+	if (options.listen && state.peer_over && soon > GONE_LOOK_NS)
+		soon = GONE_LOOK_NS;
 	if (tn_conn_queued(state.peer) > 0 || soon < LOOK_NS)
 		soon = LOOK_NS;
 	return left < soon ? left : soon;
@@ -145,18 +174,28 @@ static void peer_is_silent(void)
 	leave(left || options.end_is_due ? STATUS_TIMEOUT : STATUS_DONE);
 }
 
+/* Whether silence means anything now. */
+static bool is_watched(void)
+{
+	return patience_ns() != UINT64_MAX || (options.listen && state.peer_over);
+}
+
 static void tick(void *arg)
 {
 	uint64_t patience = patience_ns(), quiet_ns;
+	bool moves;
 
 	(void)arg;
 	state.timer = NULL;
-	if (!state.peer || state.leaving || patience == UINT64_MAX)
+	if (!state.peer || state.leaving || !is_watched())
 		return;
-	if (is_moving())
+	moves = is_moving();
+	if (moves)
 		state.moved_ns = clock_ns();
 	quiet_ns = clock_ns() - state.moved_ns;
-	if (quiet_ns < patience)
+	if (!moves && client_has_gone())
+		tn_close(state.peer);
+	else if (quiet_ns < patience)
 		timer_set(look_ns(patience - quiet_ns));
 	else if (state.peer_over)
 		tn_close(state.peer);
@@ -168,7 +207,13 @@ static void watch_silence(void)
 {
 	state.moved_ns = clock_ns();
 	(void)is_moving();
-	if (patience_ns() != UINT64_MAX)
+	if (options.listen && state.peer_over) {
+		struct tn_conn_info info;
+
+		tn_conn_info(state.peer, &info);
+		gone_begin(info.fd);
+	}
+	if (is_watched())
 		timer_set(look_ns(patience_ns()));
 }
 
@@ -214,12 +259,12 @@ static int send_line(const char *line, size_t len)
 
 	state.nlines++;
 	if (!state.coder.formatted)
-		return tn_send(state.peer, line, state.framed ? bare : len);
+		return tn_reply(state.peer, state.answer, line, state.framed ? bare : len);
 	if (transcoder_is_blank(&state.coder, line, bare))
 		return 0;
 	err = transcoder_read(&state.coder, line, bare);
 	if (err == 0)
-		err = tn_reply_value(state.peer, NULL, state.coder.value);
+		err = tn_reply_value(state.peer, state.answer, state.coder.value);
 	if (status_of(err) != STATUS_REFUSED)
 		return err;
 	complain("line %llu: %s", (unsigned long long)state.nlines, tn_errmsg());
@@ -316,7 +361,10 @@ static void on_open(struct tn_conn *conn, void *arg)
 	if (!settings.verbose)
 		return;
 	tn_conn_info(conn, &info);
-	complain("%s %s from %s", info.many ? "sending to" : "connected to", info.peer, info.local);
+	if (options.listen)
+		complain("%s has connected to %s", *info.peer ? info.peer : "a client", info.local);
+	else
+		complain("%s %s from %s", info.many ? "sending to" : "connected to", info.peer, info.local);
 }
 
 /* Of several that may answer. */
@@ -477,7 +525,10 @@ static void on_output_close(struct tn_conn *conn, int err, void *arg)
 		tn_abort(state.peer, -ECANCELED);
 	} else if (err < 0 && !gone) {
 		output_fails(err);
-	} else if (state.peer) {
+	} else if (err == 0 && options.keep && !state.ending) {
+		session_over();
+		return;
+	} else if (state.peer && !state.answer) {
 		tn_close(state.peer);
 	}
 	stop(STATUS_DONE);
@@ -505,6 +556,11 @@ static void tell_interrupted(void)
 	state.status = STATUS_FAILED;
 }
 
+static bool is_between_clients(void)
+{
+	return options.keep && !state.peer;
+}
+
 /* The first: no more input, what is queued goes out. The second: at once. */
 static void on_signal(int nth, void *arg)
 {
@@ -515,7 +571,9 @@ static void on_signal(int nth, void *arg)
 	}
 	if (state.leaving)
 		return;
-	tell_interrupted();
+	state.ending = true;
+	if (!is_between_clients())
+		tell_interrupted();
 	if (state.input)
 		tn_pause(state.input);
 	if (state.opened && state.peer && tn_conn_queued(state.peer) > 0)
@@ -545,32 +603,162 @@ static int join(void)
 	return err == -EINVAL ? 0 : err; /* a peer that cannot be read, likewise */
 }
 
-static int dial(void)
+/*
+ * A datagram socket of ours cannot be joined: it has many peers. What is read while the queue is full, or before
+ * anybody is there, waits in the lines.
+ */
+static void on_input_by_hand(struct tn_conn *input, const struct tn_msg *msg, void *arg)
 {
-	static const struct tn_handler peer = {
-		.on_open = on_open, .on_end = on_peer_empty, .on_close = on_close, .on_bad = on_bad};
-	static const struct tn_handler input = {.on_end = on_input_empty, .on_close = on_input_close};
-	static const struct tn_handler output = {.on_open = on_output_open, .on_close = on_output_close};
-	int err = tn_dial(state.loop, state.url, &peer, NULL, &state.peer);
+	if (on_input(input, msg, state.peer, arg) == 1)
+		tn_pause(input);
+}
 
-	if (err >= 0)
-		transcoder_begin(&state.coder, state.peer);
-	if (err >= 0)
-		privileges_hold_keys_of(state.peer);
-	if (err >= 0)
-		err = tn_dial(state.loop, "fd:0", &input, NULL, &state.input);
+static void on_peer_room(struct tn_conn *peer, void *arg)
+{
+	(void)arg;
+	if (state.input && on_room(state.input, peer, NULL) == 0)
+		tn_resume(state.input);
+}
+
+static void on_output_room(struct tn_conn *output, void *arg)
+{
+	(void)output, (void)arg;
+	if (state.peer && state.answer)
+		tn_resume(state.peer);
+}
+
+/* With --keep the descriptor is there for the next session too. */
+static int dial_fd(int fd, const char *keys, const struct tn_handler *handler, struct tn_conn **conn)
+{
+	int own = options.keep ? fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1) : fd, err;
+	char url[48];
+
+	if (own < 0)
+		return -errno;
+	snprintf(url, sizeof(url), "fd:%d%s", own, keys);
+	err = tn_dial(state.loop, url, handler, NULL, conn);
+	if (err < 0 && own != fd)
+		close(own);
+	return err;
+}
+
+/* The peer is known: input and output are opened, and joined with it. */
+static int begin(void)
+{
+	static const struct tn_handler inputs[] = {
+		{.on_end = on_input_empty, .on_close = on_input_close},
+		{.on_msg = on_input_by_hand, .on_end = on_input_empty, .on_close = on_input_close}};
+	static const struct tn_handler output = {
+		.on_open = on_output_open, .on_drain = on_output_room, .on_close = on_output_close};
+	int err;
+
+	transcoder_begin(&state.coder, state.peer);
+	privileges_hold_keys_of(state.peer);
+	err = dial_fd(STDIN_FILENO, "", &inputs[state.answer != NULL], &state.input);
 	/* A slow reader, such as a pager, is no reason to give up */
 	state.output_shut = out_is_shut();
 	if (err >= 0 && !state.output_shut)
-		err = tn_dial(state.loop, "fd:1?drain=1000h", &output, NULL, &state.output);
-	if (err >= 0)
+		err = dial_fd(STDOUT_FILENO, "?drain=1000h", &output, &state.output);
+	if (err >= 0 && !state.answer)
 		err = join();
-	if (err >= 0)
-		err = out_watch(state.loop, on_reader_gone, NULL);
 	state.started_ns = clock_ns();
 	if (err >= 0 && progress_wanted())
 		err = tn_timer_start(state.loop, 2 * PROGRESS_MS, progress, NULL, &state.progress_timer);
 	return err;
+}
+
+static const struct tn_handler peer_handler = {
+	.on_open = on_open, .on_end = on_peer_empty, .on_close = on_close, .on_bad = on_bad};
+
+/* ---- clients that come to us ---- */
+
+static void come(struct tn_conn *client)
+{
+	int err;
+
+	state.peer = client;
+	on_open(client, NULL);
+	err = begin();
+	if (err < 0)
+		stop(complain_library(err, NULL));
+}
+
+static bool is_sender(const struct tn_addr *addr)
+{
+	return addr->len == state.sender.len && memcmp(addr->bytes, state.sender.bytes, addr->len) == 0;
+}
+
+/* The first sender is the peer; with --keep whoever has sent last. */
+static void on_datagram(struct tn_conn *socket, const struct tn_msg *msg, void *arg)
+{
+	char text[80];
+
+	if (state.leaving)
+		return;
+	if (state.peer && !options.keep && !is_sender(msg->peer)) {
+		if (settings.verbose)
+			complain("ignored a datagram from %s", tn_addr_text(msg->peer, text, sizeof(text)));
+		return;
+	}
+	state.sender = *msg->peer;
+	state.to_sender = (struct tn_msg){.peer = &state.sender};
+	state.answer = &state.to_sender;
+	if (!state.peer)
+		come(socket);
+	if (!state.leaving && on_msg(socket, msg, state.output, arg) == 1)
+		tn_pause(socket);
+}
+
+/* What belonged to the session goes with it; what it has been told is told no more. */
+static void session_over(void)
+{
+	if (!options.keep || state.ending) {
+		tn_loop_stop(state.loop);
+		return;
+	}
+	progress_end();
+	tn_timer_stop(state.timer);
+	tn_timer_stop(state.progress_timer);
+	state.timer = state.progress_timer = NULL;
+	if (state.input)
+		tn_conn_detach(state.input);
+	if (state.peer && !state.answer)
+		tn_conn_detach(state.peer);
+	else if (state.peer)
+		tn_resume(state.peer);
+	state.peer = state.input = state.output = NULL;
+	state.opened = state.leaving = state.input_over = state.peer_over = state.input_failed = false;
+	state.lines_held = false;
+	state.status = STATUS_DONE;
+	listen_next();
+}
+
+static int listen_for(void)
+{
+	static const struct tn_handler datagram = {
+		.on_msg = on_datagram, .on_drain = on_peer_room, .on_close = on_close, .on_bad = on_bad};
+	const struct listen_use use = {
+		.keep = options.keep, .peer = &peer_handler, .datagram = &datagram, .come = come};
+	int err = listen_open(state.loop, state.url, &use);
+
+	if (err < 0) {
+		int status = complain_library(err, state.url);
+
+		bind_error_explain(err, state.url);
+		return status;
+	}
+	return out_watch(state.loop, on_reader_gone, NULL) < 0 ? complain_library(-ENOMEM, NULL) : STATUS_DONE;
+}
+
+static int dial(void)
+{
+	int err = tn_dial(state.loop, state.url, &peer_handler, NULL, &state.peer);
+
+	if (err >= 0)
+		err = begin();
+	if (err >= 0)
+		err = out_watch(state.loop, on_reader_gone, NULL);
+	return err < 0 ? complain_library(err, state.url) : STATUS_DONE;
 }
 
 /*
@@ -588,19 +776,32 @@ static void set_wait(int kind)
 
 static int run(char **operands, int count)
 {
-	int kind, err;
+	int kind, err, status;
 
 	if (count != 1) {
 		complain(count ? "connect: one URL, please" : "connect: to which URL?");
 		complain_hint("%s connect --help", settings.program);
 		return STATUS_USAGE;
 	}
+	if (options.keep && !options.listen) {
+		complain("connect: --keep: only with --listen, where one client comes after the other");
+		if (tn_url_kind(operands[0]) > 0 && tn_url_kind(operands[0]) & TN_URL_SECURE)
+			complain_hint("%s connect '%s%cverify=off'", settings.program, operands[0],
+				      strchr(operands[0], '?') ? '&' : '?');
+		return STATUS_USAGE;
+	}
 	state.url = operands[0];
-	if (tn_url_check(state.url, TN_DIAL) < 0)
+	if (tn_url_check(state.url, options.listen ? TN_SERVE : TN_DIAL) < 0)
 		return complain_library(TN_EURL, state.url);
 	kind = tn_url_kind(state.url);
 	if (kind < 0)
 		return complain_library(kind, state.url);
+	if (options.listen && kind & (TN_URL_PROXY | TN_URL_HTTP)) {
+		complain("connect: --listen: clients of %s ask for something that standard input cannot answer",
+			 state.url);
+		complain_hint("%s serve '%s'", settings.program, state.url);
+		return STATUS_USAGE;
+	}
 	state.framed = !(kind & TN_URL_PACKETS) && tn_url_keeps_messages(state.url) == 1;
 	state.by_lines = state.framed || kind & TN_URL_PACKETS;
 	state.datagrams = kind & TN_URL_DATAGRAMS && !(kind & TN_URL_SECURE);
@@ -612,25 +813,31 @@ static int run(char **operands, int count)
 	err = options_loop_new(&state.loop, NULL);
 	if (err < 0)
 		return err == -ENOENT ? STATUS_USAGE : STATUS_FAILED;
-	err = signals_start(state.loop, on_signal, NULL);
-	if (err >= 0)
-		err = dial();
-	if (err >= 0)
-		err = tn_loop_run(state.loop);
+	if (signals_start(state.loop, on_signal, NULL) < 0)
+		return complain_library(-ENOMEM, NULL);
+	status = options.listen ? listen_for() : dial();
+	if (status == STATUS_DONE && (err = tn_loop_run(state.loop)) < 0)
+		status = complain_library(err, state.url);
 	progress_end();
 	out_unwatch();
-	if (err < 0)
-		return complain_library(err, state.url);
+	if (status != STATUS_DONE)
+		return status;
 	if (state.peer) { /* the peer is told that we leave; that is not waited for */
 		tell_lost(state.peer);
 		state.left = true;
-		tn_close(state.peer);
-		(void)tn_loop_step(state.loop, 0);
+		if (!state.answer)
+			tn_close(state.peer);
 	}
+	listen_close();
+	(void)tn_loop_step(state.loop, 0);
 	return state.status;
 }
 
 static const struct option_spec own_options[] = {
+	{"listen", 'l', OPTION_ALONE, option_set_flag, &options.listen, NULL,
+	 "serve the URL for one client (datagrams: the first sender), and end when it ends"},
+	{"keep", 'k', OPTION_ALONE, option_set_flag, &options.keep, NULL,
+	 "with --listen: one client after the other; others wait (datagrams: whoever has sent last is answered)"},
 	{"wait", 0, OPTION_VALUE, option_set_duration, &options.wait_ns, "DUR",
 	 "after the end of the input: leave when the peer has been silent for this time (default: wait for "
 	 "ever; datagrams: 1s; DTLS: 10s, then exit 3)"},
@@ -657,9 +864,10 @@ const struct command connect_command = {
 		"  tenon connect unix:/run/app.sock\n"
 		"  printf 'one\\ntwo\\n' | tenon connect udp://localhost:10000\n"
 		"  tenon connect 'tcp://localhost:7000?format=msgpack'   type JSON, read JSON\n"
+		"  tenon connect --listen 'tcp://*:9000' > file      wait for somebody who sends it\n"
 		"\n"
 		"Usage:\n"
-		"  tenon connect URL\n"
+		"  tenon connect [--listen [--keep]] URL\n"
 		"\n"
 		"The end of standard input ends our direction of the connection. What the peer sends is written\n"
 		"until it ends too. When the peer ends first, the rest of the input is still sent; a terminal is not\n"

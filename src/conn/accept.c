@@ -40,10 +40,10 @@ static bool has_room(const struct tni_part *part)
 	       atomic_load_explicit(&part->loop->ncostly, memory_order_relaxed) < SHAKING_MAX;
 }
 
-/* Whether it accepts for the other loops too. Not while draining: the other parts may be gone. */
+/* Whether it accepts for the other loops too. Not once it has stopped: the other parts may be gone. */
 static bool hands_round(const struct tni_part *part)
 {
-	return part->server->nparts > 1 && part->ep->scheme->place != TNI_AT_HOST && !part->draining;
+	return part->server->nparts > 1 && part->ep->scheme->place != TNI_AT_HOST && !part->stopped;
 }
 
 /* Who gets the next client: the loops in turn, past those where too many handshakes wait. NULL: so it is everywhere. */
@@ -74,8 +74,11 @@ static uint64_t accept_wait(struct tni_part *part)
 
 void tni_part_start_accepting(struct tni_part *part)
 {
-	uint64_t wait_ns = accept_wait(part);
+	uint64_t wait_ns;
 
+	if (part->stopped)
+		return;
+	wait_ns = accept_wait(part);
 	if (wait_ns) {
 		tni_loop_timer(part->loop, &part->timer, wait_ns);
 		return;
@@ -197,7 +200,7 @@ static void hand_round(struct tn_server *server, int fd)
 static void keep_pace(struct tni_part *part)
 {
 	tni_part_rate_note(part);
-	if (part->draining || !accept_wait(part))
+	if (part->stopped || !accept_wait(part))
 		return;
 	tni_part_stop_accepting(part);
 	for (int i = 0; i < part->nlisteners; i++) /* nor is anybody told of them: each would wake the loop */
@@ -221,6 +224,6 @@ void tni_part_accept_done(struct tni_op *op, int res)
 		note_accept_trouble(part, res);
 		tni_loop_timer(part->loop, &part->timer, ACCEPT_PAUSE_NS);
 	}
-	if (part->draining)
+	if (part->stopped)
 		tni_loop_ready(part->loop, &part->task);
 }

@@ -128,7 +128,7 @@ void tni_part_check_end(struct tni_part *part)
 {
 	if (tni_handover_lingers(part))
 		return;
-	if (part->draining)
+	if (part->stopped)
 		close_idle_listeners(part);
 	if (part->draining && !atomic_load(&part->ended) && tni_list_empty(&part->conns) &&
 	    !tni_part_is_accepting(part))
@@ -198,12 +198,44 @@ void tni_part_drain_tick(struct tni_part *part)
 	tni_loop_timer(part->loop, &part->timer, DRAIN_TICK_NS);
 }
 
+static void stop_part(struct tni_part *part)
+{
+	if (part->stopped)
+		return;
+	part->stopped = true;
+	tni_sites_close(part);
+	tni_part_stop_accepting(part);
+	tni_loop_ready(part->loop, &part->task);
+}
+
+static void stop_posted(struct tni_post *post)
+{
+	stop_part(tni_container_of(post, struct tni_part, stop_post));
+}
+
+void tn_server_stop(struct tn_server *server)
+{
+	if (server->closing || server->stopping)
+		return;
+	server->stopping = true;
+	for (int i = 1; i < server->nparts; i++) {
+		struct tni_part *part = &server->parts[i];
+
+		part->stop_post.run = stop_posted;
+		if (!atomic_load(&part->ended))
+			(void)tni_loop_put(part->loop, &part->stop_post); /* a loop that is freed ends its part */
+	}
+	stop_part(&server->parts[0]);
+}
+
 static void start_drain(struct tni_part *part, uint64_t drain_ns)
 {
 	if (part->draining)
 		return;
 	part->draining = true;
-	tni_sites_close(part);
+	if (!part->stopped)
+		tni_sites_close(part);
+	part->stopped = true;
 	part->deadline_ns = tni_ns_add(tni_clock_ns(), drain_ns);
 	tni_handover_begin(part);
 	if (!tni_handover_lingers(part))
@@ -245,7 +277,7 @@ void tni_part_destroy(struct tni_owned *owned)
 		tni_list_del(&part->owned.node);
 		return;
 	}
-	part->draining = true;
+	part->draining = part->stopped = true;
 	part->lingers_until_ns = 0;
 	tni_handover_end(part);
 	tni_sites_close(part);

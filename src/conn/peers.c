@@ -237,7 +237,7 @@ static void listen_to(struct tn_conn *socket, const struct tn_addr *addr, const 
 	struct tni_layer *layer;
 	struct tn_buf reply;
 
-	if (socket->part->draining || tni_part_rate_wait(socket->part))
+	if (socket->part->stopped || tni_part_rate_wait(socket->part))
 		return; /* the client asks again */
 	if (!tni_part_lets_in(socket->part, addr))
 		return;

@@ -41,11 +41,13 @@ struct tni_part {
 	struct tni_timer timer;         /* accepting again after trouble; drain ticks */
 	struct tni_timer trouble_timer; /* until more trouble may be told */
 	unsigned refused;               /* connections that were turned away and are still closing */
+	bool stopped;                   /* nobody is accepted any more */
 	bool draining, met_late;
 	bool listeners_stay;         /* other servers have them too: conn/sites.h */
 	bool handing_over, refusing; /* another process shares its addresses: conn/handover.h */
 	uint64_t refuses_from_ns, lingers_until_ns;
 	struct tni_least_ttl least_ttl;
+	struct tni_post stop_post;    /* tells its loop to stop accepting */
 	struct tni_post drain_post;   /* tells its loop that it drains; in parts[0], that the last part has gone */
 	_Atomic(bool) ended;          /* nothing is posted to its loop any more */
 	struct tni_scheme own_scheme; /* of fd:N, whose kind only the descriptor tells */
@@ -75,6 +77,7 @@ struct tn_server {
 	_Atomic(int) handing_over; /* parts whose addresses are being handed over */
 	_Atomic(unsigned) steered; /* how many places of the group have turned out to be no other's */
 	_Atomic(bool) home_freed;  /* loops[0] went before the others: nobody is left there to be told */
+	bool stopping;             /* tn_server_stop() has been called */
 	bool closing;              /* tn_server_close() has been called */
 	bool background;           /* does not keep its loop running */
 	void (*done)(void *arg);

@@ -34,7 +34,7 @@ static struct tni_part *part_at(struct tni_part *part, const struct tn_addr *add
 		struct tni_owned *owned = tni_container_of(node, struct tni_owned, node);
 		struct tni_part *other = tni_container_of(owned, struct tni_part, owned);
 
-		if (owned->destroy != tni_part_destroy || !other->ep->web || other->draining)
+		if (owned->destroy != tni_part_destroy || !other->ep->web || other->stopped)
 			continue;
 		for (int i = 0; i < other->nlisteners; i++)
 			if (other->listeners[i].io.fd >= 0 && is_same_addr(&other->listeners[i].addr, addr)) {
@@ -104,7 +104,7 @@ static void move(struct tn_conn *c, struct tni_part *to)
 	c->tx.max = c->layered->tx_max = (size_t)to->ep->queue + tni_frame_room(&to->ep->frame);
 	if (tni_chain_query(&c->layered->chain, TNI_ASK_WEBSOCKET, &facts) == 0)
 		tni_ws_move(facts.layer, &to->ep->web->config);
-	if (from->draining) /* it may have been the last */
+	if (from->stopped) /* it may have been the last */
 		tni_loop_ready(from->loop, &from->task);
 }
 
@@ -145,7 +145,7 @@ struct tni_part *tni_sites_taker(struct tni_part *part)
 	struct tni_part *taker = part;
 
 	do {
-		if (!taker->draining && tni_part_has_room(taker))
+		if (!taker->stopped && tni_part_has_room(taker))
 			return taker;
 		taker = next_of(taker);
 	} while (taker && taker != part);
@@ -220,7 +220,7 @@ void tni_sites_close(struct tni_part *part)
 
 	if (part->ep->web)
 		part->ep->web->config.closed = true;
-	while (other && other != part && other->draining)
+	while (other && other != part && other->stopped)
 		other = next_of(other);
 	part->listeners_stay = other && other != part;
 	for (int i = 0; i < part->nlisteners && part->listeners_stay; i++)

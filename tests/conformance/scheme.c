@@ -1517,6 +1517,36 @@ static void test_limit(void **state)
 		check_side(&s[i]);
 }
 
+/* Who comes later is refused, and the address is free; who is there stays, silent or not, until the server is closed.
+ */
+static void test_stop(void **state)
+{
+	struct rig *rig = rig_new(row_of(state), &play_echo, "");
+	struct side s[2] = {0};
+
+	dial(rig, &s[0], &play_sink);
+	send_text(&s[0], 10);
+	until(rig, s[0].in == 10);
+	tn_server_stop(rig->server);
+	tn_server_stop(rig->server);
+	for (uint64_t until_ms = th_now_ms() + 300; th_now_ms() < until_ms;) /* a drain would end it by now */
+		assert_true(tn_loop_step(rig->loop, 5) > 0);
+	if (!(rig->row->traits & LOSSY)) { /* there nobody answers who is not there */
+		dial(rig, &s[1], &play_sink);
+		until(rig, s[1].closes);
+		assert_int_equal(s[1].opens, 0);
+	}
+	assert_false(s[0].closes || rig->served[0].closes);
+	send_text(&s[0], 10);
+	until(rig, s[0].in == 20);
+	tn_server_close(rig->server, TH_PATIENCE_MS, NULL, NULL);
+	tn_server_stop(rig->server);
+	until(rig, s[0].closes && rig->served[0].closes);
+	assert_int_equal(s[0].err, 0);
+	rig_free(rig);
+	check_side(&s[0]);
+}
+
 #define CLIENTS 200
 
 static void test_many_clients(void **state)
@@ -2537,6 +2567,7 @@ static const struct case_ cases[] = {
 	{"server close without done", test_server_close_without_done, ANY, 0, 0},
 	{"loop freed with all open", test_loop_freed_with_all_open, CONNECTED | APART, 0, 0},
 	{"limit", test_limit, CONNECTED, MANY, 0},
+	{"accepts no more", test_stop, CONNECTED, MANY, 0},
 	{"many clients", test_many_clients, CONNECTED, MANY, 0},
 	{"what secures it", test_security, CONNECTED, 0, 0},
 	{"resumption", test_resumption, CONNECTED, TLS, 0},

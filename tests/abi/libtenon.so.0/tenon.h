@@ -211,6 +211,7 @@ enum tn_file_use {
 TN_API int tn_server_file(const struct tn_server *server, int index, const char **path, enum tn_file_use *use);
 TN_API int tn_url_file(const char *url, int index, char *path, size_t cap, enum tn_file_use *use);
 TN_API void tn_set_files(int (*fn)(const char *path, enum tn_file_use use, void *arg), void *arg);
+TN_API void tn_server_stop(struct tn_server *server);
 TN_API void tn_server_close(struct tn_server *server, uint64_t drain_ms, void (*done)(void *arg), void *arg);
 TN_SIZED TN_MUST_CHECK int tn_dial(struct tn_loop *loop, const char *url, const struct tn_handler *handler, void *arg,
 				   struct tn_conn **conn);
