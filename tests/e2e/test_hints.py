@@ -205,7 +205,7 @@ def test_help_lists_every_scheme(tenon):
     listed = re.findall(r"[ \n]([a-z0-9+-]+):(?:/|[A-Z])", page[page.index("URLs: "):])
     said = tenon.run("serve", "gopher://x:1", status=USAGE).err.split("there are ")[1].splitlines()[0].split()
     assert sorted(listed) == sorted(said) and "dtls" in said and "tls+mptcp" in said
-    manual = (ROOT / "docs/man/tenon.1").read_text()
+    manual = (ROOT / "docs/man/tenon-url.7").read_text()
     assert all(re.search(rf"\b{re.escape(scheme)}\b", manual) for scheme in said)
 
 
@@ -300,6 +300,25 @@ def test_manual_lists_what_the_tables_have(engine):
     done = subprocess.run([ROOT / "scripts/man-tables", "--check", BUILD], stdout=subprocess.PIPE, text=True,
                           check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_manual_pages_are_installed_and_sound(engine):
+    """Each is in the build's list, what it refers to is there, and mandoc has nothing to say."""
+    pages = sorted(path.name for path in (ROOT / "docs/man").glob("*.[17]"))
+    assert len([page for page in pages if page.endswith(".7")]) >= 4
+    listed = re.findall(r"'(tenon[\w-]*\.[17])'", (ROOT / "docs/man/meson.build").read_text())
+    assert sorted(listed) == pages
+    for page in pages:
+        text = (ROOT / "docs/man" / page).read_text()
+        for name, section in re.findall(r"^\.Xr (tenon[\w-]*) (\d)", text, re.M):
+            assert section == "3" or f"{name}.{section}" in pages, f"{page} refers to {name}({section})"
+        heads = set(re.findall(r"^\.S[hs] (.*)", text, re.M))
+        assert set(re.findall(r"^\.Sx ([^.,;)]*?) *[.,;)]*$", text, re.M)) <= heads, page
+    if shutil.which("mandoc"):
+        said = subprocess.run(["mandoc", "-Tlint", "-W", "warning", *pages], cwd=ROOT / "docs/man",
+                              stdout=subprocess.PIPE, text=True, check=False).stdout
+        # Our pages of section 1 begin with examples; the tables' texts may have several sentences in a line
+        assert not [line for line in said.splitlines() if not re.search(r"order: Sh DESC|new sentence", line)]
 
 
 def test_manual_has_a_page_for_every_function(engine, tmp_path):
