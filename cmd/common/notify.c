@@ -15,6 +15,9 @@
 #include "tenon.h"
 #include "workers.h"
 
+/* What an end takes at most besides the time that connections have. */
+#define END_NS (5 * NS_PER_S)
+
 static struct {
 	int fd;
 	uint64_t every_ms; /* 0: there is no watchdog */
@@ -137,9 +140,13 @@ void notify_reloaded(void)
 	say("READY=1");
 }
 
-void notify_stopping(void)
+void notify_stopping(uint64_t drain_ns)
 {
-	say("STOPPING=1\nSTATUS=Connections finish.");
+	char text[128];
+
+	snprintf(text, sizeof(text), "STOPPING=1\nSTATUS=Connections finish.\nEXTEND_TIMEOUT_USEC=%llu",
+		 (unsigned long long)((drain_ns + END_NS) / NS_PER_US));
+	say(text);
 }
 
 void notify_close(void)

@@ -6,6 +6,7 @@
 #define TENON_NOTIFY_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* When the loops have been made, and before the sandbox, in which no socket can be opened any more. */
 void notify_open(void);
@@ -23,8 +24,8 @@ void notify_ready(void);
 void notify_reloading(void);
 void notify_reloaded(void);
 
-/* It drains. */
-void notify_stopping(void);
+/* It drains, for this long at most: the manager waits longer where its own limit would be shorter. */
+void notify_stopping(uint64_t drain_ns);
 
 /* On the first loop, before it is freed. */
 void notify_close(void);

@@ -215,7 +215,7 @@ static void close_all(void)
 	state.closing = true;
 	exchange_leave();
 	admin_draining();
-	notify_stopping();
+	notify_stopping(options.drain_ns);
 	for (int i = 0; i < state.count; i++) {
 		admin_closing(state.listeners[i].server);
 		tn_server_close(state.listeners[i].server, options.drain_ns / NS_PER_MS, on_server_closed,

@@ -102,7 +102,7 @@ static void close_all(void)
 				&state.listeners[i]);
 	}
 	admin_draining();
-	notify_stopping();
+	notify_stopping(plan.drain_ns);
 	lanes_drain();
 	probe_stop();
 }

@@ -247,7 +247,7 @@ static void close_all(void)
 		return;
 	state.closing = true;
 	admin_draining();
-	notify_stopping();
+	notify_stopping(drain_ns);
 	for (int i = 0; i < state.nserved; i++)
 		if (is_open(&state.served[i])) {
 			admin_closing(state.served[i].server);

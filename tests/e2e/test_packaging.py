@@ -25,7 +25,7 @@ def test_each_installed_file_is_in_a_package():
 
     def place(path):
         """Where Debian's packages have it: this build's libdir may be lib, lib64 or lib/x86_64-linux-gnu."""
-        if os.path.commonpath([path, libraries]) == libraries:
+        if os.path.commonpath([path, libraries]) == libraries and not re.search(r"/lib/(systemd|\w+\.d)/", path):
             return os.path.join("usr/lib/any", os.path.relpath(path, libraries))
         return os.path.join("usr", os.path.relpath(path, options["prefix"]))
     wanted = [line.split()[0] for file in DEBIAN.glob("*.install") for line in file.read_text().splitlines()]

@@ -1,7 +1,9 @@
 """What a service manager is told (sd_notify(3)), as systemd would hear it, and the unit files."""
 import ctypes
+import itertools
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -10,7 +12,7 @@ import time
 
 import pytest
 
-from harness import LIMIT, ROOT, SANITIZED, wait_until
+from harness import COMMAND, LIMIT, ROOT, SANITIZED, sockets_in, wait_until
 
 PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH = 0x4206, 0x4207, 17
 
@@ -62,6 +64,17 @@ def test_ready_reloading_stopping(tenon, manager, authority, command):
     with socket.create_connection(("127.0.0.1", server.port), LIMIT):
         server.signal(signal.SIGTERM)
         manager.wait_for("STOPPING=1")
+
+
+@pytest.mark.parametrize("command", ["serve", "relay", "hub"])
+def test_a_long_drain_asks_for_the_time(tenon, manager, command):
+    """Or TimeoutStopSec= of a unit would end it before."""
+    urls = ["nats://127.0.0.1:0"] if command == "hub" else ["tcp://127.0.0.1:0"]
+    server = getattr(tenon, command)(*urls, *(["tcp://127.0.0.1:1"] if command == "relay" else []), listeners=1,
+                                     options=["--drain", "2m"], env=manager.env())
+    server.signal(signal.SIGTERM)
+    manager.wait_for("STOPPING=1")
+    assert re.search(r"^EXTEND_TIMEOUT_USEC=125000000$", manager.heard[-1], re.M)
 
 
 def test_an_abstract_name(tenon):
@@ -136,16 +149,114 @@ def test_another_processs_watchdog(tenon, manager):
     assert not any("WATCHDOG" in text for text in manager.listen())
 
 
-@pytest.mark.parametrize("engine", ["auto"], indirect=True)
-@pytest.mark.parametrize("unit", sorted(path.name for path in (ROOT / "packaging/systemd").glob("*.service")))
-def test_units_are_closed(tenon, unit):
-    del tenon
+COMMANDS = ["serve", "relay", "hub"]
+UNITS = [f"tenon-{command}@.service" for command in COMMANDS]
+SOCKETS = [f"tenon-{command}{kind}@.socket"
+           for command, kind in itertools.product(COMMANDS, ["", "-datagram", "-packet"])
+           if command != "hub" or not kind]
+
+
+def unit_of(name):
+    return (pathlib.Path(os.environ["TENON_BUILD"]) / "packaging" / "systemd" / name).read_text(encoding="utf-8")
+
+
+def values_of(text, key):
+    return re.findall(rf"^{key}=(.*)$", text, re.M)
+
+
+@pytest.fixture(name="analyze")
+def analyzer(tmp_path):
+    """systemd-analyze on the units, as they would be installed for the command that is tested."""
     if not shutil.which("systemd-analyze"):
         pytest.skip("no systemd-analyze here")
-    said = subprocess.run(["systemd-analyze", "security", "--offline=true", "--no-pager",
-                           pathlib.Path("packaging/systemd") / unit],
-                          capture_output=True, text=True, timeout=LIMIT, cwd=ROOT, check=False)
+
+    def analyze(*argv):
+        for name in UNITS + SOCKETS:
+            text = re.sub(r"^ExecStart=\S+", f"ExecStart={COMMAND}", unit_of(name), flags=re.M)
+            text = re.sub(r"^Documentation=.*\n", "", text, flags=re.M)  # no pages are installed
+            (tmp_path / name).write_text(text, encoding="utf-8")
+        return subprocess.run(["systemd-analyze", *argv], capture_output=True, text=True, timeout=LIMIT, cwd=tmp_path,
+                              check=False, env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"})
+    return analyze
+
+
+@pytest.mark.parametrize("engine", ["auto"], indirect=True)
+@pytest.mark.parametrize("unit", UNITS)
+def test_units_are_closed(tenon, analyze, unit):
+    del tenon
+    said = analyze("security", "--offline=true", "--no-pager", unit)
     if "Overall exposure level" not in said.stdout:
         pytest.skip(f"systemd-analyze does not work here: {said.stderr[-200:]}")
     assert float(said.stdout.split("Overall exposure level for ")[1].split(": ")[1].split()[0]) <= 2.0
     assert not said.stderr
+
+
+@pytest.mark.parametrize("engine", ["auto"], indirect=True)
+def test_units_are_understood(tenon, analyze):
+    del tenon
+    said = analyze("verify", "--man=no", *[name.replace("@.", "@test.") for name in UNITS + SOCKETS])
+    if re.search(r"Failed to (init|initialize|setup|set up)", said.stderr):
+        pytest.skip(f"systemd-analyze does not work here: {said.stderr[-200:]}")
+    ours = [line for line in said.stderr.splitlines() if "tenon" in line]
+    assert not ours and said.returncode == 0, said.stderr
+    planted = analyze("verify", "--man=no", "no-such-unit@test.service")
+    assert planted.returncode != 0
+
+
+@pytest.mark.parametrize("command", ["serve", "relay"])
+def test_each_socket_unit_hands_over_its_kind(tenon, program, command):
+    """What systemd binds for each unit, under the name that it gives: all are served by one process."""
+    kinds = {"ListenStream": socket.SOCK_STREAM, "ListenDatagram": socket.SOCK_DGRAM,
+             "ListenSequentialPacket": socket.SOCK_SEQPACKET}
+    socks, names = [], []
+    for name in [name for name in SOCKETS if f"-{command}" in name]:
+        text = unit_of(name)
+        (kind,) = [kind for kind in kinds if values_of(text, kind)]
+        path = tenon.folder / pathlib.Path(values_of(text, kind)[0].replace("%i", "test")).name
+        assert values_of(text, "Service") == [f"tenon-{command}@%i.service"]
+        names += values_of(text, "FileDescriptorName")
+        socks.append(tenon.listen(socket.AF_UNIX, str(path), kinds[kind]))
+    assert len(set(names)) == 3
+    moves = " ".join(f"{10 + at}<&{sock.fileno()}" for at, sock in enumerate(socks))
+    moves += " " + " ".join(f"{3 + at}<&{10 + at} {10 + at}<&-" for at in range(3))
+    script = f'export LISTEN_PID=$$ LISTEN_FDS=3 LISTEN_FDNAMES={":".join(names)}; exec "$@" {moves}'
+    urls = [f"fd:{name}" for name in names]
+    if command == "relay":  # a relay's listeners all carry the same
+        urls = [urls[0], tenon.serve("tcp://127.0.0.1:0").url]
+    server = tenon.peer(program("bash"), "-c", script, "bash", *tenon.argv(command, *urls),
+                        pass_fds=[sock.fileno() for sock in socks])
+    wait_until(lambda: len(server.lines) == (3 if command == "serve" else 1), lambda: server.err)
+    for sock in socks[:3 if command == "serve" else 1]:
+        with socket.socket(socket.AF_UNIX, sock.type) as client:
+            client.settimeout(LIMIT)
+            client.bind(f"{sock.getsockname()}.client")
+            client.connect(sock.getsockname())
+            client.send(b"hello")
+            assert b"hello" in client.recv(100)
+    server.signal(signal.SIGTERM)
+    server.wait(0)
+    for path in sockets_in(tenon.folder):
+        os.unlink(path)
+
+
+def test_users_and_folders_are_those_of_the_units():
+    folder = ROOT / "packaging" / "systemd"
+    groups = re.findall(r"^g (\S+) -$", (folder / "tenon.sysusers").read_text(encoding="utf-8"), re.M)
+    made = {line.split()[1]: line.split()[2:5] for line in (folder / "tenon.tmpfiles").read_text().splitlines()
+            if line.startswith("d ")}
+    for name in UNITS:
+        assert values_of(unit_of(name), "SupplementaryGroups") == groups
+        assert str(pathlib.Path(values_of(unit_of(name), "EnvironmentFile")[0]).parent) in made
+    for name in SOCKETS:
+        assert values_of(unit_of(name), "SocketGroup") == groups
+        path = [value for key in ("ListenStream", "ListenDatagram", "ListenSequentialPacket")
+                for value in values_of(unit_of(name), key)]
+        assert str(pathlib.Path(path[0]).parent) in made
+    assert all(owner == "root" and group in ["root", *groups] for _, owner, group in made.values())
+    for tool, file in (("systemd-sysusers", "tenon.sysusers"), ("systemd-tmpfiles", "tenon.tmpfiles")):
+        if not shutil.which(tool):
+            continue
+        argv = [tool, "--dry-run", folder / file] if tool == "systemd-sysusers" else \
+            [tool, "--create", "--root=/no/such/root", "--prefix=/none", folder / file]
+        said = subprocess.run(argv, capture_output=True, text=True, timeout=LIMIT, check=False)
+        assert file not in said.stderr, said.stderr
