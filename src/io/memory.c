@@ -27,12 +27,12 @@ static bool put_to_sleep(struct tni_memory *m, unsigned want)
 {
 	tni_list_del(&m->node);
 	m->ops->sleep(m, want);
-	return !(m->ops->look(m) & want);
+	return !m->ops->look(m, want);
 }
 
 static void look_at(struct tn_loop *loop, struct tni_memory *m, bool once_a_turn)
 {
-	unsigned want = wanted(m), bits = want ? m->ops->look(m) & want : 0;
+	unsigned want = wanted(m), bits = want ? m->ops->look(m, want) : 0;
 
 	if (!want)
 		return; /* nobody waits: it is hot again when somebody does */

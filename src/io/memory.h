@@ -15,8 +15,8 @@ struct tni_memory;
 struct tni_memory_ops {
 	/* RECV and SEND: as tni_attempt(). */
 	int (*attempt)(struct tn_loop *loop, struct tni_memory *memory, struct tni_op *op);
-	/* What can be tried: TNI_RD, TNI_WR. One look. */
-	unsigned (*look)(const struct tni_memory *memory);
+	/* What of `want` can be tried: TNI_RD, TNI_WR. One look. */
+	unsigned (*look)(const struct tni_memory *memory, unsigned want);
 	/* From now on the descriptor is to tell what of `want` can be tried. It is looked at once more afterwards. */
 	void (*sleep)(struct tni_memory *memory, unsigned want);
 	void (*wake)(struct tni_memory *memory);

@@ -32,12 +32,16 @@ void tni_ring_take(struct tni_ring *ring, void *out, size_t len)
 	if (n < len)
 		memcpy((unsigned char *)out + n, ring->data, len - n);
 	ring->own += len;
-	atomic_store_explicit(&ring->shared->head, ring->own, memory_order_seq_cst);
+	atomic_store_explicit(&ring->shared->head, ring->own, memory_order_release);
 }
 
-long tni_ring_room(struct tni_ring *ring)
+long tni_ring_room(struct tni_ring *ring, size_t enough)
 {
-	uint64_t head = atomic_load_explicit(&ring->shared->head, memory_order_seq_cst);
+	uint64_t known = ring->size - (ring->own - ring->other), head;
+
+	if (known >= enough)
+		return (long)known;
+	head = atomic_load_explicit(&ring->shared->head, memory_order_seq_cst);
 
 	if (ring->own - head > ring->size || ring->own - head > ring->own - ring->other)
 		return -EPROTO;
@@ -57,7 +61,7 @@ void tni_ring_put(struct tni_ring *ring, const void *data, size_t len)
 
 void tni_ring_show(struct tni_ring *ring)
 {
-	atomic_store_explicit(&ring->shared->tail, ring->own, memory_order_seq_cst);
+	atomic_store_explicit(&ring->shared->tail, ring->own, memory_order_release);
 }
 
 void tni_ring_end(struct tni_ring *ring, enum tni_ring_end how)
@@ -65,12 +69,17 @@ void tni_ring_end(struct tni_ring *ring, enum tni_ring_end how)
 	/* An exchange would be of use only if the other side wrote here too, which makes no difference to us. */
 	unsigned end = atomic_load_explicit(&ring->shared->end, memory_order_relaxed);
 
-	atomic_store_explicit(&ring->shared->end, end | how, memory_order_seq_cst);
+	atomic_store_explicit(&ring->shared->end, end | how, memory_order_release);
 }
 
-/* Looked at before it is written to: its line is to stay where it is as long as nobody sleeps. */
+/*
+ * The index is a plain store and the fence comes behind it, not an exchange: so the processor fetches the lines of the
+ * bytes and of the index together. The flag is looked at before it is written to: its line is to stay where it is as
+ * long as nobody sleeps.
+ */
 static bool take_flag(_Atomic(uint32_t) *flag)
 {
+	atomic_thread_fence(memory_order_seq_cst);
 	return atomic_load_explicit(flag, memory_order_seq_cst) &&
 	       atomic_exchange_explicit(flag, 0, memory_order_seq_cst);
 }

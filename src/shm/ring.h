@@ -7,9 +7,10 @@
  * index never goes back. Bytes are copied out once, and looked at only then.
  *
  * Sleep and wake. Who is about to sleep says so by a flag, then looks at the index of the other side once more. Who has
- * moved its index looks at the other side's flag afterwards, and where it is set takes it back and owes a wake. All
- * four are sequentially consistent (store buffering: one of the two sees what the other has stored), so either the
- * sleeper sees the index or its peer the flag, and no wake is lost. tests/unit/test_ring.c goes through all orders.
+ * moved its index looks at the other side's flag afterwards, and where it is set takes it back and owes a wake. Between
+ * the store and the load of either stands a sequentially consistent fence, or the store is one (store buffering: one of
+ * the two sees what the other has stored), so either the sleeper sees the index or its peer the flag, and no wake is
+ * lost. tests/unit/test_ring.c goes through all orders.
  */
 #ifndef TNI_SHM_RING_H
 #define TNI_SHM_RING_H
@@ -82,8 +83,11 @@ static inline bool tni_ring_has_news(const struct tni_ring *ring)
 
 /* ---- the writer's ---- */
 
-/* Bytes that there is room for. -EPROTO: the index makes no sense. */
-long tni_ring_room(struct tni_ring *ring);
+/*
+ * Bytes that there is room for. -EPROTO: the index makes no sense. Where `enough` are known to have room the other
+ * side's index is not looked at: its cache line is the other side's.
+ */
+long tni_ring_room(struct tni_ring *ring, size_t enough);
 
 /* Copies bytes, together at most as many as tni_ring_room() has said last; the reader sees them once shown. */
 void tni_ring_put(struct tni_ring *ring, const void *data, size_t len);

@@ -407,7 +407,7 @@ static void put(struct stranger *s, size_t len)
 
 	assert_true(len <= sizeof(bytes));
 	th_fill(bytes, len, 0);
-	assert_true(tni_ring_room(&s->out) >= (long)len);
+	assert_true(tni_ring_room(&s->out, len) >= (long)len);
 	tni_ring_put(&s->out, bytes, len);
 	tni_ring_show(&s->out);
 	if (tni_ring_owes_reader(&s->out))
