@@ -196,8 +196,8 @@ static void load(struct pair *pairs, int n, size_t size, unsigned depth, double 
 			for (int i = 0; i < n; i++)
 				count += turn(&lanes[i], message, size, depth);
 	seconds = (double)(now_ns() - began) / 1e9;
-	printf("{\"load\": \"shm_ring\", \"rate\": %.1f, \"messages\": %ju, \"total\": %ju, \"errors\": 0, \"lost\": 0, "
-	       "\"bytes_per_second\": %.1f, \"p50_us\": %.3f, \"p99_us\": %.3f}\n",
+	printf("{\"load\": \"shm_ring\", \"rate\": %.1f, \"messages\": %ju, \"total\": %ju, \"errors\": 0, "
+	       "\"lost\": 0, \"bytes_per_second\": %.1f, \"p50_us\": %.3f, \"p99_us\": %.3f}\n",
 	       (double)count / seconds, (uintmax_t)count, (uintmax_t)count, (double)count * (double)size / seconds,
 	       (double)quantile(count, 0.5) / 1e3, (double)quantile(count, 0.99) / 1e3);
 }

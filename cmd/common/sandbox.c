@@ -125,9 +125,10 @@ static const int calls[] = {
 	SCMP_SYS(epoll_wait),
 	SCMP_SYS(exit),
 	SCMP_SYS(exit_group),
-	SCMP_SYS(fallocate), /* of a memory file, as the two others */
+	SCMP_SYS(fallocate), /* of a memory file, as fstatfs, ftruncate and memfd_create */
 	SCMP_SYS(fcntl),
 	SCMP_SYS(fstat),
+	SCMP_SYS(fstatfs),
 	SCMP_SYS(ftruncate), /* of a recording too, when the disk is full */
 	SCMP_SYS(futex),
 	SCMP_SYS(getdents64),

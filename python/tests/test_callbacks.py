@@ -34,7 +34,8 @@ def talk(loop, url, *messages, keys="", **callbacks):
     return got, ended[0]
 
 
-@pytest.mark.parametrize("scheme", ["tcp://127.0.0.1:0", "udp://127.0.0.1:0", "unix:{}/s", "unix-seqpacket:{}/d"])
+@pytest.mark.parametrize("scheme", ["tcp://127.0.0.1:0", "udp://127.0.0.1:0", "unix:{}/s", "shm:{}/m",
+                                    "unix-seqpacket:{}/d"])
 def test_echo(loop, scheme, tmp_path):
     server = tenon.serve(scheme.format(tmp_path), lambda conn, msg: msg, loop=loop)
     got, error = talk(loop, server.url, b"Hello, world!")
