@@ -30,6 +30,7 @@
 #include "inspect/bind_error.h"
 #include "lines.h"
 #include "listen.h"
+#include "retry.h"
 #include "serve/handlers/gone.h"
 #include "tenon.h"
 
@@ -45,6 +46,10 @@ static struct {
 	uint64_t wait_ns;       /* for a peer that is silent, after the end of the input */
 	uint64_t wait_input_ns; /* for an input that is silent, after the end of the peer */
 	bool exit_on_end, no_fin, listen, keep;
+	bool recv_only, send_only;
+	unsigned count; /* messages that are received, at most; 0: all */
+	uint64_t bytes; /* the same of a stream */
+	struct retry retry;
 	bool end_is_due; /* the wait is for the peer's end, not one that the user asked for */
 } options = {.wait_ns = UINT64_MAX, .wait_input_ns = UINT64_MAX};
 
@@ -53,6 +58,7 @@ static struct {
 	struct tn_loop *loop;
 	struct tn_conn *peer, *input, *output; /* NULL: gone */
 	struct tn_timer *timer, *progress_timer;
+	uint64_t ngot, got; /* of --count and --bytes */
 	struct lines lines; /* where the endpoint keeps messages: what is not a whole line yet */
 	struct transcoder coder;
 	uint64_t nlines; /* of the input, for complaints */
@@ -306,6 +312,20 @@ static int on_room(struct tn_conn *input, struct tn_conn *peer, void *arg)
 	return state.leaving ? 0 : send_lines();
 }
 
+static void all_is_sent(struct tn_conn *peer, int err, void *arg)
+{
+	(void)arg;
+	if (err == 0) /* otherwise its on_close tells */
+		tn_close(peer);
+}
+
+/* --send-only: what the peer says is not waited for. */
+static void leave_when_sent(void)
+{
+	if (tn_when_sent(state.peer, TN_SENT_TAKEN, all_is_sent, NULL) < 0)
+		tn_close(state.peer);
+}
+
 static void input_end(void)
 {
 	if (state.input_over)
@@ -319,6 +339,8 @@ static void input_end(void)
 		tn_close(state.peer); /* neither side has more to say */
 	else if (!options.no_fin)
 		tn_finish(state.peer);
+	if (options.send_only && state.peer)
+		leave_when_sent();
 	watch_silence();
 }
 
@@ -351,6 +373,8 @@ static void on_input_close(struct tn_conn *conn, int err, void *arg)
 
 /* ---- peer to output ---- */
 
+static int begin(void);
+
 static void on_open(struct tn_conn *conn, void *arg)
 {
 	struct tn_conn_info info;
@@ -358,6 +382,8 @@ static void on_open(struct tn_conn *conn, void *arg)
 	(void)arg;
 	state.opened = true;
 	progress_end();
+	if (retry_is_wanted(&options.retry) && !options.listen && begin() < 0)
+		stop(complain_library(-ENOMEM, NULL));
 	if (!settings.verbose)
 		return;
 	tn_conn_info(conn, &info);
@@ -413,6 +439,19 @@ static int write_message(const struct tn_conn *peer, const struct tn_msg *msg, s
 	return err < 0 ? err : write_line(state.coder.bytes.data, state.coder.bytes.len);
 }
 
+/* --bytes: the last piece may be longer than what is wanted of it. */
+static int write_some(const struct tn_msg *msg, struct tn_conn *output)
+{
+	uint64_t left = options.bytes - state.got;
+	size_t len = msg->len < left ? msg->len : (size_t)left;
+	int err = tn_reply(output, NULL, msg->data, len);
+
+	state.got += len;
+	if (err >= 0 && state.got == options.bytes)
+		leave(STATUS_DONE);
+	return err;
+}
+
 static void on_bad(struct tn_conn *conn, const struct tn_msg *msg, int err, void *arg)
 {
 	(void)msg, (void)arg;
@@ -435,9 +474,21 @@ static int on_msg(struct tn_conn *peer, const struct tn_msg *msg, struct tn_conn
 	if (!output || state.leaving)
 		return 0;
 	tell_sender(msg);
-	err = write_message(peer, msg, output);
+	if (options.bytes)
+		err = write_some(msg, output);
+	else
+		err = write_message(peer, msg, output);
 	refuse(err);
+	if (err >= 0 && options.count && ++state.ngot >= options.count)
+		leave(STATUS_DONE);
 	return err == 1;
+}
+
+/* --send-only: nobody wants to know. */
+static int drop(struct tn_conn *peer, const struct tn_msg *msg, struct tn_conn *output, void *arg)
+{
+	(void)peer, (void)msg, (void)output, (void)arg;
+	return 0;
 }
 
 /*
@@ -469,6 +520,8 @@ static void tell_closed(const struct tn_conn *conn)
 		complain("%s: the peer ended the connection%s", state.url, words);
 }
 
+static void redial(void *arg);
+
 static void on_close(struct tn_conn *conn, int err, void *arg)
 {
 	(void)arg;
@@ -478,6 +531,8 @@ static void on_close(struct tn_conn *conn, int err, void *arg)
 		tell_closed(conn);
 	state.peer = NULL;
 	if (state.leaving)
+		return;
+	if (!state.opened && retry_after(&options.retry, state.loop, err, redial))
 		return;
 	if (state.input_failed)
 		leave(STATUS_FAILED); /* which has been told */
@@ -592,9 +647,11 @@ static int join(void)
 		in.msg = on_input;
 		in.room = on_room;
 	}
-	if (state.by_lines || state.output_shut)
+	if (state.by_lines || state.output_shut || options.count || options.bytes)
 		out.msg = on_msg;
-	err = tn_flow(state.input, state.peer, &in, NULL);
+	if (options.send_only)
+		out.msg = drop;
+	err = state.input ? tn_flow(state.input, state.peer, &in, NULL) : 0;
 	if (err == -EINVAL) /* a peer that cannot be written to */
 		err = tn_flow(state.input, NULL, &in, NULL);
 	if (err < 0 && err != -EINVAL) /* an input that cannot be read tells its end by itself */
@@ -650,14 +707,19 @@ static int begin(void)
 		{.on_msg = on_input_by_hand, .on_end = on_input_empty, .on_close = on_input_close}};
 	static const struct tn_handler output = {
 		.on_open = on_output_open, .on_drain = on_output_room, .on_close = on_output_close};
-	int err;
+	int err = 0;
 
 	transcoder_begin(&state.coder, state.peer);
 	privileges_hold_keys_of(state.peer);
-	err = dial_fd(STDIN_FILENO, "", &inputs[state.answer != NULL], &state.input);
+	if (options.recv_only) {
+		state.input_over = true; /* and our direction goes on, as with --no-fin */
+		watch_silence();
+	} else {
+		err = dial_fd(STDIN_FILENO, "", &inputs[state.answer != NULL], &state.input);
+	}
 	/* A slow reader, such as a pager, is no reason to give up */
-	state.output_shut = out_is_shut();
-	if (err >= 0 && !state.output_shut)
+	state.output_shut = out_is_shut() && !options.send_only;
+	if (err >= 0 && !state.output_shut && !options.send_only)
 		err = dial_fd(STDOUT_FILENO, "?drain=1000h", &output, &state.output);
 	if (err >= 0 && !state.answer)
 		err = join();
@@ -750,11 +812,20 @@ static int listen_for(void)
 	return out_watch(state.loop, on_reader_gone, NULL) < 0 ? complain_library(-ENOMEM, NULL) : STATUS_DONE;
 }
 
+static void redial(void *arg)
+{
+	int err = state.leaving ? 0 : tn_dial(state.loop, state.url, &peer_handler, NULL, &state.peer);
+
+	(void)arg;
+	if (err < 0)
+		stop(complain_library(err, state.url));
+}
+
 static int dial(void)
 {
 	int err = tn_dial(state.loop, state.url, &peer_handler, NULL, &state.peer);
 
-	if (err >= 0)
+	if (err >= 0 && !retry_is_wanted(&options.retry))
 		err = begin();
 	if (err >= 0)
 		err = out_watch(state.loop, on_reader_gone, NULL);
@@ -766,6 +837,8 @@ static int dial(void)
  */
 static void set_wait(int kind)
 {
+	if (options.recv_only)
+		return;
 	if (state.datagrams) {
 		options.wait_ns = NS_PER_S;
 	} else if (kind & TN_URL_DATAGRAMS && !options.no_fin) {
@@ -790,6 +863,17 @@ static int run(char **operands, int count)
 				      strchr(operands[0], '?') ? '&' : '?');
 		return STATUS_USAGE;
 	}
+	if (options.recv_only && options.send_only) {
+		complain("connect: --recv-only and --send-only: one of them, please");
+		return STATUS_USAGE;
+	}
+	if (!retry_check(&options.retry, "connect"))
+		return STATUS_USAGE;
+	if (retry_is_wanted(&options.retry) && options.listen) {
+		complain("connect: --retry: only where is dialled, not with --listen");
+		return STATUS_USAGE;
+	}
+	options.no_fin |= options.recv_only;
 	state.url = operands[0];
 	if (tn_url_check(state.url, options.listen ? TN_SERVE : TN_DIAL) < 0)
 		return complain_library(TN_EURL, state.url);
@@ -805,6 +889,13 @@ static int run(char **operands, int count)
 	state.framed = !(kind & TN_URL_PACKETS) && tn_url_keeps_messages(state.url) == 1;
 	state.by_lines = state.framed || kind & TN_URL_PACKETS;
 	state.datagrams = kind & TN_URL_DATAGRAMS && !(kind & TN_URL_SECURE);
+	if ((options.bytes && state.by_lines) || (options.count && !state.by_lines)) {
+		complain(options.bytes ? "connect: --bytes: %s has messages: --count N ends after so many"
+				       : "connect: --count: %s has no messages (key frame makes some): --bytes N "
+					 "ends after so many bytes",
+			 state.url);
+		return STATUS_USAGE;
+	}
 	state.lines.max = state.datagrams ? DATAGRAM_MAX : LINE_MAX_LEN;
 	if (options.wait_ns == UINT64_MAX)
 		set_wait(kind);
@@ -833,6 +924,13 @@ static int run(char **operands, int count)
 	return state.status;
 }
 
+static const char *set_bytes(const char *value, void *to)
+{
+	uint64_t *bytes = to;
+
+	return tn_parse_size(value, bytes) < 0 || !*bytes ? "is no size from 1 up, such as 4096 or 1MiB" : NULL;
+}
+
 static const struct option_spec own_options[] = {
 	{"listen", 'l', OPTION_ALONE, option_set_flag, &options.listen, NULL,
 	 "serve the URL for one client (datagrams: the first sender), and end when it ends"},
@@ -844,6 +942,17 @@ static const struct option_spec own_options[] = {
 	{"wait-input", 0, OPTION_VALUE, option_set_duration, &options.wait_input_ns, "DUR",
 	 "after the end of the peer: leave when the input has been silent for this time (default: wait for "
 	 "ever; a terminal: 0)"},
+	{"recv-only", 0, OPTION_ALONE, option_set_flag, &options.recv_only, NULL,
+	 "standard input is not read, and our direction not ended"},
+	{"send-only", 0, OPTION_ALONE, option_set_flag, &options.send_only, NULL,
+	 "what the peer sends is dropped; leave when all has been sent"},
+	{"bytes", 0, OPTION_VALUE, set_bytes, &options.bytes, "N", "leave after so many bytes have come: 4096, 1MiB"},
+	{"count", 'W', OPTION_VALUE, option_set_number, &options.count, "N",
+	 "leave after so many messages or datagrams have come"},
+	{"retry", 0, OPTION_VALUE, retry_set_count, &options.retry, "N",
+	 "dial again, up to N times (forever: without end), while nobody answers"},
+	{"every", 0, OPTION_VALUE, retry_set_every, &options.retry, "DUR",
+	 "with --retry: the time between two attempts, give or take a quarter (default 1s)"},
 	{"exit-on-end", 0, OPTION_ALONE, option_set_flag, &options.exit_on_end, NULL,
 	 "leave when the peer ends: --wait-input 0"},
 	{"no-fin", 0, OPTION_ALONE, option_set_flag, &options.no_fin, NULL,

@@ -28,6 +28,7 @@
 #include "closed.h"
 #include "lines.h"
 #include "messages.h"
+#include "retry.h"
 #include "tenon.h"
 
 #define CHUNK (64U << 10)     /* of a message that goes out as a stream */
@@ -40,6 +41,7 @@ static struct {
 	uint64_t wait_ns;
 	unsigned count;
 	bool no_reply;
+	struct retry retry;
 } options = {.wait_ns = UINT64_MAX, .count = 1};
 
 static struct {
@@ -453,12 +455,16 @@ static void on_end(struct tn_conn *conn, void *arg)
 	leave(STATUS_DONE);
 }
 
+static void redial(void *arg);
+
 static void on_close(struct tn_conn *conn, int err, void *arg)
 {
 	(void)conn, (void)arg;
 	state.conn = NULL;
 	if (err < 0 && state.busy && state.replied > 0 && !state.over)
 		reply_end();
+	if (!state.open && !state.over && retry_after(&options.retry, state.loop, err, redial))
+		return;
 	if (err < 0)
 		leave_for(err);
 	leave(STATUS_DONE);
@@ -544,14 +550,24 @@ static void on_input_close(struct tn_conn *conn, int err, void *arg)
 
 /* ---- the command ---- */
 
+static const struct tn_handler peer = {.on_open = on_open,
+				       .on_msg = on_msg,
+				       .on_drain = on_drain,
+				       .on_end = on_end,
+				       .on_close = on_close,
+				       .on_bad = on_bad};
+
+static void redial(void *arg)
+{
+	int err = state.over ? 0 : tn_dial(state.loop, state.url, &peer, NULL, &state.conn);
+
+	(void)arg;
+	if (err < 0)
+		leave_for(err);
+}
+
 static int dial(void)
 {
-	static const struct tn_handler peer = {.on_open = on_open,
-					       .on_msg = on_msg,
-					       .on_drain = on_drain,
-					       .on_end = on_end,
-					       .on_close = on_close,
-					       .on_bad = on_bad};
 	static const struct tn_handler input = {.on_msg = on_input, .on_end = on_input_end, .on_close = on_input_close};
 	/* A ring takes longer to set up than one message takes to come and go */
 	int err = options_loop_new(&state.loop, "epoll");
@@ -595,6 +611,8 @@ static int run(char **operands, int count)
 		complain_hint("%s send --help", settings.program);
 		return STATUS_USAGE;
 	}
+	if (!retry_check(&options.retry, "send"))
+		return STATUS_USAGE;
 	state.url = operands[0];
 	if (tn_url_check(state.url, TN_DIAL) < 0)
 		return complain_library(TN_EURL, state.url);
@@ -614,6 +632,10 @@ static const struct option_spec own_options[] = {
 	 "time to wait for a reply: 20ms, 1.5s, 2m (default 5s); multicast and broadcast: all replies of this "
 	 "time (default 1s)"},
 	{"no-reply", 0, OPTION_ALONE, option_set_flag, &options.no_reply, NULL, "leave as soon as all has been sent"},
+	{"retry", 0, OPTION_VALUE, retry_set_count, &options.retry, "N",
+	 "dial again, up to N times (forever: without end), while nobody answers"},
+	{"every", 0, OPTION_VALUE, retry_set_every, &options.retry, "DUR",
+	 "with --retry: the time between two attempts, give or take a quarter (default 1s)"},
 	{"count", 'c', OPTION_VALUE, option_set_number, &options.count, "N", "send the list of messages N times"},
 	{"json", 0, OPTION_ALONE, option_set_flag, &settings.json, NULL, "each reply as a JSON object on a line"},
 	{"pretty", 0, OPTION_ALONE, option_set_flag, &state.coder.pretty, NULL,
