@@ -226,12 +226,52 @@ static void tell_pong(struct tn_conn *c)
 		handler->on_pong(c, round_ns, c->arg);
 }
 
+/* What a connection may be while nothing is due but messages that come and go. */
+#define PLAIN_FLAGS \
+	(uint32_t)(TNI_COUNTED | TNI_ADMITTED | TNI_UNTOLD | TNI_OPEN | TNI_EXTRA | TNI_HELD_BACK | TNI_SELF_FED)
+
+static bool is_plain(const struct tn_conn *c)
+{
+	const struct tni_extra *x = tni_extra_of(c);
+
+	return !(c->flags & ~PLAIN_FLAGS) && !c->hold && !c->layered && c->kind == &tni_kind_bytes &&
+	       c->io.rd.state == TNI_ARMED && c->io.rd.kind == TNI_OP_RECV && !(x && (x->splices || x->seldom));
+}
+
+static void update_self_fed(struct tn_conn *c)
+{
+	if (c->flags & TNI_SELF_FED)
+		tni_conn_update_hold(c);
+}
+
+/*
+ * The short way of nearly all runs: what has come is handed over, what is queued goes out. Nobody waits, no end is due,
+ * and nothing is held. False: there is more to do, or has come to be; then all is gone through, from the start.
+ */
+static bool run_plainly(struct tn_conn *c)
+{
+	update_self_fed(c);
+	if (!is_plain(c))
+		return false;
+	c->flags |= TNI_RUNNING;
+	if (c->rx.head) {
+		c->flags |= TNI_DELIVERING;
+		c->kind->deliver(c);
+		c->flags &= ~(uint32_t)TNI_DELIVERING;
+	}
+	if (c->tx.head)
+		c->kind->flush(c, false);
+	c->flags &= ~(uint32_t)TNI_RUNNING;
+	update_self_fed(c);
+	return is_plain(c);
+}
+
 void tni_conn_run(struct tni_task *task)
 {
 	struct tn_conn *c = tni_container_of(task, struct tn_conn, task);
 	bool held = false;
 
-	if (c->flags & TNI_DIALLING)
+	if (c->flags & TNI_DIALLING || run_plainly(c))
 		return;
 	c->flags |= TNI_RUNNING;
 	c->hold &= (uint8_t)~TNI_HOLD_STARVED;
