@@ -101,7 +101,8 @@ TN_API const char *tn_strerror(int err);
 
 /*
  * What went wrong in the last failing call on this thread, in words: what was tried, where, and why. Inside on_close:
- * why the connection ended. Valid until the next call of the library on this thread.
+ * why the connection ended. Passwords in URLs are hidden, as by tn_hide_passwords(). Valid until the next call of the
+ * library on this thread.
  */
 TN_API const char *tn_errmsg(void);
 
@@ -508,6 +509,13 @@ TN_API int tn_url_kind(const char *url);
  * -ENOMEM.
  */
 TN_API int tn_url_has_key(const char *url, const char *key);
+
+/*
+ * Hides passwords in the URLs of a text, for logs and messages: of scheme://user:password@host, also inside a key's
+ * value (via) and with %XX, each byte of the password becomes '*', so that all else stays where it was. What only looks
+ * like one is hidden as well. Changes `text`, and returns it.
+ */
+TN_API char *tn_hide_passwords(char *text);
 
 /*
  * Serves an endpoint: binds, listens, and from then on calls `handler` (which is copied) with `arg` for every

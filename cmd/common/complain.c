@@ -95,7 +95,7 @@ static void text_lines(struct text *text, struct text *words)
 	text->failed |= words->failed;
 	if (text->failed)
 		return;
-	rest = words->data;
+	rest = tn_hide_passwords(words->data);
 	while ((line = strsep(&rest, "\n"))) {
 		text_clean(text, line);
 		if (rest)
@@ -182,8 +182,9 @@ static void complain_place(const char *url, long position)
 	struct text text = {0};
 	text_add(&text, "    %s\n    %*s%s^%s\n", url, (int)column, "", paint_code(STDERR_FILENO, PAINT_RED),
 		 paint_code(STDERR_FILENO, PAINT_NONE));
+	text_bytes(&text, "", 1);
 	if (!text.failed)
-		fd_write(STDERR_FILENO, text.data, text.len);
+		fd_write(STDERR_FILENO, tn_hide_passwords(text.data), text.len - 1);
 	text_free(&text);
 }
 

@@ -43,7 +43,7 @@ void tni_err_detail(const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	memcpy(detail, text, strlen(text) + 1);
+	memcpy(detail, tn_hide_passwords(text), strlen(text) + 1);
 	detail_position = -1;
 	errno = before;
 }
@@ -60,6 +60,7 @@ int tni_err_prefix(int code, const char *fmt, ...)
 	va_end(ap);
 	if (used >= 0 && (size_t)used < sizeof(detail))
 		snprintf(detail + used, sizeof(detail) - (size_t)used, ": %.*s", (int)sizeof(tail) - used - 3, tail);
+	tn_hide_passwords(detail);
 	return code;
 }
 

@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "base/utf8.h"
+#include "tenon.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -15,11 +16,19 @@ struct parser {
 	bool users; /* a user may stand before the host */
 };
 
+int tni_url_fail(const char *text, long at, const char *why)
+{
+	char shown[TNI_URL_LEN_MAX + 1]; /* hidden before it is cut */
+
+	snprintf(shown, sizeof(shown), "%s", text);
+	tni_err(TN_EURL, "bad URL '%.500s': byte %ld: %s", tn_hide_passwords(shown), at, why);
+	tni_err_at(at);
+	return TN_EURL;
+}
+
 static int fail(const struct parser *p, const char *where, const char *why)
 {
-	tni_err(TN_EURL, "bad URL '%.500s': byte %ld: %s", p->text, (long)(where - p->text), why);
-	tni_err_at((long)(where - p->text));
-	return TN_EURL;
+	return tni_url_fail(p->text, (long)(where - p->text), why);
 }
 
 static int hex_value(char c)
@@ -32,6 +41,73 @@ static int hex_value(char c)
 		return c - 'A' + 10;
 	return -1;
 }
+
+/* ---- passwords ---- */
+
+/* A byte as it stands, or as %XX. Returns how many stand for it. */
+static int byte_of(const char *at, char *c)
+{
+	int hi = *at == '%' ? hex_value(at[1]) : -1, lo = hi < 0 ? -1 : hex_value(at[2]);
+
+	*c = lo < 0 ? *at : (char)(hi * 16 + lo);
+	return lo < 0 ? 1 : 3;
+}
+
+/* What stands behind "://", in whatever spelling; NULL: that does not stand here. */
+static char *behind_slashes(char *at)
+{
+	char c;
+
+	for (const char *wanted = "://"; *wanted; wanted++) {
+		int n = byte_of(at, &c);
+
+		if (c != *wanted)
+			return NULL;
+		at += n;
+	}
+	return at;
+}
+
+/*
+ * From the first ':' to the last '@'. A port, and what has no ':' before, ends where a path, a key or another URL
+ * begins; a password may hold their marks as well.
+ */
+static void hide_password(char *at)
+{
+	char *from = NULL, *end = NULL, c;
+	bool is_port = true;
+	int n;
+
+	if (*at == '[')
+		return;
+	for (; n = byte_of(at, &c), c && c != ' '; at += n) {
+		if (c == '@' && !from)
+			return;
+		if (c == '@')
+			end = at;
+		if ((is_port && strchr("/?&#,", c)) || (end && (c == '&' || behind_slashes(at))))
+			break;
+		if (from)
+			is_port = is_port && c >= '0' && c <= '9';
+		else if (c == ':')
+			from = at + n;
+	}
+	if (end)
+		memset(from, '*', (size_t)(end - from));
+}
+
+char *tn_hide_passwords(char *text)
+{
+	for (char *at = text; (at = strpbrk(at, ":%")); at++) {
+		char *behind = behind_slashes(at);
+
+		if (behind)
+			hide_password(behind);
+	}
+	return text;
+}
+
+/* ---- parsing ---- */
 
 /* Copies up to one of the bytes in `stop`, decoding %XX. A '%' of an IPv6 zone ([fe80::1%eth0]) may stand bare. */
 static int decode(struct parser *p, const char *stop, bool in_brackets, const char **part)

@@ -40,6 +40,9 @@ struct tni_url {
 int tni_url_parse(struct tni_url *url, const char *text);
 void tni_url_free(struct tni_url *url);
 
+/* Fails: what is wrong in a URL, and at which byte. TN_EURL. */
+int tni_url_fail(const char *text, long at, const char *why);
+
 /* The same where a user, and a password, may stand before the host: scheme://user:password@host. */
 int tni_url_parse_with_user(struct tni_url *url, const char *text);
 

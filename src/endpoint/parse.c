@@ -12,9 +12,7 @@
 
 int tni_parse_fail(const struct tni_parse *p, long at, const char *why)
 {
-	tni_err(TN_EURL, "bad URL '%.500s': byte %ld: %s", p->text, at, why);
-	tni_err_at(at);
-	return TN_EURL;
+	return tni_url_fail(p->text, at, why);
 }
 
 int tni_parse_fail_key_at(const struct tni_parse *p, const struct tni_url_param *param, long at, const char *text)

@@ -402,7 +402,10 @@ BAD = {
 def test_wrong_urls(tenon):
     for keys, why in BAD.items():
         said = fails(tenon, f"tcp://h:22?{keys}", 2)
-        assert why in said, said
+        assert why in said and "secret" not in said, said
+    said = fails(tenon, "tcp://h:1?via=socks5h://me:secret@gate", 2).splitlines()
+    assert said[1].strip() == "tcp://h:1?via=socks5h://me:******@gate", "the URL again, and a caret"
+    assert said[1].index("me:") == said[2].index("^")
     for url, why in {"tcp6://h:1?via=socks5h://g": "the IP version is its choice",
                      "tcp://[::1]:1?via=socks4a://g": "SOCKS4 has none", "udp://h:1?via=socks5h://g": "tcp, tls and ws",
                      "unix:/x?via=socks5h://g": "tcp, tls and ws", "tcp://h%00:1?via=http://g": "zero byte"}.items():

@@ -524,6 +524,61 @@ static void test_user(void **state)
 	assert_int_equal(tni_url_parse(&url, "http://me:x@gate"), TN_EURL);
 }
 
+/* ---- passwords ---- */
+
+static void test_passwords_are_hidden(void **state)
+{
+	static const struct {
+		const char *text, *shown;
+	} rows[] = {
+		{"socks5h://me:secret@gate:1080", "socks5h://me:******@gate:1080"},
+		{"tcp://h:1?via=socks5://me:a@b:c@gate:1,http://u:p@[::1]:8080&idle=3",
+		 "tcp://h:1?via=socks5://me:*****@gate:1,http://u:*@[::1]:8080&idle=3"},
+		{"via=socks5h%3a%2F%2Fme%3Asecret%40gate", "via=socks5h%3a%2F%2Fme%3A******%40gate"},
+		{"bad URL 'http://me:pa?s/s@gate:x': byte 3: a port: x@y",
+		 "bad URL 'http://me:******@gate:x': byte 3: a port: x@y"},
+		{"http://:secret@h", "http://:******@h"},
+		{"via=http://me:a/b@g&bind=unix:@x", "via=http://me:***@g&bind=unix:@x"},
+		{"http://me:12@h http://me:34/5@h", "http://me:**@h http://me:34/5@h"}, /* or a port and a path */
+		/* Nothing to hide. */
+		{"socks5h://me@gate:1080", "socks5h://me@gate:1080"},
+		{"http://me:@gate", "http://me:@gate"},
+		{"ws://h:8080/@scope", "ws://h:8080/@scope"},
+		{"ws://h/a:b@c", "ws://h/a:b@c"},
+		{"tcp://[::1]:80?sni=a@b", "tcp://[::1]:80?sni=a@b"},
+		{"tcp://u@[::1]:80?sni=a@b", "tcp://u@[::1]:80?sni=a@b"},
+		{"unix:@name", "unix:@name"},
+		{"tcp://h:1 was asked by me:you@there", "tcp://h:1 was asked by me:you@there"},
+		{"://", "://"},
+		{":%3", ":%3"},
+		{"", ""},
+	};
+	char text[200];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		snprintf(text, sizeof(text), "%s", rows[i].text);
+		assert_ptr_equal(tn_hide_passwords(text), text);
+		assert_string_equal(text, rows[i].shown);
+	}
+}
+
+/* Also where it is cut. */
+static void test_passwords_are_not_in_errors(void **state)
+{
+	char text[700] = "tcp://me:";
+	struct tni_url url;
+
+	(void)state;
+	assert_int_equal(tni_url_parse(&url, "tcp://me:secret@h:1"), TN_EURL);
+	assert_null(strstr(tn_errmsg(), "secret"));
+	assert_non_null(strstr(tn_errmsg(), "tcp://me:******@h:1"));
+	memset(text + strlen(text), 's', 600);
+	strcat(text, "@h:1");
+	assert_int_equal(tni_url_parse(&url, text), TN_EURL);
+	assert_null(strstr(tn_errmsg(), "sss"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -543,6 +598,8 @@ int main(void)
 		cmocka_unit_test(test_no_memory),
 		cmocka_unit_test(test_user),
 		cmocka_unit_test(test_text_is_copied),
+		cmocka_unit_test(test_passwords_are_hidden),
+		cmocka_unit_test(test_passwords_are_not_in_errors),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

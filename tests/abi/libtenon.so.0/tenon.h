@@ -163,6 +163,7 @@ enum tn_url_kind {
 };
 TN_API int tn_url_kind(const char *url);
 TN_API int tn_url_has_key(const char *url, const char *key);
+TN_API char *tn_hide_passwords(char *text);
 TN_SIZED TN_MUST_CHECK int tn_serve(struct tn_loop *loop, const char *url, const struct tn_handler *handler, void *arg,
 				    struct tn_server **server);
 TN_SIZED TN_MUST_CHECK int tn_serve_loops(struct tn_loop *const *loops, int nloops, const char *url,
