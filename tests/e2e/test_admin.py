@@ -426,6 +426,14 @@ def test_the_page_shows_what_the_server_did(tenon, program):
         assert shown("!$('latency').hidden && $('heat').ariaLabel").startswith("Round-trip times: p50 ")
         assert shown("$('theme').click();getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
         assert shown("$('theme').click();getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 27)"
+        for event in ({"event": "session", "client": "<b>c", "target": "t", "duration_ms": 5, "error": "broken"},
+                      {"event": "slow", "id": 7, "peer": "p", "name": "n", "dropped": 9}, {"event": "other"}):
+            shown(f"source.onmessage({{data:{json.dumps(json.dumps(event))}}})")
+        shown("show();onStatus({...last,targets:[{url:'u',alive:false,sessions:1,failures:2}],"
+              "topics:[{topic:'a.>',subscriptions:3}],published:0,delivered:0,dropped:9,cut:0,subscriptions:3})")
+        assert shown("$('sessions').innerText").startswith("<b>c\tt\t5.0 ms\t")
+        assert shown("$('slow').innerText") == "p\tn\tslow\t9" and shown("$('topics').innerText") == "a.>\t3"
+        assert shown("$('targets').innerText").startswith("u\tleft out\t1\t2")
         many = "connections=Array.from({length:10000},(_,i)=>({...connections[0],id:i+1,peer:'tcp://'+i}))"
         assert shown(f"{many};arrange();$('list').scrollTop=200000;paint();$('rows').rows.length") == 30
         assert shown("$('list').scrollHeight>10000*28 && [...$('rows').rows].some(r=>r.index==7150)")
