@@ -110,6 +110,11 @@ int hub_login(struct client *client, const struct login *login)
 	return right ? 0 : -EACCES;
 }
 
+enum hub_tls hub_tls(const struct client *client)
+{
+	return client->known ? HUB_TLS_OFFERED : HUB_TLS_WANTED;
+}
+
 const char *hub_nonce(struct client *client)
 {
 	return client->known ? "nonce" : NULL;

@@ -1172,6 +1172,27 @@ struct tn_security {
 TN_SIZED int tn_conn_security(const struct tn_conn *conn, struct tn_security *security);
 
 /*
+ * TLS that begins in the middle, where a protocol begins in plain text and then goes over to it (STARTTLS, NATS).
+ *
+ * tn_server_tls_later(): connections of this server (tls://) begin without TLS, until the program calls tn_start_tls()
+ * for each. `optional`: who does not begin a handshake then goes on without. Before the loops run. tn_tls_later() says
+ * the same of a connection that is being dialled, right behind tn_dial(). on_open is called when the stream is
+ * connected; nothing that is said before tn_start_tls() is secret, and nobody has proved who he is.
+ *
+ * tn_start_tls(): what was sent before goes as it is; what is sent from now on waits for the handshake, and what comes
+ * came through it. From on_open or on_msg; what the peer has sent in plain text behind that message is not taken for
+ * its own: the connection ends with TN_ETLS. No callback tells that hands were shaken: tn_conn_security() does, from
+ * the next message on. A handshake that fails, or takes longer than key handshake, ends the connection (on_close:
+ * TN_ETLS, -ETIMEDOUT).
+ *
+ * Errors: -EOPNOTSUPP: no TLS over a stream, or something stands above it (WebSocket); TN_ESTATE: TLS has begun, or the
+ * connection is not open; -ENOMEM.
+ */
+TN_API TN_MUST_CHECK int tn_server_tls_later(struct tn_server *server, bool optional);
+TN_API TN_MUST_CHECK int tn_tls_later(struct tn_conn *conn);
+TN_API TN_MUST_CHECK int tn_start_tls(struct tn_conn *conn);
+
+/*
  * WebSocket: asks the peer at once whether it is there, by a ping, which every WebSocket answers by itself. on_pong
  * gets the time between the two, as it does for the pings of key ping. One that is asked again before it has answered
  * is asked once more behind its answer. Returns 0; -EOPNOTSUPP: the connection is not WebSocket; TN_ESTATE: it is not

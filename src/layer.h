@@ -57,6 +57,7 @@ enum tni_question {
 	TNI_ASK_PEER,     /* struct tn_addr: who the peer is, of whom the layer is told; -EAGAIN: not yet */
 	TNI_ASK_PROXY, /* struct tni_header: the PROXY header that has come, until the layer leaves; -EAGAIN: not yet */
 	TNI_ASK_WEBSOCKET, /* struct tni_ws_facts (web/websocket.h) */
+	TNI_ASK_TLS,       /* struct tni_layer *: TLS over a stream, for secure/tls.h */
 	TNI_ASK_GATE,      /* struct tni_gate_facts (proxy/gate.h): what the client of a proxy asks for */
 };
 

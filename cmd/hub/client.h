@@ -14,6 +14,7 @@
 struct tn_conn;
 struct tn_loop;
 struct attempt;
+struct exchange_listener;
 struct user;
 struct waiting;
 
@@ -28,6 +29,7 @@ struct client {
 	struct tn_conn *conn;
 	struct lane *lane;
 	const struct door *door;
+	const struct exchange_listener *listener;
 	struct client *next, **link; /* all clients of the lane */
 	struct client *dirty_next;   /* those that have something in `cork` */
 	struct sids sids;

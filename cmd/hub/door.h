@@ -124,6 +124,10 @@ int hub_login(struct client *client, const struct login *login);
 /* Whether the client may do anything yet. */
 bool hub_is_known(const struct client *client);
 
+/* Whether TLS begins behind what the door says in open(). */
+enum hub_tls { HUB_TLS_NONE, HUB_TLS_OFFERED, HUB_TLS_WANTED };
+enum hub_tls hub_tls(const struct client *client);
+
 /* What a client signs to show that it has a key; NULL: nobody does so here. */
 const char *hub_nonce(struct client *client);
 /* The longest message of this client, headers included. */

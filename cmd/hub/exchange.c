@@ -732,6 +732,16 @@ static int login_by_password(struct client *client, const struct login *login)
 	return -EINPROGRESS;
 }
 
+/* Who has shown a certificate may be known by that. */
+static void know_by_cert(struct client *client)
+{
+	struct tn_security security;
+
+	if (tn_conn_security(client->conn, &security) < 0)
+		return;
+	client->crowded = become(client, users_by_cert(security.identity), false) == -EUSERS;
+}
+
 int hub_login(struct client *client, const struct login *login)
 {
 	if (!hub.facts.asks)
@@ -743,17 +753,9 @@ int hub_login(struct client *client, const struct login *login)
 			      false);
 	if (login->user.data || login->token.data)
 		return login_by_password(client, login);
+	if (!client->known && client->listener->late)
+		know_by_cert(client);
 	return client->known ? 0 : client->crowded ? -EUSERS : -EACCES;
-}
-
-/* Who has shown a certificate may be known by that. */
-static void know_by_cert(struct client *client)
-{
-	struct tn_security security;
-
-	if (tn_conn_security(client->conn, &security) < 0)
-		return;
-	client->crowded = become(client, users_by_cert(security.identity), false) == -EUSERS;
 }
 
 bool hub_is_known(const struct client *client)
@@ -779,6 +781,11 @@ void hub_end(struct client *client)
 	outbox_flush(client->lane);
 	client->ending = true;
 	tn_close(client->conn);
+}
+
+enum hub_tls hub_tls(const struct client *client)
+{
+	return !client->listener->late ? HUB_TLS_NONE : client->listener->optional ? HUB_TLS_OFFERED : HUB_TLS_WANTED;
 }
 
 const char *hub_format(const struct client *client)
@@ -856,7 +863,8 @@ void hub_client_facts(const struct client *client, struct client_facts *facts)
 
 static void on_open(struct tn_conn *conn, void *arg)
 {
-	const struct door *door = *(const struct door **)arg;
+	const struct exchange_listener *listener = arg;
+	const struct door *door = listener->door;
 	struct lane *lane = here;
 	struct client *client = calloc(1, sizeof(*client) + door->state);
 
@@ -867,6 +875,7 @@ static void on_open(struct tn_conn *conn, void *arg)
 	client->conn = conn;
 	client->lane = lane;
 	client->door = door;
+	client->listener = listener;
 	client->id = tn_conn_id(conn);
 	client->format = tn_conn_format(conn);
 	client->opened_ns = tn_loop_now(lane->loop);
@@ -883,6 +892,8 @@ static void on_open(struct tn_conn *conn, void *arg)
 	if (door->open)
 		door->open(client, client->state);
 	outbox_flush(lane);
+	if (listener->late && tn_start_tls(conn) < 0)
+		tn_abort(conn, -ENOMEM);
 }
 
 /* The message with which it asked to be let in. Without memory it is not. */

@@ -6,9 +6,12 @@
 #ifndef TENON_HUB_EXCHANGE_H
 #define TENON_HUB_EXCHANGE_H
 
+#include <stdbool.h>
+
 #include <stddef.h>
 #include <stdint.h>
 
+struct door;
 struct exchange_counts;
 struct tn_handler;
 struct tn_loop;
@@ -21,7 +24,11 @@ void exchange_free(void);
 void exchange_begin(int index);
 void exchange_end(int index);
 
-/* The handler of a listener whose `arg` begins with a `const struct door *`. */
+/* What a listener's `arg` begins with. */
+struct exchange_listener {
+	const struct door *door;
+	bool late, optional; /* TLS begins when the door has said its first words; and the client may do without */
+};
 extern const struct tn_handler exchange_handler;
 
 /* The hub ends soon: all clients are told. From the first loop's thread. */

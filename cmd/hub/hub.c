@@ -50,7 +50,7 @@ static const struct row {
 };
 
 struct listener {
-	const struct door *door; /* first: exchange_handler */
+	struct exchange_listener how; /* first: exchange_handler */
 	const struct row *row;
 	char *url; /* of the library */
 	struct tn_server *server;
@@ -61,7 +61,7 @@ static struct {
 	unsigned threads, max_conns;
 	uint64_t drain_ns, payload, waits;
 	struct privileges_user user;
-	bool no_sandbox, open;
+	bool no_sandbox, open, tls_optional;
 	const char *users;
 } options = {.threads = 1, .drain_ns = 5 * NS_PER_S};
 
@@ -100,7 +100,7 @@ static void hint_door(const char *url)
 		snprintf(word, sizeof(word), "%.*s", (int)(colon - url), url);
 		near = tn_nearest(word, &doors[0].prefix, 1);
 	}
-	if (near)
+	if (near && strcmp(near, word) != 0)
 		complain_hint("%s%s", near, colon);
 }
 
@@ -142,16 +142,16 @@ static int check(struct listener *listener, const char *given)
 		complain("hub: %s carries datagrams, among which some can be lost", given);
 		return STATUS_USAGE;
 	}
-	if (!listener->door->framed && messages > 0) {
-		complain("hub: %s carries messages; %s is a stream of bytes", given, listener->door->name);
+	if (!listener->how.door->framed && messages > 0) {
+		complain("hub: %s carries messages; %s is a stream of bytes", given, listener->how.door->name);
 		return STATUS_USAGE;
 	}
-	if (listener->door->framed && messages <= 0) {
+	if (listener->how.door->framed && messages <= 0) {
 		complain("hub: %s does not say where messages end", given);
 		complain_hint("key frame=line, or nats:// for the NATS protocol");
 		return STATUS_USAGE;
 	}
-	return listener->door->formats ? check_format(listener, given) : STATUS_DONE;
+	return listener->how.door->formats ? check_format(listener, given) : STATUS_DONE;
 }
 
 /*
@@ -160,12 +160,12 @@ static int check(struct listener *listener, const char *given)
  */
 static int set_longest(struct listener *listener, const char *given)
 {
-	bool bytes = !listener->door->framed;
+	bool bytes = !listener->how.door->framed;
 	char key[32];
 	int rc = tn_url_has_key(listener->url, "max");
 
 	if (rc > 0 && bytes) {
-		complain("hub: %s: key max is not for %s", given, listener->door->name);
+		complain("hub: %s: key max is not for %s", given, listener->how.door->name);
 		complain_hint("--max-payload");
 		return STATUS_USAGE;
 	}
@@ -186,9 +186,11 @@ static int add(const char *url)
 		return STATUS_USAGE;
 	}
 	listener->row = row_of(url);
-	listener->door = listener->row->door;
-	listener->url =
-		listener->row->prefix ? url_under(url, listener->row->prefix, listener->row->port) : strdup(url);
+	listener->how.door = listener->row->door;
+	listener->how.optional = options.tls_optional;
+	listener->url = listener->row->prefix
+				? url_under(url, listener->row->prefix, listener->row->port, &listener->how.late)
+				: strdup(url);
 	if (!listener->url)
 		return no_memory();
 	state.count++;
@@ -290,6 +292,9 @@ static int serve_one(struct listener *listener)
 		return status;
 	}
 	state.open++;
+	err = listener->how.late ? tn_server_tls_later(listener->server, listener->how.optional) : 0;
+	if (err < 0)
+		return complain_library(err, listener->url);
 	if (!options.users && !options.open && is_open(listener->server)) {
 		complain("hub: %s is open to the network, and everybody there may publish and subscribe",
 			 listener->url);
@@ -298,7 +303,7 @@ static int serve_one(struct listener *listener)
 	}
 	tn_server_limit(listener->server, options.max_conns);
 	hub_events_watch(listener->server);
-	admin_add(listener->server, listener->door->name);
+	admin_add(listener->server, listener->how.door->name);
 	return STATUS_DONE;
 }
 
@@ -401,11 +406,11 @@ static void report(const struct listener *listener)
 
 		if (!listener->row->prefix)
 			full = strdup(url);
-		else if (tn_url_kind(url) == 0 && rest)
+		else if ((tn_url_kind(url) == 0 || listener->how.late) && rest)
 			full = asprintf(&full, "%s%s", listener->row->prefix, rest) < 0 ? NULL : full;
 		else
 			full = asprintf(&full, "%s+%s", listener->row->prefix, url) < 0 ? NULL : full;
-		hub_events_listening(full ? full : url, listener->door->name);
+		hub_events_listening(full ? full : url, listener->how.door->name);
 		free(full);
 	}
 }
@@ -558,6 +563,8 @@ static const struct option_spec own_options[] = {
 	 "who may come in, and what each may do; without it everybody may do everything"},
 	{"open", 0, OPTION_ALONE, option_set_flag, &options.open, NULL,
 	 "let everybody in from the network too, without --users"},
+	{"tls-optional", 0, OPTION_ALONE, option_set_flag, &options.tls_optional, NULL,
+	 "clients of nats:// with a certificate may go on without TLS"},
 	{"topic", 0, OPTION_VALUES, add_rule, NULL, "RULE",
 	 "PATTERN?history=N&age=DUR&last=on&bytes=SIZE&format=NAME: what of these topics stays for subscribers to "
 	 "come, and the format of their payloads"},
@@ -602,7 +609,8 @@ const struct command hub_command = {
 		"Usage:\n"
 		"  tenon hub URL...\n"
 		"\n"
-		"Clients of a URL that begins with nats:// (nats+tls:// with TLS from the first byte, nats+unix:)\n"
+		"Clients of a URL that begins with nats:// (with key cert: TLS, as clients of NATS begin it;\n"
+		"nats+tls://: TLS from the first byte; nats+unix:)\n"
 		"speak the NATS client protocol, without JetStream. Those of any other URL, which keeps messages,\n"
 		"speak JSON (or another format): {\"sub\":\"a.*\"}, {\"pub\":\"a.b\",\"data\":1}.\n"
 		"\n"

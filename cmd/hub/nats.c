@@ -57,12 +57,15 @@ static void tell_about(struct client *client)
 {
 	const struct hub_facts *hub = hub_facts();
 	struct client_facts facts;
+	static const char *const tls[] = {[HUB_TLS_NONE] = "",
+					  [HUB_TLS_OFFERED] = ",\"tls_available\":true",
+					  [HUB_TLS_WANTED] = ",\"tls_required\":true"};
 	const char *nonce = hub_nonce(client);
 	char info[720], more[128];
 
 	hub_client_facts(client, &facts);
-	snprintf(more, sizeof(more), "%s%s%s%s", nonce ? ",\"nonce\":\"" : "", nonce ? nonce : "", nonce ? "\"" : "",
-		 hub->leaving ? ",\"ldm\":true" : "");
+	snprintf(more, sizeof(more), "%s%s%s%s%s", tls[hub_tls(client)], nonce ? ",\"nonce\":\"" : "",
+		 nonce ? nonce : "", nonce ? "\"" : "", hub->leaving ? ",\"ldm\":true" : "");
 	snprintf(info, sizeof(info),
 		 "INFO {\"server_id\":\"%s\",\"server_name\":\"%s\",\"version\":\"%s\",\"proto\":1,\"host\":\"%s\","
 		 "\"port\":%d,\"headers\":true%s,\"max_payload\":%u,\"client_id\":%llu,\"client_ip\":\"%s\"%s} \r\n",

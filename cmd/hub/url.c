@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tenon.h"
+
 static bool has_port(const char *place, size_t len)
 {
 	const char *bracket = memchr(place, ']', len), *from = bracket ? bracket : place;
@@ -18,19 +20,34 @@ bool url_is_of(const char *url, const char *prefix)
 	return strncmp(url, prefix, len) == 0 && (url[len] == '+' || strncmp(url + len, "://", 3) == 0);
 }
 
-char *url_under(const char *url, const char *prefix, const char *port)
+/* Who says who vouches for whom wants TLS. */
+static bool wants_tls(const char *url)
+{
+	static const char *const keys[] = {"cert", "ca", "verify", "pin", "psk-file"};
+
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+		if (tn_url_has_key(url, keys[i]) > 0)
+			return true;
+	return false;
+}
+
+char *url_under(const char *url, const char *prefix, const char *port, bool *late)
 {
 	const char *rest = url + strlen(prefix), *host;
 	size_t place;
 	char *out = NULL;
 
+	*late = false;
 	if (*rest == '+')
 		return strdup(rest + 1);
 	host = rest + strlen("://");
 	place = strcspn(host, "/?#");
-	if (asprintf(&out, "tcp://%.*s%s%s%s", (int)place, host, has_port(host, place) ? "" : ":",
+	if (asprintf(&out, "tls://%.*s%s%s%s", (int)place, host, has_port(host, place) ? "" : ":",
 		     has_port(host, place) ? "" : port, host + place) < 0)
 		return NULL;
+	*late = wants_tls(out);
+	if (!*late)
+		memcpy(out, "tcp", 3);
 	return out;
 }
 

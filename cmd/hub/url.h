@@ -6,8 +6,9 @@
 
 bool url_is_of(const char *url, const char *prefix);
 
-/* The library's URL below; `port` for one without. To be freed. NULL: no memory. */
-char *url_under(const char *url, const char *prefix, const char *port);
+/* The library's URL below; `port` for one without. `late`: its keys are TLS's, which begins later. To be freed. NULL:
+ * no memory. */
+char *url_under(const char *url, const char *prefix, const char *port, bool *late);
 
 /* The same with one more key, `url` freed. NULL: no memory. */
 char *url_with(char *url, const char *key_and_value);

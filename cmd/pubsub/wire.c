@@ -22,8 +22,9 @@ static struct {
 	const struct wire_events *events;
 	struct login login;
 	struct tn_conn *conn;
-	bool nats;
-	char inbox[64]; /* NATS: empty until something is asked */
+	bool secured;    /* by its URL */
+	bool nats, late; /* late: TLS begins when the server has said that it is there */
+	char inbox[64];  /* NATS: empty until something is asked */
 	unsigned subs, asked;
 	struct tn_bytes room;
 } wire;
@@ -164,6 +165,36 @@ static void nats_refused(const char *text, size_t len)
 	wire.events->refused(why);
 }
 
+/* Whether INFO says so. */
+static bool offers(const struct tn_value *info, const char *key)
+{
+	return tn_value_bool(tn_value_get(info, key));
+}
+
+/* Nobody in between can keep us from TLS: who was told to use it does nothing without. */
+static void nats_begin(const char *text, size_t len)
+{
+	struct tn_value *info = NULL;
+	const char *why = NULL;
+
+	(void)!tn_decode("json", text, len, 0, &info);
+	if (wire.late && !offers(info, "tls_required") && !offers(info, "tls_available"))
+		why = "offers no TLS";
+	else if (wire.late && tn_start_tls(wire.conn) < 0)
+		why = tn_errmsg();
+	else if (!wire.late && !wire.secured && offers(info, "tls_required"))
+		why = "wants TLS: nats://...?ca=FILE, or ?verify=on for the authorities of the system";
+	tn_value_free(info);
+	if (why) {
+		if (wire.events->refused)
+			wire.events->refused(why);
+		return;
+	}
+	nats_greet();
+	if (wire.events->ready)
+		wire.events->ready();
+}
+
 /* Not terminated by a zero byte. */
 static void nats_input(const char *text, size_t len)
 {
@@ -179,9 +210,7 @@ static void nats_input(const char *text, size_t len)
 	} else if (begins(text, line, "-ERR") && wire.events->refused) {
 		nats_refused(text + 4, line - 4);
 	} else if (begins(text, line, "INFO") && !wire.asked++) {
-		nats_greet();
-		if (wire.events->ready)
-			wire.events->ready();
+		nats_begin(text + 4, line - 4);
 	}
 }
 
@@ -336,7 +365,7 @@ static void on_close(struct tn_conn *conn, int err, void *arg)
 /* With what the URL does not say: where messages end, and what they are. */
 static char *full_url(const char *url)
 {
-	char *full = wire.nats ? url_under(url, NATS, "4222") : strdup(url);
+	char *full = wire.nats ? url_under(url, NATS, "4222", &wire.late) : strdup(url);
 
 	if (full && wire.nats)
 		full = url_with(full, "frame=nats-client");
@@ -367,6 +396,9 @@ int wire_dial(struct tn_loop *loop, const char *url, const struct wire_events *e
 	}
 	if (err == 0 || err == -EEXIST)
 		err = tn_dial(loop, full, &handler, NULL, &wire.conn);
+	if (err == 0 && wire.late)
+		err = tn_tls_later(wire.conn);
+	wire.secured = tn_url_kind(full) > 0 && tn_url_kind(full) & TN_URL_SECURE;
 	if (err < 0)
 		err = complain_library(err, full);
 	free(full);

@@ -158,6 +158,8 @@ int tni_layered_accept(struct tn_conn *c, struct tni_creds *creds)
 		tni_creds_unref(creds);
 	else
 		rc = creds ? tni_tls_new(creds, NULL, &layer) : 0;
+	if (rc == 0 && creds && c->part->server->tls_later)
+		tni_tls_wait(layer, c->part->server->tls_optional);
 	if (rc == 0 && creds)
 		rc = tni_layered_push(c, layer);
 	return rc < 0 ? rc : push_upper(c);
@@ -267,8 +269,11 @@ static void leave_way(struct tn_conn *c)
 
 static void count_handshake(const struct tn_conn *c)
 {
+	const struct tni_layer *tls = tni_layered_tls(c);
 	struct tn_security security;
 
+	if (tls && tni_tls_is_plain(tls))
+		return;
 	tni_count(c->part, handshakes, 1);
 	if (c->ep->scheme->secure && tn_conn_security(c, &security) == 0 && security.resumed)
 		tni_count(c->part, resumed, 1);
@@ -278,9 +283,11 @@ static void opened(struct tn_conn *c)
 {
 	if (c->part)
 		count_handshake(c);
-	c->flags |= TNI_TELL_OPEN;
-	c->layers_us = 1 + tni_us_of(c->loop->now_ns - c->opened_ns);
-	c->opened_ns = c->loop->now_ns;
+	if (!(c->flags & TNI_OPEN)) { /* otherwise TLS has begun in the middle */
+		c->flags |= TNI_TELL_OPEN;
+		c->layers_us = 1 + tni_us_of(c->loop->now_ns - c->opened_ns);
+		c->opened_ns = c->loop->now_ns;
+	}
 	if (tni_asked_waits(c))
 		c->hold |= TNI_HOLD_USER;
 	if (c->flags & (TNI_CLOSING | TNI_WRITE_LOST)) /* the timer is theirs */
@@ -515,6 +522,11 @@ void tni_layered_up(struct tn_conn *c)
 		tni_buf_compact(in);
 		return;
 	}
+	if (!was_open && c->rx.head) {
+		note_failure(c, tni_err(TN_ETLS, "TLS handshake: the peer has sent more before TLS began"));
+		tni_buf_clear(&c->rx);
+		return;
+	}
 	if (must_wait(c))
 		return;
 	if (has_left_the_queue(c)) {
@@ -694,6 +706,36 @@ void tni_layered_leave(struct tn_conn *c)
 	c->tx.max = tx_max;
 	if (eof)
 		c->flags |= TNI_RX_END;
+}
+
+/* ---- TLS in the middle ---- */
+
+struct tni_layer *tni_layered_tls(const struct tn_conn *c)
+{
+	struct tni_layer *layer = NULL;
+
+	if (!c->layered || tni_chain_query(&c->layered->chain, TNI_ASK_TLS, &layer) < 0)
+		return NULL;
+	return layer == c->layered->chain.top ? layer : NULL;
+}
+
+int tni_layered_begin_tls(struct tn_conn *c, struct tni_layer *tls)
+{
+	struct tni_layered *l = c->layered;
+	uint32_t before = c->tx.len;
+	int rc = busy_of(c) ? tni_chain_down(&l->chain, &c->tx, SIZE_MAX) : tni_err(-ENOMEM, "out of memory");
+
+	c->bytes_out += before - c->tx.len;
+	tni_conn_count(c, bytes_out, before - c->tx.len);
+	if (rc == 0)
+		rc = tni_tls_begin(tls, tni_chain_net(&l->chain, tls));
+	bound_tx(c);
+	if (rc < 0)
+		return rc;
+	l->heard = false;
+	arm_opening(c);
+	tni_loop_later(c->loop, &c->task); /* also from its own task: what has come behind is looked at */
+	return 0;
 }
 
 /* ---- asking ---- */

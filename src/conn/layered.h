@@ -122,6 +122,12 @@ void tni_layered_up(struct tn_conn *conn);
 /* From the task, after messages have been handed over: acts upon a failure. */
 void tni_layered_settle(struct tn_conn *conn);
 
+/* The TLS layer, if it is the highest. NULL: there is none. */
+struct tni_layer *tni_layered_tls(const struct tn_conn *conn);
+
+/* It begins now, in the middle: what was sent before goes without it. 0 or < 0 with words. */
+int tni_layered_begin_tls(struct tn_conn *conn, struct tni_layer *tls);
+
 /* Nothing goes through the layers any more, and nobody is told why. */
 void tni_layered_drop(struct tn_conn *conn);
 

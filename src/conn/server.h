@@ -74,12 +74,13 @@ struct tn_server {
 	struct tni_rate *rate;       /* of key accept-rate; NULL: there is none */
 	unsigned next_part;          /* where the acceptor hands the next connection */
 	_Atomic(int) parts_left;
-	_Atomic(int) handing_over; /* parts whose addresses are being handed over */
-	_Atomic(unsigned) steered; /* how many places of the group have turned out to be no other's */
-	_Atomic(bool) home_freed;  /* loops[0] went before the others: nobody is left there to be told */
-	bool stopping;             /* tn_server_stop() has been called */
-	bool closing;              /* tn_server_close() has been called */
-	bool background;           /* does not keep its loop running */
+	_Atomic(int) handing_over;    /* parts whose addresses are being handed over */
+	_Atomic(unsigned) steered;    /* how many places of the group have turned out to be no other's */
+	_Atomic(bool) home_freed;     /* loops[0] went before the others: nobody is left there to be told */
+	bool stopping;                /* tn_server_stop() has been called */
+	bool closing;                 /* tn_server_close() has been called */
+	bool tls_later, tls_optional; /* tn_server_tls_later() */
+	bool background;              /* does not keep its loop running */
 	void (*done)(void *arg);
 	void *done_arg;
 	uint64_t drain_ns;

@@ -286,7 +286,7 @@ void tni_stream_deliver(struct tn_conn *c)
 		view.more = c->rx.head->len > view.taken;
 		rc = hand_over(c, &view);
 		tni_buf_consume(&c->rx, view.taken);
-		if (rc < 0)
+		if (rc < 0 || (c->layered && !tni_layered_is_open(c->layered))) /* tn_start_tls() */
 			break;
 		tni_conn_update_hold(c);
 	}

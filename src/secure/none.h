@@ -81,6 +81,25 @@ static inline int tni_tls_new(struct tni_creds *creds, const char *host, struct 
 	return tni_err(TN_EURL, TNI_NOT_BUILT("TLS", "tls"));
 }
 
+static inline void tni_tls_wait(struct tni_layer *layer, bool optional)
+{
+	(void)layer;
+	(void)optional;
+}
+
+static inline bool tni_tls_is_plain(const struct tni_layer *layer)
+{
+	(void)layer;
+	return true;
+}
+
+static inline int tni_tls_begin(struct tni_layer *layer, struct tn_buf *net)
+{
+	(void)layer;
+	(void)net;
+	return 0;
+}
+
 static inline void tni_tls_common_name(const unsigned char *der, size_t len, char *out, size_t cap)
 {
 	(void)der;

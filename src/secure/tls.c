@@ -308,11 +308,36 @@ static int read_records(struct tls *t, struct tn_buf *out, size_t max)
 	return rc < 0 ? rc : kept < 0 ? tni_err(kept, "TLS: out of memory") : 0;
 }
 
+/* As they are, as many as may. */
+static int pass_plain(struct tn_buf *to, struct tn_buf *from, size_t max)
+{
+	size_t room = max > to->len ? max - to->len : 0;
+
+	if (tni_buf_move(to, from, from->len < room ? from->len : room) < 0)
+		return tni_err(-ENOMEM, "TLS: out of memory");
+	return 0;
+}
+
+/* A client that may do without it: no message of a protocol in letters begins as a handshake does. */
+static bool is_declined(struct tls *t, const struct tn_buf *in)
+{
+	unsigned char first;
+
+	if (!t->optional || t->heard || !peek(in, &first, 1) || first == SSL3_RT_HANDSHAKE)
+		return false;
+	t->plain = t->layer.open = t->layer.done = true;
+	return true;
+}
+
 static int tls_up(struct tni_layer *layer, struct tn_buf *in, struct tn_buf *out, struct tn_buf *net, size_t max)
 {
 	struct tls *t = tls_of(layer);
 	int rc = 0;
 
+	if (t->plain)
+		return pass_plain(out, in, max);
+	if (is_declined(t, in))
+		return 0;
 	if (!in->head && !(t->ssl && SSL_pending(t->ssl)))
 		return 0;
 	t->in = in;
@@ -342,7 +367,9 @@ static int tls_open(struct tni_layer *layer, struct tn_buf *net)
 	struct tls *t = tls_of(layer);
 	int rc;
 
-	if (t->creds->server)
+	if (t->plain)
+		layer->open = true;
+	if (t->plain || t->creds->server)
 		return 0;
 	ERR_clear_error();
 	rc = make_ssl(t);
@@ -360,6 +387,8 @@ static int tls_down(struct tni_layer *layer, struct tn_buf *in, struct tn_buf *n
 	struct tls *t = tls_of(layer);
 	int rc = 1;
 
+	if (t->plain)
+		return pass_plain(net, in, max);
 	if (!in->head)
 		return 0;
 	t->net = net;
@@ -384,7 +413,7 @@ int tni_tls_shut(struct tni_layer *layer, struct tn_buf *net)
 	struct tls *t = tls_of(layer);
 	int rc;
 
-	if (t->broken || !layer->open)
+	if (t->broken || t->plain || !layer->open)
 		return 0;
 	t->net = net;
 	ERR_clear_error();
@@ -395,7 +424,9 @@ int tni_tls_shut(struct tni_layer *layer, struct tn_buf *net)
 
 static int tls_cut(struct tni_layer *layer)
 {
-	return tni_tls_explain_cut(tls_of(layer));
+	struct tls *t = tls_of(layer);
+
+	return t->plain ? 0 : tni_tls_explain_cut(t);
 }
 
 /* ---- the peer's certificate ---- */
@@ -443,6 +474,8 @@ int tni_tls_verify(X509_STORE_CTX *store, void *arg)
 }
 
 /* ---- asking ---- */
+
+static const struct tni_layer_ops tls_ops;
 
 /*
  * A client of TLS 1.3 may name a key that the handshake then leaves aside, and so prove nothing. Tickets there are
@@ -515,8 +548,13 @@ int tni_tls_query(const struct tni_layer *layer, enum tni_question what, void *a
 
 	switch (what) {
 	case TNI_ASK_PART:
-		return layer->open && SSL_has_pending(t->ssl);
+		return layer->open && t->ssl && SSL_has_pending(t->ssl);
+	case TNI_ASK_TLS:
+		*(struct tni_layer **)answer = (struct tni_layer *)(uintptr_t)layer;
+		return layer->ops == &tls_ops ? 0 : -EOPNOTSUPP;
 	case TNI_ASK_SECURITY:
+		if (t->plain)
+			return -EOPNOTSUPP;
 		describe(t, answer);
 		return 0;
 	case TNI_ASK_CERT:
@@ -574,6 +612,24 @@ int tni_tls_new(struct tni_creds *creds, const char *host, struct tni_layer **la
 	t->creds = creds;
 	*layer = &t->layer;
 	return 0;
+}
+
+void tni_tls_wait(struct tni_layer *layer, bool optional)
+{
+	tls_of(layer)->plain = true;
+	tls_of(layer)->optional = optional;
+}
+
+bool tni_tls_is_plain(const struct tni_layer *layer)
+{
+	return tls_of((struct tni_layer *)(uintptr_t)layer)->plain;
+}
+
+int tni_tls_begin(struct tni_layer *layer, struct tn_buf *net)
+{
+	tls_of(layer)->plain = false;
+	layer->open = false;
+	return tls_open(layer, net);
 }
 
 int tni_tls_resume(struct tni_layer *layer, const char *place)

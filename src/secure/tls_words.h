@@ -26,6 +26,8 @@ struct tls {
 	const char *odd;         /* what is wrong with a client's hello; NULL: nothing */
 	bool psk_unknown;        /* a client has named an identity that is not ours */
 	bool heard;              /* something has come */
+	bool plain;              /* it has not begun yet, or was not wanted: bytes go through as they are */
+	bool optional;           /* once it is to begin, the peer's first byte tells whether it does */
 	bool midway;             /* OpenSSL holds a part of a record */
 	bool broken;
 	struct {

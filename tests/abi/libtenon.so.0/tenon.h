@@ -340,6 +340,9 @@ struct tn_security {
 	bool resumed;
 };
 TN_SIZED int tn_conn_security(const struct tn_conn *conn, struct tn_security *security);
+TN_API TN_MUST_CHECK int tn_server_tls_later(struct tn_server *server, bool optional);
+TN_API TN_MUST_CHECK int tn_tls_later(struct tn_conn *conn);
+TN_API TN_MUST_CHECK int tn_start_tls(struct tn_conn *conn);
 TN_API int tn_ping(struct tn_conn *conn);
 struct tn_websocket {
 	const char *subprotocol;
