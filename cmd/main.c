@@ -27,6 +27,7 @@
 #include "ping/ping.h"
 #include "pubsub/pubsub.h"
 #include "relay/relay.h"
+#include "replay/replay.h"
 #include "serve/serve.h"
 #include "talk/connect.h"
 #include "talk/send.h"
@@ -36,7 +37,7 @@
 static const struct command *const commands[] = {
 	&serve_command,   &send_command,    &connect_command, &relay_command,   &hub_command,     &pub_command,
 	&sub_command,     &request_command, &reply_command,   &convert_command, &options_command, &bench_command,
-	&inspect_command, &ping_command,    &capture_command, &top_command,
+	&inspect_command, &ping_command,    &capture_command, &top_command,     &replay_command,
 #ifdef TNI_HAVE_TLS
 	&cert_command,
 #endif

@@ -17,18 +17,16 @@
 #include "common/settings.h"
 #include "common/status.h"
 #include "common/text.h"
-#include "common/write.h"
 #include "compare.h"
 #include "hlog.h"
-#include "html.h"
 #include "json.h"
 #include "live.h"
 #include "load.h"
 #include "payload.h"
 #include "plan.h"
 #include "result.h"
+#include "show.h"
 #include "slo.h"
-#include "table.h"
 #include "tenon.h"
 
 #define SIZE_DEFAULT 64
@@ -316,48 +314,6 @@ static int search_and_run(struct plan *plan, struct result *result, const struct
 	return rc;
 }
 
-/* Writes a text as a file, and frees it. */
-static enum status write_text(const char *path, struct text *text)
-{
-	int err = text->failed ? -ENOMEM : file_write(path, text->data, text->len);
-
-	if (err < 0)
-		complain("%s: %s", path, tn_strerror(err));
-	text_free(text);
-	return err < 0 ? STATUS_FAILED : STATUS_DONE;
-}
-
-static int write_output(const struct result *result)
-{
-	struct text text = {0};
-
-	result_json(result, &text);
-	text_bytes(&text, "\n", 1);
-	return write_text(options.output, &text);
-}
-
-static int show(const struct result *result)
-{
-	struct text text = {0}, page = {0};
-	int status = STATUS_DONE;
-
-	if (settings.json) {
-		result_json(result, &text);
-		out_line(&text);
-	} else {
-		result_table(result, &text);
-		out_text(&text);
-	}
-	if (options.output)
-		status = write_output(result);
-	if (options.html) {
-		result_html(result, &page);
-		if (write_text(options.html, &page) != STATUS_DONE)
-			status = STATUS_FAILED;
-	}
-	return status;
-}
-
 static int hlog_close(struct plan *plan)
 {
 	bool bad = plan->hlog && ferror(plan->hlog);
@@ -395,21 +351,6 @@ static int hlog_open(struct plan *plan)
 	return 0;
 }
 
-/* Before the run: a result that cannot be written would be lost. */
-static bool can_write(const char *path)
-{
-	int fd = path ? open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666) : -1;
-
-	if (fd >= 0) {
-		close(fd);
-		unlink(path);
-	} else if (path && (errno != EEXIST || access(path, W_OK) < 0)) {
-		complain("%s: %s", path, tn_strerror(-errno));
-		return false;
-	}
-	return true;
-}
-
 static int interrupted_early(void)
 {
 	complain("bench: interrupted before anything was measured");
@@ -421,7 +362,7 @@ static int measure(struct plan *plan, struct result *result)
 	int rc, status;
 
 	file_limit_raise(NULL);
-	if (!can_write(options.output) || !can_write(options.html) || hlog_open(plan) < 0)
+	if (!result_can_write(options.output) || !result_can_write(options.html) || hlog_open(plan) < 0)
 		return STATUS_FAILED;
 	rc = options.slo ? search_and_run(plan, result, choose_watcher()) : run_once(plan, result, choose_watcher());
 	status = hlog_close(plan);
@@ -433,7 +374,8 @@ static int measure(struct plan *plan, struct result *result)
 		complain("bench: out of memory");
 	if (rc < 0)
 		return rc == -ECANCELED ? interrupted_early() : (int)status_of(rc);
-	status = status < 0 ? (show(result), STATUS_FAILED) : show(result);
+	status = status < 0 ? (result_show(result, options.output, options.html), STATUS_FAILED)
+			    : result_show(result, options.output, options.html);
 	if (out_lost() == -EPIPE)
 		return status;
 	if (result->interrupted && !result->messages)
@@ -469,7 +411,7 @@ static int merge(char **paths, int count)
 	int status = bench_merge(paths, count, &result);
 
 	if (status == STATUS_DONE)
-		status = show(&result);
+		status = result_show(&result, options.output, options.html);
 	result_free(&result);
 	return status;
 }

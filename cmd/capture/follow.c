@@ -17,6 +17,7 @@
 #include "json.h"
 #include "line.h"
 #include "packet/fragments.h"
+#include "packet/mark.h"
 #include "packet/packet.h"
 #include "packet/streams.h"
 #include "sink.h"
@@ -25,15 +26,6 @@
 
 #define PAIR_COST 512      /* what a connection costs beside the bytes that wait */
 #define FRAGMENTS_SHARE 16 /* of the memory that may be used, fragments have one part in so many */
-
-enum marked { MARKED_NOTHING, MARKED_PART, MARKED_MESSAGE };
-
-/* What a recording says of a packet. */
-struct mark {
-	enum marked what;
-	enum tn_msg_kind kind;
-	char format[32]; /* "": none */
-};
 
 /* One direction of a connection. */
 struct way {
@@ -68,44 +60,6 @@ struct follow {
 };
 
 /* ---- recordings ---- */
-
-/* Takes a word out of the comment: whether it stands there as name=VALUE, or alone if `value` is NULL. */
-static bool says(const char *comment, size_t len, const char *name, char *value, size_t cap)
-{
-	const char *at = memmem(comment, len, name, strlen(name)), *end = comment + len;
-	size_t n;
-
-	if (!at)
-		return false;
-	at += strlen(name);
-	for (n = 0; value && at < end && *at != ' ' && *at != ',' && n + 1 < cap; n++)
-		value[n] = *at++;
-	if (value)
-		value[n] = '\0';
-	return true;
-}
-
-/* What the recorder says of a packet. */
-static struct mark mark_of(const char *comment, size_t len)
-{
-	static const struct {
-		const char *text;
-		enum marked what;
-	} words[] = {
-		{"tenon part", MARKED_PART}, {"tenon message", MARKED_MESSAGE}, {"tenon datagram", MARKED_MESSAGE}};
-	struct mark mark = {0};
-	char kind[16] = "";
-
-	for (size_t i = 0; comment && i < sizeof(words) / sizeof(words[0]); i++)
-		if (len >= strlen(words[i].text) && memcmp(comment, words[i].text, strlen(words[i].text)) == 0)
-			mark.what = words[i].what;
-	if (!mark.what)
-		return mark;
-	(void)says(comment, len, " format=", mark.format, sizeof(mark.format));
-	if (says(comment, len, " kind=", kind, sizeof(kind)))
-		mark.kind = *kind == 't' ? TN_MSG_TEXT : TN_MSG_BINARY;
-	return mark;
-}
 
 /* What decodes the format that a message was recorded with; what was asked for goes first. NULL: nothing does. */
 static struct tn_split *decoder(struct follow *f)
@@ -383,16 +337,16 @@ static void take_messages(struct follow *f, struct way *way, const struct speake
 static void take_marked(struct follow *f, struct way *way, const struct speakers *who, uint64_t ns, const void *data,
 			size_t len)
 {
-	if (f->mark.what == MARKED_PART || way->part.len)
+	if (f->mark.what == MARK_PART || way->part.len)
 		text_bytes(&way->part, data, len);
 	if (way->part.failed || way->part.len > f->memory) {
 		notice(f, who, ns, "missing", "bytes of a recorded message that is too long (--memory)", way->part.len);
 		text_free(&way->part);
 		way->part = (struct text){0};
 		f->out_of_memory++;
-	} else if (f->mark.what == MARKED_MESSAGE) {
+	} else if (f->mark.what == MARK_MESSAGE) {
 		message(f, who, ns, way->part.len ? way->part.data : data, way->part.len ? way->part.len : len,
-			f->mark.kind, true);
+			(enum tn_msg_kind)f->mark.kind, true);
 		way->part.len = 0;
 	}
 }
@@ -524,7 +478,7 @@ int follow_packet(struct follow *f, const struct packet *p, uint64_t ns, bool na
 	int rc = 1;
 
 	f->nanoseconds = nanoseconds;
-	f->mark = mark_of(comment, comment_len);
+	f->mark = mark_read(comment, comment_len);
 	if (p->fragment && (p->proto == PROTO_TCP || p->proto == PROTO_UDP)) {
 		rc = fragments_take(f->fragments, p, ns, &whole);
 		f->out_of_memory += rc < 0;
@@ -536,7 +490,7 @@ int follow_packet(struct follow *f, const struct packet *p, uint64_t ns, bool na
 		struct speakers who = {
 			.ip = p->ip, .from = p->src, .to = p->dst, .from_port = p->sport, .to_port = p->dport};
 
-		message(f, &who, ns, p->payload, p->payload_cap, f->mark.kind, true);
+		message(f, &who, ns, p->payload, p->payload_cap, (enum tn_msg_kind)f->mark.kind, true);
 		if (p->payload_cap < p->payload_len)
 			notice(f, &who, ns, "missing", "bytes are missing from the capture",
 			       p->payload_len - p->payload_cap);

@@ -1,0 +1,221 @@
+"""tenon replay: what clients have said is said again, and the replies are compared."""
+import contextlib
+import json
+import threading
+
+import pytest
+
+from harness import KIB, exchange, free_port, noise, receive_exactly, wait_until
+
+USAGE, REFUSED, FAILED = 2, 4, 1
+LINES = "?frame=line&format=json"
+
+
+def record(tenon, listen, target, sessions):
+    """A recording of what `sessions`, called with the relay's URL, do."""
+    path = f"{tenon.folder}/r.pcapng"
+    relay = tenon.relay(listen, target, options=["--json", "--idle", "100ms", "--record", path])
+    count = sessions(relay.url)
+    wait_until(lambda: sum(event["event"] == "session" for event in relay.events) >= count, "all have ended")
+    relay.stop()
+    return path
+
+
+@contextlib.contextmanager
+def answering(tenon, reply):
+    """A server that answers each line by a function; the URL of it."""
+    listener = tenon.listen()
+    stop = threading.Event()
+
+    def talk(client):
+        with contextlib.suppress(OSError), client, client.makefile("rwb", buffering=0) as file:
+            for line in file:
+                answer = reply(line)
+                if answer:
+                    file.write(answer)
+
+    def accept():
+        while not stop.is_set():
+            with contextlib.suppress(OSError):
+                client = listener.accept()[0]
+                client.settimeout(20)
+                threading.Thread(target=talk, args=(client,), daemon=True).start()
+    listener.settimeout(0.1)
+    thread = threading.Thread(target=accept)
+    thread.start()
+    yield f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+    stop.set()
+    thread.join()
+
+
+@pytest.fixture
+def echo(tenon):
+    return tenon.serve("tcp://127.0.0.1:0", options=["--handler", "echo"])
+
+
+def bytes_recorded(tenon, echo, count=3):
+    def sessions(url):
+        for i in range(count):
+            data = noise(50 * KIB, i)
+            assert exchange(tenon.dial(url), data, finish=True) == data
+        return count
+    return record(tenon, "tcp://127.0.0.1:0", echo.url, sessions)
+
+
+@pytest.mark.parametrize("options", [[], ["--closed"], ["--speed", "10x"], ["--compare", "bytes"],
+                                     ["--closed", "--conns", "1", "--repeat", "3"]])
+def test_bytes_that_are_the_same(tenon, echo, options):
+    path = bytes_recorded(tenon, echo)
+    done = tenon.run("replay", path, echo.url, *options)
+    sessions = 9 if "--repeat" in options else 3
+    assert f"{sessions} sessions, " in done.err and " 0 differ" in done.err
+
+
+def test_bytes_that_differ(tenon, echo):
+    """The server changes a byte."""
+    def sessions(url):
+        with contextlib.closing(tenon.dial(url)) as client:
+            client.sendall(b"hello\n")
+            assert receive_exactly(client, 6) == b"hello\n"
+        return 1
+    path = record(tenon, "tcp://127.0.0.1:0", echo.url, sessions)
+    with answering(tenon, lambda line: line.replace(b"ll", b"lp")) as url:
+        done = tenon.run("replay", path, url, status=REFUSED)
+        assert 'session 1 (recorded: 1), reply 1: byte 3: "po\\x0a", was "lo\\x0a"' in done.text
+        assert tenon.run("replay", path, url, "--compare", "none").status == 0
+
+
+def lines_recorded(tenon, echo, values):
+    server = f"{echo.url}{LINES}"
+
+    def sessions(url):
+        with contextlib.closing(tenon.dial(url)) as client:
+            for value in values:
+                line = json.dumps(value, separators=(",", ":")).encode() + b"\n"
+                client.sendall(line)
+                assert receive_exactly(client, len(line)) == line
+        return 1
+    return record(tenon, f"tcp://127.0.0.1:0{LINES}", server, sessions)
+
+
+VALUES = [{"id": 1, "time": 10, "list": [1, {"t": 2}]}, {"id": 2, "time": 11, "list": []}]
+
+
+def changed(line):
+    value = json.loads(line)
+    value["time"] += 100
+    value["list"].append(7)
+    return json.dumps(value).encode() + b"\n"
+
+
+def test_messages_are_compared_as_values(tenon, echo):
+    path = lines_recorded(tenon, echo, VALUES)
+    with answering(tenon, lambda line: json.dumps(json.loads(line), sort_keys=True).encode() + b"\n") as url:
+        tenon.run("replay", path, url + LINES)
+    with answering(tenon, changed) as url:
+        done = tenon.run("replay", path, url + LINES, status=REFUSED)
+        assert "reply 1: $.time: 110, was 10; $.list[2]: 7, was not there" in done.text
+        assert "reply 2: $.time: 111, was 11; $.list[0]: 7, was not there" in done.text
+        assert "2 differ" in done.err
+        done = tenon.run("replay", path, url + LINES, "--ignore", "$..time", status=REFUSED)
+        assert "reply 1: $.list[2]: 7, was not there" in done.text
+        tenon.run("replay", path, url + LINES, "--ignore", "$.time", "--ignore", "$.list[*]")
+
+
+def test_differences_as_json(tenon, echo):
+    path = lines_recorded(tenon, echo, VALUES)
+    with answering(tenon, changed) as url:
+        done = tenon.run("replay", path, url + LINES, "--json", "--show", "1", "--closed", status=REFUSED)
+    events = [json.loads(line) for line in done.lines]
+    assert len(events) == 2
+    assert events[0]["event"] == "difference" and (events[0]["session"], events[0]["message"]) == (1, 1)
+    assert events[1]["errors"] == 2
+
+
+def test_another_format(tenon, echo):
+    """What was recorded as JSON is said as CBOR, and its replies are compared."""
+    path = lines_recorded(tenon, echo, VALUES)
+    cbor = tenon.serve("tcp://127.0.0.1:0?frame=u32&format=cbor", options=["--handler", "echo"])
+    tenon.run("replay", path, f"{cbor.url}?frame=u32&format=cbor", "--closed")
+
+
+def test_a_reply_that_does_not_come(tenon, echo):
+    path = lines_recorded(tenon, echo, VALUES)
+    with answering(tenon, lambda line: None) as url:
+        done = tenon.run("replay", path, url + LINES, "--closed", "--timeout", "200ms",
+                         status=REFUSED)
+        assert "reply 1: no reply came" in done.text
+
+
+def test_a_server_that_ends(tenon, echo):
+    path = lines_recorded(tenon, echo, VALUES)
+    gone = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "exec:true"])
+    assert "the server" in tenon.run("replay", path, gone.url + LINES, status=REFUSED).text
+
+
+def test_nobody_listens(tenon, echo):
+    path = lines_recorded(tenon, echo, VALUES)
+    done = tenon.run("replay", path, f"tcp://127.0.0.1:{free_port()}{LINES}", status=FAILED)
+    assert "refused" in done.err.lower()
+
+
+def test_datagrams(tenon):
+    server = tenon.serve("udp://127.0.0.1:0", options=["--handler", "echo"])
+
+    def sessions(url):
+        for _ in range(2):
+            client = tenon.dial(url)
+            for data in (b"one", b"two"):
+                client.send(data)
+                assert client.recv(100) == data
+        return 2
+    path = record(tenon, "udp://127.0.0.1:0", server.url, sessions)
+    done = tenon.run("replay", path, server.url, "--closed")
+    assert "2 sessions, 4 messages said, 4 replies, 0 differ" in done.err
+
+
+def test_a_recording_through_tls(tenon, authority, trusted, echo):
+    """It holds what was decrypted; it may be said through TLS again."""
+    path = bytes_recorded(tenon, echo, 1)
+    server = tenon.serve(f"tls://127.0.0.1:0?{authority.pair('server')}", options=["--handler", "echo"])
+    tenon.run("replay", path, f"{server.url}?{trusted}", "--closed")
+
+
+def test_the_report_is_that_of_bench(tenon, echo):
+    path = bytes_recorded(tenon, echo)
+    tenon.run("replay", path, echo.url, "--closed", "--output", f"{tenon.folder}/a.json", "--html",
+              f"{tenon.folder}/a.html")
+    assert "<html" in (tenon.folder / "a.html").read_text()
+    tenon.run("bench", "compare", f"{tenon.folder}/a.json", f"{tenon.folder}/a.json")
+
+
+def test_a_cut_recording(tenon, echo):
+    path = bytes_recorded(tenon, echo, 1)
+    with open(path, "r+b") as file:
+        file.truncate(5000)
+    done = tenon.run("replay", path, echo.url, status=None)
+    assert done.status == REFUSED and "r.pcapng: byte " in done.err
+
+
+def test_no_recording(tenon, echo):
+    (tenon.folder / "x").write_text("no capture file at all")
+    assert tenon.run("replay", f"{tenon.folder}/x", echo.url, status=REFUSED).err
+
+
+@pytest.mark.parametrize("args, words", [
+    (["r"], "a recording and a URL are needed"),
+    (["r", "tcp://127.0.0.1:1", "x"], "one URL too many"),
+    (["r", "tcp://127.0.0.1:1", "--speed", "fast"], "is no speed"),
+    (["r", "tcp://127.0.0.1:1", "--speed", "2x", "--closed"], "which of the two?"),
+    (["r", "tcp://127.0.0.1:1", "--compare", "all"], "none of messages, bytes, none"),
+    (["r", "tcp://127.0.0.1:1", "--ignore", "time"], "is no path"),
+    (["r", "tcp://127.0.0.1:1", "--ignore", "$.a", "--compare", "bytes"], "--ignore is about messages"),
+    (["r", "tpc://127.0.0.1:1"], "tpc"),
+])
+def test_wrong_arguments(tenon, args, words):
+    assert words in tenon.run("replay", *args, status=USAGE).err
+
+
+def test_bytes_where_messages_are_wanted(tenon, echo):
+    path = lines_recorded(tenon, echo, VALUES)
+    assert "holds messages" in tenon.run("replay", path, echo.url, status=USAGE).err
