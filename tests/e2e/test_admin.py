@@ -419,7 +419,7 @@ def test_the_page_shows_what_the_server_did(tenon, program):
         shown("$('one').close();$('filter').value='';$('filter').oninput();$('head').children[1].firstChild.click()")
         ids = json.loads(shown("JSON.stringify([...$('rows').rows].map(r=>+r.cells[1].innerText))"))
         assert ids == sorted(ids, reverse=True) and shown("$('head').children[1].ariaSort") == "descending"
-        press = "$('list').dispatchEvent(new KeyboardEvent('keydown',{key:'%s'}))"
+        press = "$('grid').dispatchEvent(new KeyboardEvent('keydown',{key:'%s'}))"
         shown(f"{press % 'End'};{press % 'ArrowUp'};{press % 'Enter'}")
         assert shown("$('whose').textContent") == shown("shown[28].peer") and shown("$('one').open")
         shown("$('one').close()")

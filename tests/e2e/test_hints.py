@@ -321,6 +321,17 @@ def test_manual_pages_are_installed_and_sound(engine):
         assert not [line for line in said.splitlines() if not re.search(r"order: Sh DESC|new sentence", line)]
 
 
+def test_manual_tells_every_member_of_events(engine):
+    """... and of the log, /status and /connections: tenon-events(7)."""
+    page = (ROOT / "docs/man/tenon-events.7").read_text()
+    sources = ["serve/events.c", "relay/events.c", "relay/relay.c", "hub/events.c", "hub/hub.c", "admin/status.c",
+               "common/report.c", "common/log.c"]
+    members = {member for source in sources for member in re.findall(
+        r'\bjson_\w+\([^,;()]+, "(\w+)"', (ROOT / "cmd" / source).read_text())}
+    assert len(members) > 60
+    assert not [member for member in sorted(members) if not re.search(rf"\b{member}\b", page)]
+
+
 def test_manual_has_a_page_for_every_function(engine, tmp_path):
     """scripts/man-header writes section 3 from the comments of the headers."""
     headers = sorted((ROOT / "include").glob("*.h"))
