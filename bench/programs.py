@@ -60,6 +60,18 @@ def measure_threads(tools, name):
     return {"rate": int(found[1]), "server_us": int(found[2]) / 1000}
 
 
+def measure_ring(tools, scenario, settings):
+    """Two processes and a bare ring between them."""
+    command = [need_file(tools.programs / "shm_ring"), *(str(word) for word in (
+        scenario.conns, scenario.size, scenario.depth, settings.duration, settings.warmup,
+        f"{tools.server_core},{tools.client_core}"))]
+    run = subprocess.run(command, capture_output=True, text=True, check=False,
+                         timeout=START_LIMIT_S + settings.duration + settings.warmup)
+    if run.returncode:
+        return {"failed": f"shm_ring: status {run.returncode}, {run.stderr.strip()}"}
+    return json.loads(run.stdout)
+
+
 def send_command(tools, name, where):
     if name == "nc":
         return [shutil.which("nc.openbsd") or need_command("nc"), "-N", "127.0.0.1", where]

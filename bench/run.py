@@ -122,7 +122,8 @@ def run_scenario(tools, scenario, settings, folder, conversions, results):
     else:
         rounds = min(settings.rounds, 3) if scenario.kind == "memory" else settings.rounds
         take_turns(scenario, names, rounds, results,
-                   lambda name: loads.measure_quietly(tools, scenario, name, folder, settings))
+                   lambda name: programs.measure_ring(tools, scenario, settings) if name == "floor-ring" else
+                   loads.measure_quietly(tools, scenario, name, folder, settings))
 
 
 def run_all(tools, scenarios, settings, results):

@@ -17,13 +17,14 @@ class Scenario:
 
     def __init__(self, name, about, kind="rate", proto="tcp", conns=64, size=64, depth=1, spin=True, peers="",
                  floor=None, limit=None, judged=("tenon",), frame=None, mode="request", load=None, loads=None,
-                 relay=False, only="", payload=None, alone=False, deflate=False):
+                 relay=False, only="", payload=None, alone=False, deflate=False, asleep=False):
         self.name, self.about, self.kind, self.proto, self.mode = name, about, kind, proto, mode
         self.conns, self.size, self.depth, self.spin, self.frame = conns, size, depth, spin, frame
         self.peers, self.floor, self.limit, self.judged = peers.split(), floor, limit, judged
         self.load = load
         self.only, self.payload = only.split(), payload  # the contenders; the message
         self.deflate = deflate  # WebSocket: its messages are compressed
+        self.asleep = asleep  # the server sleeps whenever it waits
         self.loads = loads  # the contenders are not servers but what loads this one
         self.alone = alone  # the contenders are the floor and those that are judged
         self.relay = relay  # the contenders stand between the load and a bare echo
@@ -81,6 +82,7 @@ LOOPS = "libuv uvloop asyncio"
 RELAYS = ("relay-uring", "relay-epoll")
 TLS_RELAYS = "relay-uring relay-epoll haproxy-tls nginx-tls"
 WEBSOCKETS = "floor-ws tenon-uring tenon-epoll npm-ws websockets"
+MEMORY = "floor-ring tenon tenon-epoll tenon-unix"
 PYTHONS = "tenon py-callbacks py-view py-aio py-aio-uvloop uvloop streams-uvloop asyncio streams gevent trio"
 
 SCENARIOS = [
@@ -126,6 +128,19 @@ SCENARIOS = [
     Scenario("unix-64Bx64", "Unix stream echo, 64 B, 64 connections", proto="unix", peers=ALL_PEERS, limit=0.97),
     Scenario("unix-64KiBx16", "Unix stream echo, 64 KiB, 16 connections", proto="unix", conns=16, size=65536,
              spin=False, peers="libuv uvloop", limit=0.97),
+    Scenario("shm-pingpong", "shared memory (shm:), one 64 B message to and fro, both sides spin; ratio to a bare ring "
+                             "whose sides do nothing but spin (and a fifteenth of tenon-unix wanted)",
+             "latency", proto="shm", conns=1, only=MEMORY, floor="floor-ring", limit=1.5),
+    Scenario("shm-pingpong-asleep", "the same, both sides sleep; ratio to tenon on a Unix stream", "latency",
+             proto="shm", conns=1, spin=False, asleep=True, only="tenon-unix tenon tenon-epoll", floor="tenon-unix",
+             limit=1.1),
+    Scenario("shm-64Bx1-deep16", "shared memory, 64 B, 1 connection, 16 messages in flight; ratio to a bare ring (and "
+                                 "5 x tenon-unix wanted)", proto="shm", conns=1, depth=16, only=MEMORY,
+             floor="floor-ring", limit=0.6),
+    Scenario("shm-64Bx64", "shared memory, 64 B, 64 connections; ratio to tenon on Unix streams", proto="shm",
+             only=MEMORY, floor="tenon-unix", limit=3),
+    Scenario("shm-64KiBx4", "shared memory, 64 KiB, 4 connections; ratio to tenon on Unix streams", proto="shm",
+             conns=4, size=65536, only=MEMORY, floor="tenon-unix", limit=3),
     Scenario("tls-64Bx64", "TLS 1.3 echo, 64 B, 64 connections; ratio to tenon without TLS (and 1.2 x nginx and "
                            "haproxy wanted)",
              proto="tls", peers="tenon-plain nginx haproxy", floor="tenon-plain", limit=0.6),

@@ -70,9 +70,12 @@ def certificate():
     return cert, key, both
 
 
+PATHS = ("unix", "shm")
+
+
 def url_of(proto, where, *keys):
     """Where a contender serves, as tenon says it."""
-    url = f"unix:{where}" if proto == "unix" else f"{proto}://127.0.0.1:{where}"
+    url = f"{proto}:{where}" if proto in PATHS else f"{proto}://127.0.0.1:{where}"
     return url + ("?" + "&".join(keys) if keys else "")
 
 
@@ -81,6 +84,7 @@ def url_of(proto, where, *keys):
 
 def tenon(tools, scenario, where, *options, framed=True, frame=None, proto=None, command=None):
     keys = [f"frame={frame or scenario.frame}"] if scenario.frame and framed else []
+    keys += ["spin=0"] if scenario.asleep else []
     proto = proto or scenario.proto
     if proto == "tls":
         cert, key, _ = certificate()
@@ -190,6 +194,7 @@ SERVERS = {
     "nats-server": lambda t, s, w: [need_command("nats-server"), "-a", "127.0.0.1", "-p", w],
     "tenon-before": lambda t, s, w: tenon(t, s, w, command=t.before),
     "tenon-plain": lambda t, s, w: tenon(t, s, w, proto="tcp"),
+    "tenon-unix": lambda t, s, w: tenon(t, s, w, proto="unix"),
     "libuv": lambda t, s, w: [need_file(t.programs / "libuv_echo"), s.proto, w],
     "uvloop": lambda t, s, w: python(s, w, "--uvloop"),
     "asyncio": lambda t, s, w: python(s, w),
@@ -315,7 +320,7 @@ def announced(text):
             if ":" not in place:
                 return place
             url = urllib.parse.urlsplit(place)
-            return url.path if url.scheme.endswith("unix") else str(url.port)
+            return url.path if url.scheme.endswith(PATHS) else str(url.port)
     return None
 
 
@@ -324,7 +329,7 @@ class Server:
 
     def __init__(self, tools, name, scenario, folder):
         self.tools, self.name, self.scenario, self.folder = tools, name, scenario, pathlib.Path(folder)
-        self.proto = "tcp" if name == "tenon-plain" else scenario.proto
+        self.proto = {"tenon-plain": "tcp", "tenon-unix": "unix"}.get(name, scenario.proto)
         self.framed = scenario.frame and name != "tenon-unframed"
         self.silent = name in SILENT
         self.target = None
@@ -333,7 +338,7 @@ class Server:
     def __enter__(self):
         path = self.folder / "socket"
         path.unlink(missing_ok=True)
-        self.where = str(path) if self.proto == "unix" else free_port(self.proto) if self.silent else "0"
+        self.where = str(path) if self.proto in PATHS else free_port(self.proto) if self.silent else "0"
         # Into files: nobody has to read along while the measurement runs.
         with open(self.folder / "out", "wb") as out, open(self.folder / "err", "wb") as err:
             command = self.command()

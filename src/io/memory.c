@@ -61,9 +61,18 @@ void tni_memory_turn(struct tn_loop *loop)
 	look_at_all(loop, true);
 }
 
+/* Most looks find nothing: until one does, nothing is written. */
 void tni_memory_look(struct tn_loop *loop)
 {
-	look_at_all(loop, false);
+	for (const struct tni_list *node = loop->hot.next; node != &loop->hot; node = node->next) {
+		const struct tni_memory *m = tni_container_of(node, struct tni_memory, node);
+		unsigned want = wanted(m);
+
+		if (want && m->ops->look(m, want)) {
+			look_at_all(loop, false);
+			return;
+		}
+	}
 }
 
 bool tni_memory_sleep(struct tn_loop *loop)

@@ -42,7 +42,7 @@ static void pay(struct tni_spin *spin)
  * So many looks into memory for each look at the clock, and so many finds in a row without one: a message that comes at
  * once costs neither a system call nor the time of day, and the engine has its turn all the same.
  */
-#define LOOKS 8
+#define LOOKS 16
 #define QUICK_MAX 32
 
 static bool found_in_memory(struct tn_loop *loop)
