@@ -976,7 +976,8 @@ TN_API int tn_finish(struct tn_conn *conn);
 /*
  * Says that a reply is still owed: by a timer, another server, a worker thread, a child process. While a connection is
  * held, tn_server_close() does not take it for quiet, and without an on_end it does not close when its peer has ended.
- * Each call wants one tn_conn_release(), made after the reply was sent. When the connection closes, its holds end with
+ * Each call wants one tn_conn_release(), made after the reply was sent; the last one begins key idle's time anew. When
+ * the connection closes, its holds end with
  * it: nothing is to be released after on_close. On a datagram server it is a reply to any of its peers that is owed.
  * A connection that is held 65,535 times at once stays held until it closes.
  */

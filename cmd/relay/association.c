@@ -10,6 +10,7 @@
 #include "address.h"
 #include "events.h"
 #include "first/datagram.h"
+#include "pace.h"
 #include "plan.h"
 #include "tenon.h"
 
@@ -27,11 +28,13 @@ struct place {
 	char host[HOST_MAX];
 	int port;
 	uint64_t used_ns;
-	bool over; /* it is being ended */
+	bool paused; /* what comes from it has to wait for a limit */
+	bool over;   /* it is being ended */
 };
 
 struct association {
 	struct tn_conn *client; /* whose it is; NULL: it has gone */
+	struct pace *pace;      /* the session's; NULL: there are no limits, or it has gone */
 	struct tn_server *server;
 	struct tn_conn *socket; /* NULL: not open yet, or not any more */
 	struct tn_addr peer;    /* where the client sends from: its address, with the port of its first datagram */
@@ -77,13 +80,47 @@ void association_end(struct association *a, struct record *record)
 		record->lost = a->lost;
 	}
 	a->client = NULL;
+	a->pace = NULL;
 	for (struct place *place = a->places; place; place = place->next)
 		place_end(place, -ECANCELED);
 	tn_server_close(a->server, 0, on_server_closed, a);
 }
 
+uint64_t association_moved(const struct association *a)
+{
+	return a->bytes_in + a->bytes_out;
+}
+
+/* Datagrams have passed: the connection that they belong to is not idle, though it says nothing itself. */
+static void note_passed(struct association *a, struct tn_conn *from, bool in, size_t len)
+{
+	if (!a->client)
+		return;
+	tn_conn_hold(a->client);
+	tn_conn_release(a->client);
+	if (a->pace)
+		pace_passed(a->pace, from, in, len);
+}
+
+/* One of the places stands for all that wait. */
+static void go_on(struct association *a, uint64_t now)
+{
+	struct place *place = a->places;
+
+	while (place && !place->paused)
+		place = place->next;
+	pace_tick(a->pace, a->socket, place ? place->target : NULL, now);
+	for (; place && !a->pace->out_waits; place = place->next)
+		if (place->paused) {
+			place->paused = false;
+			tn_resume(place->target);
+		}
+}
+
 void association_tick(struct association *a, uint64_t now)
 {
+	if (a->pace)
+		go_on(a, now);
 	for (struct place *place = a->places; place; place = place->next)
 		if (now - place->used_ns >= plan.idle_ns)
 			place_end(place, TN_EIDLE);
@@ -120,6 +157,8 @@ static void place_msg(struct tn_conn *target, const struct tn_msg *msg, void *ar
 	}
 	a->msgs_out++;
 	a->bytes_out += msg->len;
+	note_passed(a, target, false, msg->len);
+	place->paused = a->pace && a->pace->out_waits;
 }
 
 static void place_close(struct tn_conn *target, int err, void *arg)
@@ -229,6 +268,7 @@ static void on_datagram(struct tn_conn *socket, const struct tn_msg *msg, void *
 	place->used_ns = tn_loop_now(tn_conn_loop(socket));
 	a->msgs_in++;
 	a->bytes_in += msg->len - (size_t)at;
+	note_passed(a, socket, true, msg->len - (size_t)at);
 }
 
 /* ---- the socket ---- */
@@ -285,7 +325,7 @@ static int open_socket(struct association *a)
 	return tn_serve(tn_conn_loop(a->client), url, &socket_handler, a, &a->server);
 }
 
-int association_begin(struct tn_conn *client, const struct tn_asked *asked, struct association **out)
+int association_begin(struct tn_conn *client, const struct tn_asked *asked, struct pace *pace, struct association **out)
 {
 	struct association *a = calloc(1, sizeof(*a));
 	int err;
@@ -293,6 +333,7 @@ int association_begin(struct tn_conn *client, const struct tn_asked *asked, stru
 	if (!a)
 		return -ENOMEM;
 	a->client = client;
+	a->pace = pace;
 	a->port = named_port(asked, client);
 	err = open_socket(a);
 	if (err < 0)

@@ -563,7 +563,8 @@ static void go_where_asked(struct session *s)
 	}
 	record_asked(record_of(s), &asked);
 	if (asked.what == TN_ASKED_UDP) {
-		err = association_begin(client, &asked, &extended_of(s)->association);
+		err = association_begin(client, &asked, pace_wanted() ? &extended_of(s)->pace : NULL,
+					&extended_of(s)->association);
 		s->reached = err == 0;
 		if (err == 0)
 			lane_start_ticking(tn_conn_loop(client));
@@ -685,6 +686,8 @@ static void close_if_quiet(struct session *s, unsigned patience)
 
 	tn_conn_info(s->path.client, &info);
 	moved = (uint32_t)(info.bytes_in + info.bytes_out);
+	if (x && x->association)
+		moved += (uint32_t)association_moved(x->association);
 	if (moved != s->moved || tn_conn_queued(s->path.client) || (x && (x->pace.in_waits || x->pace.out_waits)) ||
 	    (s->path.target && tn_conn_queued(s->path.target)))
 		s->quiet = 0;
@@ -706,7 +709,8 @@ static bool check_limits(struct extended *x, uint64_t now)
 
 	if (x->association)
 		association_tick(x->association, now);
-	pace_tick(&x->pace, s->path.client, s->path.target, now);
+	else
+		pace_tick(&x->pace, s->path.client, s->path.target, now);
 	if (x->faults && faults_change())
 		faults_look(x->faults);
 	if (s->over)

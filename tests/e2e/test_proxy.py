@@ -576,6 +576,47 @@ def test_many_places(tenon):
     server.wait_for_rest()
 
 
+def test_datagrams_are_no_idleness(tenon):
+    """Key idle of the connection that they belong to: it says nothing, and is busy as long as they come and go."""
+    there = tenon.serve("udp://127.0.0.1:0", options=["--handler", "echo"])
+    server = proxy(tenon, f"{HERE}&idle=1s")
+    for _ in range(5):
+        client = Association(tenon, server)
+        start = last = time.monotonic()
+        longest = 0
+        while time.monotonic() - start < 2:
+            client.send("127.0.0.1", there.port, b"still here")
+            longest, last = max(longest, time.monotonic() - last), time.monotonic()
+            if not client.hears(0.2):
+                break
+            client.receive()
+            select.select([client.control], [], [], 0.05)
+        if longest < 0.5:  # otherwise this machine has had no time for us
+            break
+    assert not select.select([client.control], [], [], 0)[0], "it has been cut off"
+    assert client.control.recv(1) == b"", "and now it is idle"
+    server.wait_for_event("session", reason="idle", command="udp")
+
+
+@pytest.mark.parametrize("side", ["in", "out", "both"])
+def test_datagrams_have_a_rate(tenon, side):
+    """At every moment no more than a fifth of a second's worth, one more, and what the time since has added."""
+    rate, size, count = 30 * 1024, 1000, 20
+    rates = ["--json"] + [f"--rate-{one}={rate}" for one in (["in", "out"] if side == "both" else [side])]
+    there = [tenon.serve("udp://127.0.0.1:0", options=["--handler", "echo"]) for _ in range(2)]
+    server = tenon.relay(f"proxy://127.0.0.1:0?{HERE}", options=rates)
+    client = Association(tenon, server)
+    start = time.monotonic()
+    for i in range(count):
+        client.send("127.0.0.1", there[i % 2].port, b"x" * size)
+    for got in range(count):
+        assert len(client.receive()[2]) == size
+        assert got * size <= rate / 5 + 2 * size + rate * (time.monotonic() - start), "each place may be one ahead"
+    client.control.close()
+    event = ended(server, command="udp")
+    assert event["paused"] > 0 and event["lost"] == 0 and event["messages_out"] == count
+
+
 def test_python_datagrams(tenon):
     socks = pytest.importorskip("socks")
     there = tenon.serve("udp://127.0.0.1:0", options=["--handler", "echo"])
