@@ -8,7 +8,6 @@
 #include "stop.h"
 
 #define DEFAULT_URL "tcp://localhost:10007?frame=line&format=json"
-#define TIMEOUT_MS 5000
 
 /* What the standard calls errors. */
 enum { BAD_REQUEST = -32600, NO_METHOD = -32601, BAD_PARAMS = -32602 };
@@ -176,7 +175,7 @@ static int call(const char *url, const char *method, const char *params)
 	tn_value_put(request, "id", tn_value_new_int(request, 1));
 	rc = tn_encode("json", request, 0, &text);
 	if (rc == 0)
-		rc = tn_call(NULL, url, text.data, text.len, &reply, &len, TIMEOUT_MS);
+		rc = tn_call(NULL, url, text.data, text.len, &reply, &len, 5000);
 	if (rc == 0)
 		printf("%.*s\n", (int)len, (const char *)reply);
 	free(reply);
