@@ -234,7 +234,7 @@ static void put_nc(struct text *text, const char *command, const struct place *p
 	else if (nc->listens)
 		text_add(text, "connect --listen %s", nc->keeps ? "--keep " : "");
 	else
-		text_add(text, nc->scans ? "ping --count 1 " : "connect ");
+		text_add(text, !nc->scans ? "connect " : strpbrk(place->port, "-,") ? "ping " : "ping --count 1 ");
 	if (nc->unix_path)
 		text_add(text, "%s:%s", nc->udp ? "unix-dgram" : "unix", or_else(place->first, "/PATH"));
 	else

@@ -19,6 +19,7 @@
 #include "common/signals.h"
 #include "common/status.h"
 #include "common/text.h"
+#include "ports.h"
 #include "probe.h"
 #include "tenon.h"
 #include "tenon_hist.h"
@@ -625,6 +626,12 @@ static int run(char **operands, int count)
 		complain_hint("%s ping --help", settings.program);
 		return STATUS_USAGE;
 	}
+	if (ports_are_several(operands[0])) {
+		if (!wanted.count && !wanted.flood && !wanted.size_text && wanted.timeout_ns)
+			return ports_check(operands[0], wanted.timeout_ns);
+		complain("ping: several ports are each asked once: of the options only --timeout, above 0, and --json");
+		return STATUS_USAGE;
+	}
 	status = understand(operands[0]);
 	if (status != STATUS_DONE)
 		return status;
@@ -670,6 +677,7 @@ const struct command ping_command = {
 		"  tenon ping example.com                             ICMP echo, until Ctrl-C\n"
 		"  tenon ping --count 5 --interval 200ms ::1\n"
 		"  tenon ping tcp://example.com:443                   how long connecting takes\n"
+		"  tenon ping tcp://example.com:20-25,80,443          which of these ports are open\n"
 		"  tenon ping tls://example.com:443                   connecting and the handshake\n"
 		"  tenon ping wss://example.com/feed                  WebSocket, whatever is served there\n"
 		"  tenon ping udp://localhost:10000                   messages that are replied to\n"

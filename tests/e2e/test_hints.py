@@ -38,6 +38,7 @@ def tried(result):
     ("-w 3 host 53", "connect tcp://host:53"),
     ("-zv host 443", "ping --count 1 tcp://host:443"),
     ("-nzv -w 1 host 443", "ping --count 1 tcp://host:443"),
+    ("-zv host 20-25", "ping tcp://host:20-25"),
     ("host 443", "connect tcp://host:443"),
     ("tcp://host:443", "connect 'tcp://host:443'"),
     ("serve -l 10000", "serve tcp://*:10000"),
