@@ -16,7 +16,7 @@ RUNS ?= 0
 MINUTES ?= 30
 
 .PHONY: all help setup run test quick bench lint format fault differential compose drain attack tsan coverage mutation \
-	minimal python fuzz soak bare deb install uninstall clean
+	minimal python fuzz soak bare dist static deb install uninstall clean
 .NOTPARALLEL:
 
 all:
@@ -50,6 +50,8 @@ help:
 	@echo 'make format     lay out the C code'
 	@echo 'make bare       do what the README says, in its order, on a bare Debian 12 that it makes first'
 	@echo '                (root; ARGS=--full)'
+	@echo 'make dist       pack the source, always as the same bytes, in build-dist'
+	@echo 'make static     one binary that needs no library, in build-static, tried in an empty system'
 	@echo 'make deb        install what is missing, build the Debian packages in build-deb, look at them with lintian,'
 	@echo '                and (as root) install and test them in a copy of this system'
 	@echo 'make install    install to $(PREFIX) (PREFIX=..., DESTDIR=...)'
@@ -140,6 +142,13 @@ format:
 	@scripts/setup lint
 	@scripts/lint --format
 
+dist:
+	@scripts/dist
+
+static:
+	@scripts/setup build
+	@scripts/static
+
 deb:
 	@scripts/setup build deb
 	@scripts/deb
@@ -160,5 +169,5 @@ uninstall:
 	@$(ldconfig)
 
 clean:
-	rm -rf build build-analyzer build-bare build-asan build-bench build-coverage build-deb build-fuzz build-minimal \
-		build-mutation build-python build-python-asan build-test build-tsan
+	rm -rf build build-analyzer build-bare build-asan build-bench build-coverage build-deb build-dist build-fuzz build-minimal \
+		build-mutation build-python build-python-asan build-static build-test build-tsan

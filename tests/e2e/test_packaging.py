@@ -5,10 +5,11 @@ import os
 import re
 import shutil
 import subprocess
+import tarfile
 
 import pytest
 
-from harness import ROOT
+from harness import COMMAND, LIMIT, ROOT, wait_until
 
 DEBIAN = ROOT / "packaging" / "debian"
 
@@ -46,3 +47,54 @@ def test_versions_agree():
     assert (DEBIAN / f"libtenon{soversion}.install").exists()
     assert {re.search(r"version = \"([^\"]+)\"", (ROOT / "python" / "pyproject.toml").read_text())[1],
             re.search(r"version: '([^']+)'", (ROOT / "python" / "meson.build").read_text())[1]} == {version}
+
+
+def test_the_source_is_packed_the_same_each_time(tmp_path):
+    """Whoever packs it, whenever, under whatever umask, in whatever language and time zone."""
+    def git(*argv):
+        return subprocess.run(["git", *argv], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    if not shutil.which("git") or not (ROOT / ".git").exists():
+        pytest.skip("this is no clone of the repository")
+    packed = []
+    for umask, more in ((0o022, {}), (0o077, {"LC_ALL": "C.UTF-8", "TZ": "Asia/Tokyo"})):
+        folder = tmp_path / f"{umask:o}"
+        subprocess.run([ROOT / "scripts" / "dist", folder], check=True, capture_output=True, umask=umask, timeout=LIMIT,
+                       env={name: value for name, value in {**os.environ, **more}.items()
+                            if name != "SOURCE_DATE_EPOCH"})
+        packed += folder.glob("*")
+    assert [path.name for path in packed] == [packed[0].name] * 2 and packed[0].name.endswith(".tar.gz")
+    assert packed[0].read_bytes() == packed[1].read_bytes()
+    with tarfile.open(packed[0]) as archive:
+        members = archive.getmembers()
+    top = packed[0].name.removesuffix(".tar.gz") + "/"
+    assert {member.name.removeprefix(top) for member in members} == set(git("ls-files").splitlines())
+    assert {member.mtime for member in members} == {int(git("log", "-1", "--format=%ct"))}
+
+
+def commands_of_images():
+    """What the Dockerfile and the compose file have tenon do: name -> arguments."""
+    docker = ROOT / "packaging" / "docker"
+    found = {"image": re.search(r"^CMD (.*)$", (docker / "Dockerfile").read_text(encoding="utf-8"), re.M)[1]}
+    found.update(re.findall(r"^  (\w+):\n    <<: \*tenon\n    command: (.*)$",
+                            (docker / "compose.yaml").read_text(encoding="utf-8"), re.M))
+    return {name: json.loads(text) for name, text in found.items()}
+
+
+@pytest.mark.parametrize("engine", ["auto"], indirect=True)
+@pytest.mark.parametrize("name", ["image", "echo", "relay", "hub"])
+def test_what_images_run(tenon, network, name):
+    """Each command serves, and the compose file's check of its health finds it well."""
+    compose = (ROOT / "packaging" / "docker" / "compose.yaml").read_text(encoding="utf-8")
+    check = json.loads(re.search(r"^    test: (.*)$", compose, re.M)[1])
+    place = f"unix:{tenon.folder}/admin"
+    argv = [place if arg == "unix:/tmp/admin" else arg for arg in commands_of_images()[name]]
+    server = tenon.peer(COMMAND, *argv, preexec_fn=network.enter)
+    wait_until(lambda: server.lines, lambda: server.err)
+    assert server.lines[0].startswith("listening ")
+    if name != "image":
+        wait_until(lambda: "admin: " in server.err, lambda: server.err)
+        assert check[:2] == ["CMD", "/usr/bin/tenon"]
+        done = tenon.finish([COMMAND, *[place if arg == "unix:/tmp/admin" else arg for arg in check[2:]]])
+        assert json.loads(done.out)["state"] == "ready"
+    server.signal(15)
+    server.wait(0)
