@@ -600,7 +600,9 @@ TN_SIZED void tn_server_count(const struct tn_server *server, struct tn_counts *
  * and which have not failed or been closed since. fn() may send to, close or abort any connection; it must not run the
  * loop. A datagram server is one connection. For a server over several loops (tn_serve_loops()) post a function to
  * each of them (tn_loop_post()) that calls this, with a reference to the shared message; and post no more after
- * tn_server_close(). Returns how many there were; TN_ESTATE: the calling thread runs no loop of the server.
+ * tn_server_close(), unless done() sees to it that none of them runs later: until it has returned the server is there,
+ * with the connections that still drain. Returns how many there were; TN_ESTATE: the calling thread runs no loop of
+ * the server.
  */
 TN_API int tn_server_each(struct tn_server *server, void (*fn)(struct tn_conn *conn, void *arg), void *arg);
 
@@ -708,7 +710,7 @@ TN_API void tn_server_stop(struct tn_server *server);
  * What is left after `drain_ms` is cut off: on_close gets -ECANCELED, and the peer a reset (TCP; a Unix socket has
  * none, its peer sees an end; over TLS it is one without close_notify). A relay therefore holds its connections for as
  * long as the other side may still have something for them; tn_join() does so. Timers, posted calls and dialled
- * connections go on as ever. Afterwards the server is freed; its Unix socket file is removed. done(arg), when not NULL,
+ * connections go on as ever. Afterwards the server and its Unix socket file go. done(arg), when not NULL,
  * is called on loops[0] once all of it has gone. From loops[0]'s thread; a callback may call it. Called a second time
  * it does nothing.
  *

@@ -98,11 +98,11 @@ bool admin_is_wanted(void)
 
 /* ---- what is told of ---- */
 
-void told_count(struct told *told, struct tn_counts *counts)
+const struct tn_counts *told_count(struct told *told)
 {
 	if (told->server)
 		tn_server_count(told->server, &told->last);
-	*counts = told->last;
+	return &told->last;
 }
 
 static void on_close(struct tn_conn *conn, int err, void *arg)
@@ -111,13 +111,33 @@ static void on_close(struct tn_conn *conn, int err, void *arg)
 	told_note(arg, conn);
 }
 
+static bool has_room(void)
+{
+	int room = admin.room ? 2 * admin.room : 16;
+	struct told **grown =
+		admin.count < admin.room ? admin.list : realloc(admin.list, (size_t)room * sizeof(struct told *));
+
+	if (!grown)
+		return false;
+	if (grown != admin.list || admin.count == admin.room)
+		admin.room = room;
+	admin.list = grown;
+	return true;
+}
+
 void admin_add(struct tn_server *server, const char *handler)
 {
 	static const struct tn_watch watch = {.on_close = on_close};
 	struct told *told;
 
-	if (!places.count || admin.count == TOLD_MAX || !(told = calloc(1, sizeof(*told))))
+	if (!places.count)
 		return;
+	told = has_room() ? calloc(1, sizeof(*told)) : NULL;
+	if (!told) {
+		complain_warning("--admin: out of memory: one server is not told of");
+		return;
+	}
+	pthread_mutex_init(&told->lock, NULL);
 	told->server = server;
 	told->handler = handler;
 	snprintf(told->url, sizeof(told->url), "%s", tn_server_nurls(server) ? tn_server_url(server, 0) : "fd");
@@ -125,19 +145,6 @@ void admin_add(struct tn_server *server, const char *handler)
 	admin.list[admin.count++] = told;
 }
 
-void admin_closing(const struct tn_server *server)
-{
-	struct tn_counts counts;
-
-	for (int i = 0; i < admin.count; i++) {
-		if (admin.list[i]->server != server)
-			continue;
-		told_count(admin.list[i], &counts);
-		admin.list[i]->closing = true;
-	}
-}
-
-/* Nobody can ask it any more: it is told of as it was when it was last asked, and by what must have come since. */
 void admin_closed(const struct tn_server *server)
 {
 	for (int i = 0; i < admin.count; i++) {
@@ -145,7 +152,10 @@ void admin_closed(const struct tn_server *server)
 
 		if (told->server != server)
 			continue;
+		(void)told_count(told);
+		pthread_mutex_lock(&told->lock); /* a loop may be reading its connections */
 		told->server = NULL;
+		pthread_mutex_unlock(&told->lock);
 		told->last.closed = told->last.accepted;
 		told->last.open = 0;
 	}
@@ -204,10 +214,13 @@ static void readiness(struct tn_conn *conn, const struct http_request *request)
 
 static void events(struct tn_conn *conn, const struct http_request *request)
 {
-	if (http_is(request->method, "HEAD"))
-		(void)http_words(conn, request, 200, "");
-	else
+	if (!http_is(request->method, "HEAD")) {
 		stream_begin(conn);
+		return;
+	}
+	(void)http_begin(conn, "text/event-stream", request->last ? "Connection: close\r\n" : NULL);
+	if (request->last)
+		tn_close(conn);
 }
 
 static const struct {

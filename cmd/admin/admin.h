@@ -36,14 +36,11 @@ struct admin_more {
  */
 int admin_open(const char *command, const struct admin_more *more);
 
-/* A server of the command's: before the loops run. `handler`: what it does. Without memory it is not told of. */
+/* A server of the command's: before the loops run. `handler`: what it does. Without memory it is not told of, which is
+ * said. */
 void admin_add(struct tn_server *server, const char *handler);
 
-/*
- * Around tn_server_close(), on the first loop: it is about to be called, and its connections are not listed any more;
- * its done() is called, and what the server has counted stays.
- */
-void admin_closing(const struct tn_server *server);
+/* In done() of tn_server_close(): what the server has counted stays. */
 void admin_closed(const struct tn_server *server);
 
 /* The files that an endpoint of --admin needs. */

@@ -85,10 +85,8 @@ static const struct column columns[] = {
 
 static void columns_write(struct text *out, bool open)
 {
-	struct tn_counts counts[TOLD_MAX];
-
 	for (int i = 0; i < admin.count; i++)
-		told_count(admin.list[i], &counts[i]);
+		(void)told_count(admin.list[i]);
 	for (size_t c = 0; c < sizeof(columns) / sizeof(columns[0]); c++) {
 		const struct column *column = &columns[c];
 
@@ -97,7 +95,7 @@ static void columns_write(struct text *out, bool open)
 		for (int i = 0; i < admin.count; i++) {
 			uint64_t value;
 
-			memcpy(&value, (const char *)&counts[i] + column->at, sizeof(value));
+			memcpy(&value, (const char *)&admin.list[i]->last + column->at, sizeof(value));
 			text_add(out, "%s{server=\"%d\"%s%s} %llu\n", column->name, i, column->labels ? "," : "",
 				 column->labels ? column->labels : "", (unsigned long long)value);
 		}

@@ -37,8 +37,6 @@ static void counts_json(struct text *out, const struct tn_counts *c)
 
 void status_write(struct text *out)
 {
-	struct tn_counts counts;
-
 	json_text(out, "command", admin.command);
 	json_text(out, "version", tn_version());
 	json_text(out, "engine", tn_loop_engine(workers_loops()[0]));
@@ -52,13 +50,12 @@ void status_write(struct text *out)
 	for (int i = 0; i < admin.count; i++) {
 		struct told *told = admin.list[i];
 
-		told_count(told, &counts);
 		json_object(out, NULL);
 		json_number(out, "server", (uint64_t)i);
 		json_text(out, "url", told->url);
 		json_text(out, "handler", told->handler);
 		json_bool(out, "over", !told->server);
-		counts_json(out, &counts);
+		counts_json(out, told_count(told));
 		json_object_end(out);
 	}
 	json_list_end(out);
@@ -81,7 +78,7 @@ struct asking {
 /* What one loop has to say. */
 struct part {
 	struct asking *asking;
-	struct tn_server *server;
+	struct told *told;
 	uint64_t id;
 	int number; /* of the server */
 	struct text out;
@@ -216,12 +213,15 @@ static void collect(void *arg)
 		answer(asking);
 }
 
-/* On the loop that is asked. What was posted before a server began to end still finds it. */
+/* On the loop that is asked. The server may have ended meanwhile. */
 static void gather(void *arg)
 {
 	struct part *part = arg;
 
-	(void)tn_server_each(part->server, connection_json, part);
+	pthread_mutex_lock(&part->told->lock);
+	if (part->told->server)
+		(void)tn_server_each(part->told->server, connection_json, part);
+	pthread_mutex_unlock(&part->told->lock);
 	if (!workers_post(collect, part)) { /* the first loop has gone, and with it who has asked */
 		text_free(&part->out);
 		free(part);
@@ -235,7 +235,7 @@ static bool ask_loop(struct asking *asking, int index, int number)
 	if (!part)
 		return false;
 	part->asking = asking;
-	part->server = admin.list[number]->server;
+	part->told = admin.list[number];
 	part->number = number;
 	part->id = asking->id;
 	asking->left++;
@@ -285,7 +285,7 @@ void connections_answer(struct tn_conn *conn, const struct http_request *request
 	json_list(&asking->out, "connections");
 	asking->left = 1; /* ourselves, until all were asked */
 	for (int i = 0; i < admin.count; i++)
-		for (int n = 0; admin.list[i]->server && !admin.list[i]->closing && n < workers_count(); n++)
+		for (int n = 0; admin.list[i]->server && n < workers_count(); n++)
 			asking->out.failed |= !ask_loop(asking, n, i);
 	tn_pause(conn); /* the next request is answered behind this one */
 	if (--asking->left == 0)

@@ -2,13 +2,12 @@
 #ifndef TENON_ADMIN_TOLD_H
 #define TENON_ADMIN_TOLD_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "http/http.h"
 #include "tenon.h"
-
-#define TOLD_MAX 256 /* servers */
 
 /* Upper bounds of the histograms, the last of which is without a bound. */
 #define LIFE_BOUNDS 10
@@ -18,8 +17,8 @@ struct text;
 
 struct told {
 	struct tn_server *server; /* NULL: it has ended */
+	pthread_mutex_t lock;     /* held while a loop reads its connections, and when it ends */
 	const char *handler;
-	bool closing;          /* a loop that is asked for its connections may find no server any more */
 	struct tn_counts last; /* when it was last asked */
 	/* Connections that have closed: how long they lasted, and how many bytes they carried, both ways together. Each
 	 * loop adds to them. */
@@ -30,8 +29,8 @@ struct told {
 struct admin {
 	const char *command;
 	const struct admin_more *more;
-	struct told *list[TOLD_MAX];
-	int count;
+	struct told **list;
+	int count, room;
 	uint64_t started_ns, started_utc_ns;
 	bool ready, draining;
 	uint64_t slow; /* readers of /events that were cut */
@@ -39,8 +38,8 @@ struct admin {
 
 extern struct admin admin;
 
-/* Its counters, also when it has ended. */
-void told_count(struct told *told, struct tn_counts *counts);
+/* Its counters, also when it has ended: those of `last`. */
+const struct tn_counts *told_count(struct told *told);
 
 /* A connection of the server has closed. From any loop. */
 void told_note(struct told *told, const struct tn_conn *conn);

@@ -218,11 +218,9 @@ static void close_all(void)
 	exchange_leave();
 	admin_draining();
 	notify_stopping(options.drain_ns);
-	for (int i = 0; i < state.count; i++) {
-		admin_closing(state.listeners[i].server);
+	for (int i = 0; i < state.count; i++)
 		tn_server_close(state.listeners[i].server, options.drain_ns / NS_PER_MS, on_server_closed,
 				&state.listeners[i]);
-	}
 }
 
 static void on_signal(int nth, void *arg)

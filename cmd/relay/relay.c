@@ -96,11 +96,9 @@ static void close_all(void)
 	if (state.closing)
 		return;
 	state.closing = true;
-	for (int i = 0; i < state.count; i++) {
-		admin_closing(state.listeners[i].server);
+	for (int i = 0; i < state.count; i++)
 		tn_server_close(state.listeners[i].server, plan.drain_ns / NS_PER_MS, on_server_closed,
 				&state.listeners[i]);
-	}
 	admin_draining();
 	notify_stopping(plan.drain_ns);
 	lanes_drain();

@@ -233,10 +233,8 @@ static void on_connection_closed(struct served *served, int err)
 	if (options.count && err != TN_ELIMIT && ++state.ndone == options.count)
 		workers_post(enough, NULL);
 	/* An endpoint that is one inherited connection ends with it. */
-	if (!served->nurls && !state.closing) {
-		admin_closing(served->server);
+	if (!served->nurls && !state.closing)
 		tn_server_close(served->server, 0, on_server_closed, served);
-	}
 }
 
 static void close_all(void)
@@ -249,11 +247,9 @@ static void close_all(void)
 	admin_draining();
 	notify_stopping(drain_ns);
 	for (int i = 0; i < state.nserved; i++)
-		if (is_open(&state.served[i])) {
-			admin_closing(state.served[i].server);
+		if (is_open(&state.served[i]))
 			tn_server_close(state.served[i].server, drain_ns / NS_PER_MS, on_server_closed,
 					&state.served[i]);
-		}
 }
 
 static void on_signal(int nth, void *arg)

@@ -32,18 +32,16 @@ void tni_part_undo_conns(struct tni_part *part)
 	}
 }
 
+/* The caller's last word comes first: until then others may hold on to the server (tn_server_each()). */
 static void server_free(struct tn_server *server)
 {
-	void (*done)(void *arg) = server->done;
-	void *arg = server->done_arg;
-
 	tni_server_forget(server);
+	if (server->done)
+		server->done(server->done_arg);
 	for (int i = 0; i < server->nparts; i++)
 		tni_endpoint_unref(server->parts[i].ep);
 	tni_watch_free(server);
 	free(server);
-	if (done)
-		done(arg);
 }
 
 static void last_part_gone(struct tn_server *server)

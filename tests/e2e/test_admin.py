@@ -12,7 +12,7 @@ import urllib.request
 
 import pytest
 
-from harness import LIMIT, SANITIZED, Server, free_port, receive_to_end, wait_until
+from harness import LIMIT, SANITIZED, Server, free_port, port_of, receive_to_end, wait_until
 
 USAGE = 2
 
@@ -206,6 +206,28 @@ def test_head_and_many_requests_in_a_row(tenon):
     assert out.count(b'{"connections":[') == 1
 
 
+def test_head_of_what_never_ends(tenon):
+    _, admin = serve(tenon, "tcp://127.0.0.1:0")
+    out = admin.raw(b"HEAD /events HTTP/1.1\r\nHost: localhost\r\n\r\n"
+                    b"HEAD /events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    heads = out.split(b"\r\n\r\n")
+    assert len(heads) == 3 and heads[2] == b""
+    for head in heads[:2]:
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n") and b"\r\nContent-Type: text/event-stream" in head
+        assert b"Content-Length" not in head
+    assert b"Connection: close" not in heads[0] and b"Connection: close" in heads[1]
+
+
+def test_many_servers(tenon):
+    """However many there are, each is told of."""
+    server, admin = serve(tenon, *[f"unix:{tenon.folder}/{number}" for number in range(300)],
+                          options=["--no-sandbox"])
+    assert tenon.run("send", server.urls[-1], "hello").out == b"hello\n"
+    servers = admin.json("/status")["servers"]
+    assert len(servers) == 300 and servers[299]["accepted"] == 1
+    assert admin.values()['tenon_accepted_connections_total{server="299"}'] == 1
+
+
 @pytest.mark.parametrize("request_,status", [
     (b"GET /healthz HTTP/1.0\r\n\r\n", 200),  # as balancers ask that know no name
     (b"GET http://localhost/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 200),
@@ -231,11 +253,16 @@ def test_it_says_that_it_drains(tenon, threads):
         server.signal(signal.SIGTERM)
         wait_until(lambda: admin.get("/readyz")[:2] == (503, "draining\n"), "it drains")
         assert admin.get("/healthz")[0] == 200 and admin.json("/status")["state"] == "draining"
-        assert admin.json("/connections")["connections"] == []
+
+        def left_over():
+            return {port_of(conn["peer"]) for conn in admin.json("/connections")["connections"]
+                    if conn["server"] == 0}
+        assert left_over() == {sock.getsockname()[1] for sock in socks}
         for left in (2, 1):
             socks[left].sendall(b"\n")
             assert receive_to_end(socks[left]) == b"half a line\n"
             wait_until(lambda left=left: admin.values()['tenon_connections{server="0"}'] == left, "one is left less")
+            assert left_over() == {sock.getsockname()[1] for sock in socks[:left]}
         wait_until(lambda: [s["over"] for s in admin.json("/status")["servers"]] == [False, True], "one has ended")
         assert [s["open"] for s in admin.json("/status")["servers"]] == [1, 0]
         assert admin.values()['tenon_sent_bytes_total{server="0"}'] == 24
