@@ -87,14 +87,14 @@ def test_what_images_run(tenon, network, name):
     compose = (ROOT / "packaging" / "docker" / "compose.yaml").read_text(encoding="utf-8")
     check = json.loads(re.search(r"^    test: (.*)$", compose, re.M)[1])
     place = f"unix:{tenon.folder}/admin"
-    argv = [place if arg == "unix:/tmp/admin" else arg for arg in commands_of_images()[name]]
+    argv = [arg.replace("unix:/tmp/admin", place) for arg in commands_of_images()[name]]
     server = tenon.peer(COMMAND, *argv, preexec_fn=network.enter)
     wait_until(lambda: server.lines, lambda: server.err)
     assert server.lines[0].startswith("listening ")
     if name != "image":
         wait_until(lambda: "admin: " in server.err, lambda: server.err)
         assert check[:2] == ["CMD", "/usr/bin/tenon"]
-        done = tenon.finish([COMMAND, *[place if arg == "unix:/tmp/admin" else arg for arg in check[2:]]])
+        done = tenon.finish([COMMAND, *[arg.replace("unix:/tmp/admin", place) for arg in check[2:]]])
         assert json.loads(done.out)["state"] == "ready"
     server.signal(15)
     server.wait(0)
