@@ -19,6 +19,7 @@
 #include "record/recorder.h"
 #include "session.h"
 #include "targets.h"
+#include "tee.h"
 #include "tenon_value.h"
 
 #define BUCKETS 4096
@@ -57,6 +58,7 @@ struct client {
 	struct record *record;
 	struct recording *recording;
 	struct faults *faults; /* NULL: none are wanted */
+	struct tee *tee;       /* NULL: nothing is copied */
 };
 
 /* A listener's socket on one loop. */
@@ -270,6 +272,7 @@ static void client_free(struct client *client, uint64_t now)
 	if (client->faults)
 		record_faults(record, faults_counts(client->faults));
 	faults_over(client->faults);
+	tee_over(client->tee);
 	record_end_recording(record, client->recording);
 	record_tell(record, now);
 	free(client);
@@ -331,6 +334,7 @@ static void on_answer(struct tn_conn *target, const struct tn_msg *msg, void *ar
 	}
 	use(client);
 	recording_data(client->recording, RECORDING_SERVER, msg, tn_conn_format(target));
+	tee_put(client->tee, target, false, msg);
 	if (client->faults)
 		faults_put(client->faults, CHAOS_DOWN, msg);
 	else
@@ -485,6 +489,7 @@ static struct client *client_new(struct gate *gate, const struct tn_msg *msg)
 		free(client);
 		return NULL;
 	}
+	client->tee = tee_begin(tn_conn_loop(gate->conn), true);
 	client->faults =
 		faults_wanted() ? faults_begin(tn_conn_loop(gate->conn), CHAOS_DATAGRAMS, &fault_hooks, client) : NULL;
 	if (client->record) /* the listener's socket is the same for all of them */
@@ -512,6 +517,7 @@ static void on_datagram(struct tn_conn *conn, const struct tn_msg *msg, void *ar
 	client->msgs_in++;
 	client->bytes_in += msg->len;
 	recording_data(client->recording, RECORDING_CLIENT, msg, tn_conn_format(conn));
+	tee_put(client->tee, conn, true, msg);
 	if (client->faults)
 		faults_put(client->faults, CHAOS_UP, msg);
 	else

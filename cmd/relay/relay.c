@@ -35,6 +35,7 @@
 #include "route.h"
 #include "session.h"
 #include "targets.h"
+#include "tee.h"
 #include "tenon.h"
 
 #define LISTEN_MAX 64
@@ -396,6 +397,8 @@ static int check_all(char **targets, int count)
 		status = recorder_check("relay");
 	if (status == STATUS_DONE)
 		status = faults_read();
+	if (status == STATUS_DONE)
+		status = tee_check();
 	if (status == STATUS_DONE && has_only_proxies() && plan.probe.every_ns) {
 		complain("relay: --probe has no effect on a proxy, which has no targets");
 		return STATUS_USAGE;
@@ -409,6 +412,8 @@ static int check_all(char **targets, int count)
 		status = check_target(options.defaults[i]);
 	for (int i = 0; i < options.nrules && status == STATUS_DONE; i++)
 		status = check_target(options.rules[i].url);
+	for (int i = 0; tee_url(i) && status == STATUS_DONE; i++)
+		status = check_target(tee_url(i));
 	for (int i = 0; i < plan.nlisten && status == STATUS_DONE; i++)
 		status = check_rules(plan.listen[i]);
 	return status;
@@ -678,6 +683,8 @@ static int confine(void)
 		allow_targets(&box, group);
 	for (int i = 0; i < state.count; i++)
 		allow_listener(&box, i);
+	for (int i = 0; tee_url(i); i++)
+		allow_target(&box, tee_url(i));
 	recorder_allow(&box);
 	admin_allow(&box);
 	log_allow(&box);
@@ -724,6 +731,7 @@ static int run_all(void)
 	if (start_probes() < 0)
 		no_memory();
 	status = workers_run(&hooks) < 0 ? STATUS_FAILED : STATUS_DONE;
+	tee_tell();
 	report_stopped();
 	out_thread_stop();
 	if (state.cut_off > 0)
@@ -840,6 +848,10 @@ static const struct option_spec own_options[] = {
 	{"source-rate-in", 0, OPTION_VALUE, set_rate, &plan.source_rate_in, "SIZE",
 	 "the same from all clients with one address"},
 	{"source-rate-out", 0, OPTION_VALUE, set_rate, &plan.source_rate_out, "SIZE", "and to them"},
+	{"tee", 0, OPTION_VALUES, tee_add, NULL, "URL",
+	 "send a copy of what clients say here too, and drop the answers; no session waits for it"},
+	{"tee-sample", 0, OPTION_VALUE, tee_set_sample, NULL, "CHANCE", "of so many sessions (10%; default all)"},
+	{"tee-replies", 0, OPTION_ALONE, option_set_flag, &tee_replies, NULL, "and of what targets answer"},
 	{"chaos", 0, OPTION_VALUES, faults_add, NULL, "SPEC",
 	 "faults of sessions: latency=10ms,jitter=2ms,up.loss=5%,seed=1 (tenon-relay(1), Faults)"},
 	{"chaos-script", 0, OPTION_VALUE, faults_set_script, NULL, "FILE",

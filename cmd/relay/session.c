@@ -26,6 +26,7 @@
 #include "record/recorder.h"
 #include "route.h"
 #include "targets.h"
+#include "tee.h"
 #include "tenon_value.h"
 
 #define PEEK_NS (3 * NS_PER_S)    /* for first bytes, if the user says nothing */
@@ -69,6 +70,7 @@ struct extended {
 	struct recording *recording;
 	bool said_is_recorded; /* whichever target it is said to */
 	struct faults *faults; /* NULL: none are wanted */
+	struct tee *tee;       /* NULL: nothing is copied */
 };
 
 static struct extended *extended_of(struct session *s)
@@ -166,6 +168,7 @@ static void free_if_done(struct session *s, uint64_t now)
 		if (x->record && x->faults)
 			record_faults(x->record, faults_counts(x->faults));
 		faults_over(x->faults);
+		tee_over(x->tee);
 		record_end_recording(x->record, x->recording);
 		record_tell(x->record, now);
 		free(x->said);
@@ -260,8 +263,10 @@ static int say(struct extended *x, struct tn_conn *target, bool reached)
 
 	if (reached != (x->faults != NULL))
 		return 0;
-	if (!x->said_is_recorded)
+	if (!x->said_is_recorded) {
 		recording_data(x->recording, RECORDING_CLIENT, &msg, NULL);
+		tee_put(x->tee, x->session.path.client, true, &msg);
+	}
 	x->said_is_recorded = true;
 	if (!x->faults)
 		return tn_send(target, x->said, x->said_len);
@@ -359,6 +364,8 @@ static void on_end(struct tn_conn *from, struct tn_conn *to, void *path)
 	bool up = from == s->path.client;
 
 	record_end(record_of(s), up ? SIDE_CLIENT : SIDE_TARGET, 0, NULL);
+	if (up && s->extended)
+		tee_end(extended_of(s)->tee);
 	if (s->extended && extended_of(s)->faults)
 		faults_put_end(extended_of(s)->faults, up ? CHAOS_UP : CHAOS_DOWN);
 	else
@@ -451,6 +458,7 @@ static void on_passed(struct path *path, struct tn_conn *from, const struct tn_m
 		pace_passed(&x->pace, from, in, msg->len);
 	if (x->recording)
 		recording_data(x->recording, in ? RECORDING_CLIENT : RECORDING_SERVER, msg, tn_conn_format(from));
+	tee_put(x->tee, from, in, msg);
 }
 
 static bool closes_at_bad(const struct path *path, const struct tn_conn *from)
@@ -748,7 +756,8 @@ static void begin_extended(struct session *s, const struct listener *listener)
 		pace_begin(&x->pace, source_of_client(s));
 	x->record = record_new(s->path.client, listener->url, NULL);
 	x->recording = record_begin_recording(x->record, listener->packets, listener->messages, s->path.client, NULL);
-	if (pace_wanted() || x->recording)
+	x->tee = tee_begin(tn_conn_loop(s->path.client), listener->messages);
+	if (pace_wanted() || x->recording || x->tee)
 		s->path.rules = &counted_rules;
 	if (faults_wanted())
 		s->path.rules = &faulty_rules;
@@ -757,7 +766,7 @@ static void begin_extended(struct session *s, const struct listener *listener)
 
 static struct session *session_new(struct tn_conn *client, const struct listener *listener)
 {
-	bool extended = plan.told || listener->asks || faults_wanted() || is_timed(listener->peeks);
+	bool extended = plan.told || listener->asks || faults_wanted() || tee_wanted() || is_timed(listener->peeks);
 	struct session *s = calloc(1, extended ? sizeof(struct extended) : sizeof(*s));
 
 	if (!s)

@@ -348,6 +348,7 @@ MEMBERS = {"listening": "url handler time", "open": "id url peer local time",
            "close": f"id peer reason error {COUNTS} time", "child": "id pid reason status signal error time",
            "bad": "id peer message error bytes time", "datagrams": f"url {COUNTS} lost dropped time",
            "trouble": "url reason error suppressed time", "stopped": "time",
+           "tee": "url sessions copied dropped time",
            "target": "url state error time",
            "session": "id url client local target from tried bytes_in bytes_out messages_in messages_out lost "
                       "paused connect_ms handshake_ms first_byte_ms duration_ms ended_by reason error started time",

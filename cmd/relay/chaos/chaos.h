@@ -53,6 +53,9 @@ enum chaos_carries { CHAOS_BYTES, CHAOS_MESSAGES, CHAOS_DATAGRAMS };
  */
 const char *chaos_parse(const char *text, struct chaos_spec *spec, size_t *at);
 
+/* Reads a probability, 5% or 0.05. Returns why not, or NULL. */
+const char *chaos_chance(const char *text, double *chance);
+
 /* A key of it that has no effect on what is carried; NULL: there is none. */
 const char *chaos_unfit(const struct chaos_spec *spec, enum chaos_carries carries);
 

@@ -63,7 +63,7 @@ static void put(void *base, const struct key *key, uint64_t value)
 }
 
 /* 5%, or 0.05 */
-static const char *take_chance(const char *text, void *to)
+const char *chaos_chance(const char *text, double *chance)
 {
 	char *end;
 	double value;
@@ -77,7 +77,7 @@ static const char *take_chance(const char *text, void *to)
 		value /= 100;
 	if (value > 1)
 		return "is more than 100%";
-	*(double *)to = value;
+	*chance = value;
 	return NULL;
 }
 
@@ -106,7 +106,7 @@ static const char *take(const struct key *key, const char *value, void *to)
 			return "is no size (4096, 64KiB, 1MiB)";
 		return *(uint64_t *)to > max || !*(uint64_t *)to ? "is out of range (from 1)" : NULL;
 	case CHANCE:
-		return take_chance(value, to);
+		return chaos_chance(value, to);
 	case NUMBER:
 		return take_number(value, to);
 	default:

@@ -1,0 +1,126 @@
+"""tenon relay --tee: a copy of what sessions say goes to a shadow, for which nobody waits."""
+import socket
+
+import pytest
+
+from harness import MIB, exchange, free_port, noise, receive_exactly, receive_to_end, wait_until
+
+USAGE = 2
+
+
+@pytest.fixture
+def server(tenon):
+    return tenon.serve("tcp://127.0.0.1:0", options=["--handler", "echo"])
+
+
+def url_of(sock):
+    return f"tcp://127.0.0.1:{sock.getsockname()[1]}"
+
+
+def teed(tenon, listen, target, *tees, options=()):
+    words = [word for tee in tees for word in ("--tee", tee)]
+    return tenon.relay(listen, target, options=["--json", *words, *options])
+
+
+def counts(relay):
+    relay.stop()
+    return [event for event in relay.events if event["event"] == "tee"]
+
+
+@pytest.mark.parametrize("replies", [False, True])
+def test_bytes(tenon, server, replies):
+    """Two shadows get what the client says, then an end; what they answer is dropped."""
+    shadows = [tenon.listen(), tenon.listen()]
+    relay = teed(tenon, "tcp://127.0.0.1:0", server.url, *map(url_of, shadows),
+                 options=["--tee-replies"] if replies else [])
+    client = tenon.dial(relay.url)
+    copies = [tenon.accept(shadow) for shadow in shadows]
+    for copy in copies:
+        copy.sendall(b"an answer that nobody gets")
+    assert exchange(client, b"some words", finish=True) == b"some words"
+    for copy in copies:
+        assert receive_to_end(copy) == b"some words" * (2 if replies else 1)
+        copy.close()
+    assert all(event["dropped"] == 0 and event["sessions"] == 1 for event in counts(relay))
+
+
+def test_messages_in_another_format(tenon):
+    server = tenon.serve("tcp://127.0.0.1:0?frame=u32&format=cbor", options=["--handler", "echo"])
+    shadow = tenon.listen()
+    relay = teed(tenon, "tcp://127.0.0.1:0?frame=u32&format=cbor", f"{server.url}?frame=u32&format=cbor",
+                 f"{url_of(shadow)}?frame=line&format=json")
+    tenon.run("send", f"{relay.url}?frame=u32&format=cbor", '{"a":[1,2]}', '"x"')
+    assert receive_to_end(tenon.accept(shadow)) == b'{"a":[1,2]}\n"x"\n'
+
+
+def test_datagrams(tenon):
+    server = tenon.serve("udp://127.0.0.1:0", options=["--handler", "echo"])
+    shadow = tenon.listen(kind=socket.SOCK_DGRAM)
+    relay = teed(tenon, "udp://127.0.0.1:0", server.url, f"udp://127.0.0.1:{shadow.getsockname()[1]}",
+                 options=["--idle", "300ms"])
+    client = tenon.dial(relay.url)
+    for data in (b"one", b"two"):
+        client.send(data)
+        assert client.recv(100) == data
+        assert shadow.recv(100) == data
+
+
+def test_a_shadow_that_never_reads(tenon, server):
+    """The session is the same; the shadow is cut where bytes would be missing."""
+    shadow = tenon.listen()
+    relay = teed(tenon, "tcp://127.0.0.1:0", server.url, url_of(shadow))
+    client = tenon.dial(relay.url)
+    copy = tenon.accept(shadow)
+    data = noise(16 * MIB)
+    assert exchange(client, data, finish=True) == data
+    relay.wait_for_event("session")
+    assert counts(relay)[0]["dropped"] > 0
+    assert "dropped" in relay.err
+    copy.close()
+
+
+def test_a_shadow_that_is_down(tenon, server):
+    """It is told once, and tried again after a while."""
+    port = free_port()
+    relay = teed(tenon, "tcp://127.0.0.1:0?frame=line", f"{server.url}?frame=line",
+                 f"tcp://127.0.0.1:{port}?frame=line")
+    client = tenon.dial(relay.url)
+
+    def said():
+        client.sendall(b"words\n")
+        return receive_exactly(client, 6) == b"words\n"
+    assert said()
+    relay.wait_for_text("it is left out for a while")
+    shadow = tenon.listen(address=("127.0.0.1", port))
+    shadow.setblocking(False)
+
+    def comes():
+        assert said()
+        try:
+            return shadow.accept()[0]
+        except BlockingIOError:
+            return None
+    copy = wait_until(comes, "the shadow is tried again")
+    relay.wait_for_text("works again")
+    assert relay.err.count("left out") == 1
+    copy.close()
+
+
+def test_a_sample(tenon, server):
+    shadow = tenon.serve("tcp://127.0.0.1:0", options=["--json", "--handler", "discard"])
+    relay = teed(tenon, "tcp://127.0.0.1:0", server.url, shadow.url, options=["--tee-sample", "25%"])
+    for _ in range(20):
+        assert exchange(tenon.dial(relay.url), b"x", finish=True) == b"x"
+    wait_until(lambda: sum(event["event"] == "session" for event in relay.events) == 20, "all have ended")
+    assert counts(relay)[0]["sessions"] == 5
+
+
+@pytest.mark.parametrize("options, words", [
+    (["--tee-sample", "10%"], "--tee-sample has no effect without --tee"),
+    (["--tee-replies"], "--tee-replies has no effect without --tee"),
+    (["--tee", "tcp://127.0.0.1:1", "--tee-sample", "200%"], "more than 100%"),
+    (["--tee", "tcp://127.0.0.1:1?frame=line"], "carries"),
+    (["--tee", "tpc://127.0.0.1:1"], "tpc"),
+])
+def test_wrong_options(tenon, options, words):
+    assert words in tenon.run("relay", "tcp://127.0.0.1:0", "tcp://127.0.0.1:1", *options, status=USAGE).err
