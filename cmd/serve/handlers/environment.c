@@ -7,12 +7,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#define OWN_MAX 3 /* variables of ours */
+#define OWN_MAX 8 /* variables of ours */
 
 /* Theirs, from a tenon above this one, are not ours. */
 static bool is_ours(const char *variable)
 {
-	static const char *const names[] = {"TENON_PEER=", "TENON_LOCAL=", "TENON_VIA="};
+	static const char *const names[] = {"TENON_PEER=", "TENON_LOCAL=", "TENON_VIA=",         "TENON_URL=",
+					    "TENON_TLS=",  "TENON_ALPN=",  "TENON_SERVER_NAME=", "TENON_IDENTITY="};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (strncmp(variable, names[i], strlen(names[i])) == 0)
@@ -26,6 +27,24 @@ static bool add(char **env, size_t *count, const char *name, const char *value)
 		return false;
 	++*count;
 	return true;
+}
+
+/* A variable whose value would be empty is left out: a script asks whether it is set. */
+static bool add_known(char **env, size_t *count, const char *name, const char *value)
+{
+	return !*value || add(env, count, name, value);
+}
+
+/* What TLS has agreed upon. Only an identity that was proved is told. */
+static bool add_security(char **env, size_t *count, const struct tn_conn *conn)
+{
+	struct tn_security s;
+
+	if (tn_conn_security(conn, &s) < 0)
+		return true;
+	return add(env, count, "TENON_TLS", s.protocol) && add_known(env, count, "TENON_ALPN", s.alpn) &&
+	       add_known(env, count, "TENON_SERVER_NAME", s.server_name) &&
+	       add_known(env, count, "TENON_IDENTITY", s.identity);
 }
 
 /* An address in the words of the URL beside it: udp://192.0.2.1:53. */
@@ -63,6 +82,9 @@ char **environment_of(const struct tn_conn *conn, const struct tn_msg *msg)
 	done = env && add(env, &count, "TENON_PEER", info.peer) && add(env, &count, "TENON_LOCAL", info.local);
 	if (done && tn_conn_proxy(conn, &proxy) == 0)
 		done = add(env, &count, "TENON_VIA", tn_addr_text(&proxy.sender, via, sizeof(via)));
+	if (done && tn_conn_server(conn) && tn_server_nurls(tn_conn_server(conn)) > 0)
+		done = add(env, &count, "TENON_URL", tn_server_url(tn_conn_server(conn), 0));
+	done = done && add_security(env, &count, conn);
 	for (size_t i = 0; i < theirs && done; i++) {
 		if (is_ours(environ[i]))
 			continue;
