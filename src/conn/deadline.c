@@ -12,8 +12,10 @@ bool tni_conn_has_unsent(const struct tn_conn *c)
 {
 	int queued = 0;
 
+#ifdef TNI_HAVE_SHM
 	if (c->kind->unsent)
 		return c->kind->unsent(c);
+#endif
 	return ioctl(c->io.fd, SIOCOUTQ, &queued) == 0 && queued > 0;
 }
 
@@ -21,8 +23,10 @@ bool tni_conn_has_unread(const struct tn_conn *c)
 {
 	int unread = 0;
 
+#ifdef TNI_HAVE_SHM
 	if (c->kind->unread)
 		return c->kind->unread(c);
+#endif
 	return !(c->flags & TNI_RX_END) && ioctl(c->io.fd, FIONREAD, &unread) == 0 && unread > 0;
 }
 

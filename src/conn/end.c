@@ -135,9 +135,13 @@ static void reset_on_close(const struct tn_conn *c)
 {
 	struct linger now = {.l_onoff = 1, .l_linger = 0};
 
-	if (c->kind->reset)
+#ifdef TNI_HAVE_SHM
+	if (c->kind->reset) {
 		c->kind->reset(c);
-	else if (c->kind->resets && c->io.fd >= 0)
+		return;
+	}
+#endif
+	if (c->kind->resets && c->io.fd >= 0)
 		(void)setsockopt(c->io.fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 }
 

@@ -130,8 +130,10 @@ static size_t unacknowledged(const struct tn_conn *c)
 
 	if (!s || s->io.fd < 0 || !s->kind->ends)
 		return 0;
+#ifdef TNI_HAVE_SHM
 	if (s->kind->unsent)
 		return s->kind->unsent(s);
+#endif
 	if (ioctl(s->io.fd, SIOCOUTQ, &left) < 0 && ioctl(s->io.fd, FIONREAD, &left) < 0)
 		return 0;
 	return left > 0 ? (size_t)left : 0;

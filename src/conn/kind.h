@@ -37,8 +37,14 @@ struct tni_kind {
 	void (*flush)(struct tn_conn *conn, bool now);
 	/* All is sent, and our direction ends. NULL: nothing is to be done. */
 	void (*shut)(struct tn_conn *conn);
+#ifdef TNI_HAVE_SHM
 	/* It is about to be closed by a reset. NULL: closing its socket is one. */
 	void (*reset)(const struct tn_conn *conn);
+	/* Bytes that were sent and that the peer has not read; and whether some have come that were not read. NULL: the
+	 * kernel knows. */
+	size_t (*unsent)(const struct tn_conn *conn);
+	bool (*unread)(const struct tn_conn *conn);
+#endif
 	/* Its descriptor is about to be closed. NULL: nothing is to be done. */
 	void (*leave)(struct tn_conn *conn);
 	/* Others still need it, so a draining server does not close it. NULL: they never do. */
@@ -51,10 +57,6 @@ struct tni_kind {
 	const struct tn_conn *(*socket)(const struct tn_conn *conn);
 	/* Its messages are of several peers. NULL: never. */
 	bool (*has_many_peers)(const struct tn_conn *conn);
-	/* Bytes that were sent and that the peer has not read; and whether some have come that were not read. NULL: the
-	 * kernel knows. */
-	size_t (*unsent)(const struct tn_conn *conn);
-	bool (*unread)(const struct tn_conn *conn);
 	/* Adds what only it knows to tn_conn_info(). NULL: nothing. */
 	void (*info)(const struct tn_conn *conn, struct tn_conn_info *info);
 };
@@ -67,13 +69,21 @@ extern const struct tni_kind tni_kind_datagrams;   /* a socket whose datagrams a
 extern const struct tni_kind tni_kind_shared;      /* a served socket, of associations */
 extern const struct tni_kind tni_kind_association; /* DTLS: datagrams below, a connection above */
 
+/* A stream of bytes. */
+static inline bool tni_kind_is_stream(const struct tni_kind *kind)
+{
+#ifdef TNI_HAVE_SHM
+	if (kind == &tni_kind_memory)
+		return true;
+#endif
+	return kind == &tni_kind_bytes;
+}
+
 /* Of a scheme of streams or packets. */
 static inline const struct tni_kind *tni_kind_of_stream(const struct tni_scheme *scheme)
 {
-#ifdef TNI_HAVE_SHM
-	if (scheme->memory)
+	if (tni_scheme_is_memory(scheme))
 		return &tni_kind_memory;
-#endif
 	return scheme->type == SOCK_SEQPACKET ? &tni_kind_packets : &tni_kind_bytes;
 }
 

@@ -710,6 +710,8 @@ void tni_layered_leave(struct tn_conn *c)
 
 /* ---- TLS in the middle ---- */
 
+#ifdef TNI_HAVE_TLS
+
 struct tni_layer *tni_layered_tls(const struct tn_conn *c)
 {
 	struct tni_layer *layer = NULL;
@@ -718,6 +720,8 @@ struct tni_layer *tni_layered_tls(const struct tn_conn *c)
 		return NULL;
 	return layer == c->layered->chain.top ? layer : NULL;
 }
+
+#endif
 
 int tni_layered_begin_tls(struct tn_conn *c, struct tni_layer *tls)
 {

@@ -123,7 +123,15 @@ void tni_layered_up(struct tn_conn *conn);
 void tni_layered_settle(struct tn_conn *conn);
 
 /* The TLS layer, if it is the highest. NULL: there is none. */
+#ifdef TNI_HAVE_TLS
 struct tni_layer *tni_layered_tls(const struct tn_conn *conn);
+#else
+static inline struct tni_layer *tni_layered_tls(const struct tn_conn *conn)
+{
+	(void)conn;
+	return NULL;
+}
+#endif
 
 /* It begins now, in the middle: what was sent before goes without it. 0 or < 0 with words. */
 int tni_layered_begin_tls(struct tn_conn *conn, struct tni_layer *tls);

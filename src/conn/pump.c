@@ -226,6 +226,17 @@ static void tell_pong(struct tn_conn *c)
 		handler->on_pong(c, round_ns, c->arg);
 }
 
+#ifdef __OPTIMIZE_SIZE__
+
+/* The long way does the same. */
+static bool run_plainly(const struct tn_conn *c)
+{
+	(void)c;
+	return false;
+}
+
+#else
+
 /* What a connection may be while nothing is due but messages that come and go. */
 #define PLAIN_FLAGS \
 	(uint32_t)(TNI_COUNTED | TNI_ADMITTED | TNI_UNTOLD | TNI_OPEN | TNI_EXTRA | TNI_HELD_BACK | TNI_SELF_FED)
@@ -234,7 +245,7 @@ static bool is_plain(const struct tn_conn *c)
 {
 	const struct tni_extra *x = tni_extra_of(c);
 
-	return !(c->flags & ~PLAIN_FLAGS) && !c->hold && !c->layered && c->kind == &tni_kind_bytes &&
+	return !(c->flags & ~PLAIN_FLAGS) && !c->hold && !c->layered && tni_kind_is_stream(c->kind) &&
 	       c->io.rd.state == TNI_ARMED && c->io.rd.kind == TNI_OP_RECV && !(x && (x->splices || x->seldom));
 }
 
@@ -265,6 +276,8 @@ static bool run_plainly(struct tn_conn *c)
 	update_self_fed(c);
 	return is_plain(c);
 }
+
+#endif
 
 void tni_conn_run(struct tni_task *task)
 {

@@ -6,6 +6,8 @@
 
 #include <errno.h>
 
+#ifdef TNI_HAVE_TLS
+
 static int refused(const struct tni_endpoint *ep)
 {
 	return tni_err(-EOPNOTSUPP, "%s: TLS cannot begin later here: it stands below no plain stream", ep->url);
@@ -44,3 +46,30 @@ int tn_start_tls(struct tn_conn *c)
 		return tni_err(TN_ESTATE, "%s: the connection is not open", c->ep->url);
 	return tni_layered_begin_tls(c, tls);
 }
+
+#else
+
+static int left_out(void)
+{
+	return tni_err(-EOPNOTSUPP, "%s", TNI_NOT_BUILT("TLS", "tls"));
+}
+
+int tn_server_tls_later(struct tn_server *server, bool optional)
+{
+	(void)server, (void)optional;
+	return left_out();
+}
+
+int tn_tls_later(struct tn_conn *c)
+{
+	(void)c;
+	return left_out();
+}
+
+int tn_start_tls(struct tn_conn *c)
+{
+	(void)c;
+	return left_out();
+}
+
+#endif

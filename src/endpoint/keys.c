@@ -309,8 +309,10 @@ static const char *why_not(const struct tni_endpoint *ep, const struct tni_key *
 		return place == TNI_AT_LINK || tni_scheme_raw(scheme) == TNI_RAW_IP
 			       ? NULL
 			       : "applies to raw and packet endpoints only";
+#ifdef TNI_HAVE_SHM
 	case TNI_ON_MEMORY:
 		return scheme->memory ? NULL : "applies to shm endpoints only";
+#endif
 	case TNI_ON_PACKET:
 		return place == TNI_AT_LINK ? NULL : "applies to packet endpoints only";
 	}

@@ -40,7 +40,9 @@ enum tni_key_where {
 	TNI_ON_GATE,     /* served proxies */
 	TNI_ON_PROTOCOL, /* raw and packet */
 	TNI_ON_PACKET,
+#ifdef TNI_HAVE_SHM
 	TNI_ON_MEMORY, /* shared memory */
+#endif
 };
 
 /* Whose field it fills. */

@@ -169,7 +169,7 @@ const struct tni_scheme *tni_scheme_for(enum tni_place place, int type)
 {
 	for (size_t i = 0; i < NSCHEMES; i++)
 		if (schemes[i].place == place && schemes[i].type == type && !schemes[i].secure && !schemes[i].web &&
-		    !schemes[i].gate && !schemes[i].memory)
+		    !schemes[i].gate && !tni_scheme_is_memory(&schemes[i]))
 			return &schemes[i];
 	return NULL;
 }

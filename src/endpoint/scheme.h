@@ -37,6 +37,17 @@ struct tni_scheme {
 	bool memory : 1;      /* of a Unix socket: its bytes go through shared memory */
 };
 
+/* Its bytes go through shared memory; in a build without, none's do. */
+static inline bool tni_scheme_is_memory(const struct tni_scheme *scheme)
+{
+#ifdef TNI_HAVE_SHM
+	return scheme->memory;
+#else
+	(void)scheme;
+	return false;
+#endif
+}
+
 /* What socket below the transports a scheme stands for; TNI_RAW_NONE for all others. */
 static inline enum tni_raw_kind tni_scheme_raw(const struct tni_scheme *scheme)
 {

@@ -27,7 +27,7 @@ int tn_loop_fd(struct tn_loop *loop)
 
 uint64_t tn_loop_deadline(const struct tn_loop *loop)
 {
-	if (loop->spin.again || !tni_list_empty(&loop->hot) || !tni_inbox_is_empty(loop->inbox) || owes(loop))
+	if (loop->spin.again || tni_memory_is_hot(loop) || !tni_inbox_is_empty(loop->inbox) || owes(loop))
 		return 0;
 	return tni_loop_due(loop);
 }

@@ -50,6 +50,11 @@ void tni_memory_look(struct tn_loop *loop);
 /* The loop is about to sleep. False: it must not, since something can be tried, which the next turn does. */
 bool tni_memory_sleep(struct tn_loop *loop);
 
+static inline bool tni_memory_is_hot(const struct tn_loop *loop)
+{
+	return !tni_list_empty(&loop->hot);
+}
+
 /* Whether the engine need not be asked now, since that was done a moment ago: `now` is the clock's. */
 bool tni_memory_is_enough(struct tn_loop *loop, uint64_t now);
 
@@ -60,6 +65,7 @@ bool tni_memory_is_enough(struct tn_loop *loop, uint64_t now);
 #define tni_memory_turn(loop) ((void)(loop))
 #define tni_memory_look(loop) ((void)(loop))
 #define tni_memory_sleep(loop) true
+#define tni_memory_is_hot(loop) false
 #define tni_memory_is_enough(loop, now) ((void)(now), false)
 
 #endif

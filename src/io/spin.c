@@ -49,7 +49,7 @@ static bool found_in_memory(struct tn_loop *loop)
 {
 	uint64_t before = loop->completions;
 
-	for (int i = 0; i < LOOKS && !tni_list_empty(&loop->hot); i++) {
+	for (int i = 0; i < LOOKS && tni_memory_is_hot(loop); i++) {
 		tni_memory_look(loop);
 		if (loop->completions != before)
 			return true;

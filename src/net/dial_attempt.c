@@ -152,7 +152,7 @@ static void answered(struct tni_op *op, int res)
 {
 	struct tni_dial_attempt *a = tni_container_of(op, struct tni_dial_attempt, fd.rd);
 	struct tni_dial *d = a->dial;
-	int err = res < 0 ? res : d->greeted ? greeting(a) : peek(a->fd.fd);
+	int err = res < 0 ? res : tni_dial_is_greeted(d) ? greeting(a) : peek(a->fd.fd);
 
 	if (err == 0)
 		tni_dial_attempt_win(a);
@@ -167,7 +167,7 @@ static int await_answer(struct tni_dial_attempt *a)
 {
 	int rc;
 
-	if (a->dial->first)
+	if (!tni_dial_is_greeted(a->dial))
 		send_first(a, tni_clock_ns());
 	rc = tni_submit(a->dial->loop, &a->fd, &a->fd.rd, TNI_OP_POLL_IN);
 	return rc < 0 ? rc : 0;
@@ -226,7 +226,7 @@ static void attempt_result(struct tni_dial_attempt *a, int res)
 		reset_on_close(a->fd.fd);
 		res = -ECONNREFUSED;
 	}
-	if (res == 0 && (d->first || d->greeted)) {
+	if (res == 0 && (d->first || tni_dial_is_greeted(d))) {
 		res = await_answer(a);
 		if (res == 0)
 			return;

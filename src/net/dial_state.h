@@ -49,6 +49,17 @@ struct tni_dial {
 	int result;
 };
 
+/* The server speaks first. Those of a build without any never do. */
+static inline bool tni_dial_is_greeted(const struct tni_dial *d)
+{
+#ifdef TNI_HAVE_SHM
+	return d->greeted;
+#else
+	(void)d;
+	return false;
+#endif
+}
+
 /* ---- dial.c ---- */
 
 /* Does what is to be done now and sets the timer for what comes next. Nobody is called back from here. */

@@ -129,7 +129,7 @@ static const char *hint_of(const struct tni_dial *d)
 	case -EPROTOTYPE:
 		return "its server uses another type of socket: stream, datagram or seqpacket";
 	case -ETIMEDOUT:
-		if (d->greeted)
+		if (tni_dial_is_greeted(d))
 			return "who listens there has said nothing, as a server of this kind does first";
 		return "no answer: is the host up, does a firewall drop what is sent?";
 	case -EHOSTUNREACH:
