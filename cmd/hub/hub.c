@@ -49,6 +49,17 @@ static const struct row {
 	{NULL, &json_door, NULL, 0},
 };
 
+#define ADDED_MAX 4
+
+static struct row added[ADDED_MAX]; /* by hub_add_door() */
+static int nadded;
+
+void hub_add_door(const char *prefix, const struct door *door, const char *port)
+{
+	if (nadded < ADDED_MAX)
+		added[nadded++] = (struct row){prefix, door, port, 0};
+}
+
 struct listener {
 	struct exchange_listener how; /* first: exchange_handler */
 	const struct row *row;
@@ -76,9 +87,11 @@ static struct {
 static const struct row *row_of(const char *url)
 {
 	const struct row *row = doors;
-
 	int kind = tn_url_kind(url);
 
+	for (int i = 0; i < nadded; i++)
+		if (url_is_of(url, added[i].prefix))
+			return &added[i];
 	while (row->prefix ? !url_is_of(url, row->prefix) : row->kind && (kind < 0 || !(kind & row->kind)))
 		row++;
 	return row;
@@ -418,6 +431,9 @@ static void worker_end(int index)
 	for (size_t i = 0; i < sizeof(doors) / sizeof(doors[0]); i++)
 		if (doors[i].door->forget)
 			doors[i].door->forget();
+	for (int i = 0; i < nadded; i++)
+		if (added[i].door->forget)
+			added[i].door->forget();
 	exchange_end(index);
 	if (index)
 		return;

@@ -8,6 +8,7 @@
 
 #include "common/clock.h"
 #include "common/complain.h"
+#include "common/human.h"
 #include "common/options.h"
 #include "common/output.h"
 #include "common/settings.h"
@@ -29,7 +30,7 @@ static struct {
 	struct text head; /* of all that is published */
 	unsigned count;   /* 0: no end */
 	uint64_t timeout_ns;
-	bool raw;
+	bool raw, stats;
 	unsigned newest; /* messages of each topic that the hub has kept */
 } options = {.timeout_ns = 5 * NS_PER_S};
 
@@ -41,9 +42,50 @@ static struct {
 	struct tn_timer *timer;
 	struct text out; /* lines that wait for the end of the turn */
 	bool posted, ending, confirming;
-	unsigned long done; /* published, received, answered */
+	unsigned long done;         /* published, received, answered */
+	unsigned long told;         /* of them in the line before */
+	uint64_t bytes, told_bytes; /* of their payloads */
+	uint64_t begun_ns, told_ns;
+	struct tn_timer *ticks;
 	int status;
 } state;
+
+/* ---- how it goes ---- */
+
+static void tell(uint64_t since_ns, unsigned long done, uint64_t bytes, const char *more)
+{
+	uint64_t now_ns = clock_ns();
+	double s = now_ns > since_ns ? (double)(now_ns - since_ns) / 1e9 : 1e-9;
+	char rate[32], byte_rate[32];
+
+	complain("%s%s messages/s, %s/s", more, human_count((double)done / s, rate, sizeof(rate)),
+		 human_bytes((double)bytes / s, byte_rate, sizeof(byte_rate)));
+}
+
+/* --stats: what the last second has brought. */
+static void on_tick(void *arg)
+{
+	(void)arg;
+	tell(state.told_ns, state.done - state.told, state.bytes - state.told_bytes, "");
+	state.told_ns = clock_ns();
+	state.told = state.done;
+	state.told_bytes = state.bytes;
+}
+
+static void tell_all(void)
+{
+	char bytes[32], words[128];
+
+	snprintf(words, sizeof(words), "%lu messages, %s in %.3g s: ", state.done,
+		 human_bytes((double)state.bytes, bytes, sizeof(bytes)), (double)(clock_ns() - state.begun_ns) / 1e9);
+	tell(state.begun_ns, state.done, state.bytes, words);
+}
+
+static int begin_stats(void)
+{
+	state.begun_ns = state.told_ns = clock_ns();
+	return options.stats ? tn_timer_repeat(state.loop, 1000, 1000, on_tick, NULL, &state.ticks) : 0;
+}
 
 /* ---- the end ---- */
 
@@ -55,6 +97,8 @@ static void end(int status)
 	state.status = status;
 	tn_timer_stop(state.timer);
 	state.timer = NULL;
+	tn_timer_stop(state.ticks);
+	state.ticks = NULL;
 	if (state.input)
 		tn_conn_detach(state.input);
 	state.input = NULL;
@@ -154,6 +198,7 @@ static void on_message(const struct message *m)
 	if (state.ending)
 		return;
 	print(m);
+	state.bytes += m->body.len - m->head_len;
 	if (++state.done == options.count)
 		end(STATUS_DONE);
 }
@@ -218,6 +263,7 @@ static int send_payload(const void *data, size_t len, bool asks)
 	if (options.reply)
 		m.reply = (struct span){options.reply, strlen(options.reply)};
 	err = asks ? wire_request(&m) : wire_publish(&m);
+	state.bytes += err >= 0 && !asks ? len : 0;
 	text_free(&body);
 	return err;
 }
@@ -372,10 +418,14 @@ static int run_loop(const char *url, const struct wire_events *events, const str
 		if (err >= 0)
 			err = out_watch(state.loop, on_reader_gone, NULL);
 		if (err >= 0)
+			err = begin_stats();
+		if (err >= 0)
 			err = tn_loop_run(state.loop);
 		status = err < 0 ? complain_library(err, NULL) : state.status;
 	}
 	flush(NULL);
+	if (options.stats)
+		tell_all();
 	state.ending = true;
 	out_unwatch();
 	signals_stop();
@@ -502,6 +552,8 @@ static const char *set_last(const char *value, void *to)
 static const struct option_spec pub_options[] = {
 	{"header", 'H', OPTION_VALUES, add_header, &options.head, "NAME:VALUE", "a header of each message"},
 	{"reply", 0, OPTION_VALUE, option_set_text, &options.reply, "TOPIC", "where replies are wanted"},
+	{"stats", 0, OPTION_ALONE, option_set_flag, &options.stats, NULL,
+	 "tell how many messages and bytes a second go, once a second, and all of it at the end"},
 	{"timeout", 't', OPTION_VALUE, option_set_duration, &options.timeout_ns, "DUR",
 	 "give up when the hub does not confirm all of it within this time (default 5s; 0: never)"},
 	LOGIN_OPTIONS,
@@ -515,6 +567,8 @@ static const struct option_spec sub_options[] = {
 	{"history", 0, OPTION_VALUE, option_set_number, &options.newest, "N",
 	 "begin with the last N messages of each topic, if the hub has kept them"},
 	{"count", 'c', OPTION_VALUE, option_set_number, &options.count, "N", "end after N messages"},
+	{"stats", 0, OPTION_ALONE, option_set_flag, &options.stats, NULL,
+	 "tell how many messages and bytes a second come, once a second, and all of it at the end"},
 	{"raw", 0, OPTION_ALONE, option_set_flag, &options.raw, NULL, "print payloads alone, one a line"},
 	LOGIN_OPTIONS,
 	{0},

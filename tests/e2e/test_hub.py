@@ -4,6 +4,7 @@ import base64
 import binascii
 import json
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -14,7 +15,7 @@ import cbor2
 import pytest
 import websockets
 
-from harness import MIB, SANITIZED, free_port, noise, open_socket, port_of, receive_exactly, wait_until
+from harness import BUILD, MIB, SANITIZED, Server, free_port, noise, open_socket, port_of, receive_exactly, wait_until
 
 NATS_SERVER = shutil.which("nats-server")
 
@@ -986,6 +987,57 @@ def test_formats_of_topics(tenon):
     lines.say({"pub": "j.x", "text": "x"}, {"pub": "j.x", "data": "x", "ack": 1})
     assert "format" in lines.hear()["error"] and lines.hear() == {"ok": 1, "count": 1}
     assert "format" in json.loads(curl(tenon, "-d", '{"pub":"j.x","text":"x"}', hub.urls[2]))["error"]
+
+
+# Counts
+
+def test_stats(tenon):
+    hub = tenon.hub("nats://127.0.0.1:0")
+    sub = tenon.start("sub", hub.url, "a", "--count", "3", "--stats", "-v")
+    sub.wait_for_text("subscribed")
+    sub.wait_for_text(r"0 messages/s, 0 B/s")  # once a second
+    told = tenon.run("pub", hub.url, "a", "x", "yy", "zzz", "--stats").err
+    assert re.search(r"^tenon: 3 messages, 6 B in .* s: .* messages/s, .*/s$", told, re.M), told
+    sub.wait()
+    assert re.search(r"^tenon: 3 messages, 6 B in .* s: ", sub.err, re.M), sub.err
+
+
+# A further door: tests/doors/resp.c, in the command for tests
+
+def test_added_door(tenon, users):
+    """A door is a file: what the others have it has too."""
+    program = BUILD / "tests" / "tenon-test"
+    hub = tenon.keep(Server([program, "hub", "redis://127.0.0.1:0", LINES, "--json", "--users", users],
+                            tenon.folder, 2))
+    assert hub.url.startswith("redis://127.0.0.1:") and hub.handlers == ["resp", "json"]
+    sock, lines = tenon.dial(f"tcp://127.0.0.1:{hub.port}"), Lines(hub.urls[1], tenon)
+
+    def say(*words):
+        return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
+
+    login, said = say(b"AUTH", b"admin", b"secret"), say(b"PING") + say(b"SUBSCRIBE", b"a") + say(b"PSUBSCRIBE", b"b.*")
+    sock.sendall(say(b"PUBLISH", b"a", b"x") + login + said)
+    expected = (b"-NOAUTH who are you?\r\n+OK\r\n+PONG\r\n*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n"
+                b"*3\r\n$10\r\npsubscribe\r\n$3\r\nb.*\r\n:2\r\n")
+    assert receive_exactly(sock, len(expected)) == expected
+    lines.say({"auth": {"user": "admin", "password": "secret"}}, {"pub": "a", "text": "one"},
+              {"pub": "b.c", "text": "two"}, {"sub": ">"}, {"ping": 1})
+    assert lines.hear() == {"pong": 1}
+    expected = (b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$3\r\none\r\n"
+                b"*4\r\n$8\r\npmessage\r\n$3\r\nb.*\r\n$3\r\nb.c\r\n$3\r\ntwo\r\n")
+    assert receive_exactly(sock, len(expected)) == expected
+    # cut anywhere, and with what the user may not do
+    for byte in say(b"PUBLISH", b"q", b"three"):
+        sock.sendall(bytes([byte]))
+    assert receive_exactly(sock, 4) == b":1\r\n" and lines.hear() == {"msg": "q", "text": "three"}
+    reader = tenon.dial(f"tcp://127.0.0.1:{hub.port}")
+    reader.sendall(say(b"AUTH", b"reader", b"r") + say(b"PUBLISH", b"a", b"x") + say(b"SUBSCRIBE", b"a") + b"*x\r\n")
+    expected = b"+OK\r\n-NOPERM not allowed\r\n-NOPERM not allowed\r\n-ERR Protocol error\r\n"
+    assert receive_exactly(reader, len(expected)) == expected and reader.recv(10) == b""
+    if shutil.which("redis-cli"):
+        told = tenon.finish(["redis-cli", "-p", str(hub.port), "--user", "admin", "--pass", "secret", "--no-auth-warning",
+                             "publish", "q", "by redis-cli"]).text
+        assert told.strip() == "1" and lines.hear() == {"msg": "q", "text": "by redis-cli"}
 
 
 # Memory
