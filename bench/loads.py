@@ -94,11 +94,36 @@ def nats_load(server, settings):
             str(scenario.size), str(settings.duration), str(settings.warmup)]
 
 
+def nats_requests(server, settings):
+    """conns: clients, of which each asks one thing at a time."""
+    scenario = server.scenario
+    return [need_file(server.tools.programs / "nats_load"), server.where, "requests", str(scenario.conns),
+            str(scenario.size), str(settings.duration), str(settings.warmup)]
+
+
+SATURATED = {}  # deliveries a second that nats-server carried, of a scenario
+
+
+def nats_paced(server, settings):
+    """0.7 of the most deliveries that nats-server carries, which is measured first, once for all contenders."""
+    name = server.scenario.name
+    if name not in SATURATED:
+        folder = server.folder / "saturated"
+        folder.mkdir(exist_ok=True)
+        with Server(server.tools, "nats-server", server.scenario, folder) as judge:
+            SATURATED[name] = measure_load(judge, settings, "nats").get("rate", 0)
+    if not SATURATED[name]:
+        raise RuntimeError("what nats-server carries could not be measured")
+    return [*nats_load(server, settings), str(0.7 * SATURATED[name])]
+
+
 # What makes its command, and what reads its last words
 LOADS = {
     "tenon": (tenon_bench, read_tenon_bench),
     "bare": (bare_load, lambda out, settings: dict(json.loads(out), load="bare")),
     "nats": (nats_load, lambda out, settings: dict(json.loads(out), load="nats")),
+    "nats-requests": (nats_requests, lambda out, settings: dict(json.loads(out), load="nats")),
+    "nats-paced": (nats_paced, lambda out, settings: dict(json.loads(out), load="nats")),
     "redis-benchmark": (redis_benchmark, read_redis_benchmark),
 }
 

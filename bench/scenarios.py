@@ -3,9 +3,10 @@
 TIMED_RUNS = 50
 
 UNITS = {"rate": "msg/s", "latency": "us p50", "memory": "B/conn", "time": "ms", "convert": "B/s", "growth": "B",
-         "cpu": "us/msg", "fanout": "us/msg", "threads": "msg/s"}
+         "cpu": "us/msg", "fanout": "us/msg", "threads": "msg/s", "tail": "us p99"}
 VALUES = {"rate": "rate", "latency": "p50_us", "memory": "bytes_per_conn", "time": "ms", "convert": "bytes_per_second",
-          "growth": "growth_bytes", "cpu": "server_us", "fanout": "server_us", "threads": "rate"}
+          "growth": "growth_bytes", "cpu": "server_us", "fanout": "server_us", "threads": "rate",
+          "tail": "p99_us"}
 
 
 class Scenario:
@@ -113,6 +114,14 @@ SCENARIOS = [
           ("1to1-16B", "1 publisher, 1 subscriber, 16 B", 1, 1, 16, 1.2),
           ("1to1-128B", "the same, 128 B", 1, 1, 128, 1.2),
           ("100to100", "100 publishers, each to a subscriber of its own, 128 B", 100, 1, 128, 1.5))),
+    *(Scenario(f"nats-request{suffix}-{clients}", f"NATS protocol, requests and replies of 128 B, {clients} at a time: "
+               f"{what}; ratio to nats-server", kind, conns=clients, size=128, load="nats-requests",
+               floor="nats-server", judged=("hub",), limit=limit, alone=True)
+      for clients in (1, 50) for suffix, what, kind, limit in (("", "p50 of tenon hub", "latency", 0.8),
+                                                               ("-rate", "rate of tenon hub", "rate", 1.2))),
+    Scenario("nats-tail", "NATS protocol, 5 publishers, each to 1000 subscribers, 128 B, at 0.7 of the deliveries that "
+                          "nats-server carries: p99 of tenon hub; ratio to nats-server", "tail", conns=1000, depth=5,
+             size=128, load="nats-paced", floor="nats-server", judged=("hub",), limit=0.5, alone=True),
     Scenario("pingpong", "TCP echo, one 64 B message to and fro, a client that sleeps; ratio to the epoll loop that "
                          "sleeps",
              "latency", conns=1, spin=False, peers=ALL_PEERS, floor="floor-epoll", limit=0.4),
