@@ -809,6 +809,32 @@ SIMPLE(pause)
 SIMPLE(resume)
 #undef SIMPLE
 
+static PyObject *conn_tls_later(struct conn *c, PyObject *unused)
+{
+	int rc;
+
+	(void)unused;
+	if (!tnp_conn_ok(c))
+		return NULL;
+	rc = tn_tls_later(c->conn);
+	if (rc < 0)
+		return tnp_raise(rc);
+	Py_RETURN_NONE;
+}
+
+static PyObject *conn_start_tls(struct conn *c, PyObject *unused)
+{
+	int rc;
+
+	(void)unused;
+	if (!tnp_conn_ok(c))
+		return NULL;
+	rc = tn_start_tls(c->conn);
+	if (rc < 0)
+		return tnp_raise(rc);
+	Py_RETURN_NONE;
+}
+
 static PyObject *conn_hold(struct conn *c, PyObject *unused)
 {
 	(void)unused;
@@ -1106,6 +1132,11 @@ static PyMethodDef conn_methods[] = {
 	 "security()\n--\n\nWhat a secured connection has agreed upon, as a dict (protocol, cipher, alpn, "
 	 "server_name, "
 	 "identity, resumed); None: it is not secured."},
+	{"tls_later", (PyCFunction)conn_tls_later, METH_NOARGS,
+	 "tls_later()\n--\n\nRight behind dial() of tls://: it begins without TLS, until start_tls(). Raises Error."},
+	{"start_tls", (PyCFunction)conn_start_tls, METH_NOARGS,
+	 "start_tls()\n--\n\nBegins TLS in the middle, from the handler of the message that asks for it: what was sent "
+	 "before goes as it is, the rest waits for the handshake (tn_start_tls in tenon.h). Raises Error."},
 	{"websocket", (PyCFunction)conn_websocket, METH_NOARGS,
 	 "websocket()\n--\n\nWhat is known of a WebSocket, as a dict (subprotocol, target, deflate, peer_code, "
 	 "peer_reason, our_code, round in seconds); None: it is none."},

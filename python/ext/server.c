@@ -334,6 +334,19 @@ static PyObject *server_limit(struct server *s, PyObject *number)
 	Py_RETURN_NONE;
 }
 
+static PyObject *server_tls_later(struct server *s, PyObject *args, PyObject *kwargs)
+{
+	static char *names[] = {"optional", NULL};
+	int optional = 0, rc;
+
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|p:tls_later", names, &optional) || !server_ok(s))
+		return NULL;
+	rc = tn_server_tls_later(s->server, optional);
+	if (rc < 0)
+		return tnp_raise(rc);
+	Py_RETURN_NONE;
+}
+
 static PyObject *server_counts(struct server *s, PyObject *unused)
 {
 	(void)unused;
@@ -512,6 +525,9 @@ static PyMethodDef server_methods[] = {
 	{"limit", (PyCFunction)server_limit, METH_O,
 	 "limit(count)\n--\n\nServes at most this many connections at a time; further ones are closed at once. 0: no "
 	 "limit."},
+	{"tls_later", (PyCFunction)(void (*)(void))server_tls_later, METH_VARARGS | METH_KEYWORDS,
+	 "tls_later(optional=False)\n--\n\nRight behind serve() of tls://: connections begin without TLS, until "
+	 "Conn.start_tls(). optional: who does not begin a handshake then goes on without. Raises Error."},
 	{"publish", (PyCFunction)server_publish, METH_O,
 	 "publish(message)\n--\n\nSends a message, bytes or a Shared, to every connection of this thread's loop; it "
 	 "is framed once for all of them. A connection whose queue is full is cut off: it reads too slowly. Returns "

@@ -150,6 +150,41 @@ def test_a_flow_whose_function_raises_ends_both(loop):
         client.flow(client) if client.closed else loop.close() or client.flow(client)
 
 
+def test_tls_begins_later(loop, tmp_path):
+    tenon.cert.new(tmp_path, "localhost")
+    heard = []
+
+    def serve(conn, msg):
+        heard.append((msg, conn.security() is None))
+        if msg == b"STARTTLS":
+            conn.send(b"go")
+            conn.start_tls()
+            return None
+        return msg
+
+    def answered(conn, msg):
+        heard.append((msg, conn.security() is None))
+        if msg == b"go":
+            conn.start_tls()
+            conn.send(b"secret")
+        else:
+            loop.stop()
+    server = tenon.serve(f"tls://127.0.0.1:0?frame=line&cert={tmp_path}/server.pem&key={tmp_path}/server.key", serve,
+                         loop=loop)
+    server.tls_later()
+    client = tenon.dial(f"tls://localhost:{server.url.rpartition(':')[2]}?frame=line&ca={tmp_path}/ca.pem", answered,
+                        loop=loop)
+    client.tls_later()
+    client.send(b"STARTTLS")
+    loop.run()
+    assert heard == [(b"STARTTLS", True), (b"go", True), (b"secret", False), (b"secret", False)]
+    with pytest.raises(tenon.StateError):
+        client.start_tls()
+    plain = tenon.serve("tcp://127.0.0.1:0", serve, loop=loop)
+    with pytest.raises(tenon.Error):
+        plain.tls_later(optional=True)
+
+
 def test_counts_and_files(loop, tmp_path):
     tenon.cert.new(tmp_path, "localhost")
     keys = f"cert={tmp_path}/server.pem&key={tmp_path}/server.key"

@@ -740,6 +740,11 @@ slow {hashed("s3")} rate=10KiB
     assert two.until(b"\r\n") == b"-ERR 'Maximum Payload Violation'"
     # the place that one leaves is free
     wait_until(lambda: converse(hub.port, hello) == b"PONG\r\n", "there is room for another connection")
+    # read again, the limits are what stands there now, and what is there counts
+    users.write_bytes(users.read_bytes().replace(b"connections=2", b"connections=1"))
+    hub.signal(signal.SIGHUP)
+    wait_until(lambda: converse(hub.port, hello) == many, "one connection is all that it may have")
+    assert one.to_pong().startswith(b"MSG a 1 100")  # and it goes on
     # who publishes faster is not read from for a while: 10 KiB at once, the others later, in order
     slow, before = logged_in(hub, tenon, "slow", "s3"), time.monotonic()
     body = bytes(1023)
