@@ -124,7 +124,7 @@ int hub_login(struct client *client, const struct login *login);
 /* Whether the client may do anything yet. */
 bool hub_is_known(const struct client *client);
 
-/* Whether TLS begins behind what the door says in open(). */
+/* Whether TLS begins behind what the door says in open(); wanted: or has begun before. */
 enum hub_tls { HUB_TLS_NONE, HUB_TLS_OFFERED, HUB_TLS_WANTED };
 enum hub_tls hub_tls(const struct client *client);
 

@@ -785,7 +785,11 @@ void hub_end(struct client *client)
 
 enum hub_tls hub_tls(const struct client *client)
 {
-	return !client->listener->late ? HUB_TLS_NONE : client->listener->optional ? HUB_TLS_OFFERED : HUB_TLS_WANTED;
+	const struct exchange_listener *listener = client->listener;
+
+	if (listener->late)
+		return listener->optional ? HUB_TLS_OFFERED : HUB_TLS_WANTED;
+	return listener->secure ? HUB_TLS_WANTED : HUB_TLS_NONE;
 }
 
 const char *hub_format(const struct client *client)

@@ -27,6 +27,7 @@ void exchange_end(int index);
 /* What a listener's `arg` begins with. */
 struct exchange_listener {
 	const struct door *door;
+	bool secure;         /* TLS is there before the door says a word */
 	bool late, optional; /* TLS begins when the door has said its first words; and the client may do without */
 };
 extern const struct tn_handler exchange_handler;

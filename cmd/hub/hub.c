@@ -151,6 +151,7 @@ static int check(struct listener *listener, const char *given)
 	}
 	messages = tn_url_keeps_messages(listener->url);
 	kind = tn_url_kind(listener->url);
+	listener->how.secure = kind > 0 && kind & TN_URL_SECURE;
 	if (kind > 0 && kind & (TN_URL_BELOW | TN_URL_DATAGRAMS)) {
 		complain("hub: %s carries datagrams, among which some can be lost", given);
 		return STATUS_USAGE;

@@ -130,6 +130,18 @@ def test_npm_begins_tls(tenon, authority, secured):
     assert result.lines == ["a.b one", "a.c two", "I do me", "503", "503"], result
 
 
+def test_npm_tls_first(tenon, authority):
+    """nats+tls://: TLS from the first byte, which that package can too."""
+    node = shutil.which("node")
+    if not node or subprocess.run([node, "-e", 'require("nats")'], stderr=subprocess.DEVNULL, check=False).returncode:
+        pytest.skip("node does not find the package nats")
+    hub = tenon.hub(f"nats+tls://127.0.0.1:0?{authority.pair('server')}")
+    script = NPM.replace("{ servers: process.argv[1] }",
+                         "{ servers: process.argv[1], tls: { caFile: process.argv[2], handshakeFirst: true } }")
+    result = tenon.finish([node, "-e", script, f"localhost:{hub.port}", authority.pem("ca")])
+    assert result.lines == ["a.b one", "a.c two", "I do me", "503", "503"], result
+
+
 @pytest.mark.skipif(SANITIZED, reason="its library is not")
 def test_libnats_begins_tls(tenon, authority, secured, tmp_path):
     flags = subprocess.run(["pkg-config", "--cflags", "--libs", "libnats"], stdout=subprocess.PIPE, check=False)
