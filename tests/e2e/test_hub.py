@@ -1040,8 +1040,8 @@ def test_added_door(tenon, users):
     expected = b"+OK\r\n-NOPERM not allowed\r\n-NOPERM not allowed\r\n-ERR Protocol error\r\n"
     assert receive_exactly(reader, len(expected)) == expected and reader.recv(10) == b""
     if shutil.which("redis-cli"):
-        told = tenon.finish(["redis-cli", "-p", str(hub.port), "--user", "admin", "--pass", "secret", "--no-auth-warning",
-                             "publish", "q", "by redis-cli"]).text
+        told = tenon.finish(["redis-cli", "-p", str(hub.port), "--user", "admin", "--pass", "secret",
+                             "--no-auth-warning", "publish", "q", "by redis-cli"]).text
         assert told.strip() == "1" and lines.hear() == {"msg": "q", "text": "by redis-cli"}
 
 
