@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -649,3 +650,26 @@ def test_curl_multi(tenon, optional_example, loop_env):
         thread.join()
         server.server_close()
     assert "usage" in tenon.finish([program], 2).err
+
+
+# Of the command
+
+CHAOS = Path(__file__).resolve().parents[2] / "examples" / "chaos"
+
+
+@pytest.fixture
+def redis_env(tmp_path):
+    if not shutil.which("redis-server") or not shutil.which("redis-cli"):
+        pytest.skip("redis-server is not installed")
+    return {**os.environ, "TENON": str(BUILD / "tenon"), "TMPDIR": str(tmp_path)}
+
+
+def test_redis_under_faults_and_replayed(tenon, redis_env):
+    done = tenon.finish([CHAOS / "redis_chaos.sh"], env=redis_env)
+    assert done.lines == ["OK", "2", "3", "every reply is the same"]
+
+
+def test_pytest_with_faults(tenon, redis_env, tmp_path):
+    done = tenon.finish([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", CHAOS,
+                         "--basetemp", tmp_path / "t", CHAOS], env=redis_env)
+    assert "3 passed" in done.text
