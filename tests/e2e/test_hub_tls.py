@@ -138,7 +138,8 @@ def test_npm_tls_first(tenon, authority):
     hub = tenon.hub(f"nats+tls://127.0.0.1:0?{authority.pair('server')}")
     script = NPM.replace("{ servers: process.argv[1] }",
                          "{ servers: process.argv[1], tls: { caFile: process.argv[2], handshakeFirst: true } }")
-    result = tenon.finish([node, "-e", script, f"localhost:{hub.port}", authority.pem("ca")])
+    port = hub.url.split("?")[0].rpartition(":")[2]
+    result = tenon.finish([node, "-e", script, f"localhost:{port}", authority.pem("ca")])
     assert result.lines == ["a.b one", "a.c two", "I do me", "503", "503"], result
 
 
