@@ -27,6 +27,7 @@
 #include "process.h"
 #include "read.h"
 #include "show.h"
+#include "select.h"
 #include "sock.h"
 #include "table.h"
 #include "tenon.h"
@@ -39,6 +40,7 @@ static struct {
 	const char *url;
 	uint64_t watch_ns;
 	bool all;
+	struct selection only;
 } wanted;
 
 static struct {
@@ -505,14 +507,24 @@ static int look_once(void)
 	struct look look = {0};
 	char text[160];
 	int rc = look_around(&look), status = STATUS_DONE;
+	bool none_wanted = false;
 
-	if (rc == 0)
+	if (rc == 0 && select_is_any(&wanted.only)) {
+		none_wanted = look.found.count > 0;
+		select_from(&look.found, &wanted.only);
+		none_wanted &= !look.found.count;
+	}
+	if (rc == 0 && !none_wanted)
 		(settings.json ? show_json : show)(&look);
 	if (rc < 0)
 		status = state.pid ? complain_process(rc) : STATUS_FAILED;
 	if (rc < 0 && !state.pid)
 		complain("inspect: %s", tn_strerror(rc));
-	if (rc == 0 && !look.found.count)
+	if (none_wanted && !settings.quiet)
+		complain("inspect: no socket is as --state, --kind, --port and --process want it");
+	if (none_wanted)
+		status = STATUS_FAILED;
+	else if (rc == 0 && !look.found.count)
 		status = complain_nothing(&look);
 	if (rc == 0 && look.lacking) {
 		snprintf(text, sizeof(text), "options cannot be read (%s)", lacking_reason(&look));
@@ -639,6 +651,14 @@ static const struct option_spec own_options[] = {
 	 "default"},
 	{"endpoint", 0, OPTION_VALUE, option_set_text, &wanted.url, "URL",
 	 "sockets that serve this endpoint or are connected to it"},
+	{"state", 0, OPTION_VALUE, select_set_state, &wanted.only.state, "STATE",
+	 "only sockets in this state: listen, established, time-wait, unconnected"},
+	{"kind", 0, OPTION_VALUE, option_set_text, &wanted.only.kind, "KIND",
+	 "only sockets of this kind, as they are shown: tcp, udp, unix, unix-dgram"},
+	{"port", 0, OPTION_VALUE, select_set_port, &wanted.only.port, "N",
+	 "only sockets with this port, at either end"},
+	{"process", 0, OPTION_VALUE, option_set_text, &wanted.only.process, "NAME",
+	 "only sockets of processes of this name"},
 	{"watch", 0, OPTION_VALUE, option_set_duration, &wanted.watch_ns, "DUR",
 	 "look again each time this time has passed; on a terminal in the same place"},
 	{"", 'n', OPTION_ALONE, option_set_nothing, NULL, NULL, NULL},

@@ -35,6 +35,15 @@ def end(process):
     if not process.is_over():
         os.killpg(process.pid, signal.SIGTERM)
     process.wait(None)
+    wait_until(lambda: not group_lives(process.pid), "what the shell has started has ended, too")
+
+
+def group_lives(leader):
+    try:
+        os.killpg(leader, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_the_page_has_lines():
