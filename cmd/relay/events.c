@@ -114,7 +114,8 @@ void record_reached(struct record *record, const struct tn_conn *target, uint64_
 
 void record_end(struct record *record, enum side by, int err, const char *why)
 {
-	if (!record || (record->by && (record->err || !err)))
+	/* An error behind an end in good order is what it comes to; what the relay has ended stays so. */
+	if (!record || record->by == SIDE_RELAY || (record->by && (record->err || !err)))
 		return;
 	record->by = by;
 	record->err = err;

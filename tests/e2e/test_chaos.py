@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from harness import KIB, exchange, noise, receive_exactly, receive_to_end, receive_to_reset, wait_until
+from harness import KIB, MIB, exchange, noise, receive_exactly, receive_to_end, receive_to_reset, wait_until
 
 USAGE = 2
 
@@ -42,6 +42,16 @@ def test_bytes_stay_what_they_are(tenon, server, spec, listen):
     data = noise(300 * KIB)
     assert exchange(tenon.dial(relay.url), data, finish=True) == data
     assert relay.wait_for_event("session")["ended_by"] == "client"
+
+
+@pytest.mark.parametrize("spec", ["up.latency=1ms", "down.latency=1ms", "slice=60000"])
+@pytest.mark.parametrize("target", ["unix", "shm"])
+def test_more_than_all_queues_hold(tenon, target, spec):
+    """A server that echoes does not read while its answers are not read: neither side may wait for the other."""
+    server = tenon.serve(f"{target}:{tenon.folder}/echo")
+    relay = tenon.relay("tcp://127.0.0.1:0", server.url, options=["--chaos", spec])
+    data = noise(4 * MIB)
+    assert exchange(tenon.dial(relay.url), data, finish=True) == data
 
 
 def test_through_tls(tenon, server, authority, trusted):
