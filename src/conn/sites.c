@@ -74,7 +74,7 @@ static int check_shared(const struct tni_part *part, const struct tni_part *othe
 int tni_sites_listener(struct tni_part *part, const struct tn_addr *addr)
 {
 	int fd, rc;
-	struct tni_part *other = part->ep->web ? part_at(part, addr, &fd) : NULL;
+	struct tni_part *other = TNI_WEB_BUILT && part->ep->web ? part_at(part, addr, &fd) : NULL;
 
 	if (!other)
 		return -ENOENT;
@@ -128,7 +128,7 @@ static int enter(const struct tni_ws_config *site, void *who)
 
 static struct tni_part *next_of(const struct tni_part *part)
 {
-	const struct tni_ws_config *next = part->ep->web ? part->ep->web->config.next : NULL;
+	const struct tni_ws_config *next = TNI_WEB_BUILT && part->ep->web ? part->ep->web->config.next : NULL;
 
 	return next ? next->owner : NULL;
 }
@@ -154,7 +154,7 @@ struct tni_part *tni_sites_taker(struct tni_part *part)
 
 bool tni_sites_undecided(const struct tn_conn *c)
 {
-	return c->ep->web && c->ep->web->config.next && !tni_layered_is_open(c->layered);
+	return TNI_WEB_BUILT && c->ep->web && c->ep->web->config.next && !tni_layered_is_open(c->layered);
 }
 
 static void link_in(struct tni_part *part, struct tni_part *other)
@@ -173,7 +173,7 @@ int tni_sites_join(struct tn_server *server)
 	struct tni_part *first = &server->parts[0], *other = NULL, *found;
 	int shared = 0, fd;
 
-	if (!first->ep->web || first->ep->scheme->place == TNI_AT_FD)
+	if (!TNI_WEB_BUILT || !first->ep->web || first->ep->scheme->place == TNI_AT_FD)
 		return 0;
 	for (int i = 0; i < first->nlisteners; i++) {
 		found = part_at(first, &first->listeners[i].addr, &fd);
@@ -218,7 +218,7 @@ void tni_sites_close(struct tni_part *part)
 {
 	struct tni_part *other = next_of(part);
 
-	if (part->ep->web)
+	if (TNI_WEB_BUILT && part->ep->web)
 		part->ep->web->config.closed = true;
 	while (other && other != part && other->stopped)
 		other = next_of(other);

@@ -28,6 +28,9 @@ struct tni_web_spec {
 
 #ifdef TNI_HAVE_TLS
 
+/* Whether an endpoint may be WebSocket or HTTP at all. */
+#define TNI_WEB_BUILT true
+
 /* Before the keys are read: the defaults. 0 or -ENOMEM. */
 int tni_web_begin(const struct tni_parse *p);
 
@@ -37,6 +40,8 @@ int tni_web_complete(const struct tni_parse *p);
 void tni_web_free(struct tni_web_spec *spec);
 
 #else /* its handshake needs OpenSSL's SHA-1 */
+
+#define TNI_WEB_BUILT false
 
 static inline int tni_web_begin(const struct tni_parse *p)
 {
