@@ -228,12 +228,13 @@ void tn_server_stop(struct tn_server *server)
 
 static void start_drain(struct tni_part *part, uint64_t drain_ns)
 {
+	bool stopped = part->stopped;
+
 	if (part->draining)
 		return;
-	part->draining = true;
-	if (!part->stopped)
+	part->draining = part->stopped = true; /* before others are asked who takes its clients */
+	if (!stopped)
 		tni_sites_close(part);
-	part->stopped = true;
 	part->deadline_ns = tni_ns_add(tni_clock_ns(), drain_ns);
 	tni_handover_begin(part);
 	if (!tni_handover_lingers(part))
