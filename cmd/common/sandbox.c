@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <limits.h>
 #include <linux/landlock.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -31,11 +32,53 @@
 #include "complain.h"
 #include "status.h"
 
+#define FILES_MAX (sizeof(((struct sandbox *)NULL)->files) / sizeof(struct broker_file))
+
+static char *copies[FILES_MAX];
+static size_t ncopies;
+
 void sandbox_allow(struct sandbox *box, const char *path, enum tn_file_use use)
 {
-	box->crowded |= box->nfiles == sizeof(box->files) / sizeof(box->files[0]);
+	box->crowded |= box->nfiles == FILES_MAX;
 	if (!box->crowded)
 		box->files[box->nfiles++] = (struct broker_file){path, use};
+}
+
+static bool is_name(const char *url)
+{
+	const char *host = strstr(url, "://");
+
+	/* What is written in digits, colons and dots is an address; whatever else is looked up. */
+	if (!host || tn_url_kind(url) & TN_URL_LOCAL)
+		return false;
+	host += 3;
+	return *host != '[' && strspn(host, "0123456789.") != strcspn(host, ":/?");
+}
+
+/* A path must stay for as long as the process that opens it does. */
+static void allow_copy(struct sandbox *box, const char *path, enum tn_file_use use)
+{
+	char *copy = ncopies < FILES_MAX ? strdup(path) : NULL;
+
+	box->crowded |= !copy;
+	if (!copy)
+		return;
+	copies[ncopies++] = copy;
+	sandbox_allow(box, copy, use);
+}
+
+void sandbox_allow_url(struct sandbox *box, const char *url)
+{
+	int kind = tn_url_kind(url);
+	char path[PATH_MAX];
+	enum tn_file_use use;
+
+	box->dials = true;
+	box->answers |= (kind & (TN_URL_LOCAL | TN_URL_INHERITED)) != 0;
+	box->reads |= kind & TN_URL_SECURE && tn_url_has_key(url, "ca") <= 0;
+	box->names |= is_name(url);
+	for (int n = 0; tn_url_file(url, n, path, sizeof(path), &use) == 0; n++)
+		allow_copy(box, path, use);
 }
 
 /* ---- files ---- */
@@ -458,4 +501,6 @@ int sandbox_enter(const struct sandbox *box)
 void sandbox_leave(void)
 {
 	broker_stop();
+	while (ncopies)
+		free(copies[--ncopies]);
 }

@@ -26,6 +26,9 @@ struct sandbox {
 /* Adds a file that the server still needs. With too many of them, sandbox_enter() fails. */
 void sandbox_allow(struct sandbox *box, const char *path, enum tn_file_use use);
 
+/* The same for all that dialling a URL needs: connecting, its files, names where the host is one. */
+void sandbox_allow_url(struct sandbox *box, const char *url);
+
 /*
  * Gives up, for good and for every thread that is started from here on: root, capabilities, new privileges, all files
  * (Landlock; named files are opened by the broker), new sockets, connections, programs, and all else that a server with

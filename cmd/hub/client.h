@@ -58,9 +58,18 @@ struct client {
 	_Alignas(16) unsigned char state[]; /* the door's */
 };
 
+/* One more wants a pattern, and its group if that has a length, or no more. */
+struct note {
+	bool more;
+	size_t pattern, group; /* lengths */
+	char text[];
+};
+
 /* Messages on their way to another loop. */
 struct crossing {
-	struct kept *kept; /* NULL: nothing comes; the subscription is freed */
+	struct kept *kept; /* NULL: nothing comes; the subscription is freed, unless there is */
+	struct note *note; /* for the outside: who wants what */
+	bool out;          /* it goes there too */
 	uint32_t count;
 	struct subscription *subs[];
 };

@@ -30,6 +30,10 @@ struct message {
 	uint64_t offset;          /* of one that stays (--topic); 0: it does not */
 	uint64_t from;            /* the hub's: number of the client that must not get it; 0: none */
 	struct kept *kept;        /* the hub's */
+	uint64_t missed;          /* so many of its topic were lost in front of it (--number) */
+	unsigned takers;          /* how many have got it here */
+	bool elsewhere;           /* others may have got it too, where the hub has joined (--join) */
+	bool nobody;              /* it says that nobody responds to what was asked, as a status of NATS */
 };
 
 enum notice {

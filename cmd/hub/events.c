@@ -64,6 +64,43 @@ void hub_events_caught_up(const struct client *client)
 	tell(client, "caught up", "has caught up", NULL);
 }
 
+void hub_events_join(const struct join_event *e)
+{
+	const struct {
+		const char *key, *value;
+	} texts[] = {{"cluster", e->cluster},
+		     {"server", e->server},
+		     {"topic", e->topic},
+		     {"publisher", e->publisher},
+		     {"why", e->why}};
+	struct text line = {0};
+
+	if (report_in_words()) {
+		text_add(&line, "cluster: %s", e->event);
+		for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+			if (texts[i].value && *texts[i].value)
+				text_add(&line, "%s %s", i == 4 ? ":" : i ? "," : "", texts[i].value);
+		if (e->key && e->number)
+			text_add(&line, "; %s: %llu", e->key, (unsigned long long)e->number);
+		if (e->why)
+			complain_warning("%s", line.failed ? e->event : line.data);
+		else
+			complain_notice("%s", line.failed ? e->event : line.data);
+		text_free(&line);
+	}
+	if (!json_is_wanted())
+		return;
+	line = (struct text){0};
+	json_begin(&line, e->event);
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+		if (texts[i].value)
+			json_text(&line, texts[i].key, texts[i].value);
+	if (e->key)
+		json_number(&line, e->key, e->number);
+	json_time(&line, "time");
+	json_line(&line);
+}
+
 void hub_events_stopped(const struct exchange_counts *counts)
 {
 	struct text line = {0};

@@ -42,6 +42,7 @@ static struct {
 	struct lane *lanes;
 	int count;
 	struct hub_facts facts;
+	const struct outside *outside; /* NULL: none */
 } hub;
 
 /* Written by the lane's own thread alone, so that no processor waits for another. */
@@ -116,6 +117,14 @@ static void message_drop(struct message *message)
 
 static void mail_send(struct lane *lane, struct crossing *crossing);
 
+/* What has gathered leaves. */
+static void turn_over(struct lane *lane)
+{
+	outbox_flush(lane);
+	if (hub.outside && !lane->index)
+		hub.outside->flush();
+}
+
 /* Frees one that is in no tree any more, behind what other loops have sent to it. */
 static void subscription_free(struct lane *lane, struct subscription *sub)
 {
@@ -129,8 +138,7 @@ static void subscription_free(struct lane *lane, struct subscription *sub)
 	crossing = malloc(sizeof(*crossing) + sizeof(sub));
 	if (!crossing)
 		return; /* it is lost rather than used after it was freed */
-	crossing->kept = NULL;
-	crossing->count = 1;
+	*crossing = (struct crossing){.count = 1};
 	crossing->subs[0] = sub;
 	mail_send(lane, crossing);
 }
@@ -141,6 +149,41 @@ static void give_back(struct client *client, uint32_t count)
 		user_remove(client->user, count);
 }
 
+/* Under the lock, so that it comes there in order with what is published. */
+static void tell_outside(struct lane *lane, const struct subscription *sub, bool more)
+{
+	static _Thread_local char pattern[TOPIC_MAX], group[TOPIC_MAX];
+	struct crossing *crossing;
+	size_t pattern_len, group_len;
+
+	if (!hub.outside)
+		return;
+	pattern_len = topics_pattern(hub.topics, &sub->in, pattern);
+	group_len = topics_group_name(hub.topics, &sub->in, group, sizeof(group));
+	if (!lane->index) {
+		hub.outside->wants((struct span){pattern, pattern_len}, (struct span){group, group_len}, more);
+		return;
+	}
+	crossing = calloc(1, sizeof(*crossing));
+	if (crossing)
+		crossing->note = malloc(sizeof(struct note) + pattern_len + group_len);
+	if (!crossing || !crossing->note) {
+		free(crossing);
+		return; /* it is wanted there for longer than here, or not at all */
+	}
+	*crossing->note = (struct note){more, pattern_len, group_len};
+	memcpy(crossing->note->text, pattern, pattern_len);
+	memcpy(crossing->note->text + pattern_len, group, group_len);
+	mail_send(&hub.lanes[0], crossing);
+}
+
+/* Under the lock. */
+static void leave_tree(struct lane *lane, struct subscription *sub)
+{
+	tell_outside(lane, sub, false);
+	topics_remove(hub.topics, &sub->in);
+}
+
 static void subscription_end(struct subscription *sub)
 {
 	struct client *client = sub->client;
@@ -149,7 +192,7 @@ static void subscription_end(struct subscription *sub)
 
 	sids_remove(&client->sids, sub);
 	lock_to_change();
-	topics_remove(hub.topics, &sub->in);
+	leave_tree(client->lane, sub);
 	unlock();
 	subscription_free(client->lane, sub);
 }
@@ -160,7 +203,7 @@ static void all_subscriptions_end(struct client *client)
 	lock_to_change();
 	for (uint32_t i = 0; i < client->sids.cap; i++)
 		if (client->sids.at[i])
-			topics_remove(hub.topics, &client->sids.at[i]->in);
+			leave_tree(client->lane, client->sids.at[i]);
 	unlock();
 	for (uint32_t i = 0; i < client->sids.cap; i++) {
 		if (client->sids.at[i])
@@ -191,6 +234,7 @@ static void replay(struct client *client, const struct subscription *sub, const 
 		struct message message = list->list[i]->message;
 
 		message.serial = ++client->lane->serial;
+		message.missed = 0; /* was told to those who were there */
 		if (may_get(sub, message.topic))
 			outbox_deliver(client, sub, &message);
 	}
@@ -254,6 +298,7 @@ int hub_subscribe_all(struct client *client, struct asked *asked, int count, str
 	for (int i = 0; i < count; i++)
 		if (subscription_begin(&asked[i], group)) {
 			first = first ? first : asked[i].sub;
+			tell_outside(client->lane, asked[i].sub, true);
 			patterns[n++] = asked[i].pattern;
 		}
 	/* Whoever publishes holds the lock: what is not in the list is delivered */
@@ -414,6 +459,7 @@ static void mail_send(struct lane *lane, struct crossing *crossing)
 	if (!taken) {
 		if (crossing->kept)
 			kept_free(crossing->kept);
+		free(crossing->note);
 		free(crossing);
 	}
 }
@@ -422,6 +468,14 @@ static void crossing_deliver(struct lane *lane, struct crossing *crossing)
 {
 	struct message message;
 
+	if (crossing->note) {
+		const struct note *note = crossing->note;
+
+		hub.outside->wants((struct span){note->text, note->pattern},
+				   (struct span){note->text + note->pattern, note->group}, note->more);
+		free(crossing->note);
+		return;
+	}
 	if (!crossing->kept) {
 		free(crossing->subs[0]);
 		return;
@@ -431,6 +485,8 @@ static void crossing_deliver(struct lane *lane, struct crossing *crossing)
 	for (uint32_t i = 0; i < crossing->count; i++)
 		if (crossing->subs[i]->client)
 			deliver(lane, crossing->subs[i], &message);
+	if (crossing->out)
+		hub.outside->take(&message);
 	kept_free(crossing->kept);
 }
 
@@ -466,7 +522,7 @@ static void on_mail(void *arg)
 		free(crossing);
 	}
 	end_those_over(lane);
-	outbox_flush(lane);
+	turn_over(lane);
 	pthread_mutex_lock(&lane->lock);
 	lane->mail_bytes -= bytes;
 	if ((lane->taken < lane->ntaken || lane->nmail) && !lane->posted && lane->running)
@@ -478,20 +534,25 @@ static void on_mail(void *arg)
 static void send_away(struct lane *lane, struct message *message)
 {
 	for (int i = 0; i < hub.count; i++) {
+		bool out = message->elsewhere && !i && lane->index;
 		uint32_t n = lane->away[i].count;
 		struct crossing *crossing;
 
-		if (!n)
+		if (!n && !out)
 			continue;
 		lane->away[i].count = 0;
 		crossing = malloc(sizeof(*crossing) + n * sizeof(struct subscription *));
 		if (!crossing || !(crossing->kept = message_keep(message))) {
 			free(crossing);
-			count(&lane->dropped, n);
+			count(&lane->dropped, n + out);
 			continue;
 		}
+		crossing->kept->message.takers = message->takers;
+		crossing->note = NULL;
+		crossing->out = out;
 		crossing->count = n;
-		memcpy(crossing->subs, lane->away[i].subs, n * sizeof(struct subscription *));
+		if (n)
+			memcpy(crossing->subs, lane->away[i].subs, n * sizeof(struct subscription *));
 		mail_send(&hub.lanes[i], crossing);
 	}
 }
@@ -524,7 +585,20 @@ static bool pass_to_one(struct lane *lane, size_t *span, struct message *message
 	}
 }
 
-static int spread(struct lane *lane, struct message *message)
+/* To one of a single group, which came from outside for that. */
+static int spread_to_group(struct lane *lane, struct message *message, const struct span *group)
+{
+	const struct topic_match *match = &lane->match;
+	uint32_t number = topics_group(hub.topics, group->data, group->len);
+
+	for (size_t i = 0; number && i < match->count; i++)
+		if (match->spans[i].group == number)
+			return pass_to_one(lane, &i, message);
+	return 0;
+}
+
+/* `groups`: to one of each queue group too. */
+static int spread(struct lane *lane, struct message *message, bool groups)
 {
 	const struct topic_match *match = &lane->match;
 	size_t i = 0;
@@ -533,7 +607,7 @@ static int spread(struct lane *lane, struct message *message)
 	for (; i < match->count && !match->spans[i].group; i++)
 		for (uint32_t n = 0; n < match->spans[i].count; n++)
 			found += pass(lane, (struct subscription *)match->spans[i].subs[n], message);
-	while (i < match->count)
+	while (groups && i < match->count)
 		found += pass_to_one(lane, &i, message);
 	return found;
 }
@@ -583,7 +657,7 @@ static void resume_stalled(struct lane *lane)
 	}
 	if (again)
 		(void)!resume_later(lane, full ? STALL_MS : RATE_MS); /* otherwise on_tick() does it */
-	outbox_flush(lane);
+	turn_over(lane);
 }
 
 static void on_resume(void *arg)
@@ -639,6 +713,32 @@ static int match(struct lane *lane, struct span topic)
 	return err;
 }
 
+/* `group`: to one of that alone. Otherwise to all; `groups`: to one of each queue group too. */
+static int publish(struct lane *lane, struct message *message, const struct span *group, bool groups)
+{
+	int found;
+
+	message->serial = ++lane->serial;
+	message->kept = NULL;
+	message->offset = 0;
+	lock_to_read();
+	if (history_any() && !group)
+		history_add(message, tn_loop_now(lane->loop));
+	found = match(lane, message->topic);
+	if (found == 0)
+		found = group ? spread_to_group(lane, message, group) : spread(lane, message, groups);
+	message->takers = found > 0 ? (unsigned)found : 0;
+	if (hub.count > 1)
+		send_away(lane, message);
+	unlock();
+	if (message->elsewhere && !lane->index)
+		hub.outside->take(message);
+	message_drop(message);
+	end_those_over(lane);
+	count(&lane->published, 1);
+	return found;
+}
+
 int hub_publish(struct client *client, struct message *message)
 {
 	struct lane *lane = client->lane;
@@ -648,24 +748,36 @@ int hub_publish(struct client *client, struct message *message)
 		return -EACCES;
 	if (history_any() && !history_allows(message))
 		return -EBADMSG;
-	message->serial = ++lane->serial;
 	message->from = client->no_echo ? client->id : 0;
-	message->kept = NULL;
-	message->offset = 0;
-	lock_to_read();
-	if (history_any())
-		history_add(message, tn_loop_now(lane->loop));
-	found = match(lane, message->topic);
-	if (found == 0)
-		found = spread(lane, message);
-	if (hub.count > 1)
-		send_away(lane, message);
-	unlock();
+	message->elsewhere = hub.outside && hub.outside->goes(message->topic);
+	found = publish(lane, message, NULL, !message->elsewhere || !hub.outside->chooses);
 	slow_down(client, message);
-	message_drop(message);
-	end_those_over(lane);
-	count(&lane->published, 1);
 	return found;
+}
+
+void exchange_set_outside(const struct outside *outside)
+{
+	hub.outside = outside;
+}
+
+bool exchange_bring(struct message *message, const struct span *group)
+{
+	if (history_any() && !history_allows(message))
+		return false;
+	message->from = 0;
+	message->elsewhere = false;
+	publish(here, message, group, false);
+	return true;
+}
+
+void exchange_turn(void)
+{
+	turn_over(here);
+}
+
+bool exchange_is_behind(void)
+{
+	return hub.count > 1 && is_mail_above(here, MAIL_MAX / 2);
 }
 
 /* ---- clients ---- */
@@ -707,7 +819,7 @@ static void on_judged(void *arg, bool right)
 		client->door->input(client, client->state, again, client->again_len);
 	free(again);
 	go_on(client);
-	outbox_flush(client->lane);
+	turn_over(client->lane);
 }
 
 static int login_by_password(struct client *client, const struct login *login)
@@ -778,7 +890,7 @@ void hub_end(struct client *client)
 {
 	if (client->ending)
 		return;
-	outbox_flush(client->lane);
+	turn_over(client->lane);
 	client->ending = true;
 	tn_close(client->conn);
 }
@@ -895,7 +1007,7 @@ static void on_open(struct tn_conn *conn, void *arg)
 	tn_conn_set_data(conn, client);
 	if (door->open)
 		door->open(client, client->state);
-	outbox_flush(lane);
+	turn_over(lane);
 	if (listener->late && tn_start_tls(conn) < 0)
 		tn_abort(conn, -ENOMEM);
 }
@@ -923,7 +1035,7 @@ static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 	client->door->input(client, client->state, msg->data, msg->len);
 	if (client->attempt && client->door->framed)
 		keep_for_later(client, msg);
-	outbox_flush(client->lane);
+	turn_over(client->lane);
 }
 
 /* The door tries to read it too, and says what is wrong. */
@@ -941,7 +1053,7 @@ static void on_drain(struct tn_conn *conn, void *arg)
 	if (!client || client->ending)
 		return;
 	outbox_room(client);
-	outbox_flush(client->lane);
+	turn_over(client->lane);
 }
 
 static void on_close(struct tn_conn *conn, int err, void *arg)
@@ -1005,7 +1117,7 @@ static void on_tick(void *arg)
 		look_after(client, now_ns);
 	if (!lane->resume)
 		resume_stalled(lane);
-	outbox_flush(lane);
+	turn_over(lane);
 }
 
 static void tell_all_to_leave(void *arg)
@@ -1015,7 +1127,7 @@ static void tell_all_to_leave(void *arg)
 	for (struct client *client = lane->clients; client; client = client->next)
 		if (!client->ending)
 			client->door->notice(client, client->state, NOTICE_LEAVE);
-	outbox_flush(lane);
+	turn_over(lane);
 }
 
 /* Users were read again: who is not among them any more is cut off, and the others may do what stands there now. */
@@ -1122,9 +1234,10 @@ void exchange_end(int index)
 
 static void crossing_free(struct crossing *crossing)
 {
+	free(crossing->note);
 	if (crossing->kept)
 		kept_free(crossing->kept);
-	else
+	else if (!crossing->note)
 		free(crossing->subs[0]);
 	free(crossing);
 }

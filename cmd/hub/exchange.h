@@ -7,11 +7,11 @@
 #define TENON_HUB_EXCHANGE_H
 
 #include <stdbool.h>
-
 #include <stddef.h>
 #include <stdint.h>
 
-struct door;
+#include "door.h"
+
 struct exchange_counts;
 struct tn_handler;
 struct tn_loop;
@@ -37,6 +37,36 @@ void exchange_leave(void);
 
 /* The file of users was read again. From any thread. */
 void exchange_users_changed(void);
+
+/*
+ * What is beside the hub: a cluster that it has joined, which gets what is published here and is asked for what
+ * somebody wants here. It is called on the first loop, but for goes().
+ */
+struct outside {
+	bool chooses; /* one of a queue group's members here and there: so messages that go there are given to none here
+		       */
+	/* Whether messages of a topic go there. From any thread. */
+	bool (*goes)(struct span topic);
+	/* One more wants a pattern, or no more; of a group, if that has a length. The tree is locked meanwhile. */
+	void (*wants)(struct span pattern, struct span group, bool more);
+	/* A message that was published here; `takers` have got it already. */
+	void (*take)(const struct message *message);
+	/* The turn ends: what take() was given may leave. */
+	void (*flush)(void);
+};
+
+/* Before the loops run. It outlives them. */
+void exchange_set_outside(const struct outside *outside);
+
+/*
+ * A message has come from there: it is given to all here, except to queue groups; or, if there is a group, to one of
+ * that. On the first loop. False: the payload is not what the topic's format allows.
+ */
+bool exchange_bring(struct message *message, const struct span *group);
+/* What it has been given for this loop's clients leaves. */
+void exchange_turn(void);
+/* Whether other loops are behind, so that no more should be brought for now. */
+bool exchange_is_behind(void);
 
 void exchange_count(struct exchange_counts *counts);
 

@@ -26,6 +26,7 @@
 #include "exchange.h"
 #include "history.h"
 #include "inspect/bind_error.h"
+#include "join.h"
 #include "login.h"
 #include "plan.h"
 #include "tenon.h"
@@ -79,6 +80,7 @@ static struct {
 static struct {
 	struct listener listeners[LISTEN_MAX];
 	int count, open;
+	uint64_t closed_ns; /* when it began to end */
 	bool closing, hurried;
 } state;
 
@@ -220,8 +222,11 @@ static void on_server_closed(void *arg)
 
 	listener->over = true;
 	admin_closed(listener->server);
-	if (--state.open == 0)
-		workers_stop();
+	if (--state.open == 0) {
+		uint64_t gone = clock_ns() - state.closed_ns;
+
+		join_finish(gone < options.drain_ns ? options.drain_ns - gone : 0, workers_stop);
+	}
 }
 
 static void close_all(void)
@@ -229,6 +234,7 @@ static void close_all(void)
 	if (state.closing)
 		return;
 	state.closing = true;
+	state.closed_ns = clock_ns();
 	exchange_leave();
 	admin_draining();
 	notify_stopping(options.drain_ns);
@@ -339,6 +345,7 @@ static void told_metrics(struct text *out, bool open)
 	      counts.dropped);
 	value(out, open, "tenon_hub_slow_clients_total", "counter", "Slow clients that were cut off.", counts.cut);
 	value(out, open, "tenon_hub_subscriptions", "gauge", "Subscriptions that there are.", counts.subscriptions);
+	join_metrics(out, open);
 }
 
 static void topic_json(const char *pattern, size_t len, uint32_t count, void *arg)
@@ -363,6 +370,7 @@ static void told_status(struct text *out)
 	json_list(out, "topics");
 	exchange_topics(topic_json, out);
 	json_list_end(out);
+	join_status(out);
 }
 
 static const struct admin_more told = {.metrics = told_metrics, .status = told_status};
@@ -379,7 +387,7 @@ static int begin(void)
 		err = signals_on_hangup(workers_loops()[0], on_hangup, NULL);
 	if (err < 0)
 		return complain_library(err, NULL);
-	if (exchange_new(workers_loops(), workers_count()) < 0)
+	if (exchange_new(workers_loops(), workers_count()) < 0 || join_open(workers_loops()[0]) < 0)
 		return no_memory();
 	for (int i = 0; i < state.count && status == STATUS_DONE; i++)
 		status = serve_one(&state.listeners[i]);
@@ -404,6 +412,7 @@ static int confine(void)
 	for (int i = 0; i < state.count; i++)
 		for (int n = 0; tn_server_file(state.listeners[i].server, n, &path, &use) == 0; n++)
 			sandbox_allow(&box, path, use);
+	join_allow(&box);
 	admin_allow(&box);
 	log_allow(&box);
 	return sandbox_enter(&box);
@@ -438,6 +447,7 @@ static void worker_end(int index)
 	exchange_end(index);
 	if (index)
 		return;
+	join_close();
 	admin_close();
 	notify_close();
 	out_unwatch();
@@ -484,6 +494,8 @@ static int run(char **operands, int count)
 		status = STATUS_USAGE;
 	if (status == STATUS_DONE)
 		status = log_open();
+	if (status == STATUS_DONE)
+		status = join_check();
 	if (status == STATUS_DONE) {
 		file_limit_raise(NULL);
 		status = begin();
@@ -495,6 +507,7 @@ static int run(char **operands, int count)
 			admin_close();
 			notify_close();
 			signals_stop();
+			join_close();
 			workers_free();
 		}
 		sandbox_leave();
@@ -504,6 +517,7 @@ static int run(char **operands, int count)
 	}
 	history_free();
 	log_close();
+	join_free();
 	for (int i = 0; i < state.count; i++)
 		free(state.listeners[i].url);
 	return status;
@@ -515,6 +529,24 @@ static const char *add_rule(const char *value, void *to)
 {
 	(void)to;
 	return history_rule(value);
+}
+
+static const char *add_join(const char *value, void *to)
+{
+	(void)to;
+	return join_add(value);
+}
+
+static const char *add_local(const char *value, void *to)
+{
+	(void)to;
+	return join_add_local(value);
+}
+
+static const char *set_groups(const char *value, void *to)
+{
+	*(bool *)to = strcmp(value, "here") == 0;
+	return *(bool *)to || strcmp(value, "once") == 0 ? NULL : "is neither once nor here";
 }
 
 static const char *set_size(const char *value, uint64_t least, uint64_t most, uint64_t *to)
@@ -539,6 +571,15 @@ static const char *set_waits(const char *value, void *to)
 {
 	uint64_t size;
 	const char *why = set_size(value, 1024, UINT64_C(1) << 40, &size);
+
+	*(size_t *)to = why ? 0 : (size_t)size;
+	return why;
+}
+
+static const char *set_join_queue(const char *value, void *to)
+{
+	uint64_t size;
+	const char *why = set_size(value, 64 << 10, UINT64_C(1) << 40, &size);
 
 	*(size_t *)to = why ? 0 : (size_t)size;
 	return why;
@@ -596,6 +637,19 @@ static const struct option_spec own_options[] = {
 	 "subscriptions of one client (default: no limit)"},
 	{"max-conns", 'm', OPTION_VALUE, option_set_number, &options.max_conns, "N",
 	 "clients at a time on each URL (default: no limit)"},
+	{"join", 0, OPTION_VALUES, add_join, NULL, "URL,...",
+	 "be a client of this NATS cluster too: what is published goes there, what somebody wants here is "
+	 "subscribed to there"},
+	{"join-login", 0, OPTION_VALUE, option_set_text, &join_plan.login, "FILE",
+	 "who the hub is to the cluster: user:password, a token, an nkey's seed, or a file of credentials"},
+	{"join-queue", 0, OPTION_VALUE, set_join_queue, &join_plan.queue, "SIZE",
+	 "so much waits at most while no server of the cluster is there (default 64MiB)"},
+	{"join-groups", 0, OPTION_VALUE, set_groups, &join_plan.here, "HOW",
+	 "who of a queue group gets a message: once (default): one, here or elsewhere, as the cluster chooses; "
+	 "here: one here at once, and one elsewhere too"},
+	{"local", 0, OPTION_VALUES, add_local, NULL, "PATTERN", "topics that stay here, with --join"},
+	{"number", 0, OPTION_ALONE, option_set_flag, &join_plan.number, NULL,
+	 "number what goes to the cluster, in a header, so that other hubs find what is missing"},
 	{"threads", 0, OPTION_VALUE, workers_set_count, &options.threads, "N",
 	 "event loops, each in a thread of its own; auto: one for each processor (default 1)"},
 	{"drain", 0, OPTION_VALUE, option_set_duration, &options.drain_ns, "DUR",
@@ -620,6 +674,7 @@ const struct command hub_command = {
 		"  tenon hub 'nats://*:4222' nats+unix:/run/hub.sock --users hub.users --threads auto\n"
 		"  tenon hub 'tcp://localhost:7300?frame=line' ws://localhost:8080/hub http://localhost:8081\n"
 		"  tenon hub nats://localhost --slow drop-oldest --backlog 1MiB\n"
+		"  tenon hub nats://localhost:4223 --join nats://n1,nats://n2,nats://n3 --number\n"
 		"\n"
 		"Usage:\n"
 		"  tenon hub URL...\n"

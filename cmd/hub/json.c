@@ -78,7 +78,7 @@ static void put_id(struct tn_value *map, const char *key, const char *id, size_t
 static void deliver_reply(struct client *client, const struct message *m)
 {
 	const char *id = memrchr(m->topic.data, '.', m->topic.len);
-	struct tn_value *map = payload_value(m, (struct span){0});
+	struct tn_value *map = m->nobody ? tn_value_new_map(NULL) : payload_value(m, (struct span){0});
 	char name[ID_MAX + 2];
 	size_t len = id ? m->topic.len - (size_t)(id + 1 - m->topic.data) : 0;
 
@@ -86,6 +86,8 @@ static void deliver_reply(struct client *client, const struct message *m)
 		memcpy(name, id + 1, len);
 		name[len] = '\0';
 		put_id(map, "res", name, len);
+		if (m->nobody)
+			value_put_text(map, "error", "no responders", strlen("no responders"));
 		if (tn_encode(hub_format(client), map, 0, &scratch) == 0)
 			hub_write(client, &(struct iovec){scratch.data, scratch.len}, 1);
 	}
@@ -325,7 +327,7 @@ static void request(struct client *client, struct json *json, const struct tn_va
 
 		body.m.reply = (struct span){reply, (size_t)len};
 		count = hub_publish(client, &body.m);
-		why = count == 0 ? "no responders" : refusal(count);
+		why = count == 0 && !body.m.elsewhere ? "no responders" : refusal(count);
 	}
 	if (why)
 		refuse(client, why, id);

@@ -177,7 +177,7 @@ static void deliver(struct client *client, void *state, struct span sid, const s
 	struct tn_shared *shared;
 	unsigned char *room;
 
-	if (!r)
+	if (!r || (message->nobody && !nats->no_responders))
 		return;
 	room = r->payload.len ? NULL : hub_room(client, r->front + sid.len + r->back);
 	if (room) {
@@ -357,7 +357,7 @@ static size_t publish(struct client *client, struct nats *nats, const unsigned c
 		violation(client, "Publish to", m.topic, (struct span){0});
 	else if (found == -EBADMSG)
 		answer(client, "-ERR 'Invalid Payload'\r\n");
-	else if (found == 0 && m.reply.len && nats->no_responders)
+	else if (found == 0 && !m.elsewhere && m.reply.len && nats->no_responders)
 		tell_no_responders(client, m.reply);
 	return whole;
 }

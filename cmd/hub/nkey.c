@@ -3,6 +3,7 @@
 #include <stdint.h>
 #include <string.h>
 #ifdef TNI_HAVE_TLS
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #endif
 
@@ -10,6 +11,9 @@
 #define KEY 32
 #define RAW (1 + KEY + 2)
 #define SIGNATURE 64
+#define SEED (18 << 3) /* the first five bits of a seed's first byte: then the first letter is S */
+#define SEED_LEN 58
+#define SEED_RAW (2 + KEY + 2)
 
 static int letter_value(char c)
 {
@@ -76,6 +80,25 @@ static bool read_key(struct span text, unsigned char raw[RAW])
 	return raw[RAW - 2] == (crc & 0xff) && raw[RAW - 1] == crc >> 8;
 }
 
+static bool read_seed(struct span text, unsigned char raw[SEED_RAW])
+{
+	uint16_t crc;
+
+	if (text.len != SEED_LEN || decode(text, letter_value, 5, raw, SEED_RAW) != SEED_RAW)
+		return false;
+	if ((raw[0] & 0xf8) != SEED || ((raw[0] & 7) << 5 | raw[1] >> 3) != USER)
+		return false;
+	crc = checksum(raw, SEED_RAW - 2);
+	return raw[SEED_RAW - 2] == (crc & 0xff) && raw[SEED_RAW - 1] == crc >> 8;
+}
+
+bool nkey_is_seed(struct span text)
+{
+	unsigned char raw[SEED_RAW];
+
+	return read_seed(text, raw);
+}
+
 bool nkey_is_user(struct span text)
 {
 	unsigned char raw[RAW];
@@ -84,6 +107,55 @@ bool nkey_is_user(struct span text)
 }
 
 #ifdef TNI_HAVE_TLS
+/* As decode() reads it, without `=`. Ended by a zero byte. */
+static void encode(const unsigned char *data, size_t len, const char *letters, int width, char *out)
+{
+	uint32_t bits = 0;
+	int nbits = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		bits = bits << 8 | data[i];
+		for (nbits += 8; nbits >= width; nbits -= width)
+			*out++ = letters[bits >> (nbits - width) & ((1U << width) - 1)];
+	}
+	if (nbits)
+		*out++ = letters[bits << (width - nbits) & ((1U << width) - 1)];
+	*out = '\0';
+}
+
+static bool sign(const unsigned char *secret, struct span nonce, unsigned char *signature, unsigned char *key)
+{
+	EVP_PKEY *pkey = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, secret, KEY);
+	EVP_MD_CTX *ctx = pkey ? EVP_MD_CTX_new() : NULL;
+	size_t len = SIGNATURE, key_len = KEY;
+	bool done = ctx && EVP_DigestSignInit(ctx, NULL, NULL, NULL, pkey) == 1 &&
+		    EVP_DigestSign(ctx, signature, &len, (const unsigned char *)nonce.data, nonce.len) == 1 &&
+		    EVP_PKEY_get_raw_public_key(pkey, key, &key_len) == 1;
+
+	EVP_MD_CTX_free(ctx);
+	EVP_PKEY_free(pkey);
+	return done;
+}
+
+bool nkey_sign(struct span seed, struct span nonce, struct nkey_proof *proof)
+{
+	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567",
+			  letters64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+	unsigned char secret[SEED_RAW], raw[RAW] = {USER}, signature[SIGNATURE];
+	uint16_t crc;
+	bool done = read_seed(seed, secret) && sign(secret + 2, nonce, signature, raw + 1);
+
+	OPENSSL_cleanse(secret, sizeof(secret));
+	if (!done)
+		return false;
+	crc = checksum(raw, RAW - 2);
+	raw[RAW - 2] = (unsigned char)crc;
+	raw[RAW - 1] = (unsigned char)(crc >> 8);
+	encode(raw, RAW, letters, 5, proof->key);
+	encode(signature, SIGNATURE, letters64, 6, proof->signature);
+	return true;
+}
+
 bool nkey_has_signed(struct span key, struct span nonce, struct span signature)
 {
 	unsigned char raw[RAW], bytes[SIGNATURE];
@@ -102,6 +174,12 @@ bool nkey_has_signed(struct span key, struct span nonce, struct span signature)
 	return valid;
 }
 #else
+bool nkey_sign(struct span seed, struct span nonce, struct nkey_proof *proof)
+{
+	(void)seed, (void)nonce, (void)proof;
+	return false;
+}
+
 bool nkey_has_signed(struct span key, struct span nonce, struct span signature)
 {
 	(void)key, (void)nonce, (void)signature;

@@ -72,6 +72,8 @@ struct tn_value *payload_value(const struct message *m, struct span topic)
 		value_put_text(map, "reply", m->reply.data, m->reply.len);
 	if (m->offset)
 		(void)!tn_value_put(map, "offset", tn_value_new_uint(map, m->offset));
+	if (m->missed)
+		(void)!tn_value_put(map, "missed", tn_value_new_uint(map, m->missed));
 	if (m->head_len)
 		put_headers(map, m->body.data, m->head_len);
 	return map;

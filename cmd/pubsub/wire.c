@@ -10,6 +10,7 @@
 #include "common/complain.h"
 #include "common/json.h"
 #include "common/status.h"
+#include "hub/nats_line.h"
 #include "hub/payload.h"
 #include "hub/url.h"
 #include "tenon.h"
@@ -30,48 +31,6 @@ static struct {
 } wire;
 
 /* ---- NATS ---- */
-
-static size_t number_at(const char **at, const char *end)
-{
-	size_t value = 0;
-
-	while (*at < end && **at == ' ')
-		++*at;
-	for (; *at < end && **at >= '0' && **at <= '9' && value < SIZE_MAX / 100; ++*at)
-		value = value * 10 + (size_t)(**at - '0');
-	return value;
-}
-
-/* The last number of a line is the length of what stands behind it; of HMSG the one before that of its headers. */
-static bool has_payload(const char *line, size_t len)
-{
-	return (len > 4 && memcmp(line, "MSG ", 4) == 0) || (len > 5 && memcmp(line, "HMSG ", 5) == 0);
-}
-
-static int next(const unsigned char *data, size_t len, struct tn_frame_part *part, void *arg)
-{
-	const char *text = (const char *)data, *feed = memchr(text, '\n', len), *last;
-	size_t line, size;
-
-	(void)arg;
-	if (!feed)
-		return 0;
-	line = (size_t)(feed + 1 - text);
-	part->taken = part->len = line;
-	if (!has_payload(text, line))
-		return 1;
-	last = memrchr(text, ' ', line);
-	size = number_at(&last, feed);
-	if (size > 1 << 30) {
-		part->why = "a message is too long";
-		return TN_ETOOBIG;
-	}
-	part->taken = part->len = line + size + 2;
-	part->need = part->taken;
-	return len >= part->taken;
-}
-
-static const struct tn_frame frame = {.size = sizeof(frame), .name = "nats-client", .next = next};
 
 static int send_line(const char *line, size_t len)
 {
@@ -101,89 +60,35 @@ static void nats_greet(void)
 	text_free(&line);
 }
 
-static struct span word(const char **at, const char *end)
+static void nats_message(const struct nats_line *line)
 {
-	struct span found;
+	const struct message *m = &line->message;
+	size_t len = strlen(wire.inbox);
 
-	while (*at < end && **at == ' ')
-		++*at;
-	found.data = *at;
-	while (*at < end && **at != ' ' && **at != '\r')
-		++*at;
-	found.len = (size_t)(*at - found.data);
-	return found;
-}
-
-/* MSG topic sid [reply] size, HMSG topic sid [reply] head size; then the payload. */
-static void nats_message(const char *text, size_t line, size_t len)
-{
-	struct span words[7];
-	struct message m = {0};
-	const char *at = text, *end = text + line - 1;
-	bool headers = text[0] == 'H';
-	int count = 0;
-
-	while (count < 7 && (words[count] = word(&at, end)).len)
-		count++;
-	if (count < 4 + headers)
-		return;
-	m.topic = words[1];
-	if (count == 5 + headers)
-		m.reply = words[3];
-	m.body = (struct span){text + line, len - line - 2};
-	at = words[count - 2].data;
-	m.head_len = headers ? number_at(&at, end) : 0;
-	if (m.head_len > m.body.len)
-		m.head_len = m.body.len;
-	if (!wire.inbox[0] || m.topic.len < strlen(wire.inbox) ||
-	    memcmp(m.topic.data, wire.inbox, strlen(wire.inbox)) != 0) {
+	if (!len || m->topic.len < len || memcmp(m->topic.data, wire.inbox, len) != 0) {
 		if (wire.events->message)
-			wire.events->message(&m);
-		return;
+			wire.events->message(m);
+	} else if (wire.events->reply) {
+		wire.events->reply(line->nobody ? NULL : m);
 	}
-	if (wire.events->reply)
-		wire.events->reply(m.head_len >= 12 && memcmp(m.body.data, "NATS/1.0 503", 12) == 0 ? NULL : &m);
 }
 
-static bool begins(const char *text, size_t len, const char *word)
-{
-	return len >= strlen(word) && memcmp(text, word, strlen(word)) == 0;
-}
-
-/* What stands behind -ERR, without the end of the line. */
-static void nats_refused(const char *text, size_t len)
+static void nats_refused(struct span text)
 {
 	char why[512];
-	size_t n = 0;
 
-	while (len && *text == ' ')
-		text++, len--;
-	while (n < len && n < sizeof(why) - 1 && text[n] != '\r' && text[n] != '\n')
-		n++;
-	memcpy(why, text, n);
-	why[n] = '\0';
+	snprintf(why, sizeof(why), "'%.*s'", (int)text.len, text.data);
 	wire.events->refused(why);
 }
 
-/* Whether INFO says so. */
-static bool offers(const struct tn_value *info, const char *key)
-{
-	return tn_value_bool(tn_value_get(info, key));
-}
-
-/* Nobody in between can keep us from TLS: who was told to use it does nothing without. */
-static void nats_begin(const char *text, size_t len)
+/* The server is there. */
+static void nats_begin(struct span text)
 {
 	struct tn_value *info = NULL;
-	const char *why = NULL;
+	const char *why;
 
-	(void)!tn_decode("json", text, len, 0, &info);
-	if (wire.late && !offers(info, "tls_required") && !offers(info, "tls_available"))
-		why = "offers no TLS";
-	else if (wire.late && tn_start_tls(wire.conn) < 0)
-		why = tn_errmsg();
-	else if (!wire.late && !wire.secured && offers(info, "tls_required"))
-		why = "wants TLS: nats://...?ca=FILE, or ?verify=on for the authorities of the system";
+	(void)!tn_decode("json", text.data, text.len, 0, &info);
+	why = nats_line_secure(wire.conn, info, wire.late, wire.secured);
 	tn_value_free(info);
 	if (why) {
 		if (wire.events->refused)
@@ -195,40 +100,32 @@ static void nats_begin(const char *text, size_t len)
 		wire.events->ready();
 }
 
-/* Not terminated by a zero byte. */
-static void nats_input(const char *text, size_t len)
+static void nats_input(const void *data, size_t len)
 {
-	const char *feed = memchr(text, '\n', len);
-	size_t line = feed ? (size_t)(feed + 1 - text) : len;
+	struct nats_line line;
 
-	if (has_payload(text, line)) {
-		nats_message(text, line, len);
-	} else if (begins(text, line, "PING")) {
+	nats_line_read(&line, data, len);
+	if (line.op == NATS_MSG)
+		nats_message(&line);
+	else if (line.op == NATS_PING)
 		(void)!send_line("PONG\r\n", 6);
-	} else if (begins(text, line, "PONG") && wire.events->confirmed) {
+	else if (line.op == NATS_PONG && wire.events->confirmed)
 		wire.events->confirmed();
-	} else if (begins(text, line, "-ERR") && wire.events->refused) {
-		nats_refused(text + 4, line - 4);
-	} else if (begins(text, line, "INFO") && !wire.asked++) {
-		nats_begin(text + 4, line - 4);
-	}
+	else if (line.op == NATS_ERR && wire.events->refused)
+		nats_refused(line.text);
+	else if (line.op == NATS_INFO && !wire.asked++)
+		nats_begin(line.text);
 }
 
 static int nats_publish(const struct message *m)
 {
-	char line[3 * 4096];
-	int len;
+	char line[3 * NATS_LINE_MAX];
+	size_t len = nats_line_publish(line, sizeof(line), m, 0);
 
-	if (m->head_len)
-		len = snprintf(line, sizeof(line), "HPUB %.*s %.*s%s%zu %zu\r\n", (int)m->topic.len, m->topic.data,
-			       (int)m->reply.len, m->reply.len ? m->reply.data : "", m->reply.len ? " " : "",
-			       m->head_len, m->body.len);
-	else
-		len = snprintf(line, sizeof(line), "PUB %.*s %.*s%s%zu\r\n", (int)m->topic.len, m->topic.data,
-			       (int)m->reply.len, m->reply.len ? m->reply.data : "", m->reply.len ? " " : "",
-			       m->body.len);
+	if (!len)
+		return TN_ETOOBIG;
 	return tn_sendv(wire.conn,
-			(struct iovec[]){{line, (size_t)len},
+			(struct iovec[]){{line, len},
 					 {(void *)(uintptr_t)m->body.data, m->body.len},
 					 {(void *)(uintptr_t) "\r\n", 2}},
 			3);
@@ -236,11 +133,10 @@ static int nats_publish(const struct message *m)
 
 static int nats_subscribe(struct span pattern, struct span group)
 {
-	char line[3 * 4096];
-	int len = snprintf(line, sizeof(line), "SUB %.*s %.*s%s%u\r\n", (int)pattern.len, pattern.data, (int)group.len,
-			   group.len ? group.data : "", group.len ? " " : "", ++wire.subs);
+	char line[3 * NATS_LINE_MAX];
+	size_t len = nats_line_subscribe(line, sizeof(line), pattern, group, ++wire.subs);
 
-	return send_line(line, (size_t)len);
+	return len ? send_line(line, len) : TN_ETOOBIG;
 }
 
 /* ---- the hub's own ---- */
@@ -365,7 +261,7 @@ static void on_close(struct tn_conn *conn, int err, void *arg)
 /* With what the URL does not say: where messages end, and what they are. */
 static char *full_url(const char *url)
 {
-	char *full = wire.nats ? url_under(url, NATS, "4222", &wire.late) : strdup(url);
+	char *full = wire.nats ? url_under(url, NATS, NATS_PORT, &wire.late) : strdup(url);
 
 	if (full && wire.nats)
 		full = url_with(full, "frame=nats-client");
@@ -388,13 +284,13 @@ int wire_dial(struct tn_loop *loop, const char *url, const struct wire_events *e
 	wire.events = events;
 	wire.login = *login;
 	wire.nats = url_is_of(url, NATS);
-	err = wire.nats ? tn_frame_register(&frame) : 0;
+	err = wire.nats ? nats_line_frame() : 0;
 	full = full_url(url);
 	if (!full) {
 		complain("out of memory");
 		return STATUS_FAILED;
 	}
-	if (err == 0 || err == -EEXIST)
+	if (err == 0)
 		err = tn_dial(loop, full, &handler, NULL, &wire.conn);
 	if (err == 0 && wire.late)
 		err = tn_tls_later(wire.conn);

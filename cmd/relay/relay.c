@@ -2,7 +2,6 @@
 #include "relay.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,7 +38,6 @@
 #include "tenon.h"
 
 #define LISTEN_MAX 64
-#define PATHS_MAX 256
 #define RATE_MAX (UINT64_C(1) << 40)
 
 /* Probes in a row after which a target works, or is left out. */
@@ -69,8 +67,6 @@ static struct {
 	_Atomic(bool) closing; /* the servers have been told to end */
 	bool hurried;          /* by a second signal */
 	_Atomic(unsigned) cut_off;
-	char *paths[PATHS_MAX]; /* of files that targets need */
-	int npaths;
 } state;
 
 /* ---- the end ---- */
@@ -615,17 +611,6 @@ static int begin(void)
 
 /* ---- the sandbox ---- */
 
-static bool is_name(const char *url)
-{
-	const char *host = strstr(url, "://");
-
-	/* What is written in digits, colons and dots is an address; whatever else is looked up. */
-	if (!host || tn_url_kind(url) & TN_URL_LOCAL)
-		return false;
-	host += 3;
-	return *host != '[' && strspn(host, "0123456789.") != strcspn(host, ":/?");
-}
-
 static void allow_listener(struct sandbox *box, int index)
 {
 	int kind = tn_url_kind(plan.listen[index]);
@@ -637,35 +622,10 @@ static void allow_listener(struct sandbox *box, int index)
 		sandbox_allow(box, path, use);
 }
 
-/* A path must stay for as long as the process that opens it does. */
-static void allow_path(struct sandbox *box, const char *path, enum tn_file_use use)
-{
-	char *copy = state.npaths < PATHS_MAX ? strdup(path) : NULL;
-
-	box->crowded |= !copy;
-	if (!copy)
-		return;
-	state.paths[state.npaths++] = copy;
-	sandbox_allow(box, copy, use);
-}
-
-static void allow_target(struct sandbox *box, const char *url)
-{
-	int kind = tn_url_kind(url);
-	char path[PATH_MAX];
-	enum tn_file_use use;
-
-	box->answers |= (kind & (TN_URL_LOCAL | TN_URL_INHERITED)) != 0;
-	box->reads |= kind & TN_URL_SECURE && tn_url_has_key(url, "ca") <= 0;
-	box->names |= is_name(url);
-	for (int n = 0; tn_url_file(url, n, path, sizeof(path), &use) == 0; n++)
-		allow_path(box, path, use);
-}
-
 static void allow_targets(struct sandbox *box, const struct targets *targets)
 {
 	for (int i = 0; i < targets->count; i++)
-		allow_target(box, targets->list[i].url);
+		sandbox_allow_url(box, targets->list[i].url);
 }
 
 static int confine(void)
@@ -684,7 +644,7 @@ static int confine(void)
 	for (int i = 0; i < state.count; i++)
 		allow_listener(&box, i);
 	for (int i = 0; tee_url(i); i++)
-		allow_target(&box, tee_url(i));
+		sandbox_allow_url(&box, tee_url(i));
 	recorder_allow(&box);
 	admin_allow(&box);
 	log_allow(&box);
@@ -741,8 +701,6 @@ static int run_all(void)
 
 static void forget(void)
 {
-	for (int i = 0; i < state.npaths; i++)
-		free(state.paths[i]);
 	for (int i = 0; i < plan.nlisten; i++)
 		free(state.listeners[i].url);
 	free(state.listeners);

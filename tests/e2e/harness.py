@@ -353,7 +353,10 @@ MEMBERS = {"listening": "url handler time", "open": "id url peer local time",
            "session": "id url client local target from tried bytes_in bytes_out messages_in messages_out lost "
                       "paused connect_ms handshake_ms first_byte_ms duration_ms ended_by reason error started time",
            "slow": "id name peer why dropped time", "cut": "id name peer why dropped time",
-           "caught up": "id name peer why dropped time"}
+           "caught up": "id name peer why dropped time",
+           "joined": "cluster server waiting time", "parted": "cluster why unconfirmed time",
+           "unreachable": "cluster why time", "overflow": "why dropped time", "drained": "dropped time",
+           "refused": "topic why refused time", "gap": "topic publisher missed time"}
 
 
 def check_event(event):

@@ -1,11 +1,16 @@
 /*
  * A client on libnats, for test_hub.py: nats_client URL. It subscribes to wildcards and with a queue group, asks and
  * answers with headers, asks where nobody is, unsubscribes after some, and publishes many; each step prints a line.
+ *
+ * For test_hub_cluster.py: nats_client URL,... give publishes numbers to "control", 200 a second, until SIGTERM, and
+ * prints the last; take prints each that comes, and when.
  */
 #include <nats.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define MUST(call) must((call), #call)
 
@@ -44,6 +49,71 @@ static int count(natsSubscription *sub, int timeout_ms)
 	return n;
 }
 
+static volatile sig_atomic_t over;
+
+static void on_signal(int number)
+{
+	(void)number;
+	over = 1;
+}
+
+static natsConnection *join(const char *urls)
+{
+	natsConnection *nc;
+	natsOptions *options;
+	const char *servers[8];
+	char *copy = strdup(urls);
+	int count = 0;
+
+	for (char *url = strtok(copy, ","); url && count < 8; url = strtok(NULL, ","))
+		servers[count++] = url;
+	MUST(natsOptions_Create(&options));
+	MUST(natsOptions_SetServers(options, servers, count));
+	MUST(natsOptions_SetMaxReconnect(options, -1));
+	MUST(natsOptions_SetReconnectWait(options, 100));
+	MUST(natsOptions_SetPingInterval(options, 1000));
+	MUST(natsConnection_Connect(&nc, options));
+	natsOptions_Destroy(options);
+	free(copy);
+	return nc;
+}
+
+static int give(const char *urls)
+{
+	const struct timespec pause = {.tv_nsec = 5000000};
+	natsConnection *nc = join(urls);
+	char text[32];
+	long number = 0;
+
+	while (!over) {
+		snprintf(text, sizeof(text), "%ld", ++number);
+		natsConnection_PublishString(nc, "control", text);
+		nanosleep(&pause, NULL);
+	}
+	natsConnection_FlushTimeout(nc, 500);
+	printf("%ld\n", number);
+	return 0;
+}
+
+static int take(const char *urls)
+{
+	natsConnection *nc = join(urls);
+	natsSubscription *sub;
+	struct timespec now;
+	natsMsg *msg;
+
+	MUST(natsConnection_SubscribeSync(&sub, nc, "control"));
+	while (!over) {
+		if (natsSubscription_NextMsg(&msg, sub, 100) != NATS_OK)
+			continue;
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		printf("%.*s %ld.%03ld\n", natsMsg_GetDataLength(msg), natsMsg_GetData(msg), (long)now.tv_sec,
+		       now.tv_nsec / 1000000);
+		natsMsg_Destroy(msg);
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	natsConnection *nc;
@@ -52,6 +122,9 @@ int main(int argc, char **argv)
 	const char *value = "";
 	natsStatus status;
 
+	signal(SIGTERM, on_signal);
+	if (argc > 2)
+		return strcmp(argv[2], "give") == 0 ? give(argv[1]) : take(argv[1]);
 	MUST(natsConnection_ConnectTo(&nc, argc > 1 ? argv[1] : "nats://localhost:4222"));
 	MUST(natsConnection_SubscribeSync(&any, nc, "sensors.*.temp"));
 	MUST(natsConnection_QueueSubscribeSync(&one, nc, "sensors.>", "workers"));

@@ -677,6 +677,31 @@ size_t topics_busiest(const struct topics *topics, uint32_t limit, struct topic_
 	return count;
 }
 
+size_t topics_group_name(const struct topics *topics, const struct topic_sub *sub, char *out, size_t cap)
+{
+	const char *name;
+	size_t len;
+
+	if (!sub->group)
+		return 0;
+	name = name_bytes(&node_of(topics, sub->group)->name, &len);
+	if (len > cap)
+		return 0;
+	memcpy(out, name, len);
+	return len;
+}
+
+uint32_t topics_group(const struct topics *topics, const char *name, size_t len)
+{
+	const struct node *groups = node_of(topics, GROUPS);
+
+	if (is_wild(name, len, '*'))
+		return groups->star;
+	if (is_wild(name, len, '>'))
+		return groups->rest;
+	return find_edge(topics, GROUPS, name, len, hash_token(topics->seed, name, len));
+}
+
 /* ---- the whole ---- */
 
 struct topics *topics_new(uint64_t seed)

@@ -56,6 +56,10 @@ struct topic_busy {
 /* The patterns with the most subscriptions, the busiest first; looks at `limit` nodes of the tree at most. Returns how
  * many of the `cap` in `out` there are. */
 size_t topics_busiest(const struct topics *topics, uint32_t limit, struct topic_busy *out, size_t cap);
+/* The same for the name of its group, which is as long at most as it was given. 0: it has none. */
+size_t topics_group_name(const struct topics *topics, const struct topic_sub *sub, char *out, size_t cap);
+/* The number of a group in struct topic_sub; 0: nobody is in one of this name. */
+uint32_t topics_group(const struct topics *topics, const char *name, size_t len);
 
 /* Another number after each change of the tree. */
 uint64_t topics_version(const struct topics *topics);
