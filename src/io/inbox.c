@@ -73,8 +73,12 @@ int tni_inbox_wait(struct tn_loop *loop, uint64_t timeout_ns)
 	struct tni_inbox *inbox = loop->inbox;
 	int rc;
 
-	if (!timeout_ns)
-		return tni_memory_is_enough(loop, loop->now_ns) ? 0 : loop->engine->wait(loop, 0);
+	if (!timeout_ns && tni_memory_is_enough(loop, loop->now_ns))
+		return 0;
+	if (!timeout_ns) {
+		loop->asked_ns = loop->now_ns;
+		return loop->engine->wait(loop, 0);
+	}
 	if (!tni_memory_sleep(loop))
 		return loop->engine->wait(loop, 0);
 	/* Who puts something looks whether we sleep, and we look for something once they can see that we do. */

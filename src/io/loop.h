@@ -32,7 +32,6 @@ struct tni_spin {
 	uint32_t credit; /* how far recent gaps were short enough to be worth spinning for */
 	uint32_t skip;   /* idle periods to sleep through before trying again */
 	uint32_t backoff;
-	uint32_t quick;    /* turns in a row that memory has brought at once */
 	uint64_t idle_ns;  /* spent on polls that found nothing */
 	bool again;        /* of an embedded loop: it is to be stepped again at once, to look for events */
 	uint64_t quiet_ns; /* the same: when its last turn with events was over */

@@ -96,12 +96,8 @@ bool tni_memory_sleep(struct tn_loop *loop)
 	return !found;
 }
 
-bool tni_memory_is_enough(struct tn_loop *loop, uint64_t now)
+bool tni_memory_is_enough(const struct tn_loop *loop, uint64_t now)
 {
-	if (tni_list_empty(&loop->hot) || (loop->engine->owes && loop->engine->owes(loop)))
-		return false;
-	if (now - loop->asked_ns < ENGINE_NS)
-		return true;
-	loop->asked_ns = now;
-	return false;
+	return !tni_list_empty(&loop->hot) && now - loop->asked_ns < ENGINE_NS &&
+	       !(loop->engine->owes && loop->engine->owes(loop));
 }

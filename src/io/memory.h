@@ -55,8 +55,10 @@ static inline bool tni_memory_is_hot(const struct tn_loop *loop)
 	return !tni_list_empty(&loop->hot);
 }
 
-/* Whether the engine need not be asked now, since that was done a moment ago: `now` is the clock's. */
-bool tni_memory_is_enough(struct tn_loop *loop, uint64_t now);
+/* Whether the engine need not be asked now, since that was done a moment ago (loop->asked_ns, the caller's to set):
+ * `now` is the clock's. Asked before memory is looked at: where that has something at every look, sockets would never
+ * have their turn. */
+bool tni_memory_is_enough(const struct tn_loop *loop, uint64_t now);
 
 #else
 

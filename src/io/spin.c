@@ -38,12 +38,8 @@ static void pay(struct tni_spin *spin)
 	spin->skip = spin->backoff;
 }
 
-/*
- * So many looks into memory for each look at the clock, and so many finds in a row without one: a message that comes at
- * once costs neither a system call nor the time of day, and the engine has its turn all the same.
- */
+/* So many looks into memory for each look at the clock. */
 #define LOOKS 16
-#define QUICK_MAX 32
 
 static bool found_in_memory(struct tn_loop *loop)
 {
@@ -62,8 +58,11 @@ static int look(struct tn_loop *loop, uint64_t now)
 {
 	int rc;
 
-	if (found_in_memory(loop) || tni_memory_is_enough(loop, now))
+	if (tni_memory_is_enough(loop, now)) {
+		(void)found_in_memory(loop);
 		return 0;
+	}
+	loop->asked_ns = now;
 	rc = loop->engine->wait(loop, 0);
 
 	return rc >= 0 && loop->embed.on && loop->engine->after_turn ? loop->engine->after_turn(loop) : rc;
@@ -101,12 +100,11 @@ int tni_spin_wait(struct tn_loop *loop, uint64_t timeout_ns)
 	uint64_t idle_since, spun_ns;
 	int rc;
 
-	if (wanted && spin->quick < QUICK_MAX && found_in_memory(loop)) {
-		spin->quick++;
+	/* A message that comes at once costs no system call; the engine has its turn all the same. */
+	if (wanted && tni_memory_is_enough(loop, loop->now_ns) && found_in_memory(loop)) {
 		spin->backoff = 0;
 		return 0;
 	}
-	spin->quick = 0;
 	idle_since = tni_clock_ns();
 	if (wanted) {
 		rc = spin_until_event(loop, idle_since, timeout_ns, &found);

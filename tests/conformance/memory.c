@@ -819,6 +819,35 @@ static void test_ping_pong(void **state)
 	}
 }
 
+/* Two ends in one loop, each of which finds something in its memory whenever it looks. */
+static void test_sockets_beside_a_lively_memory(void **state)
+{
+	static const struct tn_handler player = {.on_open = player_open, .on_msg = served_msg};
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	struct pollfd answer = {.events = POLLIN};
+	pthread_t thread;
+	char url[160];
+	struct world w;
+
+	(void)state;
+	serve(&w, "?frame=u16&spin=10ms");
+	snprintf(url, sizeof(url), "shm:%s/s?frame=u16&spin=10ms", th_dir);
+	assert_int_equal(tn_dial(w.loop, url, &player, NULL, NULL), 0);
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s/u", th_dir);
+	snprintf(url, sizeof(url), "unix:%s", un.sun_path);
+	assert_int_equal(tn_serve(w.loop, url, &echo, &w, NULL), 0);
+	assert_int_equal(pthread_create(&thread, NULL, run_server, &w), 0);
+	for (int i = 0; i < 200; i++) {
+		answer.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		assert_int_equal(connect(answer.fd, (struct sockaddr *)&un, sizeof(un)), 0);
+		assert_int_equal(write(answer.fd, "x", 1), 1);
+		assert_int_equal(poll(&answer, 1, TH_PATIENCE_MS), 1);
+		close(answer.fd);
+	}
+	tn_loop_stop(w.loop);
+	pthread_join(thread, NULL);
+}
+
 static void step_due(struct tn_loop *loop, short revents)
 {
 	if (revents || tn_loop_timeout_ms(loop) == 0)
@@ -869,6 +898,7 @@ int main(int argc, char **argv)
 		T(test_a_server_that_is_killed),
 		T(test_pages_come_and_go),
 		T(test_ping_pong),
+		T(test_sockets_beside_a_lively_memory),
 		T(test_embedded),
 	};
 
