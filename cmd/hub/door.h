@@ -103,7 +103,8 @@ int hub_subscribe_all(struct client *client, struct asked *asked, int count, str
 /*
  * Subscribes under a name, by which deliver() and hub_unsubscribe() know it. A name that is there already keeps its
  * pattern. `group` of length 0: none. `wanted` NULL: nothing; otherwise it is delivered during the call. Returns 0; 1:
- * something behind `since` is not there any more; -EINVAL: no valid pattern; -EACCES; -E2BIG: too many; -ENOMEM.
+ * something behind `since` is not there any more; -EINVAL: no valid pattern, or
+ * name of a group (a word without white space); -EACCES; -E2BIG: too many; -ENOMEM.
  */
 int hub_subscribe(struct client *client, struct span pattern, struct span group, struct span sid,
 		  const struct wanted *wanted);

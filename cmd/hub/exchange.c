@@ -292,6 +292,11 @@ int hub_subscribe_all(struct client *client, struct asked *asked, int count, str
 	const struct subscription *first = NULL;
 	int n = 0;
 
+	if (group.len && !topic_is_name(group.data, group.len)) {
+		for (int i = 0; i < count; i++)
+			asked[i].err = -EINVAL;
+		return 0;
+	}
 	for (int i = 0; i < count; i++)
 		asked[i].sub = subscription_new(client, &asked[i], &asked[i].err);
 	lock_to_change();

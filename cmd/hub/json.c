@@ -235,13 +235,18 @@ static void tell_gap(struct client *client, struct span pattern)
 
 static void subscribe(struct client *client, struct json *json, const struct tn_value *map, struct span pattern)
 {
+	const struct tn_value *named = tn_value_get(map, "group");
 	struct wanted wanted;
-	struct span group, id;
+	struct span group = {0}, id;
 	int64_t max = 0;
 	int err;
 
 	(void)json;
-	value_text(tn_value_get(map, "group"), &group);
+	if (tn_value_kind(named) != TN_NULL &&
+	    (!value_text(named, &group) || (group.len && !topic_is_name(group.data, group.len)))) {
+		refuse(client, "group: is no name (one word)", NULL);
+		return;
+	}
 	if (!value_text(tn_value_get(map, "id"), &id))
 		id = pattern;
 	if (!id.len || id.len > TOPIC_MAX || id.data[0] == INBOX_SID[0]) {

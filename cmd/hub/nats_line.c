@@ -148,26 +148,44 @@ const char *nats_line_secure(struct tn_conn *conn, const struct tn_value *info, 
 	return NULL;
 }
 
+/* A zero byte does not end a word: it is a letter like others. Returns the line's length, 0: it does not fit. */
+static size_t line_of(char *out, size_t cap, const char *verb, struct span first, struct span second, const char *end)
+{
+	const struct span words[] = {{verb, strlen(verb)}, first, second, {end, strlen(end)}};
+	size_t len = 0;
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		if (!words[i].len)
+			continue;
+		if (words[i].len + 1 > cap - len)
+			return 0;
+		memcpy(out + len, words[i].data, words[i].len);
+		len += words[i].len;
+		out[len++] = ' ';
+	}
+	if (cap - len < 1)
+		return 0;
+	memcpy(out + len - 1, "\r\n", 2);
+	return len + 1;
+}
+
 size_t nats_line_publish(char *out, size_t cap, const struct message *m, size_t extra)
 {
-	const char *blank = m->reply.len ? " " : "";
-	int topic = (int)m->topic.len, reply = (int)m->reply.len, len;
+	char sizes[48];
 
 	if (m->head_len + extra)
-		len = snprintf(out, cap, "HPUB %.*s %.*s%s%zu %zu\r\n", topic, m->topic.data, reply,
-			       reply ? m->reply.data : "", blank, m->head_len + extra, m->body.len + extra);
+		snprintf(sizes, sizeof(sizes), "%zu %zu", m->head_len + extra, m->body.len + extra);
 	else
-		len = snprintf(out, cap, "PUB %.*s %.*s%s%zu\r\n", topic, m->topic.data, reply,
-			       reply ? m->reply.data : "", blank, m->body.len);
-	return len > 0 && (size_t)len < cap ? (size_t)len : 0;
+		snprintf(sizes, sizeof(sizes), "%zu", m->body.len);
+	return line_of(out, cap, m->head_len + extra ? "HPUB" : "PUB", m->topic, m->reply, sizes);
 }
 
 size_t nats_line_subscribe(char *out, size_t cap, struct span pattern, struct span group, uint64_t sid)
 {
-	int len = snprintf(out, cap, "SUB %.*s %.*s%s%llu\r\n", (int)pattern.len, pattern.data, (int)group.len,
-			   group.len ? group.data : "", group.len ? " " : "", (unsigned long long)sid);
+	char name[24];
 
-	return len > 0 && (size_t)len < cap ? (size_t)len : 0;
+	snprintf(name, sizeof(name), "%llu", (unsigned long long)sid);
+	return line_of(out, cap, "SUB", pattern, group, name);
 }
 
 bool nats_line_header(const struct message *m, const char *name, struct span *value)

@@ -20,17 +20,6 @@ static int letter_value(char c)
 	return c >= 'A' && c <= 'Z' ? c - 'A' : c >= '2' && c <= '7' ? c - '2' + 26 : -1;
 }
 
-static int letter64_value(char c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	return c == '-' || c == '+' ? 62 : c == '_' || c == '/' ? 63 : -1;
-}
-
 /* RFC 4648, with so many bits a letter, `=` at the end or none. Returns how many bytes it is; 0: none of that. */
 static size_t decode(struct span text, int (*value_of)(char c), int width, unsigned char *out, size_t cap)
 {
@@ -107,6 +96,17 @@ bool nkey_is_user(struct span text)
 }
 
 #ifdef TNI_HAVE_TLS
+static int letter64_value(char c)
+{
+	if (c >= 'A' && c <= 'Z')
+		return c - 'A';
+	if (c >= 'a' && c <= 'z')
+		return c - 'a' + 26;
+	if (c >= '0' && c <= '9')
+		return c - '0' + 52;
+	return c == '-' || c == '+' ? 62 : c == '_' || c == '/' ? 63 : -1;
+}
+
 /* As decode() reads it, without `=`. Ended by a zero byte. */
 static void encode(const unsigned char *data, size_t len, const char *letters, int width, char *out)
 {

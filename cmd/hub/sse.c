@@ -219,7 +219,7 @@ static void subscribe(struct client *client, struct sse *sse, const struct http_
 	for (; next_key(&query, &key, &value, room); room += value.len) {
 		if (http_is(key, "sub") && count < SUBSCRIBE_MAX && topic_is_pattern(value.data, value.len))
 			asked[count++] = (struct asked){.pattern = value, .sid = value};
-		else if (http_is(key, "group"))
+		else if (http_is(key, "group") && (!value.len || topic_is_name(value.data, value.len)))
 			group = value;
 		else if (http_is(key, "last") || http_is(key, "history"))
 			wanted.newest = http_is(key, "last") ? 1 : (unsigned)strtoul(value.data, NULL, 10);

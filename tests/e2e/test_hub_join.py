@@ -5,7 +5,7 @@ import pytest
 
 from harness import LIMIT, free_port, wait_until
 from test_admin import Admin
-from test_hub import QUIET, Talk
+from test_hub import QUIET, Lines, Talk, curl
 
 INFO = {"server_id": "NPLAYED", "server_name": "played", "version": "2.9.10", "proto": 1, "host": "127.0.0.1",
         "port": 1, "headers": True, "max_payload": 1048576}
@@ -123,6 +123,9 @@ def test_two_hubs(tenon, server, join, threads):
             assert client.wait_for(200, b"t.%d" % name) == numbers(200)
         wait_until(lambda: len([m for m in client.gather() if m[0] == b"t.head"]) >= 3, "headers")
         assert {m[2:] for m in client.messages if m[0] == b"t.head"} == {(b"NATS/1.0\r\nColour: red\r\n\r\n", b"hi")}
+    clients[0].publish(b"t.end", b"x")  # behind what reach() has asked with
+    for client in clients:
+        client.wait_for(1, b"t.end")
     before = [len(client.gather()) for client in clients]
     clients[0].publish(b"t.a", b"x")
     for client in clients + [overlapping]:
@@ -256,6 +259,28 @@ def test_stays_local(tenon, server, join):
     here.wait_for(1, b"abroad.3")
     assert here.payloads(b"home.q") == [b"1", b"1"]
     assert there.payloads(b"home.q") == [b"2"]
+
+
+def test_names_bring_no_lines(tenon, server, join):
+    """What objects call their groups and topics is written into lines of the cluster: it makes none of its own."""
+    cluster = server()
+    hub = join(cluster.port, doors=("nats://127.0.0.1:0", "tcp://127.0.0.1:0?frame=line", "http://127.0.0.1:0"))
+    there = Client(tenon, cluster.port, b"SUB > 1\r\n")
+    lines = Lines(hub.urls[1], tenon)
+    forged = "q 77\r\nPUB forged 3\r\nbad\r\nSUB x"
+    lines.say({"sub": "a", "group": forged}, {"sub": "b", "group": 7}, {"sub": "c", "group": "q " * 9},
+              {"sub": "d", "group": "x" * 4097}, {"ping": 1})
+    assert ["group: is no name" in lines.hear().get("error", "") for _ in range(4)] == [True] * 4
+    assert lines.hear() == {"pong": 1}
+    text = curl(tenon, f"{hub.urls[2]}/?sub=a&group=q%2077%0D%0APUB%20forged%203%0D%0Abad%0D%0ASUB%20x")
+    assert "?sub=PATTERN" in json.loads(text)["error"]
+    # a zero byte is a letter like others there and here: behind it a topic does not end
+    publisher = Client(tenon, hub.port)
+    reach(publisher, b"probe", there)
+    publisher.publish(b"secret\0x", b"1", reply=b"r\0y")
+    there.wait_for(1, b"secret\0x")
+    assert [m[:2] for m in there.messages if m[0] not in (b"probe", b"forged")] == [(b"secret\0x", b"r\0y")]
+    assert not there.payloads(b"forged") and hub.cluster()["connected"]
 
 
 def test_sends_all_before_it_ends(tenon, server, join):

@@ -47,6 +47,11 @@ static void test_valid(void **state)
 	memset(longest, 'x', sizeof(longest));
 	assert_true(topic_is_literal(longest, TOPIC_MAX));
 	assert_false(topic_is_literal(longest, TOPIC_MAX + 1));
+	assert_true(topic_is_name(longest, TOPIC_MAX));
+	assert_false(topic_is_name(longest, TOPIC_MAX + 1));
+	assert_true(topic_is_name("a..*", 4));
+	assert_false(topic_is_name("", 0));
+	assert_false(topic_is_name("a\r\nPUB", 6));
 }
 
 static bool covers(const char *outer, const char *inner)

@@ -118,6 +118,11 @@ bool topic_is_literal(const char *text, size_t len)
 	return is_valid(text, len, false);
 }
 
+bool topic_is_name(const char *text, size_t len)
+{
+	return len && len <= TOPIC_MAX && !has_blank(text, len);
+}
+
 bool topic_covers(const char *outer, size_t outer_len, const char *inner, size_t len)
 {
 	size_t a = 0, b = 0;

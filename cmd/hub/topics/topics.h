@@ -25,6 +25,8 @@ struct topic_sub {
 bool topic_is_pattern(const char *text, size_t len);
 /* The same, without wildcards. */
 bool topic_is_literal(const char *text, size_t len);
+/* Whether it may be a queue group's name: one word of a line, dots or not. */
+bool topic_is_name(const char *text, size_t len);
 /* Whether a pattern takes this topic. Both must be valid. */
 bool topic_fits(const char *pattern, size_t pattern_len, const char *topic, size_t len);
 /* Whether all that `inner` takes is taken by `outer` too. Both must be valid patterns. */
