@@ -13,8 +13,7 @@
 #include "common/status.h"
 #include "tenon.h"
 
-#define WAITING_MAX (1U << 20) /* bytes of a direction, beyond which its source is not read */
-#define FULL_NS NS_PER_MS      /* then it is looked again */
+#define FULL_NS NS_PER_MS /* a side that takes no more is looked at again */
 #define STEPS_MAX 1024
 #define LINE_MAX_ 4096
 
@@ -110,6 +109,8 @@ static int read_line(char *line, unsigned number)
 		end[-1] = '\0';
 	if (tn_parse_duration(line, &at_ns) < 0)
 		return bad_line(number, 0, "a line begins with a time since the start (10s latency=5ms)");
+	if (all.nsteps && all.steps[all.nsteps - 1].repeats)
+		return bad_line(number, 0, "the line above begins anew (repeat): this one is never reached");
 	if (all.nsteps && at_ns < all.steps[all.nsteps - 1].at_ns)
 		return bad_line(number, 0, "the time is before that of the line above");
 	if (!all.nsteps || all.steps[all.nsteps - 1].at_ns != at_ns) {
@@ -153,9 +154,18 @@ static int read_script(void)
 		number++;
 		if (!line[len] && len == sizeof(line) - 1)
 			status = bad_line(number, len, "the line is too long");
+		else if (!line[len] && !feof(file))
+			status = bad_line(number, len, "a zero byte is no text");
 		line[len] = '\0';
 		if (status == STATUS_DONE)
 			status = read_line(line, number);
+	}
+	if (status == STATUS_DONE && ferror(file)) {
+		complain("%s: %s", all.script, tn_strerror(-errno));
+		status = STATUS_USAGE;
+	} else if (status == STATUS_DONE && !all.nsteps) {
+		complain("%s: it holds no line (0s latency=5ms)", all.script);
+		status = STATUS_USAGE;
 	}
 	fclose(file);
 	return status;
@@ -277,7 +287,7 @@ void faults_free(void)
 
 static void set_hold(struct faults *f, int direction)
 {
-	bool hold = f->pipes[direction].bytes > WAITING_MAX;
+	bool hold = chaos_is_full(&f->pipes[direction]);
 
 	if (hold == f->held[direction])
 		return;
@@ -381,6 +391,11 @@ struct faults *faults_begin(struct tn_loop *loop, enum chaos_carries carries, co
 	return f;
 }
 
+bool faults_hold(const struct faults *f, int direction)
+{
+	return f && f->held[direction];
+}
+
 bool faults_refuse(const struct faults *f)
 {
 	return chaos_refuses(f->pipes[0].set, f->pipes[0].active);
@@ -400,7 +415,7 @@ void faults_put(struct faults *f, int direction, const struct tn_msg *msg)
 {
 	struct chaos_pipe *pipe = pipe_now(f, direction);
 
-	if (pipe->carries == CHAOS_DATAGRAMS && pipe->bytes > WAITING_MAX) { /* a queue on the way is full */
+	if (pipe->carries == CHAOS_DATAGRAMS && chaos_is_full(pipe)) { /* a queue on the way is full */
 		pipe->counts.lost++;
 		return;
 	}

@@ -48,6 +48,9 @@ struct faults_hooks {
 struct faults *faults_begin(struct tn_loop *loop, enum chaos_carries carries, const struct faults_hooks *hooks,
 			    void *session);
 
+/* Whether a direction's source is not to be read, as its hook has been told. NULL is allowed. */
+bool faults_hold(const struct faults *faults, int direction);
+
 /* Whether it is to be refused. */
 bool faults_refuse(const struct faults *faults);
 

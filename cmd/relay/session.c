@@ -718,7 +718,8 @@ static bool check_limits(struct extended *x, uint64_t now)
 	if (x->association)
 		association_tick(x->association, now);
 	else
-		pace_tick(&x->pace, s->path.client, s->path.target, now);
+		pace_tick(&x->pace, faults_hold(x->faults, CHAOS_UP) ? NULL : s->path.client,
+			  faults_hold(x->faults, CHAOS_DOWN) ? NULL : s->path.target, now);
 	if (x->faults && faults_change())
 		faults_look(x->faults);
 	if (s->over)

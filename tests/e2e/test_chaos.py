@@ -1,5 +1,6 @@
 """tenon relay --chaos: faults of sessions."""
 import contextlib
+import socket
 import time
 
 import pytest
@@ -175,11 +176,35 @@ def test_bad_specs(tenon, listen, spec, words):
     ("5s off\n1s off\n", ":2: byte 0: the time is before"),
     ("0s repeat\n", ":1: byte 0: repeat needs a time"),
     ("1s loss=1%\n", "loss has no effect on"),
+    ("1s off\n2s repeat\n3s refuse\n", ":3: byte 0: the line above begins anew"),
+    ("# nothing\n", "script: it holds no line"),
+    ("0s off\0refuse\n", ":1: byte 6: a zero byte"),
 ])
 def test_bad_scripts(tenon, text, words):
     (tenon.folder / "script").write_text(text)
     assert words in tenon.run("relay", "tcp://127.0.0.1:0", "tcp://127.0.0.1:1", "--chaos-script",
                               f"{tenon.folder}/script", status=USAGE).err
+
+
+def test_a_folder_is_no_script(tenon):
+    assert "s a directory" in tenon.run("relay", "tcp://127.0.0.1:0", "tcp://127.0.0.1:1", "--chaos-script",
+                                        str(tenon.folder), status=USAGE).err
+
+
+def test_a_rate_does_not_go_on_where_too_much_waits(tenon, server):
+    """--rate-in resumed, at each tick, a client that --chaos had stopped reading."""
+    relay = tenon.relay("tcp://127.0.0.1:0?rcvbuf=64KiB", urls(server)[0],
+                        options=["--chaos", "latency=1h,slice=1", "--rate-in", "64KiB", "--drain", "1ms"])
+    relay.untidy = True  # it does not read its client, so it does not hear of its end
+    client = tenon.dial(relay.url)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 << 10)
+    client.settimeout(2)
+    sent = 0
+    with contextlib.suppress(TimeoutError):
+        while sent < 1 << 20:
+            sent += client.send(bytes(4096))
+    assert sent < 1 << 20
+    relay.stop()
 
 
 def test_the_seed_is_told(tenon, server):

@@ -319,6 +319,61 @@ static void test_change(void **state)
 	expect_nothing(&pipe);
 }
 
+/* What was to happen at a time does not, though a side has ended in between. */
+static void test_change_after_an_end(void **state)
+{
+	struct chaos_set timed = set_of("reset=50ms,slow-close=1s"), none = set_of("latency=1ms");
+	struct chaos_pipe pipe = pipe_of(&timed, CHAOS_BYTES);
+
+	(void)state;
+	assert_int_equal(chaos_end(&pipe, 0), 0);
+	chaos_pipe_change(&pipe, &none, 5 * MS);
+	expect(&pipe, 1000 * MS, CHAOS_END, "");
+	expect_nothing(&pipe);
+}
+
+/* A time that is longer than a clock can tell is no time in the past. */
+static void test_long_times(void **state)
+{
+	struct chaos_set set = set_of("latency=5000000h,jitter=5000000h,bandwidth=1,slice=1,slice-delay=5000000h");
+	struct chaos_pipe pipe;
+
+	(void)state;
+	chaos_pipe_begin(&pipe, &set, 0, CHAOS_UP, CHAOS_BYTES, UINT64_MAX / 2);
+	for (int i = 0; i < 100; i++)
+		put(&pipe, "abc", UINT64_MAX / 2);
+	assert_null(chaos_take(&pipe, UINT64_MAX / 2 + 1000000 * MS));
+	assert_int_equal(chaos_end(&pipe, UINT64_MAX / 2), 0);
+	assert_int_equal(chaos_due(&pipe) > UINT64_MAX / 2, true);
+	chaos_pipe_free(&pipe);
+}
+
+/* Many that wait cost each other no time, and empty ones do not wait without end. */
+static void test_many_that_wait(void **state)
+{
+	struct chaos_set set = set_of("latency=1h,reset=2h,slice=1");
+	struct chaos_pipe pipe = pipe_of(&set, CHAOS_BYTES);
+	static char data[1 << 19];
+	uint64_t n = 0;
+
+	(void)state;
+	assert_int_equal(chaos_put(&pipe, data, sizeof(data), 0, 0),
+			 0); /* half a million slices: hours if each is a walk */
+	assert_int_equal(pipe.items, sizeof(data) + 1);
+	assert_true(chaos_is_full(&pipe));
+	for (struct chaos_item *item; (item = chaos_take(&pipe, 3600000 * MS)) != NULL; n++)
+		free(item);
+	assert_int_equal(n, sizeof(data));
+	chaos_pipe_free(&pipe);
+
+	set = set_of("latency=1h");
+	pipe = pipe_of(&set, CHAOS_DATAGRAMS);
+	for (n = 0; !chaos_is_full(&pipe) && n < 1000000; n++)
+		put(&pipe, "", 0);
+	assert_in_range(n, 1000, 100000);
+	chaos_pipe_free(&pipe);
+}
+
 static void test_directions(void **state)
 {
 	struct chaos_set set = set_of("up.latency=1ms,down.latency=2ms,jitter=0s");
@@ -349,6 +404,11 @@ static void test_bad_text(void **state)
 		{"bandwidth=0", "range", 0},
 		{"bandwidth=x", "size", 0},
 		{"latency=x", "duration", 0},
+		{"corrupt=1%,corrupt-bits=0", "range", 11},
+		{"corrupt=1%,corrupt-bits=65537", "range", 11},
+		{"seed=1,slice-delay=1ms", "no effect without slice", 7},
+		{"up.slice=4,down.slice-jitter=1", "no effect without slice", 16},
+		{"corrupt-bits=2", "no effect without corrupt", 0},
 	};
 	struct chaos_spec spec;
 	size_t at;
@@ -384,7 +444,8 @@ int main(void)
 		cmocka_unit_test(test_damage),     cmocka_unit_test(test_a_seed_repeats_a_run),
 		cmocka_unit_test(test_sessions),   cmocka_unit_test(test_change),
 		cmocka_unit_test(test_directions), cmocka_unit_test(test_bad_text),
-		cmocka_unit_test(test_unfit),
+		cmocka_unit_test(test_unfit),      cmocka_unit_test(test_change_after_an_end),
+		cmocka_unit_test(test_long_times), cmocka_unit_test(test_many_that_wait),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

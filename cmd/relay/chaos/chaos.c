@@ -7,6 +7,10 @@
 #define NS_PER_S UINT64_C(1000000000)
 #define HELD_NS (NS_PER_S / 10) /* for what is to be overtaken, when nothing comes */
 
+/* Of a direction: more is not to be taken. Each item costs memory, with bytes or without. */
+#define BYTES_MAX (1U << 20)
+#define ITEMS_MAX (1U << 15)
+
 /* ---- chance ---- */
 
 /* splitmix64 (Steele, Lea, Flood 2014) */
@@ -35,7 +39,13 @@ static uint64_t around(uint64_t *state, uint64_t middle, uint64_t by)
 {
 	double value = (double)middle + (fraction(state) * 2 - 1) * (double)by;
 
-	return !by ? middle : value > 0 ? (uint64_t)value : 0;
+	return !by ? middle : value >= 0x1p64 ? CHAOS_NEVER : value > 0 ? (uint64_t)value : 0;
+}
+
+/* Never so late that it would be early again. */
+static uint64_t later(uint64_t at, uint64_t by)
+{
+	return by < CHAOS_NEVER - 1 - at ? at + by : CHAOS_NEVER - 1;
 }
 
 /* Of the i-th spec. `what`: a direction, or 2 for the session. */
@@ -84,41 +94,55 @@ static struct chaos_item *item_new(enum chaos_what what, const void *data, size_
 	return item;
 }
 
+/* From behind: nearly all are due later than those that wait. */
 static void insert(struct chaos_pipe *pipe, struct chaos_item *item)
 {
-	struct chaos_item **at = &pipe->first;
+	struct chaos_item *before = pipe->last;
 
-	while (*at && (*at)->due_ns <= item->due_ns)
-		at = &(*at)->next;
-	item->next = *at;
-	*at = item;
+	while (before && before->due_ns > item->due_ns)
+		before = before->before;
+	item->before = before;
+	item->next = before ? before->next : pipe->first;
+	*(before ? &before->next : &pipe->first) = item;
+	*(item->next ? &item->next->before : &pipe->last) = item;
 	pipe->bytes += item->len;
+	pipe->items++;
+	pipe->held += item->held;
+}
+
+static void take_out(struct chaos_pipe *pipe, struct chaos_item *item)
+{
+	*(item->before ? &item->before->next : &pipe->first) = item->next;
+	*(item->next ? &item->next->before : &pipe->last) = item->before;
+	pipe->bytes -= item->len;
+	pipe->items--;
+	pipe->held -= item->held;
 }
 
 /* The one that is to be overtaken goes right behind this. */
 static void release_held(struct chaos_pipe *pipe, uint64_t due)
 {
-	struct chaos_item **at = &pipe->first, *held;
+	struct chaos_item *held = pipe->first;
 
-	while (*at && !(*at)->held)
-		at = &(*at)->next;
-	held = *at;
-	if (!held)
+	if (!pipe->held)
 		return;
-	*at = held->next;
-	pipe->bytes -= held->len;
+	while (!held->held)
+		held = held->next;
+	take_out(pipe, held);
 	held->held = false;
 	held->due_ns = due;
 	insert(pipe, held);
 	pipe->counts.reordered++;
 }
 
-static int put_event(struct chaos_pipe *pipe, enum chaos_what what, uint64_t due)
+/* `timed`: by a key of the set, whatever passes. */
+static int put_event(struct chaos_pipe *pipe, enum chaos_what what, uint64_t due, bool timed)
 {
 	struct chaos_item *item = item_new(what, NULL, 0, due);
 
 	if (!item)
 		return -ENOMEM;
+	item->timed = timed;
 	insert(pipe, item);
 	return 0;
 }
@@ -139,9 +163,9 @@ static void begin_stages(struct chaos_pipe *pipe, uint64_t now)
 			(struct chaos_stage){.rng = seed_of(pipe->set, i, pipe->number, (uint64_t)pipe->direction)};
 		rule = rule_of(pipe, i);
 		if (rule && rule->reset_ns != CHAOS_NEVER)
-			(void)put_event(pipe, CHAOS_RESET, now + rule->reset_ns);
+			(void)put_event(pipe, CHAOS_RESET, later(now, rule->reset_ns), true);
 		if (rule && rule->silent_ns != CHAOS_NEVER && rule->silent_ns)
-			(void)put_event(pipe, CHAOS_CLOSE, now + rule->silent_ns);
+			(void)put_event(pipe, CHAOS_CLOSE, later(now, rule->silent_ns), true);
 	}
 }
 
@@ -159,16 +183,13 @@ void chaos_pipe_begin(struct chaos_pipe *pipe, const struct chaos_set *set, uint
 
 void chaos_pipe_change(struct chaos_pipe *pipe, const struct chaos_set *set, uint64_t now)
 {
-	struct chaos_item **at = &pipe->first, *item;
-
 	/* What was to happen by the earlier set does not, unless it follows what has passed already. */
-	while (!pipe->over && (item = *at) != NULL) {
-		if (item->what == CHAOS_RESET || item->what == CHAOS_CLOSE) {
-			*at = item->next;
-			free(item);
-		} else {
-			at = &item->next;
-		}
+	for (struct chaos_item *item = pipe->first, *next; item; item = next) {
+		next = item->next;
+		if (!item->timed)
+			continue;
+		take_out(pipe, item);
+		free(item);
 	}
 	pipe->set = set;
 	pipe->active = chaos_draw(set, pipe->number);
@@ -181,8 +202,8 @@ void chaos_pipe_free(struct chaos_pipe *pipe)
 		next = item->next;
 		free(item);
 	}
-	pipe->first = NULL;
-	pipe->bytes = 0;
+	pipe->first = pipe->last = NULL;
+	pipe->bytes = pipe->items = pipe->held = 0;
 }
 
 /* What comes out of a stage goes into the next one; `at`: when. */
@@ -195,7 +216,7 @@ static int deliver(struct chaos_pipe *pipe, const unsigned char *data, size_t le
 
 	if (at < pipe->last_ns)
 		at = pipe->last_ns;
-	item = item_new(CHAOS_DATA, data, len, hold ? at + HELD_NS : at);
+	item = item_new(CHAOS_DATA, data, len, hold ? later(at, HELD_NS) : at);
 	if (!item)
 		return -ENOMEM;
 	item->kind = kind;
@@ -215,7 +236,7 @@ static uint64_t leave_at(struct chaos_stage *stage, uint64_t rate, size_t len, u
 		return at;
 	if (stage->free_ns > at)
 		at = stage->free_ns;
-	stage->free_ns = at + (uint64_t)((double)len * 1e9 / (double)rate);
+	stage->free_ns = later(at, (uint64_t)((double)len * 1e9 / (double)rate));
 	return stage->free_ns;
 }
 
@@ -232,7 +253,7 @@ static int slice(struct chaos_pipe *pipe, int i, const struct chaos_rule *rule, 
 		err = pass(pipe, i + 1, data, piece, kind, at, false);
 		data += piece;
 		len -= piece;
-		at += rule->slice_delay_ns;
+		at = later(at, rule->slice_delay_ns);
 	}
 	return err;
 }
@@ -284,7 +305,7 @@ static int run_stage(struct chaos_pipe *pipe, int i, const struct chaos_rule *ru
 	}
 	hold |= whole && copies == 1 && happens(&stage->rng, rule->reorder);
 	if (rule->latency_ns || rule->jitter_ns)
-		at += around(&stage->rng, rule->latency_ns, rule->jitter_ns);
+		at = later(at, around(&stage->rng, rule->latency_ns, rule->jitter_ns));
 	left = take_limits(pipe, stage, rule, len, &then);
 	at = leave_at(stage, rule->bandwidth, left, at);
 	for (; copies && (left || (whole && left == len)) && err == 0; copies--)
@@ -292,7 +313,7 @@ static int run_stage(struct chaos_pipe *pipe, int i, const struct chaos_rule *ru
 					    : pass(pipe, i + 1, data, left, kind, at, hold);
 	if (then != CHAOS_DATA && err == 0) {
 		pipe->over = true;
-		err = put_event(pipe, then, at > pipe->last_ns ? at : pipe->last_ns);
+		err = put_event(pipe, then, at > pipe->last_ns ? at : pipe->last_ns, false);
 	}
 	return err;
 }
@@ -328,7 +349,7 @@ int chaos_put(struct chaos_pipe *pipe, const void *data, size_t len, uint8_t kin
 
 int chaos_end(struct chaos_pipe *pipe, uint64_t now)
 {
-	uint64_t due = now, latency = 0, slow = 0;
+	uint64_t due = now, slow = 0;
 	const struct chaos_rule *rule;
 
 	if (pipe->over)
@@ -337,15 +358,19 @@ int chaos_end(struct chaos_pipe *pipe, uint64_t now)
 		rule = rule_of(pipe, i);
 		if (rule && rule->silent_ns != CHAOS_NEVER)
 			return 0; /* nobody hears of it */
-		latency += rule ? rule->latency_ns : 0;
-		slow += rule ? rule->slow_close_ns : 0;
+		due = later(due, rule ? rule->latency_ns : 0);
+		slow = later(slow, rule ? rule->slow_close_ns : 0);
 	}
 	pipe->over = true;
-	due += latency;
 	for (const struct chaos_item *item = pipe->first; item; item = item->next)
 		if (item->what == CHAOS_DATA && item->due_ns > due)
 			due = item->due_ns;
-	return put_event(pipe, CHAOS_END, due + slow);
+	return put_event(pipe, CHAOS_END, later(due, slow), false);
+}
+
+bool chaos_is_full(const struct chaos_pipe *pipe)
+{
+	return pipe->bytes > BYTES_MAX || pipe->items > ITEMS_MAX;
 }
 
 uint64_t chaos_due(const struct chaos_pipe *pipe)
@@ -359,7 +384,6 @@ struct chaos_item *chaos_take(struct chaos_pipe *pipe, uint64_t now)
 
 	if (!item || item->due_ns > now)
 		return NULL;
-	pipe->first = item->next;
-	pipe->bytes -= item->len;
+	take_out(pipe, item);
 	return item;
 }

@@ -64,10 +64,11 @@ const char *chaos_unfit(const struct chaos_spec *spec, enum chaos_carries carrie
 enum chaos_what { CHAOS_DATA, CHAOS_END, CHAOS_CLOSE, CHAOS_RESET };
 
 struct chaos_item {
-	struct chaos_item *next;
+	struct chaos_item *before, *next;
 	uint64_t due_ns;
 	enum chaos_what what;
-	bool held; /* until the next has overtaken it */
+	bool held;  /* until the next has overtaken it */
+	bool timed; /* it happens whatever passes, as long as the set is in force */
 	uint8_t kind;
 	size_t len;
 	unsigned char data[];
@@ -88,9 +89,9 @@ struct chaos_pipe {
 	enum chaos_carries carries;
 	uint64_t began_ns, last_ns;
 	struct chaos_stage stages[CHAOS_SPECS_MAX];
-	struct chaos_item *first;
-	size_t bytes; /* that wait */
-	bool over;    /* nothing is taken any more */
+	struct chaos_item *first, *last;
+	size_t bytes, items, held; /* that wait */
+	bool over;                 /* nothing is taken any more */
 	struct chaos_counts counts;
 };
 
@@ -109,6 +110,9 @@ void chaos_pipe_free(struct chaos_pipe *pipe);
 /* Takes what a side has said now, and that it has ended. Returns 0 or -ENOMEM. */
 int chaos_put(struct chaos_pipe *pipe, const void *data, size_t len, uint8_t kind, uint64_t now_ns);
 int chaos_end(struct chaos_pipe *pipe, uint64_t now_ns);
+
+/* Whether so much waits that its source is not to be read, and a datagram is lost. */
+bool chaos_is_full(const struct chaos_pipe *pipe);
 
 /* When something is due next; NEVER: nothing waits. */
 uint64_t chaos_due(const struct chaos_pipe *pipe);

@@ -7,7 +7,9 @@
 #include "chaos.h"
 #include "tenon.h"
 
-enum value { DURATION, SIZE, CHANCE, NUMBER, NOTHING };
+enum value { DURATION, SIZE, CHANCE, NUMBER, BITS, NOTHING };
+
+#define BITS_MAX 65536 /* that are changed of a message: each is drawn */
 
 #define OF_RULE(member) offsetof(struct chaos_rule, member)
 #define OF_SPEC(member) offsetof(struct chaos_spec, member)
@@ -38,13 +40,20 @@ static const struct key {
 	{"duplicate", CHANCE, true, OF_RULE(duplicate), WHOLE, 0},
 	{"reorder", CHANCE, true, OF_RULE(reorder), WHOLE, 0},
 	{"corrupt", CHANCE, true, OF_RULE(corrupt), ALL, 0},
-	{"corrupt-bits", NUMBER, true, OF_RULE(corrupt_bits), ALL, 1},
+	{"corrupt-bits", BITS, true, OF_RULE(corrupt_bits), ALL, 1},
 	{"refuse", NOTHING, false, OF_SPEC(refuse), STREAMS, 0},
 	{"probability", CHANCE, false, OF_SPEC(probability), ALL, 1},
 	{"first", NUMBER, false, OF_SPEC(first), ALL, CHAOS_NEVER},
 	{"messages", NUMBER, false, OF_SPEC(messages), ALL, CHAOS_NEVER},
 	{"seed", NUMBER, false, OF_SPEC(seed), ALL, 0},
 };
+
+/* Keys without an effect of their own. */
+static const struct dependence {
+	const char *key, *needs;
+} dependences[] = {{"slice-jitter", "slice"}, {"slice-delay", "slice"}, {"corrupt-bits", "corrupt"}};
+
+#define NDEPENDENCES (sizeof(dependences) / sizeof(dependences[0]))
 
 #define NKEYS (sizeof(keys) / sizeof(keys[0]))
 
@@ -109,6 +118,10 @@ static const char *take(const struct key *key, const char *value, void *to)
 		return chaos_chance(value, to);
 	case NUMBER:
 		return take_number(value, to);
+	case BITS:
+		if (take_number(value, to))
+			return "is no number";
+		return *(uint64_t *)to > BITS_MAX || !*(uint64_t *)to ? "is out of range (from 1 to 65536)" : NULL;
 	default:
 		return NULL;
 	}
@@ -176,6 +189,37 @@ static const char *take_one(char *text, struct chaos_spec *spec)
 	return wrong ? why : NULL;
 }
 
+static bool is_given(const void *base, const struct key *key)
+{
+	const char *at = (const char *)base + key->at;
+
+	if (key->value == CHANCE)
+		return *(const double *)(const void *)at != (double)key->none;
+	if (key->value == NOTHING)
+		return *(const bool *)(const void *)at;
+	return *(const uint64_t *)(const void *)at != key->none;
+}
+
+/* A key that stands there without the one that it belongs to. */
+static const char *check_dependences(const char *text, const struct chaos_spec *spec, size_t *at)
+{
+	for (size_t i = 0; i < NDEPENDENCES; i++) {
+		const struct key *key = key_of(dependences[i].key), *other = key_of(dependences[i].needs);
+		bool given = false, has = false;
+
+		for (int n = 0; n < 2; n++) {
+			given |= is_given(&spec->rules[n], key);
+			has |= is_given(&spec->rules[n], key) && is_given(&spec->rules[n], other);
+		}
+		if (!given || has)
+			continue;
+		snprintf(why, sizeof(why), "%s has no effect without %s", key->name, other->name);
+		*at = (size_t)(strstr(text, key->name) - text);
+		return why;
+	}
+	return NULL;
+}
+
 const char *chaos_parse(const char *text, struct chaos_spec *spec, size_t *at)
 {
 	char one[128];
@@ -193,18 +237,7 @@ const char *chaos_parse(const char *text, struct chaos_spec *spec, size_t *at)
 		if (wrong || !text[*at + len])
 			break;
 	}
-	return wrong;
-}
-
-static bool is_given(const void *base, const struct key *key)
-{
-	const char *at = (const char *)base + key->at;
-
-	if (key->value == CHANCE)
-		return *(const double *)(const void *)at != (double)key->none;
-	if (key->value == NOTHING)
-		return *(const bool *)(const void *)at;
-	return *(const uint64_t *)(const void *)at != key->none;
+	return wrong ? wrong : check_dependences(text, spec, at);
 }
 
 const char *chaos_unfit(const struct chaos_spec *spec, enum chaos_carries carries)
