@@ -109,6 +109,7 @@ static void on_close(struct tn_conn *conn, int err, void *arg)
 {
 	(void)err;
 	told_note(arg, conn);
+	connections_closed(conn);
 }
 
 static bool has_room(void)
@@ -129,6 +130,7 @@ void admin_add(struct tn_server *server, const char *handler)
 {
 	static const struct tn_watch watch = {.on_close = on_close};
 	struct told *told;
+	int kind;
 
 	if (!places.count)
 		return;
@@ -140,6 +142,8 @@ void admin_add(struct tn_server *server, const char *handler)
 	pthread_mutex_init(&told->lock, NULL);
 	told->server = server;
 	told->handler = handler;
+	kind = tn_server_nurls(server) ? tn_url_kind(tn_server_url(server, 0)) : 0;
+	told->is_one = kind >= 0 && (kind & (TN_URL_DATAGRAMS | TN_URL_SECURE)) == TN_URL_DATAGRAMS;
 	snprintf(told->url, sizeof(told->url), "%s", tn_server_nurls(server) ? tn_server_url(server, 0) : "fd");
 	(void)tn_server_watch(server, &watch, told);
 	admin.list[admin.count++] = told;

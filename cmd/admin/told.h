@@ -19,6 +19,7 @@ struct told {
 	struct tn_server *server; /* NULL: it has ended */
 	pthread_mutex_t lock;     /* held while a loop reads its connections, and when it ends */
 	const char *handler;
+	bool is_one;           /* its socket is its one connection: datagrams */
 	struct tn_counts last; /* when it was last asked */
 	/* Connections that have closed: how long they lasted, and how many bytes they carried, both ways together. Each
 	 * loop adds to them. */
@@ -53,7 +54,8 @@ void status_write(struct text *out);
 /* /connections: all loops are asked, and the answer follows. `conn` waits for it. */
 void connections_answer(struct tn_conn *conn, const struct http_request *request);
 
-void connections_forget(const struct tn_conn *conn); /* it has closed */
+void connections_forget(const struct tn_conn *conn); /* who asked has closed */
+void connections_closed(const struct tn_conn *conn); /* one that may be being told of has closed. On its loop */
 void connections_stop(void);
 
 /* /events: from now on the connection gets them. */

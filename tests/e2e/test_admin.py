@@ -8,11 +8,12 @@ import shutil
 import signal
 import socket
 import struct
+import threading
 import urllib.request
 
 import pytest
 
-from harness import LIMIT, SANITIZED, Server, free_port, port_of, receive_to_end, wait_until
+from harness import LIMIT, SANITIZED, Server, free_port, port_of, receive_exactly, receive_to_end, wait_until
 
 USAGE = 2
 
@@ -282,6 +283,32 @@ def test_targets_of_a_relay(tenon):
     targets = admin.json("/status")["targets"]
     assert [t["alive"] for t in targets] == [True, False] and targets[1]["failures"] == 1
     assert admin.values()['tenon_target_up{target="1"}'] == 0
+
+
+def test_connections_while_others_come_and_go(tenon):
+    """More than a loop tells of in one turn."""
+    server, admin = serve(tenon, "tcp://127.0.0.1:0?frame=line")
+    over = threading.Event()
+
+    def come_and_go():
+        while not over.is_set():
+            with socket.create_connection(("127.0.0.1", server.port), LIMIT) as sock:
+                sock.sendall(b"x\n")
+                receive_exactly(sock, 2)
+
+    with contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port), LIMIT)) for _ in range(250)]
+        wait_until(lambda: admin.values()['tenon_connections{server="0"}'] == 250, "all are there")
+        others = threading.Thread(target=come_and_go)
+        others.start()
+        try:
+            for _ in range(5):
+                listed = [port_of(c["peer"]) for c in admin.json("/connections")["connections"]]
+                assert len(listed) == len(set(listed))
+                assert {sock.getsockname()[1] for sock in socks} <= set(listed)
+        finally:
+            over.set()
+            others.join()
 
 
 def test_one_connection_with_all_its_options(tenon):
