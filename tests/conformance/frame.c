@@ -401,10 +401,12 @@ static void test_longest_message_stuffed(void **state)
 
 /* ---- frames of a program's own ---- */
 
-/* A byte says how much next() takes, whatever is there. */
+/* A byte says how much next() takes. With 2 that is so; all others lie, of three bytes, however these have come. */
 static int lying_next(const unsigned char *data, size_t len, struct tn_frame_part *part, void *arg)
 {
-	(void)len, (void)arg;
+	(void)arg;
+	if (len < (data[0] == 2 ? 2 : 3))
+		return 0;
 	part->taken = part->len = data[0];
 	return 1;
 }
