@@ -25,6 +25,7 @@
 #include "common/text.h"
 #include "filter.h"
 #include "follow.h"
+#include "interfaces.h"
 #include "json.h"
 #include "line.h"
 #include "live.h"
@@ -42,7 +43,8 @@ static struct {
 	const char *iface, *endpoint, *read, *write, *frame, *format, *keylog, *comment;
 	unsigned count;
 	uint64_t snaplen, memory, buffer;
-	bool follow, hex, print, promiscuous, absolute;
+	bool follow, hex, print, promiscuous, absolute, list;
+	enum live_direction direction;
 } options = {.memory = 64U << 20, .buffer = 16U << 20};
 
 /* What is known of an interface of the input. */
@@ -533,6 +535,11 @@ static int check_options(void)
 		wrong = "--comment goes into a file: --write FILE.pcapng";
 	else if (options.write && strcmp(options.write, "-") == 0 && (options.print || options.follow))
 		wrong = "--write - and lines: standard output can have one of the two";
+	else if (options.direction && options.read)
+		wrong = "--direction is for interfaces; of a file the filters inbound and outbound say it, where its "
+			"link does (cooked)";
+	else if (options.direction == LIVE_OUT && options.iface && interfaces_is_loopback(options.iface))
+		wrong = "--direction out: what goes out on a loopback comes in at once, and is shown as coming in";
 	else if (options.write && strcmp(options.write, "-") == 0 && isatty(STDOUT_FILENO))
 		wrong = "--write -: a terminal is no place for it";
 	if (!wrong)
@@ -582,7 +589,8 @@ static int open_live(struct capture *c, const char *filter)
 	struct live_spec spec = {.filter = filter,
 				 .snaplen = options.snaplen,
 				 .buffer = options.buffer,
-				 .promiscuous = options.promiscuous};
+				 .promiscuous = options.promiscuous,
+				 .direction = options.direction};
 
 	if (!options.iface)
 		options.iface = "any";
@@ -677,13 +685,26 @@ static int set_style(struct capture *c)
 	return 0;
 }
 
+/* It captures nothing: what asks for packets besides was meant for something else. */
+static int list(int count)
+{
+	if (count == 0 && !options.iface && !options.read && !options.write && !options.endpoint && !options.follow &&
+	    !options.direction)
+		return interfaces_list();
+	complain("capture: --list captures nothing: without a filter, --iface, --read, --write and the like");
+	complain_hint("%s capture --list", settings.program);
+	return STATUS_USAGE;
+}
+
 static int run(char **operands, int count)
 {
 	struct capture c = {.in = -1, .out = -1, .keylog = -1};
 	char *filter = NULL;
-	int status = check_options();
+	int status;
 
-	(void)count;
+	if (options.list)
+		return list(count);
+	status = check_options();
 	c.print = !options.follow && (!options.write || options.print);
 	c.sink.data = malloc(SINK_SIZE);
 	if (!c.sink.data || set_style(&c) < 0)
@@ -725,6 +746,14 @@ static const char *set_buffer(const char *value, void *to)
 	return set_size(value, to, 1U << 12, (1U << 31) - 1, "is out of range (4KiB to 2GiB)");
 }
 
+static const char *set_direction(const char *value, void *to)
+{
+	enum live_direction *direction = to;
+
+	*direction = strcmp(value, "in") == 0 ? LIVE_IN : strcmp(value, "out") == 0 ? LIVE_OUT : LIVE_BOTH;
+	return *direction ? NULL : "is neither 'in' nor 'out' (without the option it is both)";
+}
+
 static const struct option_spec own_options[] = {
 	{"iface", 'i', OPTION_VALUE, option_set_text, &options.iface, "NAME", "interface to listen on (default any)"},
 	{"endpoint", 0, OPTION_VALUE, option_set_text, &options.endpoint, "URL",
@@ -740,6 +769,10 @@ static const struct option_spec own_options[] = {
 	 "bytes to keep of each packet (default 256KiB: all)"},
 	{"buffer", 0, OPTION_VALUE, set_buffer, &options.buffer, "SIZE",
 	 "the kernel's buffer for packets (default 16MiB)"},
+	{"direction", 'Q', OPTION_VALUE, set_direction, &options.direction, "WHICH",
+	 "in: only what comes in on the interface; out: only what goes out"},
+	{"list", 'D', OPTION_ALONE, option_set_flag, &options.list, NULL,
+	 "list the interfaces, with their state and addresses, and capture nothing"},
 	{"promiscuous", 0, OPTION_ALONE, option_set_flag, &options.promiscuous, NULL, "packets for other machines too"},
 	{"hex", 'x', OPTION_ALONE, option_set_flag, &options.hex, NULL, "the bytes of each packet too"},
 	{"", 'n', OPTION_ALONE, option_set_nothing, NULL, NULL, NULL},
@@ -773,6 +806,7 @@ const struct command capture_command = {
 		"\n"
 		"Usage:\n"
 		"  tenon capture [--iface NAME | --read FILE] [--endpoint URL] [--write FILE] [OPTIONS] [FILTER...]\n"
+		"  tenon capture --list [--json]\n"
 		"\n"
 		"A line is a packet: time, interface, protocol, source and destination, flags, lengths. A filter is\n"
 		"in libpcap's language (man 7 pcap-filter); --endpoint makes one of a URL. With --follow a line is a\n"

@@ -26,6 +26,7 @@
 	F(set_snaplen)          \
 	F(set_timeout)          \
 	F(set_tstamp_precision) \
+	F(setdirection)         \
 	F(setfilter)            \
 	F(setnonblock)          \
 	F(snapshot)             \

@@ -158,6 +158,15 @@ static int set_filter(struct live *live, const char *filter)
 	return STATUS_USAGE;
 }
 
+static int set_direction(struct live *live, enum live_direction direction)
+{
+	if (direction == LIVE_BOTH ||
+	    libpcap.setdirection(live->pcap, direction == LIVE_IN ? PCAP_D_IN : PCAP_D_OUT) == 0)
+		return 0;
+	complain("capture: %s: --direction: %s", live->iface.name, libpcap.geterr(live->pcap));
+	return STATUS_FAILED;
+}
+
 int live_open(struct live **out, const struct live_spec *spec)
 {
 	struct live *live = NULL;
@@ -183,6 +192,8 @@ int live_open(struct live **out, const struct live_spec *spec)
 		choose_link(live);
 		status = set_filter(live, spec->filter);
 	}
+	if (status == 0)
+		status = set_direction(live, spec->direction);
 	if (status == 0 && libpcap.setnonblock(live->pcap, 1, why) < 0) {
 		complain("capture: %s: %s", spec->iface, why);
 		status = STATUS_FAILED;

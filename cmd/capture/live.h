@@ -16,12 +16,15 @@ struct live_counts {
 	uint64_t received, dropped, iface_dropped;
 };
 
+enum live_direction { LIVE_BOTH, LIVE_IN, LIVE_OUT };
+
 /* Which device, and how it is read. */
 struct live_spec {
 	const char *iface;
 	const char *filter;       /* NULL: all packets */
 	uint64_t snaplen, buffer; /* bytes; snaplen 0: whole packets */
 	bool promiscuous;
+	enum live_direction direction;
 };
 
 /* Who receives packets. */

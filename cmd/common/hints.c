@@ -108,7 +108,7 @@ static const struct foreign options[] = {
 	{"bench", "-H --header -m --method", "HTTP is not spoken; a request can be a --payload @FILE", NULL},
 	/* capture: tcpdump, tshark */
 	{"capture", "--interface", "the interface is --iface", "capture --iface %v"},
-	{"capture", "-D --list-interfaces", "`ip link` lists the interfaces; `any` is all of them", NULL},
+	{"capture", "--list-interfaces", "the list of interfaces is --list", "capture --list"},
 	{"capture", "-X -A -XX -xx", "-x prints bytes, as hexadecimal digits and as text", "capture -x"},
 	{"capture", "-B --buffer-size", "--buffer takes a size with its unit", "capture --buffer %vKiB"},
 	{"capture", "-e", "packets with their link's header are what --write keeps", "capture --write FILE.pcapng"},

@@ -219,6 +219,8 @@ def test_endpoint_is_a_filter(tenon, tmp_path, libpcap, url, wanted):
     (["--follow", "--endpoint", "TLS+MPTCP://localhost:1"], "encrypted"),
     (["--follow", "--endpoint", "Dtls://localhost:1"], "encrypted"), (["--keylog", "x"], "--write"),
     (["--snaplen", "0"], "range"), (["--memory", "1"], "range"), (["--iface", "lo"], "which"),
+    (["--direction", "inn"], "neither 'in' nor 'out'"), (["--direction", "in"], "inbound"),
+    (["--list"], "--list captures nothing"),
     (["--write", "a.pcap", "--comment", "x"], ".pcapng")])
 def test_bad_usage(tenon, tmp_path, args, said):
     path = write(tmp_path / "in.pcap", packets.pcap(packets.ETHERNET, []))
@@ -770,6 +772,67 @@ def test_without_libpcap(tenon, libpcap, tmp_path, args):
     done = tenon.run("capture", *args, status=FAILED, **how)
     assert "libpcap is not installed here" in done.err and "apt-get install libpcap0.8" in done.err
     assert tenon.run("capture", "--read", "a.pcap", **how).lines
+
+
+@pytest.fixture
+def veth(tenon, network, program):
+    """Two interfaces with a cable between them, in the test's network; `here` has addresses."""
+    def ip(*words):
+        tenon.finish([program("ip"), *words], preexec_fn=network.enter)
+    ip("link", "add", "here", "address", "02:00:00:00:00:01", "mtu", "1400", "type", "veth", "peer", "name", "there")
+    ip("addr", "add", "10.9.0.1/24", "dev", "here")
+    ip("addr", "add", "fd09::1/64", "dev", "here", "nodad")
+    ip("neigh", "add", "10.9.0.9", "lladdr", "02:00:00:00:00:09", "dev", "here")
+    return ip
+
+
+def test_list_of_interfaces(tenon, network, veth):
+    """Without privileges, without libpcap: names, states, addresses, as ip(8) says them."""
+    def listed():
+        done = tenon.run("capture", "--list", "--json", preexec_fn=network.enter)
+        return {one["name"]: one for one in map(json.loads, done.lines)}
+    first = listed()
+    assert list(first) and set(first) == {"lo", "here", "there"}
+    assert first["here"]["state"] == "down" and first["lo"]["state"] == "up"
+    veth("link", "set", "here", "up")
+    assert listed()["here"]["state"] == "no-carrier"
+    veth("link", "set", "there", "up")
+    harness.wait_until(lambda: listed()["here"]["state"] == "up", "the link has a carrier")
+    one = listed()["here"]
+    assert one["link_address"] == "02:00:00:00:00:01" and one["mtu"] == 1400 and not one["loopback"]
+    assert {"10.9.0.1/24", "fd09::1/64"} <= set(one["addresses"])
+    loopback = listed()["lo"]
+    assert loopback["loopback"] and loopback["link_address"] is None and "127.0.0.1/8" in loopback["addresses"]
+    head, *lines = tenon.run("capture", "-D", preexec_fn=network.enter).lines
+    assert head.split() == ["INTERFACE", "STATE", "MTU", "LINK", "ADDRESSES"]
+    assert any(line.split()[:5] == ["here", "up", "1400", "02:00:00:00:00:01", "10.9.0.1/24"] for line in lines), lines
+
+
+@pytest.mark.parametrize("which", ["in", "out"])
+def test_live_one_direction(tenon, network, libpcap, veth, which):
+    """Of what passes an interface in both directions, only one is taken."""
+    veth("link", "set", "here", "up")
+    veth("link", "set", "there", "up")
+    capture = tenon.start("capture", "--iface", "here", "--direction", which, "--count", 2, "udp port 9 or udp port 10",
+                          preexec_fn=network.enter)
+    capture.wait_for_text("listening on here")
+    raw = network.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    raw.bind(("there", 0))
+    with raw, network.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        head = bytes.fromhex("020000000001" "020000000009" "0800")
+        datagram = (struct.pack("!BBHHHBBH4s4s", 0x45, 0, 28, 0, 0, 64, 17, 0, bytes([10, 9, 0, 9]),
+                                bytes([10, 9, 0, 1])) + struct.pack("!HHHH", 10, 10, 8, 0))
+        for _ in range(2):
+            raw.send(head + datagram)
+            sock.sendto(b"hello", ("10.9.0.9", 9))
+    capture.wait()
+    wanted = "10.9.0.9:10 > 10.9.0.1:10" if which == "in" else "> 10.9.0.9:9 len 5"
+    assert len(capture.lines) == 2 and all(wanted in line for line in capture.lines), capture.lines
+
+
+def test_a_loopback_has_no_way_out(tenon, network):
+    done = tenon.run("capture", "--iface", "lo", "--direction", "out", status=USAGE, preexec_fn=network.enter)
+    assert "loopback" in done.err
 
 
 def test_no_such_interface(tenon, network, libpcap):
