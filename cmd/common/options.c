@@ -227,9 +227,27 @@ static enum parse_result apply(const struct arguments *p, const struct option_sp
 	return why ? complain_option(p, "%s: '%.200s' %s", typed, value ? value : "", why) : PARSED_FINE;
 }
 
+/*
+ * The value of an option that stands in the next argument. Where that is another option, the value was forgotten: a
+ * file of that name would be made, say.
+ */
+static enum parse_result next_value(struct arguments *p, const char *typed, const char *glued, const char **value)
+{
+	const char *next = p->args[p->at + 1];
+
+	if (!next)
+		return complain_option(p, "%s needs a value", typed);
+	if (strncmp(next, "--", 2) == 0 && find_any(p, next + 2, strcspn(next + 2, "="), 0))
+		return complain_option(p, "%s needs a value, and %.200s is an option (if it is the value: %s%.200s)",
+				       typed, next, glued, next);
+	p->at++;
+	*value = next;
+	return PARSED_FINE;
+}
+
 static enum parse_result parse_long(struct arguments *p)
 {
-	char typed[64];
+	char typed[64], glued[66];
 	const char *text = p->args[p->at] + 2, *value;
 	size_t len = strcspn(text, "=");
 	const struct option_spec *spec = find_any(p, text, len, 0);
@@ -240,29 +258,25 @@ static enum parse_result parse_long(struct arguments *p)
 		return unknown(p, typed, typed + 2);
 	if (value && spec->takes == OPTION_ALONE)
 		return complain_option(p, "%s takes no value", typed);
-	if (!value && takes_value(spec)) {
-		value = p->args[p->at + 1];
-		if (!value)
-			return complain_option(p, "%s needs a value", typed);
-		p->at++;
-	}
+	snprintf(glued, sizeof(glued), "%s=", typed);
+	if (!value && takes_value(spec) && next_value(p, typed, glued, &value) != PARSED_FINE)
+		return PARSED_WRONG;
 	return apply(p, spec, typed, value);
 }
 
 /* The value of a letter: what stands behind it in the same argument, or else the next argument. */
 static enum parse_result apply_letter(struct arguments *p, const struct option_spec *spec, const char *rest)
 {
+	const char glued[] = {'-', spec->letter, 0};
 	char typed[80];
-	const char *value = *rest ? rest : p->args[p->at + 1];
 
 	if (*spec->name)
 		snprintf(typed, sizeof(typed), "-%c (--%s)", spec->letter, spec->name);
 	else
 		snprintf(typed, sizeof(typed), "-%c", spec->letter);
-	if (!value)
-		return complain_option(p, "%s needs a value", typed);
-	p->at += !*rest;
-	return apply(p, spec, typed, value);
+	if (!*rest && next_value(p, typed, glued, &rest) != PARSED_FINE)
+		return PARSED_WRONG;
+	return apply(p, spec, typed, rest);
 }
 
 /* Letters that take no value may stand together (-qv), and the last of them may be one that does (-qc5). */

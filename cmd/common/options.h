@@ -1,6 +1,7 @@
 /*
  * Parsing of options, the same for every command: --name VALUE or --name=VALUE, -n VALUE or -nVALUE, letters without a
- * value may stand together (-qv), -h stands anywhere, -- ends options. An option with a value may be given once.
+ * value may stand together (-qv), -h stands anywhere, -- ends options. An option with a value may be given once. Its
+ * value is no other option's name, unless both are one argument (--name=--help).
  */
 #ifndef TENON_OPTIONS_H
 #define TENON_OPTIONS_H

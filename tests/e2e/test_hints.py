@@ -230,6 +230,29 @@ def test_a_value_is_given_once(tenon, line, option):
     assert "is given twice" in result.err and option in result.err
 
 
+@pytest.mark.parametrize("line, remedy", [
+    ("serve tcp://127.0.0.1:0 --log-file --help", "--log-file=--help"),
+    ("serve tcp://127.0.0.1:0 --log-file --threads=2", "--log-file=--threads=2"),
+    ("relay tcp://127.0.0.1:0 tcp://127.0.0.1:1 --record --json", "--record=--json"),
+    ("capture -w --json", "-w--json"),
+    ("cert new --host a.test --out --days 3", "--out=--days"),
+    ("--engine --verbose serve", "--engine=--verbose"),
+])
+def test_an_option_is_no_value(tenon, line, remedy):
+    """The value was forgotten: nothing is made of that name."""
+    result = tenon.finish([COMMAND, *line.split()], USAGE, cwd=tenon.folder)
+    assert remedy in result.err
+    assert not [name for name in os.listdir(tenon.folder) if name.startswith("--")]
+
+
+def test_an_option_as_a_value_on_purpose(tenon):
+    folder = tenon.folder / "on-purpose"
+    folder.mkdir()
+    for args in (["--out=--days"], ["--out", "--dais"]):  # the latter is no option
+        tenon.finish([COMMAND, "cert", "new", "--host", "a.test", *args], cwd=folder)
+    assert sorted(os.listdir(folder)) == ["--dais", "--days"]
+
+
 def test_a_list_is_given_in_parts(tenon):
     tenon.finish([COMMAND, "cert", "new", "--out", tenon.folder / "certs", "--host", "a.test", "--host", "b.test"])
 
