@@ -29,6 +29,7 @@
 #include "show.h"
 #include "select.h"
 #include "sock.h"
+#include "summary.h"
 #include "table.h"
 #include "tenon.h"
 
@@ -39,7 +40,7 @@
 static struct {
 	const char *url;
 	uint64_t watch_ns;
-	bool all;
+	bool all, summary;
 	struct selection only;
 } wanted;
 
@@ -215,13 +216,13 @@ static bool is_wanted(const struct sock *sock)
 
 static bool options_wanted(void)
 {
-	return state.pid || state.placed || wanted.all;
+	return !wanted.summary && (state.pid || state.placed || wanted.all);
 }
 
 /* More than the table: of one socket there is room for all that matters. */
 static bool details_wanted(void)
 {
-	return state.fd >= 0 || wanted.all;
+	return !wanted.summary && (state.fd >= 0 || wanted.all);
 }
 
 /* Adds what the tables have of a socket, or an empty one. */
@@ -270,7 +271,8 @@ static int look_at_process(struct look *look)
 		sock->holder = own.list[i];
 		(void)holders_of(&look->holders, sock->inode, &count);
 		sock->shared = count ? (unsigned)count - 1 : 0;
-		ask(look, sock, true);
+		if (options_wanted() || state.foreign || !diag_find(&look->all, sock->inode))
+			ask(look, sock, options_wanted());
 		find_far(look, sock);
 		if (!is_wanted(sock)) {
 			free(sock->options);
@@ -303,10 +305,17 @@ static int look_at_unlisted(struct look *look)
 	return 0;
 }
 
-/* Connections that are closing, and the kernel's own netlink sockets, belong to no process. */
-static bool is_the_kernels(const struct sock *sock)
+/*
+ * Connections that are closing, and the kernel's own netlink sockets, belong to no process. Who counts, or asks for a
+ * state, wants the first of these.
+ */
+static bool is_left_out(const struct sock *sock)
 {
-	return !sock->inode || (sock->family == AF_NETLINK && !((const struct sockaddr_nl *)&sock->local.sa)->nl_pid);
+	if (settings.verbose)
+		return false;
+	if (sock->inode)
+		return sock->family == AF_NETLINK && !((const struct sockaddr_nl *)&sock->local.sa)->nl_pid;
+	return !wanted.summary && !wanted.only.state;
 }
 
 static int look_at_all(struct look *look)
@@ -321,7 +330,7 @@ static int look_at_all(struct look *look)
 		if (!is_wanted(sock))
 			continue;
 		holder = holders_of(&look->holders, sock->inode, &count);
-		if (!holder && is_the_kernels(sock) && !settings.verbose) {
+		if (!holder && is_left_out(sock)) {
 			look->left++;
 			continue;
 		}
@@ -454,7 +463,9 @@ static void show_json(const struct look *look)
 		json_time(&line, "time");
 		json_line(&line);
 	}
-	for (size_t i = 0; i < look->found.count && !out_lost(); i++)
+	if (wanted.summary)
+		summary_show_json(&look->found);
+	for (size_t i = 0; i < look->found.count && !out_lost() && !wanted.summary; i++)
 		sock_show_json(&look->found.list[i]);
 }
 
@@ -493,6 +504,8 @@ static void show(const struct look *look)
 		sock_show(&look->found.list[i], width, wanted.all, &text);
 	if (!look->found.count && state.pid && state.fd < 0 && !state.placed)
 		add_no_sockets(&text);
+	else if (wanted.summary)
+		summary_show(&look->found, &text);
 	else if (!details_wanted())
 		table_show(&look->found, width, &text);
 	if (state.on_screen && !text.failed)
@@ -521,7 +534,7 @@ static int look_once(void)
 	if (rc < 0 && !state.pid)
 		complain("inspect: %s", tn_strerror(rc));
 	if (none_wanted && !settings.quiet)
-		complain("inspect: no socket is as --state, --kind, --port and --process want it");
+		complain("inspect: no socket is as --state, --kind, --port, --peer and --process want it");
 	if (none_wanted)
 		status = STATUS_FAILED;
 	else if (rc == 0 && !look.found.count)
@@ -657,8 +670,12 @@ static const struct option_spec own_options[] = {
 	 "only sockets of this kind, as they are shown: tcp, udp, unix, unix-dgram"},
 	{"port", 0, OPTION_VALUE, select_set_port, &wanted.only.port, "N",
 	 "only sockets with this port, at either end"},
+	{"peer", 0, OPTION_VALUE, select_set_peer, &wanted.only.peer, "NET",
+	 "only sockets whose other end has this address, or is in this network (192.0.2.0/24)"},
 	{"process", 0, OPTION_VALUE, option_set_text, &wanted.only.process, "NAME",
 	 "only sockets of processes of this name"},
+	{"summary", 0, OPTION_ALONE, option_set_flag, &wanted.summary, NULL,
+	 "how many sockets of each kind are in each state, instead of the sockets"},
 	{"watch", 0, OPTION_VALUE, option_set_duration, &wanted.watch_ns, "DUR",
 	 "look again each time this time has passed; on a terminal in the same place"},
 	{"", 'n', OPTION_ALONE, option_set_nothing, NULL, NULL, NULL},
