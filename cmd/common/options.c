@@ -16,6 +16,7 @@
 #define NAMES_MAX 64
 #define GIVEN_MAX 64
 #define DURATION_MAX_NS (1000ULL * 3600 * 1000000000) /* the same as for the keys of URLs */
+#define RATE_MAX (UINT64_C(1) << 40)
 
 static bool help_wanted, version_wanted;
 
@@ -57,6 +58,19 @@ const char *option_set_duration(const char *value, void *to)
 	if (err < 0)
 		return "is not a duration (20ms, 1.5s, 2m; without a unit, seconds)";
 	*(uint64_t *)to = ns;
+	return NULL;
+}
+
+const char *option_set_rate(const char *value, void *to)
+{
+	uint64_t rate;
+	int err = tn_parse_size(value, &rate);
+
+	if (err == -EINVAL)
+		return "is not a size (4096, 64KiB, 1MiB)";
+	if (err < 0 || !rate || rate > RATE_MAX)
+		return "is out of range (1 to 1TiB)";
+	*(uint64_t *)to = rate;
 	return NULL;
 }
 

@@ -38,7 +38,6 @@
 #include "tenon.h"
 
 #define LISTEN_MAX 64
-#define RATE_MAX (UINT64_C(1) << 40)
 
 /* Probes in a row after which a target works, or is left out. */
 #define RISE 2
@@ -181,20 +180,6 @@ static const char *add_default(const char *value, void *to)
 	if (options.ndefaults == TARGETS_MAX)
 		return "is one too many";
 	options.defaults[options.ndefaults++] = value;
-	return NULL;
-}
-
-/* Bytes a second. */
-static const char *set_rate(const char *value, void *to)
-{
-	uint64_t rate;
-	int err = tn_parse_size(value, &rate);
-
-	if (err == -EINVAL)
-		return "is not a size (4096, 64KiB, 1MiB)";
-	if (err < 0 || !rate || rate > RATE_MAX)
-		return "is out of range (1 to 1TiB)";
-	*(uint64_t *)to = rate;
 	return NULL;
 }
 
@@ -801,11 +786,11 @@ static const struct option_spec own_options[] = {
 	 "reset a client that has said nothing after this time"},
 	{"longest", 0, OPTION_VALUE, option_set_duration, &plan.longest_ns, "DUR",
 	 "reset a session after this time, whatever it does"},
-	{"rate-in", 0, OPTION_VALUE, set_rate, &plan.rate_in, "SIZE", "bytes a second from a client; more wait"},
-	{"rate-out", 0, OPTION_VALUE, set_rate, &plan.rate_out, "SIZE", "bytes a second to a client"},
-	{"source-rate-in", 0, OPTION_VALUE, set_rate, &plan.source_rate_in, "SIZE",
+	{"rate-in", 0, OPTION_VALUE, option_set_rate, &plan.rate_in, "SIZE", "bytes a second from a client; more wait"},
+	{"rate-out", 0, OPTION_VALUE, option_set_rate, &plan.rate_out, "SIZE", "bytes a second to a client"},
+	{"source-rate-in", 0, OPTION_VALUE, option_set_rate, &plan.source_rate_in, "SIZE",
 	 "the same from all clients with one address"},
-	{"source-rate-out", 0, OPTION_VALUE, set_rate, &plan.source_rate_out, "SIZE", "and to them"},
+	{"source-rate-out", 0, OPTION_VALUE, option_set_rate, &plan.source_rate_out, "SIZE", "and to them"},
 	{"tee", 0, OPTION_VALUES, tee_add, NULL, "URL",
 	 "send a copy of what clients say here too, and drop the answers; no session waits for it"},
 	{"tee-sample", 0, OPTION_VALUE, tee_set_sample, NULL, "CHANCE", "of so many sessions (10%; default all)"},

@@ -31,6 +31,7 @@
 #include "lines.h"
 #include "listen.h"
 #include "retry.h"
+#include "throttle.h"
 #include "serve/handlers/gone.h"
 #include "tenon.h"
 
@@ -50,6 +51,7 @@ static struct {
 	unsigned count; /* messages that are received, at most; 0: all */
 	uint64_t bytes; /* the same of a stream */
 	struct retry retry;
+	struct throttle throttle;
 	bool end_is_due; /* the wait is for the peer's end, not one that the user asked for */
 } options = {.wait_ns = UINT64_MAX, .wait_input_ns = UINT64_MAX};
 
@@ -57,9 +59,9 @@ static struct {
 	const char *url;
 	struct tn_loop *loop;
 	struct tn_conn *peer, *input, *output; /* NULL: gone */
-	struct tn_timer *timer, *progress_timer;
+	struct tn_timer *timer, *progress_timer, *throttle_timer;
 	uint64_t ngot, got; /* of --count and --bytes */
-	struct lines lines; /* where the endpoint keeps messages: what is not a whole line yet */
+	struct lines lines; /* of the input, where it is sent by hand: what has been read and not been sent */
 	struct transcoder coder;
 	uint64_t nlines; /* of the input, for complaints */
 	uint64_t moved_ns, moved_bytes;
@@ -70,8 +72,11 @@ static struct {
 	bool opened;
 	bool ending; /* of the whole command: --keep does not go on */
 	bool by_lines, datagrams;
-	bool framed; /* a message is a line without its line feed; otherwise with it */
+	bool by_hand;   /* the input passes send_lines() */
+	bool throttled; /* lines or pieces wait for --rate or --interval; the input is paused */
+	bool framed;    /* a message is a line without its line feed; otherwise with it */
 	bool input_over, peer_over, leaving, left;
+	bool input_told;  /* its end has had its effect */
 	bool output_shut; /* standard output is not open for writing */
 	bool input_failed;
 	bool lines_held; /* some have been read that the peer's queue had no room for */
@@ -129,7 +134,7 @@ static bool is_moving(void)
 		tn_conn_info(state.input, &info);
 		state.moved_bytes += info.bytes_in;
 	}
-	return state.moved_bytes != before || (state.output && tn_conn_queued(state.output) > 0);
+	return state.moved_bytes != before || state.throttled || (state.output && tn_conn_queued(state.output) > 0);
 }
 
 /*
@@ -150,7 +155,7 @@ static uint64_t patience_ns(void)
 {
 	if (state.peer_over)
 		return options.wait_input_ns;
-	if (!state.input_over)
+	if (!state.input_told)
 		return UINT64_MAX;
 	return options.wait_ns;
 }
@@ -278,22 +283,81 @@ static int send_line(const char *line, size_t len)
 	return 0;
 }
 
-/* Each whole line is a message, until the queue is full: then 1, and the rest waits for room. */
+/* What goes out next: a line where it is a message or has an interval of its own, otherwise a piece of a stream. */
+static int next_line(const char **line, size_t *len)
+{
+	if (state.by_lines || options.throttle.interval_ns)
+		return lines_next(&state.lines, state.input_over, line, len);
+	return lines_piece(&state.lines, throttle_piece(&options.throttle), line, len);
+}
+
+static void throttle_is_over(void *arg);
+
+static void throttle_for(uint64_t wait_ns)
+{
+	state.throttled = true;
+	if (state.input)
+		tn_pause(state.input);
+	if (!state.throttle_timer && tn_timer_start(state.loop, (wait_ns + NS_PER_MS - 1) / NS_PER_MS, throttle_is_over,
+						    NULL, &state.throttle_timer) < 0)
+		stop(complain_library(-ENOMEM, NULL));
+}
+
+/*
+ * Whether what has been read has to wait for its time. Nothing is sent before there is a connection: it would all go
+ * out in one burst with it.
+ */
+static bool is_throttled(void)
+{
+	uint64_t wait_ns = throttle_wait_ns(&options.throttle, true, clock_ns());
+
+	if (!throttle_wanted(&options.throttle) || !lines_waiting(&state.lines))
+		return false;
+	if (wait_ns || !state.opened)
+		throttle_for(wait_ns ? wait_ns : LOOK_NS);
+	return wait_ns || !state.opened;
+}
+
+/*
+ * Each whole line, or piece, goes out, until the queue is full: then 1, and the rest waits for room; or until the next
+ * has to wait for its time: then `throttled` is set.
+ */
 static int send_lines(void)
 {
 	const char *line;
 	size_t len;
 	int err = 0, found = 0;
 
-	while (err == 0 && (found = lines_next(&state.lines, state.input_over, &line, &len)) > 0)
+	while (err == 0 && !is_throttled() && (found = next_line(&line, &len)) > 0) {
 		err = send_line(line, len);
+		throttle_begin(&options.throttle, clock_ns());
+		throttle_passed(&options.throttle, len, clock_ns());
+	}
 	if (found == TN_ETOOBIG) {
 		complain("%s: a line of more than %zu bytes does not fit a message", state.url, state.lines.max);
 		leave(STATUS_REFUSED);
 	}
 	refuse(err);
-	state.lines_held = err == 1;
+	state.lines_held = err == 1 || state.throttled;
 	return err == 1;
+}
+
+static void input_end(void);
+
+/* The input goes on when all that was read of it has been sent. */
+static void throttle_is_over(void *arg)
+{
+	(void)arg;
+	state.throttle_timer = NULL;
+	if (!state.peer || state.leaving)
+		return;
+	state.throttled = false;
+	if (state.input_over)
+		input_end();
+	else if (send_lines() == 1)
+		throttle_for(LOOK_NS);
+	else if (state.input && !state.throttled)
+		tn_resume(state.input);
 }
 
 static int on_input(struct tn_conn *input, const struct tn_msg *msg, struct tn_conn *peer, void *arg)
@@ -326,15 +390,22 @@ static void leave_when_sent(void)
 		tn_close(state.peer);
 }
 
+/* The input has ended. What was read of it may wait for its time: then this is called again. */
 static void input_end(void)
 {
-	if (state.input_over)
+	if (state.input_told)
 		return;
 	state.input_over = true;
 	if (!state.peer || state.leaving)
 		return;
-	if (state.by_lines)
+	if (state.by_hand && !state.throttled)
 		(void)send_lines(); /* at most one is left, for which there is room */
+	/* With a throttle there may be more: the rest of a piece, while the queue was full */
+	if (throttle_wanted(&options.throttle) && lines_waiting(&state.lines) && !state.throttled && !state.leaving)
+		throttle_for(LOOK_NS);
+	if (state.throttled)
+		return;
+	state.input_told = true;
 	if (state.peer_over)
 		tn_close(state.peer); /* neither side has more to say */
 	else if (!options.no_fin)
@@ -366,7 +437,7 @@ static void on_input_close(struct tn_conn *conn, int err, void *arg)
 		complain("standard input: %s", tn_strerror(err));
 		state.status = STATUS_FAILED;
 		state.input_failed = true;
-		state.input_over = true;
+		state.input_over = state.input_told = true;
 	}
 	input_end();
 }
@@ -499,7 +570,7 @@ static void on_peer_empty(struct tn_conn *peer, void *arg)
 {
 	(void)arg;
 	state.peer_over = true;
-	if (state.input_over || options.wait_input_ns == 0)
+	if (state.input_told || options.wait_input_ns == 0)
 		tn_close(peer);
 	else
 		watch_silence();
@@ -643,7 +714,7 @@ static int join(void)
 	struct tn_pass in = {.end = on_input_end}, out = {.end = on_end, .cut = on_end}; /* on_close tells of a cut */
 	int err;
 
-	if (state.by_lines) {
+	if (state.by_hand) {
 		in.msg = on_input;
 		in.room = on_room;
 	}
@@ -673,7 +744,7 @@ static void on_input_by_hand(struct tn_conn *input, const struct tn_msg *msg, vo
 static void on_peer_room(struct tn_conn *peer, void *arg)
 {
 	(void)arg;
-	if (state.input && on_room(state.input, peer, NULL) == 0)
+	if (state.input && on_room(state.input, peer, NULL) == 0 && !state.throttled)
 		tn_resume(state.input);
 }
 
@@ -712,7 +783,7 @@ static int begin(void)
 	transcoder_begin(&state.coder, state.peer);
 	privileges_hold_keys_of(state.peer);
 	if (options.recv_only) {
-		state.input_over = true; /* and our direction goes on, as with --no-fin */
+		state.input_over = state.input_told = true; /* and our direction goes on, as with --no-fin */
 		watch_silence();
 	} else {
 		err = dial_fd(STDIN_FILENO, "", &inputs[state.answer != NULL], &state.input);
@@ -781,7 +852,8 @@ static void session_over(void)
 	progress_end();
 	tn_timer_stop(state.timer);
 	tn_timer_stop(state.progress_timer);
-	state.timer = state.progress_timer = NULL;
+	tn_timer_stop(state.throttle_timer);
+	state.timer = state.progress_timer = state.throttle_timer = NULL;
 	if (state.input)
 		tn_conn_detach(state.input);
 	if (state.peer && !state.answer)
@@ -790,7 +862,7 @@ static void session_over(void)
 		tn_resume(state.peer);
 	state.peer = state.input = state.output = NULL;
 	state.opened = state.leaving = state.input_over = state.peer_over = state.input_failed = false;
-	state.lines_held = false;
+	state.lines_held = state.throttled = state.input_told = false;
 	state.status = STATUS_DONE;
 	listen_next();
 }
@@ -888,6 +960,7 @@ static int run(char **operands, int count)
 	}
 	state.framed = !(kind & TN_URL_PACKETS) && tn_url_keeps_messages(state.url) == 1;
 	state.by_lines = state.framed || kind & TN_URL_PACKETS;
+	state.by_hand = state.by_lines || throttle_wanted(&options.throttle);
 	state.datagrams = kind & TN_URL_DATAGRAMS && !(kind & TN_URL_SECURE);
 	if ((options.bytes && state.by_lines) || (options.count && !state.by_lines)) {
 		complain(options.bytes ? "connect: --bytes: %s has messages: --count N ends after so many"
@@ -953,6 +1026,9 @@ static const struct option_spec own_options[] = {
 	 "dial again, up to N times (forever: without end), while nobody answers"},
 	{"every", 0, OPTION_VALUE, retry_set_every, &options.retry, "DUR",
 	 "with --retry: the time between two attempts, give or take a quarter (default 1s)"},
+	{"rate", 0, OPTION_VALUE, option_set_rate, &options.throttle.rate, "SIZE", "send so many bytes a second: 1MiB"},
+	{"interval", 0, OPTION_VALUE, option_set_duration, &options.throttle.interval_ns, "DUR",
+	 "send line by line, at least so long from one to the next"},
 	{"exit-on-end", 0, OPTION_ALONE, option_set_flag, &options.exit_on_end, NULL,
 	 "leave when the peer ends: --wait-input 0"},
 	{"no-fin", 0, OPTION_ALONE, option_set_flag, &options.no_fin, NULL,

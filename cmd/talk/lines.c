@@ -49,6 +49,20 @@ int lines_next(struct lines *lines, bool over, const char **line, size_t *len)
 	return 1;
 }
 
+bool lines_piece(struct lines *lines, size_t most, const char **piece, size_t *len)
+{
+	size_t there = lines_waiting(lines);
+
+	if (!there)
+		return false;
+	*piece = lines->data + lines->start;
+	*len = there < most ? there : most;
+	lines->start += *len;
+	if (lines->seen < lines->start)
+		lines->seen = lines->start;
+	return true;
+}
+
 size_t lines_waiting(const struct lines *lines)
 {
 	return lines->len - lines->start;

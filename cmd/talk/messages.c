@@ -133,7 +133,7 @@ static void next_round(struct messages *messages)
 
 bool messages_take(struct messages *messages, struct message *message)
 {
-	if (messages->next == messages->count && messages->complete && messages->rounds > 1 && messages->count > 0)
+	if (messages->next == messages->count && messages_ready(messages))
 		next_round(messages);
 	forget_taken(messages);
 	if (messages->next == messages->count)
@@ -143,7 +143,12 @@ bool messages_take(struct messages *messages, struct message *message)
 	return true;
 }
 
+bool messages_ready(const struct messages *messages)
+{
+	return messages->next < messages->count || (messages->complete && messages->rounds > 1 && messages->count > 0);
+}
+
 bool messages_over(const struct messages *messages)
 {
-	return messages->complete && messages->next == messages->count && (messages->rounds <= 1 || !messages->count);
+	return messages->complete && !messages_ready(messages);
 }

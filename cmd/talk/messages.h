@@ -29,6 +29,9 @@ int messages_add(struct messages *messages, const void *data, size_t len);
 /* Takes the next message, valid until the one after it is taken; false: there is none (yet). */
 bool messages_take(struct messages *messages, struct message *message);
 
+/* Whether there is one to take. */
+bool messages_ready(const struct messages *messages);
+
 /* Whether the one last taken was the last of all. */
 bool messages_over(const struct messages *messages);
 

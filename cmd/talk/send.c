@@ -29,9 +29,9 @@
 #include "lines.h"
 #include "messages.h"
 #include "retry.h"
+#include "throttle.h"
 #include "tenon.h"
 
-#define CHUNK (64U << 10)     /* of a message that goes out as a stream */
 #define AHEAD_MAX (64U << 10) /* bytes of lines read before they can be sent */
 #define LINE_MAX_LEN (64U << 20)
 #define JSON_REPLY_MAX (64U << 20) /* a reply that is shown as one JSON string is held in memory */
@@ -42,13 +42,14 @@ static struct {
 	unsigned count;
 	bool no_reply;
 	struct retry retry;
+	struct throttle throttle;
 } options = {.wait_ns = UINT64_MAX, .count = 1};
 
 static struct {
 	const char *url;
 	struct tn_loop *loop;
 	struct tn_conn *conn, *input; /* NULL: gone */
-	struct tn_timer *timer;
+	struct tn_timer *timer, *throttle_timer;
 	struct messages messages;
 	struct lines lines;
 	struct message message; /* the one being sent or answered */
@@ -248,17 +249,42 @@ static bool put(const char *data, size_t len)
 	return err >= 0;
 }
 
-/* The rest of the message, as far as the queue takes it. */
+static void go_on(void *arg);
+
+static void throttle_is_over(void *arg)
+{
+	state.throttle_timer = NULL;
+	go_on(arg);
+}
+
+/* Whether --rate or --interval holds back the next piece, or message: go_on() then follows by itself. */
+static bool is_throttled(bool begins)
+{
+	uint64_t wait_ns = throttle_wait_ns(&options.throttle, begins, clock_ns());
+
+	if (!wait_ns)
+		return false;
+	if (!state.throttle_timer && tn_timer_start(state.loop, (wait_ns + NS_PER_MS - 1) / NS_PER_MS, throttle_is_over,
+						    NULL, &state.throttle_timer) < 0)
+		leave_for(-ENOMEM);
+	return true;
+}
+
+/* The rest of the message, as far as the queue and --rate take it. */
 static void pump(void)
 {
-	size_t most = state.keeps ? SIZE_MAX : CHUNK;
+	size_t most = state.keeps ? SIZE_MAX : throttle_piece(&options.throttle);
 
 	do {
 		size_t left = state.message.len - state.sent, len = left < most ? left : most;
 
+		if (is_throttled(false))
+			return;
 		if ((len > 0 || state.keeps) && !put(state.message.data + state.sent, len))
 			return;
 		state.sent += len;
+		state.active_ns = clock_ns();
+		throttle_passed(&options.throttle, len, state.active_ns);
 	} while (state.sent < state.message.len && !state.full);
 	if (state.sent == state.message.len && state.last && !state.keeps && !options.no_reply)
 		tn_finish(state.conn);
@@ -304,6 +330,7 @@ static void begin(void)
 	state.busy = true;
 	state.last = messages_over(&state.messages);
 	state.active_ns = clock_ns();
+	throttle_begin(&options.throttle, state.active_ns);
 	if (!options.no_reply)
 		timer_set(options.wait_ns);
 	if (state.line_open && !state.exact && !state.raw)
@@ -314,10 +341,12 @@ static void begin(void)
 		pump();
 }
 
-/* Takes messages until one has to wait: for its reply, for room in the queue, or for the next line. */
+/* Takes messages until one has to wait: for its reply, its time, room in the queue, or for the next line. */
 static void next(void)
 {
 	while (!state.over && state.open && !state.busy) {
+		if (messages_ready(&state.messages) && is_throttled(true))
+			return;
 		if (!messages_take(&state.messages, &state.message)) {
 			if (state.messages.complete)
 				nothing_left();
@@ -481,7 +510,7 @@ static void take_lines(bool over)
 	while ((found = lines_next(&state.lines, over, &line, &len)) > 0)
 		if (transcoder_is_blank(&state.coder, line, len))
 			continue; /* JSON lines may have empty ones */
-		else if (messages_add(&state.messages, line, line[len - 1] == '\n' ? len - 1 : len) < 0)
+		else if (messages_add(&state.messages, line, state.raw || line[len - 1] != '\n' ? len : len - 1) < 0)
 			leave_for(-ENOMEM);
 	if (found < 0) {
 		complain("standard input: a line of more than %u MiB", LINE_MAX_LEN >> 20);
@@ -492,7 +521,7 @@ static void take_lines(bool over)
 static void on_input(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 {
 	(void)arg;
-	if (state.raw) {
+	if (state.raw && !options.throttle.interval_ns) {
 		if (messages_add(&state.messages, msg->data, msg->len) < 0)
 			leave_for(-ENOMEM);
 	} else {
@@ -637,6 +666,9 @@ static const struct option_spec own_options[] = {
 	{"every", 0, OPTION_VALUE, retry_set_every, &options.retry, "DUR",
 	 "with --retry: the time between two attempts, give or take a quarter (default 1s)"},
 	{"count", 'c', OPTION_VALUE, option_set_number, &options.count, "N", "send the list of messages N times"},
+	{"rate", 0, OPTION_VALUE, option_set_rate, &options.throttle.rate, "SIZE", "send so many bytes a second: 1MiB"},
+	{"interval", 0, OPTION_VALUE, option_set_duration, &options.throttle.interval_ns, "DUR",
+	 "at least so long from one message to the next (standard input on a stream: from line to line)"},
 	{"json", 0, OPTION_ALONE, option_set_flag, &settings.json, NULL, "each reply as a JSON object on a line"},
 	{"pretty", 0, OPTION_ALONE, option_set_flag, &state.coder.pretty, NULL,
 	 "with the key format: replies with one item a line"},
