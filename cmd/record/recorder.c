@@ -128,12 +128,28 @@ static char *name_of(unsigned number, char *name, size_t cap)
 	return name;
 }
 
+/* It may hold secrets: others cannot read one that was there before either. Before the sandbox, which forbids it. */
+static void make_private(int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+		(void)!fchmod(fd, 0600);
+}
+
 static int open_file(unsigned number)
 {
 	char name[PATH_MAX];
 	const char *uid = getenv("SUDO_UID"), *gid = getenv("SUDO_GID");
-	int fd = open(name_of(number, name, sizeof(name)), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	int fd;
 
+	name_of(number, name, sizeof(name));
+	if (number > 1) /* one of an earlier run, with a mode of its own */
+		(void)unlink(name);
+	fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	if (fd >= 0)
+		make_private(fd);
 	if (fd >= 0 && geteuid() == 0 && uid && gid && atol(uid) > 0)
 		(void)!fchown(fd, (uid_t)atol(uid), (gid_t)atol(gid));
 	return fd < 0 ? -errno : fd;

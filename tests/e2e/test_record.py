@@ -175,6 +175,19 @@ def test_files_follow_one_another(tenon):
         assert tenon.run("capture", "--read", f"{tenon.folder}/{name}", "--json").lines
 
 
+def test_files_that_were_there_are_not_readable_by_others(tenon):
+    for name in ("r.pcapng", "r-2.pcapng"):
+        (tenon.folder / name).write_text("old")
+        (tenon.folder / name).chmod(0o644)
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "discard"])
+    relay, _ = recorded(tenon, "tcp://127.0.0.1:0", server.url, "--record-size", "64KiB")
+    assert (tenon.folder / "r.pcapng").stat().st_mode & 0o777 == 0o600
+    tenon.dial(relay.url).sendall(bytes(100 * KIB))
+    second = tenon.folder / "r-2.pcapng"
+    wait_until(lambda: second.exists() and second.stat().st_size > 3, "the second is begun")
+    assert second.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_full_disk_is_told_once(tenon):
     server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "echo"])
     relay = tenon.relay("tcp://127.0.0.1:0", server.url, options=["--json", "--record", "/dev/full"])
