@@ -627,7 +627,8 @@ static int run(char **operands, int count)
 		return STATUS_USAGE;
 	}
 	if (ports_are_several(operands[0])) {
-		if (!wanted.count && !wanted.flood && !wanted.size_text && wanted.timeout_ns)
+		if (!wanted.count && !wanted.flood && !wanted.size_text && !wanted.deadline_ns &&
+		    wanted.interval_ns == NS_PER_S && wanted.timeout_ns)
 			return ports_check(operands[0], wanted.timeout_ns);
 		complain("ping: several ports are each asked once: of the options only --timeout, above 0, and --json");
 		return STATUS_USAGE;

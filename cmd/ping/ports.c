@@ -42,6 +42,7 @@ static struct {
 	const char *url;    /* as it was typed */
 	int before, behind; /* where its ports begin and end */
 	uint64_t timeout_ns;
+	bool shakes; /* key handshake applies: it may take as long as to connect */
 	struct port *ports;
 	size_t count, begun, told, under_way;
 	size_t of[FAILED + 1];
@@ -94,7 +95,7 @@ static int read_ports(void)
 		unsigned long low = strtoul(at, &next, 10), high = low;
 
 		if (next == at)
-			return bad_ports(at);
+			return bad_ports(state.url + state.before);
 		if (*next == '-') {
 			at = next + 1;
 			high = strtoul(at, &next, 10);
@@ -126,12 +127,18 @@ static int read_ports(void)
 static char *url_of(const struct port *port, bool more)
 {
 	const char *rest = state.url + state.behind;
-	char *url, timeout[48] = "";
+	unsigned long long ms = (state.timeout_ns + NS_PER_MS - 1) / NS_PER_MS;
+	char *url, connects[48] = "", shakes[48] = "";
+	char sep = strchr(rest, '?') ? '&' : '?';
 
-	if (more && tn_url_has_key(state.url, "connect") <= 0)
-		snprintf(timeout, sizeof(timeout), "%cconnect=%llums", strchr(rest, '?') ? '&' : '?',
-			 (unsigned long long)((state.timeout_ns + NS_PER_MS - 1) / NS_PER_MS));
-	return asprintf(&url, "%.*s%u%s%s", state.before, state.url, port->number, rest, timeout) < 0 ? NULL : url;
+	if (more && tn_url_has_key(state.url, "connect") <= 0) {
+		snprintf(connects, sizeof(connects), "%cconnect=%llums", sep, ms);
+		sep = '&';
+	}
+	if (more && state.shakes && tn_url_has_key(state.url, "handshake") <= 0)
+		snprintf(shakes, sizeof(shakes), "%chandshake=%llums", sep, ms);
+	return asprintf(&url, "%.*s%u%s%s%s", state.before, state.url, port->number, rest, connects, shakes) < 0 ? NULL
+														 : url;
 }
 
 static void tell_one(const struct port *port)
@@ -188,13 +195,17 @@ static bool is_filtered(int err)
 static void on_close(struct tn_conn *conn, int err, void *arg)
 {
 	struct port *port = arg;
+	struct tn_conn_info info;
+	enum found found = err == -ECONNREFUSED ? REFUSED : is_filtered(err) ? FILTERED : FAILED;
 
-	(void)conn;
 	if (state.over)
 		return;
-	if (err != -ECONNREFUSED && !is_filtered(err))
+	tn_conn_info(conn, &info);
+	if (info.connected_ns) /* somebody is there: it is the handshake that failed */
+		found = FAILED;
+	if (found == FAILED)
 		port->why = strdup(tn_errmsg());
-	finish(port, err == -ECONNREFUSED ? REFUSED : is_filtered(err) ? FILTERED : FAILED);
+	finish(port, found);
 }
 
 /* Not from a callback of the one before: a range that is refused at once would go ever deeper. */
@@ -255,9 +266,17 @@ static void tell_all(void)
 /* The first port stands for all: the rest of the URL is right or wrong for each of them. */
 static int check_url(void)
 {
-	char *url = url_of(&state.ports[0], true);
-	int err = url ? tn_url_check(url, TN_DIAL) : -ENOMEM, kind = url ? tn_url_kind(url) : 0;
-	int status = err < 0 ? complain_library(err, url) : STATUS_DONE;
+	char *url;
+	int err, kind, status;
+
+	state.shakes = true;
+	url = url_of(&state.ports[0], true);
+	state.shakes = url && tn_url_check(url, TN_DIAL) == 0;
+	free(url);
+	url = url_of(&state.ports[0], true);
+	err = url ? tn_url_check(url, TN_DIAL) : -ENOMEM;
+	kind = url ? tn_url_kind(url) : 0;
+	status = err < 0 ? complain_library(err, url) : STATUS_DONE;
 
 	if (status == STATUS_DONE && kind & TN_URL_DATAGRAMS && !(kind & TN_URL_SECURE)) {
 		complain("ping: several ports: nobody answers a datagram for being sent one; only connections tell");

@@ -66,6 +66,16 @@ def test_tls_is_open_behind_its_handshake(tenon, authority, trusted):
     assert events[int(ports[1])]["error"]
 
 
+def test_a_handshake_that_nobody_answers(tenon):
+    """It took key handshake's ten seconds, whatever --timeout said, and was told as filtered."""
+    port = tenon.listen().getsockname()[1]
+    for scheme in ("tls", "ws"):
+        result = tenon.run("ping", "--json", "--timeout", "200ms", f"{scheme}://127.0.0.1:{port},1", status=FAILED)
+        events = {event.get("port"): event for event in map(json.loads, result.lines)}
+        assert events[port]["state"] == "failed" and "handshake" in events[port]["error"]
+        assert events[port]["took_ns"] < 9e9
+
+
 def test_no_port_is_open(tenon):
     found, _ = check(tenon, "tcp://127.0.0.1:1-3", status=FAILED)
     assert set(found.values()) == {"refused"}
@@ -77,6 +87,9 @@ def test_no_port_is_open(tenon):
     (["tcp://127.0.0.1:1,65536"], "ports are numbers"),
     (["tcp://127.0.0.1:1,,2"], "ports are numbers"),
     (["tcp://127.0.0.1:1-"], "ports are numbers"),
+    (["tcp://127.0.0.1:80,"], "'80,': ports are numbers"),
+    (["--interval", "2s", "tcp://127.0.0.1:1-3"], "asked once"),
+    (["--deadline", "2s", "tcp://127.0.0.1:1-3"], "asked once"),
     (["udp://127.0.0.1:1-3"], "nobody answers a datagram"),
     (["--count", "2", "tcp://127.0.0.1:1-3"], "asked once"),
     (["tcp://127.0.0.1:1-3?nodely=on"], "nodelay"),
