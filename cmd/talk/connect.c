@@ -110,6 +110,13 @@ static void leave(int status)
 		session_over();
 }
 
+/* --bytes and --count: of all clients of --keep together. */
+static void have_enough(void)
+{
+	state.ending = true;
+	leave(STATUS_DONE);
+}
+
 /* ---- time ---- */
 
 static void tick(void *arg);
@@ -519,7 +526,7 @@ static int write_some(const struct tn_msg *msg, struct tn_conn *output)
 
 	state.got += len;
 	if (err >= 0 && state.got == options.bytes)
-		leave(STATUS_DONE);
+		have_enough();
 	return err;
 }
 
@@ -551,7 +558,7 @@ static int on_msg(struct tn_conn *peer, const struct tn_msg *msg, struct tn_conn
 		err = write_message(peer, msg, output);
 	refuse(err);
 	if (err >= 0 && options.count && ++state.ngot >= options.count)
-		leave(STATUS_DONE);
+		have_enough();
 	return err == 1;
 }
 
@@ -863,6 +870,7 @@ static void session_over(void)
 	state.peer = state.input = state.output = NULL;
 	state.opened = state.leaving = state.input_over = state.peer_over = state.input_failed = false;
 	state.lines_held = state.throttled = state.input_told = false;
+	lines_drop(&state.lines);
 	state.status = STATUS_DONE;
 	listen_next();
 }
@@ -919,6 +927,25 @@ static void set_wait(int kind)
 	}
 }
 
+/* Two that cannot both be meant. Returns false after printing an error. */
+static bool check_options(void)
+{
+	bool waits = options.wait_input_ns != UINT64_MAX;
+
+	if (options.recv_only && options.send_only)
+		complain("connect: --recv-only and --send-only: one of them, please");
+	else if (options.send_only && (options.bytes || options.count))
+		complain("connect: --%s: what comes is dropped with --send-only, and not counted",
+			 options.bytes ? "bytes" : "count");
+	else if (waits && options.recv_only)
+		complain("connect: --wait-input: the input is not read with --recv-only");
+	else if (waits && options.wait_input_ns && options.exit_on_end)
+		complain("connect: --exit-on-end is --wait-input 0: give one of them");
+	else
+		return true;
+	return false;
+}
+
 static int run(char **operands, int count)
 {
 	int kind, err, status;
@@ -935,11 +962,7 @@ static int run(char **operands, int count)
 				      strchr(operands[0], '?') ? '&' : '?');
 		return STATUS_USAGE;
 	}
-	if (options.recv_only && options.send_only) {
-		complain("connect: --recv-only and --send-only: one of them, please");
-		return STATUS_USAGE;
-	}
-	if (!retry_check(&options.retry, "connect"))
+	if (!check_options() || !retry_check(&options.retry, "connect"))
 		return STATUS_USAGE;
 	if (retry_is_wanted(&options.retry) && options.listen) {
 		complain("connect: --retry: only where is dialled, not with --listen");

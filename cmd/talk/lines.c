@@ -63,6 +63,11 @@ bool lines_piece(struct lines *lines, size_t most, const char **piece, size_t *l
 	return true;
 }
 
+void lines_drop(struct lines *lines)
+{
+	lines->start = lines->len = lines->seen = 0;
+}
+
 size_t lines_waiting(const struct lines *lines)
 {
 	return lines->len - lines->start;

@@ -24,6 +24,9 @@ int lines_next(struct lines *lines, bool over, const char **line, size_t *len);
 /* Takes what is there, at most `most` bytes, wherever lines end; valid as above. Returns whether there is any. */
 bool lines_piece(struct lines *lines, size_t most, const char **piece, size_t *len);
 
+/* Drops what waits. */
+void lines_drop(struct lines *lines);
+
 /* Bytes that wait. */
 size_t lines_waiting(const struct lines *lines);
 

@@ -266,6 +266,48 @@ def test_keep_goes_on_after_a_client_that_fails(tenon):
     process.wait(0)
 
 
+@pytest.mark.parametrize("keys,options,said,kept", [
+    ("", ["--bytes", "5"], [b"abc", b"defgh"], b"abcde"),
+    ("?frame=line", ["--count", "3"], [b"a\nb\n", b"c\nd\n"], b"a\nb\nc\n"),
+])
+def test_keep_counts_all_clients_together(tenon, keys, options, said, kept):
+    """A second client was let go at once, with nothing of what it said, and the command never ended."""
+    process = listen(tenon, f"tcp://127.0.0.1:0{keys}", "--keep", *options)
+    for text in said:
+        with open_socket(process.url) as sock:
+            sock.sendall(text)
+            sock.shutdown(socket.SHUT_WR)
+            receive_to_end(sock)
+    process.wait(0)
+    assert process.out == kept
+
+
+def test_keep_does_not_tell_the_next_what_the_last_was_told(tenon):
+    process = listen(tenon, "tcp://127.0.0.1:0?frame=line", "--keep", stdin=subprocess.PIPE)
+    with open_socket(process.url) as sock:
+        process.popen.stdin.write(b"first\nhalf a line")
+        process.popen.stdin.flush()
+        assert receive_exactly(sock, 6) == b"first\n"
+    with open_socket(process.url) as sock:
+        sock.sendall(b"next\n")
+        wait_until(lambda: process.out == b"next\n", lambda: process.out)
+        process.popen.stdin.write(b"second\n")
+        process.popen.stdin.flush()
+        assert receive_exactly(sock, 7) == b"second\n"
+    process.signal(signal.SIGTERM)
+    process.wait(0)
+
+
+@pytest.mark.parametrize("args,why", [
+    (["--send-only", "--bytes", "1", "tcp://127.0.0.1:1"], "--bytes: what comes is dropped"),
+    (["--send-only", "--count", "1", "udp://127.0.0.1:1"], "--count: what comes is dropped"),
+    (["--recv-only", "--wait-input", "1s", "tcp://127.0.0.1:1"], "the input is not read"),
+    (["--exit-on-end", "--wait-input", "1s", "tcp://127.0.0.1:1"], "give one of them"),
+])
+def test_options_of_connect_that_contradict_each_other(tenon, args, why):
+    assert why in tenon.run("connect", *args, status=USAGE).err
+
+
 def test_interrupted_before_anybody_came(tenon):
     process = listen(tenon, "tcp://127.0.0.1:0")
     process.signal(signal.SIGTERM)
