@@ -36,16 +36,19 @@ struct client {
 	unsigned char *cork; /* bytes that leave together; NULL: none */
 	uint32_t corked;
 	bool dirty, full, paused, stalled, ending, known, no_echo, slow_told;
-	bool judged, right, crowded; /* a password was checked, and is the user's; the user has too many connections */
-	uint8_t quiet;               /* how often it was found silent in a row */
-	bool heard;                  /* since then something has come */
+	bool right, crowded; /* the password that was checked last is the user's; the user has too many connections */
+	const struct user
+		*judged; /* whose password was checked, and the door has not yet asked again; NULL: nobody's */
+	uint8_t quiet;   /* how often it was found silent in a row */
+	bool heard;      /* since then something has come */
 	struct waiting *first, **last; /* what waits while the connection's queue is full */
 	struct waiting **latest;       /* by topic, where only the newest waits; NULL: not yet */
 	size_t waits;                  /* bytes of it, what keeps them included */
 	uint64_t full_since_ns, opened_ns;
 	uint64_t dropped;            /* messages, since it was slow for the first time */
 	_Atomic(struct user *) user; /* written by its own loop */
-	struct attempt *attempt;     /* a password that is being checked */
+	struct attempt *attempt;     /* a password that is being checked, */
+	const struct user *asked;    /* and whose it should be */
 	uint64_t proof;              /* a hash of what the user has proved by last */
 	uint64_t until_ns;           /* nothing is taken before: the user's rate */
 	unsigned char *again;        /* a message that is to be read once more when it is checked */

@@ -817,12 +817,15 @@ static void on_judged(void *arg, bool right)
 	unsigned char *again = client->again;
 
 	client->attempt = NULL;
-	client->judged = true;
+	client->judged = client->asked;
 	client->right = right;
 	client->again = NULL;
 	if (again && !client->ending)
 		client->door->input(client, client->state, again, client->again_len);
-	free(again);
+	if (again && client->attempt)
+		client->again = again; /* it is checked once more */
+	else
+		free(again);
 	go_on(client);
 	turn_over(client->lane);
 }
@@ -831,12 +834,13 @@ static int login_by_password(struct client *client, const struct login *login)
 {
 	struct span password;
 	struct user *user = users_named(login, &password);
-	bool judged = client->judged, right = client->right;
+	const struct user *judged = client->judged;
+	bool right = client->right;
 
-	client->judged = false;
+	client->judged = NULL;
 	if (!user)
 		return become(client, NULL, false);
-	if (judged) {
+	if (judged == user) { /* of who stands there now: the file may have been read again meanwhile */
 		client->proof = right ? proof_of(user, password) : 0;
 		return become(client, right ? user : NULL, false);
 	}
@@ -845,6 +849,7 @@ static int login_by_password(struct client *client, const struct login *login)
 	client->attempt = login_begin(client->lane->index, user, password, on_judged, client);
 	if (!client->attempt)
 		return become(client, NULL, false);
+	client->asked = user;
 	tn_pause(client->conn);
 	return -EINPROGRESS;
 }
@@ -1106,7 +1111,7 @@ static void look_after(struct client *client, uint64_t now_ns)
 	}
 	client->quiet = client->heard ? 0 : client->quiet + 1;
 	client->heard = false;
-	if (client->quiet < SILENT_TICKS || client->full)
+	if (client->quiet < SILENT_TICKS || client->full || client->stalled) /* stalled: what it says is not read */
 		return;
 	client->quiet = 0;
 	if (!client->door->notice(client, client->state, NOTICE_SILENT))
@@ -1143,6 +1148,7 @@ static void know_again(void *arg)
 	for (struct client *client = lane->clients; client; client = client->next) {
 		if (!client->user || client->ending)
 			continue;
+		client->proof = 0; /* its password may be another */
 		if (become(client, users_again(client->user), true) < 0)
 			hub_end(client);
 	}

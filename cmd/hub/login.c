@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,7 +16,7 @@ struct attempt {
 	int loop;                /* its number */
 	const struct user *user; /* stays in memory until the end */
 	void (*done)(void *arg, bool right);
-	void *arg; /* NULL: nobody wants to know any more */
+	_Atomic(void *) arg; /* NULL: nobody wants to know any more */
 	bool right;
 	char password[];
 };
@@ -40,8 +41,10 @@ static void tell(void *arg)
 {
 	struct attempt *attempt = arg;
 
-	if (attempt->arg)
-		attempt->done(attempt->arg, attempt->right);
+	void *client = attempt->arg;
+
+	if (client)
+		attempt->done(client, attempt->right);
 	attempt_free(attempt);
 }
 
@@ -62,6 +65,13 @@ static struct attempt *next(void)
 	return attempt;
 }
 
+/* False: its loop has ended. */
+static bool check(struct attempt *attempt)
+{
+	attempt->right = user_has_password(attempt->user, attempt->password);
+	return workers_post_to(attempt->loop, tell, attempt);
+}
+
 static void *run(void *arg)
 {
 	struct attempt *attempt;
@@ -70,9 +80,9 @@ static void *run(void *arg)
 	pthread_mutex_lock(&checker.lock);
 	while ((attempt = next())) {
 		pthread_mutex_unlock(&checker.lock);
-		attempt->right = user_has_password(attempt->user, attempt->password);
-		if (!workers_post_to(attempt->loop, tell, attempt))
-			attempt_free(attempt); /* the loop has ended */
+		/* Who has gone costs no time: others wait behind it. Its loop does not know the attempt any more. */
+		if (!attempt->arg || !check(attempt))
+			attempt_free(attempt);
 		pthread_mutex_lock(&checker.lock);
 	}
 	pthread_mutex_unlock(&checker.lock);

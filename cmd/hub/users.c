@@ -253,9 +253,9 @@ const char *users_read(int fd)
 		end = &(*end)->next;
 	*end = users;
 	users = list;
-	signs = false;
-	for (; list && !signs; list = list->next)
-		signs = begins(list->hash, NKEY);
+	while (list && !begins(list->hash, NKEY))
+		list = list->next;
+	signs = list;
 	return NULL;
 }
 

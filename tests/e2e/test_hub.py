@@ -6,6 +6,7 @@ import json
 import pathlib
 import re
 import shutil
+import select
 import signal
 import socket
 import subprocess
@@ -809,6 +810,57 @@ def test_passwords_are_checked_aside(tenon):
     assert bob.to_pong() == b"MSG a 1 1\r\n7\r\n"
     # who goes meanwhile leaves nothing behind
     Talk(hub.port, tenon).say(f"CONNECT {greeting('ann', 'wrong')}\r\n".encode())
+
+
+@pytest.mark.parametrize("door", ["nats", "http"])
+def test_a_password_that_is_changed_while_it_is_checked(tenon, door):
+    """What was right of the user of before lets nobody in as the one who stands there now."""
+    heavy = "$5$rounds=2000000$tenon$fQmsGEvOy7FgSbsV5UP7c8nPaD4nHhTvuuYuH5mB/iB"  # s3
+    users = tenon.file("changing", f"ann {heavy}\n".encode())
+    hub = tenon.hub("nats://127.0.0.1:0", "http://127.0.0.1:0", options=["--json", "--users", users])
+    at, said, no = {
+        "nats": (0, f"CONNECT {greeting('ann', 's3')}\r\nPING\r\n".encode(), b"Violation"),
+        "http": (1, b"POST / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ann:s3\r\n"
+                    b"Content-Type: application/json\r\n"
+                    b'Content-Length: 11\r\n\r\n{"pub":"a"}', b" 401 ")}[door]
+
+    def change(line, signs):
+        users.write_bytes(f"ann {line}\n".encode() + (f"bob nkey:{nkey(bytes(32), 20)}\n".encode() if signs else b""))
+        hub.signal(signal.SIGHUP)
+        wait_until(lambda: ("nonce" in Talk(hub.port, tenon).info) == signs, "the users were read again")
+
+    for _ in range(20):  # a machine that is busy may have checked it before the change
+        client = Talk(hub.port, tenon).sock if at == 0 else tenon.dial(f"tcp://127.0.0.1:{port_of(hub.urls[at])}")
+        client.sendall(said)
+        change(hashed("new"), True)
+        if not select.select([client], [], [], 0)[0]:
+            break
+        change(heavy, False)
+    answer = b""
+    while no not in answer and (more := client.recv(65536)):
+        answer += more
+    assert no in answer
+
+
+def test_each_request_is_of_who_stands_there_now(tenon, users):
+    """A connection that goes on by HTTP has shown a password that is none any more."""
+    hub = tenon.hub("http://127.0.0.1:0", options=["--json", "--users", users])
+    client = tenon.dial(hub.url.replace("http", "tcp"))
+
+    def status():
+        client.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer admin:secret\r\n"
+                       b'Content-Type: application/json\r\nContent-Length: 11\r\n\r\n{"pub":"a"}')
+        text = b""
+        while not text.endswith(b"}\n"):
+            more = client.recv(4096)
+            assert more, text
+            text += more
+        return text.split(b" ")[1]
+
+    assert [status(), status()] == [b"200", b"200"]
+    users.write_bytes(users.read_bytes().replace(hashed("secret").encode(), hashed("new").encode()))
+    hub.signal(signal.SIGHUP)
+    wait_until(lambda: status() == b"401", "the old password is none")
 
 
 @pytest.mark.parametrize("text, why", [
