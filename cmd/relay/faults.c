@@ -396,6 +396,11 @@ bool faults_hold(const struct faults *f, int direction)
 	return f && f->held[direction];
 }
 
+bool faults_wait(const struct faults *f)
+{
+	return f && (f->pipes[CHAOS_UP].bytes || f->pipes[CHAOS_DOWN].bytes);
+}
+
 bool faults_refuse(const struct faults *f)
 {
 	return chaos_refuses(f->pipes[0].set, f->pipes[0].active);

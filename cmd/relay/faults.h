@@ -51,6 +51,9 @@ struct faults *faults_begin(struct tn_loop *loop, enum chaos_carries carries, co
 /* Whether a direction's source is not to be read, as its hook has been told. NULL is allowed. */
 bool faults_hold(const struct faults *faults, int direction);
 
+/* Whether something that was said has not been passed on yet. NULL is allowed. */
+bool faults_wait(const struct faults *faults);
+
 /* Whether it is to be refused. */
 bool faults_refuse(const struct faults *faults);
 

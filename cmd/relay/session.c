@@ -696,7 +696,8 @@ static void close_if_quiet(struct session *s, unsigned patience)
 	moved = (uint32_t)(info.bytes_in + info.bytes_out);
 	if (x && x->association)
 		moved += (uint32_t)association_moved(x->association);
-	if (moved != s->moved || tn_conn_queued(s->path.client) || (x && (x->pace.in_waits || x->pace.out_waits)) ||
+	if (moved != s->moved || tn_conn_queued(s->path.client) ||
+	    (x && (x->pace.in_waits || x->pace.out_waits || faults_wait(x->faults))) ||
 	    (s->path.target && tn_conn_queued(s->path.target)))
 		s->quiet = 0;
 	else

@@ -1,5 +1,6 @@
 """tenon relay --chaos: faults of sessions."""
 import contextlib
+import signal
 import socket
 import time
 
@@ -189,6 +190,23 @@ def test_bad_scripts(tenon, text, words):
 def test_a_folder_is_no_script(tenon):
     assert "s a directory" in tenon.run("relay", "tcp://127.0.0.1:0", "tcp://127.0.0.1:1", "--chaos-script",
                                         str(tenon.folder), status=USAGE).err
+
+
+def test_what_is_late_still_comes_when_the_relay_ends(tenon):
+    """The session was taken for an idle one: it was closed in good order, and what waited was dropped."""
+    listener = tenon.listen()
+    relay = tenon.relay("tcp://127.0.0.1:0", f"tcp://127.0.0.1:{listener.getsockname()[1]}",
+                        options=["--chaos", "latency=3s", "--drain", "20s"])
+    relay.untidy = True  # the session is there while it ends
+    client = tenon.dial(relay.url)
+    client.sendall(b"late")
+    client.shutdown(socket.SHUT_WR)
+    target, _ = listener.accept()
+    with target:
+        relay.signal(signal.SIGTERM)
+        assert receive_to_end(target) == b"late"
+    client.close()
+    relay.wait(0)
 
 
 def test_a_rate_does_not_go_on_where_too_much_waits(tenon, server):
