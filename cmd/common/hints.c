@@ -117,11 +117,9 @@ static const struct foreign options[] = {
 	{"capture", "-Y", "the filter is an argument, in the language of pcap-filter(7)", "capture %v"},
 	{"capture", "-z -t -tt -ttt -tttt -S -E -y -Z -K -N -j -J -T", "it is no option of capture", NULL},
 	/* inspect: ss, netstat, lsof */
-	{"inspect",
-	 "-t -x -w -l -o -m -i -e -s -E -4 -6 --tcp --udp --unix --listening --extended --processes --options",
+	{"inspect", "-t -x -w -l -o -m -i -e -E -4 -6 --tcp --udp --unix --listening --extended --processes --options",
 	 "inspect shows every kind of socket, with all there is to know", "inspect --endpoint tcp://localhost:PORT"},
 	{"inspect", "-u -d", "inspect shows every kind of socket", "inspect --endpoint udp://localhost:PORT"},
-	{"inspect", "-K --kill", "inspect changes nothing", NULL},
 	/* convert: jq, iconv */
 	{"convert", "-o --output", "the result goes to standard output", "convert --from FORMAT --to FORMAT FILE > %v"},
 	{"convert", "-i --input", "the input is an argument, or standard input",

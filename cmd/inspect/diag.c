@@ -116,6 +116,7 @@ static void take_inet(struct sock *sock, const struct table *table, const struct
 	sock->family = m->idiag_family;
 	sock->inode = m->idiag_inode;
 	sock->uid = m->idiag_uid;
+	sock->id = m->id;
 	sock->listening = stream && m->idiag_state == 10;
 	peer = !sock->listening && (m->id.idiag_dport || m->id.idiag_dst[0] || m->id.idiag_dst[1] ||
 				    m->id.idiag_dst[2] || m->id.idiag_dst[3]);

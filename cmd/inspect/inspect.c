@@ -23,6 +23,7 @@
 #include "common/signals.h"
 #include "common/status.h"
 #include "common/text.h"
+#include "destroy.h"
 #include "diag.h"
 #include "process.h"
 #include "read.h"
@@ -40,7 +41,7 @@
 static struct {
 	const char *url;
 	uint64_t watch_ns;
-	bool all, summary;
+	bool all, summary, kill;
 	struct selection only;
 } wanted;
 
@@ -216,13 +217,13 @@ static bool is_wanted(const struct sock *sock)
 
 static bool options_wanted(void)
 {
-	return !wanted.summary && (state.pid || state.placed || wanted.all);
+	return !wanted.summary && !wanted.kill && (state.pid || state.placed || wanted.all);
 }
 
 /* More than the table: of one socket there is room for all that matters. */
 static bool details_wanted(void)
 {
-	return !wanted.summary && (state.fd >= 0 || wanted.all);
+	return !wanted.summary && !wanted.kill && (state.fd >= 0 || wanted.all);
 }
 
 /* Adds what the tables have of a socket, or an empty one. */
@@ -515,6 +516,53 @@ static void show(const struct look *look)
 	text_free(&text);
 }
 
+/* ---- closing ---- */
+
+static int complain_kill(int err)
+{
+	complain("inspect: --kill: sockets may not be closed (%s): that takes the capability CAP_NET_ADMIN",
+		 tn_strerror(err));
+	complain_hint("sudo %s inspect ...", settings.program);
+	return STATUS_FAILED;
+}
+
+static int tell_others(const struct destroyed *others)
+{
+	if (others->gone && !settings.quiet)
+		complain("inspect: %zu more had ended meanwhile, by itself or by the reset of its other end",
+			 others->gone);
+	if (others->hidden)
+		complain("inspect: %zu could not be closed: others that share their addresses (reuseport) stand before "
+			 "them, and were not selected",
+			 others->hidden);
+	if (others->unable)
+		complain("inspect: %zu cannot be closed from outside: the kernel does that for tcp, udp and raw alone "
+			 "(--kind tcp), and only if it was built with CONFIG_INET_DIAG_DESTROY",
+			 others->unable);
+	if (others->failed)
+		complain("inspect: %zu could not be closed: %s", others->failed, tn_strerror(others->err));
+	return others->hidden || others->unable || others->failed ? STATUS_FAILED : STATUS_DONE;
+}
+
+/* Shows what has been closed. */
+static int kill_found(struct look *look)
+{
+	struct destroyed others;
+	int err = destroy_all(&look->found, &others);
+
+	if (err == -EPERM)
+		return complain_kill(err);
+	if (err < 0)
+		return complain_library(err, NULL);
+	if (look->found.count)
+		(settings.json ? show_json : show)(look);
+	if (!settings.quiet)
+		complain("inspect: %zu socket%s closed", look->found.count, look->found.count == 1 ? "" : "s");
+	return tell_others(&others);
+}
+
+/* ---- one look ---- */
+
 static int look_once(void)
 {
 	struct look look = {0};
@@ -526,6 +574,11 @@ static int look_once(void)
 		none_wanted = look.found.count > 0;
 		select_from(&look.found, &wanted.only);
 		none_wanted &= !look.found.count;
+	}
+	if (rc == 0 && wanted.kill && look.found.count) {
+		status = kill_found(&look);
+		look_end(&look);
+		return status;
 	}
 	if (rc == 0 && !none_wanted)
 		(settings.json ? show_json : show)(&look);
@@ -625,6 +678,27 @@ static int parse_operand(const char *text, const char *what, int least, int *num
 	return 0;
 }
 
+/* All sockets of the machine are never meant. */
+static int check_kill(int count)
+{
+	const char *wrong = NULL;
+
+	if (!wanted.kill)
+		return 0;
+	if (!count && !wanted.url && !select_is_any(&wanted.only))
+		wrong = "--kill: which sockets? a process, --endpoint, --peer, --port, --process, --state or --kind "
+			"says it";
+	else if (wanted.watch_ns)
+		wrong = "--kill is done once: not with --watch";
+	else if (wanted.summary)
+		wrong = "--kill shows what it has closed: not with --summary";
+	if (!wrong)
+		return 0;
+	complain("inspect: %s", wrong);
+	complain_hint("%s inspect --help", settings.program);
+	return STATUS_USAGE;
+}
+
 static int run(char **operands, int count)
 {
 	int err;
@@ -635,6 +709,8 @@ static int run(char **operands, int count)
 	}
 	if ((count > 0 && parse_operand(operands[0], "process", 1, &state.pid) < 0) ||
 	    (count > 1 && parse_operand(operands[1], "descriptor", 0, &state.fd) < 0))
+		return STATUS_USAGE;
+	if (check_kill(count) != 0)
 		return STATUS_USAGE;
 	if (wanted.url) {
 		err = tn_url_place(wanted.url, &state.place);
@@ -650,6 +726,12 @@ static int run(char **operands, int count)
 			return complain_process(err);
 		err = namespace_enter(state.pid);
 		state.foreign = err < 0;
+		if (err < 0 && wanted.kill) {
+			complain("inspect: --kill: process %d is in another network namespace; to enter it takes the "
+				 "capability CAP_SYS_ADMIN",
+				 state.pid);
+			return STATUS_FAILED;
+		}
 		if (err < 0 && err != -EACCES)
 			complain("inspect: process %d is in another network namespace; its peers are not known here, "
 				 "and defaults are those of this one (to enter it: CAP_SYS_ADMIN)",
@@ -674,8 +756,10 @@ static const struct option_spec own_options[] = {
 	 "only sockets whose other end has this address, or is in this network (192.0.2.0/24)"},
 	{"process", 0, OPTION_VALUE, option_set_text, &wanted.only.process, "NAME",
 	 "only sockets of processes of this name"},
-	{"summary", 0, OPTION_ALONE, option_set_flag, &wanted.summary, NULL,
+	{"summary", 's', OPTION_ALONE, option_set_flag, &wanted.summary, NULL,
 	 "how many sockets of each kind are in each state, instead of the sockets"},
+	{"kill", 'K', OPTION_ALONE, option_set_flag, &wanted.kill, NULL,
+	 "close the sockets that are selected (tcp, udp, raw), and show them; needs CAP_NET_ADMIN"},
 	{"watch", 0, OPTION_VALUE, option_set_duration, &wanted.watch_ns, "DUR",
 	 "look again each time this time has passed; on a terminal in the same place"},
 	{"", 'n', OPTION_ALONE, option_set_nothing, NULL, NULL, NULL},
@@ -696,13 +780,15 @@ const struct command inspect_command = {
 		"\n"
 		"Usage:\n"
 		"  tenon inspect [--all] [--json] [--watch DUR] [PID [FD]] [--endpoint URL]\n"
+		"  tenon inspect [--summary | --kill] [PID [FD]] [--endpoint URL] [--state STATE] [--kind KIND]\n"
+		"                [--port N] [--peer NET] [--process NAME]\n"
 		"\n"
 		"A line is a socket: its process, kind and state, bytes that wait to be read and to be acknowledged,\n"
 		"connections in a listener's backlog, addresses, and the process at the other end. Below it are the\n"
 		"options that have been set. For a single descriptor, also what TCP knows of the path.\n"
 		"\n"
-		"The process is not disturbed: its sockets are asked, never changed. Looking into a process needs the\n"
-		"same user, or CAP_SYS_PTRACE.\n",
+		"The process is not disturbed: its sockets are asked, never changed, but by --kill. Looking into a\n"
+		"process needs the same user, or CAP_SYS_PTRACE.\n",
 	.options = own_options,
 	.run = run,
 };

@@ -1,7 +1,7 @@
 /*
  * What is known of a socket. It comes from two sides: the kernel's own tables (sock_diag(7)), which everybody may read,
  * and a duplicate of the descriptor (pidfd_getfd(2)). The duplicate shares all state with its process, so it is only
- * asked, never written to, and closed at once.
+ * asked, never written to, and closed at once. (--kill needs no duplicate: destroy.h.)
  */
 #ifndef TENON_INSPECT_SOCK_H
 #define TENON_INSPECT_SOCK_H
@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
+
+#include <linux/inet_diag.h>
 
 #include "process.h"
 
@@ -38,8 +40,9 @@ struct sock {
 	char state[24];
 	bool listening;
 	struct sock_addr local, peer;
-	int64_t unread, unsent; /* bytes, -1: not known; listening: connections that wait, and how many may */
-	int64_t messages;       /* that wait to be read, where they are counted; -1 */
+	struct inet_diag_sockid id; /* the kernel's name of it; cookie 0: it is in no table of IP's */
+	int64_t unread, unsent;     /* bytes, -1: not known; listening: connections that wait, and how many may */
+	int64_t messages;           /* that wait to be read, where they are counted; -1 */
 	int64_t memory_in, memory_out, drops; /* of the kernel's, records included; -1: not known */
 	unsigned char tcp_info[256];          /* struct tcp_info, as long as this kernel's is */
 	size_t tcp_info_len;

@@ -1,8 +1,11 @@
 """tenon inspect --state, --kind, --port, --peer, --process, --summary, --kill: which sockets are meant."""
 import json
+import re
 import socket
 
 import pytest
+
+import system
 
 FAILED, USAGE = 1, 2
 
@@ -97,3 +100,97 @@ def test_summary_counts_what_is_dying(tenon, network):
     line, = tenon.run("inspect", "--json", "--state", "time-wait", preexec_fn=network.enter).lines
     assert json.loads(line)["local"] and listener.fileno() >= 0
     listener.close()
+
+
+def pair_of(network, listener):
+    client = network.socket(socket.AF_INET, socket.SOCK_STREAM)
+    client.connect(listener.getsockname())
+    return client, listener.accept()[0]
+
+
+def listening(network):
+    listener = network.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    return listener
+
+
+def kill(tenon, network, *args):
+    done = tenon.run("inspect", "--kill", *args, status=None, preexec_fn=network.enter)
+    if "CONFIG_INET_DIAG_DESTROY" in done.err:
+        pytest.skip("this kernel closes no sockets")
+    assert done.status == 0, done
+    return done
+
+
+def test_kill_closes_what_is_selected_alone(tenon, network):
+    listener = listening(network)
+    (one, served), (other, spared) = pair_of(network, listener), pair_of(network, listener)
+    port = one.getsockname()[1]
+    with listener, one, served, other, spared:
+        done = kill(tenon, network, "--json", "--port", port)
+        closed, reset = (re.search(f"(\\d+) {what}", done.err) for what in ("sockets? closed", "more had ended"))
+        assert int(closed[1]) + int(reset[1] if reset else 0) == 2, done.err  # the reset may reach the other end first
+        assert [json.loads(line)["state"] for line in done.lines] == ["established"] * int(closed[1])
+        for sock in (one, served):
+            with pytest.raises(ConnectionError):
+                while sock.recv(1):
+                    pass
+        other.sendall(b"x")
+        assert spared.recv(1) == b"x"
+        again = tenon.run("inspect", "--kill", "--port", port, status=FAILED, preexec_fn=network.enter)
+        assert "no socket is as" in again.err
+
+
+def test_kill_listeners_that_share_a_port_and_datagrams(tenon, network):
+    """Of several sockets with one address the kernel finds one: all of those that are selected are closed anyway."""
+    group = []
+    port = 0
+    for _ in range(4):
+        sock = network.socket(socket.AF_INET, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind(("127.0.0.1", port))
+        sock.listen()
+        port = sock.getsockname()[1]
+        group.append(sock)
+    done = kill(tenon, network, "--kind", "tcp", "--state", "listen")
+    assert "4 sockets closed" in done.err and len(done.lines) == 5
+    for sock in group:
+        with pytest.raises(OSError):
+            sock.accept()
+        sock.close()
+    with network.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        done = kill(tenon, network, "--port", sock.getsockname()[1])
+        assert "1 socket closed" in done.err
+        with pytest.raises(ConnectionAbortedError):
+            sock.recv(1)
+
+
+def test_kill_says_what_cannot_be_closed(tenon, network):
+    server = tenon.serve(f"unix:{tenon.folder}/sock", preexec_fn=network.enter)
+    done = tenon.run("inspect", "--kill", server.pid, "--kind", "unix", status=FAILED, preexec_fn=network.enter)
+    assert "0 sockets closed" in done.err and "1 cannot be closed from outside" in done.err and done.out == b""
+
+
+def test_kill_needs_a_capability(tenon, network):
+    with listening(network) as listener:
+        def enter_and_drop():
+            network.enter()
+            system.drop_capabilities()
+        done = tenon.run("inspect", "--kill", "--kind", "tcp", status=FAILED, preexec_fn=enter_and_drop)
+        assert "CAP_NET_ADMIN" in done.err and "closed" not in done.err.replace("be closed", "")
+        client, served = pair_of(network, listener)
+        with client, served:
+            client.sendall(b"x")
+            assert served.recv(1) == b"x"
+
+
+@pytest.mark.parametrize("args, why", [
+    ([], "which sockets?"), (["--kind", "tcp", "--watch", "1s"], "--watch"), (["--kind", "tcp", "-s"], "--summary")])
+def test_kill_asked_for_wrongly(tenon, network, args, why):
+    with listening(network) as listener:
+        assert why in tenon.run("inspect", "--kill", *args, status=USAGE, preexec_fn=network.enter).err
+        client, served = pair_of(network, listener)
+        client.close()
+        served.close()
