@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/human.h"
 #include "common/json.h"
 #include "common/output.h"
 #include "common/reason.h"
@@ -14,6 +15,7 @@
 #include "common/settings.h"
 #include "common/text.h"
 #include "handlers/child.h"
+#include "handlers/count.h"
 #include "handlers/exec.h"
 #include "tenon.h"
 
@@ -408,6 +410,56 @@ void events_datagrams(const struct served *served, const struct tn_conn *conn)
 	text_add(&line, "datagrams on %s: %llu in, %llu out, %llu lost; ", listener_of(served, &info),
 		 (unsigned long long)info.msgs_in, (unsigned long long)info.msgs_out, (unsigned long long)info.lost);
 	counts_text(&line, &info, duration_ns(conn, &info));
+	out_line(&line);
+}
+
+/* ---- the handler count ---- */
+
+/* From the first to the last: with less than two messages there is no time between them. */
+static double bytes_per_second(const struct handler_count *count)
+{
+	uint64_t ns = count->last_ns - count->first_ns;
+
+	return ns ? (double)count->bytes * 1e9 / (double)ns : 0;
+}
+
+static void count_json(const struct served *served, const struct handler_count *count, const struct tn_conn_info *info)
+{
+	struct text line = {0};
+
+	json_begin(&line, "count");
+	json_number(&line, "id", tn_conn_id(count->conn));
+	json_text(&line, "url", listener_of(served, info));
+	json_text(&line, "peer", served->datagrams ? NULL : info->peer);
+	json_key_null_or(&line, "messages", served->keeps, (int64_t)count->messages);
+	json_number(&line, "bytes", count->bytes);
+	json_ms(&line, "ms", count->last_ns - count->first_ns);
+	json_real(&line, "bytes_per_second", bytes_per_second(count));
+	json_number(&line, "lost", info->lost);
+	json_time(&line, "time");
+	json_line(&line);
+}
+
+void events_count(const struct served *served, const struct handler_count *count)
+{
+	struct tn_conn_info info;
+	struct text line = {0};
+	char rate[32];
+
+	tn_conn_info(count->conn, &info);
+	if (json_is_wanted())
+		count_json(served, count, &info);
+	if (settings.json)
+		return;
+	text_add(&line, "count #%llu %s: ", (unsigned long long)tn_conn_id(count->conn),
+		 served->datagrams ? listener_of(served, &info) : info.peer);
+	if (served->keeps)
+		text_add(&line, "%llu messages, ", (unsigned long long)count->messages);
+	text_add(&line, "%llu bytes in %.3f s, %s/s", (unsigned long long)count->bytes,
+		 (double)(count->last_ns - count->first_ns) / 1e9,
+		 human_bytes(bytes_per_second(count), rate, sizeof(rate)));
+	if (served->datagrams)
+		text_add(&line, ", %llu lost", (unsigned long long)info.lost);
 	out_line(&line);
 }
 

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 struct handler_child;
+struct handler_count;
 struct tn_conn;
 struct tn_handler;
 struct tn_server;
@@ -16,6 +17,7 @@ struct served {
 	const char *handler;      /* its name */
 	const struct tn_handler *face;
 	bool datagrams;
+	bool keeps;    /* its messages have bounds */
 	bool told;     /* its connections are */
 	bool commands; /* each connection has a command, whose end is reported with its own */
 	int nurls;     /* 0: the endpoint is one inherited connection */
@@ -35,6 +37,9 @@ void events_watch(struct served *served);
 
 /* Reports how a command has ended, or that it could not be started. */
 void events_child(const struct served *served, const struct handler_child *child);
+
+/* Reports what the handler count has counted: without -v too, since that is what it is for. */
+void events_count(const struct served *served, const struct handler_count *count);
 
 /* Reports what a datagram endpoint has received: it is one connection for all senders. Inside its on_close. */
 void events_datagrams(const struct served *served, const struct tn_conn *conn);

@@ -34,6 +34,7 @@
 #include "common/workers.h"
 #include "events.h"
 #include "handlers/child.h"
+#include "handlers/count.h"
 #include "handlers/exec.h"
 #include "handlers/handler.h"
 #include "handlers/handlers.h"
@@ -317,11 +318,19 @@ static void on_child(const struct handler_child *child)
 			events_child(&state.served[i], child);
 }
 
+static void on_count(const struct handler_count *count)
+{
+	for (int i = 0; i < state.nserved; i++)
+		if (state.served[i].server == tn_conn_server(count->conn))
+			events_count(&state.served[i], count);
+}
+
 static void prepare_commands(void)
 {
 	unsigned max = options.max_children;
 
 	handler_watch_children(on_child);
+	handler_watch_counts(on_count);
 	if (!max && options.max_conns > MAX_CHILDREN)
 		max = options.max_conns;
 	handler_limit_children(max ? max : MAX_CHILDREN);
@@ -411,6 +420,7 @@ static int open_on_loops(struct served *served, const char *url, const char *arg
 
 	if (!full)
 		return -ENOMEM;
+	served->keeps = tn_url_keeps_messages(full) == 1;
 	if (served->told && served->datagrams)
 		face.on_close = on_datagrams_close;
 	err = tn_serve_loops(workers_loops(), workers_count(), full, &face, (void *)(uintptr_t)argument,

@@ -17,6 +17,7 @@ struct handler_spec {
 	struct tn_handler stream, datagrams, requests;
 };
 
-extern const struct handler_spec handler_echo, handler_ack, handler_discard, handler_chargen, handler_exec;
+extern const struct handler_spec handler_echo, handler_ack, handler_discard, handler_count, handler_chargen,
+	handler_exec;
 
 #endif

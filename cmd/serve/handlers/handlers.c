@@ -23,7 +23,8 @@ static const struct handler_spec handler_proxy = {
 };
 
 static const struct handler_spec *const handlers[] = {
-	&handler_echo, &handler_ack, &handler_discard, &handler_chargen, &handler_exec, &handler_relay, &handler_proxy,
+	&handler_echo,    &handler_ack,  &handler_discard, &handler_count,
+	&handler_chargen, &handler_exec, &handler_relay,   &handler_proxy,
 };
 
 #define NHANDLERS ((int)(sizeof(handlers) / sizeof(handlers[0])))
