@@ -199,15 +199,25 @@ void tni_extra_drop_waits(struct tn_conn *c)
 	}
 }
 
-/* A peer that has gone acknowledges nothing. Where nothing is read any more, nothing else would find that. */
-static void look_for_error(struct tn_conn *c)
+static int error_of(const struct tn_conn *c)
 {
 	socklen_t len = sizeof(int);
 	int err = 0;
 
-	if (c->flags & TNI_RX_END && c->io.fd >= 0 && c->kind->resets &&
-	    getsockopt(c->io.fd, SOL_SOCKET, SO_ERROR, &err, &len) == 0 && err)
-		tni_conn_fail(c, -err, "write");
+#ifdef TNI_HAVE_SHM
+	if (c->kind->error)
+		return c->kind->error(c);
+#endif
+	return getsockopt(c->io.fd, SOL_SOCKET, SO_ERROR, &err, &len) == 0 ? -err : 0;
+}
+
+/* A peer that has gone acknowledges nothing. Where nothing is read any more, nothing else would find that. */
+static void look_for_error(struct tn_conn *c)
+{
+	int err = c->flags & TNI_RX_END && c->io.fd >= 0 && c->kind->resets ? error_of(c) : 0;
+
+	if (err)
+		tni_conn_fail(c, err, "write");
 	else if (c->flags & TNI_WRITE_ONLY && c->io.fd >= 0 && has_error(c->io.fd)) /* a pipe without a reader */
 		tni_conn_fail(c, -EPIPE, "write");
 }

@@ -44,6 +44,8 @@ struct tni_kind {
 	 * kernel knows. */
 	size_t (*unsent)(const struct tn_conn *conn);
 	bool (*unread)(const struct tn_conn *conn);
+	/* 0, or what has become of a connection on which nothing is read any more. NULL: SO_ERROR says it. */
+	int (*error)(const struct tn_conn *conn);
 #endif
 	/* Its descriptor is about to be closed. NULL: nothing is to be done. */
 	void (*leave)(struct tn_conn *conn);

@@ -113,9 +113,15 @@ static bool is_gone(struct shm *s)
 	return s->gone;
 }
 
-static int how_it_ended(unsigned end)
+/* Also who leaves and has not read all that it was sent, as on other sockets. */
+static bool is_reset(const struct shm *s, unsigned end)
 {
-	if (end & TNI_RING_RESET)
+	return end & TNI_RING_RESET || (end & TNI_RING_LEFT && tni_ring_unread(&s->out));
+}
+
+static int how_it_ended(const struct shm *s, unsigned end)
+{
+	if (is_reset(s, end))
 		return -ECONNRESET;
 	return end ? 0 : -EAGAIN;
 }
@@ -131,7 +137,7 @@ static long available(struct shm *s, int *res)
 		n = tni_ring_bytes(&s->in);
 		end |= end ? 0 : TNI_RING_RESET; /* nobody who leaves in good order leaves so */
 	}
-	*res = n < 0 ? (int)n : n ? 0 : how_it_ended(end);
+	*res = n < 0 ? (int)n : n ? 0 : how_it_ended(s, end);
 	return n;
 }
 
@@ -427,6 +433,20 @@ size_t tni_shm_unsent(const struct tn_conn *c)
 	const struct shm *s = shm_of(c);
 
 	return s && s->out.shared && !s->gone ? tni_ring_unread(&s->out) : 0;
+}
+
+int tni_shm_error(const struct tn_conn *c)
+{
+	const struct shm *s = shm_of(c);
+	struct pollfd p = {.fd = c->io.fd, .events = POLLRDHUP};
+	unsigned end;
+
+	if (!s || !s->in.shared)
+		return 0;
+	end = tni_ring_ended(&s->in);
+	if (!(end & TNI_RING_LEFT) && poll(&p, 1, 0) > 0 && p.revents & (POLLRDHUP | POLLHUP))
+		end = tni_ring_ended(&s->in) | TNI_RING_LEFT;
+	return is_reset(s, end) ? -ECONNRESET : 0;
 }
 
 bool tni_shm_has_unread(const struct tn_conn *c)

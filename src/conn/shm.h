@@ -18,6 +18,7 @@ void tni_shm_shut(struct tn_conn *conn);
 void tni_shm_reset(const struct tn_conn *conn);
 void tni_shm_leave(struct tn_conn *conn);
 size_t tni_shm_unsent(const struct tn_conn *conn);
+int tni_shm_error(const struct tn_conn *conn);
 bool tni_shm_has_unread(const struct tn_conn *conn);
 
 #endif

@@ -582,6 +582,7 @@ const struct tni_kind tni_kind_memory = {
 	.leave = tni_shm_leave,
 	.unsent = tni_shm_unsent,
 	.unread = tni_shm_has_unread,
+	.error = tni_shm_error,
 	.info = tell,
 };
 

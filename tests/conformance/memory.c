@@ -744,6 +744,72 @@ static void test_pages_come_and_go(void **state)
 	end(&w);
 }
 
+/* ---- what has been acknowledged ---- */
+
+struct asker {
+	struct world w;
+	int ends, told, err;
+};
+
+static void asked(struct tn_conn *conn, int err, void *arg)
+{
+	struct asker *a = arg;
+
+	(void)conn;
+	a->told++;
+	a->err = err;
+}
+
+static void ask_open(struct tn_conn *conn, void *arg)
+{
+	((struct asker *)arg)->w.opens++;
+	assert_true(tn_send(conn, "unread", 6) >= 0);
+	assert_int_equal(tn_when_sent(conn, TN_SENT_ACKNOWLEDGED, asked, arg), 0);
+}
+
+static void ask_end(struct tn_conn *conn, void *arg)
+{
+	(void)conn;
+	((struct asker *)arg)->ends++;
+}
+
+static void ask_close(struct tn_conn *conn, int err, void *arg)
+{
+	served_close(conn, err, &((struct asker *)arg)->w);
+}
+
+/* Its peer ends in good order, but has not read: that is no acknowledgement, and will never come. */
+static void test_never_acknowledged(void **state)
+{
+	static const struct tn_handler handler = {.on_open = ask_open, .on_end = ask_end, .on_close = ask_close};
+	struct asker a = {.w.loop = th_loop()};
+	struct tn_loop *loop = a.w.loop;
+	struct stranger s;
+	char url[160];
+
+	(void)state;
+	snprintf(url, sizeof(url), "shm:%s/s", th_dir);
+	assert_int_equal(tn_serve(loop, url, &handler, &a, &a.w.server), 0);
+	for (int i = 0; i < 3; i++) {
+		meet(&a.w, &s);
+		th_turn_for(loop, 5);
+		assert_int_equal(a.told, i);
+		if (i) { /* it ends its direction first, and goes, or is killed, when nobody reads any more */
+			tni_ring_end(&s.out, TNI_RING_FINISHED);
+			assert_int_equal(send(s.sock, "", 1, MSG_NOSIGNAL), 1);
+			th_until(loop, a.ends == i);
+		}
+		if (i < 2)
+			tni_ring_end(&s.out, TNI_RING_FINISHED | TNI_RING_LEFT);
+		part(&s);
+		th_until(loop, a.w.closes == i + 1);
+		assert_int_equal(a.told, i + 1);
+		assert_int_equal(a.err, -ECONNRESET);
+		assert_int_equal(a.w.err, -ECONNRESET);
+	}
+	end(&a.w);
+}
+
 /* ---- sleep and wake between loops ---- */
 
 struct player {
@@ -897,6 +963,7 @@ int main(int argc, char **argv)
 		T(test_killed_at_any_moment),
 		T(test_a_server_that_is_killed),
 		T(test_pages_come_and_go),
+		T(test_never_acknowledged),
 		T(test_ping_pong),
 		T(test_sockets_beside_a_lively_memory),
 		T(test_embedded),
