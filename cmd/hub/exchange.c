@@ -219,12 +219,12 @@ static bool is_own_inbox(const struct client *client, struct span pattern)
 	return len && pattern.len > len && memcmp(pattern.data, client->inbox, len) == 0;
 }
 
-/* Whether nothing denies this topic to whom it is for. From any loop. */
+/* Whether nothing denies this topic to whom it is for; who is not known any more gets nothing. From any loop. */
 static bool may_get(const struct subscription *sub, struct span topic)
 {
 	const struct user *user = sub->client->user;
 
-	return !user || sub->own || user_may_get(user, topic);
+	return user ? sub->own || user_may_get(user, topic) : !hub.facts.asks;
 }
 
 /* Messages of earlier times, for a subscription that has just been made. */

@@ -1091,6 +1091,13 @@ def test_added_door(tenon, users):
     reader.sendall(say(b"AUTH", b"reader", b"r") + say(b"PUBLISH", b"a", b"x") + say(b"SUBSCRIBE", b"a") + b"*x\r\n")
     expected = b"+OK\r\n-NOPERM not allowed\r\n-NOPERM not allowed\r\n-ERR Protocol error\r\n"
     assert receive_exactly(reader, len(expected)) == expected and reader.recv(10) == b""
+    # who is nobody any more, as the last password was wrong, gets nothing
+    sock.sendall(say(b"AUTH", b"admin", b"wrong"))
+    assert receive_exactly(sock, 22) == b"-WRONGPASS not known\r\n"
+    lines.say({"pub": "a", "text": "denied", "ack": 1})
+    assert [lines.hear(), lines.hear()] == [{"msg": "a", "text": "denied"}, {"ok": 1, "count": 1}]
+    sock.sendall(say(b"PING"))
+    assert receive_exactly(sock, 7) == b"+PONG\r\n"
     if shutil.which("redis-cli"):
         told = tenon.finish(["redis-cli", "-p", str(hub.port), "--user", "admin", "--pass", "secret",
                              "--no-auth-warning", "publish", "q", "by redis-cli"]).text
