@@ -205,6 +205,12 @@ static void read_last_id(const struct http_request *request, struct wanted *want
 		wanted->since = wanted->since * 10 + (uint64_t)(id.at[i] - '0');
 }
 
+/* Of up to nine digits. */
+static bool is_number(struct span text)
+{
+	return text.len && text.len <= 9 && strspn(text.data, "0123456789") == text.len;
+}
+
 static void subscribe(struct client *client, struct sse *sse, const struct http_request *request, char *room)
 {
 	static const char begin[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n"
@@ -221,8 +227,10 @@ static void subscribe(struct client *client, struct sse *sse, const struct http_
 			asked[count++] = (struct asked){.pattern = value, .sid = value};
 		else if (http_is(key, "group") && (!value.len || topic_is_name(value.data, value.len)))
 			group = value;
-		else if (http_is(key, "last") || http_is(key, "history"))
-			wanted.newest = http_is(key, "last") ? 1 : (unsigned)strtoul(value.data, NULL, 10);
+		else if (http_is(key, "last") && value.len == 2 && memcmp(value.data, "on", 2) == 0)
+			wanted.newest = 1;
+		else if (http_is(key, "history") && is_number(value))
+			wanted.newest = (unsigned)strtoul(value.data, NULL, 10);
 		else
 			count = SUBSCRIBE_MAX + 1;
 	}

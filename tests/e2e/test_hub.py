@@ -1016,7 +1016,8 @@ def test_events(tenon):
 def test_requests_refused(tenon, users):
     hub = tenon.hub("http://127.0.0.1:0", options=["--json", "--open"])
     url = hub.url + "/"
-    for query in ("", "?sub=a..b", "?sub=a&x=1", "?sub="):
+    for query in ("", "?sub=a..b", "?sub=a&x=1", "?sub=", "?sub=a&history=x", "?sub=a&history=-1", "?sub=a&history=",
+                  "?sub=a&history=4294967297", "?sub=a&last=perhaps", "?sub=a&last"):
         assert "?sub=PATTERN" in json.loads(curl(tenon, url + query))["error"]
     for body in ("", "x", "[]", '{"sub":"a"}', '{"pub":"a.*"}', '{"pub":1}', '{"pub":"a","bytes":1}'):
         assert "error" in json.loads(curl(tenon, "-d", body, url))
