@@ -87,8 +87,8 @@ const char *log_set_level(const char *value, void *to)
 const char *log_set_file(const char *value, void *to)
 {
 	(void)to;
-	if (!*value || *value == '-') /* another option's name, where the file was forgotten */
-		return "is no file (./-NAME is one)";
+	if (!*value || strcmp(value, "-") == 0) /* which is a standard stream elsewhere */
+		return "is no file (./- is one)";
 	state.file = value;
 	state.kept = true;
 	return NULL;

@@ -241,6 +241,13 @@ static enum parse_result apply(const struct arguments *p, const struct option_sp
 	return why ? complain_option(p, "%s: '%.200s' %s", typed, value ? value : "", why) : PARSED_FINE;
 }
 
+static bool is_known_option(const struct arguments *p, const char *arg)
+{
+	if (arg[0] == '-' && arg[1] && arg[1] != '-')
+		return !arg[2] && find_any(p, NULL, 0, arg[1]);
+	return strncmp(arg, "--", 2) == 0 && find_any(p, arg + 2, strcspn(arg + 2, "="), 0);
+}
+
 /*
  * The value of an option that stands in the next argument. Where that is another option, the value was forgotten: a
  * file of that name would be made, say.
@@ -251,7 +258,7 @@ static enum parse_result next_value(struct arguments *p, const char *typed, cons
 
 	if (!next)
 		return complain_option(p, "%s needs a value", typed);
-	if (strncmp(next, "--", 2) == 0 && find_any(p, next + 2, strcspn(next + 2, "="), 0))
+	if (is_known_option(p, next))
 		return complain_option(p, "%s needs a value, and %.200s is an option (if it is the value: %s%.200s)",
 				       typed, next, glued, next);
 	p->at++;

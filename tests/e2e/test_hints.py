@@ -232,6 +232,7 @@ def test_a_value_is_given_once(tenon, line, option):
 
 @pytest.mark.parametrize("line, remedy", [
     ("serve tcp://127.0.0.1:0 --log-file --help", "--log-file=--help"),
+    ("serve tcp://127.0.0.1:0 --log-file -q", "--log-file=-q"),
     ("serve tcp://127.0.0.1:0 --log-file --threads=2", "--log-file=--threads=2"),
     ("relay tcp://127.0.0.1:0 tcp://127.0.0.1:1 --record --json", "--record=--json"),
     ("capture -w --json", "-w--json"),
@@ -242,7 +243,7 @@ def test_an_option_is_no_value(tenon, line, remedy):
     """The value was forgotten: nothing is made of that name."""
     result = tenon.finish([COMMAND, *line.split()], USAGE, cwd=tenon.folder)
     assert remedy in result.err
-    assert not [name for name in os.listdir(tenon.folder) if name.startswith("--")]
+    assert not [name for name in os.listdir(tenon.folder) if name.startswith("-")]
 
 
 def test_an_option_as_a_value_on_purpose(tenon):

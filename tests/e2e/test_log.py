@@ -162,7 +162,7 @@ def test_what_fails_before_it_is_ready_is_told_on_standard_error_too(tenon, tmp_
     (["--log-level", "loud"], "'loud' is none of error, warning, info, debug"),
     (["--log-file", "/no/such/folder/log"], "--log-file: /no/such/folder/log: No such file or directory"),
     (["--log-file", ""], "'' is no file"),
-    (["--log-file", "--json"], "'--json' is no file"),
+    (["--log-file", "-"], "'-' is no file"),
     (["--log", "journal", "--log-file", "log"], "--log journal: the journal reads standard error"),
 ])
 @pytest.mark.parametrize("command", ["serve", "relay", "hub"])
