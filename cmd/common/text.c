@@ -100,8 +100,14 @@ static bool is_control(const unsigned char *s, size_t len)
 
 void text_clean(struct text *text, const char *said)
 {
-	const unsigned char *s = (const unsigned char *)said;
-	size_t left = said ? strlen(said) : 0, len;
+	if (said)
+		text_clean_bytes(text, said, strlen(said));
+}
+
+void text_clean_bytes(struct text *text, const void *said, size_t left)
+{
+	const unsigned char *s = said;
+	size_t len;
 
 	for (; left; s += len, left -= len) {
 		len = text_utf8(s, left);

@@ -21,6 +21,7 @@ void text_bytes(struct text *text, const void *data, size_t len);
 /* Adds a peer's text so that a terminal can show it: control characters and bytes that are not UTF-8 become \xff.
  * NULL: nothing. */
 void text_clean(struct text *text, const char *said);
+void text_clean_bytes(struct text *text, const void *said, size_t len);
 /* A time of day: 2026-01-31T12:34:56.789Z. Since 1970. */
 void text_time(struct text *text, uint64_t utc_ns);
 void text_free(struct text *text);

@@ -14,6 +14,7 @@
 #include "common/report.h"
 #include "common/settings.h"
 #include "common/text.h"
+#include "common/transcode.h"
 #include "handlers/child.h"
 #include "handlers/count.h"
 #include "handlers/exec.h"
@@ -469,6 +470,69 @@ void events_count(const struct served *served, const struct handler_count *count
 static const char *sender_of(const struct tn_conn_info *info, const struct tn_msg *msg, char *text, size_t cap)
 {
 	return msg->peer ? tn_addr_text(msg->peer, text, cap) : info->peer;
+}
+
+/* As it is shown: what is in a format of values as JSON. What is wrong with one is told by on_bad. */
+static int shown(const struct tn_conn *conn, const struct tn_msg *msg, struct transcoder *coder, struct tn_msg *as)
+{
+	int err;
+
+	*as = *msg;
+	transcoder_begin(coder, conn);
+	if (!coder->formatted)
+		return 0;
+	err = transcoder_write(coder, conn, msg);
+	as->data = coder->bytes.data;
+	as->len = coder->bytes.len;
+	return err;
+}
+
+static void message_json(const struct tn_conn *conn, const struct tn_msg *msg, const char *sender, bool value)
+{
+	struct text line = {0};
+
+	json_begin(&line, "message");
+	json_number(&line, "id", tn_conn_id(conn));
+	json_text(&line, "peer", sender);
+	if (value) {
+		json_key(&line, "value");
+		text_bytes(&line, msg->data, msg->len);
+	} else {
+		json_bytes(&line, "data", msg->data, msg->len);
+	}
+	json_time(&line, "time");
+	json_line(&line);
+}
+
+/* One line feed at the end of what comes by lines is none of the text. */
+static void message_text(const struct tn_conn *conn, const struct tn_msg *msg, const char *sender)
+{
+	const char *data = msg->data;
+	struct text line = {0};
+
+	text_add(&line, "message #%llu ", (unsigned long long)tn_conn_id(conn));
+	text_clean(&line, sender);
+	text_add(&line, ": ");
+	text_clean_bytes(&line, data, msg->len && data[msg->len - 1] == '\n' ? msg->len - 1 : msg->len);
+	out_line(&line);
+}
+
+void events_message(struct tn_conn *conn, const struct tn_msg *msg)
+{
+	static _Thread_local struct transcoder coder;
+	struct tn_conn_info info;
+	struct tn_msg as;
+	char sender[384];
+	const char *from;
+
+	if (shown(conn, msg, &coder, &as) < 0)
+		return;
+	tn_conn_info(conn, &info);
+	from = sender_of(&info, msg, sender, sizeof(sender));
+	if (json_is_wanted())
+		message_json(conn, &as, from, coder.values);
+	if (!settings.json)
+		message_text(conn, &as, from);
 }
 
 static void bad_json(struct text *line, const struct tn_conn *conn, const struct tn_msg *msg, const char *why, long at)

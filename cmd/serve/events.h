@@ -8,6 +8,7 @@ struct handler_child;
 struct handler_count;
 struct tn_conn;
 struct tn_handler;
+struct tn_msg;
 struct tn_server;
 
 /* An endpoint that is served. */
@@ -40,6 +41,9 @@ void events_child(const struct served *served, const struct handler_child *child
 
 /* Reports what the handler count has counted: without -v too, since that is what it is for. */
 void events_count(const struct served *served, const struct handler_count *count);
+
+/* Shows a message that came to the handler print. */
+void events_message(struct tn_conn *conn, const struct tn_msg *msg);
 
 /* Reports what a datagram endpoint has received: it is one connection for all senders. Inside its on_close. */
 void events_datagrams(const struct served *served, const struct tn_conn *conn);

@@ -38,6 +38,7 @@
 #include "handlers/exec.h"
 #include "handlers/handler.h"
 #include "handlers/handlers.h"
+#include "handlers/print.h"
 #include "inspect/bind_error.h"
 #include "relay/relay.h"
 #include "tenon.h"
@@ -331,6 +332,7 @@ static void prepare_commands(void)
 
 	handler_watch_children(on_child);
 	handler_watch_counts(on_count);
+	handler_watch_messages(events_message);
 	if (!max && options.max_conns > MAX_CHILDREN)
 		max = options.max_conns;
 	handler_limit_children(max ? max : MAX_CHILDREN);

@@ -23,7 +23,7 @@ static const struct handler_spec handler_proxy = {
 };
 
 static const struct handler_spec *const handlers[] = {
-	&handler_echo,    &handler_ack,  &handler_discard, &handler_count,
+	&handler_echo,    &handler_ack,  &handler_discard, &handler_count, &handler_print,
 	&handler_chargen, &handler_exec, &handler_relay,   &handler_proxy,
 };
 

@@ -1,0 +1,54 @@
+"""tenon serve --handler print: each message on standard output, with its sender; nobody is answered."""
+import json
+import re
+
+import pytest
+
+PRINT = ["--handler", "print"]
+
+
+def test_print_of_datagrams_for_people(tenon):
+    """What would command the terminal is shown; -v is not needed."""
+    server = tenon.serve("udp://127.0.0.1:0", options=[*PRINT, "--threads", "1"])
+    first, second = tenon.dial(server.url), tenon.dial(server.url)
+    first.send(b"one\n")
+    second.send("zw\u00f6lf".encode())
+    first.send(b"a\nb\x1b[2J\0\xff")
+    first.send(b"")
+    server.wait_for_text(r"^message #\d+ \S+: $", "out")
+    lines = [line.split(" ", 2)[2] for line in server.lines if line.startswith("message ")]
+    one, two = (re.escape(f"127.0.0.1:{client.getsockname()[1]}") for client in (first, second))
+    wanted = [rf"\S*{one}: one", rf"\S*{two}: zw\u00f6lf", rf"\S*{one}: a\\x0ab\\x1b\[2J\\x00\\xff", rf"\S*{one}: "]
+    assert len(lines) == 4 and all(re.fullmatch(*pair) for pair in zip(wanted, lines)), lines
+
+
+def test_print_of_lines_as_events(tenon):
+    server = tenon.serve("tcp://127.0.0.1:0?frame=line", options=[*PRINT, "--json"])
+    assert tenon.run("send", "--no-reply", f"{server.url.split('?')[0]}?frame=line", "one", "two").out == b""
+    closed = server.wait_for_event("close")
+    events = [event for event in server.events if event["event"] == "message"]
+    assert [event["data"] for event in events] == ["one", "two"]
+    assert {(event["id"], event["peer"]) for event in events} == {(closed["id"], closed["peer"])}
+
+
+@pytest.mark.parametrize("form", ["cbor", "msgpack", "json"])
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_print_of_a_format(tenon, form, options):
+    """As JSON, whatever is on the wire."""
+    keys = f"?frame=u16&format={form}"
+    server = tenon.serve(f"tcp://127.0.0.1:0{keys}", options=[*PRINT, *options])
+    tenon.run("send", "--no-reply", server.url.split("?")[0] + keys, '{"op":[1,null]}')
+    if options:
+        assert server.wait_for_event("message")["value"] == {"op": [1, None]}
+    else:
+        said = server.wait_for_text(r"^message #\d+ \S+: (.*)$", "out")[1]
+        assert json.loads(said) == {"op": [1, None]}
+
+
+def test_print_of_what_is_not_in_the_format(tenon):
+    """It is told of as what it is, and not shown."""
+    server = tenon.serve("tcp://127.0.0.1:0?frame=u16&format=cbor", options=[*PRINT, "--json"])
+    client = tenon.dial(server.url.split("?")[0])
+    client.sendall(b"\0\1\1" + b"\0\1\xff")
+    assert server.wait_for_event("bad")["message"] == 2
+    assert [event["value"] for event in server.events if event["event"] == "message"] == [1]
