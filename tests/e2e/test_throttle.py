@@ -87,6 +87,29 @@ def test_interval_with_a_client_that_comes(tenon):
     server.wait(0)
 
 
+def test_interval_of_answers_to_a_sender_of_datagrams(tenon):
+    """--listen on datagrams: lines wait for the first sender, and then for their time."""
+    server = tenon.start("connect", "--listen", "--interval", "20ms", "udp://127.0.0.1:0",
+                         stdin=tenon.opened(tenon.file("in", LINES)))
+    client = tenon.dial(server.wait_for_text(r"listening on (\S+)")[1])
+    client.send(b"hello")
+    assert b"".join(client.recv(100) for _ in range(4)) == LINES
+    server.wait(0)
+    assert server.out == b"hello"
+
+
+def test_a_rate_that_the_peer_does_not_keep_up_with(tenon):
+    """The queue is full again and again: nothing is lost, and the end comes after the last byte."""
+    listener = tenon.listen()
+    url = f"tcp://127.0.0.1:{listener.getsockname()[1]}?sndbuf=8KiB"
+    data = noise(MIB + 1, 12)
+    process = tenon.start("connect", "--send-only", "--rate", "1GiB", url, stdin=tenon.opened(tenon.file("in", data)))
+    sock = tenon.accept(listener)
+    assert receive_to_end(sock) == data
+    sock.close()
+    process.wait(0)
+
+
 def test_an_endless_input_is_not_read_ahead(tenon):
     """What the rate does not allow stays in the pipe: the writer is held back, nothing is stored."""
     server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "discard", "--json"])
