@@ -20,6 +20,7 @@
 struct reader {
 	struct tn_conn *conn;
 	struct reader *next;
+	bool cut; /* it is told of its end in a later turn */
 };
 
 static struct {
@@ -33,10 +34,19 @@ static struct {
 
 static void send_to(struct reader *reader, const struct text *text)
 {
-	if (tn_conn_queued(reader->conn) + text->len > BEHIND_MAX || tn_send(reader->conn, text->data, text->len) < 0) {
-		admin.slow++;
-		tn_abort(reader->conn, TN_EFULL);
-	}
+	int err = 0;
+
+	if (reader->cut)
+		return;
+	if (tn_conn_queued(reader->conn) + text->len <= BEHIND_MAX)
+		err = tn_send(reader->conn, text->data, text->len);
+	else
+		err = TN_EFULL;
+	if (err >= 0 || err == TN_ESTATE) /* it is leaving */
+		return;
+	reader->cut = true;
+	admin.slow++;
+	tn_abort(reader->conn, TN_EFULL);
 }
 
 static void send_all(struct text *text)

@@ -144,7 +144,8 @@ def test_json_counts_each_direction(tenon, handler, said, numbers):
     client.close()
     event = server.wait_for_event("close")
     assert (event["bytes_in"], event["messages_in"], event["bytes_out"], event["messages_out"]) == numbers
-    assert event["duration_ms"] >= 195 or handler.startswith("exec")
+    if numbers[2]:  # without a reply it may have been accepted later
+        assert event["duration_ms"] >= 195 or handler.startswith("exec")
 
 
 @pytest.mark.parametrize("host", ["localhost", "*"])
