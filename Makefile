@@ -52,7 +52,7 @@ help:
 	@echo '                (root; ARGS=--full)'
 	@echo 'make dist       pack the source, always as the same bytes, in build-dist'
 	@echo 'make static     one binary that needs no library, in build-static, tried in an empty system'
-	@echo 'make deb        install what is missing, build the Debian packages in build-deb, look at them with lintian,'
+	@echo 'make deb        install what is missing, build the Debian packages in build-deb, with lintian,'
 	@echo '                and (as root) install and test them in a copy of this system'
 	@echo 'make install    install to $(PREFIX) (PREFIX=..., DESTDIR=...)'
 	@echo 'make uninstall  remove what make install has installed'
@@ -169,5 +169,6 @@ uninstall:
 	@$(ldconfig)
 
 clean:
-	rm -rf build build-analyzer build-bare build-asan build-bench build-coverage build-deb build-dist build-fuzz build-minimal \
+	rm -rf build build-analyzer build-bare build-asan build-bench build-coverage build-deb build-dist build-fuzz \
+		build-minimal \
 		build-mutation build-python build-python-asan build-static build-test build-tsan
