@@ -8,16 +8,19 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "admin/admin.h"
 #include "common/clock.h"
 #include "common/complain.h"
 #include "common/file_limit.h"
 #include "common/human.h"
+#include "common/json.h"
 #include "common/options.h"
 #include "common/output.h"
 #include "common/settings.h"
 #include "common/status.h"
 #include "common/text.h"
 #include "compare.h"
+#include "exporter.h"
 #include "hlog.h"
 #include "json.h"
 #include "live.h"
@@ -263,28 +266,47 @@ static void json_tick(void *arg, const struct result *result, const struct colum
 	if (!column)
 		return;
 	column_json(column, "interval", false, &text);
-	out_line(&text);
+	json_line(&text);
+}
+
+static bool is_shown(void)
+{
+	return !settings.json && !settings.quiet && isatty(STDERR_FILENO);
+}
+
+/* What --admin tells goes beside what is shown or printed. */
+static void told_tick(void *arg, const struct result *result, const struct column *column, double elapsed_s,
+		      bool warming)
+{
+	exporter_note(column);
+	if (json_is_wanted())
+		json_tick(arg, result, column, elapsed_s, warming);
+	if (is_shown())
+		live_tick(arg, result, column, elapsed_s, warming);
 }
 
 static const struct watcher *choose_watcher(void)
 {
+	static const struct watcher told = {.tick = told_tick, .period_ms = 200};
+
 	static const struct watcher on_terminal = {.tick = live_tick, .period_ms = 200};
 	static const struct watcher json = {.tick = json_tick, .period_ms = 100};
 
+	if (admin_is_wanted())
+		return &told;
 	if (settings.json)
 		return &json;
-	return isatty(STDERR_FILENO) && !settings.quiet ? &on_terminal : NULL;
+	return is_shown() ? &on_terminal : NULL;
 }
 
 static int run_once(struct plan *plan, struct result *result, const struct watcher *watcher)
 {
-	bool shown = watcher && watcher->tick == live_tick;
 	int rc;
 
-	if (shown)
+	if (is_shown())
 		live_begin(plan);
 	rc = bench_run(plan, result, watcher);
-	if (shown)
+	if (is_shown())
 		live_end();
 	if (rc >= 0)
 		warn(plan, result);
@@ -364,7 +386,13 @@ static int measure(struct plan *plan, struct result *result)
 	file_limit_raise(NULL);
 	if (!result_can_write(options.output) || !result_can_write(options.html) || hlog_open(plan) < 0)
 		return STATUS_FAILED;
+	status = exporter_start(plan);
+	if (status != STATUS_DONE) {
+		(void)hlog_close(plan);
+		return status;
+	}
 	rc = options.slo ? search_and_run(plan, result, choose_watcher()) : run_once(plan, result, choose_watcher());
+	exporter_stop();
 	status = hlog_close(plan);
 	if (out_lost() == -EPIPE && rc == -ECANCELED)
 		return STATUS_DONE; /* before the run had begun */
@@ -476,6 +504,7 @@ static const struct option_spec own_options[] = {
 	{"hlog", 0, OPTION_VALUE, option_set_text, &options.hlog, "FILE",
 	 "write the latencies of each second as HdrHistogram's log"},
 	{"compare", 0, OPTION_VALUE, option_set_text, &options.compare, "A B", "the same as compare A B"},
+	{"admin", 0, OPTION_VALUES, admin_set, NULL, "URL", ADMIN_MEANING},
 	{"json", 'J', OPTION_ALONE, option_set_flag, &settings.json, NULL,
 	 "a JSON object each second, and the result as the last line"},
 	{0},

@@ -172,7 +172,8 @@ void column_json(const struct column *c, const char *event, bool with_heat, stru
 	json_real(text, "max_us", c->max_us);
 	if (with_heat)
 		put_heat(text, "heat", c->heat);
-	json_object_end(text);
+	if (!event)
+		json_object_end(text);
 }
 
 static void put_intervals(const struct result *r, struct text *text)

@@ -105,6 +105,11 @@ def test_numbers_are_those_of_the_clients(tenon, threads):
     assert {c["server"] for c in admin.json("/connections")["connections"]} == {1}
 
 
+def check_metrics(tenon, promtool, text):
+    assert tenon.finish([promtool, "check", "metrics"], stdin=tenon.opened(
+        tenon.file("metrics", text.encode()))).out == b""
+
+
 def test_what_prometheus_reads(tenon, program):
     _, admin = serve(tenon, "tcp://127.0.0.1:0", "udp://127.0.0.1:0")
     status, text, headers = admin.get("/metrics")
@@ -119,8 +124,7 @@ def test_what_prometheus_reads(tenon, program):
     assert set(families) == set(strict) and len(strict) > 20
     assert all(family.type != "unknown" and family.documentation for family in strict.values())
     assert strict["tenon_received_bytes"].type == "counter"
-    assert tenon.finish([program("promtool"), "check", "metrics"], stdin=tenon.opened(
-        tenon.file("metrics", text.encode()))).out == b""
+    check_metrics(tenon, program("promtool"), text)
 
 
 def test_events_come_as_they_do_with_json(tenon):
@@ -325,6 +329,38 @@ def test_one_connection_with_all_its_options(tenon):
         for bad in ("id=", "id=0", "id=-1", "id=x", "id=1x", "name=1", "id=99999999999999999999999", "id=1&id=2"):
             status, words, _ = admin.get(f"/connections?{bad}")
             assert status == 400 and "?id=N" in words
+
+
+def test_a_load(tenon):
+    """bench tells of its run while it goes on, and what it told is what it measured."""
+    server, port = tenon.serve("tcp://127.0.0.1:0"), free_port()
+    admin, events = Admin(port), []
+    bench = tenon.start("bench", server.url, "--conns", "3", "--warmup", "0", "--duration", "30s", "--json",
+                        "--admin", f"http://127.0.0.1:{port}")
+
+    def first_second():
+        with contextlib.suppress(OSError):
+            return admin.json("/status")["bench"]["messages"]
+    wait_until(first_second, "a second has been measured")
+    with listen(admin) as sock:
+        for name, event in events_of(sock):
+            events.append(event)
+            if name == "message" and event["event"] == "interval":
+                break
+    values, status = admin.values(), admin.json("/status")
+    if promtool := shutil.which("promtool"):
+        check_metrics(tenon, promtool, admin.get("/metrics")[1])
+    bench.signal(signal.SIGINT)
+    bench.wait(0)
+    result = json.loads(bench.lines[-1])
+    assert status["command"] == "bench" and status["bench"]["url"] == server.url and status["bench"]["connections"] == 3
+    assert 0 < events[-1]["messages"] <= status["bench"]["messages"] <= result["messages"]
+    assert status["bench"]["p50_us"] <= status["bench"]["p99_us"] <= status["bench"]["max_us"]
+    assert 0 < values["tenon_bench_messages_total"] <= result["messages"] and values["tenon_bench_errors_total"] == 0
+    assert values["tenon_bench_latency_seconds_count"] == values["tenon_bench_messages_total"]
+    assert values['tenon_bench_latency_seconds_bucket{le="+Inf"}'] == values["tenon_bench_latency_seconds_count"]
+    taken = tenon.run("bench", server.url, "--admin", f"http://127.0.0.1:{server.port}", status=1)
+    assert "in use" in taken.err
 
 
 def test_a_hub(tenon):
