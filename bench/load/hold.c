@@ -69,8 +69,8 @@ static void touch_ws(int fd, bool deflate)
 	if (deflate) {
 		frame[WS_HEAD + 1] = WS_SIZE & 0xff;
 		frame[WS_HEAD + 2] = WS_SIZE >> 8;
-		frame[WS_HEAD + 3] = ~WS_SIZE & 0xff;
-		frame[WS_HEAD + 4] = ~WS_SIZE >> 8 & 0xff;
+		frame[WS_HEAD + 3] = (WS_SIZE & 0xff) ^ 0xff;
+		frame[WS_HEAD + 4] = WS_SIZE >> 8 ^ 0xff;
 	}
 	memset(frame + WS_HEAD + (deflate ? BLOCK_HEAD : 0), 'w', WS_SIZE);
 	if (send(fd, frame, WS_HEAD + len, MSG_NOSIGNAL) != (ssize_t)(WS_HEAD + len))

@@ -36,9 +36,9 @@ static struct {
 /* unix:/path is written where http+unix:/path is meant: nothing else would make sense. NULL without memory. */
 static char *full_url(const char *url, int kind)
 {
-	const char *rest = kind & TN_URL_HTTP ? url : strchr(url, ':');
+	const char *rest = kind & TN_URL_HTTP ? url : url + strcspn(url, ":");
 	char *full;
-	int len = asprintf(&full, "%s%s%c" KEYS, kind & TN_URL_HTTP ? "" : "http+unix", rest ? rest : "",
+	int len = asprintf(&full, "%s%s%c" KEYS, kind & TN_URL_HTTP ? "" : "http+unix", rest,
 			   strchr(url, '?') ? '&' : '?');
 
 	return len < 0 ? NULL : full;

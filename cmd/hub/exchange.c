@@ -557,7 +557,7 @@ static void send_away(struct lane *lane, struct message *message)
 		crossing->out = out;
 		crossing->count = n;
 		if (n)
-			memcpy(crossing->subs, lane->away[i].subs, n * sizeof(struct subscription *));
+			memcpy(crossing->subs, lane->away[i].subs, n * sizeof(crossing->subs[0]));
 		mail_send(&hub.lanes[i], crossing);
 	}
 }

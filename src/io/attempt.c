@@ -272,10 +272,11 @@ static int attempt_poll(struct tni_fd *fd, short events)
 
 int tni_attempt(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op)
 {
+	struct tni_memory *memory = tni_memory_of(fd);
 	int res;
 
-	if (fd->flags & TNI_FD_MEMORY)
-		return tni_memory_of(fd)->ops->attempt(loop, tni_memory_of(fd), op);
+	if (memory)
+		return memory->ops->attempt(loop, memory, op);
 	switch (op->kind) {
 	case TNI_OP_ACCEPT:
 		res = attempt_accept(fd);

@@ -161,13 +161,13 @@ int tni_ws_set_close(struct tni_layer *layer, int code, const char *reason)
 	if (len > CONTROL_MAX - 2 || tni_utf8_check(reason, len) != len)
 		return tni_err(TN_EFORMAT, "the reason of a Close is at most %d bytes of UTF-8", CONTROL_MAX - 2);
 	if (len && !(tni_ws_seldom(w) && (copy = strdup(reason))))
-		return tni_ws_no_memory();
+		return tni_ws_no_memory(); /* cppcheck-suppress memleak; there is no copy */
 	if (w->seldom) {
 		free(w->seldom->reason);
 		w->seldom->reason = copy;
 	}
 	w->code = (uint16_t)code;
-	return 0;
+	return 0; /* cppcheck-suppress memleak; with a copy there is w->seldom, which has it now */
 }
 
 /* ---- time ---- */

@@ -337,6 +337,7 @@ int tni_ws_read(struct ws *w, struct tn_buf *in, struct tn_buf *out, struct tn_b
 	if (!w->in) {
 		memset(&local, 0, offsetof(struct ws_reading, control));
 		local.inflater.fresh = w->inflate_fresh;
+		/* cppcheck-suppress autoVariables; keep() takes it away again */
 		w->in = &local;
 	}
 	while (rc > 0 && !w->layer.ended && out->len < max)

@@ -439,6 +439,7 @@ int tni_ws_write(struct ws *w, struct tn_buf *in, struct tn_buf *net, size_t max
 	if (!w->out) {
 		memset(&local, 0, offsetof(struct ws_writing, pong));
 		local.deflater = (struct tni_deflater){.bits = w->deflate_bits, .fresh = w->deflate_fresh};
+		/* cppcheck-suppress autoVariables; keep() takes it away again */
 		w->out = &local;
 	}
 	while (rc == 0 && in->head && net->len < max) {
