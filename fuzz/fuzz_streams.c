@@ -83,6 +83,11 @@ static void on_end(void *arg, struct stream *s, int from, uint64_t ns)
 	(void)arg, (void)s, (void)from, (void)ns;
 }
 
+static void on_empty(void *arg, struct stream *s, int from, uint64_t ns)
+{
+	(void)arg, (void)s, (void)from, (void)ns;
+}
+
 static void on_close(void *arg, struct stream *s, uint64_t ns, enum stream_end why)
 {
 	(void)arg, (void)ns, (void)why;
@@ -101,7 +106,7 @@ static uint32_t number(const uint8_t *data, int far)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const struct stream_ops ops = {on_open, on_data, on_gap, on_end, on_close};
+	static const struct stream_ops ops = {on_open, on_data, on_gap, on_end, on_close, on_empty};
 	static const unsigned char addr[2][4] = {{10, 0, 0, 1}, {10, 0, 0, 2}};
 	struct streams *streams;
 	uint64_t ns = 0;

@@ -385,6 +385,17 @@ static void on_data(void *arg, struct stream *s, int from, uint64_t ns, const vo
 	hold(f, s);
 }
 
+/* A recorded message of no bytes. */
+static void on_empty(void *arg, struct stream *s, int from, uint64_t ns)
+{
+	struct follow *f = arg;
+	struct conversation *pair = s->data;
+	struct speakers who = speakers_of(s, from);
+
+	if (pair && f->mark.what == MARK_MESSAGE)
+		take_marked(f, &pair->way[from], &who, ns, "", 0);
+}
+
 static void on_gap(void *arg, struct stream *s, int from, uint64_t ns, uint32_t missing)
 {
 	struct follow *f = arg;
@@ -440,7 +451,7 @@ static void on_close(void *arg, struct stream *s, uint64_t ns, enum stream_end w
 
 /* ---- what the command calls ---- */
 
-static const struct stream_ops ops = {on_open, on_data, on_gap, on_end, on_close};
+static const struct stream_ops ops = {on_open, on_data, on_gap, on_end, on_close, on_empty};
 
 int follow_new(struct follow **out, struct sink *sink, const char *url, size_t memory, uint64_t most)
 {

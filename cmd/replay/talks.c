@@ -206,6 +206,17 @@ static void on_end(void *arg, struct stream *s, int from, uint64_t ns)
 		tn_split_end(pair->split[from]);
 		take_messages(r, pair, from, ns);
 	}
+	hold(r, pair);
+}
+
+/* A recorded message of no bytes. */
+static void on_empty(void *arg, struct stream *s, int from, uint64_t ns)
+{
+	struct reader *r = arg;
+	struct pair *pair = s->data;
+
+	if (pair && !pair->talk->damaged && r->mark.what == MARK_MESSAGE)
+		take_marked(r, pair, from, ns, "", 0);
 	add(r, pair->talk, SAID_END, from == 0, ns, NULL, 0, TN_MSG_ANY, NULL);
 }
 
@@ -228,7 +239,7 @@ static void on_close(void *arg, struct stream *s, uint64_t ns, enum stream_end w
 	s->data = NULL;
 }
 
-static const struct stream_ops ops = {on_open, on_data, on_gap, on_end, on_close};
+static const struct stream_ops ops = {on_open, on_data, on_gap, on_end, on_close, on_empty};
 
 /* ---- datagrams ---- */
 

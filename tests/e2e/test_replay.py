@@ -135,6 +135,17 @@ def test_differences_as_json(tenon, echo):
 def test_another_format(tenon, echo):
     """What was recorded as JSON is said as CBOR, and its replies are compared."""
     path = lines_recorded(tenon, echo, VALUES)
+def test_empty_messages_are_said_again(tenon, echo):
+    def sessions(url):
+        assert exchange(tenon.dial(url), b"one\n\ntwo\n", finish=True) == b"one\n\ntwo\n"
+        return 1
+    path = record(tenon, "tcp://127.0.0.1:0?frame=line", f"{echo.url}?frame=line", sessions)
+    heard = []
+    with answering(tenon, lambda line: heard.append(line) or line) as url:
+        assert "3 messages said, 3 replies, 0 differ" in tenon.run("replay", path, f"{url}?frame=line").err
+    assert heard == [b"one\n", b"\n", b"two\n"]
+
+
     cbor = tenon.serve("tcp://127.0.0.1:0?frame=u32&format=cbor", options=["--handler", "echo"])
     tenon.run("replay", path, f"{cbor.url}?frame=u32&format=cbor", "--closed")
 

@@ -66,6 +66,12 @@ static void on_end(void *arg, struct stream *s, int from, uint64_t ns)
 	((struct heard *)arg)->ended[from]++;
 }
 
+static void on_empty(void *arg, struct stream *s, int from, uint64_t ns)
+{
+	(void)s, (void)ns;
+	say(arg, from, "()", 2);
+}
+
 static void on_close(void *arg, struct stream *s, uint64_t ns, enum stream_end why)
 {
 	(void)s, (void)ns;
@@ -73,7 +79,7 @@ static void on_close(void *arg, struct stream *s, uint64_t ns, enum stream_end w
 	((struct heard *)arg)->why = why;
 }
 
-static const struct stream_ops ops = {on_open, on_data, on_gap, on_end, on_close};
+static const struct stream_ops ops = {on_open, on_data, on_gap, on_end, on_close, on_empty};
 
 static void begin(struct heard *h, size_t memory)
 {
@@ -248,6 +254,25 @@ static void test_both_directions(void **state)
 	assert_string_equal(h.text[0], "ask");
 	assert_string_equal(h.text[1], "answer!");
 	assert_int_equal(h.ended[0] + h.ended[1], 2);
+}
+
+/* What is pushed without bytes is told in its place, and nowhere else. */
+static void test_empty(void **state)
+{
+	struct heard h;
+
+	(void)state;
+	begin(&h, 1 << 20);
+	handshake(&h);
+	segment(&h, 0, 1000, TCP_ACK | TCP_PSH, 5000, "");
+	segment(&h, 0, 1000, TCP_ACK | TCP_PSH, 5000, "ask");
+	segment(&h, 0, 1003, TCP_ACK | TCP_PSH, 5000, "");
+	segment(&h, 0, 1003, TCP_ACK, 5000, "");
+	segment(&h, 0, 1002, TCP_ACK | TCP_PSH, 5000, ""); /* keeps the connection alive */
+	segment(&h, 0, 1005, TCP_ACK, 5000, "z");
+	segment(&h, 0, 1003, TCP_ACK | TCP_PSH, 5000, ""); /* others wait for what is missing here */
+	over(&h);
+	assert_string_equal(h.text[0], "()ask()[2]z");
 }
 
 /* The answer to a SYN that nobody saw, or anything else first: who is who, and from where. */
@@ -435,6 +460,7 @@ int main(void)
 		cmocka_unit_test(test_every_cover),
 		cmocka_unit_test(test_conflicts),
 		cmocka_unit_test(test_both_directions),
+		cmocka_unit_test(test_empty),
 		cmocka_unit_test(test_joined_late),
 		cmocka_unit_test(test_acknowledged_hole),
 		cmocka_unit_test(test_acknowledged_out_of_order),

@@ -442,6 +442,8 @@ static int take_segment(struct streams *t, struct connection *e, int from, const
 		sync_to(side, seq);
 	if (p->payload_cap > 0)
 		err = take_data(t, e, from, seq, p, ns);
+	else if (p->flags & TCP_PSH && p->payload_len == 0 && side->synced && seq == side->next && !side->first)
+		t->ops->empty(t->arg, &e->stream, from, ns);
 	if (p->flags & TCP_FIN && !side->fin && distance(seq + p->payload_len, side->next) >= 0 &&
 	    distance(seq + p->payload_len, side->next) <= NEAR) {
 		side->fin = true;

@@ -37,6 +37,9 @@ struct stream_ops {
 	void (*gap)(void *arg, struct stream *stream, int from, uint64_t ns, uint32_t missing);
 	void (*end)(void *arg, struct stream *stream, int from, uint64_t ns);
 	void (*close)(void *arg, struct stream *stream, uint64_t ns, enum stream_end why); /* the last of it */
+	/* A segment without bytes that is pushed (PSH), where nothing before it is missing: --record writes a message
+	 * of no bytes so. */
+	void (*empty)(void *arg, struct stream *stream, int from, uint64_t ns);
 };
 
 struct streams_counts {
