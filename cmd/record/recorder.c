@@ -490,7 +490,8 @@ struct recording *recording_new(const struct recording_ends *ends)
 	pthread_mutex_unlock(&recorder.lock);
 	r->messages = ends->messages;
 	r->wire.datagrams = ends->datagrams;
-	r->wire.seq[0] = r->wire.seq[1] = 1;
+	/* Another one for each session: a client that uses its port again begins another connection by it */
+	r->wire.seq[0] = r->wire.seq[1] = (uint32_t)number * 0x9e3779b1U + 1;
 	if (!take_addr(&r->wire, WIRE_CLIENT, ends->client) || !take_addr(&r->wire, WIRE_SERVER, ends->local))
 		wire_make_up(&r->wire, number);
 	text_add(&comment, "tenon session %llu: ", (unsigned long long)ends->id);

@@ -3,6 +3,7 @@ import base64
 import json
 import os
 import shutil
+import socket
 import subprocess
 
 import pytest
@@ -111,6 +112,37 @@ def test_messages_keep_their_bounds_and_format(tenon):
     events = followed(tenon, path)
     assert said(events, "client") == [{"a": [1, 2]}, long]
     assert said(events, "server") == [{"a": [1, 2]}, long]
+
+
+def test_empty_messages(tenon):
+    """An empty line is a message."""
+    server = tenon.serve("tcp://127.0.0.1:0?frame=line", options=["--handler", "echo"])
+    relay, path = recorded(tenon, "tcp://127.0.0.1:0?frame=line", f"{server.url}?frame=line")
+    assert exchange(tenon.dial(relay.url), b"one\n\n\ntwo\n", finish=True) == b"one\n\n\ntwo\n"
+    relay.wait_for_event("session")
+    relay.stop()
+    events = followed(tenon, path)
+    assert said(events, "client") == said(events, "server") == ["one", "", "", "two"]
+
+
+def test_a_port_that_is_used_again(tenon):
+    """Two sessions between the same addresses and ports are two connections."""
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "echo"])
+    relay, path = recorded(tenon, "tcp://127.0.0.1:0", server.url)
+    port = free_port()
+    for number, data in enumerate((b"one", b"two"), 1):
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            client.settimeout(20)
+            client.bind(("127.0.0.1", port))
+            client.connect(("127.0.0.1", relay.port))
+            client.sendall(data)
+            assert receive_exactly(client, 3) == data
+            reset(client)
+        wait_until(lambda n=number: sum(e["event"] == "session" for e in relay.events) == n, "it has ended")
+    relay.stop()
+    heard = [event for event in followed(tenon, path) if event.get("from") == "client" and "length" in event]
+    assert [(event["stream"], event["data"]) for event in heard] == [(1, "one"), (2, "two")]
 
 
 def test_websocket_tells_text_from_binary(tenon):
