@@ -18,6 +18,7 @@
 
 #define QUEUE_MAX (1U << 20) /* bytes: beyond, what is to be said waits for the peer to read */
 #define STRETCH_NS NS_PER_S
+#define FAR_NS 3e18 /* a century: damaged times may be anything */
 
 /* One conversation that is played. */
 struct player {
@@ -32,10 +33,12 @@ struct player {
 	const struct said *awaited; /* the next of the server */
 	uint64_t got;               /* bytes of the server */
 	uint64_t moved_ns;
+	size_t queued;     /* at the last look */
 	unsigned received; /* of the server's messages, whole */
 	struct times {
 		uint64_t due_ns, sent_ns;
-	} * times; /* of each message of the client */
+	} * times;        /* of each message of the client */
+	bool server_over; /* in the recording, before what is said next */
 	bool open, differs, finished;
 };
 
@@ -140,8 +143,11 @@ static void compare(struct player *p, const struct tn_msg *msg, const struct sai
 		      decode(recorded, was->data, was->len, &state.was);
 	struct text words = {0};
 
-	if (values ? compare_values(state.got, state.was, &state.play->ignored, &words)
-		   : compare_bytes(msg->data, msg->len, was->data, was->len, 0, &words)) {
+	if (was->kind != TN_MSG_ANY && msg->kind != TN_MSG_ANY && msg->kind != (enum tn_msg_kind)was->kind)
+		differ(p, was->number + 1,
+		       msg->kind == TN_MSG_TEXT ? "it is text, was binary" : "it is binary, was text");
+	else if (values ? compare_values(state.got, state.was, &state.play->ignored, &words)
+			: compare_bytes(msg->data, msg->len, was->data, was->len, 0, &words)) {
 		text_bytes(&words, "", 1);
 		differ(p, was->number + 1, words.failed ? "it differs" : words.data);
 	}
@@ -169,21 +175,42 @@ static void player_end(struct player *p)
 		tn_close(p->conn);
 }
 
+/* Whether the server took more in the recording. What a client says behind the end of its server is not missed. */
+static bool has_more_to_say(const struct player *p)
+{
+	const struct said *said = p->server_over ? NULL : p->at;
+
+	while (said && said->what == SAID_DATA && !said->by_client)
+		said = said->next;
+	return said && said->what == SAID_DATA;
+}
+
 static void give_up(struct player *p, const char *words)
 {
-	if (state.play->comparison != COMPARE_NONE && p->awaited)
-		differ(p, p->awaited->number + 1, words);
+	if (state.play->comparison != COMPARE_NONE && (p->awaited || has_more_to_say(p)))
+		differ(p, (p->awaited ? p->awaited->number : p->received) + 1, words);
 	player_end(p);
+}
+
+/* What the server does not take is not said either. */
+static bool is_stuck(const struct player *p)
+{
+	return p->at && p->open && tn_conn_queued(p->conn) > QUEUE_MAX;
 }
 
 static void patience(void *arg)
 {
 	struct player *p = arg;
-	uint64_t quiet = now_ns() - p->moved_ns;
-	bool waits = !p->at || state.play->closed;
+	uint64_t now = now_ns(), quiet;
+	size_t queued = tn_conn_queued(p->conn);
+	bool stuck = is_stuck(p), waits = stuck || !p->at || state.play->closed;
 
+	if (queued < p->queued)
+		p->moved_ns = now;
+	p->queued = queued;
+	quiet = now - p->moved_ns;
 	if (waits && quiet >= state.play->patience_ns)
-		give_up(p, "no reply came");
+		give_up(p, stuck ? "what the client says is not taken" : "no reply came");
 	else
 		tn_timer_again(p->patience, waits ? state.play->patience_ns - quiet : state.play->patience_ns, 0);
 }
@@ -198,9 +225,18 @@ static int send_one(struct player *p, const struct said *said)
 	return tn_send_value(p->conn, state.got);
 }
 
+/* How long it is from one recorded time to another as it is played. A clock that was set while it recorded may go
+ * backwards: then it is time at once. */
+static uint64_t played_ns(uint64_t from, uint64_t to)
+{
+	double ns = to > from ? (double)(to - from) / state.play->speed : 0;
+
+	return ns < FAR_NS ? (uint64_t)ns : (uint64_t)FAR_NS;
+}
+
 static uint64_t due_of(const struct player *p, const struct said *said)
 {
-	return p->zero_ns + (uint64_t)((double)(said->ns - p->talk->begin_ns) / state.play->speed);
+	return p->zero_ns + played_ns(p->talk->begin_ns, said->ns);
 }
 
 /* Says one thing of the client. */
@@ -239,6 +275,7 @@ static void go_on(void *arg)
 			if (state.play->closed && said->what == SAID_DATA && said->number >= p->received &&
 			    state.play->comparison != COMPARE_NONE)
 				return;
+			p->server_over |= said->what != SAID_DATA;
 			p->at = said->next;
 			continue;
 		}
@@ -346,7 +383,7 @@ static void on_close(struct tn_conn *conn, int err, void *arg)
 		kinds_add(&state.result->errors, tn_errmsg(), 1);
 		if (state.play->failed == 1)
 			complain("%s", tn_errmsg());
-	} else if (!p->finished && p->awaited && err != -ECANCELED) {
+	} else if (!p->finished && err != -ECANCELED) {
 		give_up(p, err ? tn_errmsg() : "the server closed");
 	}
 	player_end(p);
@@ -415,11 +452,11 @@ static void start_more(void *arg)
 {
 	(void)arg;
 	while (state.next && !state.stopped && (!state.play->conns || state.active < state.play->conns)) {
-		uint64_t now = now_ns(), offset = state.next->begin_ns - state.play->talks->begin_ns, zero = now;
+		uint64_t now = now_ns(), zero = now;
 
 		if (!state.play->closed) {
 			zero = state.begin_ns + state.round * state.span_ns +
-			       (uint64_t)((double)offset / state.play->speed);
+			       played_ns(state.play->talks->begin_ns, state.next->begin_ns);
 			if (zero > now) {
 				tn_timer_again(state.starter, zero - now, 0);
 				return;
@@ -428,6 +465,7 @@ static void start_more(void *arg)
 		state.err = player_start(state.next, zero);
 		if (state.err < 0) {
 			complain_library(state.err, state.play->url);
+			state.stopped = true; /* those that end now make no room for another */
 			tn_loop_stop(state.loop);
 			return;
 		}
@@ -470,7 +508,7 @@ int play_run(struct play *play, struct result *result)
 	while (state.next && state.next->damaged)
 		state.next = state.next->next;
 	state.begin_ns = state.sample.begin_ns = clock_ns();
-	state.span_ns = (uint64_t)((double)(play->talks->end_ns - play->talks->begin_ns) / play->speed);
+	state.span_ns = played_ns(play->talks->begin_ns, play->talks->end_ns);
 	result->engine = strdup(tn_loop_engine(state.loop));
 	err = tn_loop_run(state.loop);
 	end_stretch(clock_ns());

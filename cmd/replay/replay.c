@@ -146,16 +146,20 @@ static int play_all(const char *url, const struct talks *talks)
 	file_limit_raise(NULL);
 	options.play.url = url;
 	options.play.talks = talks;
+	if (options.play.closed && !options.play.conns) /* of --repeat all would begin at once */
+		options.play.conns = talks->count - talks->damaged;
 	err = play_run(&options.play, &result);
 	status = err < 0 ? (int)status_of(err) : result_show(&result, options.output, options.html);
 	if (err >= 0 && !settings.quiet)
 		complain("%llu sessions, %llu messages said, %llu replies, %llu differ",
 			 (unsigned long long)options.play.sessions, (unsigned long long)result.counts.sent,
 			 (unsigned long long)options.play.replies, (unsigned long long)options.play.differences);
-	result_free(&result);
 	if (status == STATUS_DONE && options.play.differences)
 		status = STATUS_REFUSED;
-	return status == STATUS_DONE && options.play.failed ? STATUS_FAILED : status;
+	if (status == STATUS_DONE && (options.play.failed || result.interrupted))
+		status = STATUS_FAILED;
+	result_free(&result);
+	return status;
 }
 
 static int run(char **operands, int count)
@@ -182,7 +186,7 @@ static const struct option_spec own_options[] = {
 	{"closed", 0, OPTION_ALONE, option_set_flag, &options.play.closed, NULL,
 	 "say the next message when what came before it has been answered, whatever the recorded times"},
 	{"conns", 'c', OPTION_VALUE, option_set_number, &options.play.conns, "N",
-	 "sessions at a time (default: as many as were recorded)"},
+	 "sessions at a time (default: no limit; with --closed as many as were recorded)"},
 	{"repeat", 0, OPTION_VALUE, option_set_number, &options.play.repeat, "N", "how often in all (default 1)"},
 	{"compare", 0, OPTION_VALUE, option_set_text, &options.compare, "HOW",
 	 "replies with the recorded ones: messages (values where there is a format; default), bytes, none"},

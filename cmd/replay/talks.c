@@ -28,6 +28,7 @@ struct pair {
 	struct talk *talk;
 	struct tn_split *split[2]; /* of client, server; NULL: bytes, or marked */
 	struct text part[2];
+	size_t held; /* bytes of messages that are not whole yet */
 };
 
 struct flow {
@@ -46,8 +47,29 @@ struct reader {
 	struct mark mark;
 	struct flow *flows[BUCKETS];
 	size_t memory_max;
+	size_t held; /* by all pairs */
 	int fd, err;
 };
+
+/* Counts what the recording takes. Returns whether it may. */
+static bool take_memory(struct reader *r, size_t len)
+{
+	r->talks->memory += len;
+	if (r->talks->memory + r->held > r->memory_max && !r->err)
+		r->err = TN_ETOOBIG;
+	return r->err == 0;
+}
+
+static void hold(struct reader *r, struct pair *pair)
+{
+	size_t held = 0;
+
+	for (int i = 0; i < 2; i++)
+		held += pair->part[i].cap + (pair->split[i] ? tn_split_waiting(pair->split[i]) : 0);
+	r->held += held - pair->held;
+	pair->held = held;
+	(void)take_memory(r, 0);
+}
 
 /* The names of formats stay for the process. */
 static const char *kept_name(const char *name)
@@ -65,10 +87,10 @@ static const char *kept_name(const char *name)
 
 static struct talk *talk_new(struct reader *r, uint64_t ns)
 {
-	struct talk *talk = calloc(1, sizeof(*talk));
+	struct talk *talk = take_memory(r, sizeof(*talk)) ? calloc(1, sizeof(*talk)) : NULL;
 
 	if (!talk) {
-		r->err = -ENOMEM;
+		r->err = r->err ? r->err : -ENOMEM;
 		return NULL;
 	}
 	talk->last = &talk->first;
@@ -76,8 +98,10 @@ static struct talk *talk_new(struct reader *r, uint64_t ns)
 	talk->number = ++r->talks->count;
 	*r->talks->last = talk;
 	r->talks->last = &talk->next;
-	if (!r->talks->begin_ns || ns < r->talks->begin_ns)
+	if (talk->number == 1 || ns < r->talks->begin_ns)
 		r->talks->begin_ns = ns;
+	if (ns > r->talks->end_ns)
+		r->talks->end_ns = ns;
 	return talk;
 }
 
@@ -86,10 +110,7 @@ static void add(struct reader *r, struct talk *talk, enum said_what what, bool b
 {
 	struct said *said;
 
-	r->talks->memory += sizeof(*said) + len;
-	if (r->talks->memory > r->memory_max)
-		r->err = TN_ETOOBIG;
-	said = r->err ? NULL : malloc(sizeof(*said) + len);
+	said = take_memory(r, sizeof(*said) + len) ? malloc(sizeof(*said) + len) : NULL;
 	if (!said) {
 		r->err = r->err ? r->err : -ENOMEM;
 		return;
@@ -125,7 +146,7 @@ static void on_open(void *arg, struct stream *s, uint64_t ns)
 	if (pair)
 		pair->talk = talk_new(r, ns);
 	if (!pair || !pair->talk) {
-		r->err = -ENOMEM;
+		r->err = r->err ? r->err : -ENOMEM;
 		free(pair);
 		return;
 	}
@@ -154,6 +175,7 @@ static void take_marked(struct reader *r, struct pair *pair, int from, uint64_t 
 	text_bytes(part, data, len);
 	if (part->failed)
 		r->err = -ENOMEM;
+	hold(r, pair);
 	if (r->mark.what != MARK_MESSAGE)
 		return;
 	add(r, pair->talk, SAID_DATA, from == 0, ns, part->data, part->len, r->mark.kind, kept_name(r->mark.format));
@@ -184,6 +206,17 @@ static void on_data(void *arg, struct stream *s, int from, uint64_t ns, const vo
 		pair->talk->damaged = true;
 	else
 		take_messages(r, pair, from, ns);
+	hold(r, pair);
+}
+
+/* A recorded message of no bytes. */
+static void on_empty(void *arg, struct stream *s, int from, uint64_t ns)
+{
+	struct reader *r = arg;
+	struct pair *pair = s->data;
+
+	if (pair && !pair->talk->damaged && r->mark.what == MARK_MESSAGE)
+		take_marked(r, pair, from, ns, "", 0);
 }
 
 static void on_gap(void *arg, struct stream *s, int from, uint64_t ns, uint32_t missing)
@@ -206,17 +239,6 @@ static void on_end(void *arg, struct stream *s, int from, uint64_t ns)
 		tn_split_end(pair->split[from]);
 		take_messages(r, pair, from, ns);
 	}
-	hold(r, pair);
-}
-
-/* A recorded message of no bytes. */
-static void on_empty(void *arg, struct stream *s, int from, uint64_t ns)
-{
-	struct reader *r = arg;
-	struct pair *pair = s->data;
-
-	if (pair && !pair->talk->damaged && r->mark.what == MARK_MESSAGE)
-		take_marked(r, pair, from, ns, "", 0);
 	add(r, pair->talk, SAID_END, from == 0, ns, NULL, 0, TN_MSG_ANY, NULL);
 }
 
@@ -231,6 +253,7 @@ static void on_close(void *arg, struct stream *s, uint64_t ns, enum stream_end w
 		add(r, pair->talk, SAID_RESET, true, ns, NULL, 0, TN_MSG_ANY, NULL);
 	if (why == STREAM_LET_GO)
 		pair->talk->damaged = true;
+	r->held -= pair->held;
 	for (int i = 0; i < 2; i++) {
 		tn_split_free(pair->split[i]);
 		text_free(&pair->part[i]);
@@ -266,8 +289,8 @@ static struct flow *flow_of(struct reader *r, const struct packet *p, uint64_t n
 	flow = calloc(1, sizeof(*flow));
 	if (flow)
 		flow->talk = talk_new(r, ns);
-	if (!flow || !flow->talk) {
-		r->err = -ENOMEM;
+	if (!flow || !flow->talk || !take_memory(r, sizeof(*flow))) {
+		r->err = r->err ? r->err : -ENOMEM;
 		free(flow);
 		return NULL;
 	}

@@ -1,11 +1,14 @@
 """tenon replay: what clients have said is said again, and the replies are compared."""
 import contextlib
 import json
+import signal
+import struct
 import threading
 
 import pytest
 
-from harness import KIB, exchange, free_port, noise, receive_exactly, wait_until
+import packets
+from harness import KIB, exchange, free_port, noise, receive_exactly, receive_to_end, reset, wait_until
 
 USAGE, REFUSED, FAILED = 2, 4, 1
 LINES = "?frame=line&format=json"
@@ -132,9 +135,6 @@ def test_differences_as_json(tenon, echo):
     assert events[1]["errors"] == 2
 
 
-def test_another_format(tenon, echo):
-    """What was recorded as JSON is said as CBOR, and its replies are compared."""
-    path = lines_recorded(tenon, echo, VALUES)
 def test_empty_messages_are_said_again(tenon, echo):
     def sessions(url):
         assert exchange(tenon.dial(url), b"one\n\ntwo\n", finish=True) == b"one\n\ntwo\n"
@@ -146,6 +146,9 @@ def test_empty_messages_are_said_again(tenon, echo):
     assert heard == [b"one\n", b"\n", b"two\n"]
 
 
+def test_another_format(tenon, echo):
+    """What was recorded as JSON is said as CBOR, and its replies are compared."""
+    path = lines_recorded(tenon, echo, VALUES)
     cbor = tenon.serve("tcp://127.0.0.1:0?frame=u32&format=cbor", options=["--handler", "echo"])
     tenon.run("replay", path, f"{cbor.url}?frame=u32&format=cbor", "--closed")
 
@@ -206,6 +209,107 @@ def test_a_cut_recording(tenon, echo):
         file.truncate(5000)
     done = tenon.run("replay", path, echo.url, status=None)
     assert done.status == REFUSED and "r.pcapng: byte " in done.err
+
+
+A, B = ("10.0.0.1", 40000), ("10.0.0.2", 80)
+
+
+def captured(tenon, *segments):
+    """A capture of one connection: (seconds, by the client, payload, comment)."""
+    at = [1001, 5001]
+
+    def record_of(seconds, packet, comment=b""):
+        ns = int(seconds * 10**9)
+        return packets.block(6, struct.pack("<IIIII", 0, ns >> 32, ns & 0xffffffff, len(packet), len(packet)) + packet +
+                             b"\0" * (-len(packet) % 4) + packets.option(1, comment) + packets.option(0, b""))
+    data = packets.block(0x0a0d0d0a, struct.pack("<IHHq", 0x1a2b3c4d, 1, 0, -1))
+    data += packets.block(1, struct.pack("<HHI", packets.RAW, 0, 0) + packets.option(9, b"\x09") +
+                          packets.option(0, b""))
+    data += record_of(1000, packets.tcp(*A, *B, packets.SYN, 1000, 0))
+    data += record_of(1000, packets.tcp(*B, *A, packets.SYN | packets.ACK, 5000, 1001))
+    for seconds, by_client, payload, *comment in segments:
+        ends = (A, B) if by_client else (B, A)
+        own, other = (0, 1) if by_client else (1, 0)
+        data += record_of(seconds, packets.tcp(*ends[0], *ends[1], packets.ACK | packets.PSH, at[own], at[other],
+                                               payload), *comment)
+        at[own] += len(payload)
+    return tenon.file("c.pcapng", data)
+
+
+def test_a_clock_that_was_set_back(tenon, echo):
+    """What was recorded before the beginning is said at once."""
+    path = captured(tenon, (990, True, b"one"), (991, False, b"one"), (992, True, b"two"), (993, False, b"two"))
+    done = tenon.run("replay", path, echo.url, "--repeat", "2", "--speed", "2x")
+    assert "2 sessions, 4 messages said, 4 replies, 0 differ" in done.err
+
+
+def test_an_interrupted_replay(tenon):
+    """Not all was compared: that is no success."""
+    path = captured(tenon, (1000, True, b"one"), (1000, False, b"one"), (4000, True, b"two"), (4000, False, b"no"))
+    listener = tenon.listen()
+    replay = tenon.start("replay", path, f"tcp://127.0.0.1:{listener.getsockname()[1]}")
+    client = tenon.accept(listener)
+    assert receive_exactly(client, 3) == b"one"
+    replay.signal(signal.SIGINT)
+    assert receive_to_end(client) == b""
+    replay.wait(FAILED)
+
+
+def test_a_server_that_takes_nothing(tenon):
+    """It does not hold up the replay for ever."""
+    path = captured(tenon, *[(1000, True, bytes(60000))] * 300)
+    listener = tenon.listen()
+    done = tenon.run("replay", path, f"tcp://127.0.0.1:{listener.getsockname()[1]}?drain=100ms", "--timeout", "300ms",
+                     status=REFUSED)
+    assert "reply 1: what the client says is not taken" in done.text
+
+
+def test_a_server_that_resets_before_all_is_said(tenon):
+    """There is no reply to miss."""
+    path = captured(tenon, (1000, True, b"one"), (4000, True, b"two"))
+    listener = tenon.listen()
+    replay = tenon.start("replay", path, f"tcp://127.0.0.1:{listener.getsockname()[1]}")
+    client = tenon.accept(listener)
+    assert receive_exactly(client, 3) == b"one"
+    reset(client)
+    replay.wait(REFUSED)
+    assert "session 1 (recorded: 1), reply 1: " in replay.out.decode()
+
+
+def test_closed_sessions_at_a_time(tenon):
+    """Of all rounds as many as were recorded, not all at once."""
+    path = captured(tenon, (1000, True, b"one"), (1000, False, b"one"))
+    listener = tenon.listen()
+    replay = tenon.start("replay", path, f"tcp://127.0.0.1:{listener.getsockname()[1]}", "--closed", "--repeat", "3",
+                         "--timeout", "300ms")
+    before = None
+    for _ in range(3):
+        client = tenon.accept(listener)
+        if before:
+            before.setblocking(False)
+            assert receive_to_end(before) == b"one"
+        before = client
+    replay.wait(REFUSED)
+
+
+def test_parts_count_against_the_memory(tenon, echo):
+    """Also of a message whose end never comes."""
+    path = captured(tenon, *[(1000, True, bytes(60000), b"tenon part")] * 40)
+    done = tenon.run("replay", path, f"{echo.url}?frame=u32&max=4MiB", "--memory", "1MiB", status=FAILED)
+    assert "does not fit into 1048576 bytes (--memory)" in done.err
+
+
+def test_text_in_place_of_binary(tenon):
+    """The same bytes in a WebSocket's other kind of message are another reply."""
+    text, binary = (tenon.serve(f"ws://127.0.0.1:0?kind={kind}", options=["--handler", "exec:cat"])
+                    for kind in ("text", "binary"))
+
+    def sessions(url):
+        tenon.run("send", f"{url}?kind=text", "words")
+        return 1
+    path = record(tenon, "ws://127.0.0.1:0", text.url, sessions)
+    assert "1 replies, 0 differ" in tenon.run("replay", path, text.url).err
+    assert "reply 1: it is binary, was text" in tenon.run("replay", path, binary.url, status=REFUSED).text
 
 
 def test_no_recording(tenon, echo):
