@@ -35,7 +35,8 @@ static bool is_like(const char *pattern, const char *path)
 {
 	while (*pattern && *path) {
 		if (strncmp(pattern, "[*]", 3) == 0 && *path == '[') {
-			path += strcspn(path, "]") + 1;
+			path += strcspn(path, "]");
+			path += *path == ']'; /* a path that is too long was cut */
 			pattern += 3;
 		} else if (strncmp(pattern, ".*", 2) == 0 && *path == '.') {
 			path += 1 + strcspn(path + 1, ".[");
