@@ -42,6 +42,7 @@ struct shadow {
 	struct place *place;
 	struct tee *tee;
 	struct tn_conn *conn; /* NULL: there is none (any more) */
+	bool works;           /* it has been connected */
 	bool spoiled;         /* of a stream of bytes some are missing: no more of it is sent */
 };
 
@@ -143,9 +144,10 @@ static void free_if_done(struct tee *tee)
 
 static void on_open(struct tn_conn *conn, void *arg)
 {
-	const struct shadow *shadow = arg;
+	struct shadow *shadow = arg;
 
 	(void)conn;
+	shadow->works = true;
 	place_works(shadow->place);
 }
 
@@ -159,7 +161,7 @@ static void on_close(struct tn_conn *conn, int err, void *arg)
 	struct shadow *shadow = arg;
 
 	(void)conn;
-	if (err < 0 && err != -ECANCELED)
+	if (err < 0 && err != -ECANCELED && !shadow->works) /* a reset is about this session alone */
 		place_failed(shadow->place);
 	shadow->conn = NULL;
 	shadow->spoiled |= !shadow->tee->keeps;
@@ -173,6 +175,7 @@ static void dial(struct tee *tee, struct shadow *shadow)
 {
 	if (atomic_load(&shadow->place->again_ns) > clock_ns())
 		return;
+	shadow->works = false;
 	if (tn_dial(tee->loop, shadow->place->url, &handler, shadow, &shadow->conn) < 0) {
 		shadow->conn = NULL;
 		place_failed(shadow->place);

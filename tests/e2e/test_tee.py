@@ -3,7 +3,7 @@ import socket
 
 import pytest
 
-from harness import MIB, exchange, free_port, noise, receive_exactly, receive_to_end, wait_until
+from harness import MIB, exchange, free_port, noise, receive_exactly, receive_to_end, reset, wait_until
 
 USAGE = 2
 
@@ -104,6 +104,24 @@ def test_a_shadow_that_is_down(tenon, server):
     relay.wait_for_text("works again")
     assert relay.err.count("left out") == 1
     copy.close()
+
+
+def test_a_shadow_that_resets_a_session(tenon, server):
+    """That is about this session: the next one is copied."""
+    shadow = tenon.listen()
+    relay = teed(tenon, "tcp://127.0.0.1:0", server.url, url_of(shadow))
+    first = tenon.dial(relay.url)
+    copy = tenon.accept(shadow)
+    assert exchange(first, b"one") == b"one"
+    assert receive_exactly(copy, 3) == b"one"
+    reset(copy)
+    for _ in range(3):
+        assert exchange(first, b"two") == b"two"
+    assert exchange(tenon.dial(relay.url), b"three", finish=True) == b"three"
+    assert exchange(first, b"four", finish=True) == b"four"
+    wait_until(lambda: sum(event["event"] == "session" for event in relay.events) == 2, "both have ended")
+    assert counts(relay)[0]["sessions"] == 2
+    assert "left out" not in relay.err
 
 
 def test_a_sample(tenon, server):
