@@ -63,6 +63,7 @@ static struct {
 	struct served *served;
 	struct tn_timer *orphans;
 	int nserved, open;
+	bool shows;            /* a handler does so */
 	_Atomic(bool) closing; /* the servers have been told to end */
 	bool hurried;          /* by a second signal, which does not wait for them */
 	_Atomic(unsigned) cut_off;
@@ -436,6 +437,7 @@ static int serve_one(struct served *served, const char *url, const struct handle
 	int err;
 
 	served->handler = spec->name;
+	state.shows |= spec->shows;
 	served->commands = runs_commands() && !handler_is_datagrams(url);
 	served->face = handler_face(spec, url);
 	served->datagrams = handler_is_datagrams(url);
@@ -591,7 +593,7 @@ static int run_all(bool with_hint)
 	admin_ready();
 	log_ready();
 	notify_ready();
-	if (settings.json || settings.verbose)
+	if (settings.json || settings.verbose || state.shows)
 		workers_watch_reader(close_all);
 	if (with_hint)
 		hint();

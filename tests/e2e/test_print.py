@@ -1,8 +1,14 @@
 """tenon serve --handler print: each message on standard output, with its sender; nobody is answered."""
+import contextlib
 import json
 import re
+import signal
+import socket
+import subprocess
 
 import pytest
+
+from harness import receive_to_end
 
 PRINT = ["--handler", "print"]
 
@@ -20,6 +26,30 @@ def test_print_of_datagrams_for_people(tenon):
     one, two = (re.escape(f"127.0.0.1:{client.getsockname()[1]}") for client in (first, second))
     wanted = [rf"\S*{one}: one", rf"\S*{two}: zw\u00f6lf", rf"\S*{one}: a\\x0ab\\x1b\[2J\\x00\\xff", rf"\S*{one}: "]
     assert len(lines) == 4 and all(re.fullmatch(*pair) for pair in zip(wanted, lines)), lines
+
+
+@pytest.mark.parametrize("handler", ["print", "count"])
+def test_a_reader_of_what_is_shown_that_goes(tenon, handler):
+    """Nobody would see any more of it: the server ends, as it does where connections are reported."""
+    server = tenon.start("serve", "tcp://127.0.0.1:0", "--handler", handler, stdout=subprocess.PIPE)
+    url = re.search(r"tcp://[0-9.:]+", server.popen.stdout.readline().decode())[0]
+    server.popen.stdout.close()
+    with contextlib.suppress(OSError), contextlib.closing(tenon.dial(url)) as client:
+        client.sendall(b"words")
+    server.wait()
+
+
+def test_a_reader_of_what_is_shown_that_stops(tenon):
+    """It holds up neither the clients nor a signal."""
+    server = tenon.start("serve", "tcp://127.0.0.1:0?frame=line", "--handler", "print", "--threads", "1",
+                         stdout=subprocess.PIPE)
+    url = re.search(r"tcp://[0-9.:]+", server.popen.stdout.readline().decode())[0]
+    client = tenon.dial(url)
+    client.sendall((b"x" * 999 + b"\n") * 2000)
+    client.shutdown(socket.SHUT_WR)
+    assert receive_to_end(client) == b""
+    server.signal(signal.SIGTERM)
+    server.wait(None)
 
 
 def test_print_of_lines_as_events(tenon):

@@ -54,6 +54,7 @@ static void on_close(struct tn_conn *conn, int err, void *arg)
 
 const struct handler_spec handler_count = {
 	.name = "count",
+	.shows = true,
 	.meaning = "reads, and tells at the end of each connection how much has come; no reply",
 	.stream = {.on_open = on_open, .on_msg = on_msg, .on_close = on_close},
 	.datagrams = {.on_open = on_open, .on_msg = on_msg, .on_close = on_close},

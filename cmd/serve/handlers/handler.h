@@ -8,12 +8,15 @@
 #ifndef TENON_HANDLER_HANDLER_H
 #define TENON_HANDLER_HANDLER_H
 
+#include <stdbool.h>
+
 #include "tenon.h"
 
 struct handler_spec {
 	const char *name;
 	const char *argument; /* what stands behind the colon of exec:COMMAND; NULL: none does */
 	const char *meaning;
+	bool shows; /* something on standard output, whether connections are reported or not */
 	struct tn_handler stream, datagrams, requests;
 };
 

@@ -18,6 +18,7 @@ static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 
 const struct handler_spec handler_print = {
 	.name = "print",
+	.shows = true,
 	.meaning = "shows each message on standard output, with its sender; no reply",
 	.stream = {.on_msg = on_msg},
 	.datagrams = {.on_msg = on_msg},
