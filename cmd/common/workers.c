@@ -10,6 +10,7 @@
 #include "complain.h"
 #include "options.h"
 #include "output.h"
+#include "signals.h"
 #include "status.h"
 #include "tenon.h"
 
@@ -26,6 +27,8 @@ static struct {
 	struct worker *list;
 	int count;
 	const struct workers_hooks *hooks;
+	void (*drain)(void);
+	bool hurried;         /* by a second signal */
 	pthread_mutex_t lock; /* held while another thread's loop is told something, or taken away to be freed */
 } state = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -76,6 +79,28 @@ void workers_stop(void)
 		if (state.loops[i])
 			tn_loop_stop(state.loops[i]);
 	pthread_mutex_unlock(&state.lock);
+}
+
+static void on_signal(int nth, void *arg)
+{
+	(void)arg;
+	if (nth == 1) {
+		state.drain();
+		return;
+	}
+	state.hurried = true;
+	workers_stop();
+}
+
+int workers_end_on_signals(void (*drain)(void))
+{
+	state.drain = drain;
+	return signals_start(state.loops[0], on_signal, NULL);
+}
+
+bool workers_were_hurried(void)
+{
+	return state.hurried;
 }
 
 bool workers_post_to(int index, void (*fn)(void *arg), void *arg)

@@ -37,6 +37,15 @@ void workers_free(void);
 /* Makes all loops end soon. From any thread. */
 void workers_stop(void);
 
+/*
+ * The first SIGINT or SIGTERM calls drain() on the first loop, which ends in good order; the second ends all loops at
+ * once. Before the loops run; signals_stop() ends it. Returns 0 or a negative code.
+ */
+int workers_end_on_signals(void (*drain)(void));
+
+/* Whether a second signal has ended them. */
+bool workers_were_hurried(void);
+
 /* Calls fn(arg) on the first loop, soon. From any thread, also when that loop has gone. Returns whether it will be. */
 bool workers_post(void (*fn)(void *arg), void *arg);
 

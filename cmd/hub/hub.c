@@ -81,7 +81,7 @@ static struct {
 	struct listener listeners[LISTEN_MAX];
 	int count, open;
 	uint64_t closed_ns; /* when it began to end */
-	bool closing, hurried;
+	bool closing;
 } state;
 
 /* ---- URLs ---- */
@@ -243,17 +243,6 @@ static void close_all(void)
 				&state.listeners[i]);
 }
 
-static void on_signal(int nth, void *arg)
-{
-	(void)arg;
-	if (nth == 1) {
-		close_all();
-		return;
-	}
-	state.hurried = true;
-	workers_stop();
-}
-
 /* False: an error has been printed. */
 static bool read_users(void)
 {
@@ -382,7 +371,7 @@ static int begin(void)
 	if (err < 0)
 		return err == -ENOENT ? STATUS_USAGE : STATUS_FAILED;
 	notify_open();
-	err = signals_start(workers_loops()[0], on_signal, NULL);
+	err = workers_end_on_signals(close_all);
 	if (err >= 0)
 		err = signals_on_hangup(workers_loops()[0], on_hangup, NULL);
 	if (err < 0)

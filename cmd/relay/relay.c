@@ -64,7 +64,6 @@ static struct {
 	struct listener *listeners;
 	int count, open;
 	_Atomic(bool) closing; /* the servers have been told to end */
-	bool hurried;          /* by a second signal */
 	_Atomic(unsigned) cut_off;
 } state;
 
@@ -99,17 +98,6 @@ static void close_all(void)
 	notify_stopping(plan.drain_ns);
 	lanes_drain();
 	probe_stop();
-}
-
-static void on_signal(int nth, void *arg)
-{
-	(void)arg;
-	if (nth == 1) {
-		close_all();
-		return;
-	}
-	state.hurried = true;
-	workers_stop();
 }
 
 /* Certificates and lists of addresses are read again. If they cannot be used, the old ones stay in use. */
@@ -580,7 +568,7 @@ static int begin(void)
 	if (err < 0)
 		return err == -ENOENT ? STATUS_USAGE : STATUS_FAILED;
 	notify_open();
-	err = signals_start(workers_loops()[0], on_signal, NULL);
+	err = workers_end_on_signals(close_all);
 	if (err >= 0)
 		err = signals_on_hangup(workers_loops()[0], on_hangup, NULL);
 	if (err < 0)
@@ -681,7 +669,7 @@ static int run_all(void)
 	out_thread_stop();
 	if (state.cut_off > 0)
 		complain_warning("%u session%s cut off", state.cut_off, state.cut_off == 1 ? "" : "s");
-	return state.cut_off > 0 && state.hurried ? STATUS_FAILED : status;
+	return state.cut_off > 0 && workers_were_hurried() ? STATUS_FAILED : status;
 }
 
 static void forget(void)

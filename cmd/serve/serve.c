@@ -65,7 +65,6 @@ static struct {
 	int nserved, open;
 	bool shows;            /* a handler does so */
 	_Atomic(bool) closing; /* the servers have been told to end */
-	bool hurried;          /* by a second signal, which does not wait for them */
 	_Atomic(unsigned) cut_off;
 	_Atomic(unsigned) ntaken, ndone; /* connections, of --count: begun, and ended */
 } state;
@@ -253,17 +252,6 @@ static void close_all(void)
 		if (is_open(&state.served[i]))
 			tn_server_close(state.served[i].server, drain_ns / NS_PER_MS, on_server_closed,
 					&state.served[i]);
-}
-
-static void on_signal(int nth, void *arg)
-{
-	(void)arg;
-	if (nth == 1) {
-		close_all();
-		return;
-	}
-	state.hurried = true;
-	workers_stop();
 }
 
 /* Certificates and lists of addresses are read again. If they cannot be used, the old ones stay in use. */
@@ -531,7 +519,7 @@ static int begin(char **urls, int count)
 	if (err < 0)
 		return err == -ENOENT ? STATUS_USAGE : STATUS_FAILED;
 	notify_open();
-	err = signals_start(workers_loops()[0], on_signal, NULL);
+	err = workers_end_on_signals(close_all);
 	if (err < 0)
 		return complain_library(err, NULL);
 	err = serve_all(urls, count);
@@ -602,7 +590,7 @@ static int run_all(bool with_hint)
 	out_thread_stop();
 	if (state.cut_off > 0)
 		complain_warning("%u connection%s cut off", state.cut_off, state.cut_off == 1 ? "" : "s");
-	return state.cut_off > 0 && state.hurried ? STATUS_FAILED : status;
+	return state.cut_off > 0 && workers_were_hurried() ? STATUS_FAILED : status;
 }
 
 static void served_free(void)
