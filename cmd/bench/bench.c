@@ -21,6 +21,7 @@
 #include "common/text.h"
 #include "compare.h"
 #include "exporter.h"
+#include "flow/message.h"
 #include "hlog.h"
 #include "json.h"
 #include "live.h"
@@ -106,17 +107,18 @@ static int parse_slo(struct result *result)
 
 static int parse_mode(struct plan *plan)
 {
-	static const char *const names[] = {"request", "send", "recv", "connect"};
-	const char *near = options.mode ? tn_nearest(options.mode, names, 4) : NULL;
+	static const char *const names[] = {"request", "send", "recv", "connect", "one-way", "both"};
+	const int n = sizeof(names) / sizeof(names[0]);
+	const char *near = options.mode ? tn_nearest(options.mode, names, n) : NULL;
 
-	for (int i = 0; options.mode && i < 4; i++)
+	for (int i = 0; options.mode && i < n; i++)
 		if (strcmp(options.mode, names[i]) == 0) {
 			plan->mode = (enum bench_mode)i;
 			return STATUS_DONE;
 		}
 	if (!options.mode)
 		return STATUS_DONE;
-	complain("bench: --mode: '%s' is none of request, send, recv, connect%s%s%s", options.mode,
+	complain("bench: --mode: '%s' is none of request, send, recv, connect, one-way, both%s%s%s", options.mode,
 		 near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
 	return STATUS_USAGE;
 }
@@ -162,6 +164,12 @@ static int check(const struct plan *plan)
 		return wrong("--expect%s: only --mode request has replies", "");
 	if ((plan->mode == MODE_RECV || plan->mode == MODE_CONNECT) && (options.size || options.payload))
 		return wrong("--size and --payload: --mode %s sends nothing", options.mode);
+	if (plan->mode == MODE_ONEWAY && options.payload)
+		return wrong("--payload%s: --mode one-way puts a head into each message, and fills the rest itself",
+			     "");
+	if (plan->mode == MODE_ONEWAY && plan->payload.size_min < FLOW_HEAD)
+		return wrong("--size: '%s' has no room for the head of a message, 36 bytes, that --mode one-way needs",
+			     options.size);
 	if (plan->mode == MODE_RECV && options.rate)
 		return wrong("--rate%s: in --mode recv the peer decides how fast it sends", "");
 	if (!options.duration_ns || !options.timeout_ns)
@@ -478,7 +486,8 @@ static const struct option_spec own_options[] = {
 	{"slo", 0, OPTION_VALUE, option_set_text, &options.slo, "pN=DUR",
 	 "search the highest rate at which N percent of the messages take at most this time"},
 	{"mode", 0, OPTION_VALUE, option_set_text, &options.mode, "MODE",
-	 "request (default); send or recv: one way; connect: connections a second"},
+	 "request (default); send or recv: one way; one-way: to serve --handler count, which says what has come; both: "
+	 "both ways at once; connect: connections a second"},
 	{"duration", 'd', OPTION_VALUE, option_set_duration, &options.duration_ns, "DUR",
 	 "time that is measured (default 10s)"},
 	{"warmup", 0, OPTION_VALUE, option_set_duration, &options.warmup_ns, "DUR",

@@ -293,6 +293,7 @@ static int merge_into(struct result *to, const struct result *from)
 	to->interrupted |= from->interrupted;
 	kinds_merge(&to->errors, &from->errors);
 	counts_merge(&to->counts, &from->counts);
+	received_merge(&to->received, &from->received);
 	hists_merge(&to->hists, &from->hists);
 	return STATUS_DONE;
 }

@@ -88,6 +88,7 @@ static void put_counts(const struct result *r, struct text *text)
 	const struct message_counts *c = &r->counts;
 
 	json_number(text, "sent", c->sent);
+	json_number(text, "received_messages", c->received);
 	json_number(text, "received_bytes", c->received_bytes);
 	json_number(text, "unanswered", c->unanswered);
 	json_number(text, "unsent", c->unsent);
@@ -103,6 +104,38 @@ static void put_counts(const struct result *r, struct text *text)
 	json_object(text, "errors_by_kind");
 	for (unsigned i = 0; i < r->errors.n; i++)
 		json_number(text, r->errors.list[i].text, r->errors.list[i].count);
+	json_object_end(text);
+}
+
+/* The other end's figures. */
+static void put_received(const struct result *r, struct text *text)
+{
+	const struct received *from = &r->received;
+
+	if (!from->flows)
+		return;
+	json_object(text, "received");
+	json_number(text, "flows", from->flows);
+	json_number(text, "silent", from->silent);
+	json_number(text, "sent", from->sent);
+	json_number(text, "messages", from->messages);
+	json_number(text, "bytes", from->bytes);
+	json_real(text, "seconds", from->seconds);
+	json_real(text, "bytes_per_second", received_bytes_rate(from));
+	json_real(text, "bits_per_second", received_bytes_rate(from) * 8);
+	json_number(text, "duplicates", from->duplicates);
+	json_number(text, "reordered", from->reordered);
+	json_number(text, "dropped", from->dropped);
+	json_real(text, "jitter_us", from->jitter_us);
+	json_number(text, "timed", from->timed);
+	if (from->timed)
+		json_object(text, "latency_us");
+	else
+		json_null(text, "latency_us");
+	for (int i = 0; i < RECEIVED_STEPS && from->timed; i++)
+		json_real(text, received_steps[i], from->latency_us[i]);
+	if (from->timed)
+		json_object_end(text);
 	json_object_end(text);
 }
 
@@ -211,11 +244,13 @@ void result_json(const struct result *r, struct text *text)
 	json_real(text, "rate", result_rate(r));
 	json_number(text, "bytes", r->bytes);
 	json_real(text, "bytes_per_second", result_bytes_rate(r));
+	json_real(text, "bits_per_second", result_bytes_rate(r) * 8);
 	put_ladder(text, "latency_us", result_latency(r));
 	put_ladder(text, "service_us", r->hists.service);
 	put_ladder(text, "response_us", r->hists.response);
 	put_ladder(text, "late_us", r->hists.late);
 	put_counts(r, text);
+	put_received(r, text);
 	put_generator(r, text);
 	put_slo(r, text);
 	put_intervals(r, text);
@@ -346,6 +381,7 @@ static void read_counts(const struct tn_value *top, struct result *r)
 	r->messages = count_of(top, "messages");
 	r->bytes = count_of(top, "bytes");
 	r->counts = (struct message_counts){.sent = count_of(top, "sent"),
+					    .received = count_of(top, "received_messages"),
 					    .received_bytes = count_of(top, "received_bytes"),
 					    .unanswered = count_of(top, "unanswered"),
 					    .unsent = count_of(top, "unsent"),
@@ -364,6 +400,25 @@ static void read_counts(const struct tn_value *top, struct result *r)
 	}
 	r->cpu_s = real_of(generator, "cpu_s");
 	r->busy = real_of(generator, "busy");
+}
+
+static void read_received(const struct tn_value *top, struct result *r)
+{
+	const struct tn_value *from = part_of(top, "received", TN_MAP), *ladder = part_of(from, "latency_us", TN_MAP);
+
+	r->received = (struct received){.flows = (unsigned)count_of(from, "flows"),
+					.silent = (unsigned)count_of(from, "silent"),
+					.sent = count_of(from, "sent"),
+					.messages = count_of(from, "messages"),
+					.bytes = count_of(from, "bytes"),
+					.seconds = real_of(from, "seconds"),
+					.duplicates = count_of(from, "duplicates"),
+					.reordered = count_of(from, "reordered"),
+					.dropped = count_of(from, "dropped"),
+					.jitter_us = real_of(from, "jitter_us"),
+					.timed = count_of(from, "timed")};
+	for (int i = 0; i < RECEIVED_STEPS; i++)
+		r->received.latency_us[i] = real_of(ladder, received_steps[i]);
 }
 
 static void read_heat(const struct tn_value *list, uint32_t *heat)
@@ -497,6 +552,7 @@ static int read_result(const char *path, const struct tn_value *top, struct resu
 		return refuse(path, "parts of the result are missing: the file was changed, or cut short");
 	read_setup(top, r);
 	read_counts(top, r);
+	read_received(top, r);
 	read_slo(top, r);
 	if (read_columns(top, r) < 0 || read_slices(top, r) < 0)
 		return refuse(path, "out of memory");

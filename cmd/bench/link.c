@@ -15,6 +15,7 @@
 #include "common/clock.h"
 #include "common/privileges.h"
 #include "common/text.h"
+#include "oneway.h"
 #include "payload.h"
 #include "plan.h"
 #include "tenon.h"
@@ -97,7 +98,7 @@ static bool may_send(const struct link *link)
 
 	if (!link->open || link->full || w->phase != PHASE_RUN || !w->budget || w->plan->mode == MODE_RECV)
 		return false;
-	return w->plan->mode == MODE_SEND || !depth || link->waited < depth;
+	return w->plan->mode != MODE_ECHO || !depth || link->waited < depth;
 }
 
 /* Returns whether it is on its way. */
@@ -107,11 +108,16 @@ static bool send_one(struct link *link, uint64_t now_ns)
 	struct message_id id = id_of(link, link->next);
 	size_t size = payload_size(w->plan, &id);
 	bool answered = w->plan->mode == MODE_ECHO;
+	uint64_t due_ns;
 	int rc;
 
 	if (answered && !flights_room(link))
 		return false;
-	payload_number(w->plan, w->data, &id);
+	due_ns = due_of(link, link->next, now_ns);
+	if (w->plan->mode == MODE_ONEWAY)
+		oneway_head(link, w->data, size, worker_counts(w, due_ns));
+	else
+		payload_number(w->plan, w->data, &id);
 	rc = tn_send(link->conn, w->data, size);
 	link->full = rc == 1 || rc == TN_EFULL;
 	if (rc == TN_EFULL)
@@ -126,7 +132,9 @@ static bool send_one(struct link *link, uint64_t now_ns)
 		link->waited++;
 		w->waited++;
 	}
-	worker_sent(w, due_of(link, link->next, now_ns), now_ns, size);
+	if (w->plan->mode == MODE_ONEWAY && worker_counts(w, due_ns))
+		oneway_sent(link);
+	worker_sent(w, due_ns, now_ns, size);
 	link->next++;
 	return true;
 }
@@ -386,8 +394,14 @@ static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 	(void)conn;
 	w->events++;
 	w->moved_ns = now_ns;
-	if (worker_counts(w, now_ns))
+	if (w->plan->mode == MODE_ONEWAY) {
+		oneway_take(link, msg);
+		return;
+	}
+	if (worker_counts(w, now_ns)) {
+		w->counts.received++;
 		w->counts.received_bytes += msg->len;
+	}
 	if (w->plan->mode == MODE_RECV)
 		worker_answered(w, now_ns, now_ns, now_ns, msg->len);
 	if (w->plan->mode != MODE_ECHO)
@@ -429,6 +443,10 @@ static void on_open(struct tn_conn *conn, void *arg)
 		w->waited--;
 		worker_answered(w, link->due_ns, link->dialled_ns, now_ns, 0);
 		tn_abort(link->conn, 0); /* a reset leaves no port behind in TIME_WAIT: there are only 28,000 */
+		return;
+	}
+	if (w->plan->mode == MODE_ONEWAY) {
+		oneway_begin(link);
 		return;
 	}
 	link->open = true;
@@ -477,6 +495,7 @@ static void on_close(struct tn_conn *conn, int err, void *arg)
 	w->events++;
 	w->closing--;
 	link->conn = NULL;
+	oneway_end(link);
 	if (was_open)
 		w->nopen--;
 	if (w->phase == PHASE_OVER) {
@@ -554,6 +573,7 @@ void link_close(struct link *link)
 void link_free(struct link *link)
 {
 	free(link->flights);
+	oneway_free(link);
 	if (link->reply) {
 		text_free(link->reply);
 		free(link->reply);

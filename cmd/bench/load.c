@@ -29,6 +29,7 @@
 #include "common/text.h"
 #include "hlog.h"
 #include "link.h"
+#include "oneway.h"
 #include "plan.h"
 #include "result.h"
 #include "tenon.h"
@@ -122,12 +123,18 @@ static uint64_t spun_ns(const struct worker *w)
 
 static bool is_one_way(const struct worker *w)
 {
-	return w->plan->mode == MODE_SEND || w->plan->mode == MODE_RECV;
+	return w->plan->mode == MODE_SEND || w->plan->mode == MODE_RECV || w->plan->mode == MODE_BOTH;
+}
+
+/* What the kernel has taken is what was sent. */
+static bool counts_taken(const struct plan *plan)
+{
+	return plan->mode == MODE_SEND || plan->mode == MODE_BOTH;
 }
 
 static bool is_flushed(const struct worker *w)
 {
-	for (unsigned i = 0; i < w->nlinks && w->plan->mode == MODE_SEND; i++)
+	for (unsigned i = 0; i < w->nlinks && counts_taken(w->plan); i++)
 		if (w->links[i].conn && tn_conn_queued(w->links[i].conn))
 			return false;
 	return true;
@@ -141,7 +148,7 @@ static void settle_queued(struct worker *w, bool end)
 {
 	if (!end && w->plan->requests)
 		return;
-	for (unsigned i = 0; i < w->nlinks && w->plan->mode == MODE_SEND; i++) {
+	for (unsigned i = 0; i < w->nlinks && counts_taken(w->plan); i++) {
 		size_t queued = w->links[i].conn ? tn_conn_queued(w->links[i].conn) : 0;
 		uint64_t size = w->plan->payload.size_max, n = (queued + size - 1) / size;
 
@@ -206,6 +213,8 @@ static void begin_drain(struct worker *w, uint64_t now_ns)
 	w->spun_end_ns = spun_ns(w);
 	settle_queued(w, true);
 	w->phase = PHASE_DRAIN;
+	for (unsigned i = 0; i < w->nlinks && w->plan->mode == MODE_ONEWAY && !run.unread; i++)
+		oneway_ask_last(&w->links[i]);
 	w->drain_until_ns = run.unread ? now_ns : now_ns + w->plan->timeout_ns;
 }
 
@@ -217,10 +226,16 @@ static void give_up(struct worker *w, uint64_t now_ns)
 	w->drain_until_ns = now_ns;
 }
 
-static void sweep(struct worker *w, uint64_t now_ns)
+/* Looks after what waits: now and then. */
+static void sweep(struct worker *w, uint64_t now_ns, uint64_t *sweep_ns)
 {
+	bool oneway = w->plan->mode == MODE_ONEWAY;
+
+	if (now_ns < *sweep_ns || (!oneway && !(w->plan->may_lose && w->plan->mode == MODE_ECHO)))
+		return;
 	for (unsigned i = 0; i < w->nlinks; i++)
-		link_sweep(&w->links[i], now_ns);
+		(oneway ? oneway_tick : link_sweep)(&w->links[i], now_ns);
+	*sweep_ns = now_ns + (oneway ? HOUSEKEEPING_NS : w->plan->timeout_ns / 8);
 }
 
 static void move_on(struct worker *w, uint64_t now_ns)
@@ -265,10 +280,7 @@ static void worker_turn(struct worker *w, uint64_t *sweep_ns)
 	}
 	if (w->todo)
 		do_todo(w, now_ns);
-	if (w->plan->may_lose && w->plan->mode == MODE_ECHO && now_ns >= *sweep_ns) {
-		sweep(w, now_ns);
-		*sweep_ns = now_ns + w->plan->timeout_ns / 8;
-	}
+	sweep(w, now_ns, sweep_ns);
 	if (w->phase == PHASE_OVER)
 		return;
 	if (w->phase == PHASE_RUN && w->end_ns < next_ns)
@@ -323,7 +335,8 @@ static void *worker_run(void *arg)
 	keep_alive(w);
 	while (w->phase <= PHASE_READY) {
 		dial(w);
-		if (tn_loop_step(w->loop, (int)(HOUSEKEEPING_NS / NS_PER_MS)) < 0)
+		sweep(w, clock_ns(), &sweep_ns);
+		if (w->phase <= PHASE_READY && tn_loop_step(w->loop, (int)(HOUSEKEEPING_NS / NS_PER_MS)) < 0)
 			worker_fail(w, -EIO, tn_errmsg());
 	}
 	while (w->phase != PHASE_OVER)
@@ -622,6 +635,7 @@ static void collect_worker(struct worker *w, struct result *result)
 	double busy = wall_s > 0 ? (cpu_s - span_s(w->spun_begin_ns, w->spun_end_ns)) / wall_s : 0;
 
 	counts_merge(&result->counts, &w->counts);
+	received_merge(&result->received, &w->received);
 	slices_merge(&result->slices, &w->slices);
 	result->counts.unsent += unsent_of(w);
 	kinds_merge(&result->errors, &w->errors);
@@ -629,15 +643,29 @@ static void collect_worker(struct worker *w, struct result *result)
 	result->busy = busy > result->busy ? busy : result->busy;
 }
 
+/* What did not come to the receivers that have answered. */
+static void take_received(struct result *result)
+{
+	const struct received *r = &result->received;
+
+	result->counts.lost = r->sent > r->messages ? r->sent - r->messages : 0;
+	result->counts.duplicates = r->duplicates;
+	result->counts.reordered = r->reordered;
+}
+
 static void collect(struct result *result, struct sample *sum)
 {
 	take_rest(sum);
 	for (unsigned i = 0; i < run.nworkers; i++)
 		collect_worker(&run.workers[i], result);
-	if (run.plan->mode == MODE_SEND) {
+	if (counts_taken(run.plan) || run.plan->mode == MODE_ONEWAY) {
 		result->messages = result->counts.sent;
 		result->bytes = result->counts.sent_bytes;
 	}
+	if (result->received.silent)
+		kinds_add(&result->errors, "the receiver did not say what has come", result->received.silent);
+	if (run.plan->mode == MODE_ONEWAY)
+		take_received(result);
 	if (result->counts.unanswered)
 		kinds_add(&result->errors, "no reply before the end, or before the connection ended",
 			  result->counts.unanswered);

@@ -215,7 +215,13 @@ static int encode(struct plan *plan)
 	}
 	format = tn_split_format(kind); /* NULL: raw */
 	values = tn_format_kind(format) & TN_FORMAT_VALUES;
-	if (values && p->size_min != p->size_max) {
+	if (values && plan->mode == MODE_ONEWAY) {
+		complain(
+			"bench: --mode one-way: messages of the format %s have no room for their head: use a URL without "
+			"key format",
+			format);
+		rc = -1;
+	} else if (values && p->size_min != p->size_max) {
 		complain("bench: --size N-M: messages of the format %s are of one size", format);
 		rc = -1;
 	} else if (values) {
@@ -238,7 +244,7 @@ int payload_make(struct plan *plan, const char *path)
 	memcpy(first, p->data, p->size_max < NUMBER_LEN ? p->size_max : NUMBER_LEN);
 	if (encode(plan) < 0)
 		return -1;
-	if (p->size_min < NUMBER_LEN)
+	if (p->size_min < NUMBER_LEN || plan->mode == MODE_ONEWAY)
 		return 0; /* too short to be numbered */
 	at = memmem(p->data, p->size_min, first, NUMBER_LEN);
 	p->numbered = at != NULL;

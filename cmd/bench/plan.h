@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum bench_mode { MODE_ECHO, MODE_SEND, MODE_RECV, MODE_CONNECT };
+enum bench_mode { MODE_ECHO, MODE_SEND, MODE_RECV, MODE_CONNECT, MODE_ONEWAY, MODE_BOTH };
 enum expect { EXPECT_AUTO, EXPECT_ANY, EXPECT_ECHO, EXPECT_REGEX };
 
 /* Messages: a template whose first bytes are changed to number them. */

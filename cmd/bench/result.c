@@ -88,6 +88,7 @@ void counts_merge(struct message_counts *counts, const struct message_counts *fr
 {
 	counts->sent += from->sent;
 	counts->sent_bytes += from->sent_bytes;
+	counts->received += from->received;
 	counts->received_bytes += from->received_bytes;
 	counts->lost += from->lost;
 	counts->duplicates += from->duplicates;
@@ -97,6 +98,34 @@ void counts_merge(struct message_counts *counts, const struct message_counts *fr
 	counts->opened += from->opened;
 	counts->reconnects += from->reconnects;
 	counts->unsent += from->unsent;
+}
+
+const char *const received_steps[RECEIVED_STEPS] = {"p50", "p90", "p99", "p99.9", "max"};
+
+void received_latency(struct received *received, uint64_t timed, const double latency_us[RECEIVED_STEPS])
+{
+	received->timed += timed;
+	for (int i = 0; i < RECEIVED_STEPS; i++)
+		received->latency_us[i] = fmax(received->latency_us[i], latency_us[i]);
+}
+
+void received_merge(struct received *to, const struct received *from)
+{
+	uint64_t all = to->messages + from->messages;
+
+	if (all)
+		to->jitter_us =
+			(to->jitter_us * (double)to->messages + from->jitter_us * (double)from->messages) / (double)all;
+	to->flows += from->flows;
+	to->silent += from->silent;
+	to->sent += from->sent;
+	to->messages = all;
+	to->bytes += from->bytes;
+	to->duplicates += from->duplicates;
+	to->reordered += from->reordered;
+	to->dropped = from->dropped > to->dropped ? from->dropped : to->dropped;
+	to->seconds = fmax(to->seconds, from->seconds);
+	received_latency(to, from->timed, from->latency_us);
 }
 
 /* ---- time ---- */
@@ -310,7 +339,7 @@ static void describe_system(struct result *result)
 	result->started = strdup(text);
 }
 
-static const char *const mode_names[] = {"request", "send", "recv", "connect"};
+static const char *const mode_names[] = {"request", "send", "recv", "connect", "one-way", "both"};
 static const char *const expect_names[] = {"any", "any", "echo", "regex"};
 
 int result_new(struct result *result, const struct plan *plan)
@@ -323,7 +352,7 @@ int result_new(struct result *result, const struct plan *plan)
 				  .rounds = 1,
 				  .rate_wanted = plan->rate,
 				  .warmup_s = (double)plan->warmup_ns / 1e9,
-				  .numbered = plan->payload.numbered,
+				  .numbered = plan->payload.numbered || plan->mode == MODE_ONEWAY,
 				  .may_lose = plan->may_lose,
 				  .seed = plan->seed};
 	if (hists_new(&result->hists) < 0 || slices_new(&result->slices) < 0)
@@ -383,6 +412,11 @@ double result_rate(const struct result *result)
 double result_bytes_rate(const struct result *result)
 {
 	return result->duration_s > 0 ? (double)result->bytes / result->duration_s : 0;
+}
+
+double received_bytes_rate(const struct received *received)
+{
+	return received->seconds > 0 ? (double)received->bytes / received->seconds : 0;
 }
 
 const char *result_service_means(const struct result *r)

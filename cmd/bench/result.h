@@ -45,7 +45,7 @@ struct sample {
 
 /* Counts besides messages, over all the time that is measured. */
 struct message_counts {
-	uint64_t sent, sent_bytes, received_bytes;
+	uint64_t sent, sent_bytes, received, received_bytes; /* received: messages, where they are not replies */
 	uint64_t lost, duplicates, reordered, late; /* datagrams; late: after they had been given up, not lost */
 	uint64_t unanswered;                        /* at the end, or as their connection ended */
 	uint64_t opened, reconnects;
@@ -53,6 +53,26 @@ struct message_counts {
 };
 
 void counts_merge(struct message_counts *counts, const struct message_counts *from);
+
+#define RECEIVED_STEPS 5 /* p50, p90, p99, p99.9, max */
+
+/* What the other end says of --mode one-way. */
+struct received {
+	unsigned flows, silent; /* silent: those of them that have not said it in the end */
+	uint64_t sent;          /* by those that have */
+	uint64_t messages, bytes, duplicates, reordered;
+	uint64_t dropped; /* by the receiver's kernel: all of its socket's */
+	double seconds;   /* from the first message to the last, of the longest flow */
+	double jitter_us;
+	uint64_t timed; /* messages that latency_us is of; 0: the ends have no clock in common */
+	double latency_us[RECEIVED_STEPS];
+};
+
+extern const char *const received_steps[RECEIVED_STEPS]; /* their names */
+
+/* Takes in the percentiles of one more flow, or of one more result. */
+void received_latency(struct received *received, uint64_t timed, const double latency_us[RECEIVED_STEPS]);
+void received_merge(struct received *received, const struct received *from);
 
 #define HEAT_STEPS 4 /* to each power of two of a microsecond */
 #define HEAT_ROWS (33 * HEAT_STEPS)
@@ -101,6 +121,7 @@ struct result {
 	uint64_t messages, bytes;
 	struct kinds errors;
 	struct message_counts counts;
+	struct received received; /* flows is 0: nobody was asked */
 	struct hists hists;
 	struct column *columns;
 	unsigned ncolumns, cap_columns;
@@ -127,6 +148,7 @@ void result_warn(struct result *result, const char *fmt, ...) __attribute__((for
 const struct tn_hist *result_latency(const struct result *result);
 double result_rate(const struct result *result);
 double result_bytes_rate(const struct result *result);
+double received_bytes_rate(const struct received *received);
 bool result_has_latency(const struct result *result);
 
 /* Adds a stretch of all threads together. */

@@ -52,14 +52,20 @@ static void head(const struct result *r, struct text *text)
 
 static void throughput(const struct result *r, struct text *text)
 {
-	char rate[32], bytes[32];
+	char rate[32], bytes[32], bits[32];
+	double received = r->duration_s > 0 ? (double)r->counts.received_bytes / r->duration_s : 0;
 	const char *what = strcmp(r->mode, "connect") == 0 ? "connections" : "messages";
 
 	text_add(text, "  %-12s %llu\n", what, (unsigned long long)r->messages);
 	text_add(text, "  %-12s %s%s/s%s\n", "rate", bold(), human_count(result_rate(r), rate, sizeof(rate)), plain());
 	if (r->bytes)
-		text_add(text, "  %-12s %s/s%s\n", "payload", human_bytes(result_bytes_rate(r), bytes, sizeof(bytes)),
+		text_add(text, "  %-12s %s/s, %s/s%s\n", "payload",
+			 human_bytes(result_bytes_rate(r), bytes, sizeof(bytes)),
+			 human_bits(result_bytes_rate(r) * 8, bits, sizeof(bits)),
 			 strcmp(r->mode, "request") == 0 ? " each way" : "");
+	if (strcmp(r->mode, "both") == 0)
+		text_add(text, "  %-12s %s/s, %s/s\n", "back", human_bytes(received, bytes, sizeof(bytes)),
+			 human_bits(received * 8, bits, sizeof(bits)));
 }
 
 static void latency_row(const struct tn_hist *hist, const char *name, double quantile, struct text *text)
@@ -106,7 +112,7 @@ static void datagrams(const struct result *r, struct text *text)
 	const struct message_counts *c = &r->counts;
 	double share = c->sent ? 100.0 * (double)c->lost / (double)c->sent : 0;
 
-	if (!r->may_lose || strcmp(r->mode, "request") != 0)
+	if (!r->may_lose || (strcmp(r->mode, "request") != 0 && !r->received.flows))
 		return;
 	text_add(text, "\n  %-12s %llu of %llu sent (%.3g %%)\n", "lost", (unsigned long long)c->lost,
 		 (unsigned long long)c->sent, share);
@@ -118,6 +124,36 @@ static void datagrams(const struct result *r, struct text *text)
 			 dim(), plain());
 	if (c->late)
 		text_add(text, "  %-12s %llu after they had been given up\n", "late", (unsigned long long)c->late);
+}
+
+/* What the other end says of --mode one-way. */
+static void received(const struct result *r, struct text *text)
+{
+	const struct received *from = &r->received;
+	char a[32], b[32];
+
+	if (!from->flows)
+		return;
+	text_add(text, "\n  %-12s %llu messages, %s/s, %s/s\n", "received", (unsigned long long)from->messages,
+		 human_bytes(received_bytes_rate(from), a, sizeof(a)),
+		 human_bits(received_bytes_rate(from) * 8, b, sizeof(b)));
+	if (!r->may_lose && from->sent > from->messages)
+		text_add(text, "  %-12s %llu of %llu sent\n", "not come",
+			 (unsigned long long)(from->sent - from->messages), (unsigned long long)from->sent);
+	text_add(text, "  %-12s %s\n", "jitter", human_us(from->jitter_us, a, sizeof(a)));
+	if (from->dropped)
+		text_add(text, "  %-12s %llu by the receiver's kernel, of all who send to its socket\n", "dropped",
+			 (unsigned long long)from->dropped);
+	if (!from->timed) {
+		text_add(text, "%s  one-way latency is not known: the two ends have no clock in common\n%s", dim(),
+			 plain());
+		return;
+	}
+	text_add(text, "  %-12s", "one way");
+	for (int i = 0; i < RECEIVED_STEPS; i++)
+		text_add(text, "%s %s %s", i ? "," : "", received_steps[i],
+			 human_us(from->latency_us[i], a, sizeof(a)));
+	text_add(text, "%s\n", from->flows > 1 ? "; of each the longest of all connections" : "");
 }
 
 static void errors(const struct result *r, struct text *text)
@@ -163,6 +199,7 @@ void result_table(const struct result *result, struct text *text)
 	head(result, text);
 	throughput(result, text);
 	latency(result, text);
+	received(result, text);
 	datagrams(result, text);
 	errors(result, text);
 	search(result, text);

@@ -76,7 +76,7 @@ void worker_sent(struct worker *w, uint64_t due_ns, uint64_t now_ns, size_t size
 	w->budget--; /* messages that warm up are not among those that were asked for */
 	w->counts.sent++;
 	w->counts.sent_bytes += size;
-	if (w->plan->mode == MODE_SEND) {
+	if (w->plan->mode != MODE_ECHO && w->plan->mode != MODE_CONNECT) {
 		w->sample->messages++;
 		w->sample->bytes += size;
 	}

@@ -42,6 +42,7 @@ struct link {
 	uint64_t backoff_ms;
 	uint64_t dialled_ns, due_ns; /* mode connect */
 	struct text *reply;          /* --expect REGEX on a stream: what has come of it */
+	struct oneway *oneway;       /* --mode one-way */
 };
 
 struct worker {
@@ -69,9 +70,10 @@ struct worker {
 	uint64_t taken_ns; /* the main thread's: to where it has what this one measured */
 	struct message_counts counts;
 	struct kinds errors;
-	uint64_t answered;   /* ever, warm-up included */
-	struct text scratch; /* a reply, for its regular expression */
-	int failed;          /* it cannot begin, or not go on */
+	struct received received; /* --mode one-way */
+	uint64_t answered;        /* ever, warm-up included */
+	struct text scratch;      /* a reply, for its regular expression */
+	int failed;               /* it cannot begin, or not go on */
 	char failure[512];
 	uint64_t cpu_begin_ns, cpu_end_ns, spun_begin_ns, spun_end_ns;
 	_Atomic(bool) ready, over;

@@ -1,6 +1,7 @@
 #include "human.h"
 
 #include <stdio.h>
+#include <string.h>
 
 const char *human_count(double value, char *out, size_t cap)
 {
@@ -43,5 +44,19 @@ const char *human_bytes(double bytes, char *out, size_t cap)
 		unit++;
 	}
 	snprintf(out, cap, "%.*f %s", unit == 0 || bytes >= 99.95 ? 0 : bytes >= 9.995 ? 1 : 2, bytes, units[unit]);
+	return out;
+}
+
+const char *human_bits(double bits, char *out, size_t cap)
+{
+	char count[24], unit;
+	size_t len;
+
+	human_count(bits, count, sizeof(count));
+	len = strlen(count);
+	unit = count[len - 1];
+	if (unit > '9')
+		count[len - 1] = '\0';
+	snprintf(out, cap, "%s %.*sbit", count, unit > '9', &unit);
 	return out;
 }

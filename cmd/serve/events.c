@@ -15,6 +15,7 @@
 #include "common/settings.h"
 #include "common/text.h"
 #include "common/transcode.h"
+#include "flow/message.h"
 #include "handlers/child.h"
 #include "handlers/count.h"
 #include "handlers/exec.h"
@@ -462,6 +463,93 @@ void events_count(const struct served *served, const struct handler_count *count
 	if (served->datagrams)
 		text_add(&line, ", %llu lost", (unsigned long long)info.lost);
 	out_line(&line);
+}
+
+/* ---- flows of tenon bench ---- */
+
+/* Datagrams may come behind the question that asks for them. */
+static uint64_t lost_of(const struct flow_facts *facts)
+{
+	return facts->sent > facts->messages ? facts->sent - facts->messages : 0;
+}
+
+static double flow_bytes_per_second(const struct flow_facts *facts)
+{
+	return facts->span_ns ? (double)facts->bytes * 1e9 / (double)facts->span_ns : 0;
+}
+
+static void latency_json(struct text *line, const struct flow_facts *facts)
+{
+	if (!facts->timed) {
+		json_null(line, "latency_us");
+		return;
+	}
+	json_object(line, "latency_us");
+	json_real(line, "p50", (double)facts->p50_ns / 1e3);
+	json_real(line, "p90", (double)facts->p90_ns / 1e3);
+	json_real(line, "p99", (double)facts->p99_ns / 1e3);
+	json_real(line, "p99.9", (double)facts->p999_ns / 1e3);
+	json_real(line, "max", (double)facts->max_ns / 1e3);
+	json_object_end(line);
+}
+
+static void flow_json(const struct served *served, const struct handler_flow *flow, const struct tn_conn_info *info,
+		      const char *peer)
+{
+	const struct flow_facts *facts = flow->facts;
+	struct text line = {0};
+
+	json_begin(&line, "flow");
+	json_number(&line, "id", tn_conn_id(flow->conn));
+	json_text(&line, "url", listener_of(served, info));
+	json_text(&line, "peer", peer);
+	json_number(&line, "messages", facts->messages);
+	json_number(&line, "bytes", facts->bytes);
+	json_ms(&line, "ms", facts->span_ns);
+	json_real(&line, "bytes_per_second", flow_bytes_per_second(facts));
+	json_number(&line, "sent", facts->sent);
+	json_number(&line, "lost", lost_of(facts));
+	json_number(&line, "duplicates", facts->duplicates);
+	json_number(&line, "reordered", facts->reordered);
+	json_real(&line, "jitter_us", (double)facts->jitter_ns / 1e3);
+	latency_json(&line, facts);
+	json_time(&line, "time");
+	json_line(&line);
+}
+
+static void flow_text(const struct handler_flow *flow, const char *peer)
+{
+	const struct flow_facts *facts = flow->facts;
+	char bits[32], jitter[32], p99[32];
+	struct text line = {0};
+
+	text_add(&line, "flow #%llu ", (unsigned long long)tn_conn_id(flow->conn));
+	text_clean(&line, peer);
+	text_add(&line,
+		 ": %llu messages, %llu bytes in %.3f s, %s/s, %llu of %llu lost, %llu duplicates, "
+		 "%llu reordered, jitter %s",
+		 (unsigned long long)facts->messages, (unsigned long long)facts->bytes, (double)facts->span_ns / 1e9,
+		 human_bits(flow_bytes_per_second(facts) * 8, bits, sizeof(bits)), (unsigned long long)lost_of(facts),
+		 (unsigned long long)facts->sent, (unsigned long long)facts->duplicates,
+		 (unsigned long long)facts->reordered,
+		 human_us((double)facts->jitter_ns / 1e3, jitter, sizeof(jitter)));
+	if (facts->timed)
+		text_add(&line, ", p99 %s", human_us((double)facts->p99_ns / 1e3, p99, sizeof(p99)));
+	out_line(&line);
+}
+
+void events_flow(const struct served *served, const struct handler_flow *flow)
+{
+	struct tn_conn_info info;
+	char sender[256];
+	const char *peer;
+
+	tn_conn_info(flow->conn, &info);
+	peer = flow->peer ? tn_addr_text(flow->peer, sender, sizeof(sender)) : info.peer;
+	if (json_is_wanted())
+		flow_json(served, flow, &info, peer);
+	if (!settings.json)
+		flow_text(flow, peer);
 }
 
 /* ---- bad messages ---- */

@@ -6,6 +6,7 @@
 
 struct handler_child;
 struct handler_count;
+struct handler_flow;
 struct tn_conn;
 struct tn_handler;
 struct tn_msg;
@@ -41,6 +42,9 @@ void events_child(const struct served *served, const struct handler_child *child
 
 /* Reports what the handler count has counted: without -v too, since that is what it is for. */
 void events_count(const struct served *served, const struct handler_count *count);
+
+/* Reports what has come of a flow of tenon bench, at its end. */
+void events_flow(const struct served *served, const struct handler_flow *flow);
 
 /* Shows a message that came to the handler print. */
 void events_message(struct tn_conn *conn, const struct tn_msg *msg);

@@ -315,12 +315,20 @@ static void on_count(const struct handler_count *count)
 			events_count(&state.served[i], count);
 }
 
+static void on_flow(const struct handler_flow *flow)
+{
+	for (int i = 0; i < state.nserved; i++)
+		if (state.served[i].server == tn_conn_server(flow->conn))
+			events_flow(&state.served[i], flow);
+}
+
 static void prepare_commands(void)
 {
 	unsigned max = options.max_children;
 
 	handler_watch_children(on_child);
 	handler_watch_counts(on_count);
+	handler_watch_flows(on_flow);
 	handler_watch_messages(events_message);
 	if (!max && options.max_conns > MAX_CHILDREN)
 		max = options.max_conns;

@@ -347,6 +347,8 @@ COUNTS = "bytes_in bytes_out messages_in messages_out duration_ms"
 MEMBERS = {"listening": "url handler time", "open": "id url peer local time",
            "close": f"id peer reason error {COUNTS} time", "child": "id pid reason status signal error time",
            "count": "id url peer messages bytes ms bytes_per_second lost time",
+           "flow": "id url peer messages bytes ms bytes_per_second sent lost duplicates reordered jitter_us latency_us "
+                   "time",
            "message": "id peer time",
            "bad": "id peer message error bytes time", "datagrams": f"url {COUNTS} lost dropped time",
            "trouble": "url reason error suppressed time", "stopped": "time",

@@ -57,6 +57,7 @@ def test_every_line_that_dials(tenon, network, typed, authority):
                 options=["--handler", "echo"], **inside)
     tenon.serve("tcp://localhost:9009", listeners=2, options=["--handler", "discard"], **inside)
     tenon.serve("tcp://localhost:9019", listeners=2, options=["--handler", "chargen"], **inside)
+    tenon.serve("tcp://localhost:9029", "udp://localhost:9029", listeners=4, options=["--handler", "count"], **inside)
     for line in LINES:
         if SERVES.search(line):
             continue
