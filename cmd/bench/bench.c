@@ -31,17 +31,20 @@
 #include "result.h"
 #include "show.h"
 #include "slo.h"
+#include "start.h"
 #include "tenon.h"
 
 #define SIZE_DEFAULT 64
-#define CONNS_MAX 1000000
+#define INTERVAL_MIN_NS (100 * NS_PER_MS)
+#define THINK_MAX_NS (3600 * NS_PER_S)
+#define START_MAX_NS (24 * 3600 * NS_PER_S)
 
 static struct {
 	const char *rate, *slo, *mode, *size, *payload, *expect, *html, *output, *compare, *hlog;
 	unsigned conns, depth, threads;
 	unsigned requests;
-	uint64_t duration_ns, warmup_ns, timeout_ns;
-	const char *seed;
+	uint64_t duration_ns, warmup_ns, timeout_ns, interval_ns;
+	const char *seed, *think, *start_at;
 } options = {.duration_ns = UINT64_MAX, .warmup_ns = UINT64_MAX, .timeout_ns = 2 * NS_PER_S};
 
 /* ---- what is asked for ---- */
@@ -85,6 +88,39 @@ static int parse_size_range(struct payload *p)
 		return wrong("--size: '%s' is not a size (64, 16KiB) or a range of sizes (16-4KiB), from 1 up", text);
 	p->size_min = from;
 	p->size_max = to;
+	return STATUS_DONE;
+}
+
+/* 20ms, 10-50ms */
+static int parse_think(struct plan *plan)
+{
+	const char *text = options.think, *dash = text ? strchr(text, '-') : NULL;
+	char low[32];
+
+	if (!text)
+		return STATUS_DONE;
+	snprintf(low, sizeof(low), "%.*s", dash ? (int)(dash - text) : 31, text);
+	if (tn_parse_duration(low, &plan->think_min_ns) < 0 ||
+	    tn_parse_duration(dash ? dash + 1 : low, &plan->think_max_ns) < 0 || !plan->think_max_ns ||
+	    plan->think_max_ns < plan->think_min_ns || plan->think_max_ns > THINK_MAX_NS)
+		return wrong("--think: '%s' is not a duration (20ms) or a range of them (10ms-50ms), of up to 1h",
+			     text);
+	return STATUS_DONE;
+}
+
+static int parse_start_at(struct plan *plan)
+{
+	uint64_t now_ns = clock_utc_ns();
+
+	if (!options.start_at)
+		return STATUS_DONE;
+	if (!time_read(options.start_at, &plan->start_at_ns))
+		return wrong("--start-at: '%s' is not a time: 2026-01-31T12:00:00Z (or +01:00), or seconds since 1970",
+			     options.start_at);
+	if (plan->start_at_ns < now_ns)
+		return wrong("--start-at: %s has passed", options.start_at);
+	if (plan->start_at_ns - now_ns > START_MAX_NS)
+		return wrong("--start-at: %s is more than a day ahead", options.start_at);
 	return STATUS_DONE;
 }
 
@@ -176,6 +212,15 @@ static int check(const struct plan *plan)
 		return wrong("--%s: it takes more than no time", options.timeout_ns ? "duration" : "timeout");
 	if (options.size && options.payload)
 		return wrong("--size and --payload%s: the file is the message", "");
+	if (options.interval_ns && options.interval_ns < INTERVAL_MIN_NS)
+		return wrong("--interval%s: 100ms is the least", "");
+	if (options.think && (!request || options.rate || options.slo))
+		return wrong("--think%s: only in --mode request without --rate a message waits for the reply before it",
+			     "");
+	if (options.think && plan->depth > 1)
+		return wrong("--think%s: with one message in flight on each connection: --depth 1", "");
+	if (options.start_at && options.slo)
+		return wrong("--start-at%s: a search has many runs", "");
 	if (options.slo && (options.rate || !request || options.requests))
 		return wrong(
 			"--slo searches the rate of requests by itself: it goes with no --rate, --requests or --mode%s",
@@ -214,6 +259,7 @@ static int make_plan(struct plan *plan, struct result *result)
 	plan->threads = options.threads ? options.threads : 1;
 	plan->requests = options.requests;
 	plan->timeout_ns = options.timeout_ns;
+	plan->interval_ns = options.interval_ns ? options.interval_ns : NS_PER_S;
 	plan->payload.size_min = plan->payload.size_max = SIZE_DEFAULT;
 	if (status == STATUS_DONE && options.rate && parse_rate(options.rate, &plan->rate) < 0)
 		status = wrong("--rate: '%s' is not a number of messages a second (2500, 50k, 1.5M)", options.rate);
@@ -230,6 +276,10 @@ static int make_plan(struct plan *plan, struct result *result)
 		status = parse_expect(plan);
 	if (status == STATUS_DONE)
 		status = parse_slo(result);
+	if (status == STATUS_DONE)
+		status = parse_think(plan);
+	if (status == STATUS_DONE)
+		status = parse_start_at(plan);
 	if (status == STATUS_DONE)
 		status = check(plan);
 	if (status == STATUS_DONE &&
@@ -265,55 +315,40 @@ static void warn(const struct plan *plan, struct result *r)
 
 /* ---- running ---- */
 
-static void json_tick(void *arg, const struct result *result, const struct column *column, double elapsed_s,
-		      bool warming)
+static void tell_json(const struct column *column)
 {
 	struct text text = {0};
 
-	(void)arg, (void)result, (void)elapsed_s, (void)warming;
-	if (!column)
-		return;
 	column_json(column, "interval", false, &text);
 	json_line(&text);
 }
 
 static bool is_shown(void)
 {
-	return !settings.json && !settings.quiet && isatty(STDERR_FILENO);
+	return !settings.json && !settings.quiet && !options.interval_ns && isatty(STDERR_FILENO);
 }
 
-/* What --admin tells goes beside what is shown or printed. */
-static void told_tick(void *arg, const struct result *result, const struct column *column, double elapsed_s,
-		      bool warming)
+/* What is told on the way: to --admin, as JSON, as lines, or drawn on a terminal. */
+static void tick(void *arg, const struct result *result, const struct column *column, double elapsed_s, bool warming)
 {
 	exporter_note(column);
-	if (json_is_wanted())
-		json_tick(arg, result, column, elapsed_s, warming);
+	if (column && json_is_wanted())
+		tell_json(column);
+	if (column && options.interval_ns && !settings.json)
+		live_line(column);
 	if (is_shown())
 		live_tick(arg, result, column, elapsed_s, warming);
 }
 
-static const struct watcher *choose_watcher(void)
-{
-	static const struct watcher told = {.tick = told_tick, .period_ms = 200};
+static const struct watcher watcher = {.tick = tick, .period_ms = 100};
 
-	static const struct watcher on_terminal = {.tick = live_tick, .period_ms = 200};
-	static const struct watcher json = {.tick = json_tick, .period_ms = 100};
-
-	if (admin_is_wanted())
-		return &told;
-	if (settings.json)
-		return &json;
-	return is_shown() ? &on_terminal : NULL;
-}
-
-static int run_once(struct plan *plan, struct result *result, const struct watcher *watcher)
+static int run_once(struct plan *plan, struct result *result)
 {
 	int rc;
 
 	if (is_shown())
 		live_begin(plan);
-	rc = bench_run(plan, result, watcher);
+	rc = bench_run(plan, result, &watcher);
 	if (is_shown())
 		live_end();
 	if (rc >= 0)
@@ -321,7 +356,7 @@ static int run_once(struct plan *plan, struct result *result, const struct watch
 	return rc;
 }
 
-static int search_and_run(struct plan *plan, struct result *result, const struct watcher *watcher)
+static int search_and_run(struct plan *plan, struct result *result)
 {
 	int rc = slo_search(plan, result, options.depth);
 
@@ -338,7 +373,7 @@ static int search_and_run(struct plan *plan, struct result *result, const struct
 		result_warn(result, "no rate that was tried keeps the target; this is the run at the lowest");
 	}
 	result->rate_wanted = plan->rate;
-	rc = run_once(plan, result, watcher);
+	rc = run_once(plan, result);
 	if (rc >= 0 && !result->interrupted)
 		slo_compare(result);
 	return rc;
@@ -399,7 +434,7 @@ static int measure(struct plan *plan, struct result *result)
 		(void)hlog_close(plan);
 		return status;
 	}
-	rc = options.slo ? search_and_run(plan, result, choose_watcher()) : run_once(plan, result, choose_watcher());
+	rc = options.slo ? search_and_run(plan, result) : run_once(plan, result);
 	exporter_stop();
 	status = hlog_close(plan);
 	if (out_lost() == -EPIPE && rc == -ECANCELED)
@@ -506,6 +541,12 @@ static const struct option_spec own_options[] = {
 	 "--requests, a stream on which nothing moves for this time ends the run (default 2s)"},
 	{"threads", 't', OPTION_VALUE, option_set_number, &options.threads, "N",
 	 "threads, each with its share of the connections (default 1)"},
+	{"interval", 'i', OPTION_VALUE, option_set_duration, &options.interval_ns, "DUR",
+	 "a line on the way each time this has passed (100ms or more); with --json an object (default there 1s)"},
+	{"think", 0, OPTION_VALUE, option_set_text, &options.think, "DUR[-DUR]",
+	 "time between a reply and the next message of a connection, or a range to draw from"},
+	{"start-at", 0, OPTION_VALUE, option_set_text, &options.start_at, "TIME",
+	 "begin at this time of day, as other machines do: 2026-01-31T12:00:00Z, or seconds since 1970"},
 	{"seed", 0, OPTION_VALUE, option_set_text, &options.seed, "N", "for contents and sizes (default 1)"},
 	{"output", 0, OPTION_VALUE, option_set_text, &options.output, "FILE",
 	 "write the result as JSON, for compare and merge"},

@@ -71,10 +71,15 @@ static void values_of_rounds(const struct result *r, enum metric metric, struct 
 	}
 }
 
+/* A last one that is cut short says little. */
 static void values_of_seconds(const struct result *r, enum metric metric, struct values *values)
 {
+	double widest = 0;
+
 	for (unsigned i = 0; i < r->ncolumns; i++)
-		if (r->columns[i].seconds >= 0.5 && r->columns[i].messages && values->n < COLUMNS_MAX * 2)
+		widest = fmax(widest, r->columns[i].seconds);
+	for (unsigned i = 0; i < r->ncolumns; i++)
+		if (r->columns[i].seconds >= widest / 2 && r->columns[i].messages && values->n < COLUMNS_MAX * 2)
 			values->list[values->n++] = value_of(&r->columns[i], metric);
 }
 
@@ -269,9 +274,70 @@ static int can_merge(const char *path, const struct result *to, const struct res
 	return STATUS_REFUSED;
 }
 
+/* What is summed however the two runs lie in time. */
+static void merge_sums(struct result *to, const struct result *from)
+{
+	to->messages += from->messages;
+	to->bytes += from->bytes;
+	to->cpu_s += from->cpu_s;
+	to->busy = from->busy > to->busy ? from->busy : to->busy;
+	to->interrupted |= from->interrupted;
+	kinds_merge(&to->errors, &from->errors);
+	counts_merge(&to->counts, &from->counts);
+	received_merge(&to->received, &from->received);
+	hists_merge(&to->hists, &from->hists);
+}
+
+/* Two texts, unless they are the same. */
+static int join_text(char **to, const char *from)
+{
+	char *both;
+
+	if (strcmp(*to, from) == 0)
+		return 0;
+	if (asprintf(&both, "%s, %s", *to, from) < 0)
+		return -1;
+	free(*to);
+	*to = both;
+	return 0;
+}
+
+/* The column of the same time. */
+static struct column *column_beside(struct result *to, const struct column *column)
+{
+	for (unsigned i = 0; i < to->ncolumns; i++)
+		if (fabs(to->columns[i].at_s - column->at_s) < column->seconds / 2)
+			return &to->columns[i];
+	return NULL;
+}
+
+/* As one run from several machines: they began at the same time (--start-at). */
+static int merge_beside(struct result *to, const struct result *from)
+{
+	for (unsigned i = 0; i < from->ncolumns; i++) {
+		struct column *column = column_beside(to, &from->columns[i]);
+
+		if (column)
+			column_join(column, &from->columns[i]);
+		else if ((column = result_column_new(to)))
+			*column = from->columns[i];
+		else
+			return STATUS_FAILED;
+	}
+	slices_append(&to->slices, 0, &from->slices);
+	to->duration_s = fmax(to->duration_s, from->duration_s);
+	to->conns += from->conns;
+	to->threads += from->threads;
+	to->rate_wanted += from->rate_wanted;
+	merge_sums(to, from);
+	return join_text(&to->url, from->url) < 0 || join_text(&to->host, from->host) < 0 ? STATUS_FAILED : STATUS_DONE;
+}
+
 /* As if they had been measured one after the other. */
 static int merge_into(struct result *to, const struct result *from)
 {
+	double received_s = to->received.seconds + from->received.seconds;
+
 	if (to->rounds + from->rounds > ROUNDS_MAX)
 		return STATUS_FAILED;
 	for (unsigned i = 0; i < from->ncolumns; i++) {
@@ -286,40 +352,94 @@ static int merge_into(struct result *to, const struct result *from)
 	slices_append(&to->slices, to->duration_s, &from->slices);
 	to->duration_s += from->duration_s;
 	to->rounds += from->rounds;
-	to->messages += from->messages;
-	to->bytes += from->bytes;
-	to->cpu_s += from->cpu_s;
-	to->busy = from->busy > to->busy ? from->busy : to->busy;
-	to->interrupted |= from->interrupted;
-	kinds_merge(&to->errors, &from->errors);
-	counts_merge(&to->counts, &from->counts);
-	received_merge(&to->received, &from->received);
-	hists_merge(&to->hists, &from->hists);
+	merge_sums(to, from);
+	to->received.seconds = received_s;
 	return STATUS_DONE;
+}
+
+#define TIMES_MAX 64 /* times at which several machines began together */
+
+/* What has been read: the sum of what came one after the other, and for each time of --start-at what began then. */
+struct merging {
+	struct result behind, beside[TIMES_MAX];
+	int nbehind, nbeside;
+};
+
+static int refuse(const char *path, const char *why)
+{
+	complain("%s: %s", path, why);
+	return STATUS_FAILED;
+}
+
+static int put_behind(const char *path, struct result *all, int n, struct result *next)
+{
+	int status = STATUS_DONE;
+
+	if (!n) {
+		*all = *next;
+		return STATUS_DONE;
+	}
+	tell_differences(all, next);
+	if (merge_into(all, next) != STATUS_DONE)
+		status = refuse(path, "with it there are more rounds than a result keeps, or too little memory");
+	result_free(next);
+	return status;
+}
+
+static int put_beside(const char *path, struct merging *m, struct result *next)
+{
+	int at = 0, status = STATUS_DONE;
+
+	while (at < m->nbeside && strcmp(m->beside[at].start_at, next->start_at) != 0)
+		at++;
+	if (at == m->nbeside && at < TIMES_MAX) {
+		m->beside[m->nbeside++] = *next;
+		return STATUS_DONE;
+	}
+	if (at == TIMES_MAX)
+		status = refuse(path, "with it there are more than 64 times of --start-at");
+	else if (merge_beside(&m->beside[at], next) != STATUS_DONE)
+		status = refuse(path, "too little memory");
+	result_free(next);
+	return status;
+}
+
+static int merge_one(const char *path, struct merging *m)
+{
+	const struct result *first = m->nbehind ? &m->behind : m->nbeside ? &m->beside[0] : NULL;
+	struct result next;
+	int status = result_read(path, &next);
+
+	if (status != STATUS_DONE)
+		return status;
+	status = first ? can_merge(path, first, &next) : STATUS_DONE;
+	if (status != STATUS_DONE)
+		result_free(&next);
+	else if (*next.start_at)
+		status = put_beside(path, m, &next);
+	else
+		status = put_behind(path, &m->behind, m->nbehind++, &next);
+	return status;
 }
 
 int bench_merge(char **paths, int count, struct result *result)
 {
-	int status;
+	struct merging *m = count < 2 ? NULL : calloc(1, sizeof(*m));
+	int status = STATUS_DONE;
 
-	if (count < 2) {
-		complain("bench: merge which results? tenon bench merge A.json B.json ...");
-		return STATUS_USAGE;
+	if (!m) {
+		complain(count < 2 ? "bench: merge which results? tenon bench merge A.json B.json ..."
+				   : "bench: out of memory");
+		return count < 2 ? STATUS_USAGE : STATUS_FAILED;
 	}
-	status = result_read(paths[0], result);
-	for (int i = 1; i < count && status == STATUS_DONE; i++) {
-		struct result next;
-
-		status = result_read(paths[i], &next);
-		if (status != STATUS_DONE)
-			break;
-		tell_differences(result, &next);
-		status = can_merge(paths[i], result, &next);
-		if (status == STATUS_DONE && (status = merge_into(result, &next)) != STATUS_DONE)
-			complain("%s: with it there are more rounds than the %d that a result keeps, or too little "
-				 "memory",
-				 paths[i], ROUNDS_MAX);
-		result_free(&next);
-	}
+	for (int i = 0; i < count && status == STATUS_DONE; i++)
+		status = merge_one(paths[i], m);
+	for (int i = 0; i < m->nbeside; i++)
+		if (status == STATUS_DONE)
+			status = put_behind(m->beside[i].start_at, &m->behind, m->nbehind++, &m->beside[i]);
+		else
+			result_free(&m->beside[i]);
+	*result = m->behind;
+	free(m);
 	return status;
 }

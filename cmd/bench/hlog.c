@@ -91,7 +91,7 @@ static int add_line(struct result *r, struct column *column, const struct tn_his
 
 static int prepare(struct result *r, const char *path)
 {
-	char **texts[] = {&r->engine, &r->host, &r->kernel, &r->cpu, &r->version, &r->started};
+	char **texts[] = {&r->engine, &r->host, &r->kernel, &r->cpu, &r->version, &r->started, &r->start_at};
 
 	r->url = strdup(path);
 	r->mode = strdup("request");
@@ -100,6 +100,7 @@ static int prepare(struct result *r, const char *path)
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
 		*texts[i] = strdup("");
 	r->rounds = r->conns = r->threads = 1;
+	r->path = (struct path){.tso = -1, .gso = -1, .gro = -1};
 	return hists_new(&r->hists);
 }
 

@@ -58,6 +58,36 @@ static void put_hist(struct text *text, const char *name, const struct tn_hist *
 	free(encoded);
 }
 
+static void put_known(struct text *text, const char *name, unsigned value)
+{
+	if (value)
+		json_number(text, name, value);
+	else
+		json_null(text, name);
+}
+
+static void put_switch(struct text *text, const char *name, int value)
+{
+	if (value < 0)
+		json_null(text, name);
+	else
+		json_bool(text, name, value);
+}
+
+static void put_path(const struct path *path, struct text *text)
+{
+	if (!path->mtu && !*path->interface)
+		return;
+	json_object(text, "path");
+	json_text(text, "interface", *path->interface ? path->interface : NULL);
+	put_known(text, "mtu", path->mtu);
+	put_known(text, "mss", path->mss);
+	put_switch(text, "tso", path->tso);
+	put_switch(text, "gso", path->gso);
+	put_switch(text, "gro", path->gro);
+	json_object_end(text);
+}
+
 static void put_setup(const struct result *r, struct text *text)
 {
 	json_object(text, "setup");
@@ -71,11 +101,18 @@ static void put_setup(const struct result *r, struct text *text)
 	if (r->rate_wanted > 0)
 		json_real(text, "rate", r->rate_wanted);
 	json_real(text, "warmup_s", r->warmup_s);
+	if (*r->start_at)
+		json_text(text, "start_at", r->start_at);
+	if (r->think_max_s > 0) {
+		json_real(text, "think_min_s", r->think_min_s);
+		json_real(text, "think_max_s", r->think_max_s);
+	}
 	json_number(text, "seed", r->seed);
 	json_text(text, "engine", r->engine ? r->engine : "");
 	json_bool(text, "numbered", r->numbered);
 	json_bool(text, "may_lose", r->may_lose);
 	json_object_end(text);
+	put_path(&r->path, text);
 	json_object(text, "machine");
 	json_text(text, "host", r->host);
 	json_text(text, "kernel", r->kernel);
@@ -200,6 +237,7 @@ void column_json(const struct column *c, const char *event, bool with_heat, stru
 	json_number(text, "bytes", c->bytes);
 	json_number(text, "errors", c->errors);
 	json_real(text, "rate", c->seconds > 0 ? (double)c->messages / c->seconds : 0);
+	json_real(text, "bits_per_second", c->seconds > 0 ? (double)c->bytes * 8 / c->seconds : 0);
 	json_real(text, "p50_us", c->p50_us);
 	json_real(text, "p99_us", c->p99_us);
 	json_real(text, "max_us", c->max_us);
@@ -344,6 +382,26 @@ static const struct tn_value *part_of(const struct tn_value *from, const char *n
 	return part && tn_value_kind(part) == kind ? part : NULL;
 }
 
+static int switch_of(const struct tn_value *map, const char *name)
+{
+	const struct tn_value *value = part_of(map, name, TN_BOOL);
+
+	return value ? tn_value_bool(value) : -1;
+}
+
+static void read_path(const struct tn_value *from, struct path *path)
+{
+	char *interface = text_of(tn_value_get(from, "interface"));
+
+	*path = (struct path){.mtu = (unsigned)count_of(from, "mtu"),
+			      .mss = (unsigned)count_of(from, "mss"),
+			      .tso = switch_of(from, "tso"),
+			      .gso = switch_of(from, "gso"),
+			      .gro = switch_of(from, "gro")};
+	snprintf(path->interface, sizeof(path->interface), "%s", interface ? interface : "");
+	free(interface);
+}
+
 static void read_setup(const struct tn_value *top, struct result *r)
 {
 	const struct tn_value *setup = tn_value_get(top, "setup"), *machine = tn_value_get(top, "machine");
@@ -359,6 +417,10 @@ static void read_setup(const struct tn_value *top, struct result *r)
 	r->rate_wanted = real_of(setup, "rate");
 	r->warmup_s = real_of(setup, "warmup_s");
 	r->seed = count_of(setup, "seed");
+	r->start_at = text_of(tn_value_get(setup, "start_at"));
+	r->think_min_s = real_of(setup, "think_min_s");
+	r->think_max_s = real_of(setup, "think_max_s");
+	read_path(part_of(top, "path", TN_MAP), &r->path);
 	r->numbered = tn_value_bool(tn_value_get(setup, "numbered"));
 	r->may_lose = tn_value_bool(tn_value_get(setup, "may_lose"));
 	r->host = text_of(tn_value_get(machine, "host"));

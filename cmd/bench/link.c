@@ -96,7 +96,8 @@ static bool may_send(const struct link *link)
 	const struct worker *w = link->worker;
 	unsigned depth = w->plan->depth;
 
-	if (!link->open || link->full || w->phase != PHASE_RUN || !w->budget || w->plan->mode == MODE_RECV)
+	if (!link->open || link->full || link->thinks || w->phase != PHASE_RUN || !w->budget ||
+	    w->plan->mode == MODE_RECV)
 		return false;
 	return w->plan->mode != MODE_ECHO || !depth || link->waited < depth;
 }
@@ -186,6 +187,29 @@ static void go_on(struct link *link, uint64_t now_ns)
 
 /* ---- replies ---- */
 
+static void has_thought(void *arg)
+{
+	struct link *link = arg;
+
+	link->thinks = false;
+	worker_todo(link);
+}
+
+/* The next message waits, as a person would: --think. */
+static void think(struct link *link, uint64_t number)
+{
+	struct message_id id = id_of(link, number);
+	uint64_t ns = payload_think_ns(link->worker->plan, &id);
+
+	if (!ns)
+		return;
+	if (link->think)
+		tn_timer_again(link->think, ns, 0);
+	else if (tn_timer_repeat(link->worker->loop, ns, 0, has_thought, link, &link->think) < 0)
+		worker_fail(link->worker, -ENOMEM, tn_errmsg());
+	link->thinks = true;
+}
+
 static void answered(struct link *link, uint64_t number, uint64_t now_ns)
 {
 	struct flight_slot *flight = flight_of(link, number);
@@ -194,6 +218,7 @@ static void answered(struct link *link, uint64_t number, uint64_t now_ns)
 	flight_over(link, flight, FLIGHT_ANSWERED);
 	worker_answered(link->worker, due_of(link, number, flight->sent_ns), flight->sent_ns, now_ns,
 			payload_size(link->worker->plan, &id));
+	think(link, number);
 }
 
 static void unexpected(struct link *link)
@@ -437,6 +462,9 @@ static void on_open(struct tn_conn *conn, void *arg)
 
 	w->events++;
 	link->backoff_ms = 0;
+	if (!w->has_path)
+		path_look(conn, &w->path);
+	w->has_path = true;
 	if (w->plan->mode == MODE_CONNECT) {
 		tn_conn_info(conn, &info);
 		now_ns -= info.lookup_ns; /* the name server is not what is measured */
@@ -565,7 +593,8 @@ static void dial_again(struct link *link, uint64_t now_ns)
 void link_close(struct link *link)
 {
 	tn_timer_stop(link->redial);
-	link->redial = NULL;
+	tn_timer_stop(link->think);
+	link->redial = link->think = NULL;
 	if (link->conn)
 		tn_close(link->conn);
 }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/human.h"
+#include "common/output.h"
 #include "common/paint.h"
 #include "common/text.h"
 #include "plan.h"
@@ -120,6 +121,24 @@ void live_tick(void *arg, const struct result *result, const struct column *colu
 	}
 	live.drawn = true;
 	flush(&text);
+}
+
+void live_line(const struct column *column)
+{
+	struct text text = {0};
+	double seconds = column->seconds > 0 ? column->seconds : 1;
+	char rate[32], bytes[32], bits[32], p50[32], p99[32];
+
+	text_add(&text, "%8.2f-%-8.2f s %9s/s %11s/s %11s/s", column->at_s, column->at_s + column->seconds,
+		 human_count((double)column->messages / seconds, rate, sizeof(rate)),
+		 human_bytes((double)column->bytes / seconds, bytes, sizeof(bytes)),
+		 human_bits((double)column->bytes * 8 / seconds, bits, sizeof(bits)));
+	if (column->max_us > 0)
+		text_add(&text, "   p50 %s   p99 %s", human_us(column->p50_us, p50, sizeof(p50)),
+			 human_us(column->p99_us, p99, sizeof(p99)));
+	if (column->errors)
+		text_add(&text, "   %llu errors", (unsigned long long)column->errors);
+	out_line(&text);
 }
 
 void live_end(void)

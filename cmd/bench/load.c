@@ -38,7 +38,7 @@
 #define DIALLING_MAX 64          /* connections that a thread opens at a time */
 #define SPIN_NS (80 * NS_PER_US) /* a send that is due sooner is waited for without sleep */
 #define HOUSEKEEPING_NS (20 * NS_PER_MS)
-#define SAMPLE_NS NS_PER_S
+#define START_NS (10 * NS_PER_MS) /* before the time of --start-at threads are told of it */
 #define CLOSE_NS (500 * NS_PER_MS)
 
 static struct {
@@ -96,8 +96,8 @@ static void dial(struct worker *w)
 /* ---- samples ---- */
 
 /*
- * Hands what has been measured to the main thread at the end of a second, if that is done with the second before.
- * Otherwise, and when this thread has not run for seconds, they become one longer stretch.
+ * Hands what has been measured to the main thread at the end of an interval, if that is done with the one before.
+ * Otherwise, and when this thread has not run for so long, they become one longer stretch.
  */
 static void rotate(struct worker *w, uint64_t now_ns)
 {
@@ -105,8 +105,8 @@ static void rotate(struct worker *w, uint64_t now_ns)
 
 	if (now_ns < w->sample_until_ns || w->phase != PHASE_RUN)
 		return;
-	done->end_ns = now_ns - (now_ns - w->sample_until_ns) % SAMPLE_NS;
-	w->sample_until_ns = done->end_ns + SAMPLE_NS;
+	done->end_ns = now_ns - (now_ns - w->sample_until_ns) % w->plan->interval_ns;
+	w->sample_until_ns = done->end_ns + w->plan->interval_ns;
 	if (atomic_load(&w->handed))
 		return;
 	w->sample = w->other;
@@ -360,7 +360,7 @@ static void start_worker(void *arg)
 	w->begin_ns = run.begin_ns;
 	w->end_ns = run.end_ns;
 	w->moved_ns = run.start_ns;
-	w->sample_until_ns = run.begin_ns + SAMPLE_NS;
+	w->sample_until_ns = run.begin_ns + w->plan->interval_ns;
 	w->phase = PHASE_RUN;
 	for (unsigned i = 0; i < w->nlinks && !w->plan->rate; i++)
 		worker_todo(&w->links[i]);
@@ -421,13 +421,25 @@ static bool any_failed(void)
 	return false;
 }
 
+/* How far the time of --start-at is ahead; 0: it has come, or there is none. */
+static uint64_t ahead_ns(void)
+{
+	uint64_t at_ns = run.plan->start_at_ns, now_ns = at_ns ? clock_utc_ns() : 0;
+
+	return at_ns > now_ns ? at_ns - now_ns : 0;
+}
+
 static void start_all(struct sample *sum)
 {
 	const struct plan *plan = run.plan;
+	uint64_t ahead = ahead_ns(), least = plan->rate > 0 ? 2 * NS_PER_MS : 0;
 
 	run.started = true;
+	if (plan->start_at_ns && !ahead)
+		result_warn(run.result, "the connections were open %.3f s after the time of --start-at: it began later",
+			    (double)(clock_utc_ns() - plan->start_at_ns) / 1e9);
 	/* The schedule begins when every thread knows it. */
-	run.start_ns = clock_ns() + (plan->rate > 0 ? 2 * NS_PER_MS : 0);
+	run.start_ns = clock_ns() + (ahead > least ? ahead : least);
 	run.begin_ns = run.start_ns + plan->warmup_ns;
 	run.end_ns = run.begin_ns + plan->duration_ns;
 	sum->begin_ns = sum->end_ns = run.begin_ns;
@@ -466,7 +478,7 @@ static struct column *take_sum(struct sample *sum)
 	return column;
 }
 
-/* The second that all threads have handed over, as a column; NULL: not yet, some thread is behind. */
+/* The interval that all threads have handed over, as a column; NULL: not yet, some thread is behind. */
 static struct column *take_second(struct sample *sum)
 {
 	bool whole = true;
@@ -521,7 +533,7 @@ static void supervise(struct sample *sum)
 
 	while (!all_are(false) && !run.abandoned) {
 		tn_loop_step(run.loop, run.started ? period_ms : 5);
-		if (!run.started && !any_failed() && all_are(true))
+		if (!run.started && !any_failed() && all_are(true) && ahead_ns() < START_NS)
 			start_all(sum);
 		if (any_failed() && !run.ended) {
 			run.ended = true;
@@ -636,6 +648,8 @@ static void collect_worker(struct worker *w, struct result *result)
 
 	counts_merge(&result->counts, &w->counts);
 	received_merge(&result->received, &w->received);
+	if (w->has_path)
+		result->path = w->path;
 	slices_merge(&result->slices, &w->slices);
 	result->counts.unsent += unsent_of(w);
 	kinds_merge(&result->errors, &w->errors);

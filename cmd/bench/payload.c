@@ -50,6 +50,13 @@ size_t payload_size(const struct plan *plan, const struct message_id *id)
 	return p->size_min + mix(id->seed ^ mix(id->conn + 1) ^ id->number) % (p->size_max - p->size_min + 1);
 }
 
+uint64_t payload_think_ns(const struct plan *plan, const struct message_id *id)
+{
+	uint64_t span_ns = plan->think_max_ns - plan->think_min_ns;
+
+	return plan->think_min_ns + (span_ns ? mix(mix(id->seed) ^ mix(id->conn + 2) ^ id->number) % (span_ns + 1) : 0);
+}
+
 void payload_number(struct plan *plan, char *data, const struct message_id *id)
 {
 	if (plan->payload.numbered)
@@ -216,10 +223,9 @@ static int encode(struct plan *plan)
 	format = tn_split_format(kind); /* NULL: raw */
 	values = tn_format_kind(format) & TN_FORMAT_VALUES;
 	if (values && plan->mode == MODE_ONEWAY) {
-		complain(
-			"bench: --mode one-way: messages of the format %s have no room for their head: use a URL without "
-			"key format",
-			format);
+		complain("bench: --mode one-way: messages of the format %s have no room for a head: leave key format "
+			 "out",
+			 format);
 		rc = -1;
 	} else if (values && p->size_min != p->size_max) {
 		complain("bench: --size N-M: messages of the format %s are of one size", format);

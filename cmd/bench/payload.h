@@ -23,6 +23,9 @@ int payload_make(struct plan *plan, const char *path);
 /* The size of a message. */
 size_t payload_size(const struct plan *plan, const struct message_id *id);
 
+/* How long the next message waits after the reply to this one. */
+uint64_t payload_think_ns(const struct plan *plan, const struct message_id *id);
+
 /* Writes its number into the template, which then is the message. */
 void payload_number(struct plan *plan, char *data, const struct message_id *id);
 

@@ -26,7 +26,10 @@ struct plan {
 	unsigned conns, depth, threads; /* depth 0 with a rate: no limit */
 	double rate; /* messages a second by schedule; 0: a message follows the reply to the one before */
 	uint64_t duration_ns, warmup_ns, timeout_ns;
-	uint64_t requests; /* 0: until the time is over */
+	uint64_t interval_ns;                /* of what is told while it runs */
+	uint64_t think_min_ns, think_max_ns; /* between a reply and the next message; 0: none */
+	uint64_t start_at_ns;                /* UTC; 0: as soon as the connections are open */
+	uint64_t requests;                   /* 0: until the time is over */
 	uint64_t seed;
 	enum expect expect;
 	const char *expect_text;

@@ -239,7 +239,8 @@ void column_fill(struct column *column, const struct tn_hist *latency)
 		column->heat[heat_row(low + (high - low) / 2)] += (uint32_t)count;
 }
 
-static void column_join(struct column *to, const struct column *next)
+/* Of the same time. */
+void column_join(struct column *to, const struct column *next)
 {
 	uint64_t all = to->messages + next->messages;
 
@@ -248,12 +249,17 @@ static void column_join(struct column *to, const struct column *next)
 		to->p50_us = (to->p50_us * (double)to->messages + next->p50_us * (double)next->messages) / (double)all;
 	to->p99_us = fmax(to->p99_us, next->p99_us);
 	to->max_us = fmax(to->max_us, next->max_us);
-	to->seconds += next->seconds;
 	to->messages = all;
 	to->bytes += next->bytes;
 	to->errors += next->errors;
 	for (unsigned i = 0; i < HEAT_ROWS; i++)
 		to->heat[i] += next->heat[i];
+}
+
+static void column_append(struct column *to, const struct column *next)
+{
+	to->seconds += next->seconds;
+	column_join(to, next);
 }
 
 /* A run of hours keeps no more of them than a picture can show. */
@@ -264,7 +270,7 @@ static void join_pairs(struct result *result)
 	for (unsigned i = 0; i < result->ncolumns; to++) {
 		result->columns[to] = result->columns[i++];
 		if (i < result->ncolumns && result->columns[i].round == result->columns[to].round)
-			column_join(&result->columns[to], &result->columns[i++]);
+			column_append(&result->columns[to], &result->columns[i++]);
 	}
 	result->ncolumns = to;
 }
@@ -342,6 +348,19 @@ static void describe_system(struct result *result)
 static const char *const mode_names[] = {"request", "send", "recv", "connect", "one-way", "both"};
 static const char *const expect_names[] = {"any", "any", "echo", "regex"};
 
+/* To the nanosecond: runs of one time are known by it. */
+static char *start_at_text(uint64_t utc_ns)
+{
+	time_t seconds = (time_t)(utc_ns / NS_PER_S);
+	char day[32] = "", text[64] = "";
+	struct tm tm;
+
+	gmtime_r(&seconds, &tm);
+	if (utc_ns && strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", &tm))
+		snprintf(text, sizeof(text), "%s.%09uZ", day, (unsigned)(utc_ns % NS_PER_S));
+	return strdup(text);
+}
+
 int result_new(struct result *result, const struct plan *plan)
 {
 	char size[64];
@@ -354,7 +373,10 @@ int result_new(struct result *result, const struct plan *plan)
 				  .warmup_s = (double)plan->warmup_ns / 1e9,
 				  .numbered = plan->payload.numbered || plan->mode == MODE_ONEWAY,
 				  .may_lose = plan->may_lose,
-				  .seed = plan->seed};
+				  .seed = plan->seed,
+				  .think_min_s = (double)plan->think_min_ns / 1e9,
+				  .think_max_s = (double)plan->think_max_ns / 1e9,
+				  .path = {.tso = -1, .gso = -1, .gro = -1}};
 	if (hists_new(&result->hists) < 0 || slices_new(&result->slices) < 0)
 		return -ENOMEM;
 	snprintf(size, sizeof(size), plan->payload.size_min == plan->payload.size_max ? "%zu" : "%zu-%zu",
@@ -363,14 +385,15 @@ int result_new(struct result *result, const struct plan *plan)
 	result->url = strdup(plan->url);
 	result->mode = strdup(mode_names[plan->mode]);
 	result->expect = strdup(plan->expect == EXPECT_REGEX ? plan->expect_text : expect_names[plan->expect]);
+	result->start_at = start_at_text(plan->start_at_ns);
 	describe_system(result);
 	return 0;
 }
 
 void result_free(struct result *result)
 {
-	char *texts[] = {result->url,    result->mode, result->size,    result->engine,  result->host,
-			 result->kernel, result->cpu,  result->version, result->started, result->expect};
+	char *texts[] = {result->url, result->mode,    result->size,    result->engine, result->host,    result->kernel,
+			 result->cpu, result->version, result->started, result->expect, result->start_at};
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
 		free(texts[i]);

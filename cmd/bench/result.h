@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "common/clock.h"
+#include "path.h"
 #include "plan.h"
 #include "tenon_hist.h"
 
@@ -107,16 +108,20 @@ void slices_free(struct slices *slices);
 void slices_add(struct slices *slices, uint64_t at_ns, uint64_t latency_ns);
 void slices_merge(struct slices *slices, struct slices *from); /* which may be made coarser */
 
-/* Those of a run that came after `after_s` seconds. Where one of the two has none, none are left. */
+/* Those of a run that came after `after_s` seconds; 0: at the same time. Where one of the two has none, none are left.
+ */
 void slices_append(struct slices *slices, double after_s, const struct slices *from);
 
 struct result {
 	/* set-up, as the plan had it: owned texts */
+	char *start_at; /* "": as soon as it could */
 	char *url, *mode, *size, *engine, *host, *kernel, *cpu, *version, *started, *expect;
 	unsigned conns, depth, threads, rounds;
 	double rate_wanted, duration_s, warmup_s; /* duration: what was really measured */
 	bool numbered, may_lose, interrupted;
 	uint64_t seed;
+	double think_min_s, think_max_s;
+	struct path path;
 	/* outcome */
 	uint64_t messages, bytes;
 	struct kinds errors;
@@ -154,6 +159,7 @@ bool result_has_latency(const struct result *result);
 /* Adds a stretch of all threads together. */
 struct column *result_column(struct result *result, const struct sample *sum, uint64_t begin_ns);
 struct column *result_column_new(struct result *result);
+void column_join(struct column *to, const struct column *other); /* of the same time */
 void column_fill(struct column *column, const struct tn_hist *latency);
 unsigned heat_row(uint64_t ns);
 double heat_row_us(unsigned row); /* where it begins */

@@ -46,8 +46,32 @@ static void head(const struct result *r, struct text *text)
 		text_add(text, ", %u in flight on each", r->depth);
 	if (strcmp(r->mode, "connect") != 0 && strcmp(r->mode, "recv") != 0)
 		text_add(text, ", %s bytes each", r->size);
+	if (r->think_max_s > r->think_min_s)
+		text_add(text, ", %.3g to %.3g s between reply and message", r->think_min_s, r->think_max_s);
+	else if (r->think_max_s > 0)
+		text_add(text, ", %.3g s between reply and message", r->think_max_s);
 	text_add(text, ", %.3g s%s%s\n\n", r->duration_s, r->rounds > 1 ? " in several runs" : "",
 		 r->interrupted ? " (interrupted)" : "");
+}
+
+static const char *state_of(int value)
+{
+	return value < 0 ? "?" : value ? "on" : "off";
+}
+
+static void path(const struct result *r, struct text *text)
+{
+	const struct path *p = &r->path;
+
+	if (!p->mtu && !*p->interface)
+		return;
+	text_add(text, "%s  path         ", dim());
+	text_clean(text, *p->interface ? p->interface : "?");
+	if (p->mtu)
+		text_add(text, ", MTU %u", p->mtu);
+	if (p->mss)
+		text_add(text, ", MSS %u", p->mss);
+	text_add(text, ", TSO %s, GSO %s, GRO %s\n%s", state_of(p->tso), state_of(p->gso), state_of(p->gro), plain());
 }
 
 static void throughput(const struct result *r, struct text *text)
@@ -203,5 +227,6 @@ void result_table(const struct result *result, struct text *text)
 	datagrams(result, text);
 	errors(result, text);
 	search(result, text);
+	path(result, text);
 	generator(result, text);
 }

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "common/text.h"
+#include "path.h"
 #include "plan.h"
 #include "result.h"
 
@@ -32,7 +33,8 @@ struct link {
 	struct link *next_todo;
 	struct tn_timer *redial;
 	unsigned index; /* over all threads */
-	bool open, full, todo, gone_once;
+	struct tn_timer *think;
+	bool open, full, todo, gone_once, thinks;
 	uint64_t next, oldest; /* messages: to send next, longest without an answer */
 	uint64_t waited;       /* how many are under way */
 	uint64_t highest;      /* datagrams: one more than the highest that was answered */
@@ -70,6 +72,8 @@ struct worker {
 	uint64_t taken_ns; /* the main thread's: to where it has what this one measured */
 	struct message_counts counts;
 	struct kinds errors;
+	struct path path; /* of its first connection */
+	bool has_path;
 	struct received received; /* --mode one-way */
 	uint64_t answered;        /* ever, warm-up included */
 	struct text scratch;      /* a reply, for its regular expression */

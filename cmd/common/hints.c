@@ -103,7 +103,6 @@ static const struct foreign options[] = {
 	{"bench", "-w --window", "the buffers of the sockets are keys of the URL",
 	 "bench 'tcp://%p?sndbuf=%v&rcvbuf=%v'"},
 	{"bench", "--reverse", "--mode recv counts what the peer sends", "bench --mode recv tcp://%p"},
-	{"bench", "-i --interval", "the result has one row for each second", "bench tcp://%p"},
 	{"bench", "-N --no-delay", "TCP_NODELAY is set anyway; the key nodelay=off takes it away", "bench tcp://%p"},
 	{"bench", "-H --header -m --method", "HTTP is not spoken; a request can be a --payload @FILE", NULL},
 	/* capture: tcpdump, tshark */

@@ -1,0 +1,156 @@
+"""tenon bench: what it tells on the way, when it begins, how long its connections think, and runs of several machines
+at one time."""
+import collections
+import datetime
+import json
+import re
+import time
+
+import pytest
+
+from harness import LIMIT
+from test_bench import bench, check, decode, schema  # noqa: F401 (schema is a fixture)
+
+USAGE, REFUSED = 2, 4
+one_engine = pytest.mark.parametrize("engine", ["auto"], indirect=True)
+
+
+# What is told on the way
+
+@one_engine
+def test_lines_on_the_way(tenon):
+    server = tenon.serve("tcp://127.0.0.1:0")
+    shown = tenon.run("bench", server.url, "--interval", "200ms", "--duration", "700ms", "--warmup", "0")
+    lines = [line for line in shown.lines if re.match(r"^ +\d+\.\d\d-\d+\.\d\d +s ", line)]
+    spans = [tuple(map(float, re.match(r" +([\d.]+)-([\d.]+)", line).groups())) for line in lines]
+    assert 1 <= len(spans) <= 4 and spans[0][0] == 0
+    assert all(one[1] == pytest.approx(two[0], abs=0.02) for one, two in zip(spans, spans[1:]))
+    wanted = re.compile(r" [\d.]+[kM]?/s +[\d.]+ [KM]?i?B/s +[\d.]+ [kMG]?bit/s   p50 .+   p99 ")
+    assert all(wanted.search(line) for line in lines)
+    assert "\033" not in shown.err and re.search(r"^  payload .+ each way$", shown.text, re.M)
+
+
+@one_engine
+def test_intervals_of_a_length(tenon, schema):
+    server = tenon.serve("tcp://127.0.0.1:0")
+    result = bench(tenon, server.url, "--interval", "100ms", "--duration", "500ms", "--warmup", "0")
+    check(schema, result)
+    assert sum(part["seconds"] for part in result["intervals"]) == pytest.approx(result["duration_s"], rel=0.2)
+    assert min(part["seconds"] for part in result["intervals"][:-1]) >= 0.0999
+    assert all(part["bits_per_second"] == pytest.approx(8 * part["bytes"] / part["seconds"], rel=0.01)
+               for part in result["intervals"])
+
+
+# Time to think
+
+@one_engine
+def test_time_to_think(tenon, schema):
+    """Each connection waits after each reply: so many messages cannot take less time."""
+    server = tenon.serve("tcp://127.0.0.1:0")
+    began = time.monotonic()
+    result = bench(tenon, server.url, "--think", "20ms-30ms", "--requests", "10", "--conns", "2")
+    check(schema, result)
+    assert time.monotonic() - began >= 4 * 0.020 and result["messages"] == 10
+    assert (result["setup"]["think_min_s"], result["setup"]["think_max_s"]) == (0.02, 0.03)
+
+
+# When it begins
+
+def stamp(utc):
+    return datetime.datetime.fromtimestamp(utc, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+@pytest.mark.parametrize("write", [stamp, lambda utc: f"{utc:.6f}",
+                                   lambda utc: stamp(utc + 5400).replace("Z", "+01:30"),
+                                   lambda utc: stamp(utc - 3600).replace("Z", "-01:00")])
+@one_engine
+def test_begins_at_a_time(tenon, schema, write):
+    server = tenon.serve("tcp://127.0.0.1:0")
+    at = time.time() + 2
+    result = bench(tenon, server.url, "--start-at", write(at), "--requests", "20")
+    check(schema, result)
+    assert time.time() >= at and result["setup"]["start_at"][:26] == stamp(at)[:26]
+
+
+@pytest.fixture
+def together(tenon, tmp_path):
+    """Two results of one time, and one of another."""
+    server = tenon.serve("tcp://127.0.0.1:0")
+    paths = []
+    for ahead, names in ((1.5, ("a", "b")), (1, ("c",))):
+        at = stamp(time.time() + ahead)
+        runs = []
+        for name in names:
+            paths.append(tmp_path / f"{name}.json")
+            runs.append(tenon.start("bench", server.url, "--start-at", at, "--rate", "400", "--duration", "300ms",
+                                    "--warmup", "0", "--conns", "2", "--output", paths[-1]))
+        for run in runs:
+            run.wait(0, LIMIT)
+    return paths
+
+
+@one_engine
+def test_merged_as_one_time(tenon, schema, together):
+    """Rates add up, time does not; histograms are summed bin by bin, and percentiles are those of the sum."""
+    a, b, c = (json.loads(path.read_text(encoding="utf-8")) for path in together)
+    assert a["setup"]["start_at"] == b["setup"]["start_at"] < c["setup"]["start_at"]
+    both = bench(tenon, "merge", *together[:2])
+    check(schema, both)
+    assert both["rounds"] == 1 and both["messages"] == a["messages"] + b["messages"]
+    assert both["duration_s"] == max(a["duration_s"], b["duration_s"])
+    assert both["rate"] == pytest.approx(both["messages"] / both["duration_s"], rel=1e-3)
+    assert (both["setup"]["conns"], both["setup"]["rate"]) == (4, 800)
+    assert decode(both["histograms"]["response"]["v2"]) == (
+        collections.Counter(decode(a["histograms"]["response"]["v2"])) +
+        collections.Counter(decode(b["histograms"]["response"]["v2"])))
+    assert len(both["intervals"]) == max(len(a["intervals"]), len(b["intervals"])) and not both["stderr"]
+    for order in (together, together[::-1], [together[0], together[2], together[1]]):
+        every = bench(tenon, "merge", *order)
+        check(schema, every)
+        assert (every["rounds"], every["messages"]) == (2, both["messages"] + c["messages"])
+        assert every["duration_s"] == pytest.approx(both["duration_s"] + c["duration_s"])
+
+
+@one_engine
+def test_merged_from_two_hosts(tenon, together):
+    other = json.loads(together[1].read_text(encoding="utf-8"))
+    other["machine"]["host"] = "elsewhere"
+    together[1].write_text(json.dumps(other), encoding="utf-8")
+    both = bench(tenon, "merge", *together[:2])
+    assert both["machine"]["host"].endswith(", elsewhere") and not both["stderr"]
+
+
+# The path
+
+@one_engine
+def test_the_path_is_shown(tenon, schema):
+    server = tenon.serve("tcp://127.0.0.1:0", "udp://127.0.0.1:0", f"unix:{tenon.folder}/sock")
+    tcp, udp, local = (bench(tenon, url, "--requests", "5") for url in server.urls)
+    for result in (tcp, udp, local):
+        check(schema, result)
+    assert tcp["path"]["interface"] == udp["path"]["interface"] == "lo" and "path" not in local
+    assert tcp["path"]["mtu"] == udp["path"]["mtu"] > tcp["path"]["mss"] > 500 and udp["path"]["mss"] is None
+    assert isinstance(tcp["path"]["gso"], bool) and isinstance(tcp["path"]["gro"], bool)
+    shown = tenon.run("bench", server.urls[0], "--requests", "5").text
+    assert re.search(r"^  path +lo, MTU \d+, MSS \d+, TSO o\w+, GSO o\w+, GRO o\w+$", shown, re.M), shown
+
+
+# What is wrong
+
+@pytest.mark.parametrize("args,words", [
+    (["--interval", "99ms"], "--interval"), (["--interval", "x"], "interval"),
+    (["--think", "x"], "--think: 'x'"), (["--think", "0"], "--think"), (["--think", "20ms-10ms"], "--think"),
+    (["--think", "1ms-"], "--think"), (["--think", "2h"], "--think"), (["--think", "1ms", "--rate", "5"], "--think"),
+    (["--think", "1ms", "--mode", "send"], "--think"), (["--think", "1ms", "--depth", "2"], "--depth 1"),
+    (["--think", "1ms", "--slo", "p99=1s"], "--think"), (["--thnk", "1ms"], "did you mean --think"),
+    (["--start-at", "noon"], "--start-at: 'noon'"), (["--start-at", "2001-01-01T00:00:00Z"], "has passed"),
+    (["--start-at", "1"], "has passed"), (["--start-at", "2199-01-01T00:00:00Z"], "more than a day"),
+    (["--start-at", "99999999999"], "is not a time"), (["--start-at", "2199-02-30T00:00:00Z"], "is not a time"),
+    (["--start-at", "2199-01-01T25:00:00Z"], "is not a time"), (["--start-at", "2199-01-01T00:00:00"], "is not a time"),
+    (["--start-at", "2199-01-01T00:00:00+1:00"], "is not a time"), (["--start-at", "1.x"], "is not a time"),
+    (["--start-at", "2199-01-01T00:00:00Zx"], "is not a time"), (["--start-at", ""], "is not a time"),
+    (["--start-at", "9999999998", "--slo", "p99=1s"], "--start-at"), (["--statr-at", "1"], "did you mean --start-at")])
+@one_engine
+def test_bad_options(tenon, args, words):
+    done = tenon.run("bench", "tcp://127.0.0.1:9", *args, status=USAGE)
+    assert words in done.err and done.out == b""
