@@ -52,6 +52,8 @@ int hub_publish(struct client *client, struct message *message)
 	say(client, message->body.data, message->body.len);
 	if (client->last.len)
 		DOOR.deliver(client, client + 1, client->last, message);
+	if (client->last.len && DOOR.denied && message->body.len == 1)
+		DOOR.denied(client, client + 1, client->last, message->topic);
 	return client->last.len != 0;
 }
 

@@ -56,6 +56,8 @@ struct door {
 	void (*input)(struct client *client, void *state, const unsigned char *data, size_t len);
 	/* A message is for one of the client's subscriptions, which was given this name. */
 	void (*deliver)(struct client *client, void *state, struct span sid, const struct message *message);
+	/* A subscription ends, as its user must not have it any more: users were read again. May be NULL. */
+	void (*denied)(struct client *client, void *state, struct span sid, struct span pattern);
 	/* Returns false for NOTICE_SILENT, if the client is to be cut off. */
 	bool (*notice)(struct client *client, void *state, enum notice notice);
 	/* The client has gone: frees what its state holds. May be NULL. */

@@ -1140,6 +1140,29 @@ static void tell_all_to_leave(void *arg)
 	turn_over(lane);
 }
 
+/* Ends what the client has subscribed to and must not have any more. */
+static void narrow(struct client *client)
+{
+	char pattern[TOPIC_MAX];
+
+	for (uint32_t i = 0; i < client->sids.cap; i++) {
+		struct subscription *sub = client->sids.at[i];
+		struct span text = {pattern, 0};
+
+		if (!sub || sub->own)
+			continue;
+		lock_to_read();
+		text.len = topics_pattern(hub.topics, &sub->in, pattern);
+		unlock();
+		if (user_may_subscribe(client->user, text))
+			continue;
+		if (client->door->denied)
+			client->door->denied(client, client->state, (struct span){sub->sid, sub->sid_len}, text);
+		subscription_end(sub);
+		i--; /* another one may have moved into its place */
+	}
+}
+
 /* Users were read again: who is not among them any more is cut off, and the others may do what stands there now. */
 static void know_again(void *arg)
 {
@@ -1151,7 +1174,10 @@ static void know_again(void *arg)
 		client->proof = 0; /* its password may be another */
 		if (become(client, users_again(client->user), true) < 0)
 			hub_end(client);
+		else
+			narrow(client);
 	}
+	turn_over(lane);
 }
 
 /* Calls fn(lane) on the thread of each lane, soon. */

@@ -428,6 +428,21 @@ static void input(struct client *client, void *state, const unsigned char *data,
 
 /* ---- the rest ---- */
 
+/* {"error":"sub: not allowed any more","sub":pattern} */
+static void denied(struct client *client, void *state, struct span sid, struct span pattern)
+{
+	static const char why[] = "sub: not allowed any more";
+	struct tn_value *map = tn_value_new_map(NULL);
+
+	(void)state, (void)sid;
+	if (map) {
+		value_put_text(map, "error", why, sizeof(why) - 1);
+		value_put_text(map, "sub", pattern.data, pattern.len);
+	}
+	send_value(client, map);
+	tn_value_free(map);
+}
+
 static bool notice(struct client *client, void *state, enum notice what)
 {
 	(void)state;
@@ -445,6 +460,7 @@ const struct door json_door = {
 	.formats = true,
 	.input = input,
 	.deliver = deliver,
+	.denied = denied,
 	.notice = notice,
 	.forget = forget,
 };

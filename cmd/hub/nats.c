@@ -635,6 +635,17 @@ static void opened(struct client *client, void *state)
 	tell_about(client);
 }
 
+/* As nats-server says it when its configuration was read again. */
+static void denied(struct client *client, void *state, struct span sid, struct span pattern)
+{
+	char text[2 * LINE_MAX_BYTES + 128];
+
+	(void)state;
+	snprintf(text, sizeof(text), "-ERR 'Permissions Violation for Subscription to \"%.*s\" (sid \"%.*s\")'\r\n",
+		 (int)pattern.len, pattern.data, (int)sid.len, sid.data);
+	answer(client, text);
+}
+
 static bool notice(struct client *client, void *state, enum notice what)
 {
 	struct nats *nats = state;
@@ -673,6 +684,7 @@ const struct door nats_door = {
 	.open = opened,
 	.input = input,
 	.deliver = deliver,
+	.denied = denied,
 	.notice = notice,
 	.close = closed,
 	.forget = forget,

@@ -211,11 +211,25 @@ static bool is_number(struct span text)
 	return text.len && text.len <= 9 && strspn(text.data, "0123456789") == text.len;
 }
 
+/* A subscription that is not allowed, or not any more. */
+static void tell_refused(struct client *client)
+{
+	static const char event[] = "event: refused\ndata: {}\n\n";
+
+	hub_answer(client, event, sizeof(event) - 1);
+}
+
+static void denied(struct client *client, void *state, struct span sid, struct span pattern)
+{
+	(void)state, (void)sid, (void)pattern;
+	tell_refused(client);
+}
+
 static void subscribe(struct client *client, struct sse *sse, const struct http_request *request, char *room)
 {
 	static const char begin[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n"
 				    "X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n";
-	static const char gap[] = "event: gap\ndata: {}\n\n", no[] = "event: refused\ndata: {}\n\n";
+	static const char gap[] = "event: gap\ndata: {}\n\n";
 	struct http_text query = request->query, key;
 	struct asked asked[SUBSCRIBE_MAX];
 	struct span group = {0}, value;
@@ -245,7 +259,7 @@ static void subscribe(struct client *client, struct sse *sse, const struct http_
 		hub_answer(client, gap, sizeof(gap) - 1);
 	for (int i = 0; i < count; i++)
 		if (asked[i].err < 0)
-			hub_answer(client, no, sizeof(no) - 1);
+			tell_refused(client);
 }
 
 /* ---- POST ---- */
@@ -334,6 +348,7 @@ const struct door sse_door = {
 	.framed = true,
 	.input = input,
 	.deliver = deliver,
+	.denied = denied,
 	.notice = notice,
 	.forget = forget,
 };

@@ -128,12 +128,13 @@ def nats_server(tenon, *args):
     port = free_port()
     server = tenon.peer(NATS_SERVER, "-a", "127.0.0.1", "-p", str(port), *args)
     server.wait_for_text("Server is ready")
-    return port
+    server.port = port
+    return server
 
 
 @pytest.fixture(name="judge")
 def nats_server_of_all(tenon):
-    return nats_server(tenon)
+    return nats_server(tenon).port
 
 
 def test_as_nats_server(tenon, judge):
@@ -643,6 +644,43 @@ def test_users(tenon, users):
     assert converse(hub.port, b'CONNECT {"user":"admin","pass":"new","verbose":false}\r\n') == b"PONG\r\n"
 
 
+def test_subscriptions_that_are_not_allowed_any_more(tenon):
+    """Users are read again: a subscription that stands ends where it is not allowed now, as nats-server does it."""
+    rules = "subscribe={}"
+    conf = "authorization {{ users = [{{user: ann, password: s3, permissions: {{subscribe: {}}}}}] }}"
+    settings = tenon.file("judge.conf", conf.format('["a.>", "b"]').encode())
+    judge = nats_server(tenon, "-c", settings)
+    users = tenon.file("users", f"ann {hashed('s3')} {rules.format('a.>,b')}\n".encode())
+    hub = tenon.hub("nats://127.0.0.1:0", LINES, "http://127.0.0.1:0", options=["--json", "--users", users])
+    talks = [Talk(server.port, tenon) for server in (hub, judge)]
+    for talk in talks:
+        talk.say(f"CONNECT {greeting('ann', 's3')}\r\n".encode())
+        assert talk.to_pong(b"SUB a.x 1\r\nSUB a.y 22\r\nSUB b 3\r\n") == b""
+    lines = Lines(hub.urls[1], tenon)
+    lines.say({"auth": {"user": "ann", "password": "s3"}}, {"sub": "a.x"}, {"sub": "b", "ack": 1})
+    assert lines.hear() == {"ok": 1}
+    page = socket.create_connection(("127.0.0.1", port_of(hub.urls[2])), 10)
+    with page:
+        page.sendall(b"GET /?sub=b&sub=a.x HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Basic " +
+                     base64.b64encode(b"ann:s3") + b"\r\n\r\n")
+        events = page.makefile("rb")
+        while events.readline() != b"\r\n":
+            pass
+        users.write_bytes(f"ann {hashed('s3')} {rules.format('b')}\n".encode())
+        settings.write_bytes(conf.format('["b"]').encode())
+        hub.signal(signal.SIGHUP)
+        judge.signal(signal.SIGHUP)
+        gone = [b'-ERR \'Permissions Violation for Subscription to "a.x" (sid "1")\'',
+                b'-ERR \'Permissions Violation for Subscription to "a.y" (sid "22")\'']
+        for talk in talks:
+            assert sorted(talk.until(b"\r\n") for _ in gone) == gone
+            assert talk.to_pong(b"PUB a.x 1\r\nx\r\nPUB b 1\r\ny\r\n") == b"MSG b 3 1\r\ny\r\n"
+        assert lines.hear() == {"error": "sub: not allowed any more", "sub": "a.x"}
+        assert lines.hear() == {"msg": "b", "text": "y"}
+        assert [events.readline() for _ in range(3)] == [b"event: refused\n", b"data: {}\n", b"\n"]
+        assert events.readline().startswith(b"data: ")
+
+
 DENIED = [b"a.secret.x", b"a.secret.>", b"a.*.x", b"a.>", b"*.secret.x", b"b", b">", b"*", b"a.*.*", b"a.secret",
           b"a.x"]
 
@@ -655,7 +693,7 @@ authorization { users = [
   {user: all, password: s3}
   {user: ann, password: s3, permissions: {publish: {allow: ["a.>"], deny: ["a.secret.>", "a.x"]},
                                           subscribe: {allow: ["a.>"], deny: ["a.secret.>", "a.x"]}}}] }
-"""))
+""")).port
     deny = "deny-publish=a.secret.>,a.x deny-subscribe=a.secret.>,a.x"
     users = tenon.file("denied", f"""
 all {hashed("s3")}
@@ -769,7 +807,7 @@ def test_nkeys(tenon):
     users = tenon.file("signers", f"ann nkey:{key} publish=a\n".encode())
     hub = tenon.hub("nats://127.0.0.1:0", options=["--json", "--users", users])
     judge = nats_server(tenon, "-c", tenon.file("judge.conf", f"""authorization {{ users = [
-        {{nkey: {key}, permissions: {{publish: ["a"]}} }}] }}""".encode()))
+        {{nkey: {key}, permissions: {{publish: ["a"]}} }}] }}""".encode())).port
 
     def say(port, key, data=None, nonce=None):
         talk = Talk(port, tenon)

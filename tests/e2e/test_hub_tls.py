@@ -28,7 +28,7 @@ def secured_hub(tenon, authority):
 def judge_of(tenon, authority, more=""):
     return nats_server(tenon, "-c", tenon.file("judge.conf", f"""tls {{
         cert_file: "{authority.pem("server")}", key_file: "{authority.key("server")}", ca_file: "{authority.pem("ca")}"
-        {more} }}""".encode()))
+        {more} }}""".encode())).port
 
 
 def test_tls_as_nats_server(tenon, authority, secured):
