@@ -15,6 +15,7 @@
 
 #include "common/clock.h"
 #include "common/complain.h"
+#include "common/json.h"
 #include "common/options.h"
 #include "common/output.h"
 #include "common/paint.h"
@@ -25,10 +26,13 @@
 #include "common/text.h"
 #include "filter.h"
 #include "follow.h"
+#include "gzip.h"
 #include "interfaces.h"
 #include "json.h"
 #include "line.h"
 #include "live.h"
+#include "outfile.h"
+#include "owner.h"
 #include "packet/capfile.h"
 #include "packet/packet.h"
 #include "relative.h"
@@ -36,14 +40,18 @@
 #include "tenon.h"
 #include "tenon_value.h"
 
-#define SECRETS_READ 65536
+struct rotation {
+	uint64_t bytes, ns; /* 0: not by this */
+};
 
 /* The buffer outlasts a quarter of a second of a disk that stalls, at 60 MB/s. */
 static struct {
-	const char *iface, *endpoint, *read, *write, *frame, *format, *keylog, *comment;
-	unsigned count;
+	const char *iface, *endpoint, *read, *write, *frame, *format, *keylog, *comment, *process;
+	unsigned count, keep;
 	uint64_t snaplen, memory, buffer;
-	bool follow, hex, print, promiscuous, absolute, list;
+	struct rotation rotate;
+	bool follow, hex, print, promiscuous, absolute, list, compress, nanoseconds, timed;
+	enum line_clock clock;
 	enum live_direction direction;
 } options = {.memory = 64U << 20, .buffer = 16U << 20};
 
@@ -58,79 +66,17 @@ struct capture {
 	struct live *live;     /* NULL: a file is read */
 	struct filter *filter; /* of what comes from a file: live, the kernel filters */
 	struct follow *follow;
-	struct capwriter *writer;
+	struct outfile *out;
+	struct owners *owners; /* NULL: nobody asks for them */
 	struct sink sink;
 	struct relative *relative; /* of lines on a terminal */
 	struct iface *ifaces;
 	uint32_t nifaces;
 	uint64_t seen, taken, last_ns;
 	bool print;
-	int in, out, keylog; /* descriptors; -1: none */
+	int in; /* descriptor; -1: none */
 	bool in_regular;
-	char *keys; /* lines of the key log that are not whole yet */
-	size_t keys_len, keys_cap;
 };
-
-/* ---- output file ---- */
-
-static int write_out(void *arg, const void *data, size_t len)
-{
-	const struct capture *c = arg;
-	const char *from = data;
-
-	if (c->out == STDOUT_FILENO)
-		return out_bytes(data, len);
-	while (len > 0) {
-		ssize_t done = write(c->out, from, len);
-
-		if (done < 0 && errno != EINTR) {
-			int err = -errno;
-
-			complain("%s: %s", options.write, tn_strerror(err));
-			return err;
-		}
-		if (done > 0) {
-			from += done;
-			len -= (size_t)done;
-		}
-	}
-	return 0;
-}
-
-static size_t whole_lines(const char *text, size_t len)
-{
-	const char *end = len ? memrchr(text, '\n', len) : NULL;
-
-	return end ? (size_t)(end + 1 - text) : 0;
-}
-
-/* Copies what has been added to the key log, before the packets that these keys decrypt. */
-static int take_secrets(struct capture *c)
-{
-	ssize_t got = 1;
-	size_t whole;
-	int err = 0;
-
-	while (c->keylog >= 0 && got > 0 && err == 0) {
-		if (c->keys_cap - c->keys_len < SECRETS_READ) {
-			char *grown = realloc(c->keys, c->keys_cap + SECRETS_READ);
-
-			if (!grown)
-				return -ENOMEM;
-			c->keys = grown;
-			c->keys_cap += SECRETS_READ;
-		}
-		got = read(c->keylog, c->keys + c->keys_len, c->keys_cap - c->keys_len);
-		if (got <= 0)
-			break;
-		c->keys_len += (size_t)got;
-		whole = whole_lines(c->keys, c->keys_len);
-		err = capwriter_secrets(c->writer, c->keys, whole);
-		memmove(c->keys, c->keys + whole, c->keys_len - whole);
-		c->keys_len -= whole;
-	}
-	return err;
-}
 
 /* ---- what is done with each record ---- */
 
@@ -154,12 +100,8 @@ static int take_interface(struct capture *c, const struct capfile_record *record
 	c->ifaces = grown;
 	c->nifaces = record->iface_id + 1;
 	iface = &grown[record->iface_id];
-	if (c->writer) {
-		id = capwriter_interface(c->writer, record->iface);
-		if (id == -EINVAL)
-			complain("%s: a .pcap file takes packets of one kind of link: --write FILE.pcapng",
-				 options.write);
-	}
+	if (c->out)
+		id = outfile_interface(c->out, record->iface);
 	*iface = (struct iface){.name = record->iface->name ? printable(record->iface->name) : NULL,
 				.written = (uint32_t)id,
 				.dropped = CAPFILE_UNCOUNTED};
@@ -177,7 +119,7 @@ static int take_counts(struct capture *c, struct capfile_record *record)
 		iface->dropped = dropped;
 	}
 	record->iface_id = iface->written;
-	return c->writer ? capwriter_counts(c->writer, record) : 0;
+	return c->out ? outfile_counts(c->out, record) : 0;
 }
 
 static const char *iface_name(const struct capture *c, const struct packet *packet, const struct capfile_record *record)
@@ -187,10 +129,16 @@ static const char *iface_name(const struct capture *c, const struct packet *pack
 	return name ? name : c->ifaces[record->iface_id].name;
 }
 
+/* Live they are there too, but nobody has asked for so many digits. */
+static bool has_nanoseconds(const struct capture *c, const struct capfile_record *record)
+{
+	return record->iface->nanoseconds && (c->in >= 0 || options.nanoseconds);
+}
+
 static void show(struct capture *c, const struct packet *packet, const struct capfile_record *record)
 {
 	struct line_extra extra = {.iface = iface_name(c, packet, record),
-				   .nanoseconds = record->iface->nanoseconds && c->in >= 0,
+				   .nanoseconds = has_nanoseconds(c, record),
 				   .verbose = settings.verbose > 0,
 				   .hex = options.hex,
 				   .comment = record->comment,
@@ -202,28 +150,59 @@ static void show(struct capture *c, const struct packet *packet, const struct ca
 		line_packet(&c->sink, packet, record->ns, &extra);
 }
 
+#define OWNERS_TEXT 96
+
+static char *put_owner(char *to, const char *end, const struct owner *owner)
+{
+	int len = owner->pid ? snprintf(to, (size_t)(end - to), "%s (%d)", owner->command, owner->pid)
+			     : snprintf(to, (size_t)(end - to), "?");
+
+	return to + len;
+}
+
+/* Whether it belongs to the process that is wanted; whose it is becomes its comment. */
+static bool is_of_process(struct capture *c, const struct packet *packet, struct capfile_record *record,
+			  char comment[OWNERS_TEXT])
+{
+	struct owner sender, receiver;
+	char *p = comment, *end = comment + OWNERS_TEXT;
+
+	if (!owners_of(c->owners, packet, &sender, &receiver))
+		return strcmp(options.process, "any") == 0;
+	if (!owner_is(&sender, options.process) && !owner_is(&receiver, options.process))
+		return false;
+	p = put_owner(stpcpy(p, "process "), end, &sender);
+	p = put_owner(stpcpy(p, " > "), end, &receiver);
+	record->comment = comment;
+	record->comment_len = (uint32_t)(p - comment);
+	return true;
+}
+
 static int take_packet(struct capture *c, struct capfile_record *record)
 {
+	char comment[OWNERS_TEXT];
 	struct packet packet;
 	int err = 0;
 
 	c->seen++;
 	if (c->filter && !filter_matches(c->filter, record->iface->link, record))
 		return 0;
-	c->taken++;
-	c->last_ns = record->ns;
 	if (options.snaplen && record->caplen > options.snaplen)
 		record->caplen = (uint32_t)options.snaplen;
-	if (c->print || c->follow)
+	if (c->print || c->follow || c->owners)
 		packet_decode(&packet, record->iface->link, record->data, record->caplen, record->len);
+	if (c->owners && !is_of_process(c, &packet, record, comment))
+		return 0;
+	c->taken++;
+	c->last_ns = record->ns;
 	if (c->print)
 		show(c, &packet, record);
 	if (c->follow)
-		err = follow_packet(c->follow, &packet, record->ns, record->iface->nanoseconds && c->in >= 0,
-				    record->comment, record->comment_len);
-	if (c->writer && err == 0) {
+		err = follow_packet(c->follow, &packet, record->ns, has_nanoseconds(c, record), record->comment,
+				    record->comment_len);
+	if (c->out && err == 0) {
 		record->iface_id = c->ifaces[record->iface_id].written;
-		err = capwriter_packet(c->writer, record);
+		err = outfile_packet(c->out, record);
 	}
 	if (err == 0)
 		err = c->sink.err;
@@ -243,11 +222,9 @@ static int capture_take(void *arg, struct capfile_record *record)
 	case CAPFILE_COUNTS:
 		return take_counts(c, record);
 	case CAPFILE_SECRETS:
-		return c->writer ? capwriter_secrets(c->writer, record->data, record->caplen) : 0;
+		return c->out ? outfile_secrets(c->out, record->data, record->caplen) : 0;
 	case CAPFILE_COMMENT:
-		return c->writer && !options.comment
-			       ? capwriter_comment(c->writer, record->comment, record->comment_len)
-			       : 0;
+		return c->out ? outfile_comment(c->out, record->comment, record->comment_len) : 0;
 	default:
 		return take_packet(c, record);
 	}
@@ -256,7 +233,9 @@ static int capture_take(void *arg, struct capfile_record *record)
 /* Before packets that have waited: the keys to them are written first. */
 static int capture_before(void *arg)
 {
-	return take_secrets(arg);
+	const struct capture *c = arg;
+
+	return c->out ? outfile_take_keys(c->out) : 0;
 }
 
 /* Writes what is kept for the output. */
@@ -265,12 +244,12 @@ static int capture_flush(void *arg)
 	struct capture *c = arg;
 	int err = sink_flush(&c->sink);
 
-	return err == 0 && c->writer ? capwriter_flush(c->writer) : err;
+	return err == 0 && c->out ? outfile_flush(c->out) : err;
 }
 
 static bool writes_stdout(const struct capture *c)
 {
-	return c->print || c->follow || c->out == STDOUT_FILENO;
+	return c->print || c->follow || (c->out && outfile_is_stdout(c->out));
 }
 
 /* ---- from a file ---- */
@@ -327,14 +306,19 @@ static const char *in_name(void)
 
 static int run_file(struct capture *c)
 {
-	struct capfile *file;
+	struct capfile *file = NULL;
+	struct gunzip *gunzip;
 	struct capfile_record record;
 	const char *why;
 	uint64_t at;
-	int err = capfile_new(&file, read_in, c), taken = 0;
+	int err = gunzip_new(&gunzip, read_in, c), taken = 0;
 
-	if (err < 0)
+	if (err == 0)
+		err = capfile_new(&file, gunzip_read, gunzip);
+	if (err < 0) {
+		gunzip_free(gunzip);
 		return complain_library(err, NULL);
+	}
 	watch_signals();
 	while (taken == 0 && !stopped && out_lost() != -EPIPE && (err = capfile_next(file, &record)) > 0)
 		taken = capture_take(c, &record);
@@ -344,6 +328,7 @@ static int run_file(struct capture *c)
 		complain("%s: byte %llu: %s", in_name(), (unsigned long long)at, why);
 	}
 	capfile_free(file);
+	gunzip_free(gunzip);
 	if (taken < 0)
 		return STATUS_FAILED;
 	return stopped ? STATUS_DONE : status_of(err);
@@ -369,6 +354,20 @@ static void tell_file(const struct capture *c)
 			 (unsigned long long)c->taken, (unsigned long long)c->seen);
 }
 
+/* Behind the packets, for who reads them. */
+static void tell_live_json(const struct capture *c, const struct live_counts *counts)
+{
+	struct text line = {0};
+
+	json_begin(&line, "counts");
+	json_time(&line, "time");
+	json_text(&line, "interface", options.iface);
+	json_number(&line, "packets", c->taken);
+	json_number(&line, "dropped", counts->dropped);
+	json_number(&line, "interface_dropped", counts->iface_dropped);
+	json_line(&line);
+}
+
 static void tell_live(struct capture *c)
 {
 	struct capfile_record record = {.kind = CAPFILE_COUNTS, .iface = live_iface(c->live)};
@@ -384,6 +383,8 @@ static void tell_live(struct capture *c)
 	record.os_dropped = counts.dropped;
 	if (c->nifaces)
 		capture_take(c, &record);
+	if (settings.json && !c->out)
+		tell_live_json(c, &counts);
 }
 
 /* ---- opening ---- */
@@ -405,58 +406,19 @@ static int open_in(struct capture *c)
 	return 0;
 }
 
-static bool is_same_file(int a, const char *path)
-{
-	struct stat one, other;
-
-	return fstat(a, &one) == 0 && stat(path, &other) == 0 && one.st_dev == other.st_dev &&
-	       one.st_ino == other.st_ino;
-}
-
-/* The file belongs to the user who called sudo. */
-static void give_to_caller(int fd)
-{
-	const char *uid = getenv("SUDO_UID"), *gid = getenv("SUDO_GID");
-
-	if (geteuid() == 0 && uid && gid && atol(uid) > 0)
-		(void)!fchown(fd, (uid_t)atol(uid), (gid_t)atol(gid));
-}
-
-static int open_out(struct capture *c)
-{
-	size_t len = strlen(options.write);
-	bool plain = len > 5 && strcmp(options.write + len - 5, ".pcap") == 0,
-	     standard = strcmp(options.write, "-") == 0;
-
-	if (c->in >= 0 && !standard && is_same_file(c->in, options.write)) {
-		complain("%s: would be written over what is read", options.write);
-		return STATUS_USAGE;
-	}
-	c->out = standard ? STDOUT_FILENO : open(options.write, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (c->out < 0)
-		return cannot_open(options.write);
-	if (!standard)
-		give_to_caller(c->out);
-	if (plain && (options.comment || options.keylog)) {
-		complain("%s: a .pcap file has no comments and no keys: --write FILE.pcapng", options.write);
-		return STATUS_USAGE;
-	}
-	if (capwriter_new(&c->writer, write_out, c, plain, "tenon", options.comment,
-			  options.comment ? strlen(options.comment) : 0) < 0)
-		return complain_library(-ENOMEM, NULL);
-	return 0;
-}
-
 static int open_files(struct capture *c)
 {
 	int status = options.read ? open_in(c) : 0;
 
 	if (status == 0 && options.write)
-		status = open_out(c);
-	if (status == 0 && options.keylog) {
-		c->keylog = open(options.keylog, O_RDONLY | O_CLOEXEC);
-		status = c->keylog < 0 ? cannot_open(options.keylog) : take_secrets(c) < 0 ? STATUS_FAILED : 0;
-	}
+		status = outfile_open(&c->out, &(struct outfile_spec){.path = options.write,
+								      .rotate_bytes = options.rotate.bytes,
+								      .rotate_ns = options.rotate.ns,
+								      .keep = options.keep,
+								      .compress = options.compress,
+								      .comment = options.comment,
+								      .keylog = options.keylog,
+								      .input = c->in});
 	return status;
 }
 
@@ -535,6 +497,14 @@ static int check_options(void)
 		wrong = "--comment goes into a file: --write FILE.pcapng";
 	else if (options.write && strcmp(options.write, "-") == 0 && (options.print || options.follow))
 		wrong = "--write - and lines: standard output can have one of the two";
+	else if (!options.write && (options.rotate.bytes || options.rotate.ns || options.compress))
+		wrong = "--rotate and --compress are for what is written: --write FILE";
+	else if (options.keep && !options.rotate.bytes && !options.rotate.ns)
+		wrong = "--keep needs --rotate, which says when the next file begins";
+	else if (options.process && options.read)
+		wrong = "--process is for interfaces: which process had the packets of a file is not known any more";
+	else if (options.timed && settings.json)
+		wrong = "--time is for lines: with --json times are in UTC, with nanoseconds";
 	else if (options.direction && options.read)
 		wrong = "--direction is for interfaces; of a file the filters inbound and outbound say it, where its "
 			"link does (cooked)";
@@ -573,12 +543,22 @@ static int let_fragments_in(struct capture *c, char **filter)
 	return filter_new(&c->filter, *filter);
 }
 
-static int drop_privileges(void)
+/* Who makes files later on needs no privilege for it but that the folder is his own. */
+static int become_owner(uid_t uid, gid_t gid)
 {
+	struct privileges_user user = {.name = "owner", .uid = uid, .gid = gid};
+
+	return geteuid() != 0 || uid == 0 ? privileges_keep(0) : privileges_leave(&user, 0);
+}
+
+static int drop_privileges(const struct capture *c)
+{
+	uid_t uid;
+	gid_t gid;
 	int err;
 
 	tzset(); /* while the files of the time zone can be read */
-	err = privileges_drop();
+	err = c->out && outfile_owner(c->out, &uid, &gid) ? become_owner(uid, gid) : privileges_drop();
 	if (err < 0)
 		complain("capture: privileges cannot be given up: %s", tn_strerror(err));
 	return err < 0 ? STATUS_FAILED : 0;
@@ -600,6 +580,15 @@ static int open_live(struct capture *c, const char *filter)
 	return live_open(&c->live, &spec);
 }
 
+static int open_owners(struct capture *c)
+{
+	int err = owners_new(&c->owners);
+
+	if (err < 0)
+		complain("capture: --process: %s", tn_strerror(err));
+	return err < 0 ? STATUS_FAILED : 0;
+}
+
 static int open_all(struct capture *c, char **filter)
 {
 	int status = check_filter(c, *filter);
@@ -612,7 +601,9 @@ static int open_all(struct capture *c, char **filter)
 		status = open_live(c, *filter);
 	if (status == 0)
 		status = open_files(c);
-	return status == 0 ? drop_privileges() : status;
+	if (status == 0 && options.process)
+		status = open_owners(c);
+	return status == 0 ? drop_privileges(c) : status;
 }
 
 static int run_live(struct capture *c)
@@ -644,6 +635,9 @@ static int finish(struct capture *c, int status)
 		tell_file(c);
 	if (capture_flush(c) < 0 && c->sink.err != -EPIPE && status == STATUS_DONE)
 		status = STATUS_FAILED;
+	if (outfile_close(c->out) < 0 && status == STATUS_DONE)
+		status = STATUS_FAILED;
+	c->out = NULL;
 	return status == STATUS_DONE && !fine ? STATUS_REFUSED : status;
 }
 
@@ -652,19 +646,15 @@ static void capture_end(struct capture *c)
 	for (uint32_t i = 0; i < c->nifaces; i++)
 		free(c->ifaces[i].name);
 	free(c->ifaces);
-	free(c->keys);
 	follow_free(c->follow); /* it may still have something to say */
+	(void)outfile_close(c->out);
 	free(c->sink.data);
 	relative_free(c->relative);
 	live_free(c->live);
 	filter_free(c->filter);
-	capwriter_free(c->writer);
+	owners_free(c->owners);
 	if (c->in > STDIN_FILENO)
 		close(c->in);
-	if (c->out > STDERR_FILENO)
-		close(c->out);
-	if (c->keylog >= 0)
-		close(c->keylog);
 }
 
 #define LINE_WIDTH 100 /* of lines on a wider terminal */
@@ -682,6 +672,7 @@ static int set_style(struct capture *c)
 		   : columns < LINE_WIDTH ? columns
 					  : LINE_WIDTH,
 		   c->relative);
+	line_times(options.clock);
 	return 0;
 }
 
@@ -698,7 +689,7 @@ static int list(int count)
 
 static int run(char **operands, int count)
 {
-	struct capture c = {.in = -1, .out = -1, .keylog = -1};
+	struct capture c = {.in = -1};
 	char *filter = NULL;
 	int status;
 
@@ -754,6 +745,35 @@ static const char *set_direction(const char *value, void *to)
 	return *direction ? NULL : "is neither 'in' nor 'out' (without the option it is both)";
 }
 
+/* A number alone is a size. */
+static const char *set_rotate(const char *value, void *to)
+{
+	struct rotation *rotate = to;
+
+	*rotate = (struct rotation){0};
+	if (tn_parse_size(value, &rotate->bytes) == 0)
+		return rotate->bytes >= 4096 && rotate->bytes <= 1ULL << 50 ? NULL : "is out of range (4KiB to 1PiB)";
+	rotate->bytes = 0;
+	if (tn_parse_duration(value, &rotate->ns) == 0)
+		return rotate->ns ? NULL : "is out of range";
+	return "is neither a size (100MiB) nor a duration (1h)";
+}
+
+static const char *set_time(const char *value, void *to)
+{
+	static const char *const names[] = {
+		[LINE_LOCAL] = "local", [LINE_DATE] = "date",         [LINE_UTC] = "utc",  [LINE_EPOCH] = "epoch",
+		[LINE_DELTA] = "delta", [LINE_RELATIVE] = "relative", [LINE_NONE] = "none"};
+
+	options.timed = true;
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(value, names[i]) == 0) {
+			*(enum line_clock *)to = (enum line_clock)i;
+			return NULL;
+		}
+	return "is none of local, date, utc, epoch, delta, relative, none";
+}
+
 static const struct option_spec own_options[] = {
 	{"iface", 'i', OPTION_VALUE, option_set_text, &options.iface, "NAME", "interface to listen on (default any)"},
 	{"endpoint", 0, OPTION_VALUE, option_set_text, &options.endpoint, "URL",
@@ -762,6 +782,11 @@ static const struct option_spec own_options[] = {
 	 "read a pcap or pcapng file instead of an interface; -: standard input"},
 	{"write", 'w', OPTION_VALUE, option_set_text, &options.write, "FILE",
 	 "write packets as pcapng (as pcap if the name ends in .pcap); -: standard output"},
+	{"rotate", 0, OPTION_VALUE, set_rotate, &options.rotate, "SIZE|DUR",
+	 "begin another file, FILE-2 and so on, before one is larger, or covers more time"},
+	{"keep", 0, OPTION_VALUE, option_set_number, &options.keep, "N", "keep N files, and remove the oldest"},
+	{"compress", 0, OPTION_ALONE, option_set_flag, &options.compress, NULL,
+	 "compress what is written (gzip); also if FILE ends in .gz"},
 	{"print", 0, OPTION_ALONE, option_set_flag, &options.print, NULL, "print lines too when packets are written"},
 	{"count", 'c', OPTION_VALUE, option_set_number, &options.count, "N",
 	 "end after N packets, or N messages with --follow"},
@@ -771,9 +796,15 @@ static const struct option_spec own_options[] = {
 	 "the kernel's buffer for packets (default 16MiB)"},
 	{"direction", 'Q', OPTION_VALUE, set_direction, &options.direction, "WHICH",
 	 "in: only what comes in on the interface; out: only what goes out"},
+	{"process", 0, OPTION_VALUE, option_set_text, &options.process, "PID|NAME",
+	 "only packets of this process (any: of all), and tell whose each is"},
 	{"list", 'D', OPTION_ALONE, option_set_flag, &options.list, NULL,
 	 "list the interfaces, with their state and addresses, and capture nothing"},
 	{"promiscuous", 0, OPTION_ALONE, option_set_flag, &options.promiscuous, NULL, "packets for other machines too"},
+	{"time", 0, OPTION_VALUE, set_time, &options.clock, "FORM",
+	 "local, date, utc, epoch, delta (since the packet before), relative (since the first), none"},
+	{"nanoseconds", 0, OPTION_ALONE, option_set_flag, &options.nanoseconds, NULL,
+	 "times of live packets with nine digits"},
 	{"hex", 'x', OPTION_ALONE, option_set_flag, &options.hex, NULL, "the bytes of each packet too"},
 	{"", 'n', OPTION_ALONE, option_set_nothing, NULL, NULL, NULL},
 	{"", 'p', OPTION_ALONE, option_set_nothing, NULL, NULL, NULL},
@@ -806,6 +837,7 @@ const struct command capture_command = {
 		"\n"
 		"Usage:\n"
 		"  tenon capture [--iface NAME | --read FILE] [--endpoint URL] [--write FILE] [OPTIONS] [FILTER...]\n"
+		"  tenon capture [--write FILE [--rotate SIZE|DUR [--keep N]] [--compress]] [--process PID|NAME]\n"
 		"  tenon capture --list [--json]\n"
 		"\n"
 		"A line is a packet: time, interface, protocol, source and destination, flags, lengths. A filter is\n"

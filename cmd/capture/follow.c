@@ -118,7 +118,8 @@ static void begin_line(struct follow *f, const struct speakers *who, uint64_t ns
 	} else {
 		p = line_paint(line_time(line_paint(p, PAINT_DIM), ns, f->nanoseconds), PAINT_NONE);
 		p = line_paint(p, who->stream && who->side == 0 ? PAINT_CYAN : PAINT_GREEN);
-		p = who->stream ? emit_number(EMIT(p, " #"), who->stream->id) : EMIT(p, " udp");
+		p = line_gap(p);
+		p = who->stream ? emit_number(EMIT(p, "#"), who->stream->id) : EMIT(p, "udp");
 		p = line_endpoint(EMIT(p, " "), who->ip, who->from, true, who->from_port);
 		p = line_endpoint(EMIT(p, " > "), who->ip, who->to, true, who->to_port);
 		p = line_paint(p, PAINT_NONE);

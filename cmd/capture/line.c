@@ -23,6 +23,7 @@ static struct {
 	bool colours;
 	unsigned columns;
 	struct relative *relative;
+	enum line_clock clock;
 	uint32_t sack_base; /* of the packet at hand */
 	bool stamps;        /* whether TCP's time stamps are shown */
 } style;
@@ -70,10 +71,20 @@ static char *wrap(char *line, char *end, char *most)
 
 /* ---- parts ---- */
 
-char *line_time(char *p, uint64_t ns, bool nanoseconds)
+static char *fraction(char *p, uint64_t ns, bool nanoseconds)
+{
+	*p++ = '.';
+	return nanoseconds ? emit_padded(p, (uint32_t)(ns % NS_PER_S), 9)
+			   : emit_padded(p, (uint32_t)(ns % NS_PER_S / NS_PER_US), 6);
+}
+
+/* Hours, minutes and seconds, behind the date where it is wanted. */
+static char *time_of_day(char *p, uint64_t ns)
 {
 	static time_t quarter = -1;
-	static unsigned base; /* seconds since midnight, local time, when the quarter began */
+	static unsigned base; /* seconds since midnight when the quarter began */
+	static char date[16];
+	bool dated = style.clock == LINE_DATE || style.clock == LINE_UTC;
 	time_t now = (time_t)(ns / NS_PER_S);
 	unsigned second;
 
@@ -82,18 +93,71 @@ char *line_time(char *p, uint64_t ns, bool nanoseconds)
 		struct tm tm;
 
 		quarter = now / QUARTER;
-		localtime_r(&start, &tm);
+		if (style.clock == LINE_UTC)
+			gmtime_r(&start, &tm);
+		else
+			localtime_r(&start, &tm);
 		base = (unsigned)(tm.tm_hour * 3600 + tm.tm_min * 60 + tm.tm_sec);
+		strftime(date, sizeof(date), "%Y-%m-%d ", &tm);
 	}
 	second = (base + (unsigned)(now % QUARTER)) % 86400;
+	if (dated)
+		p = emit_text(p, date);
 	p = emit_2(p, second / 3600);
 	*p++ = ':';
 	p = emit_2(p, second / 60 % 60);
 	*p++ = ':';
-	p = emit_2(p, second % 60);
-	*p++ = '.';
-	return nanoseconds ? emit_padded(p, (uint32_t)(ns % NS_PER_S), 9)
-			   : emit_padded(p, (uint32_t)(ns % NS_PER_S / NS_PER_US), 6);
+	return emit_2(p, second % 60);
+}
+
+/* Since an earlier time, which may be a later one. */
+static char *time_since(char *p, uint64_t ns, uint64_t since, bool nanoseconds)
+{
+	uint64_t passed = ns >= since ? ns - since : since - ns;
+
+	if (ns < since)
+		*p++ = '-';
+	return fraction(emit_number(p, passed / NS_PER_S), passed, nanoseconds);
+}
+
+void line_times(enum line_clock clock)
+{
+	style.clock = clock;
+}
+
+char *line_time(char *p, uint64_t ns, bool nanoseconds)
+{
+	static uint64_t first, last;
+	static bool begun;
+	uint64_t before;
+
+	if (!begun)
+		first = last = ns;
+	begun = true;
+	before = last;
+	last = ns;
+	switch (style.clock) {
+	case LINE_NONE:
+		return p;
+	case LINE_EPOCH:
+		return fraction(emit_number(p, ns / NS_PER_S), ns, nanoseconds);
+	case LINE_DELTA:
+		return time_since(p, ns, before, nanoseconds);
+	case LINE_RELATIVE:
+		return time_since(p, ns, first, nanoseconds);
+	case LINE_UTC:
+		p = fraction(time_of_day(p, ns), ns, nanoseconds);
+		return EMIT(p, "Z");
+	default:
+		return fraction(time_of_day(p, ns), ns, nanoseconds);
+	}
+}
+
+char *line_gap(char *p)
+{
+	if (style.clock != LINE_NONE)
+		*p++ = ' ';
+	return p;
 }
 
 char *line_endpoint(char *p, unsigned ip, const unsigned char *addr, bool has_port, uint16_t port)
@@ -441,7 +505,7 @@ static char *where(char *p, const struct packet *packet, const char *iface)
 {
 	static const char *const directions[] = {" in", " broadcast", " multicast", " other", " out"};
 
-	*p++ = ' ';
+	p = line_gap(p);
 	p = emit_text(p, iface ? iface : line_link(packet->link));
 	if (packet->cooked >= 1 && packet->cooked <= 5)
 		p = emit_text(p, directions[packet->cooked - 1]);

@@ -25,13 +25,27 @@ struct line_extra {
  */
 void line_style(bool colours, unsigned columns, struct relative *relative);
 
+/* How times look. */
+enum line_clock {
+	LINE_LOCAL,
+	LINE_DATE, /* local, with the date */
+	LINE_UTC,
+	LINE_EPOCH,    /* seconds since 1970 */
+	LINE_DELTA,    /* since the line before */
+	LINE_RELATIVE, /* since the first line */
+	LINE_NONE,
+};
+
+void line_times(enum line_clock clock);
+
 /* Colours among the parts of a line: nothing where there are none. */
 char *line_paint(char *p, int paint);
 
 void line_packet(struct sink *sink, const struct packet *packet, uint64_t ns, const struct line_extra *extra);
 
-/* Their parts. */
+/* Their parts. A time is nothing where none is shown, and then there is no gap behind it. */
 char *line_time(char *p, uint64_t ns, bool nanoseconds);
+char *line_gap(char *p);
 char *line_endpoint(char *p, unsigned ip, const unsigned char *addr, bool has_port, uint16_t port);
 char *line_flags(char *p, unsigned flags);
 char *line_icmp(char *p, const struct packet *packet);

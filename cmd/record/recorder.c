@@ -1,7 +1,6 @@
 #include "recorder.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -17,6 +16,7 @@
 #include "common/clock.h"
 #include "common/complain.h"
 #include "common/sandbox.h"
+#include "common/series.h"
 #include "common/settings.h"
 #include "common/status.h"
 #include "common/text.h"
@@ -52,7 +52,7 @@ static struct {
 	/* The writer's */
 	const char *command;
 	int fd;
-	unsigned number; /* of the file */
+	struct series series;
 	off_t written;
 	bool failed; /* this file takes no more */
 	bool told;
@@ -114,47 +114,6 @@ int recorder_check(const char *command)
 
 /* ---- files ---- */
 
-/* The first has the name that was given; of the others the number stands before what the name ends with. */
-static char *name_of(unsigned number, char *name, size_t cap)
-{
-	const char *path = recorder_options.path, *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
-	const char *dot = strrchr(base, '.');
-	int stem = (int)(dot && dot != base ? (size_t)(dot - path) : strlen(path));
-
-	if (number == 1)
-		snprintf(name, cap, "%s", path);
-	else
-		snprintf(name, cap, "%.*s-%u%s", stem, path, number, path + stem);
-	return name;
-}
-
-/* It may hold secrets: others cannot read one that was there before either. Before the sandbox, which forbids it. */
-static void make_private(int fd)
-{
-	struct stat st;
-
-	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
-		(void)!fchmod(fd, 0600);
-}
-
-static int open_file(unsigned number)
-{
-	char name[PATH_MAX];
-	const char *uid = getenv("SUDO_UID"), *gid = getenv("SUDO_GID");
-	int fd;
-
-	name_of(number, name, sizeof(name));
-	if (number > 1) /* one of an earlier run, with a mode of its own */
-		(void)unlink(name);
-	fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-
-	if (fd >= 0)
-		make_private(fd);
-	if (fd >= 0 && geteuid() == 0 && uid && gid && atol(uid) > 0)
-		(void)!fchown(fd, (uid_t)atol(uid), (gid_t)atol(gid));
-	return fd < 0 ? -errno : fd;
-}
-
 /* Told once, whatever follows. */
 static void fail(int err, const char *what)
 {
@@ -163,30 +122,20 @@ static void fail(int err, const char *what)
 	recorder.failed = true;
 	if (!recorder.told)
 		complain("%s: %s: %s; sessions go on, and are not recorded%s",
-			 name_of(recorder.number, name, sizeof(name)), what, tn_strerror(err),
-			 rotates() ? " until the next file begins" : "");
+			 series_name(&recorder.series, recorder.series.number, name, sizeof(name)), what,
+			 tn_strerror(err), rotates() ? " until the next file begins" : "");
 	recorder.told = true;
 }
 
 static void begin_file(void)
 {
-	char name[PATH_MAX];
-	int fd;
-
 	if (recorder.fd >= 0)
 		close(recorder.fd);
-	recorder.fd = -1;
-	recorder.number++;
 	recorder.written = 0;
 	recorder.failed = false;
-	fd = open_file(recorder.number);
-	if (fd < 0) {
-		fail(fd, "cannot be opened");
-		return;
-	}
-	recorder.fd = fd;
-	if (recorder_options.files && recorder.number > recorder_options.files)
-		(void)unlink(name_of(recorder.number - recorder_options.files, name, sizeof(name)));
+	recorder.fd = series_next(&recorder.series);
+	if (recorder.fd < 0)
+		fail(recorder.fd, "cannot be opened");
 }
 
 /* A piece that does not fit is taken back as a whole: the file stays one that can be read. */
@@ -357,8 +306,8 @@ int recorder_open(const char *command)
 		return STATUS_USAGE;
 	}
 	recorder.command = command;
-	recorder.number = 1;
-	recorder.fd = open_file(1);
+	recorder.series = (struct series){.path = recorder_options.path, .keep = recorder_options.files};
+	recorder.fd = series_next(&recorder.series);
 	if (recorder.fd < 0) {
 		complain("%s: %s", recorder_options.path, tn_strerror(recorder.fd));
 		return STATUS_FAILED;

@@ -220,7 +220,12 @@ def test_endpoint_is_a_filter(tenon, tmp_path, libpcap, url, wanted):
     (["--follow", "--endpoint", "Dtls://localhost:1"], "encrypted"), (["--keylog", "x"], "--write"),
     (["--snaplen", "0"], "range"), (["--memory", "1"], "range"), (["--iface", "lo"], "which"),
     (["--direction", "inn"], "neither 'in' nor 'out'"), (["--direction", "in"], "inbound"),
-    (["--list"], "--list captures nothing"),
+    (["--list"], "--list captures nothing"), (["--rotate", "1MiB"], "--write FILE"),
+    (["--rotate", "soon", "--write", "a"], "neither a size (100MiB) nor a duration (1h)"),
+    (["--rotate", "1", "--write", "a"], "4KiB"), (["--keep", "2", "--write", "a"], "--rotate"),
+    (["--compress"], "--write FILE"), (["--rotate", "1h", "--write", "-"], "one file"),
+    (["--process", "any"], "is for interfaces"), (["--time", "Epoch"], "none of local, date, utc, epoch"),
+    (["--time", "utc", "--json"], "is for lines"),
     (["--write", "a.pcap", "--comment", "x"], ".pcapng")])
 def test_bad_usage(tenon, tmp_path, args, said):
     path = write(tmp_path / "in.pcap", packets.pcap(packets.ETHERNET, []))
@@ -652,7 +657,9 @@ def test_live_lines_and_privileges(live, network):
     assert status["NoNewPrivs"] == "1"
     exchange(network, [b"hello"])
     stop(capture)
-    got = [json.loads(line) for line in capture.lines]
+    *got, counts = [json.loads(line) for line in capture.lines]
+    assert (counts["event"], counts["packets"], counts["dropped"]) == ("counts", len(got), 0)
+    assert (counts["interface"], counts["interface_dropped"]) == ("lo", 0)
     assert [packet["flags"] for packet in got[:2]] == ["S", "SA"]
     assert sum(packet["payload"] for packet in got) == 10
 
@@ -681,7 +688,7 @@ def test_live_messages_between_two_programs(live, network, keys, wrap):
     got = [json.loads(line) for line in capture.lines]
     for side in ("client", "server"):
         assert [m["value"] for m in got if m.get("from") == side and "value" in m] == values
-    assert not [m for m in got if "event" in m]
+    assert [m["event"] for m in got if "event" in m] == ["counts"]
 
 
 def test_live_tls_secrets_reach_tshark(tenon, live, network, program, tmp_path):
@@ -749,7 +756,7 @@ def test_an_interface_that_goes_ends_it(tenon, network, libpcap, program, tmp_pa
     capture.wait(FAILED)
     assert "here: the interface has gone" in capture.err and "here: 5 packets" in capture.err, capture.err
     lines = tenon.run("capture", "--read", tmp_path / "out.pcapng").lines if "--write" in args else capture.lines
-    assert len(lines) == 5, lines
+    assert len([line for line in lines if '"event"' not in line]) == 5, lines
 
 
 def test_without_privilege(tenon, libpcap):
@@ -982,3 +989,139 @@ def test_numbers_count_from_the_beginning(tenon, tmp_path, hosts):
     assert numbers[:5] == [(0, 0), (0, 1), (1, 1), (1, 21), (21, 1)]
     assert numbers[5] == (0, 0) and numbers[6][0] == 1
     assert numbers[7:] == [(1, 1), (1, 6)]
+
+
+# Files one after another
+
+def datagrams(count, size=500):
+    """A pcap of datagrams, one each second, whose first bytes count."""
+    frames = [packets.ethernet(packets.udp("10.0.0.1", 7, "10.0.0.2", 9, b"%06d" % i + bytes(size)))
+              for i in range(count)]
+    return packets.pcap(packets.ETHERNET, frames)
+
+
+def in_files(tenon, program, paths):
+    """The times at which the packets of each file came, as tshark reads them."""
+    return [[float(line[0]) for line in tshark_of(tenon, program, path, ["frame.time_epoch"])] for path in paths]
+
+
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize("rotate, most", [("8KiB", 15), ("10s", 10)])
+def test_files_follow_one_another(tenon, tmp_path, program, rotate, most, compress):
+    path = tmp_path / "in.pcap"
+    path.write_bytes(b"".join(datagrams(48)))
+    extra = ["--compress"] if compress else []
+    if compress and "without zlib" in tenon.run("capture", "--read", path, "--write", tmp_path / "x.gz",
+                                                status=None).err:
+        pytest.skip("no zlib here")
+    tenon.run("capture", "--read", path, "--write", tmp_path / "out.pcapng", "--rotate", rotate, *extra)
+    end = ".pcapng.gz" if compress else ".pcapng"
+    names = ["out" + end] + [f"out-{i}{end}" for i in range(2, 9)]
+    found = [tmp_path / name for name in names if (tmp_path / name).exists()]
+    times = in_files(tenon, program, found)
+    assert sum(times, []) == sorted(sum(times, [])) and len(sum(times, [])) == 48
+    assert max(map(len, times)) <= most and len(times) > 2
+    for name in found:
+        data = name.read_bytes()
+        assert name.stat().st_mode & 0o777 == 0o600
+        assert len(zlib.decompress(data, 31) if compress else data) <= 8192 or rotate == "10s"
+        assert packets_of(tenon, name) != []
+
+
+def test_the_oldest_files_go(tenon, tmp_path, program):
+    path = tmp_path / "in.pcap"
+    path.write_bytes(b"".join(datagrams(48)))
+    tenon.run("capture", "--read", path, "--write", tmp_path / "out.pcap", "--rotate", "10s", "--keep", "2")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.pcap", "out-4.pcap", "out-5.pcap"]
+    assert list(map(len, in_files(tenon, program, [tmp_path / "out-4.pcap", tmp_path / "out-5.pcap"]))) == [10, 8]
+
+
+def test_each_file_has_the_secrets(tenon, tmp_path):
+    path, keys = tmp_path / "in.pcap", tmp_path / "keys"
+    path.write_bytes(b"".join(datagrams(20)))
+    keys.write_text("CLIENT_RANDOM 00 11\n", encoding="ascii")
+    tenon.run("capture", "--read", path, "--write", tmp_path / "o.pcapng", "--rotate", "5s", "--keylog", keys,
+              "--comment", "of today")
+    files = sorted(tmp_path.glob("o*.pcapng"))
+    assert len(files) == 4
+    assert all(b"CLIENT_RANDOM 00 11" in file.read_bytes() and b"of today" in file.read_bytes() for file in files)
+
+
+@pytest.mark.parametrize("damage, said", [(lambda data: data[:-20], "cut off"), (lambda data: data[:-400], "cut off"),
+                                          (lambda data: data[:30] + b"\xff" * 64 + data[94:], "damaged")])
+def test_compressed_files_that_are_damaged(tenon, tmp_path, damage, said):
+    path = tmp_path / "a.pcap.gz"
+    press = zlib.compressobj(wbits=31)
+    path.write_bytes(damage(press.compress(b"".join(datagrams(40))) + press.flush()))
+    result = tenon.run("capture", "--read", path, status=None)
+    assert result.status in (FAILED, REFUSED) and str(path) in result.err, (said, result.err)
+
+
+def test_members_of_gzip_are_one_file(tenon, tmp_path):
+    whole = b"".join(datagrams(9))
+    path = tmp_path / "a.pcap.gz"
+    path.write_bytes(b"".join((press := zlib.compressobj(wbits=31)).compress(part) + press.flush()
+                              for part in (whole[:100], whole[100:])))
+    assert len(packets_of(tenon, path)) == 9
+
+
+# Times
+
+@pytest.mark.parametrize("form, theirs", [("epoch", ["-tt"]), ("none", ["-t"]), ("delta", ["-ttt"]),
+                                          ("date", ["-tttt"]), ("relative", ["-ttttt"]), ("local", [])])
+def test_times_as_tcpdump_has_them(tenon, tmp_path, program, form, theirs):
+    path = tmp_path / "a.pcap"
+    path.write_bytes(b"".join(datagrams(4)))
+    env = {"TZ": "Asia/Shanghai"}
+    ours = tenon.run("capture", "--read", path, "--time", form, env=env).lines
+    done = tenon.finish([program("tcpdump"), "-n", *theirs, "-r", path], env={**os.environ, **env})
+    assert [line.split("ethernet")[0].strip().removeprefix("0") or "-" for line in ours] == [
+        re.sub(r"^ ?0*(00:)*0?(?=\d+\.|$)", "", line.split("IP ")[0].strip()).removeprefix("0") or "-"
+        if form in ("delta", "relative") else line.split("IP ")[0].strip().removeprefix("0") or "-"
+        for line in done.lines]
+
+
+def test_live_nanoseconds(live, network):
+    capture = live("--nanoseconds", "--time", "utc")
+    exchange(network, [b"hello"])
+    stop(capture)
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{9}Z ", line) for line in capture.lines)
+
+
+# Processes
+
+def test_live_packets_of_a_process(tenon, live, network, tmp_path, program):
+    inside = {"preexec_fn": network.enter}
+    one, other = (tenon.serve(f"tcp://127.0.0.1:{port}", **inside) for port in (7001, 7002))
+    ours = live("--process", one.pid, "--json")
+    every = live("--process", "any", "--write", tmp_path / "any.pcapng")
+    exchange(network, [b"of nobody"])
+    with network.socket(socket.AF_INET, socket.SOCK_STREAM) as a, network.socket(socket.AF_INET,
+                                                                                socket.SOCK_STREAM) as b:
+        for sock, server in ((a, one), (b, other)):
+            sock.connect(("127.0.0.1", server.port))
+            sock.sendall(b"x")
+            sock.recv(9)
+        harness.wait_until(lambda: b"of nobody" in (tmp_path / "any.pcapng").read_bytes(), "it is written")
+    stop(ours), stop(every)
+    got = [json.loads(line) for line in ours.lines if '"event"' not in line]
+    assert got and all(f"tenon ({one.pid})" in packet["comment"] and
+                       ":7001" in packet["source"] + packet["destination"] for packet in got)
+    comments = {tuple(line) for line in tshark_of(tenon, program, tmp_path / "any.pcapng",
+                                                  ["tcp.dstport", "frame.comment"])}
+    for server in (one, other):
+        assert any(port == str(server.port) and comment == f"process ? > tenon ({server.pid})"
+                   for port, comment in comments), comments
+    assert ("7000", "") in comments
+
+
+def test_live_packets_of_a_name(tenon, live, network):
+    server = tenon.serve("udp://127.0.0.1:7002", preexec_fn=network.enter)
+    capture = live("--process", "tenon")
+    exchange(network, [b"mine"] * 3)
+    with network.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.sendto(b"x", ("127.0.0.1", 7002))
+        sock.recv(9)
+    harness.wait_until(lambda: len(capture.lines) >= 2, "both datagrams")
+    stop(capture)
+    assert len(capture.lines) == 2 and all("udp" in line and f"tenon ({server.pid})" in line for line in capture.lines)
