@@ -61,6 +61,8 @@ static void take_memory(struct sock *sock, const void *data, size_t len)
 	memcpy(memory, data, len < sizeof(memory) ? len : sizeof(memory));
 	sock->memory_in = memory[SK_MEMINFO_RMEM_ALLOC];
 	sock->memory_out = memory[SK_MEMINFO_WMEM_ALLOC];
+	sock->limit_in = memory[SK_MEMINFO_RCVBUF];
+	sock->limit_out = memory[SK_MEMINFO_SNDBUF];
 	if (len > SK_MEMINFO_DROPS * sizeof(uint32_t))
 		sock->drops = memory[SK_MEMINFO_DROPS];
 }
@@ -127,6 +129,9 @@ static void take_inet(struct sock *sock, const struct table *table, const struct
 		sock->protocol = ntohs(m->id.idiag_sport);
 	state_is(sock, stream ? tcp_state_name(m->idiag_state) : peer ? "connected" : "bound");
 	if (stream) {
+		sock->timer = m->idiag_timer;
+		sock->timer_ms = m->idiag_expires;
+		sock->timer_count = m->idiag_retrans;
 		sock->unread = m->idiag_rqueue;
 		sock->unsent = m->idiag_wqueue;
 	}

@@ -23,8 +23,11 @@
 #include "common/signals.h"
 #include "common/status.h"
 #include "common/text.h"
+#include "columns.h"
+#include "delta.h"
 #include "destroy.h"
 #include "diag.h"
+#include "netns.h"
 #include "process.h"
 #include "read.h"
 #include "show.h"
@@ -39,10 +42,12 @@
 #endif
 
 static struct {
-	const char *url;
+	const char *url, *netns;
 	uint64_t watch_ns;
-	bool all, summary, kill;
+	bool all, summary, kill, delta;
 	struct selection only;
+	struct columns columns;
+	struct sorting sorting;
 } wanted;
 
 static struct {
@@ -51,7 +56,9 @@ static struct {
 	struct tn_place place;
 	int status;
 	unsigned rounds;
-	bool on_screen; /* each look is drawn over the one before */
+	bool on_screen;          /* each look is drawn over the one before */
+	struct netns_list netns; /* --netns */
+	struct socks before;     /* --delta: the look before */
 	struct tn_loop *loop;
 	struct tn_timer *timer;
 } state = {.fd = -1};
@@ -217,13 +224,14 @@ static bool is_wanted(const struct sock *sock)
 
 static bool options_wanted(void)
 {
-	return !wanted.summary && !wanted.kill && (state.pid || state.placed || wanted.all);
+	return !wanted.summary && !wanted.kill && !wanted.delta && !(wanted.columns.count && !settings.json) &&
+	       (state.pid || state.placed || wanted.all);
 }
 
 /* More than the table: of one socket there is room for all that matters. */
 static bool details_wanted(void)
 {
-	return !wanted.summary && !wanted.kill && (state.fd >= 0 || wanted.all);
+	return !wanted.summary && !wanted.kill && !wanted.columns.count && (state.fd >= 0 || wanted.all);
 }
 
 /* Adds what the tables have of a socket, or an empty one. */
@@ -343,9 +351,12 @@ static int look_at_all(struct look *look)
 			sock->holder = *holder;
 			sock->shared = (unsigned)count - 1;
 		}
-		if (!options_wanted() || !sock->inode)
+		if (!sock->inode)
 			continue;
-		find_far(look, sock);
+		if (options_wanted() || columns_have(&wanted.columns, COLUMN_FAR))
+			find_far(look, sock);
+		if (!options_wanted())
+			continue;
 		if (holder)
 			ask(look, sock, true);
 		else
@@ -363,7 +374,7 @@ static int by_holder(const void *a, const void *b)
 	return x->holder.fd != y->holder.fd ? (x->holder.fd < y->holder.fd ? -1 : 1) : 0;
 }
 
-static int look_around(struct look *look)
+static int look_here(struct look *look)
 {
 	int rc = state.foreign ? 0 : diag_all(&look->all);
 
@@ -374,8 +385,6 @@ static int look_around(struct look *look)
 	rc = holders_find(&look->holders, 0);
 	if (rc == 0)
 		rc = state.pid ? look_at_process(look) : look_at_all(look);
-	if (look->found.count)
-		qsort(look->found.list, look->found.count, sizeof(*look->found.list), by_holder);
 	return rc;
 }
 
@@ -385,6 +394,45 @@ static void look_end(struct look *look)
 	free(look->all.list); /* their options are those of `found` */
 	holders_free(&look->holders);
 	sock_read_end();
+}
+
+/* Adds what one namespace has to what was found elsewhere. */
+static int look_into(struct look *look, const struct netns *netns)
+{
+	struct look here = {0};
+	int rc = netns_enter(netns);
+
+	if (rc < 0) {
+		complain("inspect: --netns: %s: %s (to enter it: CAP_SYS_ADMIN)", netns->name, tn_strerror(rc));
+		return 0;
+	}
+	rc = look_here(&here);
+	for (size_t i = 0; i < here.found.count && rc == 0; i++) {
+		struct sock *sock = socks_add(&look->found);
+
+		if (!sock) {
+			rc = -ENOMEM;
+			break;
+		}
+		*sock = here.found.list[i];
+		snprintf(sock->netns, sizeof(sock->netns), "%s", netns->name);
+		here.found.list[i].options = NULL; /* it has them now */
+	}
+	look->left += here.left;
+	look->lacking |= here.lacking;
+	look_end(&here);
+	return rc;
+}
+
+static int look_around(struct look *look)
+{
+	int rc = wanted.netns ? 0 : look_here(look);
+
+	for (size_t i = 0; i < state.netns.count && rc == 0; i++)
+		rc = look_into(look, &state.netns.list[i]);
+	if (look->found.count)
+		qsort(look->found.list, look->found.count, sizeof(*look->found.list), by_holder);
+	return rc;
 }
 
 /* ---- output ---- */
@@ -496,19 +544,24 @@ static void show(const struct look *look)
 {
 	struct text text = {0};
 	unsigned width = screen_columns();
+	static bool headed;
 
 	if (state.on_screen)
 		add_time(&text);
-	else if (state.rounds)
+	else if (state.rounds && !wanted.delta)
 		text_add(&text, "\n");
 	for (size_t i = 0; i < look->found.count && details_wanted(); i++)
 		sock_show(&look->found.list[i], width, wanted.all, &text);
-	if (!look->found.count && state.pid && state.fd < 0 && !state.placed)
+	if (!look->found.count && state.pid && state.fd < 0 && !state.placed && !wanted.delta)
 		add_no_sockets(&text);
 	else if (wanted.summary)
 		summary_show(&look->found, &text);
+	else if (wanted.columns.count)
+		columns_show(&look->found, &wanted.columns, screen_is_terminal() ? width : 0, !wanted.delta || !headed,
+			     &text);
 	else if (!details_wanted())
 		table_show(&look->found, width, &text);
+	headed |= look->found.count > 0;
 	if (state.on_screen && !text.failed)
 		screen_draw(&text);
 	else
@@ -575,12 +628,17 @@ static int look_once(void)
 		select_from(&look.found, &wanted.only);
 		none_wanted &= !look.found.count;
 	}
+	if (rc == 0 && wanted.delta) {
+		rc = delta_take(&state.before, &look.found);
+		none_wanted = false;
+	}
+	columns_sort(&look.found, &wanted.sorting);
 	if (rc == 0 && wanted.kill && look.found.count) {
 		status = kill_found(&look);
 		look_end(&look);
 		return status;
 	}
-	if (rc == 0 && !none_wanted)
+	if (rc == 0 && !none_wanted && !(wanted.delta && state.rounds == 0))
 		(settings.json ? show_json : show)(&look);
 	if (rc < 0)
 		status = state.pid ? complain_process(rc) : STATUS_FAILED;
@@ -590,7 +648,7 @@ static int look_once(void)
 		complain("inspect: no socket is as --state, --kind, --port, --peer and --process want it");
 	if (none_wanted)
 		status = STATUS_FAILED;
-	else if (rc == 0 && !look.found.count)
+	else if (rc == 0 && !look.found.count && !wanted.delta)
 		status = complain_nothing(&look);
 	if (rc == 0 && look.lacking) {
 		snprintf(text, sizeof(text), "options cannot be read (%s)", lacking_reason(&look));
@@ -645,7 +703,7 @@ static int look_repeatedly(void)
 	err = signals_start(state.loop, on_signal, NULL);
 	if (err == 0)
 		err = out_watch(state.loop, on_reader_gone, NULL);
-	state.on_screen = !settings.json && screen_is_terminal();
+	state.on_screen = !settings.json && !wanted.delta && screen_is_terminal();
 	if (err == 0 && state.on_screen)
 		err = screen_watch(state.loop, on_resize, NULL);
 	if (err == 0)
@@ -699,6 +757,42 @@ static int check_kill(int count)
 	return STATUS_USAGE;
 }
 
+static int check_options(int count)
+{
+	const char *wrong = NULL;
+
+	if (wanted.delta && !wanted.watch_ns)
+		wrong = "--delta: since when? --watch DUR says how long a look lasts";
+	else if (wanted.delta && (wanted.summary || wanted.all))
+		wrong = "--delta shows what has changed: not with --summary or --all";
+	else if (wanted.netns && count)
+		wrong = "--netns and a process: its own namespace is looked into";
+	else if (wanted.netns && strcmp(wanted.netns, "all") == 0 && wanted.kill)
+		wrong = "--kill: in one namespace at a time: --netns NAME";
+	else if (wanted.columns.count && (wanted.summary || wanted.all))
+		wrong = "--columns are of the table: not with --summary or --all";
+	else if (wanted.sorting.wanted && wanted.summary)
+		wrong = "--sort sorts sockets: not with --summary";
+	else if (!wanted.delta && columns_have(&wanted.columns, COLUMN_CHANGE))
+		wrong = "--columns change: needs --watch and --delta";
+	if (!wrong)
+		return 0;
+	complain("inspect: %s", wrong);
+	complain_hint("%s inspect --help", settings.program);
+	return STATUS_USAGE;
+}
+
+/* The usual table has no place for what these tell. */
+static void choose_columns(void)
+{
+	if (!wanted.columns.count && wanted.delta)
+		(void)columns_set("change,pid,command,kind,state,unread,unsent,sent,received,local,peer",
+				  &wanted.columns);
+	else if (!wanted.columns.count && wanted.netns && !wanted.all && !wanted.summary && !wanted.kill &&
+		 strcmp(wanted.netns, "all") == 0)
+		(void)columns_set("netns,pid,fd,command,kind,state,unread,unsent,backlog,local,peer", &wanted.columns);
+}
+
 static int run(char **operands, int count)
 {
 	int err;
@@ -710,8 +804,14 @@ static int run(char **operands, int count)
 	if ((count > 0 && parse_operand(operands[0], "process", 1, &state.pid) < 0) ||
 	    (count > 1 && parse_operand(operands[1], "descriptor", 0, &state.fd) < 0))
 		return STATUS_USAGE;
-	if (check_kill(count) != 0)
+	if (check_kill(count) != 0 || check_options(count) != 0)
 		return STATUS_USAGE;
+	if (wanted.netns) {
+		err = netns_find(&state.netns, wanted.netns);
+		if (err != STATUS_DONE)
+			return err;
+	}
+	choose_columns();
 	if (wanted.url) {
 		err = tn_url_place(wanted.url, &state.place);
 		if (err < 0)
@@ -737,7 +837,10 @@ static int run(char **operands, int count)
 				 "and defaults are those of this one (to enter it: CAP_SYS_ADMIN)",
 				 state.pid);
 	}
-	return wanted.watch_ns ? look_repeatedly() : look_once();
+	err = wanted.watch_ns ? look_repeatedly() : look_once();
+	netns_free(&state.netns);
+	socks_free(&state.before);
+	return err;
 }
 
 static const struct option_spec own_options[] = {
@@ -760,6 +863,14 @@ static const struct option_spec own_options[] = {
 	 "how many sockets of each kind are in each state, instead of the sockets"},
 	{"kill", 'K', OPTION_ALONE, option_set_flag, &wanted.kill, NULL,
 	 "close the sockets that are selected (tcp, udp, raw), and show them; needs CAP_NET_ADMIN"},
+	{"columns", 0, OPTION_VALUE, columns_set, &wanted.columns, "LIST",
+	 "show these, in this order: pid,command,state,timer,memory,rtt,local,peer and others"},
+	{"sort", 0, OPTION_VALUE, columns_set_sort, &wanted.sorting, "COLUMN",
+	 "in the order of this column; -COLUMN: the largest first"},
+	{"netns", 'N', OPTION_VALUE, option_set_text, &wanted.netns, "NAME",
+	 "the sockets of this network namespace: a name, a file, a process; all: of every one"},
+	{"delta", 0, OPTION_ALONE, option_set_flag, &wanted.delta, NULL,
+	 "with --watch: what has come (+), gone (-) and changed (~) since the look before"},
 	{"watch", 0, OPTION_VALUE, option_set_duration, &wanted.watch_ns, "DUR",
 	 "look again each time this time has passed; on a terminal in the same place"},
 	{"", 'n', OPTION_ALONE, option_set_nothing, NULL, NULL, NULL},
@@ -782,6 +893,7 @@ const struct command inspect_command = {
 		"  tenon inspect [--all] [--json] [--watch DUR] [PID [FD]] [--endpoint URL]\n"
 		"  tenon inspect [--summary | --kill] [PID [FD]] [--endpoint URL] [--state STATE] [--kind KIND]\n"
 		"                [--port N] [--peer NET] [--process NAME]\n"
+		"  tenon inspect [--columns LIST] [--sort COLUMN] [--netns NAME] [--watch DUR [--delta]]\n"
 		"\n"
 		"A line is a socket: its process, kind and state, bytes that wait to be read and to be acknowledged,\n"
 		"connections in a listener's backlog, addresses, and the process at the other end. Below it are the\n"

@@ -145,6 +145,8 @@ static void read_queues(struct sock *sock, int fd)
 		return;
 	sock->memory_in = memory[SK_MEMINFO_RMEM_ALLOC];
 	sock->memory_out = memory[SK_MEMINFO_WMEM_ALLOC];
+	sock->limit_in = memory[SK_MEMINFO_RCVBUF];
+	sock->limit_out = memory[SK_MEMINFO_SNDBUF];
 	sock->drops = memory[SK_MEMINFO_DROPS];
 }
 

@@ -19,10 +19,12 @@
 #include "common/json.h"
 #include "common/paint.h"
 #include "common/text.h"
+#include "container.h"
 #include "process.h"
 #include "sock.h"
 #include "tcp.h"
 #include "tenon.h"
+#include "timer.h"
 #include "words.h"
 
 #ifndef IPPROTO_MPTCP
@@ -103,6 +105,9 @@ static void queue_words(const struct sock *sock, struct text *text)
 		text_add(text, "%s%s of kernel memory in, %s out", separator,
 			 human_bytes((double)sock->memory_in, in, sizeof(in)),
 			 human_bytes((double)sock->memory_out, out, sizeof(out)));
+	if (sock->limit_in >= 0)
+		text_add(text, " (of %s and %s)", human_bytes((double)sock->limit_in, in, sizeof(in)),
+			 human_bytes((double)sock->limit_out, out, sizeof(out)));
 	if (sock->drops > 0)
 		text_add(text, "; %" PRId64 " dropped for lack of room", sock->drops);
 }
@@ -133,6 +138,29 @@ static void peer_words(const struct sock *sock, struct text *text)
 	user_text(sock->cred_uid, user, sizeof(user));
 	text_add(text, "%sprocess %" PRId64 ", user %s, group %" PRId64, sock->listening ? "" : "opened by ",
 		 sock->cred_pid, user, sock->cred_gid);
+}
+
+static void timer_row(const struct sock *sock, struct text *text)
+{
+	if (!sock->timer)
+		return;
+	row(text, "timer");
+	timer_words(sock, text);
+}
+
+/* Where the process is, if that is not where we are. */
+static void place_words(const struct sock *sock, struct text *text)
+{
+	char container[CONTAINER_MAX];
+
+	if (sock->holder.pid && container_of_process(sock->holder.pid, container)) {
+		row(text, "container");
+		text_clean(text, container);
+	}
+	if (*sock->netns) {
+		row(text, "netns");
+		text_clean(text, sock->netns);
+	}
 }
 
 static void mptcp_words(const struct sock *sock, struct text *text)
@@ -233,6 +261,8 @@ void sock_show(const struct sock *sock, unsigned width, bool all, struct text *o
 	who_words(sock, &text);
 	option_words(sock, DIFFERS, "set", width, &text);
 	queue_words(sock, &text);
+	timer_row(sock, &text);
+	place_words(sock, &text);
 	peer_words(sock, &text);
 	mptcp_words(sock, &text);
 	tcp_info_words(sock, INDENT, &text);
@@ -273,7 +303,36 @@ static void queues_json(const struct sock *sock, struct text *line)
 	number_json(line, sock->listening ? "backlog" : "unsent", sock->unsent);
 	number_json(line, "memory_in", sock->memory_in);
 	number_json(line, "memory_out", sock->memory_out);
+	number_json(line, "memory_in_limit", sock->limit_in);
+	number_json(line, "memory_out_limit", sock->limit_out);
 	number_json(line, "drops", sock->drops);
+	timer_json(sock, line);
+}
+
+static void change_json(const struct sock *sock, struct text *line)
+{
+	struct tcp_figures figures;
+
+	if (!sock->change)
+		return;
+	json_text(line, "change", sock->change == '+' ? "opened" : sock->change == '-' ? "closed" : "changed");
+	if (sock->change != '~' || !tcp_figures_of(sock, &figures))
+		return;
+	json_object(line, "since_last");
+	json_signed(line, "sent", figures.sent - (int64_t)sock->before_sent);
+	json_signed(line, "received", figures.received - (int64_t)sock->before_received);
+	json_signed(line, "resent", figures.resent - (int64_t)sock->before_resent);
+	json_object_end(line);
+}
+
+static void place_json(const struct sock *sock, struct text *line)
+{
+	char container[CONTAINER_MAX];
+
+	if (*sock->netns)
+		json_text(line, "netns", sock->netns);
+	if (sock->holder.pid && container_of_process(sock->holder.pid, container))
+		json_text(line, "container", container);
 }
 
 static void peer_json(const struct sock *sock, struct text *line)
@@ -331,6 +390,7 @@ void sock_show_json(const struct sock *sock)
 	char kind[32], local[192], peer[192];
 
 	json_begin(&line, NULL);
+	change_json(sock, &line);
 	holder_json(&line, &sock->holder);
 	number_json(&line, "shared", sock->shared ? (int64_t)sock->shared : -1);
 	json_number(&line, "inode", sock->inode);
@@ -340,6 +400,7 @@ void sock_show_json(const struct sock *sock)
 	json_text(&line, "local", sock_addr_text(sock, &sock->local, local, sizeof(local)));
 	if (sock->family != AF_NETLINK)
 		json_text(&line, "peer", sock_addr_text(sock, &sock->peer, peer, sizeof(peer)));
+	place_json(sock, &line);
 	number_json(&line, "uid", sock->uid);
 	queues_json(sock, &line);
 	peer_json(sock, &line);

@@ -18,6 +18,7 @@ struct sock *socks_add(struct socks *socks)
 	sock = &socks->list[socks->count++];
 	memset(sock, 0, sizeof(*sock));
 	sock->uid = sock->unread = sock->unsent = sock->memory_in = sock->memory_out = sock->drops = -1;
+	sock->limit_in = sock->limit_out = -1;
 	sock->cred_pid = sock->cred_uid = sock->cred_gid = -1;
 	return sock;
 }

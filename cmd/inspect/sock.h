@@ -44,7 +44,10 @@ struct sock {
 	int64_t unread, unsent;     /* bytes, -1: not known; listening: connections that wait, and how many may */
 	int64_t messages;           /* that wait to be read, where they are counted; -1 */
 	int64_t memory_in, memory_out, drops; /* of the kernel's, records included; -1: not known */
-	unsigned char tcp_info[256];          /* struct tcp_info, as long as this kernel's is */
+	int64_t limit_in, limit_out;          /* of that memory; -1: not known */
+	unsigned timer, timer_count; /* what TCP waits for (timer.c), and how often it was in vain; 0: nothing */
+	uint32_t timer_ms;
+	unsigned char tcp_info[256]; /* struct tcp_info, as long as this kernel's is */
 	size_t tcp_info_len;
 	char congestion[16];
 	bool subflows_known, fallback; /* MPTCP */
@@ -55,6 +58,9 @@ struct sock {
 	struct holder far; /* the process at the other end, if it is on this machine; pid 0: unknown */
 	struct sock_option *options;
 	size_t noptions;
+	char netns[64]; /* "": ours */
+	char change;    /* --delta: '+', '-' or '~'; 0: none */
+	uint64_t before_sent, before_received, before_resent;
 };
 
 struct socks {

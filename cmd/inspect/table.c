@@ -7,57 +7,26 @@
 
 #include "common/paint.h"
 #include "common/text.h"
+#include "columns.h"
 #include "sock.h"
 #include "words.h"
 
 #define GAP 2 /* between columns, and before a second line */
 
-enum column { PID, FD, COMMAND, KIND, STATE, UNREAD, UNSENT, BACKLOG, NCOLUMNS };
+static const enum column columns[] = {COLUMN_PID,   COLUMN_FD,     COLUMN_COMMAND, COLUMN_KIND,
+				      COLUMN_STATE, COLUMN_UNREAD, COLUMN_UNSENT,  COLUMN_BACKLOG};
 
-static const struct {
-	const char *title;
-	bool right; /* aligned */
-} columns[NCOLUMNS] = {[PID] = {"PID", true},       [FD] = {"FD", true},          [COMMAND] = {"COMMAND", false},
-		       [KIND] = {"KIND", false},    [STATE] = {"STATE", false},   [UNREAD] = {"UNREAD", true},
-		       [UNSENT] = {"UNSENT", true}, [BACKLOG] = {"BACKLOG", true}};
+#define NCOLUMNS (sizeof(columns) / sizeof(columns[0]))
+#define BACKLOG (NCOLUMNS - 1)
 
 struct cells {
-	char text[NCOLUMNS][48];
+	struct cell of[NCOLUMNS];
 };
-
-/* Characters, not bytes. */
-static unsigned width_of(const char *text)
-{
-	unsigned width = 0;
-
-	for (; *text; text++)
-		width += ((unsigned char)*text & 0xc0) != 0x80;
-	return width;
-}
-
-static void number(char out[48], int64_t value)
-{
-	if (value < 0)
-		snprintf(out, 48, "-");
-	else
-		snprintf(out, 48, "%" PRId64, value);
-}
 
 static void cells_of(const struct sock *sock, struct cells *c)
 {
-	bool held = sock->holder.pid;
-
-	number(c->text[PID], held ? sock->holder.pid : -1);
-	number(c->text[FD], held ? sock->holder.fd : -1);
-	snprintf(c->text[COMMAND], 48, "%s", held ? sock->holder.command : "-");
-	sock_clean(c->text[COMMAND], 48);
-	sock_kind(sock, c->text[KIND], 48);
-	snprintf(c->text[STATE], 48, "%s", sock->state);
-	number(c->text[UNREAD], sock->listening ? -1 : sock->unread);
-	number(c->text[UNSENT], sock->listening ? -1 : sock->unsent);
-	snprintf(c->text[BACKLOG], 48, "-");
-	if (sock->listening && sock->unread >= 0)
-		snprintf(c->text[BACKLOG], 48, "%" PRId64 "/%" PRId64, sock->unread, sock->unsent);
+	for (size_t i = 0; i < NCOLUMNS; i++)
+		columns_fill(columns[i], sock, &c->of[i]);
 }
 
 struct table {
@@ -70,14 +39,14 @@ static void measure(struct table *table, const struct socks *socks)
 	bool listeners = false;
 	struct cells c = {0};
 
-	for (int i = 0; i < NCOLUMNS; i++)
-		table->widths[i] = width_of(columns[i].title);
+	for (size_t i = 0; i < NCOLUMNS; i++)
+		table->widths[i] = columns_width(columns_title(columns[i]));
 	for (size_t n = 0; n < socks->count; n++) {
 		cells_of(&socks->list[n], &c);
 		listeners |= socks->list[n].listening;
-		for (int i = 0; i < NCOLUMNS; i++)
-			if (width_of(c.text[i]) > table->widths[i])
-				table->widths[i] = width_of(c.text[i]);
+		for (size_t i = 0; i < NCOLUMNS; i++)
+			if (columns_width(c.of[i].text) > table->widths[i])
+				table->widths[i] = columns_width(c.of[i].text);
 	}
 	if (!listeners)
 		table->widths[BACKLOG] = 0;
@@ -88,13 +57,13 @@ static unsigned put_cells(const struct table *table, const struct cells *c, stru
 {
 	unsigned at = 0;
 
-	for (int i = 0; i < NCOLUMNS; i++) {
-		unsigned pad = table->widths[i] - width_of(c->text[i]);
+	for (size_t i = 0; i < NCOLUMNS; i++) {
+		unsigned pad = table->widths[i] - columns_width(c->of[i].text);
 
 		if (!table->widths[i])
 			continue;
-		text_add(text, "%*s%s%*s", columns[i].right ? (int)pad : 0, "", c->text[i],
-			 (columns[i].right ? 0 : (int)pad) + GAP, "");
+		text_add(text, "%*s%s%*s", columns_is_right(columns[i]) ? (int)pad : 0, "", c->of[i].text,
+			 (columns_is_right(columns[i]) ? 0 : (int)pad) + GAP, "");
 		at += table->widths[i] + GAP;
 	}
 	return at;
@@ -104,8 +73,8 @@ static void put_head(const struct table *table, struct text *text)
 {
 	struct cells head;
 
-	for (int i = 0; i < NCOLUMNS; i++)
-		snprintf(head.text[i], 48, "%s", columns[i].title);
+	for (size_t i = 0; i < NCOLUMNS; i++)
+		snprintf(head.of[i].text, sizeof(head.of[i].text), "%s", columns_title(columns[i]));
 	text_add(text, "%s", paint_code(STDOUT_FILENO, PAINT_DIM));
 	put_cells(table, &head, text);
 	text_add(text, "ADDRESSES%s\n", paint_code(STDOUT_FILENO, PAINT_NONE));
@@ -122,7 +91,7 @@ struct second {
 
 static bool fits(const struct second *line, const char *part, unsigned reserve)
 {
-	return line->at + GAP + width_of(part) + reserve <= line->width;
+	return line->at + GAP + columns_width(part) + reserve <= line->width;
 }
 
 static void put_part(struct second *line, const char *part, enum paint paint)
@@ -131,7 +100,7 @@ static void put_part(struct second *line, const char *part, enum paint paint)
 		text_add(line->text, "\n");
 	text_add(line->text, "%*s%s%s%s", GAP, "", paint ? paint_code(STDOUT_FILENO, paint) : "", part,
 		 paint ? paint_code(STDOUT_FILENO, PAINT_NONE) : "");
-	line->at += GAP + width_of(part);
+	line->at += GAP + columns_width(part);
 }
 
 /* As much of it as there is room for. */
@@ -197,15 +166,15 @@ static void put_addresses(const struct sock *sock, unsigned at, struct second *l
 		snprintf(far, sizeof(far), "(%s %d)", sock->far.command, sock->far.pid);
 	sock_clean(far, sizeof(far));
 	snprintf(both, sizeof(both), "%s%s%s%s", local, *peer && *local ? " " : "", *peer ? "-> " : "", peer);
-	whole = at + width_of(both) <= line->width;
+	whole = at + columns_width(both) <= line->width;
 	if (whole) {
 		text_add(line->text, "%s", both);
-		at += width_of(both);
-	} else if (at + width_of(local) <= line->width) {
+		at += columns_width(both);
+	} else if (at + columns_width(local) <= line->width) {
 		text_add(line->text, "%s", local);
 		snprintf(both, sizeof(both), "-> %s", peer);
 	}
-	if (whole && *far && at + 1 + width_of(far) <= line->width)
+	if (whole && *far && at + 1 + columns_width(far) <= line->width)
 		text_add(line->text, "%s%s", *both ? " " : "", far);
 	else if (whole && *far)
 		put_cut(line, far);

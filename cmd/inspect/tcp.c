@@ -23,6 +23,19 @@ unsigned tcp_info_state(const struct sock *sock)
 	return info_of(sock).tcpi_state;
 }
 
+bool tcp_figures_of(const struct sock *sock, struct tcp_figures *figures)
+{
+	struct tcp_info info = info_of(sock);
+
+	if (!sock->tcp_info_len || sock->listening || !sock->peer.len)
+		return false;
+	*figures = (struct tcp_figures){.rtt_us = info.tcpi_rtt,
+					.sent = (int64_t)info.tcpi_bytes_acked,
+					.received = (int64_t)info.tcpi_bytes_received,
+					.resent = (int64_t)info.tcpi_bytes_retrans};
+	return true;
+}
+
 static const char *recovery_name(unsigned state)
 {
 	static const char *const names[] = {"open", "disorder", "cwr", "recovery", "loss"};

@@ -6,6 +6,14 @@
 
 struct text;
 
+/* What tables show of it. */
+struct tcp_figures {
+	int64_t rtt_us, sent, received, resent; /* bytes: acknowledged, received, sent again */
+};
+
+/* False: the kernel tells none of this socket. */
+bool tcp_figures_of(const struct sock *sock, struct tcp_figures *figures);
+
 /* The state in struct tcp_info. */
 unsigned tcp_info_state(const struct sock *sock);
 
