@@ -29,6 +29,8 @@ const char *reason_of(int err)
 	case TN_ETLS:
 	case TN_ECERT:
 		return "tls";
+	case TN_EFULL:
+		return "slow";
 	case TN_ECUT:
 		return "cut";
 	default:

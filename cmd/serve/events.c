@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/complain.h"
 #include "common/human.h"
 #include "common/json.h"
 #include "common/output.h"
@@ -16,6 +17,7 @@
 #include "common/text.h"
 #include "common/transcode.h"
 #include "flow/message.h"
+#include "handlers/broadcast.h"
 #include "handlers/child.h"
 #include "handlers/count.h"
 #include "handlers/exec.h"
@@ -550,6 +552,32 @@ void events_flow(const struct served *served, const struct handler_flow *flow)
 		flow_json(served, flow, &info, peer);
 	if (!settings.json)
 		flow_text(flow, peer);
+}
+
+/* ---- the handler broadcast ---- */
+
+void events_slow(const struct handler_slow *slow)
+{
+	struct text line = {0};
+	struct tn_conn_info info;
+	const char *peer;
+
+	tn_conn_info(slow->conn, &info);
+	peer = slow->peer ? slow->peer : info.peer;
+	if (report_in_words())
+		complain_warning("#%llu %s: %s%s%s; messages dropped: %llu", (unsigned long long)tn_conn_id(slow->conn),
+				 peer, slow->event, slow->why ? ": " : "", slow->why ? slow->why : "",
+				 (unsigned long long)slow->dropped);
+	if (!json_is_wanted())
+		return;
+	json_begin(&line, slow->event);
+	json_number(&line, "id", tn_conn_id(slow->conn));
+	json_text(&line, "name", NULL); /* a hub's clients have one */
+	json_text(&line, "peer", peer);
+	json_text(&line, "why", slow->why);
+	json_number(&line, "dropped", slow->dropped);
+	json_time(&line, "time");
+	json_line(&line);
 }
 
 /* ---- bad messages ---- */

@@ -7,6 +7,7 @@
 struct handler_child;
 struct handler_count;
 struct handler_flow;
+struct handler_slow;
 struct tn_conn;
 struct tn_handler;
 struct tn_msg;
@@ -48,6 +49,9 @@ void events_flow(const struct served *served, const struct handler_flow *flow);
 
 /* Shows a message that came to the handler print. */
 void events_message(struct tn_conn *conn, const struct tn_msg *msg);
+
+/* Reports that a client of the handler broadcast reads too slowly, or has caught up. */
+void events_slow(const struct handler_slow *slow);
 
 /* Reports what a datagram endpoint has received: it is one connection for all senders. Inside its on_close. */
 void events_datagrams(const struct served *served, const struct tn_conn *conn);

@@ -33,6 +33,7 @@
 #include "common/status.h"
 #include "common/workers.h"
 #include "events.h"
+#include "handlers/broadcast.h"
 #include "handlers/child.h"
 #include "handlers/count.h"
 #include "handlers/exec.h"
@@ -40,6 +41,7 @@
 #include "handlers/handlers.h"
 #include "handlers/print.h"
 #include "inspect/bind_error.h"
+#include "own_keys.h"
 #include "relay/relay.h"
 #include "tenon.h"
 
@@ -48,7 +50,8 @@
 #define ORPHANS_MS 1000 /* how often orphans that have become our children are reaped */
 
 static struct {
-	const char *handler, *threads;
+	const char *handler, *threads; /* handler: of the endpoints whose URL has no key of this name */
+	bool cut_slow, slow_given;
 	unsigned max_conns, count;
 	bool once;
 	uint64_t drain_ns;
@@ -102,6 +105,12 @@ static const char *set_drain(const char *value, void *to)
 }
 
 static unsigned nthreads = 1;
+
+static int no_memory(void)
+{
+	complain("serve: out of memory");
+	return -ENOMEM;
+}
 
 /* The URL with key=value added; free() it. NULL without memory. */
 static char *with_key(const char *url, const struct url_option *option)
@@ -174,6 +183,81 @@ static int check_option(const struct url_option *option, char **urls, int count)
 	complain("serve: --%s: %s", option->option, key_reason(option->key));
 	complain_hint("%s serve --help", settings.program);
 	return status_of(err);
+}
+
+/* ---- what each endpoint does ---- */
+
+/* An endpoint as it was asked for. */
+struct wanted {
+	struct own_keys keys;            /* its URL, without our own keys */
+	const char *handler;             /* as it was given, or NULL */
+	const struct handler_spec *spec; /* what that is; by default that of the scheme */
+	const char *argument;            /* of it, or NULL */
+};
+
+static struct wanted *wanted;
+
+/* With the reason for people. */
+static int bad_handler(const struct wanted *w, const char *why)
+{
+	if (w->keys.handler)
+		complain("serve: %s: key 'handler': %s", w->keys.url, why);
+	else
+		complain("serve: --handler: %s", why);
+	return STATUS_USAGE;
+}
+
+static int choose_handler(struct wanted *w)
+{
+	const char *why;
+
+	w->handler = w->keys.handler ? w->keys.handler : options.handler;
+	if (tn_url_check(w->keys.url, TN_SERVE) < 0)
+		return complain_library(TN_EURL, w->keys.url);
+	w->spec = w->handler ? handler_find(w->handler, &w->argument, &why) : handler_default(w->keys.url);
+	if (!w->spec)
+		return bad_handler(w, why);
+	if (w->keys.handler && handler_is_relay(w->spec))
+		return bad_handler(
+			w, "a relay is none of several handlers: it is asked for by --handler, or is tenon relay");
+	if (!handler_face(w->spec, w->keys.url)) {
+		char why_not[128];
+
+		snprintf(why_not, sizeof(why_not), "%s does not answer HTTP (%.80s)", w->spec->name, w->keys.url);
+		return bad_handler(w, why_not);
+	}
+	return STATUS_DONE;
+}
+
+static void wanted_free(int count)
+{
+	for (int i = 0; wanted && i < count; i++)
+		own_keys_free(&wanted[i].keys);
+	free(wanted);
+	wanted = NULL;
+}
+
+/* Fills the table, in which `urls` are without our own keys. */
+static int read_wanted(char **urls, int count)
+{
+	wanted = calloc((size_t)count, sizeof(*wanted));
+	if (!wanted) {
+		no_memory();
+		return STATUS_FAILED;
+	}
+	for (int i = 0; i < count; i++) {
+		const char *why = own_keys_take(urls[i], &wanted[i].keys);
+		int status;
+
+		if (why) {
+			complain("serve: %s: key 'handler': %s", urls[i], why);
+			return STATUS_USAGE;
+		}
+		status = choose_handler(&wanted[i]);
+		if (status != STATUS_DONE)
+			return status;
+	}
+	return STATUS_DONE;
 }
 
 /* ---- ending ---- */
@@ -296,9 +380,13 @@ static bool any_reads_files(void)
 
 /* ---- commands ---- */
 
-static bool runs_commands(void)
+/* Whether one of the endpoints has this handler. */
+static bool any_has(const struct handler_spec *spec, int count)
 {
-	return options.handler && strncmp(options.handler, "exec:", 5) == 0;
+	for (int i = 0; i < count; i++)
+		if (wanted[i].spec == spec)
+			return true;
+	return false;
 }
 
 static void on_child(const struct handler_child *child)
@@ -330,6 +418,8 @@ static void prepare_commands(void)
 	handler_watch_counts(on_count);
 	handler_watch_flows(on_flow);
 	handler_watch_messages(events_message);
+	handler_watch_slow(events_slow);
+	handler_cut_slow(options.cut_slow);
 	if (!max && options.max_conns > MAX_CHILDREN)
 		max = options.max_conns;
 	handler_limit_children(max ? max : MAX_CHILDREN);
@@ -387,11 +477,39 @@ static void abandon(void)
 	handler_finish();
 }
 
-static int no_memory(void)
+/* ---- what is told over HTTP ---- */
+
+static void counter(struct text *out, bool open, const char *name, const char *help, uint64_t value)
 {
-	complain("serve: out of memory");
-	return -ENOMEM;
+	metrics_family(out, open, name, "counter", help);
+	text_add(out, "%s %llu\n", name, (unsigned long long)value);
 }
+
+static void broadcast_metrics(struct text *out, bool open)
+{
+	struct handler_heard heard;
+
+	handler_heard(&heard);
+	counter(out, open, "tenon_broadcast_said_total", "Messages of clients of the handler broadcast.", heard.said);
+	counter(out, open, "tenon_broadcast_heard_total", "Copies of them that others were sent.", heard.heard);
+	counter(out, open, "tenon_broadcast_dropped_total", "Copies of them that others missed.", heard.dropped);
+	counter(out, open, "tenon_broadcast_slow_clients_total", "Slow clients that were cut off.", heard.cut);
+}
+
+static void broadcast_status(struct text *out)
+{
+	struct handler_heard heard;
+
+	handler_heard(&heard);
+	json_object(out, "broadcast");
+	json_number(out, "said", heard.said);
+	json_number(out, "heard", heard.heard);
+	json_number(out, "dropped", heard.dropped);
+	json_number(out, "cut", heard.cut);
+	json_object_end(out);
+}
+
+static const struct admin_more broadcast_told = {.metrics = broadcast_metrics, .status = broadcast_status};
 
 /* ---- serving ---- */
 
@@ -428,19 +546,21 @@ static int open_on_loops(struct served *served, const char *url, const char *arg
 	return err;
 }
 
-static int serve_one(struct served *served, const char *url, const struct handler_spec *spec, const char *argument)
+static int serve_one(struct served *served, const struct wanted *w)
 {
+	const struct handler_spec *spec = w->spec;
+	const char *url = w->keys.url;
 	int err;
 
 	served->handler = spec->name;
 	state.shows |= spec->shows;
-	served->commands = runs_commands() && !handler_is_datagrams(url);
+	served->commands = spec == &handler_exec && !handler_is_datagrams(url);
 	served->face = handler_face(spec, url);
 	served->datagrams = handler_is_datagrams(url);
 	served->told = json_is_wanted() || settings.verbose || admin_is_wanted();
 	served->opened = options.count ? on_connection_opened : NULL;
 	served->closed = on_connection_closed;
-	err = open_on_loops(served, url, argument);
+	err = open_on_loops(served, url, w->argument);
 	if (err < 0) {
 		int status = complain_library(err, url);
 
@@ -459,15 +579,10 @@ static int serve_one(struct served *served, const char *url, const struct handle
 	return STATUS_DONE;
 }
 
-static int serve_all(char **urls, int count)
+static int serve_all(int count)
 {
-	const struct handler_spec *spec = NULL;
-	const char *argument = NULL, *why;
-
-	if (options.handler)
-		spec = handler_find(options.handler, &argument, &why);
 	for (int i = 0; i < count; i++) {
-		int status = serve_one(&state.served[i], urls[i], spec ? spec : handler_default(urls[i]), argument);
+		int status = serve_one(&state.served[i], &wanted[i]);
 
 		if (status != STATUS_DONE)
 			return status;
@@ -497,30 +612,15 @@ static void hint(void)
 		settings.program);
 }
 
-static int check_all(char **urls, int count)
+static int check_options(char **urls, int count)
 {
-	const struct handler_spec *spec = NULL;
-	const char *argument, *why;
-
-	for (int i = 0; i < count; i++)
-		if (tn_url_check(urls[i], TN_SERVE) < 0)
-			return complain_library(TN_EURL, urls[i]);
 	for (size_t i = 0; i < NURL_OPTIONS; i++)
 		if (*url_options[i].value && check_option(&url_options[i], urls, count) != STATUS_DONE)
 			return STATUS_USAGE;
-	if (options.handler && !(spec = handler_find(options.handler, &argument, &why))) {
-		complain("serve: --handler: %s", why);
-		return STATUS_USAGE;
-	}
-	for (int i = 0; i < count && spec; i++)
-		if (!handler_face(spec, urls[i])) {
-			complain("serve: --handler: %s does not answer HTTP (%s)", spec->name, urls[i]);
-			return STATUS_USAGE;
-		}
 	return STATUS_DONE;
 }
 
-static int begin(char **urls, int count)
+static int begin(int count)
 {
 	int err = workers_new(nthreads);
 
@@ -530,9 +630,9 @@ static int begin(char **urls, int count)
 	err = workers_end_on_signals(close_all);
 	if (err < 0)
 		return complain_library(err, NULL);
-	err = serve_all(urls, count);
+	err = serve_all(count);
 	if (err == STATUS_DONE)
-		err = admin_open("serve", NULL);
+		err = admin_open("serve", any_has(&handler_broadcast, count) ? &broadcast_told : NULL);
 	if (err == STATUS_DONE && any_is_secured())
 		privileges_hold_keys();
 	if (err == STATUS_DONE && (any_is_secured() || any_reads_files() || notify_is_open() || log_has_file()) &&
@@ -544,7 +644,8 @@ static int begin(char **urls, int count)
 /* What the server may still use in the sandbox: its sockets, and the files that they need. */
 static int confine(void)
 {
-	struct sandbox box = {.user = options.user.name ? &options.user : NULL, .children = runs_commands()};
+	struct sandbox box = {.user = options.user.name ? &options.user : NULL,
+			      .children = any_has(&handler_exec, state.nserved)};
 	enum tn_file_use use;
 	const char *path;
 
@@ -621,15 +722,15 @@ static bool is_proxy(const char *url)
 /* A proxy has a handler of its own, which no other endpoint has, and relays, which is no serving. */
 static int check_proxies(char **urls, int count)
 {
-	bool wanted = handler_is_of_proxies(options.handler);
-
 	for (int i = 0; i < count; i++) {
-		if (options.handler && wanted != is_proxy(urls[i])) {
-			complain("serve: --handler %s: %s is %s", options.handler, urls[i],
-				 wanted ? "no proxy" : "a proxy, which has its own handler");
+		bool proxy = is_proxy(urls[i]);
+
+		if (wanted[i].handler && handler_is_of_proxies(wanted[i].spec->name) != proxy) {
+			complain("serve: %s%s: %s is %s", wanted[i].keys.handler ? "key 'handler': " : "--handler ",
+				 wanted[i].handler, urls[i], proxy ? "a proxy, which has its own handler" : "no proxy");
 			return STATUS_USAGE;
 		}
-		if (is_proxy(urls[i]) != is_proxy(urls[0])) {
+		if (proxy != is_proxy(urls[0])) {
 			complain("serve: a proxy and other endpoints cannot be served by one command: %s, %s", urls[0],
 				 urls[i]);
 			complain_hint("start %s serve twice", settings.program);
@@ -643,6 +744,27 @@ static int check_proxies(char **urls, int count)
 static const char *relay_target(void)
 {
 	return options.handler && strncmp(options.handler, "relay:", 6) == 0 ? options.handler + 6 : NULL;
+}
+
+/* A relay is a command of its own, whose endpoints all do the same. */
+static int check_relay(int count)
+{
+	for (int i = 0; i < count && relay_target(); i++)
+		if (wanted[i].keys.handler) {
+			complain("serve: --handler %s: %s has key 'handler', and cannot have both", options.handler,
+				 wanted[i].keys.url);
+			return STATUS_USAGE;
+		}
+	return STATUS_DONE;
+}
+
+/* Slow clients are those of one handler. */
+static int check_slow(int count)
+{
+	if (!options.slow_given || any_has(&handler_broadcast, count))
+		return STATUS_DONE;
+	complain("serve: --slow: no endpoint has the handler broadcast");
+	return STATUS_USAGE;
 }
 
 /* Only connections can be counted. */
@@ -689,7 +811,7 @@ static int relay(char **urls, int count)
 	return status;
 }
 
-static int run_urls(char **urls, int count, bool with_hint)
+static int run_urls(int count, bool with_hint)
 {
 	int status;
 
@@ -701,7 +823,7 @@ static int run_urls(char **urls, int count, bool with_hint)
 	open_output();
 	raise_file_limit();
 	prepare_commands();
-	status = begin(urls, count);
+	status = begin(count);
 	if (status == STATUS_DONE)
 		status = confine();
 	if (status == STATUS_DONE)
@@ -714,27 +836,65 @@ static int run_urls(char **urls, int count, bool with_hint)
 	return status;
 }
 
+static int check_all(char **urls, int count)
+{
+	int status = check_options(urls, count);
+
+	if (status == STATUS_DONE)
+		status = check_relay(count);
+	if (status == STATUS_DONE)
+		status = check_proxies(urls, count);
+	if (status == STATUS_DONE)
+		status = check_slow(count);
+	return status == STATUS_DONE ? check_count(urls, count) : status;
+}
+
+/* Of endpoints that have been read. */
+static int run_wanted(int count, bool with_hint)
+{
+	char **urls = calloc((size_t)count, sizeof(*urls));
+	int status;
+
+	if (!urls) {
+		no_memory();
+		return STATUS_FAILED;
+	}
+	for (int i = 0; i < count; i++)
+		urls[i] = wanted[i].keys.url;
+	status = check_all(urls, count);
+	if (status == STATUS_DONE && (relay_target() || is_proxy(urls[0])))
+		status = relay(urls, count);
+	else if (status == STATUS_DONE && (status = log_open()) == STATUS_DONE)
+		status = run_urls(count, with_hint);
+	free(urls);
+	return status;
+}
+
 static int run(char **operands, int count)
 {
 	static char tcp[] = "tcp://localhost:10000", udp[] = "udp://localhost:10000";
 	char *defaults[] = {tcp, udp};
 	char **urls = count ? operands : defaults;
-	int nurls = count ? count : 2, status = check_all(urls, nurls);
+	int nurls = count ? count : 2, status = read_wanted(urls, nurls);
 
 	if (status == STATUS_DONE)
-		status = check_proxies(urls, nurls);
-	if (status == STATUS_DONE)
-		status = check_count(urls, nurls);
-	if (status == STATUS_DONE && (relay_target() || is_proxy(urls[0])))
-		return relay(urls, nurls);
-	if (status == STATUS_DONE)
-		status = log_open();
-	return status == STATUS_DONE ? run_urls(urls, nurls, count == 0) : status;
+		status = run_wanted(nurls, count == 0);
+	wanted_free(nurls);
+	return status;
+}
+
+static const char *set_slow(const char *value, void *to)
+{
+	(void)to;
+	options.slow_given = true;
+	options.cut_slow = strcmp(value, "cut") == 0;
+	return options.cut_slow || strcmp(value, "drop-newest") == 0 ? NULL : "is none of cut, drop-newest";
 }
 
 static const struct option_spec own_options[] = {
 	{"handler", 0, OPTION_VALUE, option_set_text, &options.handler, "NAME",
-	 "what the endpoints do (default: ack on datagrams, echo on all others; discard below the transports)"},
+	 "what the endpoints without a key handler do (default: ack on datagrams, echo on all others; discard below "
+	 "the transports)"},
 	{"threads", 0, OPTION_VALUE, workers_set_count, &nthreads, "N",
 	 "event loops, each in a thread of its own; auto: one for each processor (default 1)"},
 	{"max-conns", 'm', OPTION_VALUE, option_set_number, &options.max_conns, "N",
@@ -752,6 +912,9 @@ static const struct option_spec own_options[] = {
 	 "commands of exec: at a time, over all endpoints (default 128, or what -m says)"},
 	{"grace", 0, OPTION_VALUE, option_set_duration, &options.grace_ns, "DUR",
 	 "time for a command to end after its client has closed (default 5s)"},
+	{"slow", 0, OPTION_VALUE, set_slow, NULL, "HOW",
+	 "what becomes of a client of the handler broadcast that reads too slowly: it misses what there is no room for "
+	 "(drop-newest, the default), or is cut"},
 	{"request", 0, OPTION_VALUE, set_for_key, &options.request, "DUR",
 	 "close connections on which a message is not whole after this time (default 1m)"},
 	{"drain", 0, OPTION_VALUE, set_drain, &options.drain_ns, "DUR",
@@ -783,6 +946,7 @@ const struct command serve_command = {
 		"                                                    ack on udp://localhost:10000\n"
 		"  tenon serve 'tcp://*:7' 'udp://*:7' --handler echo\n"
 		"  tenon serve unix:/tmp/sort.sock --handler 'exec:sort'\n"
+		"  tenon serve 'tcp://:7000?handler=echo' 'ws://:7001/?handler=broadcast'\n"
 		"  tenon serve tcp://localhost:0 --threads auto --json\n"
 		"  tenon serve 'tls://*:10443?cert=server.pem&key=server.key'\n"
 		"  tenon serve proxy://localhost:1080                SOCKS and HTTP CONNECT\n"

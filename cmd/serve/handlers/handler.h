@@ -21,6 +21,6 @@ struct handler_spec {
 };
 
 extern const struct handler_spec handler_echo, handler_ack, handler_discard, handler_count, handler_chargen,
-	handler_exec, handler_print;
+	handler_exec, handler_print, handler_broadcast;
 
 #endif

@@ -23,8 +23,8 @@ static const struct handler_spec handler_proxy = {
 };
 
 static const struct handler_spec *const handlers[] = {
-	&handler_echo,    &handler_ack,  &handler_discard, &handler_count, &handler_print,
-	&handler_chargen, &handler_exec, &handler_relay,   &handler_proxy,
+	&handler_echo,      &handler_ack,     &handler_discard, &handler_count, &handler_print,
+	&handler_broadcast, &handler_chargen, &handler_exec,    &handler_relay, &handler_proxy,
 };
 
 #define NHANDLERS ((int)(sizeof(handlers) / sizeof(handlers[0])))
@@ -126,6 +126,11 @@ const struct handler_spec *handler_find(const char *text, const char **argument,
 bool handler_is_of_proxies(const char *name)
 {
 	return name && strcmp(name, handler_proxy.name) == 0;
+}
+
+bool handler_is_relay(const struct handler_spec *spec)
+{
+	return spec == &handler_relay;
 }
 
 bool handler_is_datagrams(const char *url)

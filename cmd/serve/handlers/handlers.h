@@ -21,6 +21,9 @@ const struct handler_spec *handler_find(const char *text, const char **argument,
 /* Whether a handler's name, or NULL, is that of served proxies. */
 bool handler_is_of_proxies(const char *name);
 
+/* Whether it is the one that stands for a command of its own. */
+bool handler_is_relay(const struct handler_spec *spec);
+
 /* What an endpoint does by default: ack for datagrams, echo for all others, discard below the transports. */
 const struct handler_spec *handler_default(const char *url);
 

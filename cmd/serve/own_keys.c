@@ -1,0 +1,84 @@
+#include "own_keys.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int digit_of(char c)
+{
+	static const char digits[] = "0123456789abcdef0123456789ABCDEF";
+	const char *at = c ? strchr(digits, c) : NULL;
+
+	return at ? (int)((at - digits) % 16) : -1;
+}
+
+/* The bytes without their %XX. What is no such stays: the library says so where it is a part of the rest. */
+static char *decoded(const char *text, size_t len)
+{
+	char *out = malloc(len + 1), *to = out;
+
+	for (size_t i = 0; out && i < len; i++) {
+		int high = text[i] == '%' && i + 2 < len ? digit_of(text[i + 1]) : -1;
+		int low = high >= 0 ? digit_of(text[i + 2]) : -1;
+
+		*to++ = low >= 0 ? (char)(high * 16 + low) : text[i];
+		i += low >= 0 ? 2 : 0;
+	}
+	if (out)
+		*to = '\0';
+	return out;
+}
+
+/* Whether a part of the query has this key. */
+static bool has_key(const char *part, size_t len, const char *key)
+{
+	char *name = decoded(part, len);
+	bool has = name && strcmp(name, key) == 0;
+
+	free(name);
+	return has;
+}
+
+static const char *set_value(char **value, const char *part, size_t name_len, size_t len)
+{
+	if (*value)
+		return "this key stands there for the second time";
+	*value = name_len < len ? decoded(part + name_len + 1, len - name_len - 1) : strdup("");
+	return *value ? NULL : "out of memory";
+}
+
+const char *own_keys_take(const char *url, struct own_keys *keys)
+{
+	const char *at = url + strcspn(url, "?"), *why = NULL;
+	char separator = '?', *to;
+
+	*keys = (struct own_keys){.url = strdup(url)};
+	if (!keys->url)
+		return "out of memory";
+	to = keys->url + (at - url);
+	while (*at && !why) {
+		const char *part = at + 1;
+		size_t len = strcspn(part, "&"), name_len = strcspn(part, "=&");
+
+		if (has_key(part, name_len, "handler")) {
+			why = set_value(&keys->handler, part, name_len, len);
+		} else {
+			*to++ = separator;
+			memcpy(to, part, len);
+			to += len;
+			separator = '&';
+		}
+		at = part + len;
+	}
+	*to = '\0';
+	if (why)
+		own_keys_free(keys);
+	return why;
+}
+
+void own_keys_free(struct own_keys *keys)
+{
+	free(keys->url);
+	free(keys->handler);
+	*keys = (struct own_keys){0};
+}
