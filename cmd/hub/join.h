@@ -17,7 +17,7 @@ struct sandbox;
 struct text;
 
 struct join_plan {
-	const char *login; /* a file: join_login.h; NULL: none */
+	const char *login; /* a file: nats_login.h; NULL: none */
 	size_t queue;      /* bytes that wait while no server is there */
 	bool number;       /* messages get numbers, by which gaps are found */
 	bool here;         /* queue groups: a member here has it at once, and another one elsewhere too */

@@ -13,7 +13,7 @@
 #include "events.h"
 #include "exchange.h"
 #include "join.h"
-#include "join_login.h"
+#include "nats_login.h"
 #include "nats_line.h"
 #include "tenon_value.h"
 
@@ -68,34 +68,34 @@ bool join_is_late(const struct link *link)
 }
 
 /* The login's file in memory. Returns why not, or NULL. */
-static const char *read_login(struct join_login *login, char **text)
+static const char *read_login(struct nats_login *login, char **text)
 {
 	int fd = join_plan.login ? broker_open(join_plan.login, TN_FILE_READ) : -1;
 	ssize_t n, len = 0;
 
-	*login = (struct join_login){0};
+	*login = (struct nats_login){0};
 	*text = NULL;
 	if (!join_plan.login)
 		return NULL;
 	if (fd < 0)
 		return tn_strerror(fd);
-	*text = malloc(JOIN_LOGIN_MAX);
-	while (*text && len < JOIN_LOGIN_MAX && (n = read(fd, *text + len, (size_t)(JOIN_LOGIN_MAX - len))) > 0)
+	*text = malloc(NATS_LOGIN_MAX);
+	while (*text && len < NATS_LOGIN_MAX && (n = read(fd, *text + len, (size_t)(NATS_LOGIN_MAX - len))) > 0)
 		len += n;
 	close(fd);
-	return *text ? join_login_read(login, *text, (size_t)len) : "out of memory";
+	return *text ? nats_login_read(login, *text, (size_t)len) : "out of memory";
 }
 
 static void forget_login(char *text)
 {
 	if (text)
-		explicit_bzero(text, JOIN_LOGIN_MAX);
+		explicit_bzero(text, NATS_LOGIN_MAX);
 	free(text);
 }
 
 const char *join_login_check(void)
 {
-	struct join_login login;
+	struct nats_login login;
 	char *text;
 	const char *why = read_login(&login, &text);
 
@@ -237,7 +237,7 @@ static const char *greet(struct link *link, struct span nonce)
 {
 	const char *name = hub_facts()->name;
 	struct text line = {0};
-	struct join_login login;
+	struct nats_login login;
 	const char *why;
 	char *text;
 
@@ -247,7 +247,7 @@ static const char *greet(struct link *link, struct span nonce)
 	text_add(&line, ",\"version\":\"%s\"", tn_version());
 	why = read_login(&login, &text);
 	if (!why)
-		why = join_login_write(&line, &login, nonce);
+		why = nats_login_write(&line, &login, nonce);
 	forget_login(text);
 	text_add(&line, "}\r\n");
 	if (!why && line.failed)

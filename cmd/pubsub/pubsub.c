@@ -17,16 +17,17 @@
 #include "common/text.h"
 #include "hub/payload.h"
 #include "hub/topics/topics.h"
+#include "secrets.h"
 #include "tenon.h"
 #include "tenon_value.h"
 #include "wire.h"
 
-#define SECRET_MAX 1024
 #define FLUSH_AT 65536
 #define HEAD "NATS/1.0\r\n"
 
 static struct {
-	const char *group, *reply, *login, *password_file, *token_file;
+	const char *group, *reply;
+	struct login_given login;
 	struct text head; /* of all that is published */
 	unsigned count;   /* 0: no end */
 	uint64_t timeout_ns;
@@ -377,25 +378,6 @@ static void request_ready(void)
 
 /* ---- all of it ---- */
 
-/* The first line of a file, which may hold a secret. NULL: an error has been printed. */
-static char *read_secret(const char *path)
-{
-	FILE *file = path ? fopen(path, "re") : NULL;
-	char *secret = file ? calloc(1, SECRET_MAX) : NULL;
-
-	if (secret && !fgets(secret, SECRET_MAX, file)) {
-		free(secret);
-		secret = NULL;
-	}
-	if (file)
-		fclose(file);
-	if (secret)
-		secret[strcspn(secret, "\r\n")] = '\0';
-	else
-		complain("%s: %s", path, errno ? tn_strerror(-errno) : "is empty");
-	return secret;
-}
-
 static bool is_fine(const char *topic, bool wild)
 {
 	size_t len = strlen(topic);
@@ -406,7 +388,7 @@ static bool is_fine(const char *topic, bool wild)
 	return false;
 }
 
-static int run_loop(const char *url, const struct wire_events *events, const struct login *login)
+static int run_loop(const char *url, const struct wire_events *events, const struct nats_login *login)
 {
 	int err = options_loop_new(&state.loop, "epoll"), status;
 
@@ -436,9 +418,8 @@ static int run_loop(const char *url, const struct wire_events *events, const str
 static int run(char **operands, int count, const struct wire_events *events, bool wild, int least, int most)
 {
 	const char *name = wild ? "PATTERN" : "TOPIC";
-	char *password = NULL, *token = NULL;
-	struct login login = {0};
-	int status = STATUS_USAGE;
+	struct secrets login;
+	int status;
 
 	if (count < 1 + least || count > 1 + most) {
 		complain(count < 1 + least ? "URL and %s are needed" : "too many arguments behind %s", name);
@@ -457,16 +438,10 @@ static int run(char **operands, int count, const struct wire_events *events, boo
 		return STATUS_USAGE;
 	if (options.head.len)
 		text_add(&options.head, "\r\n");
-	if (options.login)
-		login.user = (struct span){options.login, strlen(options.login)};
-	if (options.password_file && (password = read_secret(options.password_file)))
-		login.password = (struct span){password, strlen(password)};
-	if (options.token_file && (token = read_secret(options.token_file)))
-		login.token = (struct span){token, strlen(token)};
-	if ((!options.password_file || password) && (!options.token_file || token))
-		status = run_loop(operands[0], events, &login);
-	free(password);
-	free(token);
+	status = secrets_read(&login, &options.login, wire_is_nats(operands[0]));
+	if (status == STATUS_DONE)
+		status = run_loop(operands[0], events, &login.login);
+	secrets_forget(&login);
 	text_free(&options.head);
 	text_free(&state.out);
 	return status;
@@ -535,18 +510,25 @@ static const char *set_last(const char *value, void *to)
 	return NULL;
 }
 
-#define LOGIN_OPTIONS                                                                               \
-	{"login", 0, OPTION_VALUE, option_set_text, &options.login, "NAME", "log in as this user"}, \
-		{"password-file",                                                                   \
-		 0,                                                                                 \
-		 OPTION_VALUE,                                                                      \
-		 option_set_text,                                                                   \
-		 &options.password_file,                                                            \
-		 "FILE",                                                                            \
-		 "with the password in the first line of this file"},                               \
-	{                                                                                           \
-		"token-file", 0, OPTION_VALUE, option_set_text, &options.token_file, "FILE",        \
-			"log in by the token in the first line of this file"                        \
+#define LOGIN_OPTIONS                                                                                            \
+	{"login", 0, OPTION_VALUE, option_set_text, &options.login.name, "NAME", "log in as this user"},         \
+		{"password-file",                                                                                \
+		 0,                                                                                              \
+		 OPTION_VALUE,                                                                                   \
+		 option_set_text,                                                                                \
+		 &options.login.password_file,                                                                   \
+		 "FILE",                                                                                         \
+		 "with the password in the first line of this file"},                                            \
+		{"token-file",                                                                                   \
+		 0,                                                                                              \
+		 OPTION_VALUE,                                                                                   \
+		 option_set_text,                                                                                \
+		 &options.login.token_file,                                                                      \
+		 "FILE",                                                                                         \
+		 "log in by the token in the first line of this file"},                                          \
+	{                                                                                                        \
+		"login-file", 0, OPTION_VALUE, option_set_text, &options.login.file, "FILE",                     \
+			"log in as this file says: user:password, a token; NATS: the seed of an nkey, or .creds" \
 	}
 
 static const struct option_spec pub_options[] = {

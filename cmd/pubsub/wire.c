@@ -10,6 +10,7 @@
 #include "common/complain.h"
 #include "common/json.h"
 #include "common/status.h"
+#include "common/text.h"
 #include "hub/nats_line.h"
 #include "hub/payload.h"
 #include "hub/url.h"
@@ -21,7 +22,7 @@
 
 static struct {
 	const struct wire_events *events;
-	struct login login;
+	struct nats_login login;
 	struct tn_conn *conn;
 	bool secured;    /* by its URL */
 	bool nats, late; /* late: TLS begins when the server has said that it is there */
@@ -37,27 +38,28 @@ static int send_line(const char *line, size_t len)
 	return tn_send(wire.conn, line, len);
 }
 
-static void nats_greet(void)
+/* CONNECT. Returns why not, or NULL. */
+static const char *nats_greet(const struct tn_value *info)
 {
+	const struct tn_value *value = tn_value_get(info, "nonce");
 	struct text line = {0};
-	const struct {
-		const char *key;
-		struct span value;
-	} who[] = {{"user", wire.login.user}, {"pass", wire.login.password}, {"auth_token", wire.login.token}};
+	struct span nonce = {0};
+	const char *why;
 
+	if (tn_value_kind(value) == TN_TEXT)
+		nonce.data = tn_value_text(value, &nonce.len);
 	text_add(&line,
 		 "CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true,\"no_responders\":true,"
 		 "\"protocol\":1,\"lang\":\"c\",\"name\":\"tenon\",\"version\":\"%s\"",
 		 tn_version());
-	for (size_t i = 0; i < 3; i++)
-		if (who[i].value.data) {
-			text_add(&line, ",\"%s\":", who[i].key);
-			json_string(&line, who[i].value.data, who[i].value.len);
-		}
+	why = nats_login_write(&line, &wire.login, nonce);
 	text_add(&line, "}\r\n");
-	if (!line.failed)
+	if (!why && line.failed)
+		why = "out of memory";
+	if (!why)
 		(void)!send_line(line.data, line.len);
 	text_free(&line);
+	return why;
 }
 
 static void nats_message(const struct nats_line *line)
@@ -89,13 +91,14 @@ static void nats_begin(struct span text)
 
 	(void)!tn_decode("json", text.data, text.len, 0, &info);
 	why = nats_line_secure(wire.conn, info, wire.late, wire.secured);
+	if (!why)
+		why = nats_greet(info);
 	tn_value_free(info);
 	if (why) {
 		if (wire.events->refused)
 			wire.events->refused(why);
 		return;
 	}
-	nats_greet();
 	if (wire.events->ready)
 		wire.events->ready();
 }
@@ -175,11 +178,11 @@ static void own_greet(void)
 		tn_value_free(map);
 		return;
 	}
-	if (wire.login.user.data)
+	if (wire.login.user.len)
 		value_put_text(auth, "user", wire.login.user.data, wire.login.user.len);
-	if (wire.login.password.data)
+	if (wire.login.password.len)
 		value_put_text(auth, "password", wire.login.password.data, wire.login.password.len);
-	if (wire.login.token.data)
+	if (wire.login.token.len)
 		value_put_text(auth, "token", wire.login.token.data, wire.login.token.len);
 	(void)!tn_value_put(map, "auth", auth);
 	(void)!send_and_free(map);
@@ -225,7 +228,7 @@ static void on_open(struct tn_conn *conn, void *arg)
 	(void)arg;
 	if (wire.nats)
 		return; /* INFO comes first */
-	if (wire.login.user.data || wire.login.token.data)
+	if (wire.login.user.len || wire.login.token.len)
 		own_greet();
 	if (wire.events->ready)
 		wire.events->ready();
@@ -274,7 +277,7 @@ static char *full_url(const char *url)
 	return full;
 }
 
-int wire_dial(struct tn_loop *loop, const char *url, const struct wire_events *events, const struct login *login)
+int wire_dial(struct tn_loop *loop, const char *url, const struct wire_events *events, const struct nats_login *login)
 {
 	static const struct tn_handler handler = {
 		.on_open = on_open, .on_msg = on_msg, .on_drain = on_drain, .on_close = on_close};

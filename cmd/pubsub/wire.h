@@ -2,7 +2,7 @@
 #ifndef TENON_PUBSUB_WIRE_H
 #define TENON_PUBSUB_WIRE_H
 
-#include "hub/door.h"
+#include "hub/nats_login.h"
 
 struct tn_loop;
 
@@ -18,7 +18,7 @@ struct wire_events {
 };
 
 /* Dials a hub. Returns an exit status; not STATUS_DONE: an error has been printed, and nothing happens. */
-int wire_dial(struct tn_loop *loop, const char *url, const struct wire_events *events, const struct login *login);
+int wire_dial(struct tn_loop *loop, const char *url, const struct wire_events *events, const struct nats_login *login);
 
 /* Each returns as tn_send(). */
 int wire_publish(const struct message *message);

@@ -826,6 +826,49 @@ def test_nkeys(tenon):
         for wrong in ((key, bytes(64)), (key, b"x"), (key, None, "another nonce"), (nkey(bytes(32), 20),), ("",)):
             assert say(port, *wrong) == violation, wrong
     assert Talk(hub.port, tenon).info["nonce"] != Talk(hub.port, tenon).info["nonce"]
+    # pub, sub, request and reply sign with the seed
+    raw = private.private_bytes(serialization.Encoding.Raw, serialization.PrivateFormat.Raw,
+                                serialization.NoEncryption())
+    seed = seed_of(raw)
+    for port in (hub.port, judge):
+        url = f"nats://127.0.0.1:{port}"
+        tenon.run("pub", url, "a", "x", "--login-file", tenon.file("seed", f"# ann\n{seed}\n".encode()))
+        assert "Violation" in tenon.run("pub", url, "b", "x", "--login-file", tenon.file("seed", seed.encode()),
+                                        status=4).err
+        other = seed_of(bytes(32))
+        assert "Violation" in tenon.run("pub", url, "a", "x", "--login-file", tenon.file("other", other.encode()),
+                                        status=None).err
+
+
+def seed_of(raw):
+    """The seed of a user's nkey as NATS writes it: two kinds in front, 5 bits each."""
+    both = bytes([18 << 3 | 20 << 3 >> 5, (20 << 3 & 31) << 3]) + raw
+    return base64.b32encode(both + binascii.crc_hqx(both, 0).to_bytes(2, "little")).decode().rstrip("=")
+
+
+@pytest.mark.parametrize("content,options,why", [
+    (b"", [], "has no line with user:password"),
+    (b"SUABC" + b"A" * 53, [], "the seed is none of a user's nkey"),
+    (b"SUABC" + b"A" * 49 + b"======\n", [], "the seed is none of a user's nkey"),
+    (None, [], "No such file"),
+    (b"a:b\n", ["--login", "ann"], "--login-file says all: --login is one too many"),
+    (b"a:b\n", ["--token-file", "x"], "--login-file says all: --token-file is one too many"),
+], ids=["empty", "seed", "short", "none", "login", "token"])
+def test_bad_login_files(tenon, content, options, why):
+    path = tenon.file("login", content) if content is not None else tenon.folder / "nothing"
+    done = tenon.run("sub", "nats://127.0.0.1:1", "a", "--login-file", path, *options, status=2)
+    assert why in done.err
+
+
+def test_login_file_without_nats(tenon, users):
+    """user:password and a token work with every protocol of the hub, the seed of an nkey with NATS alone."""
+    hub = tenon.hub(LINES, options=["--json", "--users", users])
+    url = hub.url.split("?")[0]
+    tenon.run("pub", url, "b", "x", "--login-file", tenon.file("login", b"admin:secret\n"))
+    assert "not allowed" in tenon.run("pub", url, "b", "x", "--login-file", tenon.file("login", b"reader:r\n"),
+                                      status=4).err
+    assert "clients of nats:// alone" in tenon.run(
+        "pub", url, "b", "x", "--login-file", tenon.file("seed", seed_of(bytes(32)).encode()), status=2).err
 
 
 def test_passwords_are_checked_aside(tenon):

@@ -1,4 +1,4 @@
-#include "join_login.h"
+#include "nats_login.h"
 
 #include <string.h>
 
@@ -32,7 +32,7 @@ static bool has(struct span line, const char *words)
 }
 
 /* What stands behind "BEGIN NATS USER JWT" and "BEGIN USER NKEY SEED". */
-static const char *read_creds(struct join_login *login, struct span text)
+static const char *read_creds(struct nats_login *login, struct span text)
 {
 	while (text.len) {
 		struct span line = line_at(text), rest = behind(text, line);
@@ -48,12 +48,23 @@ static const char *read_creds(struct join_login *login, struct span text)
 	return nkey_is_seed(login->seed) ? NULL : "its seed is none of a user's nkey (SU...)";
 }
 
-const char *join_login_read(struct join_login *login, const char *data, size_t len)
+/* A seed that is mistyped must not go to the server as a token. */
+static bool is_like_seed(struct span line)
+{
+	size_t i = 0;
+
+	while (i < line.len && ((line.data[i] >= 'A' && line.data[i] <= 'Z') ||
+				(line.data[i] >= '0' && line.data[i] <= '9') || line.data[i] == '='))
+		i++;
+	return i == line.len && line.len >= NKEY_LEN - 6 && line.data[0] == 'S' && line.data[1] == 'U';
+}
+
+const char *nats_login_read(struct nats_login *login, const char *data, size_t len)
 {
 	struct span text = {data, len}, line;
 	const char *colon;
 
-	*login = (struct join_login){0};
+	*login = (struct nats_login){0};
 	if (has(text, "BEGIN NATS USER JWT"))
 		return read_creds(login, text);
 	line = line_at(text);
@@ -66,7 +77,7 @@ const char *join_login_read(struct join_login *login, const char *data, size_t l
 	colon = memchr(line.data, ':', line.len);
 	if (nkey_is_seed(line)) {
 		login->seed = line;
-	} else if (line.len == NKEY_LEN + 2 && line.data[0] == 'S' && line.data[1] == 'U' && !colon) {
+	} else if (is_like_seed(line)) {
 		return "the seed is none of a user's nkey (SU...), or is mistyped";
 	} else if (colon) {
 		login->user = (struct span){line.data, (size_t)(colon - line.data)};
@@ -83,7 +94,7 @@ static void member(struct text *object, const char *key, const char *data, size_
 	json_string(object, data, len);
 }
 
-static const char *sign(struct text *object, const struct join_login *login, struct span nonce)
+static const char *sign(struct text *object, const struct nats_login *login, struct span nonce)
 {
 	struct nkey_proof proof;
 
@@ -97,7 +108,7 @@ static const char *sign(struct text *object, const struct join_login *login, str
 	return NULL;
 }
 
-const char *join_login_write(struct text *object, const struct join_login *login, struct span nonce)
+const char *nats_login_write(struct text *object, const struct nats_login *login, struct span nonce)
 {
 	if (login->user.len) {
 		member(object, "user", login->user.data, login->user.len);
