@@ -77,6 +77,7 @@ void sandbox_allow_url(struct sandbox *box, const char *url)
 	box->answers |= (kind & (TN_URL_LOCAL | TN_URL_INHERITED)) != 0;
 	box->reads |= kind & TN_URL_SECURE && tn_url_has_key(url, "ca") <= 0;
 	box->names |= is_name(url);
+	box->networks |= tn_url_has_key(url, "netns") > 0;
 	for (int n = 0; tn_url_file(url, n, path, sizeof(path), &use) == 0; n++)
 		allow_copy(box, path, use);
 }
@@ -293,6 +294,13 @@ static int allow_dialling(scmp_filter_ctx filter)
 	return err == 0 ? seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(splice), 0) : err;
 }
 
+/* To another network, and of all name spaces to no other kind. */
+static int allow_networks(scmp_filter_ctx filter)
+{
+	return seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(setns), 1,
+				SCMP_A1_32(SCMP_CMP_EQ, (scmp_datum_t)CLONE_NEWNET));
+}
+
 static const int read_calls[] = {
 	SCMP_SYS(access),  SCMP_SYS(lstat),    SCMP_SYS(open),       SCMP_SYS(openat),
 	SCMP_SYS(pread64), SCMP_SYS(readlink), SCMP_SYS(readlinkat),
@@ -316,6 +324,8 @@ static int close_calls(const struct sandbox *box)
 		err = allow_probing(filter);
 	if (err == 0 && box->dials)
 		err = allow_dialling(filter);
+	if (err == 0 && box->networks)
+		err = allow_networks(filter);
 	if (err == 0 && (box->reads || box->names))
 		err = allow_all(filter, read_calls, sizeof(read_calls) / sizeof(read_calls[0]));
 	if (err == 0 && box->writes)
@@ -440,13 +450,14 @@ static int start_broker(const struct sandbox *box)
 }
 
 /*
- * Replies to Unix sockets of other users need a capability of root, and so do files in a folder of root. It is kept
- * only if both files and system calls are restricted.
+ * Replies to Unix sockets of other users need a capability of root, and so do files in a folder of root, and another
+ * network. It is kept only if both files and system calls are restricted.
  */
 static int give_up_all(const struct sandbox *box)
 {
-	bool answers = (box->answers || box->writes) && geteuid() == 0, fenced;
-	int err = privileges_leave(box->user, answers ? 1U << CAP_DAC_OVERRIDE : 0);
+	bool root = geteuid() == 0, answers = (box->answers || box->writes) && root, fenced;
+	uint32_t kept = (answers ? 1U << CAP_DAC_OVERRIDE : 0) | (box->networks && root ? 1U << CAP_SYS_ADMIN : 0);
+	int err = privileges_leave(box->user, kept);
 
 	if (err < 0)
 		return err;
@@ -457,6 +468,8 @@ static int give_up_all(const struct sandbox *box)
 		fenced = false;
 		err = privileges_keep(0);
 	}
+	if (box->networks && root && !fenced)
+		complain_warning("sandbox: so no connection is made in another network (key netns)");
 	if (answers && !fenced)
 		complain_warning("sandbox: so %s", box->answers ? "Unix sockets of other users get no replies"
 								: "files are only made in a folder that is the user's");

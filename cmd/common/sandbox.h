@@ -12,11 +12,12 @@
 struct sandbox {
 	const struct privileges_user *user; /* NULL: as privileges_leave() says */
 	bool children;                      /* commands are run: files and system calls stay allowed for them */
-	bool answers; /* datagrams are answered at Unix sockets, which belong to other users and may have any name */
-	bool below;   /* packets are served: whether an address is one of ours is tried with a datagram socket */
-	bool dials;   /* connections are made: of streams and datagrams, over IP and to Unix sockets */
-	bool reads;   /* files can be read: for TLS to targets, whose certificates are looked at again */
-	bool names;   /* and libraries loaded that look up names */
+	bool answers;  /* datagrams are answered at Unix sockets, which belong to other users and may have any name */
+	bool below;    /* packets are served: whether an address is one of ours is tried with a datagram socket */
+	bool dials;    /* connections are made: of streams and datagrams, over IP and to Unix sockets */
+	bool reads;    /* files can be read: for TLS to targets, whose certificates are looked at again */
+	bool names;    /* and libraries loaded that look up names */
+	bool networks; /* sockets are made in other network name spaces: key netns */
 	const char *writes;            /* files are made, written and removed in this folder; NULL: in none */
 	struct broker_file files[256]; /* opened by the broker */
 	size_t nfiles;

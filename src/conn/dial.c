@@ -8,6 +8,7 @@
 #include "conn/way.h"
 #include "endpoint/via.h"
 #include "net/listen.h"
+#include "net/netns.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -79,10 +80,13 @@ static int open_link(struct tn_conn *c)
 				       .prepare = tni_endpoint_prepare,
 				       .arg = c->ep};
 	struct tn_addr addr;
-	int fd = tni_raw_interface(&addr, c->ep->host, c->ep->protocol);
+	int home = -1, fd = tni_netns_enter(tni_endpoint_netns(c->ep), &home);
 
 	if (fd == 0)
+		fd = tni_raw_interface(&addr, c->ep->host, c->ep->protocol);
+	if (fd == 0)
 		fd = tni_listen_open(&spec, &addr);
+	tni_netns_leave(home);
 	if (fd < 0)
 		return tni_err_prefix(fd, "%s", c->ep->url);
 	return tni_conn_connected(c, fd) < 0 ? tni_err(-ENOMEM, "%s: out of memory", c->ep->url) : 0;
@@ -120,6 +124,10 @@ static int dial_place(struct tn_conn *c, const struct tni_endpoint *at, uint64_t
 		return tni_err(-ENOMEM, "%s: out of memory", ep->url);
 	if (c->kind == &tni_kind_datagrams && ep->scheme->place != TNI_AT_PATH)
 		spec.many = &c->dgram->many;
+#ifdef TNI_HAVE_SOCKOPTS
+	spec.unconnected = !ep->connected;
+	spec.netns = ep->netns;
+#endif
 	if (at->scheme->place == TNI_AT_PATH) {
 		tni_addr_unix(&path, at->host, at->host_len);
 		spec.addr = &path;

@@ -633,7 +633,7 @@ struct tn_buf *tni_layered_seal(struct tn_conn *c)
 		c->bytes_out += before - c->tx.len;
 		tni_conn_count(c, bytes_out, before - c->tx.len);
 		if (rc == 0 && tni_layered_is_open(l) && !c->tx.head && !tni_chain_is_shut(&l->chain) &&
-		    (c->flags & (TNI_FIN_WANTED | TNI_ENDS_BY_RESET)) == TNI_FIN_WANTED)
+		    (c->flags & (TNI_FIN_WANTED | TNI_ENDS_BY_RESET)) == TNI_FIN_WANTED && !tni_conn_puts_fin_off(c))
 			rc = say_last_words(c);
 		if (rc < 0) { /* perhaps inside a call of the user's, who is told from the task */
 			note_failure(c, rc);

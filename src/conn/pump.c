@@ -69,7 +69,8 @@ static void tell_drain(struct tn_conn *c)
 /* Our direction is to end, and nothing is queued any more. */
 static bool owes_fin(const struct tn_conn *c)
 {
-	return (c->flags & (TNI_FIN_WANTED | TNI_FIN_SENT)) == TNI_FIN_WANTED && !tni_conn_queued(c);
+	return (c->flags & (TNI_FIN_WANTED | TNI_FIN_SENT)) == TNI_FIN_WANTED && !tni_conn_queued(c) &&
+	       !tni_conn_puts_fin_off(c);
 }
 
 static void send_fin(struct tn_conn *c)

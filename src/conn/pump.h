@@ -31,6 +31,12 @@ static inline size_t tni_conn_queued(const struct tn_conn *c)
 	return c->dgram ? len + c->dgram->tx.buf.len : len;
 }
 
+/* Key fin: the end of our direction waits for the peer's, or for the connection to be closed. */
+static inline bool tni_conn_puts_fin_off(const struct tn_conn *c)
+{
+	return tni_endpoint_puts_fin_off(c->ep) && !(c->flags & (TNI_CLOSING | TNI_RX_END));
+}
+
 /* The connection whose descriptor this one uses: itself, or its server's socket; NULL: that has gone. */
 static inline const struct tn_conn *tni_conn_socket(const struct tn_conn *c)
 {

@@ -6,6 +6,7 @@
 #include "conn/kind.h"
 #include "endpoint/access.h"
 #include "io/inbox.h"
+#include "net/netns.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -109,6 +110,21 @@ static int prepare(struct tn_server *server, const struct tni_endpoint *ep)
 	return ep->scheme->secure ? tni_endpoint_creds(ep, &server->creds) : 0;
 }
 
+/* In the network of key netns. */
+static int open_parts(struct tn_server *server)
+{
+	const struct tni_endpoint *ep = server->parts[0].ep;
+	int home = -1, rc = tni_netns_enter(tni_endpoint_netns(ep), &home);
+
+	if (rc < 0)
+		return tni_err_prefix(rc, "%s", ep->url);
+	rc = tni_part_open(&server->parts[0]);
+	for (int i = 1; i < server->nparts && rc == 0; i++)
+		rc = tni_part_join(&server->parts[i], &server->parts[0]);
+	tni_netns_leave(home);
+	return rc;
+}
+
 int tn_serve_loops(struct tn_loop *const *loops, int nloops, const char *url, const struct tn_handler *handler,
 		   void *arg, struct tn_server **out)
 {
@@ -132,9 +148,7 @@ int tn_serve_loops(struct tn_loop *const *loops, int nloops, const char *url, co
 	if (rc == 0)
 		rc = prepare(server, server->parts[0].ep);
 	if (rc == 0)
-		rc = tni_part_open(&server->parts[0]);
-	for (int i = 1; i < nloops && rc == 0; i++)
-		rc = tni_part_join(&server->parts[i], &server->parts[0]);
+		rc = open_parts(server);
 	if (rc == 0)
 		rc = tni_sites_join(server);
 	if (rc < 0) {

@@ -6,6 +6,7 @@
 #include "endpoint/parse.h"
 #include "endpoint/via.h"
 #include "endpoint/web.h"
+#include "net/netns.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -47,7 +48,7 @@ static bool is_lasting(const struct tni_parse *p)
 	const struct tni_endpoint *ep = p->ep;
 
 	if ((ep->scheme->place != TNI_AT_HOST && ep->scheme->place != TNI_AT_PATH) || p->url->service ||
-	    (ep->bind && strchr(ep->bind->text, '%')))
+	    tni_endpoint_netns(ep) || (ep->bind && strchr(ep->bind->text, '%')))
 		return false;
 	for (size_t i = 0; i < ep->noptions; i++)
 		if (tni_sockopt_looks_up(ep->options[i].opt))
@@ -124,6 +125,35 @@ static int understand(const struct tni_parse *p)
 	return rc;
 }
 
+#ifdef TNI_HAVE_SOCKOPTS
+
+/* In the network that it is about, for names of interfaces. */
+static int understand_there(const struct tni_parse *p)
+{
+	const char *netns = tni_url_get(p->url, "netns");
+	int home, rc = netns && !*netns ? -EINVAL : tni_netns_enter(netns, &home);
+
+	if (rc == 0) {
+		rc = understand(p);
+		tni_netns_leave(home);
+		return rc;
+	}
+	for (size_t i = 0; i < p->url->nparams; i++)
+		if (!strcmp(p->url->params[i].key, "netns"))
+			return *netns ? tni_parse_fail_told(p, p->url->params[i].value_at)
+				      : tni_parse_fail_value(p, &p->url->params[i], "it is empty");
+	return rc;
+}
+
+#else
+
+static int understand_there(const struct tni_parse *p)
+{
+	return understand(p);
+}
+
+#endif
+
 static struct tni_endpoint *with_defaults(const char *text, enum tn_role role)
 {
 	struct tni_endpoint *ep = malloc(sizeof(*ep));
@@ -145,6 +175,10 @@ static struct tni_endpoint *with_defaults(const char *text, enum tn_role role)
 		.spin_ns = TNI_NEVER,
 		.handshake_ns = 10 * TNI_NS_PER_S,
 		.backlog = 4096,
+#ifdef TNI_HAVE_SOCKOPTS
+		.fin = true,
+		.connected = true,
+#endif
 		.mode = -1,
 		.user = -1,
 		.group = -1,
@@ -166,7 +200,7 @@ static int endpoint_new(const char *text, enum tn_role role, bool proxy, struct 
 		return tni_parse_no_memory();
 	rc = proxy ? tni_url_parse(&url, text) : tni_parse_split(text, &url);
 	if (rc == 0) {
-		rc = understand(&p);
+		rc = understand_there(&p);
 		tni_url_free(&url);
 	}
 	if (rc != 0) {
@@ -202,6 +236,9 @@ void tni_endpoint_unref(struct tni_endpoint *ep)
 	free(ep->host);
 	free(ep->options);
 	free(ep->to);
+#ifdef TNI_HAVE_SOCKOPTS
+	free(ep->netns);
+#endif
 	tni_access_spec_free(ep->access);
 	tni_access_unref(ep->reach);
 	if (ep->bind)

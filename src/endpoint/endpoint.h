@@ -36,6 +36,7 @@ struct tni_bind {
 	char *text;          /* as it was given */
 	struct tn_addr addr; /* empty: any address */
 	int port;            /* 0: any port */
+	int last;            /* the range's last port; without a range: port */
 };
 
 /* Key proxy: what of the PROXY protocol stands in front of the bytes, or of each datagram. */
@@ -92,10 +93,15 @@ struct tni_endpoint {
 	uint64_t spin_ns;                       /* TNI_NEVER: auto */
 	uint64_t handshake_ns;
 	int backlog;
-	int per_source, accept_rate;    /* 0: no limit */
-	int mode, user, group;          /* of a served Unix socket's file; -1: as it comes */
-	struct tni_creds_spec *tls;     /* of a secure scheme; otherwise NULL */
-	struct tni_web_spec *web;       /* of WebSocket; otherwise NULL */
+	int per_source, accept_rate; /* 0: no limit */
+	int mode, user, group;       /* of a served Unix socket's file; -1: as it comes */
+	struct tni_creds_spec *tls;  /* of a secure scheme; otherwise NULL */
+	struct tni_web_spec *web;    /* of WebSocket; otherwise NULL */
+#ifdef TNI_HAVE_SOCKOPTS
+	bool fin;       /* our direction ends for the peer as soon as it does for us */
+	bool connected; /* dialled datagrams: the answers of one peer alone are heard */
+	char *netns;    /* the network that its sockets are opened in (net/netns.h); NULL: the caller's */
+#endif
 	struct tni_bind *bind;          /* NULL: the kernel chooses */
 	char *to;                       /* of a packet socket: the neighbour; NULL: everybody */
 	struct tni_access_spec *access; /* NULL: nothing of it is given */
@@ -108,6 +114,28 @@ struct tni_endpoint {
 static inline struct tni_via_spec *tni_endpoint_via(const struct tni_endpoint *ep)
 {
 	return ep->access ? ep->access->via : NULL;
+}
+
+/* Key netns; NULL: the caller's. */
+static inline const char *tni_endpoint_netns(const struct tni_endpoint *ep)
+{
+#ifdef TNI_HAVE_SOCKOPTS
+	return ep->netns;
+#else
+	(void)ep;
+	return NULL;
+#endif
+}
+
+/* Whether the end of our direction waits for the peer's: key fin. */
+static inline bool tni_endpoint_puts_fin_off(const struct tni_endpoint *ep)
+{
+#ifdef TNI_HAVE_SOCKOPTS
+	return !ep->fin;
+#else
+	(void)ep;
+	return false;
+#endif
 }
 
 /* Key auth; NULL: not given. */

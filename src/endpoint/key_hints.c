@@ -29,6 +29,10 @@ static const struct {
 	{"interface iface device dev if", "bindtodevice"},
 	{"buffer bufsize bufsiz", "rcvbuf"},
 	{"protocol", "proto"},
+	{"namespace net-ns network-namespace ns", "netns"},
+	{"sourceport source source-address source-port sp src local-address local-port localaddr localport", "bind"},
+	{"shut-none no-shutdown noshutdown half-close halfclose", "fin"},
+	{"sockopt so setsockopt-int setsockopt-listen setsockopt-bin", "setsockopt"},
 	{"dscp", "tos"},
 	{"accept-proxy proxy-protocol proxy_protocol send-proxy send-proxy-v2 haproxy haproxy-protocol", "proxy"},
 	{"trusted trusted-proxies set_real_ip_from proxyprotocolacl", "trust"},
@@ -72,7 +76,7 @@ static const struct {
 	 "max_pacing_rate linger2 rto_max_ms rto_min_us thin_linear_timeouts rcvtimeo sndtimeo "
 	 "cork quickack delack_max_us maxseg congestion oobinline txrehash tx_delay "
 	 "defer_accept fastopen fastopen_connect fastopen_no_cookie passcred passrights "
-	 "incoming_cpu busy_poll prefer_busy_poll busy_poll_budget",
+	 "incoming_cpu busy_poll prefer_busy_poll busy_poll_budget setsockopt fin connected netns",
 	 TNI_NOT_BUILT("such option", "sockopts")},
 #endif
 	{0},

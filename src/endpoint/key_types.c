@@ -383,20 +383,87 @@ static int write_packet(const struct tni_endpoint *ep, const void *field, char *
 const struct tni_key_type tni_key_protocol = {.parse = parse_protocol, .write = write_protocol};
 const struct tni_key_type tni_key_packet = {.parse = parse_packet, .write = write_packet};
 
+/* ---- options of the socket without a key, and its network ---- */
+
+#ifdef TNI_HAVE_SOCKOPTS
+
+/* That it is there was seen before: the whole URL is understood in that network. */
+static int parse_netns(const struct tni_parse *p, const struct tni_url_param *param, const struct tni_key *key,
+		       void *field)
+{
+	return parse_text(p, param, key, field);
+}
+
+static int write_netns(const struct tni_endpoint *ep, const void *field, char *out, size_t cap)
+{
+	return *(char *const *)field ? write_text(ep, field, out, cap) : -EOPNOTSUPP;
+}
+
+const struct tni_key_type tni_key_netns = {.parse = parse_netns, .write = write_netns};
+
+static int parse_setsockopt(const struct tni_parse *p, const struct tni_url_param *param, const struct tni_key *key,
+			    void *field)
+{
+	(void)key, (void)field;
+	return tni_parse_sockopt(p, param, &tni_sockopt_any);
+}
+
+/* Nobody but its user knows what it means. */
+static int write_nothing(const struct tni_endpoint *ep, const void *field, char *out, size_t cap)
+{
+	(void)ep, (void)field, (void)out, (void)cap;
+	return -EOPNOTSUPP;
+}
+
+const struct tni_key_type tni_key_setsockopt = {.parse = parse_setsockopt, .write = write_nothing};
+
+#endif
+
 /* ---- the end that is dialled from ---- */
 
-/* ADDRESS, ADDRESS:PORT, [IPV6], [IPV6]:PORT, IPV6 or :PORT. 0, or -EINVAL. */
+/* Digits, up to `end`. -1: other than a port. */
+static int read_port(const char *text, const char *end)
+{
+	int port = 0;
+
+	if (text == end || end - text > 5)
+		return -1;
+	for (; text < end; text++) {
+		if (*text < '0' || *text > '9')
+			return -1;
+		port = port * 10 + *text - '0';
+	}
+	return port <= 65535 ? port : -1;
+}
+
+/* PORT, or of a build with all options PORT-PORT. */
+static int read_ports(const char *text, struct tni_bind *bind)
+{
+	const char *end = text + strlen(text);
+#ifdef TNI_HAVE_SOCKOPTS
+	const char *dash = strchr(text, '-');
+
+	if (dash) {
+		bind->port = read_port(text, dash);
+		bind->last = read_port(dash + 1, end);
+		return bind->port < 1 || bind->last < bind->port ? -EINVAL : 0;
+	}
+#endif
+	bind->port = bind->last = read_port(text, end);
+	return bind->port < 0 ? -EINVAL : 0;
+}
+
+/* ADDRESS, ADDRESS:PORT, [IPV6], [IPV6]:PORT, IPV6 or :PORT; a range for the port. 0, or -EINVAL. */
 static int read_bind(const char *text, struct tni_bind *bind)
 {
 	const char *colon = strrchr(text, ':');
 	char host[128];
-	uint64_t port = 0;
 	size_t len;
 
 	if (*text == '[' ? text[strlen(text) - 1] == ']' : colon && strchr(text, ':') != colon)
 		colon = NULL; /* those of an address */
 	len = colon ? (size_t)(colon - text) : strlen(text);
-	if (colon && (colon[1] < '0' || colon[1] > '9' || tn_parse_size(colon + 1, &port) < 0 || port > 65535))
+	if (colon && read_ports(colon + 1, bind) < 0)
 		return -EINVAL;
 	if (*text == '[') {
 		if (len < 2 || text[len - 1] != ']')
@@ -407,11 +474,14 @@ static int read_bind(const char *text, struct tni_bind *bind)
 	if (len >= sizeof(host) || (!len && !colon))
 		return -EINVAL;
 	snprintf(host, sizeof(host), "%.*s", (int)len, text);
-	if (len && tni_addr_literal(&bind->addr, host, (int)port) < 0)
-		return -EINVAL;
-	bind->port = (int)port;
-	return 0;
+	return len && tni_addr_literal(&bind->addr, host, bind->port) < 0 ? -EINVAL : 0;
 }
+
+#ifdef TNI_HAVE_SOCKOPTS
+#define BIND_RANGE ", :5000-5099"
+#else
+#define BIND_RANGE ""
+#endif
 
 static int parse_bind(const struct tni_parse *p, const struct tni_url_param *param, const struct tni_key *key,
 		      void *field)
@@ -422,7 +492,7 @@ static int parse_bind(const struct tni_parse *p, const struct tni_url_param *par
 	if (read_bind(param->value, &bind) < 0)
 		return tni_parse_fail_value(p, param,
 					    "an address of this machine, a port or both are needed: 192.0.2.1, :5000, "
-					    "[fd00::1]:5000 (for an interface: bindtodevice)");
+					    "[fd00::1]:5000" BIND_RANGE " (for an interface: bindtodevice)");
 	if (!bind.port && tni_addr_family(&bind.addr) == AF_UNSPEC)
 		return 0; /* :0 is the kernel's choice */
 	bind.text = strdup(param->value);

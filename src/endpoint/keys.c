@@ -43,10 +43,10 @@ static const struct tni_key keys[] = {
 	{"connect", &tni_key_duration, FIELD(connect_ns), TNI_NS_PER_MS, 1000 * HOUR_NS, TNI_ROLE_DIAL, TNI_ON_ALL,
 	 "duration", "all, dialled",
 	 TNI_MEANING("gives up dialling after so long, name lookup included (default 30s)")},
-	{"bind", &tni_key_bind, FIELD(bind), 0, 0, TNI_ROLE_DIAL, TNI_ON_IP, "ADDRESS, :PORT or ADDRESS:PORT",
-	 "IP, dialled",
-	 TNI_MEANING("the address of this machine, the port, or both that connecting comes from (default "
-		     ":0, the kernel's choice)")},
+	{"bind", &tni_key_bind, FIELD(bind), 0, 0, TNI_ROLE_DIAL, TNI_ON_IP,
+	 "ADDRESS, :PORT or ADDRESS:PORT, or a range: LOW-HIGH", "IP, dialled",
+	 TNI_MEANING("the address of this machine, the port or one of a range of ports, or both that connecting comes "
+		     "from (default :0, the kernel's choice)")},
 	{"drain", &tni_key_duration, FIELD(drain_ns), 0, 1000 * HOUR_NS, BOTH, TNI_ON_CONNS, "duration",
 	 "streams, dtls", TNI_MEANING("how long a closing connection may take to send what is queued (default 5s)")},
 	{"backlog", &tni_key_count, FIELD(backlog), 1, 1 << 20, TNI_ROLE_SERVE, TNI_ON_STREAMS, "integer 1..1048576",
@@ -213,6 +213,23 @@ static const struct tni_key keys[] = {
 		     "dgram)")},
 	{"to", &tni_key_text, FIELD(to), 0, 0, TNI_ROLE_DIAL, TNI_ON_PACKET, "aa:bb:cc:dd:ee:ff", "packet, dialled",
 	 TNI_MEANING("the neighbour that is sent to and heard (default ff:ff:ff:ff:ff:ff: everybody)")},
+#ifdef TNI_HAVE_SOCKOPTS
+	{"netns", &tni_key_netns, FIELD(netns), 0, 0, BOTH, TNI_ON_NETS, "name, file, or number of a process",
+	 "all but files, and Unix sockets with a path",
+	 TNI_MEANING("the network name space in which its sockets are made: /run/netns/NAME, a file, or that of a "
+		     "process (default: this process')")},
+	{"fin", &tni_key_switch, FIELD(fin), 0, 0, BOTH, TNI_ON_CONNS, "on|off", "streams, dtls",
+	 TNI_MEANING("off: the peer is told that our direction has ended only when its own has, or the connection "
+		     "closes (default on)")},
+	{"connected", &tni_key_switch, FIELD(connected), 0, 0, TNI_ROLE_DIAL, TNI_ON_DATAGRAMS, "on|off",
+	 "udp, raw, icmp, dialled",
+	 TNI_MEANING("off: whoever answers is heard, each by its address, and errors of the network are not "
+		     "(default on; off for a group or a broadcast)")},
+	{"setsockopt", &tni_key_setsockopt, FIELD(options), 0, 0, BOTH, TNI_ON_ALL, "LEVEL:NAME:VALUE, or several: a,b",
+	 "all",
+	 TNI_MEANING("an option of the socket that has no key: numbers of the kernel's headers, the value a number "
+		     "(an int) or x and its bytes in hexadecimal")},
+#endif
 	{"spin", &tni_key_spin, FIELD(spin_ns), 0, TNI_NS_PER_S, BOTH, TNI_ON_ALL, "auto or duration, 0 = off", "all",
 	 TNI_MEANING("longest busy wait of the loop before it sleeps, used while traffic is lively "
 		     "(default auto)")},
@@ -313,6 +330,18 @@ static const char *why_not(const struct tni_endpoint *ep, const struct tni_key *
 	case TNI_ON_MEMORY:
 		return scheme->memory ? NULL : "applies to shm endpoints only";
 #endif
+#ifdef TNI_HAVE_SOCKOPTS
+	case TNI_ON_NETS:
+		if (place == TNI_AT_FD)
+			return "applies to sockets that are made here, not to inherited ones";
+		return place == TNI_AT_PATH && ep->host[0] != '@'
+			       ? "has no effect on a Unix socket with a path, which is a file"
+			       : NULL;
+	case TNI_ON_DATAGRAMS:
+		return (place == TNI_AT_HOST || place == TNI_AT_ADDR) && tni_scheme_is_dgram(scheme)
+			       ? NULL
+			       : "applies to datagrams of IP only";
+#endif
 	case TNI_ON_PACKET:
 		return place == TNI_AT_LINK ? NULL : "applies to packet endpoints only";
 	}
@@ -341,7 +370,8 @@ int tni_key_read(const struct tni_endpoint *ep, const struct tni_key *key, char 
 /* What is set on the listener's socket before it belongs to any connection, or concerns its file. */
 static bool is_below(const struct tni_key *key)
 {
-	static const char *const of_listener[] = {"backlog", "accept-rate", "mode", "user", "group", "proxy", "trust"};
+	static const char *const of_listener[] = {"backlog", "accept-rate", "mode",  "user",
+						  "group",   "proxy",       "trust", "netns"};
 
 	for (size_t i = 0; i < sizeof(of_listener) / sizeof(of_listener[0]); i++)
 		if (!strcmp(key->key, of_listener[i]))
@@ -365,8 +395,7 @@ static bool has_option(const struct tni_endpoint *ep, const struct tni_option_va
 	for (size_t i = 0; i < ep->noptions; i++) {
 		const struct tni_optval *b = &ep->options[i].value;
 
-		if (ep->options[i].opt == wanted->opt && a->number == b->number && a->family == b->family &&
-		    !memcmp(a->addr, b->addr, sizeof(a->addr)) && !strcmp(a->text, b->text))
+		if (ep->options[i].opt == wanted->opt && !memcmp(a, b, sizeof(*a)))
 			return true;
 	}
 	return false;

@@ -21,6 +21,25 @@ static const struct tni_url_param *param_of(const struct tni_parse *p, const cha
 
 /* ---- socket options ---- */
 
+/* The table's order is the one in which they can be set without undoing each other; then those that it does not know,
+ * as they stand in the URL. */
+static bool goes_before(const struct tni_sockopt *a, const struct tni_sockopt *b)
+{
+#ifdef TNI_HAVE_SOCKOPTS
+	if (a == &tni_sockopt_any || b == &tni_sockopt_any)
+		return a != b && b == &tni_sockopt_any;
+#endif
+	return a < b;
+}
+
+static void swap(struct tni_option_value *a, struct tni_option_value *b)
+{
+	struct tni_option_value kept = *a;
+
+	*a = *b;
+	*b = kept;
+}
+
 /* One value, which begins at a byte of the key's. */
 static int add_option(const struct tni_parse *p, const struct tni_url_param *param, const struct tni_sockopt *opt,
 		      const char *text, long at)
@@ -34,9 +53,10 @@ static int add_option(const struct tni_parse *p, const struct tni_url_param *par
 	ep->options = grown;
 	slot = &grown[ep->noptions];
 	if (tni_sockopt_parse(opt, text, &slot->value) < 0)
-		return tni_parse_fail_told(p, param->value_at + at);
+		return tni_parse_fail_told(p, tni_parse_byte_of(p, param, at));
 	slot->opt = opt;
-	ep->noptions++;
+	for (ep->noptions++; slot > ep->options && goes_before(slot->opt, slot[-1].opt); slot--)
+		swap(slot, slot - 1);
 	return 0;
 }
 
@@ -55,7 +75,7 @@ static int add_options(const struct tni_parse *p, const struct tni_url_param *pa
 	return rc;
 }
 
-static int parse_sockopt(const struct tni_parse *p, const struct tni_url_param *param, const struct tni_sockopt *opt)
+int tni_parse_sockopt(const struct tni_parse *p, const struct tni_url_param *param, const struct tni_sockopt *opt)
 {
 	const struct tni_endpoint *ep = p->ep;
 	const struct tni_scheme *scheme = ep->scheme;
@@ -70,14 +90,6 @@ static int parse_sockopt(const struct tni_parse *p, const struct tni_url_param *
 		return tni_parse_fail_key(p, param, why);
 	}
 	return tni_sockopt_is_list(opt) ? add_options(p, param, opt) : add_option(p, param, opt, param->value, 0);
-}
-
-/* The table's order is the one in which they can be set without undoing each other. */
-static int by_table(const void *a, const void *b)
-{
-	const struct tni_option_value *x = a, *y = b;
-
-	return x->opt < y->opt ? -1 : x->opt > y->opt;
 }
 
 /* ---- keys that depend on each other, wherever they stand ---- */
@@ -219,14 +231,12 @@ int tni_parse_params(const struct tni_parse *p)
 		if (key)
 			rc = tni_key_parse(p, param, key);
 		else
-			rc = opt ? parse_sockopt(p, param, opt) : tni_parse_fail_unknown_key(p, param);
+			rc = opt ? tni_parse_sockopt(p, param, opt) : tni_parse_fail_unknown_key(p, param);
 	}
 	if (rc == 0)
 		rc = check_together(p);
 	if (rc < 0)
 		return rc;
 	ep->frame.skips_blank = ep->codec && ep->codec->kind & TN_FORMAT_BLANK;
-	if (ep->noptions)
-		qsort(ep->options, ep->noptions, sizeof(*ep->options), by_table);
 	return 0;
 }

@@ -34,6 +34,9 @@ int tni_parse_place(const struct tni_parse *p);
 /* The keys. */
 int tni_parse_params(const struct tni_parse *p);
 
+/* One option of the socket, with all its values. */
+int tni_parse_sockopt(const struct tni_parse *p, const struct tni_url_param *param, const struct tni_sockopt *opt);
+
 /* An unknown scheme or key: which one may be meant? */
 int tni_parse_fail_scheme(const struct tni_parse *p);
 int tni_parse_fail_unknown_key(const struct tni_parse *p, const struct tni_url_param *param);

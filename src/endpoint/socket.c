@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "base/random.h"
 #include "endpoint/parse.h"
 #include "net/resolve.h"
 
@@ -118,8 +119,8 @@ static int set_option(const struct tni_option_value *o, int fd, int family)
 /* Of two sockets, one for each IP version, each joins the groups that it can hear. */
 static bool is_the_others(const struct tni_endpoint *ep, const struct tni_option_value *o, int family)
 {
-	return tni_sockopt_is_list(o->opt) && o->value.family != family && ep->scheme->family == AF_UNSPEC &&
-	       ep->host && !strcmp(ep->host, "*") && !tni_endpoint_is_dual(ep);
+	return o->value.family && tni_sockopt_is_list(o->opt) && o->value.family != family &&
+	       ep->scheme->family == AF_UNSPEC && ep->host && !strcmp(ep->host, "*") && !tni_endpoint_is_dual(ep);
 }
 
 static int set_options(const struct tni_endpoint *ep, int fd, int family, bool listening)
@@ -157,6 +158,46 @@ static const char *bind_hint(int err, int port)
 	}
 }
 
+#ifdef TNI_HAVE_SOCKOPTS
+
+/* Any port of the range, from one that chance names. 0 or -errno of the last failure. */
+static int bind_any_of(const struct tni_bind *end, int fd, struct tn_addr *addr)
+{
+	unsigned count = (unsigned)(end->last - end->port) + 1;
+	uint16_t from = 0;
+	int err = 0;
+
+	(void)tni_random(&from, sizeof(from));
+
+	for (unsigned i = 0; i < count; i++) {
+		tni_addr_set_port(addr, end->port + (int)((from + i) % count));
+		if (bind(fd, tn_addr_sockaddr(addr), addr->len) == 0)
+			return 0;
+		err = errno;
+		if (err != EADDRINUSE && err != EACCES) /* below 1024 another port of the range may be allowed */
+			break;
+	}
+	return -err;
+}
+
+/* A port that nobody has; of streams, when there is none, one where a former connection lingers. */
+static int bind_in_range(const struct tni_endpoint *ep, int fd, struct tn_addr *addr)
+{
+	const struct tni_bind *end = ep->bind;
+	bool stream = ep->scheme->type == SOCK_STREAM;
+	int on = 1, rc = bind_any_of(end, fd, addr);
+
+	if (stream)
+		(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (rc == -EADDRINUSE && stream)
+		rc = bind_any_of(end, fd, addr);
+	if (rc == -EADDRINUSE)
+		return tni_err(rc, "bind=%s: other sockets have all ports of this range", end->text);
+	return rc < 0 ? tni_err(rc, "bind=%s: %s%s", end->text, tn_strerror(rc), bind_hint(-rc, end->port)) : 0;
+}
+
+#endif
+
 /* The end that a dialled connection comes from: key bind. */
 static int bind_dialled(const struct tni_endpoint *ep, int fd, int family)
 {
@@ -166,6 +207,10 @@ static int bind_dialled(const struct tni_endpoint *ep, int fd, int family)
 
 	if (tni_addr_family(&addr) == AF_UNSPEC)
 		tni_addr_any(&addr, family, end->port);
+#ifdef TNI_HAVE_SOCKOPTS
+	if (end->last > end->port)
+		return bind_in_range(ep, fd, &addr);
+#endif
 	/* Former connections from this port may linger, and another address of the same name may be tried from it. */
 	if (ep->scheme->type == SOCK_STREAM && end->port)
 		(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));

@@ -4,8 +4,10 @@
 #include "endpoint/access.h"
 #include "endpoint/parse.h"
 #include "endpoint/via.h"
+#include "net/netns.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
@@ -116,11 +118,18 @@ static int find_creds(const struct tni_endpoint *ep, struct finder *f)
 	return rc;
 }
 
-/* Those of an endpoint: the key log, what its credentials were read from, who it is; then those of its proxies. */
+/* Those of an endpoint: the key log, its network, what its credentials were read from, who it is; then those of its
+ * proxies. */
 static int find_file(const struct tni_endpoint *ep, struct finder *f)
 {
 	int rc = is_file(f, ep->scheme->secure ? ep->tls->keylog : NULL, TN_FILE_APPEND);
 
+#ifdef TNI_HAVE_SOCKOPTS
+	char netns[PATH_MAX];
+
+	if (rc == -ENOENT && ep->netns && tni_netns_path(ep->netns, netns, sizeof(netns)))
+		rc = is_file(f, netns, TN_FILE_READ);
+#endif
 	if (rc == -ENOENT && ep->scheme->secure)
 		rc = find_creds(ep, f);
 	if (rc == -ENOENT)

@@ -3,6 +3,7 @@
 #include "base/err.h"
 #include "net/addr.h"
 #include "net/dial_state.h"
+#include "net/netns.h"
 #include "net/order.h"
 #include "net/resolve.h"
 
@@ -212,6 +213,21 @@ static void lookup_done(void *arg, int err, const struct tn_addr *addrs, int n, 
 	tni_dial_advance(d);
 }
 
+/* The number of an interface behind an address is that of the network that is dialled in. */
+static int known_there(const struct tni_dial_spec *spec, struct tn_addr known[2])
+{
+	int home = -1, n;
+
+#ifdef TNI_HAVE_SOCKOPTS
+	n = tni_netns_enter(spec->netns, &home);
+	if (n < 0)
+		return n;
+#endif
+	n = tni_resolve_known(spec->host, spec->family, spec->port, known);
+	tni_netns_leave(home);
+	return n;
+}
+
 /* Both families are announced before either can be there (RFC 8305 section 3). */
 static int find_addrs(struct tni_dial *d, const struct tni_dial_spec *spec)
 {
@@ -220,7 +236,7 @@ static int find_addrs(struct tni_dial *d, const struct tni_dial_spec *spec)
 
 	if (spec->addr)
 		return tni_race_answer(&d->race, tni_addr_family(spec->addr), spec->addr, 1, 0);
-	n = tni_resolve_known(spec->host, spec->family, spec->port, known);
+	n = known_there(spec, known);
 	if (n < 0)
 		return tni_err_prefix(n, "%s", d->name);
 	for (int i = 0; i < n && rc == 0; i++)
@@ -260,6 +276,10 @@ static struct tni_dial *dial_new(struct tn_loop *loop, const struct tni_dial_spe
 	d->permits = spec->permits;
 	d->portless = spec->portless;
 	d->many = spec->many;
+#ifdef TNI_HAVE_SOCKOPTS
+	d->unconnected = spec->unconnected;
+	d->netns = spec->netns;
+#endif
 	d->first = spec->first;
 	d->greeted = spec->greeted;
 	d->timeout_ns = spec->timeout_ns;

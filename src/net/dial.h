@@ -36,6 +36,10 @@ struct tni_dial_spec {
 	 * it is connected. Must stay until done() is called or the dial cancelled.
 	 */
 	struct tn_addr *many;
+#ifdef TNI_HAVE_SOCKOPTS
+	bool unconnected;  /* `many` gets any address */
+	const char *netns; /* where sockets are opened (net/netns.h), or NULL; must stay as `many` does */
+#endif
 	/* Gets how long the name was looked up before the first attempt, at least 1 if it was, right before done() is
 	 * called. Or NULL. */
 	uint32_t *lookup_us;

@@ -2,6 +2,7 @@
 #include "net/dial_state.h"
 
 #include "net/addr.h"
+#include "net/netns.h"
 #include "net/sockopt.h"
 
 #include <errno.h>
@@ -266,7 +267,10 @@ static void attempt_connect(struct tni_dial_attempt *a)
 	int rc;
 
 	a->retry_ns = 0;
-	a->many = a->dial->many && (tni_addr_is_multicast(&a->addr) || is_broadcast(a)) ? a->dial->many : NULL;
+	a->many = a->dial->many && (tni_dial_is_unconnected(a->dial) || tni_addr_is_multicast(&a->addr) ||
+				    is_broadcast(a))
+			  ? a->dial->many
+			  : NULL;
 	if (a->many) {
 		attempt_result(a, 0);
 		return;
@@ -311,6 +315,20 @@ static int open_socket(struct tni_dial_attempt *a)
 	return bind_for_replies(fd, d->type, family);
 }
 
+/* In the network of key netns. */
+static int open_there(struct tni_dial_attempt *a)
+{
+	int home = -1, rc = tni_netns_enter(tni_dial_netns(a->dial), &home);
+
+	if (rc < 0) {
+		a->why = strdup(tn_errmsg());
+		return rc;
+	}
+	rc = open_socket(a);
+	tni_netns_leave(home);
+	return rc;
+}
+
 void tni_dial_attempt_start(struct tni_dial *d, const struct tn_addr *addr)
 {
 	struct tni_dial_attempt *a = calloc(1, sizeof(*a));
@@ -331,7 +349,7 @@ void tni_dial_attempt_start(struct tni_dial *d, const struct tn_addr *addr)
 		return;
 	}
 #endif
-	rc = open_socket(a);
+	rc = open_there(a);
 	if (rc < 0)
 		attempt_failed(a, rc);
 	else

@@ -39,6 +39,10 @@ struct tni_dial {
 	int (*greeted)(int fd, void *arg);
 	const struct tn_buf *first; /* the owner's; NULL: to be connected is enough */
 	bool portless;
+#ifdef TNI_HAVE_SOCKOPTS
+	bool unconnected;
+	const char *netns;
+#endif
 	int type, protocol;
 	uint64_t timeout_ns, deadline_ns;
 	uint64_t asked_ns;   /* when the look-up of the name began; 0: there is none */
@@ -54,6 +58,28 @@ static inline bool tni_dial_is_greeted(const struct tni_dial *d)
 {
 #ifdef TNI_HAVE_SHM
 	return d->greeted;
+#else
+	(void)d;
+	return false;
+#endif
+}
+
+/* Where sockets are opened; NULL: here. */
+static inline const char *tni_dial_netns(const struct tni_dial *d)
+{
+#ifdef TNI_HAVE_SOCKOPTS
+	return d->netns;
+#else
+	(void)d;
+	return NULL;
+#endif
+}
+
+/* Nobody in particular is to answer. */
+static inline bool tni_dial_is_unconnected(const struct tni_dial *d)
+{
+#ifdef TNI_HAVE_SOCKOPTS
+	return d->unconnected;
 #else
 	(void)d;
 	return false;

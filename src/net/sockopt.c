@@ -221,6 +221,10 @@ int tni_sockopt_set(int fd, int family, const struct tni_sockopt *opt, const str
 	const struct tni_sockopt_place *place = &opt->place[family == AF_INET6];
 	int rc;
 
+#ifdef TNI_HAVE_SOCKOPTS
+	if (opt->type->set)
+		return opt->type->set(fd, family, opt, val);
+#endif
 	if (tni_sockopt_is_list(opt))
 		return join_group(fd, family, opt, val);
 	if (!place->kinds)

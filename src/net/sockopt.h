@@ -70,6 +70,10 @@ struct tni_optval {
 	int family;             /* of `addr`; 0: none */
 	unsigned char addr[16]; /* a multicast group, or the address of an interface */
 	char text[16];          /* a name: of an interface, of an algorithm */
+#ifdef TNI_HAVE_SOCKOPTS
+	unsigned char bytes[64]; /* of one that the table does not know: what the kernel is handed */
+	uint8_t len;
+#endif
 };
 
 /* Room for any value as text. */
@@ -83,6 +87,9 @@ const struct tni_sockopt *tni_sockopt_find(const char *key);
 
 /* NULL past the end. */
 const struct tni_sockopt *tni_sockopt_at(size_t index);
+
+/* No row: its values say themselves which option of the kernel's they are for, LEVEL:NAME:VALUE. A list. */
+extern const struct tni_sockopt tni_sockopt_any;
 
 /*
  * Reads a value. Returns 0, or TN_EURL with a detail that says what is allowed. Nothing is opened, but what a value

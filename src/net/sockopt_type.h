@@ -54,6 +54,10 @@ struct tni_opt_type {
 	void (*format)(const struct tni_sockopt *opt, const struct tni_optval *val, char *out, size_t cap);
 	/* Compares what has been set with what the system allows: as tni_sockopt_set(). NULL: need not. */
 	int (*compare)(const struct tni_sockopt *opt, const struct tni_optval *val);
+#ifdef TNI_HAVE_SOCKOPTS
+	/* Sets it in its own way: as tni_sockopt_set(). NULL: by encode(). */
+	int (*set)(int fd, int family, const struct tni_sockopt *opt, const struct tni_optval *val);
+#endif
 	bool is_list;  /* several values, each of which is set for itself */
 	bool looks_up; /* its values name what only the system knows */
 };

@@ -287,6 +287,24 @@ def test_groups_are_joined_when_dialling(tenon, homes):
         wait_until(heard, lambda: f"both groups are heard: {client.lines} {client.err}")
 
 
+def test_unconnected_hears_whoever_answers(tenon):
+    """Such as TFTP and discovery: the answer comes from another port, or another host, than was asked."""
+    asked, other = (tenon.listen(kind=socket.SOCK_DGRAM) for _ in range(2))
+    url = f"udp://127.0.0.1:{asked.getsockname()[1]}"
+
+    def answer(process):
+        data, client = asked.recvfrom(100)
+        for sock in (other, asked):
+            sock.sendto(b"re: " + data, client)
+        process.wait(None)
+        return process
+    said = answer(tenon.start("send", "--wait", "500ms", "--json", url + "?connected=off", "hello"))
+    assert {json.loads(line)["peer"] for line in said.lines} == {f"127.0.0.1:{sock.getsockname()[1]}"
+                                                                 for sock in (other, asked)}
+    said = answer(tenon.start("send", "--wait", "500ms", url, "hello"))
+    assert said.out.splitlines() == [b"re: hello"]
+
+
 def test_nobody_is_connected_to_itself(tenon, network):
     """On the only port that it may have."""
     said = tenon.run("send", "udp://127.0.0.1:40999?local_port_range=40999-40999", "hello", status=1,

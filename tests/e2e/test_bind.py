@@ -1,5 +1,7 @@
 """Key bind: where a dialled connection comes from, and what has no effect without it."""
+import random
 import socket
+import subprocess
 
 import pytest
 
@@ -25,6 +27,59 @@ def test_a_port(tenon):
         listener = tenon.listen(address=(address, 0))
         tenon.start("connect", f"tcp://{address}:{listener.getsockname()[1]}?bind=:{own}")
         assert tenon.accept(listener).getpeername() == ("127.0.0.1", own)
+
+
+def spare_range(length):
+    """So many ports in a row that nobody has, below those that the system gives out."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
+        top = int(file.read().split()[0])
+    for low in random.sample(range(2000, top - length), 100):
+        socks = []
+        try:
+            for port in range(low, low + length):
+                socks.append(socket.socket())
+                socks[-1].bind(("", port))
+            return low
+        except OSError:
+            pass
+        finally:
+            for sock in socks:
+                sock.close()
+    return pytest.skip("no ports in a row are free")
+
+
+def test_a_range_of_ports(tenon):
+    """Each connection gets one of its own; the one too many is told so; what lingers is used again."""
+    low, listener = spare_range(3), tenon.listen()
+    url = f"tcp://127.0.0.1:{listener.getsockname()[1]}?bind=:{low}-{low + 2}"
+    accepted, clients = [], []
+    for _ in range(3):
+        clients.append(tenon.start("connect", url, stdin=subprocess.PIPE))
+        accepted.append(tenon.accept(listener))
+    assert sorted(sock.getpeername()[1] for sock in accepted) == [low, low + 1, low + 2]
+    err = tenon.run("connect", url, status=1).err
+    assert f"bind=:{low}-{low + 2}" in err or "lingers" in err
+    for client, sock in zip(clients, accepted):
+        client.popen.stdin.close()
+        sock.shutdown(socket.SHUT_WR)
+        client.wait(0)
+        sock.close()
+    other = tenon.listen()
+    url = f"tcp://127.0.0.1:{other.getsockname()[1]}?bind=127.0.0.1:{low}-{low + 2}"
+    tenon.start("connect", url)
+    assert low <= tenon.accept(other).getpeername()[1] <= low + 2
+
+
+def test_a_range_of_ports_on_datagrams(tenon):
+    server, low = tenon.listen(kind=socket.SOCK_DGRAM), spare_range(2)
+    url = f"udp://127.0.0.1:{server.getsockname()[1]}?bind=:{low}-{low + 1}"
+    clients = []
+    for _ in range(2):
+        clients.append(tenon.start("connect", url, stdin=subprocess.PIPE))
+        clients[-1].popen.stdin.write(b"x\n")
+        clients[-1].popen.stdin.flush()
+    assert sorted(server.recvfrom(10)[1][1] for _ in clients) == [low, low + 1]
+    assert "other sockets have all ports of this range" in tenon.run("send", url, "x", status=1).err
 
 
 def test_both_on_datagrams(tenon):
@@ -65,7 +120,9 @@ def test_what_cannot_be_bound(tenon):
     ("bind_address_no_port=on", "without key bind"), ("reuseaddr=on", "without key bind"),
     ("reuseport=on", "without key bind"), ("freebind=on&bind=:7", "bind has no address"),
     ("bind_address_no_port=on&bind=127.0.0.1:7", "bind has a port"), ("bind=eth0", "bindtodevice"),
-    ("bind=[::1]", "other IP version"), ("bind=127.0.0.1:x", "an address"), ("bind=", "an address")])
+    ("bind=[::1]", "other IP version"), ("bind=:9-8", "5000-5099"), ("bind=:0-8", "5000-5099"),
+    ("bind=:1-65536", "5000-5099"), ("bind=:1-", "5000-5099"),
+    ("bind=127.0.0.1:x", "an address"), ("bind=", "an address")])
 def test_without_effect(tenon, keys, words):
     assert words in tenon.run("send", f"tcp://127.0.0.1:7?{keys}", "x", status=2).err
 

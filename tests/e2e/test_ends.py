@@ -3,6 +3,7 @@ import contextlib
 import hashlib
 import os
 import pty
+import select
 import signal
 import socket
 import ssl
@@ -183,6 +184,40 @@ def test_no_fin(tenon, authority, name):
     url, keys = transports(tenon, authority)[name]
     server = tenon.serve(url, options=["--handler", "exec:timeout 0.5 cat; echo no end, status $?"])
     assert sh(tenon, 'echo hi | "$@"', "connect", "--no-fin", server.url + keys).out == b"hi\nno end, status 124\n"
+
+
+@pytest.mark.parametrize("name", [*HALF_CLOSING, "seqpacket"])
+def test_the_key_fin(tenon, authority, name):
+    url, keys = transports(tenon, authority)[name]
+    server = tenon.serve(url, options=["--handler", "exec:timeout 0.5 cat; echo no end, status $?"])
+    target = f"{server.url}{keys}{'&' if keys else '?'}fin=off"
+    assert tenon.run("connect", target, input=b"hi\n").out == b"hi\nno end, status 124\n"
+
+
+def test_the_key_fin_of_a_relay(tenon):
+    """Its client ends, and the server does not hear of it."""
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "exec:timeout 0.5 cat; echo no end, status $?"])
+    relay = tenon.relay("tcp://127.0.0.1:0", f"{server.url}?fin=off")
+    client = tenon.dial(relay.url)
+    client.sendall(b"hi\n")
+    client.shutdown(socket.SHUT_WR)
+    assert receive_to_end(client) == b"hi\nno end, status 124\n"
+
+
+def test_the_key_fin_when_served(tenon):
+    """Our end is told when the client's has come, or when the connection closes."""
+    target = tenon.listen()
+    relay = tenon.relay("tcp://127.0.0.1:0?fin=off", f"tcp://127.0.0.1:{target.getsockname()[1]}")
+    client = tenon.dial(relay.url)
+    peer = tenon.accept(target)
+    peer.sendall(b"all")
+    peer.shutdown(socket.SHUT_WR)
+    assert client.recv(10) == b"all"
+    client.sendall(b"more")
+    assert peer.recv(10) == b"more"
+    assert not select.select([client], [], [], 0.1)[0]
+    client.shutdown(socket.SHUT_WR)
+    assert receive_to_end(client) == b"" and receive_to_end(peer) == b""
 
 
 def test_no_fin_with_ncat(tenon, program):

@@ -228,3 +228,33 @@ def test_values_for_people(tenon):
     lines = {line.split()[0]: line.split()[1:] for line in text.splitlines()}
     assert lines["nodelay"][0] in ("on", "off") and lines["nodelay"][1] == "TCP_NODELAY"
     assert port_of(server.url)
+
+
+def test_an_option_without_a_key(tenon):
+    """TCP_MAXSEG and SO_LINGER by their numbers, on listeners and what is accepted from them, and dialled."""
+    server = tenon.serve("tcp://127.0.0.1:0?setsockopt=6:2:1000,1:13:x0100000005000000")
+    values = values_of(tenon, f"tcp://127.0.0.1:0?setsockopt=6:2:0x3e8,1:13:x0100000005000000")
+    assert values["linger"] == "5s"
+    sock = tenon.dial(server.url)
+    sock.sendall(b"x" * 5000)
+    assert len(sock.recv(5000, socket.MSG_WAITALL)) == 5000
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) <= 1000
+
+
+def test_an_option_without_a_key_before_it_connects(tenon):
+    """IP_TTL, which is inherited by nobody; and what is IPv6's alone is left out on an IPv4 socket."""
+    values = values_of(tenon, tenon.serve("tcp://127.0.0.1:0").url + "?setsockopt=0:2:33,41:16:9")
+    assert values["ttl"] == "33"
+
+
+def test_options_without_a_key_are_set_in_their_order(tenon):
+    values = values_of(tenon, tenon.serve("tcp://127.0.0.1:0").url + "?setsockopt=0:2:33,0:2:34,0:2:35&ttl=9")
+    assert values["ttl"] == "35"
+
+
+def test_an_option_that_the_kernel_refuses(tenon):
+    for value, words in (("6:250:1", "setsockopt=6:250: Protocol not available (this kernel has no such option"),
+                         ("0:2:9999", "setsockopt=0:2: Invalid argument")):
+        for command in (["serve", "tcp://127.0.0.1:0"], ["send", "tcp://127.0.0.1:9", "x"]):
+            command[1] += f"?setsockopt={value}"
+            assert words in tenon.run(*command, status=1).err

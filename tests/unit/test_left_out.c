@@ -150,7 +150,11 @@ static void test_keys(void **state)
 #endif
 #ifdef TNI_HAVE_SOCKOPTS
 	assert_int_equal(tn_url_check("tcp://127.0.0.1:1?cork=on", TN_DIAL), 0);
+	assert_int_equal(tn_url_check("tcp://127.0.0.1:1?fin=off&setsockopt=6:2:x0102&bind=:1-2", TN_DIAL), 0);
 #else
+	assert_int_equal(tn_url_check("tcp://127.0.0.1:1?bind=:1-2", TN_DIAL), TN_EURL);
+	assert_int_equal(tn_url_check("tcp://127.0.0.1:1?netns=1", TN_DIAL), TN_EURL);
+	assert_says("such option", "sockopts");
 	assert_int_equal(tn_url_check("tcp://127.0.0.1:1?cork=on", TN_DIAL), TN_EURL);
 	assert_says("such option", "sockopts");
 #endif

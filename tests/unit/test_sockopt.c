@@ -484,6 +484,68 @@ static void test_bad_values(void **state)
 	}
 }
 
+/* LEVEL:NAME:VALUE, in decimal and hexadecimal, with a number or bytes. */
+static void test_any(void **state)
+{
+	static const struct {
+		const char *text;
+		int level, name;
+		size_t len;
+		unsigned char bytes[8];
+	} good[] = {
+		{"6:19:1", 6, 19, 4, {1}},
+		{"0x29:0X10:0x7f", 41, 16, 4, {0x7f}},
+		{"1:8:-1", 1, 8, 4, {255, 255, 255, 255}},
+		{"1:8:4294967295", 1, 8, 4, {255, 255, 255, 255}},
+		{"1:13:x0100000005000000", 1, 13, 8, {1, 0, 0, 0, 5}},
+		{"2147483647:0:xAf", 2147483647, 0, 1, {0xaf}},
+	};
+	static const char *const bad[] = {
+		"",
+		"6",
+		"6:19",
+		"6:19:",
+		":19:1",
+		"6::1",
+		"6:19:1 ",
+		" 6:19:1",
+		"6:+19:1",
+		"6:-1:1",
+		"-1:6:1",
+		"6:19:1:1",
+		"6:19:x",
+		"6:19:x1",
+		"6:19:xgg",
+		"6:19:0x",
+		"6:19:1e3",
+		"6:0x:1",
+		"6:19:--1",
+		"6:19:-0x1:1",
+		"2147483648:1:1",
+		"6:19:4294967296",
+		"6:19:-2147483649",
+	};
+	char longest[160] = "6:19:x";
+	struct tni_optval val;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		assert_int_equal(tni_sockopt_parse(&tni_sockopt_any, good[i].text, &val), 0);
+		assert_int_equal(val.number >> 32, good[i].level);
+		assert_int_equal(val.number & INT32_MAX, good[i].name);
+		assert_int_equal(val.len, good[i].len);
+		assert_memory_equal(val.bytes, good[i].bytes, good[i].len);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		if (tni_sockopt_parse(&tni_sockopt_any, bad[i], &val) != TN_EURL)
+			fail_msg("setsockopt=%s was taken", bad[i]);
+	memset(longest + 6, '0', 128);
+	assert_int_equal(tni_sockopt_parse(&tni_sockopt_any, longest, &val), 0);
+	assert_int_equal(val.len, 64);
+	strcpy(longest + 6 + 128, "00");
+	assert_int_equal(tni_sockopt_parse(&tni_sockopt_any, longest, &val), TN_EURL);
+}
+
 /* The bounds that a row gives are the kernel's: it takes both, and just outside the parser refuses. */
 static void test_bounds(void **state)
 {
@@ -970,23 +1032,15 @@ static void test_linger_resets(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_rows),
-		cmocka_unit_test(test_applies),
-		cmocka_unit_test(test_good_values),
-		cmocka_unit_test(test_bad_values),
-		cmocka_unit_test(test_bounds),
-		cmocka_unit_test(test_round_trips),
-		cmocka_unit_test(test_inheritance),
-		cmocka_unit_test(test_dialling),
-		cmocka_unit_test(test_capped),
-		cmocka_unit_test(test_rounded),
-		cmocka_unit_test(test_words_read_back),
-		cmocka_unit_test(test_mapped),
-		cmocka_unit_test(test_groups),
-		cmocka_unit_test(test_not_here),
-		cmocka_unit_test(test_permission),
-		cmocka_unit_test(test_ports),
-		cmocka_unit_test(test_ports_beyond_the_system_s),
+		cmocka_unit_test(test_rows),          cmocka_unit_test(test_applies),
+		cmocka_unit_test(test_good_values),   cmocka_unit_test(test_bad_values),
+		cmocka_unit_test(test_any),           cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_round_trips),   cmocka_unit_test(test_inheritance),
+		cmocka_unit_test(test_dialling),      cmocka_unit_test(test_capped),
+		cmocka_unit_test(test_rounded),       cmocka_unit_test(test_words_read_back),
+		cmocka_unit_test(test_mapped),        cmocka_unit_test(test_groups),
+		cmocka_unit_test(test_not_here),      cmocka_unit_test(test_permission),
+		cmocka_unit_test(test_ports),         cmocka_unit_test(test_ports_beyond_the_system_s),
 		cmocka_unit_test(test_linger_resets),
 	};
 
