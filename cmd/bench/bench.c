@@ -33,8 +33,9 @@
 #include "slo.h"
 #include "start.h"
 #include "tenon.h"
+#include "tenon_value.h"
 
-#define SIZE_DEFAULT 64
+#define SIZE_DEFAULT "64"
 #define INTERVAL_MIN_NS (100 * NS_PER_MS)
 #define THINK_MAX_NS (3600 * NS_PER_S)
 #define START_MAX_NS (24 * 3600 * NS_PER_S)
@@ -43,6 +44,7 @@ static struct {
 	const char *rate, *slo, *mode, *size, *payload, *expect, *html, *output, *compare, *hlog;
 	unsigned conns, depth, threads;
 	unsigned requests;
+	const char *weights;
 	uint64_t duration_ns, warmup_ns, timeout_ns, interval_ns;
 	const char *seed, *think, *start_at;
 } options = {.duration_ns = UINT64_MAX, .warmup_ns = UINT64_MAX, .timeout_ns = 2 * NS_PER_S};
@@ -76,19 +78,18 @@ static int parse_rate(const char *text, double *rate)
 	return *end || !(*rate > 0) || *rate > 1e9 ? -1 : 0;
 }
 
-static int parse_size_range(struct payload *p)
+static int parse_sizes(struct plan *plan)
 {
-	const char *text = options.size, *dash = strchr(text, '-');
-	char low[32];
-	uint64_t from, to;
+	struct payload *p = &plan->payload;
+	uint64_t least = plan->mode == MODE_ONEWAY ? FLOW_HEAD : 1;
+	int rc = sizes_read(options.size ? options.size : SIZE_DEFAULT, least, &p->sizes);
 
-	snprintf(low, sizeof(low), "%.*s", dash ? (int)(dash - text) : 31, text);
-	if (tn_parse_size(low, &from) < 0 || tn_parse_size(dash ? dash + 1 : low, &to) < 0 || from < 1 || to < from ||
-	    to > (1U << 30))
-		return wrong("--size: '%s' is not a size (64, 16KiB) or a range of sizes (16-4KiB), from 1 up", text);
-	p->size_min = from;
-	p->size_max = to;
-	return STATUS_DONE;
+	p->size_min = p->sizes.min;
+	p->size_max = p->sizes.max;
+	if (rc == -ERANGE)
+		return wrong("--size: '%s' has no room for the head of a message, 36 bytes, that --mode one-way needs",
+			     options.size);
+	return rc < 0 ? wrong("--size: '%s' is not " SIZES_WRITTEN, options.size) : STATUS_DONE;
 }
 
 /* 20ms, 10-50ms */
@@ -181,6 +182,23 @@ static int parse_expect(struct plan *plan)
 	return STATUS_USAGE;
 }
 
+/* Two URLs that are good. */
+static bool same_format(const char *a, const char *b)
+{
+	struct tn_split *one = NULL, *two = NULL;
+	const char *x, *y;
+	bool same = false;
+
+	if (tn_split_new(a, &one) >= 0 && tn_split_new(b, &two) >= 0) {
+		x = tn_split_format(one);
+		y = tn_split_format(two);
+		same = x && y ? strcmp(x, y) == 0 : x == y;
+	}
+	tn_split_free(one);
+	tn_split_free(two);
+	return same;
+}
+
 /* Options that exclude one another. */
 static int check(const struct plan *plan)
 {
@@ -203,9 +221,6 @@ static int check(const struct plan *plan)
 	if (plan->mode == MODE_ONEWAY && options.payload)
 		return wrong("--payload%s: --mode one-way puts a head into each message, and fills the rest itself",
 			     "");
-	if (plan->mode == MODE_ONEWAY && plan->payload.size_min < FLOW_HEAD)
-		return wrong("--size: '%s' has no room for the head of a message, 36 bytes, that --mode one-way needs",
-			     options.size);
 	if (plan->mode == MODE_RECV && options.rate)
 		return wrong("--rate%s: in --mode recv the peer decides how fast it sends", "");
 	if (!options.duration_ns || !options.timeout_ns)
@@ -249,18 +264,81 @@ static int parse_seed(struct plan *plan)
 		       : STATUS_DONE;
 }
 
+/* 3,1: one for each URL. */
+static int parse_weights(struct plan *plan)
+{
+	const char *at = options.weights;
+	char *end = NULL;
+
+	if (at && plan->ntargets == 1)
+		return wrong("--weights: '%s' divides connections among several URLs", at);
+	for (unsigned i = 0; at && i < plan->ntargets; i++) {
+		unsigned long weight = *at >= '0' && *at <= '9' ? strtoul(at, &end, 10) : 0;
+
+		if (!weight || weight > WEIGHT_MAX || (*end != ',' && *end))
+			return wrong("--weights: '%s' is not a list of numbers from 1 to 100: 3,1", options.weights);
+		if ((i + 1 < plan->ntargets) != (*end == ','))
+			return wrong("--weights: '%s' has not one weight for each URL", options.weights);
+		plan->targets[i].weight = (unsigned)weight;
+		at = end + 1;
+	}
+	return STATUS_DONE;
+}
+
+/* One load speaks one way: what a URL says of messages must be the same for all. */
+static int check_targets(const struct plan *plan)
+{
+	const char *first = plan->url;
+
+	for (unsigned i = 0; i < plan->ntargets; i++) {
+		const char *url = plan->targets[i].url;
+
+		if (tn_url_check(url, TN_DIAL) < 0)
+			return complain_library(TN_EURL, url);
+		if (((tn_url_kind(url) ^ tn_url_kind(first)) & (TN_URL_DATAGRAMS | TN_URL_LOSSY)) == 0 &&
+		    tn_url_keeps_messages(url) == tn_url_keeps_messages(first) && same_format(url, first))
+			continue;
+		complain("bench: %s and %s cannot be loaded together: their messages are of different kinds", first,
+			 url);
+		return STATUS_USAGE;
+	}
+	return STATUS_DONE;
+}
+
+/*
+ * Deals the connections out, round by round: in round r each target gets one whose weight is more than r. So the first
+ * connections are of all targets, and after the sum of all weights each has as many as its weight.
+ */
+static int divide(struct plan *plan)
+{
+	for (unsigned round = 0; round < WEIGHT_MAX; round++)
+		for (unsigned i = 0; i < plan->ntargets; i++)
+			if (plan->targets[i].weight > round)
+				plan->deal[plan->ndeal++] = (unsigned char)i;
+	plan->conns = options.conns ? options.conns : plan->ndeal;
+	if (plan->conns < plan->ntargets)
+		return wrong("--conns%s: fewer than there are URLs", "");
+	for (unsigned i = 0; i < plan->conns; i++)
+		plan_target(plan, i)->conns++;
+	return STATUS_DONE;
+}
+
 static int make_plan(struct plan *plan, struct result *result)
 {
-	int status = tn_url_check(plan->url, TN_DIAL) < 0 ? complain_library(TN_EURL, plan->url) : parse_mode(plan);
+	int status = check_targets(plan);
 
+	if (status == STATUS_DONE)
+		status = parse_mode(plan);
+	if (status == STATUS_DONE)
+		status = parse_weights(plan);
+	if (status == STATUS_DONE)
+		status = divide(plan);
 	plan->keeps = status == STATUS_DONE && tn_url_keeps_messages(plan->url) == 1;
 	plan->may_lose = status == STATUS_DONE && tn_url_kind(plan->url) & TN_URL_LOSSY;
-	plan->conns = options.conns ? options.conns : 1;
 	plan->threads = options.threads ? options.threads : 1;
 	plan->requests = options.requests;
 	plan->timeout_ns = options.timeout_ns;
 	plan->interval_ns = options.interval_ns ? options.interval_ns : NS_PER_S;
-	plan->payload.size_min = plan->payload.size_max = SIZE_DEFAULT;
 	if (status == STATUS_DONE && options.rate && parse_rate(options.rate, &plan->rate) < 0)
 		status = wrong("--rate: '%s' is not a number of messages a second (2500, 50k, 1.5M)", options.rate);
 	plan->depth = options.depth ? options.depth : options.rate || options.slo ? 0 : 1;
@@ -270,8 +348,8 @@ static int make_plan(struct plan *plan, struct result *result)
 	plan->warmup_ns = options.warmup_ns != UINT64_MAX ? options.warmup_ns : plan->requests ? 0 : NS_PER_S;
 	if (status == STATUS_DONE)
 		status = parse_seed(plan);
-	if (status == STATUS_DONE && options.size)
-		status = parse_size_range(&plan->payload);
+	if (status == STATUS_DONE)
+		status = parse_sizes(plan);
 	if (status == STATUS_DONE)
 		status = parse_expect(plan);
 	if (status == STATUS_DONE)
@@ -454,11 +532,18 @@ static int measure(struct plan *plan, struct result *result)
 	return result->errors.total || (!result->messages && plan->mode != MODE_SEND) ? STATUS_FAILED : status;
 }
 
-static int run_plan(const char *url)
+static int run_plan(char **urls, int count)
 {
-	struct plan plan = {.url = url};
+	struct target targets[TARGETS_MAX];
+	struct plan plan = {.url = urls[0], .targets = targets, .ntargets = (unsigned)count};
 	struct result result = {0}, target = {0};
-	int status = make_plan(&plan, &target);
+	int status;
+
+	if (count > TARGETS_MAX)
+		return wrong("64 URLs at most%s", "");
+	for (int i = 0; i < count; i++)
+		targets[i] = (struct target){.url = urls[i], .weight = 1};
+	status = make_plan(&plan, &target);
 
 	if (status == STATUS_DONE && result_new(&result, &plan) < 0) {
 		complain("bench: out of memory");
@@ -499,9 +584,7 @@ static int run(char **operands, int count)
 		return bench_compare(operands + 1, count - 1);
 	if (strcmp(operands[0], "merge") == 0)
 		return merge(operands + 1, count - 1);
-	if (count == 1)
-		return run_plan(operands[0]);
-	return wrong("one URL at a time; what is '%s'?", operands[1]);
+	return run_plan(operands, count);
 }
 
 /* iperf3 -c HOST */
@@ -514,6 +597,8 @@ static const char *set_conns(const char *value, void *to)
 
 static const struct option_spec own_options[] = {
 	{"conns", 'c', OPTION_VALUE, set_conns, &options.conns, "N", "connections (default 1)"},
+	{"weights", 0, OPTION_VALUE, option_set_text, &options.weights, "N,N...",
+	 "of several URLs: how the connections are divided among them (default: evenly)"},
 	{"depth", 0, OPTION_VALUE, option_set_number, &options.depth, "N",
 	 "messages in flight on each connection (default 1; with --rate no limit)"},
 	{"rate", 'R', OPTION_VALUE, option_set_text, &options.rate, "N",
@@ -529,8 +614,9 @@ static const struct option_spec own_options[] = {
 	 "time before that, not measured (default 1s)"},
 	{"requests", 'n', OPTION_VALUE, option_set_number, &options.requests, "N",
 	 "end after N messages (no warm-up unless asked for)"},
-	{"size", 0, OPTION_VALUE, option_set_text, &options.size, "N[-M]",
-	 "bytes of a message, or a range to draw from (default 64)"},
+	{"size", 0, OPTION_VALUE, option_set_text, &options.size, "SIZES",
+	 "bytes of a message (default 64): 64; drawn from a range, 16-4KiB, from a list with weights, "
+	 "64@7,576@4,1500@1, or around a mean, exp:512"},
 	{"payload", 0, OPTION_VALUE, option_set_text, &options.payload, "FILE",
 	 "the message is the contents of a file (@FILE works as well)"},
 	{"expect", 0, OPTION_VALUE, option_set_text, &options.expect, "WHAT",
@@ -574,7 +660,7 @@ const struct command bench_command = {
 		"  tenon bench compare before.json after.json\n"
 		"\n"
 		"Usage:\n"
-		"  tenon bench URL\n"
+		"  tenon bench URL...\n"
 		"  tenon bench compare A.json B.json\n"
 		"  tenon bench merge A.json B.json...                also files of --hlog, here and for compare\n"
 		"\n"

@@ -288,18 +288,10 @@ static void merge_sums(struct result *to, const struct result *from)
 	hists_merge(&to->hists, &from->hists);
 }
 
-/* Two texts, unless they are the same. */
+/* Of two that differ, both. */
 static int join_text(char **to, const char *from)
 {
-	char *both;
-
-	if (strcmp(*to, from) == 0)
-		return 0;
-	if (asprintf(&both, "%s, %s", *to, from) < 0)
-		return -1;
-	free(*to);
-	*to = both;
-	return 0;
+	return strcmp(*to, from) == 0 ? 0 : text_join(to, from);
 }
 
 /* The column of the same time. */

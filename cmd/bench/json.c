@@ -176,6 +176,27 @@ static void put_received(const struct result *r, struct text *text)
 	json_object_end(text);
 }
 
+static void put_targets(const struct result *r, struct text *text)
+{
+	if (!r->ntargets)
+		return;
+	json_list(text, "targets");
+	for (unsigned i = 0; i < r->ntargets; i++) {
+		const struct target_result *target = &r->targets[i];
+
+		json_object(text, NULL);
+		json_text(text, "url", target->url);
+		json_number(text, "weight", target->weight);
+		json_number(text, "conns", target->conns);
+		json_number(text, "messages", target->counts.messages);
+		json_number(text, "bytes", target->counts.bytes);
+		json_number(text, "errors", target->counts.errors);
+		put_ladder(text, "latency_us", target->counts.latency);
+		json_object_end(text);
+	}
+	json_list_end(text);
+}
+
 static void put_slo(const struct result *r, struct text *text)
 {
 	if (!r->nslo_steps)
@@ -289,6 +310,7 @@ void result_json(const struct result *r, struct text *text)
 	put_ladder(text, "late_us", r->hists.late);
 	put_counts(r, text);
 	put_received(r, text);
+	put_targets(r, text);
 	put_generator(r, text);
 	put_slo(r, text);
 	put_intervals(r, text);

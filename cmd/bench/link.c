@@ -135,7 +135,7 @@ static bool send_one(struct link *link, uint64_t now_ns)
 	}
 	if (w->plan->mode == MODE_ONEWAY && worker_counts(w, due_ns))
 		oneway_sent(link);
-	worker_sent(w, due_ns, now_ns, size);
+	worker_sent(link, due_ns, now_ns, size);
 	link->next++;
 	return true;
 }
@@ -216,22 +216,20 @@ static void answered(struct link *link, uint64_t number, uint64_t now_ns)
 	struct message_id id = id_of(link, number);
 
 	flight_over(link, flight, FLIGHT_ANSWERED);
-	worker_answered(link->worker, due_of(link, number, flight->sent_ns), flight->sent_ns, now_ns,
+	worker_answered(link, due_of(link, number, flight->sent_ns), flight->sent_ns, now_ns,
 			payload_size(link->worker->plan, &id));
 	think(link, number);
 }
 
 static void unexpected(struct link *link)
 {
-	worker_error(link->worker, "more came back than was sent", 1);
+	worker_error_of(link, "more came back than was sent");
 }
 
 static void wrong(struct link *link)
 {
-	worker_error(link->worker,
-		     link->worker->plan->expect == EXPECT_REGEX ? "a reply does not match what was expected"
-								: "a reply is not what was sent",
-		     1);
+	worker_error_of(link, link->worker->plan->expect == EXPECT_REGEX ? "a reply does not match what was expected"
+									 : "a reply is not what was sent");
 }
 
 /* regexec(3) wants a zero byte behind its text, even where it is told the length. */
@@ -428,7 +426,7 @@ static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 		w->counts.received_bytes += msg->len;
 	}
 	if (w->plan->mode == MODE_RECV)
-		worker_answered(w, now_ns, now_ns, now_ns, msg->len);
+		worker_answered(link, now_ns, now_ns, now_ns, msg->len);
 	if (w->plan->mode != MODE_ECHO)
 		return;
 	if (is_datagrams(link))
@@ -469,7 +467,7 @@ static void on_open(struct tn_conn *conn, void *arg)
 		tn_conn_info(conn, &info);
 		now_ns -= info.lookup_ns; /* the name server is not what is measured */
 		w->waited--;
-		worker_answered(w, link->due_ns, link->dialled_ns, now_ns, 0);
+		worker_answered(link, link->due_ns, link->dialled_ns, now_ns, 0);
 		tn_abort(link->conn, 0); /* a reset leaves no port behind in TIME_WAIT: there are only 28,000 */
 		return;
 	}
@@ -510,7 +508,7 @@ static void note_failure(struct link *link, int err)
 		snprintf(text, sizeof(text), "the peer ended the connection");
 	else
 		snprintf(text, sizeof(text), "%s%s", link->open ? "" : "connect: ", tn_strerror(err));
-	worker_error(link->worker, text, 1);
+	worker_error_of(link, text);
 }
 
 static void on_close(struct tn_conn *conn, int err, void *arg)
@@ -553,7 +551,8 @@ int link_open(struct link *link)
 {
 	static const struct tn_handler handler = {
 		.on_open = on_open, .on_msg = on_msg, .on_drain = on_drain, .on_close = on_close};
-	int rc = tn_dial(link->worker->loop, link->worker->plan->url, &handler, link, &link->conn);
+	int rc =
+		tn_dial(link->worker->loop, link->worker->plan->targets[link->target].url, &handler, link, &link->conn);
 
 	if (rc < 0) {
 		link->conn = NULL;
@@ -581,11 +580,11 @@ static void dial_again(struct link *link, uint64_t now_ns)
 	link->dialled_ns = now_ns;
 	link->gone_once = false;
 	if (link_open(link) < 0) {
-		worker_error(w, tn_errmsg(), 1);
+		worker_error_of(link, tn_errmsg());
 		dial_later(link);
 		return;
 	}
-	worker_sent(w, link->due_ns, now_ns, 0);
+	worker_sent(link, link->due_ns, now_ns, 0);
 	link->next++;
 	w->waited++;
 }

@@ -571,6 +571,13 @@ static uint64_t share(uint64_t all, unsigned i, unsigned of)
 	return all / of + (i < all % of);
 }
 
+static void link_prepare(struct link *link, struct worker *w, unsigned index)
+{
+	const struct target *target = plan_target(w->plan, index);
+
+	*link = (struct link){.worker = w, .index = index, .target = (unsigned)(target - w->plan->targets)};
+}
+
 static int worker_new(struct worker *w, struct plan *plan, unsigned index)
 {
 	int rc;
@@ -584,13 +591,13 @@ static int worker_new(struct worker *w, struct plan *plan, unsigned index)
 	w->links = calloc(w->nlinks, sizeof(*w->links));
 	w->data = malloc(plan->payload.size_max + 1);
 	if (!w->links || !w->data || sample_new(&w->sample) < 0 || sample_new(&w->other) < 0 ||
-	    slices_new(&w->slices) < 0)
+	    slices_new(&w->slices) < 0 || (plan->ntargets > 1 && target_counts_new(&w->targets, plan->ntargets) < 0))
 		return -ENOMEM;
 	if (plan->payload.data)
 		memcpy(w->data, plan->payload.data, plan->payload.size_max);
 	rc = options_loop_new(&w->loop, NULL);
 	for (unsigned i = 0; i < w->nlinks; i++)
-		w->links[i] = (struct link){.worker = w, .index = index + i * run.nworkers};
+		link_prepare(&w->links[i], w, index + i * run.nworkers);
 	return rc == -ENOENT ? -EINVAL : rc; /* an engine that does not exist is wrong usage */
 }
 
@@ -602,6 +609,7 @@ static void worker_free(struct worker *w)
 	sample_free(w->sample);
 	sample_free(w->other);
 	slices_free(&w->slices);
+	target_counts_free(w->targets, w->plan ? w->plan->ntargets : 0);
 	text_free(&w->scratch);
 	free(w->links);
 	free(w->data);
@@ -648,6 +656,8 @@ static void collect_worker(struct worker *w, struct result *result)
 
 	counts_merge(&result->counts, &w->counts);
 	received_merge(&result->received, &w->received);
+	for (unsigned i = 0; i < result->ntargets && w->targets; i++)
+		target_counts_merge(&result->targets[i].counts, &w->targets[i]);
 	if (w->has_path)
 		result->path = w->path;
 	slices_merge(&result->slices, &w->slices);

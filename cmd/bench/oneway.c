@@ -138,7 +138,7 @@ static void take_answer(struct link *link, const char *answer, size_t len)
 	struct flow_facts facts;
 
 	if (!flow_head_read(answer, len, &head) || head.kind != FLOW_ANSWER || !flow_facts_read(answer, len, &facts)) {
-		worker_error(link->worker, "what came back is no answer of `tenon serve --handler count`", 1);
+		worker_error_of(link, "what came back is no answer of `tenon serve --handler count`");
 		return;
 	}
 	if (head.flow == o->flow && head.number == o->question)
@@ -180,7 +180,7 @@ static void give_up(struct link *link)
 
 	snprintf(text, sizeof(text),
 		 "%.200s: no answer to a one-way test; it needs a receiver that answers: tenon serve --handler count",
-		 link->worker->plan->url);
+		 link->worker->plan->targets[link->target].url);
 	if (link->worker->phase <= PHASE_READY)
 		worker_fail(link->worker, -ETIMEDOUT, text);
 	else

@@ -47,7 +47,7 @@ size_t payload_size(const struct plan *plan, const struct message_id *id)
 
 	if (p->size_min == p->size_max)
 		return p->size_max;
-	return p->size_min + mix(id->seed ^ mix(id->conn + 1) ^ id->number) % (p->size_max - p->size_min + 1);
+	return (size_t)sizes_draw(&p->sizes, mix(id->seed ^ mix(id->conn + 1) ^ id->number));
 }
 
 uint64_t payload_think_ns(const struct plan *plan, const struct message_id *id)
@@ -159,6 +159,7 @@ static int read_file(struct payload *p, const char *path)
 		return -1;
 	}
 	p->size_min = p->size_max = len;
+	p->sizes = (struct sizes){.min = len, .max = len};
 	p->from_file = true;
 	return 0;
 }
@@ -183,6 +184,7 @@ static int encode_text(struct payload *p, const char *format)
 		free(p->data);
 		p->data = (char *)bytes.data;
 		p->size_min = p->size_max = bytes.len;
+		p->sizes = (struct sizes){.min = bytes.len, .max = bytes.len};
 		return 0;
 	}
 	tn_bytes_free(&bytes);
@@ -228,7 +230,7 @@ static int encode(struct plan *plan)
 			 format);
 		rc = -1;
 	} else if (values && p->size_min != p->size_max) {
-		complain("bench: --size N-M: messages of the format %s are of one size", format);
+		complain("bench: --size: messages of the format %s are of one size", format);
 		rc = -1;
 	} else if (values) {
 		rc = encode_text(p, format);

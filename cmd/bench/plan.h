@@ -8,20 +8,36 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "common/sizes.h"
+
 enum bench_mode { MODE_ECHO, MODE_SEND, MODE_RECV, MODE_CONNECT, MODE_ONEWAY, MODE_BOTH };
 enum expect { EXPECT_AUTO, EXPECT_ANY, EXPECT_ECHO, EXPECT_REGEX };
 
 /* Messages: a template whose first bytes are changed to number them. */
 struct payload {
 	char *data; /* size_max bytes */
-	size_t size_min, size_max;
+	struct sizes sizes;
+	size_t size_min, size_max; /* of these */
 	bool numbered;
 	size_t number_at;
 	bool from_file;
 };
 
-struct plan {
+#define TARGETS_MAX 64
+#define WEIGHT_MAX 100
+
+/* Where to, and how many of the connections. */
+struct target {
 	const char *url;
+	unsigned weight, conns;
+};
+
+struct plan {
+	const char *url; /* the first one's */
+	struct target *targets;
+	unsigned ntargets;
+	unsigned char deal[TARGETS_MAX * WEIGHT_MAX]; /* which target each of the connections is of, over and over */
+	unsigned ndeal;
 	enum bench_mode mode;
 	unsigned conns, depth, threads; /* depth 0 with a rate: no limit */
 	double rate; /* messages a second by schedule; 0: a message follows the reply to the one before */
@@ -39,5 +55,11 @@ struct plan {
 	FILE *hlog;    /* the histogram of each second; NULL: nowhere */
 	bool may_lose; /* datagrams that can be lost, doubled and reordered */
 };
+
+/* Whose connection number `index` is. */
+static inline struct target *plan_target(const struct plan *plan, unsigned index)
+{
+	return &plan->targets[plan->deal[index % plan->ndeal]];
+}
 
 #endif

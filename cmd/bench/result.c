@@ -84,6 +84,32 @@ void hists_clear(struct hists *hists)
 	tn_hist_clear(hists->late);
 }
 
+int target_counts_new(struct target_counts **counts, unsigned n)
+{
+	*counts = calloc(n, sizeof(**counts));
+	for (unsigned i = 0; *counts && i < n; i++)
+		if (tn_hist_new(&(*counts)[i].latency) < 0) {
+			target_counts_free(*counts, n);
+			*counts = NULL;
+		}
+	return *counts ? 0 : -ENOMEM;
+}
+
+void target_counts_free(struct target_counts *counts, unsigned n)
+{
+	for (unsigned i = 0; counts && i < n; i++)
+		tn_hist_free(counts[i].latency);
+	free(counts);
+}
+
+void target_counts_merge(struct target_counts *counts, const struct target_counts *from)
+{
+	counts->messages += from->messages;
+	counts->bytes += from->bytes;
+	counts->errors += from->errors;
+	tn_hist_merge(counts->latency, from->latency);
+}
+
 void counts_merge(struct message_counts *counts, const struct message_counts *from)
 {
 	counts->sent += from->sent;
@@ -348,6 +374,36 @@ static void describe_system(struct result *result)
 static const char *const mode_names[] = {"request", "send", "recv", "connect", "one-way", "both"};
 static const char *const expect_names[] = {"any", "any", "echo", "regex"};
 
+int text_join(char **to, const char *from)
+{
+	char *both;
+
+	if (asprintf(&both, "%s, %s", *to, from) < 0)
+		return -ENOMEM;
+	free(*to);
+	*to = both;
+	return 0;
+}
+
+static int note_targets(struct result *result, const struct plan *plan)
+{
+	result->url = strdup(plan->url);
+	if (!result->url || plan->ntargets < 2)
+		return result->url ? 0 : -ENOMEM;
+	result->targets = calloc(plan->ntargets, sizeof(*result->targets));
+	for (unsigned i = 0; i < plan->ntargets && result->targets; i++) {
+		struct target_result *target = &result->targets[result->ntargets++];
+
+		*target = (struct target_result){.url = strdup(plan->targets[i].url),
+						 .weight = plan->targets[i].weight,
+						 .conns = plan->targets[i].conns};
+		if (!target->url || tn_hist_new(&target->counts.latency) < 0 ||
+		    (i && text_join(&result->url, target->url) < 0))
+			return -ENOMEM;
+	}
+	return result->targets ? 0 : -ENOMEM;
+}
+
 /* To the nanosecond: runs of one time are known by it. */
 static char *start_at_text(uint64_t utc_ns)
 {
@@ -363,7 +419,7 @@ static char *start_at_text(uint64_t utc_ns)
 
 int result_new(struct result *result, const struct plan *plan)
 {
-	char size[64];
+	char size[SIZES_LIST_MAX * 32];
 
 	*result = (struct result){.conns = plan->conns,
 				  .depth = plan->depth,
@@ -379,10 +435,9 @@ int result_new(struct result *result, const struct plan *plan)
 				  .path = {.tso = -1, .gso = -1, .gro = -1}};
 	if (hists_new(&result->hists) < 0 || slices_new(&result->slices) < 0)
 		return -ENOMEM;
-	snprintf(size, sizeof(size), plan->payload.size_min == plan->payload.size_max ? "%zu" : "%zu-%zu",
-		 plan->payload.size_min, plan->payload.size_max);
-	result->size = strdup(size);
-	result->url = strdup(plan->url);
+	result->size = strdup(sizes_text(&plan->payload.sizes, size, sizeof(size)));
+	if (note_targets(result, plan) < 0)
+		return -ENOMEM;
 	result->mode = strdup(mode_names[plan->mode]);
 	result->expect = strdup(plan->expect == EXPECT_REGEX ? plan->expect_text : expect_names[plan->expect]);
 	result->start_at = start_at_text(plan->start_at_ns);
@@ -399,6 +454,11 @@ void result_free(struct result *result)
 		free(texts[i]);
 	for (unsigned i = 0; i < result->nwarnings; i++)
 		free(result->warnings[i]);
+	for (unsigned i = 0; i < result->ntargets; i++) {
+		free(result->targets[i].url);
+		tn_hist_free(result->targets[i].counts.latency);
+	}
+	free(result->targets);
 	free(result->columns);
 	hists_free(&result->hists);
 	slices_free(&result->slices);

@@ -55,6 +55,22 @@ struct message_counts {
 
 void counts_merge(struct message_counts *counts, const struct message_counts *from);
 
+/* Of one of several URLs. */
+struct target_counts {
+	uint64_t messages, bytes, errors;
+	struct tn_hist *latency;
+};
+
+int target_counts_new(struct target_counts **counts, unsigned n);
+void target_counts_free(struct target_counts *counts, unsigned n); /* NULL is allowed */
+void target_counts_merge(struct target_counts *counts, const struct target_counts *from);
+
+struct target_result {
+	char *url;
+	unsigned weight, conns;
+	struct target_counts counts;
+};
+
 #define RECEIVED_STEPS 5 /* p50, p90, p99, p99.9, max */
 
 /* What the other end says of --mode one-way. */
@@ -130,8 +146,10 @@ struct result {
 	struct hists hists;
 	struct column *columns;
 	unsigned ncolumns, cap_columns;
-	struct slices slices; /* none of a file that has none */
-	double cpu_s, busy;   /* CPU time of the generator; share of the time its busiest thread had work */
+	struct slices slices;          /* none of a file that has none */
+	struct target_result *targets; /* of several; not in a result that was read */
+	unsigned ntargets;
+	double cpu_s, busy; /* CPU time of the generator; share of the time its busiest thread had work */
 	char *warnings[8];
 	unsigned nwarnings;
 	/* --slo */
@@ -144,6 +162,9 @@ struct result {
 	} slo_steps[64];
 	unsigned nslo_steps;
 };
+
+/* Two texts, with a comma between them. */
+int text_join(char **to, const char *from);
 
 int result_new(struct result *result, const struct plan *plan);
 void result_free(struct result *result);

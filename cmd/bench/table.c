@@ -190,6 +190,27 @@ static void errors(const struct result *r, struct text *text)
 		text_add(text, "  %-12s %llu\n", "reconnects", (unsigned long long)r->counts.reconnects);
 }
 
+static void targets(const struct result *r, struct text *text)
+{
+	char rate[32], p50[32], p99[32];
+
+	for (unsigned i = 0; i < r->ntargets; i++) {
+		const struct target_result *target = &r->targets[i];
+		double seconds = r->duration_s > 0 ? r->duration_s : 1;
+
+		text_add(text, "%s  %s\n", i ? "" : "\n", target->url);
+		text_add(text, "  %12s %u connection%s, %s/s", "", target->conns, target->conns == 1 ? "" : "s",
+			 human_count((double)target->counts.messages / seconds, rate, sizeof(rate)));
+		if (tn_hist_count(target->counts.latency))
+			text_add(
+				text, ", p50 %s, p99 %s",
+				human_us((double)tn_hist_quantile(target->counts.latency, 0.5) / 1e3, p50, sizeof(p50)),
+				human_us((double)tn_hist_quantile(target->counts.latency, 0.99) / 1e3, p99,
+					 sizeof(p99)));
+		text_add(text, ", %llu errors\n", (unsigned long long)target->counts.errors);
+	}
+}
+
 static void search(const struct result *r, struct text *text)
 {
 	char n[32], us[32];
@@ -226,6 +247,7 @@ void result_table(const struct result *result, struct text *text)
 	received(result, text);
 	datagrams(result, text);
 	errors(result, text);
+	targets(result, text);
 	search(result, text);
 	path(result, text);
 	generator(result, text);

@@ -22,6 +22,13 @@ void worker_error(struct worker *w, const char *text, uint64_t count)
 	w->sample->errors += count;
 }
 
+void worker_error_of(struct link *link, const char *text)
+{
+	worker_error(link->worker, text, 1);
+	if (link->worker->targets)
+		link->worker->targets[link->target].errors++;
+}
+
 void worker_todo(struct link *link)
 {
 	if (link->todo)
@@ -47,9 +54,24 @@ static bool is_counted(const struct worker *w, uint64_t due_ns, uint64_t sent_ns
 	return worker_counts(w, w->plan->may_lose || w->plan->requests ? sent_ns : now_ns);
 }
 
-void worker_answered(struct worker *w, uint64_t due_ns, uint64_t sent_ns, uint64_t now_ns, size_t size)
+/* Of several URLs each has its own figures. */
+static void count_target(const struct link *link, size_t size, uint64_t latency_ns)
 {
+	struct target_counts *counts = link->worker->targets ? &link->worker->targets[link->target] : NULL;
+
+	if (!counts)
+		return;
+	counts->messages++;
+	counts->bytes += size;
+	if (latency_ns)
+		tn_hist_add(counts->latency, latency_ns);
+}
+
+void worker_answered(struct link *link, uint64_t due_ns, uint64_t sent_ns, uint64_t now_ns, size_t size)
+{
+	struct worker *w = link->worker;
 	struct sample *sample = w->sample;
+	uint64_t latency_ns = now_ns - (w->plan->rate > 0 ? due_ns : sent_ns);
 
 	w->answered++;
 	if (!is_counted(w, due_ns, sent_ns, now_ns) || (w->plan->mode == MODE_RECV && !w->budget))
@@ -57,18 +79,20 @@ void worker_answered(struct worker *w, uint64_t due_ns, uint64_t sent_ns, uint64
 	w->budget -= w->plan->mode == MODE_RECV;
 	sample->messages++;
 	sample->bytes += size;
+	count_target(link, size, w->plan->mode == MODE_RECV ? 0 : latency_ns);
 	if (w->plan->mode == MODE_RECV)
 		return;
 	tn_hist_add(sample->hists.service, now_ns - sent_ns);
 	if (w->plan->rate > 0)
 		tn_hist_add(sample->hists.response, now_ns - due_ns);
 	/* A reply after the end counts at the last moment before it */
-	slices_add(&w->slices, (now_ns < w->end_ns ? now_ns : w->end_ns - 1) - w->begin_ns,
-		   now_ns - (w->plan->rate > 0 ? due_ns : sent_ns));
+	slices_add(&w->slices, (now_ns < w->end_ns ? now_ns : w->end_ns - 1) - w->begin_ns, latency_ns);
 }
 
-void worker_sent(struct worker *w, uint64_t due_ns, uint64_t now_ns, size_t size)
+void worker_sent(struct link *link, uint64_t due_ns, uint64_t now_ns, size_t size)
 {
+	struct worker *w = link->worker;
+
 	w->events++;
 	w->moved_ns = now_ns;
 	if (!worker_counts(w, due_ns))
@@ -79,6 +103,7 @@ void worker_sent(struct worker *w, uint64_t due_ns, uint64_t now_ns, size_t size
 	if (w->plan->mode != MODE_ECHO && w->plan->mode != MODE_CONNECT) {
 		w->sample->messages++;
 		w->sample->bytes += size;
+		count_target(link, size, 0);
 	}
 	if (w->plan->rate > 0)
 		tn_hist_add(w->sample->hists.late, now_ns - due_ns);

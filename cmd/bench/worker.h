@@ -32,7 +32,8 @@ struct link {
 	struct tn_conn *conn;
 	struct link *next_todo;
 	struct tn_timer *redial;
-	unsigned index; /* over all threads */
+	unsigned index;  /* over all threads */
+	unsigned target; /* of the plan's */
 	struct tn_timer *think;
 	bool open, full, todo, gone_once, thinks;
 	uint64_t next, oldest; /* messages: to send next, longest without an answer */
@@ -72,7 +73,8 @@ struct worker {
 	uint64_t taken_ns; /* the main thread's: to where it has what this one measured */
 	struct message_counts counts;
 	struct kinds errors;
-	struct path path; /* of its first connection */
+	struct target_counts *targets; /* as many as the plan has, if these are several; otherwise NULL */
+	struct path path;              /* of its first connection */
 	bool has_path;
 	struct received received; /* --mode one-way */
 	uint64_t answered;        /* ever, warm-up included */
@@ -86,10 +88,11 @@ struct worker {
 
 void worker_fail(struct worker *worker, int err, const char *text);
 void worker_error(struct worker *worker, const char *text, uint64_t count);
+void worker_error_of(struct link *link, const char *text); /* one of a connection's */
 void worker_opened(struct link *link);
 uint64_t worker_due_ns(const struct worker *worker, const struct link *link, uint64_t number);
-void worker_answered(struct worker *worker, uint64_t due_ns, uint64_t sent_ns, uint64_t now_ns, size_t size);
-void worker_sent(struct worker *worker, uint64_t due_ns, uint64_t now_ns, size_t size);
+void worker_answered(struct link *link, uint64_t due_ns, uint64_t sent_ns, uint64_t now_ns, size_t size);
+void worker_sent(struct link *link, uint64_t due_ns, uint64_t now_ns, size_t size);
 void worker_todo(struct link *link);
 
 static inline bool worker_counts(const struct worker *worker, uint64_t when_ns)

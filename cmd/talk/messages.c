@@ -5,11 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/complain.h"
+#include "common/sizes.h"
 #include "tenon.h"
+
+#define GENERATED_MAX (UINT64_C(256) << 20) /* bytes */
 
 static int message_put(struct messages *messages, struct message message)
 {
@@ -39,6 +43,40 @@ int messages_add(struct messages *messages, const void *data, size_t len)
 	if (err < 0)
 		free(memory);
 	return err; /* cppcheck-suppress memleak ; the list has it */
+}
+
+/* Letters and digits: every frame can carry them. */
+static void fill(char *to, size_t len, uint64_t *random)
+{
+	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+	for (size_t i = 0; i < len; i++) {
+		*random = *random * 6364136223846793005 + 1442695040888963407;
+		to[i] = letters[*random >> 58];
+	}
+}
+
+int messages_generate(struct messages *messages, const struct sizes *sizes, unsigned count)
+{
+	char *data = malloc(sizes->max);
+	uint64_t random = 1, left = GENERATED_MAX;
+	int rc = data ? 0 : -ENOMEM;
+
+	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
+		random ^= (uint64_t)getpid();
+	for (unsigned i = 0; i < count && rc == 0; i++) {
+		uint64_t drawn = random * UINT64_C(0x9e3779b97f4a7c15);
+		size_t len = (size_t)sizes_draw(sizes, drawn ^ drawn >> 32);
+
+		if (len > left)
+			rc = -EFBIG;
+		left -= len;
+		fill(data, len, &random);
+		if (rc == 0)
+			rc = messages_add(messages, data, len);
+	}
+	free(data);
+	return rc;
 }
 
 /* Reads to the end: only a regular file tells its size. */

@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+struct sizes;
+
 struct message {
 	const char *data;
 	size_t len;
@@ -25,6 +27,10 @@ int messages_add_argument(struct messages *messages, const char *argument);
 
 /* Adds a copy of the bytes. Returns 0 or -ENOMEM. */
 int messages_add(struct messages *messages, const void *data, size_t len);
+
+/* Adds as many messages of random letters and digits. Returns 0, -EFBIG: together they are longer than 256 MiB;
+ * -ENOMEM. */
+int messages_generate(struct messages *messages, const struct sizes *sizes, unsigned count);
 
 /* Takes the next message, valid until the one after it is taken; false: there is none (yet). */
 bool messages_take(struct messages *messages, struct message *message);

@@ -22,6 +22,7 @@
 #include "common/output.h"
 #include "common/privileges.h"
 #include "common/settings.h"
+#include "common/sizes.h"
 #include "common/status.h"
 #include "common/text.h"
 #include "common/transcode.h"
@@ -31,6 +32,7 @@
 #include "retry.h"
 #include "throttle.h"
 #include "tenon.h"
+#include "tenon_value.h"
 
 #define AHEAD_MAX (64U << 10) /* bytes of lines read before they can be sent */
 #define LINE_MAX_LEN (64U << 20)
@@ -40,6 +42,7 @@
 static struct {
 	uint64_t wait_ns;
 	unsigned count;
+	const char *size;
 	bool no_reply;
 	struct retry retry;
 	struct throttle throttle;
@@ -633,6 +636,48 @@ static int dial(void)
 	return state.status;
 }
 
+static int wrong_size(const char *why)
+{
+	complain("send: --size: %s", why);
+	complain_hint("%s send --help", settings.program);
+	return STATUS_USAGE;
+}
+
+/* Whether the endpoint's messages are values of a format, which random letters are not. */
+static bool has_values(void)
+{
+	struct tn_split *split = NULL;
+	bool values = tn_split_new(state.url, &split) >= 0 && tn_format_kind(tn_split_format(split)) & TN_FORMAT_VALUES;
+
+	tn_split_free(split);
+	return values;
+}
+
+/* --size: messages are made, as many as --count says. */
+static int run_generated(int given)
+{
+	struct sizes sizes;
+	int rc;
+
+	if (given)
+		return wrong_size("messages are made; none is given besides");
+	if (sizes_read(options.size, 1, &sizes) < 0) {
+		complain("send: --size: '%s' is not " SIZES_WRITTEN, options.size);
+		return STATUS_USAGE;
+	}
+	if (has_values())
+		return wrong_size("messages are letters and digits, and none of the endpoint's format");
+	rc = messages_generate(&state.messages, &sizes, options.count);
+	if (rc == -EFBIG)
+		return wrong_size("more than 256 MiB together: `tenon bench --mode send` sends without end");
+	if (rc < 0)
+		return complain_library(rc, NULL);
+	state.messages.rounds = 1;
+	state.messages.complete = true;
+	state.lines.max = LINE_MAX_LEN;
+	return dial();
+}
+
 static int run(char **operands, int count)
 {
 	if (count == 0) {
@@ -646,6 +691,8 @@ static int run(char **operands, int count)
 	if (tn_url_check(state.url, TN_DIAL) < 0)
 		return complain_library(TN_EURL, state.url);
 	state.keeps = tn_url_keeps_messages(state.url) == 1;
+	if (options.size)
+		return run_generated(count - 1);
 	state.messages.rounds = options.count;
 	state.messages.complete = count > 1;
 	state.exact = count == 2 && options.count == 1 && operands[1][0] == '@' && operands[1][1] != '@';
@@ -666,6 +713,9 @@ static const struct option_spec own_options[] = {
 	{"every", 0, OPTION_VALUE, retry_set_every, &options.retry, "DUR",
 	 "with --retry: the time between two attempts, give or take a quarter (default 1s)"},
 	{"count", 'c', OPTION_VALUE, option_set_number, &options.count, "N", "send the list of messages N times"},
+	{"size", 0, OPTION_VALUE, option_set_text, &options.size, "SIZES",
+	 "send messages of random letters: 64; of sizes drawn from a range, 16-4KiB, from a list with weights, "
+	 "64@7,576@4,1500@1, or around a mean, exp:512; as many as --count says"},
 	{"rate", 0, OPTION_VALUE, option_set_rate, &options.throttle.rate, "SIZE", "send so many bytes a second: 1MiB"},
 	{"interval", 0, OPTION_VALUE, option_set_duration, &options.throttle.interval_ns, "DUR",
 	 "at least so long from one message to the next (standard input on a stream: from line to line)"},

@@ -714,7 +714,7 @@ def test_a_server_that_never_answers(tenon, schema):
 
 
 @pytest.mark.parametrize("args,words", [
-    ([], "which URL"), (["tcp://h:1", "tcp://h:2"], "one URL"), (["tcp://h:1?nodelya=1"], "nodelay"),
+    ([], "which URL"), (["tcp://h:1", "udp://h:2"], "together"), (["tcp://h:1?nodelya=1"], "nodelay"),
     (["tcp://h:1", "--rate", "fast"], "--rate: 'fast'"), (["tcp://h:1", "--rate", "-5"], "--rate"),
     (["tcp://h:1", "--rate", "0"], "--rate"), (["tcp://h:1", "--rate", "nan"], "--rate"),
     (["tcp://h:1", "--so", "1"], "did you mean --slo"),

@@ -1,14 +1,15 @@
-"""tenon bench: what it tells on the way, when it begins, how long its connections think, and runs of several machines
-at one time."""
+"""tenon bench: what it tells on the way, when it begins, several servers and sizes, and runs of several machines at one
+time."""
 import collections
 import datetime
 import json
 import re
+import socket
 import time
 
 import pytest
 
-from harness import LIMIT
+from harness import LIMIT, MIB
 from test_bench import bench, check, decode, schema  # noqa: F401 (schema is a fixture)
 
 USAGE, REFUSED = 2, 4
@@ -120,6 +121,104 @@ def test_merged_from_two_hosts(tenon, together):
     assert both["machine"]["host"].endswith(", elsewhere") and not both["stderr"]
 
 
+# Several servers
+
+def test_several_servers(tenon, schema):
+    """Each has its share of the connections, and its own figures, which add up."""
+    server = tenon.serve("tcp://127.0.0.1:0", f"unix:{tenon.folder}/sock")
+    result = bench(tenon, *server.urls, "--weights", "3,1", "--conns", "8", "--threads", "2", "--rate", "800",
+                   "--requests", "400")
+    check(schema, result)
+    first, second = result["targets"]
+    assert [target["url"] for target in result["targets"]] == server.urls
+    assert (first["conns"], second["conns"], first["weight"], second["weight"]) == (6, 2, 3, 1)
+    assert (first["messages"], second["messages"]) == (300, 100) and result["messages"] == 400
+    assert first["bytes"] + second["bytes"] == result["bytes"] and first["errors"] == second["errors"] == 0
+    assert max(first["latency_us"]["max"], second["latency_us"]["max"]) == result["latency_us"]["max"]
+    assert result["setup"]["url"] == ", ".join(server.urls)
+
+
+@one_engine
+def test_a_server_of_several_that_is_gone(tenon, schema):
+    """Its errors are its own."""
+    server, gone = tenon.serve("tcp://127.0.0.1:0"), tenon.serve("tcp://127.0.0.1:0")
+    load = tenon.start("bench", server.url, gone.url, "--rate", "200", "--duration", "1s", "--warmup", "0",
+                       "--interval", "100ms", "--json")
+    load.wait_for_text('"event":"interval"', "out")
+    gone.kill()
+    load.wait(1)
+    result = json.loads(load.lines[-1])
+    check(schema, result)
+    assert result["targets"][0]["errors"] == 0 < result["targets"][1]["errors"]
+
+
+@one_engine
+def test_several_receivers(tenon, schema):
+    """One way, as many connections as weights; what each says is summed."""
+    server = tenon.serve("tcp://127.0.0.1:0", f"unix:{tenon.folder}/sock", options=["--handler", "count"])
+    result = bench(tenon, *server.urls, "--mode", "one-way", "--weights", "2,1", "--rate", "900", "--requests", "90")
+    check(schema, result)
+    assert result["received"]["flows"] == 3 and result["received"]["messages"] == 90
+    assert [target["messages"] for target in result["targets"]] == [60, 30]
+
+
+# Sizes
+
+@pytest.mark.parametrize("size,wanted", [
+    ("64", {64}), ("20-22", {20, 21, 22}), ("64@7,576@4,1500@1", {64, 576, 1500}), ("1KiB,2KiB", {1024, 2048}),
+    ("exp:100", None)])
+@one_engine
+def test_sizes_that_are_drawn(tenon, schema, size, wanted):
+    sock = tenon.listen(kind=socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * MIB)
+    url = f"udp://127.0.0.1:{sock.getsockname()[1]}"
+    result = bench(tenon, url, "--mode", "send", "--size", size, "--requests", "200", "--rate", "2000")
+    check(schema, result)
+    sizes = collections.Counter(len(sock.recv(65536)) for _ in range(200))
+    assert sum(size * count for size, count in sizes.items()) == result["bytes"]
+    if wanted:
+        assert set(sizes) == wanted
+        return
+    assert 1 <= min(sizes) and max(sizes) <= 800 and 60 < result["bytes"] / 200 < 160 and len(sizes) > 60
+
+
+@one_engine
+def test_weights_of_sizes(tenon):
+    sock = tenon.listen(kind=socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * MIB)
+    bench(tenon, f"udp://127.0.0.1:{sock.getsockname()[1]}", "--mode", "send", "--size", "16@9,100@1", "--requests",
+          "300", "--rate", "3000")
+    sizes = collections.Counter(len(sock.recv(65536)) for _ in range(300))
+    assert 5 < sizes[100] < 80 and sizes[16] + sizes[100] == 300
+
+
+@one_engine
+def test_messages_that_are_made(tenon):
+    """tenon send --size: as many as wanted, each of its own size and contents."""
+    server = tenon.serve("tcp://127.0.0.1:0?frame=u32", options=["--handler", "echo"])
+    lines = tenon.run("send", f"{server.url}?frame=u32" if "?" not in server.url else server.url, "--size", "20-40",
+                      "--count", "30").lines
+    assert len(lines) == len(set(lines)) == 30 and len({len(line) for line in lines}) > 3
+    assert all(re.fullmatch(r"[\w-]{20,40}", line) for line in lines)
+
+
+@pytest.mark.parametrize("size", ["0", "x", "9-3", "1-", "-5", "64@", "64@0", "64@x", "64@1@2", "64,", ",64", "64,,5",
+                                  "2GiB", "exp:", "exp:0", "exp:1GiB", "exp:-1", ",".join("1" * 17), "64@1000001", ""])
+@one_engine
+def test_sizes_that_are_wrong(tenon, size):
+    for args in (["bench", "tcp://127.0.0.1:9"], ["send", "tcp://127.0.0.1:9"]):
+        done = tenon.run(*args, "--size", size, status=USAGE)
+        assert f"--size: '{size}' is not a size" in done.err and "exp:512" in done.err
+
+
+@one_engine
+def test_messages_that_cannot_be_made(tenon):
+    for args, words in ((["--size", "5", "text"], "none is given"), (["--size", "200MiB", "--count", "2"], "256 MiB")):
+        assert words in tenon.run("send", "tcp://127.0.0.1:9", *args, status=USAGE).err
+    url = "tcp://127.0.0.1:9?frame=line&format=json"
+    assert "format" in tenon.run("send", url, "--size", "5", status=USAGE).err
+
+
 # The path
 
 @one_engine
@@ -138,6 +237,14 @@ def test_the_path_is_shown(tenon, schema):
 # What is wrong
 
 @pytest.mark.parametrize("args,words", [
+    (["--weights", "1,1"], "several URLs"), (["udp://h:1"], "cannot be loaded together"),
+    (["tcp://h:1?frame=line"], "cannot be loaded together"), (["tcp://h:1?nodelya=1"], "nodelay"),
+    (["tcp://h:1", "--weights", "1"], "one weight for each URL"),
+    (["tcp://h:1", "--weights", "1,2,3"], "one weight for each URL"),
+    (["tcp://h:1", "--weights", "0,1"], "--weights: '0,1'"), (["tcp://h:1", "--weights", "1,101"], "1 to 100"),
+    (["tcp://h:1", "--weights", "1,x"], "1 to 100"), (["tcp://h:1", "--weights", "1x,1"], "1 to 100"),
+    (["tcp://h:1", "--conns", "1"], "--conns: fewer"), (["tcp://h:1"] * 64, "64 URLs at most"),
+    (["tcp://h:1", "--wieghts", "1,1"], "did you mean --weights"),
     (["--interval", "99ms"], "--interval"), (["--interval", "x"], "interval"),
     (["--think", "x"], "--think: 'x'"), (["--think", "0"], "--think"), (["--think", "20ms-10ms"], "--think"),
     (["--think", "1ms-"], "--think"), (["--think", "2h"], "--think"), (["--think", "1ms", "--rate", "5"], "--think"),
