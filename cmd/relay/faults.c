@@ -411,7 +411,7 @@ static struct chaos_pipe *pipe_now(struct faults *f, int direction)
 {
 	const struct chaos_set *set = atomic_load(&all.set);
 
-	for (int i = 0; i < 2 && f->pipes[0].set != set; i++)
+	for (int i = 0; i < 2 && f->pipes[i].set != set; i++)
 		chaos_pipe_change(&f->pipes[i], set, tn_loop_now(f->loop));
 	return &f->pipes[direction];
 }

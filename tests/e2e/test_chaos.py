@@ -158,6 +158,19 @@ def test_a_script_reaches_sessions_that_are_open(tenon, server):
     assert receive_to_reset(client) == b""
 
 
+@pytest.mark.parametrize("direction", ["up", "down"])
+def test_a_script_reaches_both_directions(tenon, server, direction):
+    (tenon.folder / "script").write_text(f"0s off\n100ms {direction}.limit=5\n")
+    relay = tenon.relay("tcp://127.0.0.1:0", urls(server)[0],
+                        options=["--json", "--chaos-script", f"{tenon.folder}/script"])
+    client = tenon.dial(relay.url)
+    with contextlib.suppress(ConnectionError):
+        while True:
+            client.sendall(b"x")
+            if not client.recv(1):
+                break
+
+
 @pytest.mark.parametrize("listen, spec, words", [
     ("tcp://127.0.0.1:0", "latenzy=1ms", "byte 0: unknown key 'latenzy': did you mean latency?"),
     ("tcp://127.0.0.1:0", "seed=1,loss=2", "byte 7: loss=2 is more than 100%"),
