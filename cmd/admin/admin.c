@@ -14,6 +14,7 @@
 #include "common/text.h"
 #include "common/workers.h"
 #include "http/http.h"
+#include "http/place.h"
 #include "told.h"
 
 #define PLACES_MAX 8
@@ -33,62 +34,17 @@ static struct {
 /* Bytes that a browser can do nothing with but ask, and that are far longer than a request which is answered. */
 #define KEYS "max=8KiB&request=10s&idle=1m&queue=1MiB"
 
-/* unix:/path is written where http+unix:/path is meant: nothing else would make sense. NULL without memory. */
-static char *full_url(const char *url, int kind)
-{
-	const char *rest = kind & TN_URL_HTTP ? url : url + strcspn(url, ":");
-	char *full;
-	int len = asprintf(&full, "%s%s%c" KEYS, kind & TN_URL_HTTP ? "" : "http+unix", rest,
-			   strchr(url, '?') ? '&' : '?');
-
-	return len < 0 ? NULL : full;
-}
-
-static bool is_loopback(const struct tn_place *place)
-{
-	for (int i = 0; i < place->naddrs; i++) {
-		char text[256];
-
-		tn_addr_text(&place->addrs[i], text, sizeof(text));
-		if (strncmp(text, "127.", 4) != 0 && strncmp(text, "[::1]", 5) != 0 && strcmp(text, "::1") != 0)
-			return false;
-	}
-	return place->naddrs > 0;
-}
-
-/* What others can reach tells them about this server's clients: who may ask must have been said. */
-static bool is_open_to_others(const char *url)
-{
-	struct tn_place place;
-	int kind = tn_url_kind(url);
-
-	if (kind < 0 || kind & (TN_URL_LOCAL | TN_URL_INHERITED) || tn_url_has_key(url, "allow") > 0)
-		return false;
-	return tn_url_place(url, &place) == 0 && !is_loopback(&place);
-}
-
 const char *admin_set(const char *value, void *to)
 {
-	int kind = tn_url_kind(value);
-	char *full;
+	const char *why;
 
 	(void)to;
 	if (places.count == PLACES_MAX)
 		return "is one too many";
-	if (kind < 0)
-		return tn_errmsg();
-	if (!(kind & TN_URL_HTTP) && kind != TN_URL_LOCAL)
-		return "is not HTTP: http://localhost:9990, https://..., or unix:/PATH";
-	full = full_url(value, kind);
-	if (!full)
-		return "needs memory that is not there";
-	if (tn_url_check(full, TN_SERVE) < 0) {
-		free(full);
-		return tn_errmsg();
-	}
-	places.urls[places.count] = value;
-	places.full[places.count++] = full;
-	return NULL;
+	why = http_place(value, KEYS, &places.full[places.count]);
+	if (!why)
+		places.urls[places.count++] = value;
+	return why;
 }
 
 bool admin_is_wanted(void)
@@ -275,7 +231,7 @@ int admin_open(const char *command, const struct admin_more *more)
 	for (int i = 0; i < places.count; i++) {
 		int err;
 
-		if (is_open_to_others(places.full[i])) {
+		if (http_is_open_to_others(places.full[i])) {
 			complain("--admin %s: others could reach it: say who may, by the key allow (allow=10.0.0.0/8)",
 				 places.urls[i]);
 			return STATUS_USAGE;
