@@ -109,7 +109,9 @@ static int landlock_version(void)
 static int ruleset_new(int version, const struct sandbox *box)
 {
 	struct ruleset all = {.fs = box->reads || box->names ? FS_ALL_1 & ~FS_READING : FS_ALL_1,
-			      .net = box->dials ? NET_BIND : NET_ALL,
+			      .net = box->listens ? 0
+				     : box->dials ? NET_BIND
+						  : NET_ALL,
 			      .scoped = SCOPE_SIGNALS | (box->answers ? 0 : SCOPE_ABSTRACT)};
 	size_t size = version >= 6 ? sizeof(all) : version >= 4 ? 2 * sizeof(uint64_t) : sizeof(uint64_t);
 
@@ -326,6 +328,8 @@ static int close_calls(const struct sandbox *box)
 		err = allow_dialling(filter);
 	if (err == 0 && box->networks)
 		err = allow_networks(filter);
+	if (err == 0 && box->listens)
+		err = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(listen), 0);
 	if (err == 0 && (box->reads || box->names))
 		err = allow_all(filter, read_calls, sizeof(read_calls) / sizeof(read_calls[0]));
 	if (err == 0 && box->writes)

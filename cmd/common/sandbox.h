@@ -15,6 +15,7 @@ struct sandbox {
 	bool answers;  /* datagrams are answered at Unix sockets, which belong to other users and may have any name */
 	bool below;    /* packets are served: whether an address is one of ours is tried with a datagram socket */
 	bool dials;    /* connections are made: of streams and datagrams, over IP and to Unix sockets */
+	bool listens;  /* sockets are bound and listened on while it runs */
 	bool reads;    /* files can be read: for TLS to targets, whose certificates are looked at again */
 	bool names;    /* and libraries loaded that look up names */
 	bool networks; /* sockets are made in other network name spaces: key netns */

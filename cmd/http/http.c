@@ -72,6 +72,59 @@ void http_read(const struct tn_msg *msg, struct http_request *request)
 		request->last |= has_option(value, "close");
 }
 
+static int hex(char c)
+{
+	static const char digits[] = "0123456789abcdef";
+	const char *at = c ? strchr(digits, c | (c >= 'A' && c <= 'F' ? 0x20 : 0)) : NULL;
+
+	return at ? (int)(at - digits) : -1;
+}
+
+/* Returns how many bytes it takes in `out`, or -1. */
+static int unescape(struct http_text text, char *out, size_t cap)
+{
+	size_t len = 0;
+
+	for (size_t i = 0; i < text.len; i++) {
+		int c = (unsigned char)text.at[i];
+
+		if (c == '%') {
+			int high = i + 2 < text.len ? hex(text.at[i + 1]) : -1,
+			    low = high < 0 ? -1 : hex(text.at[i + 2]);
+
+			c = low < 0 ? 0 : high << 4 | low;
+			i += 2;
+		}
+		if (!c || len + 1 >= cap)
+			return -1;
+		out[len++] = (char)c;
+	}
+	out[len++] = '\0';
+	return (int)len;
+}
+
+int http_segments(struct http_text path, char *room, size_t cap, const char **segments, int max)
+{
+	int count = 0;
+
+	if (!path.len || *path.at != '/' || !cap)
+		return -1;
+	path.at++, path.len--;
+	do {
+		bool more = memchr(path.at, '/', path.len) != NULL;
+		struct http_text segment = take(&path, "/");
+		int len = count < max && segment.len ? unescape(segment, room, cap) : -1;
+
+		if (len < 0)
+			return -1;
+		segments[count++] = room;
+		room += len;
+		cap -= (size_t)len;
+		if (!more)
+			return count;
+	} while (1);
+}
+
 bool http_is(struct http_text text, const char *word)
 {
 	return text.len == strlen(word) && memcmp(text.at, word, text.len) == 0;
@@ -100,8 +153,18 @@ static const char *words_of(int status)
 		int status;
 		const char *words;
 	} list[] = {
-		{200, "OK"},        {204, "No Content"},         {400, "Bad Request"},    {403, "Forbidden"},
-		{404, "Not Found"}, {405, "Method Not Allowed"}, {406, "Not Acceptable"}, {503, "Service Unavailable"}};
+		{200, "OK"},
+		{201, "Created"},
+		{204, "No Content"},
+		{400, "Bad Request"},
+		{403, "Forbidden"},
+		{404, "Not Found"},
+		{405, "Method Not Allowed"},
+		{406, "Not Acceptable"},
+		{409, "Conflict"},
+		{500, "Internal Server Error"},
+		{503, "Service Unavailable"},
+	};
 
 	for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++)
 		if (list[i].status == status)

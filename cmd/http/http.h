@@ -33,6 +33,13 @@ bool http_is(struct http_text text, const char *word);
 /* The value of the first field of this name, in letters of either case. False: there is none. */
 bool http_field(const struct http_request *request, const char *name, struct http_text *value);
 
+/*
+ * The segments of a path (/a/b: two), without their escapes (%2F), in `room`, each ended by a zero byte. Returns how
+ * many; -1: it does not begin with a slash, there are more than `max`, one is empty, an escape is none or stands for a
+ * zero byte, or there is no room.
+ */
+int http_segments(struct http_text path, char *room, size_t cap, const char **segments, int max);
+
 struct http_response {
 	int status;
 	const char *type;   /* Content-Type; NULL: there is no body */

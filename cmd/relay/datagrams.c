@@ -490,8 +490,9 @@ static struct client *client_new(struct gate *gate, const struct tn_msg *msg)
 		return NULL;
 	}
 	client->tee = tee_begin(tn_conn_loop(gate->conn), true);
-	client->faults =
-		faults_wanted() ? faults_begin(tn_conn_loop(gate->conn), CHAOS_DATAGRAMS, &fault_hooks, client) : NULL;
+	client->faults = gate->listener->faults ? faults_begin(gate->listener->faults, tn_conn_loop(gate->conn),
+							       CHAOS_DATAGRAMS, &fault_hooks, client)
+						: NULL;
 	if (client->record) /* the listener's socket is the same for all of them */
 		client->record->id = tn_conn_id(client->target);
 	client->same = *bucket_of(gate, addr);

@@ -32,13 +32,13 @@ static struct {
 	int nsteps, at;
 	struct tn_timer *timer;
 	uint64_t started_ns;
-	_Atomic(const struct chaos_set *) set; /* in force */
-	_Atomic(uint64_t) sessions;
+	struct faults_source source;
 } all;
 
 struct faults {
 	struct tn_loop *loop;
 	struct tn_timer *timer;
+	struct faults_source *source;
 	const struct faults_hooks *hooks;
 	void *session;
 	struct chaos_pipe pipes[2];
@@ -64,9 +64,9 @@ const char *faults_set_script(const char *value, void *to)
 	return NULL;
 }
 
-bool faults_wanted(void)
+struct faults_source *faults_given(void)
 {
-	return all.ntexts || all.script;
+	return all.ntexts || all.script ? &all.source : NULL;
 }
 
 static void seed_set(struct chaos_set *set, uint64_t seed)
@@ -194,7 +194,7 @@ int faults_read(void)
 
 	if (status == STATUS_DONE && all.script)
 		status = read_script();
-	if (status != STATUS_DONE || !faults_wanted())
+	if (status != STATUS_DONE || !faults_given())
 		return status;
 	(void)!getrandom(&seed, sizeof(seed), GRND_NONBLOCK);
 	seed &= UINT32_MAX; /* it is read aloud */
@@ -206,7 +206,8 @@ int faults_read(void)
 	}
 	if (!seeded && !settings.quiet)
 		complain("chaos: seed=%llu would repeat this run", (unsigned long long)seed);
-	atomic_store(&all.set, &all.base);
+	all.source.scripted = all.nsteps > 0;
+	atomic_store(&all.source.set, &all.base);
 	return STATUS_DONE;
 }
 
@@ -244,13 +245,13 @@ static void next_step(void *arg)
 	while (all.at < all.nsteps && all.steps[all.at].at_ns <= now) {
 		const struct step *step = &all.steps[all.at++];
 
-		atomic_store(&all.set, &step->set);
+		atomic_store(&all.source.set, &step->set);
 		if (!step->repeats)
 			continue;
 		all.started_ns += step->at_ns;
 		now = 0;
 		all.at = 0;
-		atomic_store(&all.set, &all.base);
+		atomic_store(&all.source.set, &all.base);
 	}
 	if (all.at < all.nsteps)
 		tn_timer_again(all.timer, all.steps[all.at].at_ns - now, 0);
@@ -323,10 +324,11 @@ static uint64_t run_direction(struct faults *f, int direction)
 	struct chaos_item *item;
 
 	while (!f->over && chaos_due(pipe) <= now) {
-		if (pipe->first->what == CHAOS_DATA && f->hooks->full(f->session, direction))
+		if (chaos_is_data(pipe, now) && f->hooks->full(f->session, direction))
 			return now + FULL_NS;
 		item = chaos_take(pipe, now);
-		do_item(f, direction, item);
+		if (item)
+			do_item(f, direction, item);
 		free(item);
 	}
 	if (!f->over)
@@ -370,18 +372,19 @@ static void run_soon(struct faults *f)
 	tn_timer_again(f->timer, 1, 0);
 }
 
-struct faults *faults_begin(struct tn_loop *loop, enum chaos_carries carries, const struct faults_hooks *hooks,
-			    void *session)
+struct faults *faults_begin(struct faults_source *source, struct tn_loop *loop, enum chaos_carries carries,
+			    const struct faults_hooks *hooks, void *session)
 {
 	struct faults *f = calloc(1, sizeof(*f));
-	const struct chaos_set *set = atomic_load(&all.set);
+	const struct chaos_set *set = atomic_load(&source->set);
 	uint64_t number, now = tn_loop_now(loop);
 
 	if (!f || tn_timer_repeat(loop, UINT64_MAX, 0, run, f, &f->timer) < 0) {
 		free(f);
 		return NULL;
 	}
-	number = atomic_fetch_add(&all.sessions, 1);
+	number = atomic_fetch_add(&source->sessions, 1);
+	f->source = source;
 	f->loop = loop;
 	f->hooks = hooks;
 	f->session = session;
@@ -409,7 +412,7 @@ bool faults_refuse(const struct faults *f)
 /* Another set may be in force by now. */
 static struct chaos_pipe *pipe_now(struct faults *f, int direction)
 {
-	const struct chaos_set *set = atomic_load(&all.set);
+	const struct chaos_set *set = atomic_load(&f->source->set);
 
 	for (int i = 0; i < 2 && f->pipes[i].set != set; i++)
 		chaos_pipe_change(&f->pipes[i], set, tn_loop_now(f->loop));
@@ -438,11 +441,6 @@ void faults_put_end(struct faults *f, int direction)
 		f->hooks->reset(f->session);
 	else
 		run_soon(f);
-}
-
-bool faults_change(void)
-{
-	return all.nsteps > 0;
 }
 
 void faults_look(struct faults *f)

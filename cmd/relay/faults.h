@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "chaos/chaos.h"
 
@@ -15,10 +16,18 @@ struct tn_msg;
 const char *faults_add(const char *value, void *to);
 const char *faults_set_script(const char *value, void *to);
 
-bool faults_wanted(void);
-
 /* Reads what was given. Returns the exit status, after printing an error. */
 int faults_read(void);
+
+/* What is in force for the sessions of a listener. */
+struct faults_source {
+	_Atomic(const struct chaos_set *) set;
+	_Atomic(uint64_t) sessions; /* that have begun */
+	bool scripted;              /* another set may be in force soon */
+};
+
+/* What was given is in force for all listeners of the command line. NULL: nothing was given. */
+struct faults_source *faults_given(void);
 
 /* Whether all of it has an effect on what this listener carries: the exit status, after printing an error. */
 int faults_check(const char *url, enum chaos_carries carries);
@@ -44,9 +53,9 @@ struct faults_hooks {
 	void (*hold)(void *session, int direction, bool hold);
 };
 
-/* NULL: there is no memory. */
-struct faults *faults_begin(struct tn_loop *loop, enum chaos_carries carries, const struct faults_hooks *hooks,
-			    void *session);
+/* NULL: there is no memory. `source` outlives it. */
+struct faults *faults_begin(struct faults_source *source, struct tn_loop *loop, enum chaos_carries carries,
+			    const struct faults_hooks *hooks, void *session);
 
 /* Whether a direction's source is not to be read, as its hook has been told. NULL is allowed. */
 bool faults_hold(const struct faults *faults, int direction);
@@ -60,8 +69,7 @@ bool faults_refuse(const struct faults *faults);
 void faults_put(struct faults *faults, int direction, const struct tn_msg *msg);
 void faults_put_end(struct faults *faults, int direction);
 
-/* Whether sessions have to look now and then, since what is in force changes; and the look. */
-bool faults_change(void);
+/* Looks whether another set is in force: now and then where the source is scripted, otherwise when it has changed. */
 void faults_look(struct faults *faults);
 
 /* What has happened so far. */

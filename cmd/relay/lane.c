@@ -30,11 +30,11 @@ static void run(struct tn_loop *loop)
 		complain("%s", tn_errmsg());
 }
 
-void lane_each(void (*fn)(struct member *member))
+void lane_each(void (*fn)(struct member *member, void *arg), void *arg)
 {
 	for (struct member *member = lane.first, *next; member; member = next) {
 		next = member->next;
-		fn(member);
+		fn(member, arg);
 	}
 }
 

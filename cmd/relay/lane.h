@@ -20,7 +20,7 @@ void lane_join(struct tn_loop *loop, struct member *member, member_tick tick);
 void lane_leave(struct member *member);
 
 /* Calls fn() with each member of this thread's lane, which it may end. */
-void lane_each(void (*fn)(struct member *member));
+void lane_each(void (*fn)(struct member *member, void *arg), void *arg);
 
 /* From now on the members of this lane get ticks, for as long as there are any. */
 void lane_start_ticking(struct tn_loop *loop);

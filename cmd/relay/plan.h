@@ -25,6 +25,7 @@ struct plan {
 		const char *send, *expect; /* NULL: nothing is sent; any reply will do */
 		unsigned rise, fall;       /* so many probes in a row make a target work, or fail */
 	} probe;
+	const char *connect;         /* a duration: how long a target may take */
 	const char *asked_keys;      /* of what is dialled for the clients of a proxy */
 	bool told;                   /* the end of each session is */
 	struct privileges_user user; /* without a name: none was given */

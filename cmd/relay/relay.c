@@ -30,12 +30,15 @@
 #include "pass.h"
 #include "plan.h"
 #include "probe.h"
+#include "proxies.h"
 #include "record/recorder.h"
 #include "route.h"
+#include "served.h"
 #include "session.h"
 #include "targets.h"
 #include "tee.h"
 #include "tenon.h"
+#include "toxiproxy.h"
 
 #define LISTEN_MAX 64
 
@@ -43,11 +46,11 @@
 #define RISE 2
 #define FALL 3
 
-struct plan plan = {.probe = {.rise = RISE, .fall = FALL}, .idle_ns = 60 * NS_PER_S, .drain_ns = 5 * NS_PER_S};
+struct plan plan = {
+	.probe = {.rise = RISE, .fall = FALL}, .idle_ns = 60 * NS_PER_S, .drain_ns = 5 * NS_PER_S, .connect = "5s"};
 
 static struct {
 	unsigned threads;
-	const char *connect; /* as it was given */
 	char *asked_keys;
 	char *listen[LISTEN_MAX];
 	const char *defaults[TARGETS_MAX];
@@ -58,7 +61,7 @@ static struct {
 		const char *url;
 	} rules[RULES_MAX];
 	int nrules;
-} options = {.threads = 1, .connect = "5s"};
+} options = {.threads = 1};
 
 static struct {
 	struct listener *listeners;
@@ -86,11 +89,22 @@ static void on_connection_closed(struct listener *listener, int err)
 		state.cut_off++;
 }
 
+static void on_proxies_closed(void)
+{
+	if (--state.open == 0)
+		workers_stop();
+}
+
 static void close_all(void)
 {
 	if (state.closing)
 		return;
 	state.closing = true;
+	toxiproxy_draining();
+	if (toxiproxy_is_wanted()) {
+		state.open++;
+		proxies_close(plan.drain_ns, on_proxies_closed);
+	}
 	for (int i = 0; i < state.count; i++)
 		tn_server_close(state.listeners[i].server, plan.drain_ns / NS_PER_MS, on_server_closed,
 				&state.listeners[i]);
@@ -199,29 +213,6 @@ static const char *set_balance(const char *value, void *to)
 
 static enum balance balance;
 
-/* With a key that has the value of --connect, unless it is there already or means nothing to this URL. Frees `url`. */
-static char *with_key(char *url, const char *key)
-{
-	char *full = NULL;
-
-	if (!url || tn_url_has_key(url, key) > 0)
-		return url;
-	if (asprintf(&full, "%s%c%s=%s", url, strchr(url, '?') ? '&' : '?', key, options.connect) < 0)
-		full = NULL;
-	else if (tn_url_check(full, TN_DIAL) < 0) {
-		free(full);
-		return url;
-	}
-	free(url);
-	return full;
-}
-
-/* A target is given up sooner than a program's own connection would be: there may be another one. */
-static char *target_url(const char *url)
-{
-	return with_key(with_key(strdup(url), "connect"), "handshake");
-}
-
 static int no_memory(void)
 {
 	complain("relay: out of memory");
@@ -296,6 +287,8 @@ static int check_rules(const char *url)
 /* Sessions over datagrams that are not secured: they have no first byte, and nothing of them waits. */
 static bool has_only_datagrams(void)
 {
+	if (toxiproxy_is_wanted())
+		return false;
 	for (int i = 0; i < plan.nlisten; i++) {
 		int kind = tn_url_kind(plan.listen[i]);
 
@@ -390,7 +383,7 @@ static int check_all(char **targets, int count)
 
 static int add_target(const char *given)
 {
-	char *url = target_url(given);
+	char *url = targets_url(given, plan.connect);
 	bool full = plan.targets->count == TARGETS_MAX, added = url && !full && targets_add(plan.targets, url, given);
 
 	free(url);
@@ -404,7 +397,7 @@ static int add_target(const char *given)
 
 static int add_to_route(const struct rule_option *rule)
 {
-	char *url = target_url(rule->url);
+	char *url = targets_url(rule->url, plan.connect);
 	const char *why = url ? route_add(rule->kind, rule->pattern, url, rule->url) : "finds no memory";
 
 	free(url);
@@ -443,30 +436,38 @@ static int check_proxies(int targets)
 	return STATUS_DONE;
 }
 
+/* The others were given by --listen. */
+static void add_operand(char *listen)
+{
+	options.listen[0] = listen;
+	plan.nlisten++;
+}
+
 static int make_plan(char **operands, int count)
 {
-	int targets = count - 1 + options.ndefaults + options.nrules, status;
+	int targets = (count ? count - 1 : 0) + options.ndefaults + options.nrules, status;
+	bool none = !count && !plan.nlisten && !targets && toxiproxy_is_wanted();
 
-	if (count < 1 || (!targets && !is_proxy(operands[0]))) {
+	if (!none && (count < 1 || (!targets && !is_proxy(operands[0])))) {
 		complain("relay: %s", count ? "there is no target" : "there is nothing to listen on");
 		complain_hint("%s relay LISTEN TARGET", settings.program);
 		return STATUS_USAGE;
 	}
-	options.listen[0] = operands[0];
 	plan.listen = options.listen;
-	plan.nlisten++;
+	if (!none)
+		add_operand(operands[0]);
 	plan.told = json_is_wanted() || settings.verbose || admin_is_wanted() || recorder_is_wanted();
 	status = check_proxies(targets);
 	if (status != STATUS_DONE)
 		return status;
-	status = check_all(operands + 1, count - 1);
+	status = check_all(operands + 1, none ? 0 : count - 1);
 	if (status != STATUS_DONE)
 		return status;
-	if (has_only_proxies() && asprintf(&options.asked_keys, "connect=%s", options.connect) < 0)
+	if (has_only_proxies() && asprintf(&options.asked_keys, "connect=%s", plan.connect) < 0)
 		return no_memory();
 	plan.asked_keys = options.asked_keys;
 	plan.targets = targets_new();
-	return plan.targets ? add_all(operands + 1, count - 1) : no_memory();
+	return plan.targets ? add_all(operands + 1, none ? 0 : count - 1) : no_memory();
 }
 
 /* ---- serving ---- */
@@ -479,6 +480,7 @@ static int serve_one(struct listener *listener, const char *url)
 	listener->packets = kind > 0 && kind & TN_URL_DATAGRAMS;
 	listener->messages = tn_url_keeps_messages(url) > 0;
 	listener->carries = carries(url);
+	listener->faults = faults_given();
 	listener->asks = kind > 0 && kind & TN_URL_PROXY;
 	listener->peeks = route_any() && !(kind > 0 && kind & TN_URL_SECURE) && tn_url_keeps_messages(url) == 0;
 	listener->closes_at_bad = pass_closes_at_bad(url);
@@ -578,6 +580,8 @@ static int begin(void)
 	if (status == STATUS_DONE)
 		status = admin_open("relay", &told);
 	if (status == STATUS_DONE)
+		status = toxiproxy_open();
+	if (status == STATUS_DONE)
 		privileges_hold_keys();
 	return status;
 }
@@ -618,6 +622,7 @@ static int confine(void)
 		allow_listener(&box, i);
 	for (int i = 0; tee_url(i); i++)
 		sandbox_allow_url(&box, tee_url(i));
+	toxiproxy_allow(&box);
 	recorder_allow(&box);
 	admin_allow(&box);
 	log_allow(&box);
@@ -631,6 +636,7 @@ static void worker_end(int index)
 	if (index)
 		return;
 	admin_close();
+	toxiproxy_close();
 	notify_close();
 	out_unwatch();
 	log_stop();
@@ -657,6 +663,7 @@ static int run_all(void)
 	for (int i = 0; i < state.count; i++)
 		report_listening(state.listeners[i].server, state.listeners[i].asks ? "proxy" : "relay");
 	admin_ready();
+	toxiproxy_ready();
 	log_ready();
 	notify_ready();
 	if (settings.json || settings.verbose)
@@ -677,6 +684,7 @@ static void forget(void)
 	for (int i = 0; i < plan.nlisten; i++)
 		free(state.listeners[i].url);
 	free(state.listeners);
+	proxies_free();
 	targets_free(plan.targets);
 	free(options.asked_keys);
 	probe_free();
@@ -691,10 +699,11 @@ static int run_plan(void)
 {
 	int status;
 
-	state.listeners = calloc((size_t)plan.nlisten, sizeof(*state.listeners));
+	state.listeners = calloc((size_t)plan.nlisten + 1, sizeof(*state.listeners));
 	if (!state.listeners)
 		return no_memory();
 	file_limit_raise(NULL);
+	served_watch_closed(on_connection_closed);
 	status = begin();
 	if (status == STATUS_DONE)
 		status = recorder_open("relay");
@@ -708,6 +717,7 @@ static int run_plan(void)
 		status = run_all();
 	} else {
 		admin_close();
+		toxiproxy_close();
 		notify_close();
 		signals_stop();
 		workers_free();
@@ -751,7 +761,7 @@ static const struct option_spec own_options[] = {
 	{"listen", 'l', OPTION_VALUES, add_listener, NULL, "URL", "listen here too"},
 	{"balance", 'b', OPTION_VALUE, set_balance, &balance, "HOW",
 	 "which target a session gets: round-robin (default), first (that is alive), least (sessions), source"},
-	{"connect", 0, OPTION_VALUE, set_connect, &options.connect, "DUR",
+	{"connect", 0, OPTION_VALUE, set_connect, &plan.connect, "DUR",
 	 "give up a target that is not reached after this time, or whose handshake takes as long (default 5s)"},
 	{"sni", 0, OPTION_VALUES, add_sni, NULL, "NAME=URL",
 	 "a target for TLS clients that ask for this server; *.NAME stands for all names below; TLS is not ended"},
@@ -787,6 +797,8 @@ static const struct option_spec own_options[] = {
 	 "faults of sessions: latency=10ms,jitter=2ms,up.loss=5%,seed=1 (tenon-relay(1), Faults)"},
 	{"chaos-script", 0, OPTION_VALUE, faults_set_script, NULL, "FILE",
 	 "the same over time: lines of TIME SPEC, TIME off, TIME repeat"},
+	{"chaos-api", 0, OPTION_VALUE, toxiproxy_set, NULL, "URL",
+	 "answer the HTTP API of Toxiproxy, by which programs make proxies and faults: http://localhost:8474"},
 	{"record", 0, OPTION_VALUE, option_set_text, &recorder_options.path, "FILE", RECORD_MEANING},
 	{"record-size", 0, OPTION_VALUE, recorder_set_size, &recorder_options.size, "SIZE", RECORD_SIZE_MEANING},
 	{"record-every", 0, OPTION_VALUE, option_set_duration, &recorder_options.every_ns, "DUR", RECORD_EVERY_MEANING},
@@ -825,6 +837,7 @@ const struct command relay_command = {
 		"\n"
 		"Usage:\n"
 		"  tenon relay LISTEN [TARGET...]\n"
+		"  tenon relay --chaos-api URL\n"
 		"\n"
 		"The first URL is where clients come from; all others are targets. Each client gets a session: a\n"
 		"connection of its own to one of the targets, by which bytes or messages go both ways. A target that\n"

@@ -61,6 +61,7 @@ static_assert(RULES_MAX < NO_GROUP && TARGETS_MAX <= 128, "they are numbers of s
 /* One that is told at its end, has limits, or is looked at before it has targets. */
 struct extended {
 	struct session session;
+	struct listener *listener;
 	uint64_t began_ns;
 	unsigned char *said; /* by the client so far; NULL: nothing that was looked at */
 	size_t said_len, need;
@@ -91,7 +92,13 @@ static struct recording *recording_of(struct session *s)
 
 static struct targets *targets_of(const struct session *s)
 {
-	return s->group == NO_GROUP ? NULL : s->group ? route_group((int)s->group - 1) : plan.targets;
+	const struct listener *listener = s->extended ? ((const struct extended *)s)->listener : NULL;
+
+	if (s->group == NO_GROUP)
+		return NULL;
+	if (s->group)
+		return route_group((int)s->group - 1);
+	return listener && listener->targets ? listener->targets : plan.targets;
 }
 
 static void dial_next(struct session *s, int err);
@@ -117,10 +124,11 @@ static bool is_gone(const struct tn_conn *client)
 	       ioctl(info.fd, FIONREAD, &unread) == 0 && !unread;
 }
 
-static void look_at(struct member *member)
+static void look_at(struct member *member, void *arg)
 {
 	struct session *s = (struct session *)member;
 
+	(void)arg;
 	if (!s->path.client || !s->path.target || s->reached || s->over || !is_gone(s->path.client))
 		return;
 	s->over = true;
@@ -140,7 +148,7 @@ static void look(void *arg)
 {
 	waiting.timer = NULL;
 	if (waiting.count)
-		lane_each(look_at);
+		lane_each(look_at, NULL);
 	look_later(arg);
 }
 
@@ -172,6 +180,8 @@ static void free_if_done(struct session *s, uint64_t now)
 		record_end_recording(x->record, x->recording);
 		record_tell(x->record, now);
 		free(x->said);
+		if (x->listener->left && --x->listener->sessions == 0)
+			x->listener->left(x->listener);
 	}
 	free(s);
 }
@@ -274,11 +284,22 @@ static int say(struct extended *x, struct tn_conn *target, bool reached)
 	return 0;
 }
 
+/* One that may go is not noted: it may have other listeners of this relay as its target, but not itself. */
+static bool comes_back(const struct session *s, const struct tn_conn *target)
+{
+	struct tn_addr there, here;
+
+	if (!s->extended || !((const struct extended *)s)->listener->left)
+		return address_is_ours(target);
+	return s->path.client && tn_conn_peer(target, &there) == 0 && tn_conn_local(s->path.client, &here) == 0 &&
+	       there.len == here.len && memcmp(there.bytes, here.bytes, here.len) == 0;
+}
+
 static void target_open(struct tn_conn *target, void *arg)
 {
 	struct session *s = arg;
 
-	if (address_is_ours(target)) {
+	if (comes_back(s, target)) {
 		if (s->at >= 0)
 			targets_loops(targets_of(s), s->at);
 		tn_abort(target, -ELOOP);
@@ -671,10 +692,10 @@ static struct targets *targets_by_tls(const struct tn_conn *client)
 
 /* ---- time ---- */
 
-/* Of a session that is looked at first (`peeks`), or of any. */
-static bool is_timed(bool peeks)
+static bool is_timed(const struct listener *listener)
 {
-	return peeks || plan.longest_ns || plan.first_byte_ns || pace_wanted() || faults_change();
+	return listener->peeks || plan.longest_ns || plan.first_byte_ns || pace_wanted() ||
+	       (listener->faults && listener->faults->scripted);
 }
 
 static bool has_said_something(const struct session *s)
@@ -721,7 +742,7 @@ static bool check_limits(struct extended *x, uint64_t now)
 	else
 		pace_tick(&x->pace, faults_hold(x->faults, CHAOS_UP) ? NULL : s->path.client,
 			  faults_hold(x->faults, CHAOS_DOWN) ? NULL : s->path.target, now);
-	if (x->faults && faults_change())
+	if (x->faults && x->listener->faults->scripted)
 		faults_look(x->faults);
 	if (s->over)
 		return false;
@@ -749,11 +770,14 @@ static void on_tick(struct member *member, uint64_t now, bool draining)
 
 /* ---- the client ---- */
 
-static void begin_extended(struct session *s, const struct listener *listener)
+static void begin_extended(struct session *s, struct listener *listener)
 {
 	struct extended *x = extended_of(s);
 
 	x->began_ns = tn_loop_now(tn_conn_loop(s->path.client));
+	x->listener = listener;
+	if (listener->left)
+		listener->sessions++;
 	if (pace_wanted())
 		pace_begin(&x->pace, source_of_client(s));
 	x->record = record_new(s->path.client, listener->url, NULL);
@@ -761,14 +785,14 @@ static void begin_extended(struct session *s, const struct listener *listener)
 	x->tee = tee_begin(tn_conn_loop(s->path.client), listener->messages);
 	if (pace_wanted() || x->recording || x->tee)
 		s->path.rules = &counted_rules;
-	if (faults_wanted())
+	if (listener->faults)
 		s->path.rules = &faulty_rules;
 	s->peeking = listener->peeks;
 }
 
-static struct session *session_new(struct tn_conn *client, const struct listener *listener)
+static struct session *session_new(struct tn_conn *client, struct listener *listener)
 {
-	bool extended = plan.told || listener->asks || faults_wanted() || tee_wanted() || is_timed(listener->peeks);
+	bool extended = plan.told || listener->asks || listener->faults || tee_wanted() || is_timed(listener);
 	struct session *s = calloc(1, extended ? sizeof(struct extended) : sizeof(*s));
 
 	if (!s)
@@ -788,7 +812,7 @@ static bool begin_faults(struct session *s, const struct listener *listener)
 {
 	struct extended *x = extended_of(s);
 
-	x->faults = faults_begin(tn_conn_loop(s->path.client), listener->carries, &fault_hooks, s);
+	x->faults = faults_begin(listener->faults, tn_conn_loop(s->path.client), listener->carries, &fault_hooks, s);
 	if (!x->faults)
 		end_by_relay(s, -ENOMEM, tn_strerror(-ENOMEM));
 	else if (faults_refuse(x->faults))
@@ -798,7 +822,7 @@ static bool begin_faults(struct session *s, const struct listener *listener)
 
 static void client_open(struct tn_conn *client, void *arg)
 {
-	const struct listener *listener = arg;
+	struct listener *listener = arg;
 	struct session *s = session_new(client, listener);
 
 	if (!s) {
@@ -807,14 +831,63 @@ static void client_open(struct tn_conn *client, void *arg)
 	}
 	tn_conn_set_data(client, s);
 	lane_join(tn_conn_loop(client), &s->member, on_tick);
-	if (is_timed(s->peeking))
+	if (is_timed(listener))
 		lane_start_ticking(tn_conn_loop(client));
-	if (faults_wanted() && !begin_faults(s, listener))
+	if (listener->faults && !begin_faults(s, listener))
 		return;
 	if (listener->asks)
 		go_where_asked(s);
 	else if (!s->peeking)
 		go(s, targets_by_tls(client));
+}
+
+/* ---- a listener that changes ---- */
+
+static bool is_of(struct session *s, const struct listener *listener)
+{
+	return s->extended && extended_of(s)->listener == listener;
+}
+
+static void look_of(struct member *member, void *arg)
+{
+	struct session *s = (struct session *)member;
+
+	if (is_of(s, arg) && extended_of(s)->faults)
+		faults_look(extended_of(s)->faults);
+}
+
+void sessions_look(struct listener *listener)
+{
+	lane_each(look_of, listener);
+}
+
+struct ending {
+	const struct listener *listener;
+	const char *why;
+};
+
+static void end_of(struct member *member, void *arg)
+{
+	struct session *s = (struct session *)member;
+	const struct ending *ending = arg;
+
+	if (!is_of(s, ending->listener) || s->over)
+		return;
+	s->over = true;
+	record_end(record_of(s), SIDE_RELAY, 0, ending->why);
+	if (s->path.target && !s->reached)
+		tn_abort(s->path.target, -ECANCELED);
+	if (s->path.client)
+		tn_close(s->path.client);
+	else if (s->path.target)
+		tn_close(s->path.target);
+}
+
+void sessions_end(struct listener *listener, const char *why)
+{
+	struct ending ending = {listener, why};
+
+	lane_each(end_of, &ending);
 }
 
 const struct tn_handler session_handler = {.on_open = client_open,

@@ -34,6 +34,28 @@ void targets_free(struct targets *targets)
 	free(targets);
 }
 
+/* With a key that has this value, unless it is there already or means nothing to this URL. Frees `url`. */
+static char *with_key(char *url, const char *key, const char *value)
+{
+	char *full = NULL;
+
+	if (!url || tn_url_has_key(url, key) > 0)
+		return url;
+	if (asprintf(&full, "%s%c%s=%s", url, strchr(url, '?') ? '&' : '?', key, value) < 0)
+		full = NULL;
+	else if (tn_url_check(full, TN_DIAL) < 0) {
+		free(full);
+		return url;
+	}
+	free(url);
+	return full;
+}
+
+char *targets_url(const char *url, const char *connect)
+{
+	return with_key(with_key(strdup(url), "connect", connect), "handshake", connect);
+}
+
 bool targets_add(struct targets *targets, const char *url, const char *given)
 {
 	struct target target = {.closes_at_bad = pass_closes_at_bad(url)};

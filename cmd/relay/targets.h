@@ -16,6 +16,9 @@
 struct targets *targets_new(void);
 void targets_free(struct targets *targets);
 
+/* A target's URL as it is dialled: it is given up after `connect`, unless it says itself when. The caller frees it. */
+char *targets_url(const char *url, const char *connect);
+
 /* Adds a URL, which people know as `given`. False: there are too many, or there is no memory. */
 bool targets_add(struct targets *targets, const char *url, const char *given);
 

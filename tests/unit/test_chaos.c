@@ -374,6 +374,250 @@ static void test_many_that_wait(void **state)
 	chaos_pipe_free(&pipe);
 }
 
+/* ---- live sets ---- */
+
+#define TOXICS 6
+
+/* A spec of a live set. */
+static void add(struct chaos_set *set, uint64_t id, const char *text)
+{
+	struct chaos_spec *spec = &set->specs[set->count++];
+
+	*spec = set_of(text).specs[0];
+	spec->id = id;
+	set->live = true;
+}
+
+static void test_live_stages(void **state)
+{
+	static struct chaos_set none = {.live = true}, slow = {0}, both = {0}, behind = {0};
+	struct chaos_pipe pipe = pipe_of(&none, CHAOS_BYTES);
+
+	(void)state;
+	add(&slow, 1, "latency=10ms");
+	add(&both, 1, "latency=10ms");
+	add(&both, 2, "latency=5ms");
+	add(&behind, 2, "latency=5ms");
+	put(&pipe, "a", 0);
+	expect(&pipe, 0, CHAOS_DATA, "a");
+	chaos_pipe_change(&pipe, &slow, 0);
+	put(&pipe, "b", 0);
+	assert_null(chaos_take(&pipe, 1 * MS));
+	chaos_pipe_change(&pipe, &both, 1 * MS);
+	put(&pipe, "c", 1 * MS);
+	assert_null(chaos_take(&pipe, 10 * MS)); /* b goes through the one behind as well */
+	chaos_pipe_change(&pipe, &behind, 11 * MS - 1);
+	put(&pipe, "d", 11 * MS);
+	assert_int_equal(chaos_end(&pipe, 11 * MS), 0);
+	assert_null(chaos_take(&pipe, 11 * MS));
+	expect(&pipe, 15 * MS, CHAOS_DATA, "b");
+	expect(&pipe, 16 * MS - 1, CHAOS_DATA, "c");
+	expect(&pipe, 16 * MS, CHAOS_DATA, "d");
+	expect(&pipe, 16 * MS, CHAOS_END, "");
+	expect_nothing(&pipe);
+}
+
+static void test_live_stall(void **state)
+{
+	static struct chaos_set none = {.live = true}, stalled = {0};
+	struct chaos_pipe pipe = pipe_of(&none, CHAOS_BYTES);
+
+	(void)state;
+	add(&stalled, 1, "latency=0s");
+	stalled.specs[0].rules[CHAOS_UP].stalled = true;
+	chaos_pipe_change(&pipe, &stalled, 0);
+	put(&pipe, "a", 0);
+	put(&pipe, "b", 1);
+	assert_int_equal(chaos_end(&pipe, 2), 0);
+	assert_null(chaos_take(&pipe, UINT64_MAX / 2));
+	chaos_pipe_change(&pipe, &none, 7);
+	put(&pipe, "over", 7);
+	expect(&pipe, 7, CHAOS_DATA, "a");
+	expect(&pipe, 7, CHAOS_DATA, "b");
+	expect(&pipe, 7, CHAOS_END, "");
+	expect_nothing(&pipe);
+}
+
+static void test_live_ends(void **state)
+{
+	static struct chaos_set none = {.live = true}, mute = {0}, soon = {0}, later_set = {0}, reset = {0};
+	struct chaos_pipe pipe = pipe_of(&none, CHAOS_BYTES);
+
+	(void)state;
+	add(&mute, 1, "timeout=0");
+	add(&soon, 1, "timeout=9ms");
+	soon.specs[0].version = 1;
+	add(&later_set, 1, "timeout=9ms");
+	later_set.specs[0].version = 1;
+	add(&later_set, 2, "latency=1ms");
+	add(&reset, 3, "reset=5ms");
+	reset.specs[0].rules[CHAOS_UP].when_said = true;
+	chaos_pipe_change(&pipe, &mute, 0);
+	put(&pipe, "a", 0);
+	assert_null(chaos_take(&pipe, 1));
+	chaos_pipe_change(&pipe, &soon, 1 * MS);
+	assert_int_equal(chaos_due(&pipe), 10 * MS);
+	chaos_pipe_change(&pipe, &later_set, 2 * MS); /* another one does not begin it anew */
+	assert_int_equal(chaos_due(&pipe), 10 * MS);
+	chaos_pipe_change(&pipe, &none, 3 * MS); /* what was said is lost */
+	expect(&pipe, 3 * MS, CHAOS_CLOSE, "");
+	expect_nothing(&pipe);
+
+	pipe = pipe_of(&mute, CHAOS_BYTES);
+	assert_int_equal(chaos_end(&pipe, 4), 0);
+	expect(&pipe, 4, CHAOS_END, "");
+	expect_nothing(&pipe);
+
+	pipe = pipe_of(&reset, CHAOS_BYTES);
+	assert_int_equal(chaos_due(&pipe), CHAOS_NEVER);
+	put(&pipe, "a", 1 * MS);
+	put(&pipe, "b", 1 * MS);
+	assert_null(chaos_take(&pipe, 1 * MS));
+	chaos_pipe_change(&pipe, &none, 2 * MS); /* it is under way */
+	expect(&pipe, 6 * MS, CHAOS_RESET, "");
+	expect_nothing(&pipe);
+}
+
+/* What has passed is counted on when others come and go, and when the limit itself changes. */
+static void test_live_limit(void **state)
+{
+	static struct chaos_set one = {0}, two = {0}, less = {0};
+	struct chaos_pipe pipe;
+
+	(void)state;
+	add(&one, 1, "limit=5");
+	add(&two, 1, "limit=5");
+	add(&two, 2, "latency=1ms");
+	add(&less, 1, "limit=2");
+	less.specs[0].version = 1;
+	pipe = pipe_of(&one, CHAOS_BYTES);
+	put(&pipe, "abc", 0);
+	expect(&pipe, 0, CHAOS_DATA, "abc");
+	chaos_pipe_change(&pipe, &two, 1);
+	put(&pipe, "defg", 1);
+	put(&pipe, "h", 1);
+	assert_null(chaos_take(&pipe, 2));
+	chaos_pipe_change(&pipe, &one, 3);
+	expect(&pipe, 3, CHAOS_DATA, "de");
+	expect(&pipe, 3, CHAOS_CLOSE, "");
+	expect_nothing(&pipe);
+
+	pipe = pipe_of(&one, CHAOS_BYTES);
+	put(&pipe, "abc", 0);
+	expect(&pipe, 0, CHAOS_DATA, "abc");
+	chaos_pipe_change(&pipe, &less, 1);
+	put(&pipe, "def", 2);
+	expect(&pipe, 2, CHAOS_CLOSE, "");
+	expect_nothing(&pipe);
+}
+
+static uint64_t dice(uint64_t *state, uint64_t sides)
+{
+	*state = *state * 6364136223846793005u + 1442695040888963407u;
+	return (*state >> 33) % sides;
+}
+
+/* Another set than `set`: one spec has come, gone, or been changed. */
+static void change_one(struct chaos_set *set, uint64_t *ids, uint64_t *random)
+{
+	static const char *const texts[] = {"latency=5ms,jitter=5ms", "latency=100us",
+					    "bandwidth=20000",        "slice=3,slice-jitter=2,slice-delay=100us",
+					    "slow-close=3ms",         "latency=1ms,probability=50%"};
+	uint64_t at = set->count ? dice(random, (uint64_t)set->count) : 0, what = dice(random, 3);
+
+	if (what == 0 && set->count) {
+		memmove(&set->specs[at], &set->specs[at + 1], ((size_t)--set->count - at) * sizeof(set->specs[0]));
+	} else if (what == 1 && set->count) {
+		struct chaos_set other = {.live = true};
+
+		add(&other, set->specs[at].id, texts[dice(random, TOXICS)]);
+		other.specs[0].version = set->specs[at].version + 1;
+		set->specs[at] = other.specs[0];
+	} else if (set->count < TOXICS) {
+		add(set, ++*ids, texts[dice(random, TOXICS)]);
+		set->specs[set->count - 1].seed = dice(random, 1000);
+		set->specs[set->count - 1].rules[CHAOS_UP].stalled = dice(random, 8) == 0;
+	}
+}
+
+/* Whatever changes, and though the other side takes nothing for a while: what was said comes out, in its order. */
+static void test_live_keeps_all(void **state)
+{
+	static struct chaos_set sets[2];
+	static char said[20000];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(said); i++)
+		said[i] = (char)(i * 7 + i / 251);
+	for (uint64_t round = 0; round < 200; round++) {
+		uint64_t random = round, now = 0, ids = 0;
+		size_t put_so_far = 0, got = 0;
+		struct chaos_pipe pipe;
+		bool takes = true, ended = false;
+		int at = 0;
+
+		memset(sets, 0, sizeof(sets));
+		sets[0].live = true;
+		pipe = pipe_of(&sets[0], CHAOS_BYTES);
+		while (!ended) {
+			uint64_t what = dice(&random, 6), len = dice(&random, 400);
+
+			now += dice(&random, 2 * MS);
+			takes = what == 0 ? !takes : takes;
+			if (what == 1 && put_so_far < sizeof(said)) {
+				sets[!at] = sets[at];
+				change_one(&sets[!at], &ids, &random);
+				chaos_pipe_change(&pipe, &sets[!at], now);
+				at = !at;
+			}
+			if (put_so_far == sizeof(said) && !pipe.over) {
+				assert_int_equal(chaos_end(&pipe, now), 0);
+				memset(&sets[!at], 0, sizeof(sets[0]));
+				sets[!at].live = true;
+				chaos_pipe_change(&pipe, &sets[!at], now);
+				takes = true;
+			}
+			len = len < sizeof(said) - put_so_far ? len : sizeof(said) - put_so_far;
+			if (len)
+				assert_int_equal(chaos_put(&pipe, said + put_so_far, len, 0, now), 0);
+			put_so_far += len;
+			for (struct chaos_item *item; takes && (item = chaos_take(&pipe, now)) != NULL; free(item)) {
+				if (item->what == CHAOS_END) {
+					ended = true;
+					continue;
+				}
+				assert_int_equal(item->what, CHAOS_DATA);
+				assert_memory_equal(item->data, said + got, item->len);
+				got += item->len;
+			}
+		}
+		assert_int_equal(got, sizeof(said));
+		expect_nothing(&pipe);
+	}
+}
+
+/* As many as wait, wherever: nobody walks along them all. */
+static void test_live_many(void **state)
+{
+	static struct chaos_set set = {0};
+	static char data[1 << 19];
+	struct chaos_pipe pipe;
+	uint64_t n = 0;
+
+	(void)state;
+	add(&set, 1, "slice=1,slice-delay=1us");
+	add(&set, 2, "latency=1h");
+	pipe = pipe_of(&set, CHAOS_BYTES);
+	for (uint64_t i = 0; i < 2; i++) {
+		assert_int_equal(chaos_put(&pipe, data, sizeof(data) / 2, 0, i * 100 * MS), 0);
+		assert_null(chaos_take(&pipe, (i + 1) * 100 * MS));
+	}
+	for (struct chaos_item *item; (item = chaos_take(&pipe, 3700000 * MS)) != NULL; n++)
+		free(item);
+	assert_int_equal(n, sizeof(data));
+	expect_nothing(&pipe);
+}
+
 static void test_directions(void **state)
 {
 	struct chaos_set set = set_of("up.latency=1ms,down.latency=2ms,jitter=0s");
@@ -437,15 +681,18 @@ static void test_unfit(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_nothing),    cmocka_unit_test(test_latency),
-		cmocka_unit_test(test_jitter),     cmocka_unit_test(test_bandwidth),
-		cmocka_unit_test(test_slices),     cmocka_unit_test(test_ends),
-		cmocka_unit_test(test_chances),    cmocka_unit_test(test_reordering),
-		cmocka_unit_test(test_damage),     cmocka_unit_test(test_a_seed_repeats_a_run),
-		cmocka_unit_test(test_sessions),   cmocka_unit_test(test_change),
-		cmocka_unit_test(test_directions), cmocka_unit_test(test_bad_text),
-		cmocka_unit_test(test_unfit),      cmocka_unit_test(test_change_after_an_end),
-		cmocka_unit_test(test_long_times), cmocka_unit_test(test_many_that_wait),
+		cmocka_unit_test(test_nothing),        cmocka_unit_test(test_latency),
+		cmocka_unit_test(test_jitter),         cmocka_unit_test(test_bandwidth),
+		cmocka_unit_test(test_slices),         cmocka_unit_test(test_ends),
+		cmocka_unit_test(test_chances),        cmocka_unit_test(test_reordering),
+		cmocka_unit_test(test_damage),         cmocka_unit_test(test_a_seed_repeats_a_run),
+		cmocka_unit_test(test_sessions),       cmocka_unit_test(test_change),
+		cmocka_unit_test(test_live_stages),    cmocka_unit_test(test_live_stall),
+		cmocka_unit_test(test_live_ends),      cmocka_unit_test(test_live_limit),
+		cmocka_unit_test(test_live_keeps_all), cmocka_unit_test(test_live_many),
+		cmocka_unit_test(test_directions),     cmocka_unit_test(test_bad_text),
+		cmocka_unit_test(test_unfit),          cmocka_unit_test(test_change_after_an_end),
+		cmocka_unit_test(test_long_times),     cmocka_unit_test(test_many_that_wait),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,6 +26,8 @@ struct chaos_rule {
 	uint64_t slow_close_ns;         /* the end of a side passes so much later */
 	double loss, duplicate, reorder, corrupt;
 	uint64_t corrupt_bits;
+	bool when_said; /* reset_ns begins when something is said, which is lost */
+	bool stalled;   /* nothing goes on */
 };
 
 struct chaos_spec {
@@ -36,12 +38,17 @@ struct chaos_spec {
 	uint64_t messages;  /* of each of its directions that may have it; NEVER: all */
 	uint64_t seed;
 	bool has_seed;
+	uint64_t id;      /* of a live set: the same in the sets that follow it */
+	unsigned version; /* another one when it has been changed */
 };
 
 /* What is in force at a time. */
 struct chaos_set {
 	struct chaos_spec specs[CHAOS_SPECS_MAX];
 	int count;
+	/* What waits follows the sets: in each stage it waits for that one alone, and goes on when its spec has gone or
+	 * was changed. All sets of a pipe are live, or none is. */
+	bool live;
 };
 
 /* What sessions carry. */
@@ -52,6 +59,9 @@ enum chaos_carries { CHAOS_BYTES, CHAOS_MESSAGES, CHAOS_DATAGRAMS };
  * valid until the next call.
  */
 const char *chaos_parse(const char *text, struct chaos_spec *spec, size_t *at);
+
+/* A spec of which nothing is done. */
+void chaos_spec_init(struct chaos_spec *spec);
 
 /* Reads a probability, 5% or 0.05. Returns why not, or NULL. */
 const char *chaos_chance(const char *text, double *chance);
@@ -80,6 +90,8 @@ struct chaos_counts {
 
 struct chaos_stage {
 	uint64_t rng, free_ns, bytes, messages;
+	uint64_t began_ns;
+	bool closed; /* nothing goes through any more */
 };
 
 struct chaos_pipe {
@@ -89,7 +101,12 @@ struct chaos_pipe {
 	enum chaos_carries carries;
 	uint64_t began_ns, last_ns;
 	struct chaos_stage stages[CHAOS_SPECS_MAX];
-	struct chaos_item *first, *last;
+	struct chaos_list {
+		struct chaos_item *first, *last;
+	} queue; /* by the times that are due */
+	/* Of a live set, what waits before each stage: to leave the one before, or, the last, all. In the order it was
+	 * said. In the queue is what happens whatever waits. */
+	struct chaos_list waits[CHAOS_SPECS_MAX + 1];
 	size_t bytes, items, held; /* that wait */
 	bool over;                 /* nothing is taken any more */
 	struct chaos_counts counts;
@@ -101,7 +118,8 @@ uint64_t chaos_draw(const struct chaos_set *set, uint64_t number);
 /* Whether a session with these is refused. */
 bool chaos_refuses(const struct chaos_set *set, uint64_t active);
 
-/* Begins, or goes on under another set: what waits is not touched. */
+/* Begins, or goes on under another set: what waits is not touched, unless the sets are live. A spec with timeout that
+ * is in force no more closes the session: what it has lost would be missing. */
 void chaos_pipe_begin(struct chaos_pipe *pipe, const struct chaos_set *set, uint64_t number, int direction,
 		      enum chaos_carries carries, uint64_t now_ns);
 void chaos_pipe_change(struct chaos_pipe *pipe, const struct chaos_set *set, uint64_t now_ns);
@@ -114,8 +132,9 @@ int chaos_end(struct chaos_pipe *pipe, uint64_t now_ns);
 /* Whether so much waits that its source is not to be read, and a datagram is lost. */
 bool chaos_is_full(const struct chaos_pipe *pipe);
 
-/* When something is due next; NEVER: nothing waits. */
+/* When something is due next; NEVER: nothing waits. And whether what comes first of all that is due is data. */
 uint64_t chaos_due(const struct chaos_pipe *pipe);
+bool chaos_is_data(const struct chaos_pipe *pipe, uint64_t now_ns);
 
 /* What is due by now, in its order: the caller's to free. NULL: nothing is. */
 struct chaos_item *chaos_take(struct chaos_pipe *pipe, uint64_t now_ns);

@@ -220,16 +220,21 @@ static const char *check_dependences(const char *text, const struct chaos_spec *
 	return NULL;
 }
 
+void chaos_spec_init(struct chaos_spec *spec)
+{
+	memset(spec, 0, sizeof(*spec));
+	for (size_t i = 0; i < NKEYS; i++)
+		for (int n = 0; n < (keys[i].of_rule ? 2 : 1); n++)
+			put(keys[i].of_rule ? (void *)&spec->rules[n] : (void *)spec, &keys[i], keys[i].none);
+}
+
 const char *chaos_parse(const char *text, struct chaos_spec *spec, size_t *at)
 {
 	char one[128];
 	size_t len;
 	const char *wrong = NULL;
 
-	memset(spec, 0, sizeof(*spec));
-	for (size_t i = 0; i < NKEYS; i++)
-		for (int n = 0; n < (keys[i].of_rule ? 2 : 1); n++)
-			put(keys[i].of_rule ? (void *)&spec->rules[n] : (void *)spec, &keys[i], keys[i].none);
+	chaos_spec_init(spec);
 	for (*at = 0; !wrong; *at += len + 1) {
 		len = strcspn(text + *at, ",");
 		snprintf(one, sizeof(one), "%.*s", (int)(len < 127 ? len : 127), text + *at);
