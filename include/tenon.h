@@ -1106,6 +1106,30 @@ TN_SIZED TN_MUST_CHECK int tn_conn_set_handler(struct tn_conn *conn, const struc
  */
 TN_API void tn_conn_detach(struct tn_conn *conn);
 
+/* What tn_conn_tap() tells of a connection. */
+enum tn_tap {
+	TN_TAP_IN,      /* a message has come */
+	TN_TAP_OUT,     /* a message has been queued to be sent */
+	TN_TAP_IN_END,  /* the peer has ended its direction in good order (told again to a path that begins then) */
+	TN_TAP_OUT_END, /* ours has ended */
+	TN_TAP_CLOSED,  /* on_close follows, with this `err`; told last */
+};
+
+/*
+ * Looks on at what passes: fn(conn, what, msg, err, arg) is called with each message that comes, before anybody else
+ * gets it and also when the endpoint's format refuses it, and with each that is sent, when it has been queued, by
+ * whatever call. Both are plaintext, without the frame; on a stream of bytes they are the pieces that come, or that
+ * were sent. msg->peer is set as in on_msg and tn_reply(). `msg` is valid during the call, and NULL but for TN_TAP_IN
+ * and TN_TAP_OUT. fn() only looks: it may ask about the connection, and neither sends nor closes. tn_errmsg() in
+ * TN_TAP_CLOSED is that of on_close. As long as somebody looks on, bytes of a path come into this process (no
+ * splice(2)). One looks on at a time: who comes later takes the place of who was there; `fn` NULL: nobody does any
+ * more. Returns 0; -ENOMEM; -EOPNOTSUPP: this build has no taps.
+ */
+TN_API TN_MUST_CHECK int tn_conn_tap(struct tn_conn *conn,
+				     void (*fn)(struct tn_conn *conn, enum tn_tap what, const struct tn_msg *msg,
+						int err, void *arg),
+				     void *arg);
+
 /* A pointer of yours, NULL at first. */
 TN_API void tn_conn_set_data(struct tn_conn *conn, void *data);
 TN_API void *tn_conn_data(const struct tn_conn *conn);

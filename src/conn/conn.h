@@ -60,6 +60,7 @@ enum tni_conn_flag {
 	TNI_DELIVERING = 1 << 29, /* inside on_msg, or about to be */
 	TNI_MET_LATE = 1 << 30,   /* a deadline was met late, and is about to be looked at again */
 };
+#define TNI_TAPPED (UINT32_C(1) << 31) /* somebody looks on: conn/tap.c. An enum ends below it */
 
 struct tni_peers;
 struct tni_proxy_told;

@@ -4,6 +4,7 @@
 #include "conn/proxied.h"
 #include "conn/pump.h"
 #include "conn/server.h"
+#include "conn/tap.h"
 #include "proxy/header.h"
 
 #include <errno.h>
@@ -241,6 +242,7 @@ static void hand_one(struct tn_conn *c, const void *data, size_t len, const stru
 	c->bytes_in += len;
 	tni_conn_count(c, msgs_in, 1);
 	tni_conn_count(c, bytes_in, len);
+	tni_tap(c, TN_TAP_IN, &msg, 0);
 	if (c->ep->codec && !tni_conn_takes(c, &msg, &err))
 		tni_dgram_lose(c);
 	else if (tni_conn_handler(c)->on_msg)

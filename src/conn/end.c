@@ -4,6 +4,7 @@
 #include "conn/proxied.h"
 #include "conn/pump.h"
 #include "conn/server.h"
+#include "conn/tap.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -203,6 +204,7 @@ void tni_conn_finish(struct tn_conn *c, bool described)
 	tni_fd_close(c->loop, &c->io);
 	if (!described)
 		describe_end(c);
+	tni_tap(c, TN_TAP_CLOSED, NULL, c->err);
 	if (!(c->flags & TNI_UNTOLD)) /* invariant 5 */
 		tell_close(c);
 	closing = outer;

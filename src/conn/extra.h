@@ -26,6 +26,10 @@ struct tni_seldom {
 	struct tn_handle *handle; /* what other threads have of it; NULL: nothing */
 	struct tni_timer timer;   /* looks what the peer has acknowledged */
 	struct tn_conn *conn;
+#ifdef TNI_HAVE_TAPS
+	void (*tap)(struct tn_conn *conn, enum tn_tap what, const struct tn_msg *msg, int err, void *arg);
+	void *tap_arg;
+#endif
 };
 
 /* With the flow that it is the source of: what comes from it goes to another one. */
@@ -129,6 +133,9 @@ void tni_join_moved(struct tn_conn *conn);
 
 /* The queue is at its mark: what feeds it is held back. */
 void tni_join_full(struct tn_conn *conn);
+
+/* Somebody looks on: what passes comes into this process from now on. */
+void tni_join_tapped(struct tn_conn *conn);
 
 /* Nothing goes out any more: what is in the pipe is dropped. */
 void tni_join_mute(struct tn_conn *conn);

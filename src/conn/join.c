@@ -13,6 +13,7 @@
 #include "conn/dialler.h"
 #include "conn/pump.h"
 #include "conn/server.h"
+#include "conn/tap.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -394,7 +395,7 @@ static bool may_splice(const struct tn_conn *c)
 {
 	struct stat st;
 
-	if (c->layered || c->ep->codec || c->flags & TNI_DIALLING || tni_conn_has_messages(c))
+	if (c->layered || c->ep->codec || c->flags & TNI_DIALLING || tni_conn_has_messages(c) || tni_conn_is_tapped(c))
 		return false;
 	return c->kind == &tni_kind_bytes ||
 	       (c->kind == &tni_kind_file && fstat(c->io.fd, &st) == 0 && S_ISFIFO(st.st_mode));
@@ -437,6 +438,27 @@ static void stop_splicing(struct tn_conn *from)
 	set_blocking(from);
 	set_blocking(f->to);
 }
+
+#ifdef TNI_HAVE_TAPS
+
+/* What is in the pipe already goes out unseen. */
+static void look_at(struct tn_conn *from)
+{
+	if (!flow_of(from) || !flow_of(from)->splices)
+		return;
+	stop_filling(from);
+	stop_splicing(from);
+	tni_extra_in(from)->unfit = true;
+}
+
+void tni_join_tapped(struct tn_conn *c)
+{
+	look_at(c);
+	if (tni_extra_in(c)->from)
+		look_at(tni_extra_in(c)->from);
+}
+
+#endif
 
 enum tni_op_kind tni_join_read_kind(const struct tn_conn *c)
 {

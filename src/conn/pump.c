@@ -13,6 +13,7 @@
 #include "conn/pump.h"
 
 #include "conn/server.h"
+#include "conn/tap.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -46,6 +47,8 @@ static void tell_end(struct tn_conn *c)
 	if ((c->flags & (TNI_RX_END | TNI_END_TOLD)) != TNI_RX_END || c->rx.head || !tni_conn_may_deliver(c))
 		return;
 	c->flags |= TNI_END_TOLD;
+	if (!tni_conn_is_cut(c))
+		tni_tap(c, TN_TAP_IN_END, NULL, 0);
 	if (told)
 		told(c, c->arg);
 	else if (!tni_conn_is_owed(c))
@@ -91,6 +94,7 @@ static void send_fin(struct tn_conn *c)
 		return;
 	c->flags |= TNI_FIN_SENT;
 	c->active_ns = c->loop->now_ns;
+	tni_tap(c, TN_TAP_OUT_END, NULL, 0);
 	if (c->kind->shut)
 		c->kind->shut(c);
 	if ((c->flags & (TNI_CLOSING | TNI_DEAD)) == TNI_CLOSING)

@@ -2,6 +2,7 @@
 #include "base/err.h"
 #include "conn/pump.h"
 #include "conn/server.h"
+#include "conn/tap.h"
 
 #include <errno.h>
 
@@ -75,6 +76,8 @@ int tn_replyv(struct tn_conn *c, const struct tn_msg *msg, const struct iovec *i
 	if (count > TNI_PIECES_MAX)
 		return tni_err(-EINVAL, "%s: send: more than %d pieces", c->ep->url, TNI_PIECES_MAX);
 	rc = is_full(c) ? -ENOBUFS : c->kind->put(c, msg, iov, count);
+	if (rc == 0)
+		tni_tap_sent(c, msg, iov, count);
 	return queued_result(c, rc);
 }
 
@@ -109,6 +112,8 @@ static int send_view(struct tn_conn *c, const struct tn_msg *msg, const struct t
 
 	if (c->kind->link && may_send(c) == 0)
 		rc = is_full(c) ? -ENOBUFS : c->kind->link(c, msg->kind, view);
+	if (rc == 0)
+		tni_tap(c, TN_TAP_OUT, msg, 0);
 	return rc == 1 ? tn_reply(c, msg, msg->data, msg->len) : queued_result(c, rc);
 }
 

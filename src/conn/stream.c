@@ -4,6 +4,7 @@
 #include "conn/pump.h"
 #include "conn/server.h"
 #include "conn/shm.h"
+#include "conn/tap.h"
 #include "endpoint/web.h"
 
 #include <errno.h>
@@ -256,6 +257,7 @@ static int hand_over(struct tn_conn *c, const struct tni_view *view)
 	tni_conn_count(c, msgs_in, 1);
 	if (is_websocket(c))
 		msg.kind = c->rx.head->end & TNI_MARK_TEXT ? TN_MSG_TEXT : TN_MSG_BINARY;
+	tni_tap(c, TN_TAP_IN, &msg, 0);
 	if (c->ep->codec && !tni_conn_takes(c, &msg, &err))
 		return err;
 	if (tni_conn_handler(c)->on_msg)
