@@ -13,7 +13,7 @@
 #include "common/paint.h"
 #include "common/settings.h"
 #include "common/text.h"
-#include "emit.h"
+#include "common/emit.h"
 #include "json.h"
 #include "line.h"
 #include "packet/fragments.h"

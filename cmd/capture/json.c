@@ -7,7 +7,7 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/text.h"
-#include "emit.h"
+#include "common/emit.h"
 #include "line.h"
 #include "packet/packet.h"
 #include "sink.h"

@@ -8,7 +8,7 @@
 
 #include "common/clock.h"
 #include "common/paint.h"
-#include "emit.h"
+#include "common/emit.h"
 #include "packet/packet.h"
 #include "relative.h"
 #include "sink.h"
