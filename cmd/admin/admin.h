@@ -9,6 +9,7 @@
 
 struct sandbox;
 struct text;
+struct tn_conn;
 struct tn_server;
 
 /* Option --admin, which may be given several times. */
@@ -24,10 +25,12 @@ bool admin_is_wanted(void);
  */
 void metrics_family(struct text *out, bool open, const char *name, const char *type, const char *help);
 
-/* What a command tells besides its servers. Each may be NULL. On the first loop. */
+/* What a command tells besides its servers. Each may be NULL. On the first loop, but for connection(). */
 struct admin_more {
 	void (*metrics)(struct text *out, bool open); /* in the form of Prometheus; open: in that of OpenMetrics */
 	void (*status)(struct text *out);             /* members of the object of /status */
+	/* Members of one connection's object in /connections?id=N; on the connection's loop. */
+	void (*connection)(struct text *out, const struct tn_conn *conn);
 };
 
 /*

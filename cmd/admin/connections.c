@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include "admin.h"
 #include "common/json.h"
 #include "common/tcp_state.h"
 #include "common/text.h"
@@ -131,6 +132,8 @@ static void connection_json(struct part *part, struct tn_conn *conn)
 	tcp_json(out, info.fd);
 	if (part->id)
 		detail_json(out, conn, info.fd);
+	if (part->id && admin.more && admin.more->connection)
+		admin.more->connection(out, conn);
 	json_object_end(out);
 }
 

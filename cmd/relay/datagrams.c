@@ -16,9 +16,9 @@
 #include "lane.h"
 #include "pass.h"
 #include "plan.h"
-#include "record/recorder.h"
 #include "session.h"
 #include "targets.h"
+#include "tap/tap.h"
 #include "tee.h"
 #include "tenon_value.h"
 
@@ -56,7 +56,7 @@ struct client {
 	bool owed; /* what it said last has not been answered */
 	int err;   /* it is being ended, by the relay */
 	struct record *record;
-	struct recording *recording;
+	struct tap *tap;
 	struct faults *faults; /* NULL: none are wanted */
 	struct tee *tee;       /* NULL: nothing is copied */
 };
@@ -273,7 +273,7 @@ static void client_free(struct client *client, uint64_t now)
 		record_faults(record, faults_counts(client->faults));
 	faults_over(client->faults);
 	tee_over(client->tee);
-	record_end_recording(record, client->recording);
+	record_end_tap(record, client->tap);
 	record_tell(record, now);
 	free(client);
 }
@@ -293,6 +293,7 @@ static void on_open(struct tn_conn *target, void *arg)
 	}
 	client->reached_ns = now;
 	record_reached(client->record, target, now);
+	tap_reached(client->tap, client->record ? client->record->target : NULL);
 }
 
 static void answer(struct client *client, const struct tn_msg *msg)
@@ -333,7 +334,7 @@ static void on_answer(struct tn_conn *target, const struct tn_msg *msg, void *ar
 		forget_kept(client);
 	}
 	use(client);
-	recording_data(client->recording, RECORDING_SERVER, msg, tn_conn_format(target));
+	tap_data(client->tap, RECORDING_SERVER, msg, tn_conn_format(target));
 	tee_put(client->tee, target, false, msg);
 	if (client->faults)
 		faults_put(client->faults, CHAOS_DOWN, msg);
@@ -477,14 +478,14 @@ static struct client *client_new(struct gate *gate, const struct tn_msg *msg)
 	client->gate = gate;
 	client->opened_ns = tn_loop_now(tn_conn_loop(gate->conn));
 	client->record = record_new(gate->conn, gate->listener->url, msg);
-	client->recording = record_begin_recording(client->record, true, true, gate->conn, msg);
+	client->tap = record_begin_tap(client->record, true, true, gate->conn, msg);
 	err = dial(client, msg);
 	if (err < 0) {
 		const char *why = client->tried ? tn_errmsg() : "no target is left to try";
 
 		record_end(client->record, SIDE_RELAY, err, why);
 		tn_conn_trouble(gate->conn, err, why);
-		record_end_recording(client->record, client->recording);
+		record_end_tap(client->record, client->tap);
 		record_tell(client->record, client->opened_ns);
 		free(client);
 		return NULL;
@@ -495,6 +496,7 @@ static struct client *client_new(struct gate *gate, const struct tn_msg *msg)
 						: NULL;
 	if (client->record) /* the listener's socket is the same for all of them */
 		client->record->id = tn_conn_id(client->target);
+	tap_number(client->tap, tn_conn_id(client->target));
 	client->same = *bucket_of(gate, addr);
 	*bucket_of(gate, addr) = client;
 	age_link(client);
@@ -517,7 +519,7 @@ static void on_datagram(struct tn_conn *conn, const struct tn_msg *msg, void *ar
 	keep(client, msg);
 	client->msgs_in++;
 	client->bytes_in += msg->len;
-	recording_data(client->recording, RECORDING_CLIENT, msg, tn_conn_format(conn));
+	tap_data(client->tap, RECORDING_CLIENT, msg, tn_conn_format(conn));
 	tee_put(client->tee, conn, true, msg);
 	if (client->faults)
 		faults_put(client->faults, CHAOS_UP, msg);

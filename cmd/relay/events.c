@@ -13,7 +13,7 @@
 #include "common/settings.h"
 #include "common/text.h"
 #include "plan.h"
-#include "record/recorder.h"
+#include "tap/tap.h"
 #include "tenon.h"
 
 /* ---- what is noted ---- */
@@ -141,15 +141,15 @@ static void record_free(struct record *record)
 	free(record);
 }
 
-/* ---- what is recorded ---- */
+/* ---- who looks on ---- */
 
-struct recording *record_begin_recording(const struct record *record, bool datagrams, bool messages,
-					 const struct tn_conn *client, const struct tn_msg *msg)
+struct tap *record_begin_tap(const struct record *record, bool datagrams, bool messages, const struct tn_conn *client,
+			     const struct tn_msg *msg)
 {
 	struct recording_ends ends = {.datagrams = datagrams, .messages = messages && !datagrams};
 	struct tn_addr peer = {0}, local = {0};
 
-	if (!record || !recorder_is_wanted())
+	if (!record || !tap_is_wanted())
 		return NULL;
 	if (msg)
 		peer = *msg->peer;
@@ -162,7 +162,7 @@ struct recording *record_begin_recording(const struct record *record, bool datag
 	ends.client = &peer;
 	ends.local = &local;
 	ends.client_text = record->client;
-	return recording_new(&ends);
+	return tap_begin(client, &ends);
 }
 
 /* ---- what is told ---- */
@@ -174,16 +174,15 @@ static const char *side_name(enum side side)
 	return side ? names[side] : NULL;
 }
 
-void record_end_recording(const struct record *record, struct recording *recording)
+void record_end_tap(const struct record *record, struct tap *tap)
 {
-	if (!recording)
+	if (!tap)
 		return;
-	recording_close(recording, record->by == SIDE_CLIENT ? RECORDING_CLIENT : RECORDING_SERVER,
-			side_name(record->by),
-			record->why   ? record->why
-			: record->err ? reason_of(record->err)
-				      : NULL,
-			record->err != 0);
+	tap_end(tap, record->by == SIDE_CLIENT ? RECORDING_CLIENT : RECORDING_SERVER, side_name(record->by),
+		record->why   ? record->why
+		: record->err ? reason_of(record->err)
+			      : NULL,
+		record->err != 0);
 }
 
 void record_faults(struct record *record, struct chaos_counts counts)

@@ -59,13 +59,13 @@ void record_failed(struct record *record, const char *why, uint64_t now_ns);
 void record_reached(struct record *record, const struct tn_conn *target, uint64_t now_ns);
 
 /*
- * What is recorded of it, if anything is: begun where record_new() is, ended before record_tell(). `datagrams`: the
- * client has them, secured or not; `messages`: have bounds.
+ * Who looks on at it, if anybody does: begun where record_new() is, ended before record_tell(). `datagrams`: the client
+ * has them, secured or not; `messages`: have bounds.
  */
-struct recording;
-struct recording *record_begin_recording(const struct record *record, bool datagrams, bool messages,
-					 const struct tn_conn *client, const struct tn_msg *msg);
-void record_end_recording(const struct record *record, struct recording *recording);
+struct tap;
+struct tap *record_begin_tap(const struct record *record, bool datagrams, bool messages, const struct tn_conn *client,
+			     const struct tn_msg *msg);
+void record_end_tap(const struct record *record, struct tap *tap);
 
 void record_faults(struct record *record, struct chaos_counts counts);
 

@@ -35,6 +35,9 @@
 #include "route.h"
 #include "served.h"
 #include "session.h"
+#include "tap/last.h"
+#include "tap/tap.h"
+#include "tap/trace.h"
 #include "targets.h"
 #include "tee.h"
 #include "tenon.h"
@@ -120,6 +123,7 @@ static void on_hangup(void *arg)
 	(void)arg;
 	notify_reloading();
 	log_reopen();
+	tap_reopen();
 	for (int i = 0; i < state.count; i++) {
 		const struct listener *listener = &state.listeners[i];
 		int err = listener->over || state.closing ? -EOPNOTSUPP : tn_server_reload(listener->server);
@@ -456,7 +460,7 @@ static int make_plan(char **operands, int count)
 	plan.listen = options.listen;
 	if (!none)
 		add_operand(operands[0]);
-	plan.told = json_is_wanted() || settings.verbose || admin_is_wanted() || recorder_is_wanted();
+	plan.told = json_is_wanted() || settings.verbose || admin_is_wanted() || tap_is_wanted();
 	status = check_proxies(targets);
 	if (status != STATUS_DONE)
 		return status;
@@ -561,7 +565,7 @@ static void told_status(struct text *out)
 	json_list_end(out);
 }
 
-static const struct admin_more told = {.metrics = told_metrics, .status = told_status};
+static const struct admin_more told = {.metrics = told_metrics, .status = told_status, .connection = tap_conn_json};
 
 static int begin(void)
 {
@@ -624,6 +628,7 @@ static int confine(void)
 		sandbox_allow_url(&box, tee_url(i));
 	toxiproxy_allow(&box);
 	recorder_allow(&box);
+	tap_allow(&box);
 	admin_allow(&box);
 	log_allow(&box);
 	return sandbox_enter(&box);
@@ -712,6 +717,8 @@ static int run_plan(void)
 	if (status == STATUS_DONE)
 		status = recorder_start();
 	if (status == STATUS_DONE)
+		status = tap_start();
+	if (status == STATUS_DONE)
 		status = faults_start(workers_loops()[0]);
 	if (status == STATUS_DONE) {
 		status = run_all();
@@ -723,6 +730,7 @@ static int run_plan(void)
 		workers_free();
 	}
 	recorder_close();
+	tap_close();
 	sandbox_leave();
 	forget();
 	log_close();
@@ -733,6 +741,8 @@ static int run(char **operands, int count)
 {
 	int status = log_open();
 
+	if (status == STATUS_DONE)
+		status = tap_open("relay", admin_is_wanted());
 	if (status == STATUS_DONE)
 		status = make_plan(operands, count);
 	return status == STATUS_DONE ? run_plan() : status;
@@ -805,6 +815,9 @@ static const struct option_spec own_options[] = {
 	{"record-files", 0, OPTION_VALUE, option_set_number, &recorder_options.files, "N", RECORD_FILES_MEANING},
 	{"record-memory", 0, OPTION_VALUE, recorder_set_memory, &recorder_options.memory, "SIZE",
 	 RECORD_MEMORY_MEANING},
+	{"trace", 0, OPTION_VALUE, trace_set_form, NULL, "FORM", TRACE_MEANING},
+	{"trace-to", 0, OPTION_VALUE, trace_set_file, NULL, "FILE", TRACE_TO_MEANING},
+	{"trace-bytes", 0, OPTION_VALUE, trace_set_bytes, NULL, "SIZE", TRACE_BYTES_MEANING},
 	{"threads", 0, OPTION_VALUE, workers_set_count, &options.threads, "N",
 	 "event loops, each in a thread of its own; auto: one for each processor (default 1)"},
 	{"max-sessions", 'm', OPTION_VALUE, option_set_number, &plan.max_sessions, "N",
@@ -818,6 +831,7 @@ static const struct option_spec own_options[] = {
 	{"no-sandbox", 0, OPTION_ALONE, option_set_flag, &plan.no_sandbox, NULL,
 	 "keep root, access to files, and all system calls"},
 	{"admin", 0, OPTION_VALUES, admin_set, NULL, "URL", ADMIN_MEANING},
+	{"admin-trace", 0, OPTION_VALUE, last_set_count, NULL, "N", ADMIN_TRACE_MEANING},
 	{"log", 0, OPTION_VALUE, log_set_form, NULL, "FORM", LOG_MEANING},
 	{"log-level", 0, OPTION_VALUE, log_set_level, NULL, "LEVEL", LOG_LEVEL_MEANING},
 	{"log-file", 0, OPTION_VALUE, log_set_file, NULL, "FILE", LOG_FILE_MEANING},

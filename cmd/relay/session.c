@@ -23,9 +23,9 @@
 #include "pace.h"
 #include "pass.h"
 #include "plan.h"
-#include "record/recorder.h"
 #include "route.h"
 #include "targets.h"
+#include "tap/tap.h"
 #include "tee.h"
 #include "tenon_value.h"
 
@@ -68,8 +68,8 @@ struct extended {
 	struct pace pace;
 	struct association *association; /* of a proxy's client that has asked for datagrams; otherwise NULL */
 	struct record *record;
-	struct recording *recording;
-	bool said_is_recorded; /* whichever target it is said to */
+	struct tap *tap;
+	bool said_is_tapped;   /* whichever target it is said to */
 	struct faults *faults; /* NULL: none are wanted */
 	struct tee *tee;       /* NULL: nothing is copied */
 };
@@ -84,10 +84,10 @@ static struct record *record_of(struct session *s)
 	return s->extended ? extended_of(s)->record : NULL;
 }
 
-/* What is recorded of a session; NULL: nothing is. */
-static struct recording *recording_of(struct session *s)
+/* Who looks on at a session; NULL: nobody does. */
+static struct tap *tap_of(struct session *s)
 {
-	return s->extended ? extended_of(s)->recording : NULL;
+	return s->extended ? extended_of(s)->tap : NULL;
 }
 
 static struct targets *targets_of(const struct session *s)
@@ -177,7 +177,7 @@ static void free_if_done(struct session *s, uint64_t now)
 			record_faults(x->record, faults_counts(x->faults));
 		faults_over(x->faults);
 		tee_over(x->tee);
-		record_end_recording(x->record, x->recording);
+		record_end_tap(x->record, x->tap);
 		record_tell(x->record, now);
 		free(x->said);
 		if (x->listener->left && --x->listener->sessions == 0)
@@ -273,11 +273,11 @@ static int say(struct extended *x, struct tn_conn *target, bool reached)
 
 	if (reached != (x->faults != NULL))
 		return 0;
-	if (!x->said_is_recorded) {
-		recording_data(x->recording, RECORDING_CLIENT, &msg, NULL);
+	if (!x->said_is_tapped) {
+		tap_data(x->tap, RECORDING_CLIENT, &msg, NULL);
 		tee_put(x->tee, x->session.path.client, true, &msg);
 	}
-	x->said_is_recorded = true;
+	x->said_is_tapped = true;
 	if (!x->faults)
 		return tn_send(target, x->said, x->said_len);
 	faults_put(x->faults, CHAOS_UP, &msg);
@@ -313,7 +313,7 @@ static void target_open(struct tn_conn *target, void *arg)
 		extended_of(s)->said = NULL;
 	}
 	record_reached(record_of(s), target, tn_loop_now(tn_conn_loop(target)));
-	recording_reached(recording_of(s), record_of(s) ? record_of(s)->target : NULL);
+	tap_reached(tap_of(s), record_of(s) ? record_of(s)->target : NULL);
 	if (s->at >= 0)
 		targets_worked(targets_of(s), s->at);
 	else if (s->path.client && tn_conn_answer(s->path.client, 0, target) < 0)
@@ -371,7 +371,7 @@ static const struct target *target_of(const struct session *s)
 
 static void end_passes(struct session *s, bool up, struct tn_conn *to)
 {
-	recording_ended(recording_of(s), up ? RECORDING_CLIENT : RECORDING_SERVER);
+	tap_ended(tap_of(s), up ? RECORDING_CLIENT : RECORDING_SERVER);
 	if (to)
 		(void)tn_finish(to); /* refused: its on_close tells why */
 	s->waits_reply = up && s->path.target && s->at >= 0 && tn_url_kind(target_of(s)->url) & TN_URL_DATAGRAMS;
@@ -477,8 +477,8 @@ static void on_passed(struct path *path, struct tn_conn *from, const struct tn_m
 
 	if (pace_wanted())
 		pace_passed(&x->pace, from, in, msg->len);
-	if (x->recording)
-		recording_data(x->recording, in ? RECORDING_CLIENT : RECORDING_SERVER, msg, tn_conn_format(from));
+	if (x->tap)
+		tap_data(x->tap, in ? RECORDING_CLIENT : RECORDING_SERVER, msg, tn_conn_format(from));
 	tee_put(x->tee, from, in, msg);
 }
 
@@ -781,9 +781,9 @@ static void begin_extended(struct session *s, struct listener *listener)
 	if (pace_wanted())
 		pace_begin(&x->pace, source_of_client(s));
 	x->record = record_new(s->path.client, listener->url, NULL);
-	x->recording = record_begin_recording(x->record, listener->packets, listener->messages, s->path.client, NULL);
+	x->tap = record_begin_tap(x->record, listener->packets, listener->messages, s->path.client, NULL);
 	x->tee = tee_begin(tn_conn_loop(s->path.client), listener->messages);
-	if (pace_wanted() || x->recording || x->tee)
+	if (pace_wanted() || x->tap || x->tee)
 		s->path.rules = &counted_rules;
 	if (listener->faults)
 		s->path.rules = &faulty_rules;

@@ -21,6 +21,7 @@
 #include "handlers/child.h"
 #include "handlers/count.h"
 #include "handlers/exec.h"
+#include "tap/tap.h"
 #include "tenon.h"
 
 /* Whether connections are told of in words. */
@@ -41,6 +42,11 @@ int served_note(struct served *served)
 		served->nurls++;
 	}
 	return served->urls ? 0 : -ENOMEM;
+}
+
+const char *served_url(const struct served *served)
+{
+	return served->nurls > 0 ? served->urls[0] : "fd";
 }
 
 void events_listening(const struct served *served)
@@ -209,6 +215,8 @@ static void on_open(struct tn_conn *conn, void *arg)
 {
 	struct served *served = arg;
 
+	if (served->tapped)
+		tap_conn(conn, served_url(served), TAP_SERVED | (served->keeps ? TAP_MESSAGES : 0));
 	if (served->told)
 		tell_open(served, conn);
 	if (served->opened)
@@ -258,7 +266,7 @@ static void outcome_json(struct text *line, const struct handler_child *child)
 
 static const char *start_text(const struct served *served, const struct handler_child *child, char *out, size_t cap)
 {
-	const char *url = served->nurls > 0 ? served->urls[0] : "fd";
+	const char *url = served_url(served);
 
 	if (child->err == TN_ELIMIT)
 		snprintf(out, cap, "%s: no command was started: as many run as may (--max-children)", url);
@@ -703,7 +711,7 @@ static void on_trouble(struct tn_server *server, int err, const char *text, void
 void events_watch(struct served *served)
 {
 	const struct tn_watch watch = {
-		.on_open = served->told || served->opened ? on_open : NULL,
+		.on_open = served->told || served->tapped || served->opened ? on_open : NULL,
 		.on_close = on_close,
 		.on_trouble = on_trouble,
 		.on_bad = served->told ? on_bad : NULL,

@@ -22,6 +22,7 @@ struct served {
 	bool datagrams;
 	bool keeps;    /* its messages have bounds */
 	bool told;     /* its connections are */
+	bool tapped;   /* somebody looks on at what passes */
 	bool commands; /* each connection has a command, whose end is reported with its own */
 	int nurls;     /* 0: the endpoint is one inherited connection */
 	char **urls;   /* of its listeners: they outlive the server */
@@ -31,6 +32,9 @@ struct served {
 
 /* Notes the listeners' URLs. Returns 0 or -ENOMEM. */
 int served_note(struct served *served);
+
+/* The URL that it was served by, as far as it has one. */
+const char *served_url(const struct served *served);
 
 /* Tells that it listens. */
 void events_listening(const struct served *served);

@@ -43,6 +43,9 @@
 #include "inspect/bind_error.h"
 #include "own_keys.h"
 #include "relay/relay.h"
+#include "tap/last.h"
+#include "tap/tap.h"
+#include "tap/trace.h"
 #include "tenon.h"
 
 #define UNSET UINT64_MAX
@@ -344,6 +347,7 @@ static void on_hangup(void *arg)
 	(void)arg;
 	notify_reloading();
 	log_reopen();
+	tap_reopen();
 	for (int i = 0; i < state.nserved; i++) {
 		struct served *served = &state.served[i];
 		int err = is_open(served) ? tn_server_reload(served->server) : -EOPNOTSUPP;
@@ -509,24 +513,43 @@ static void broadcast_status(struct text *out)
 	json_object_end(out);
 }
 
-static const struct admin_more broadcast_told = {.metrics = broadcast_metrics, .status = broadcast_status};
+static const struct admin_more broadcast_told = {
+	.metrics = broadcast_metrics, .status = broadcast_status, .connection = tap_conn_json};
+static const struct admin_more told = {.connection = tap_conn_json};
 
 /* ---- serving ---- */
 
-/* The watch reports connections, so the end of a datagram endpoint is seen by a handler of our own. */
-static void on_datagrams_close(struct tn_conn *conn, int err, void *arg)
+/* The watch reports connections: the beginning and the end of a datagram endpoint are seen by handlers of our own. */
+static const struct served *served_of(const struct tn_conn *conn)
 {
 	const struct tn_server *server = tn_conn_server(conn);
 
-	for (int i = 0; i < state.nserved; i++) {
-		const struct served *served = &state.served[i];
+	for (int i = 0; i < state.nserved; i++)
+		if (state.served[i].server == server)
+			return &state.served[i];
+	return NULL;
+}
 
-		if (served->server != server)
-			continue;
-		events_datagrams(served, conn);
-		if (served->face->on_close)
-			served->face->on_close(conn, err, arg);
-	}
+static void on_datagrams_open(struct tn_conn *conn, void *arg)
+{
+	const struct served *served = served_of(conn);
+
+	if (!served)
+		return;
+	tap_conn(conn, served_url(served), TAP_SERVED | TAP_MESSAGES);
+	if (served->face->on_open)
+		served->face->on_open(conn, arg);
+}
+
+static void on_datagrams_close(struct tn_conn *conn, int err, void *arg)
+{
+	const struct served *served = served_of(conn);
+
+	if (!served)
+		return;
+	events_datagrams(served, conn);
+	if (served->face->on_close)
+		served->face->on_close(conn, err, arg);
 }
 
 static int open_on_loops(struct served *served, const char *url, const char *argument)
@@ -540,6 +563,8 @@ static int open_on_loops(struct served *served, const char *url, const char *arg
 	served->keeps = tn_url_keeps_messages(full) == 1;
 	if (served->told && served->datagrams)
 		face.on_close = on_datagrams_close;
+	if (served->tapped && served->datagrams)
+		face.on_open = on_datagrams_open;
 	err = tn_serve_loops(workers_loops(), workers_count(), full, &face, (void *)(uintptr_t)argument,
 			     &served->server);
 	free(full);
@@ -558,6 +583,7 @@ static int serve_one(struct served *served, const struct wanted *w)
 	served->face = handler_face(spec, url);
 	served->datagrams = handler_is_datagrams(url);
 	served->told = json_is_wanted() || settings.verbose || admin_is_wanted();
+	served->tapped = tap_is_wanted();
 	served->opened = options.count ? on_connection_opened : NULL;
 	served->closed = on_connection_closed;
 	err = open_on_loops(served, url, w->argument);
@@ -632,10 +658,11 @@ static int begin(int count)
 		return complain_library(err, NULL);
 	err = serve_all(count);
 	if (err == STATUS_DONE)
-		err = admin_open("serve", any_has(&handler_broadcast, count) ? &broadcast_told : NULL);
+		err = admin_open("serve", any_has(&handler_broadcast, count) ? &broadcast_told : &told);
 	if (err == STATUS_DONE && any_is_secured())
 		privileges_hold_keys();
-	if (err == STATUS_DONE && (any_is_secured() || any_reads_files() || notify_is_open() || log_has_file()) &&
+	if (err == STATUS_DONE &&
+	    (any_is_secured() || any_reads_files() || notify_is_open() || log_has_file() || trace_has_file()) &&
 	    signals_on_hangup(workers_loops()[0], on_hangup, NULL) < 0)
 		return complain_library(-ENOMEM, NULL);
 	return err;
@@ -663,6 +690,7 @@ static int confine(void)
 	for (int i = 0; i < state.nserved; i++)
 		for (int n = 0; tn_server_file(state.served[i].server, n, &path, &use) == 0; n++)
 			sandbox_allow(&box, path, use);
+	tap_allow(&box);
 	admin_allow(&box);
 	log_allow(&box);
 	return sandbox_enter(&box);
@@ -827,9 +855,12 @@ static int run_urls(int count, bool with_hint)
 	if (status == STATUS_DONE)
 		status = confine();
 	if (status == STATUS_DONE)
+		status = tap_start();
+	if (status == STATUS_DONE)
 		status = run_all(with_hint);
 	else
 		abandon();
+	tap_close();
 	sandbox_leave();
 	served_free();
 	log_close();
@@ -864,7 +895,8 @@ static int run_wanted(int count, bool with_hint)
 	status = check_all(urls, count);
 	if (status == STATUS_DONE && (relay_target() || is_proxy(urls[0])))
 		status = relay(urls, count);
-	else if (status == STATUS_DONE && (status = log_open()) == STATUS_DONE)
+	else if (status == STATUS_DONE && (status = log_open()) == STATUS_DONE &&
+		 (status = tap_open("serve", admin_is_wanted())) == STATUS_DONE)
 		status = run_urls(count, with_hint);
 	free(urls);
 	return status;
@@ -928,7 +960,11 @@ static const struct option_spec own_options[] = {
 	{"", 'k', OPTION_ALONE, option_set_nothing, NULL, NULL, "always so: the server goes on accepting"},
 	{"no-sandbox", 0, OPTION_ALONE, option_set_flag, &options.no_sandbox, NULL,
 	 "keep root, access to files, and all system calls"},
+	{"trace", 0, OPTION_VALUE, trace_set_form, NULL, "FORM", TRACE_MEANING},
+	{"trace-to", 0, OPTION_VALUE, trace_set_file, NULL, "FILE", TRACE_TO_MEANING},
+	{"trace-bytes", 0, OPTION_VALUE, trace_set_bytes, NULL, "SIZE", TRACE_BYTES_MEANING},
 	{"admin", 0, OPTION_VALUES, admin_set, NULL, "URL", ADMIN_MEANING},
+	{"admin-trace", 0, OPTION_VALUE, last_set_count, NULL, "N", ADMIN_TRACE_MEANING},
 	{"log", 0, OPTION_VALUE, log_set_form, NULL, "FORM", LOG_MEANING},
 	{"log-level", 0, OPTION_VALUE, log_set_level, NULL, "LEVEL", LOG_LEVEL_MEANING},
 	{"log-file", 0, OPTION_VALUE, log_set_file, NULL, "FILE", LOG_FILE_MEANING},

@@ -31,6 +31,8 @@
 #include "lines.h"
 #include "listen.h"
 #include "retry.h"
+#include "tap/tap.h"
+#include "tap/trace.h"
 #include "throttle.h"
 #include "serve/handlers/gone.h"
 #include "tenon.h"
@@ -453,6 +455,17 @@ static void on_input_close(struct tn_conn *conn, int err, void *arg)
 
 static int begin(void);
 
+/* Input is read when there is a connection: it may never come, or somebody looks on at what is sent by it. */
+static bool begins_late(void)
+{
+	return retry_is_wanted(&options.retry) || tap_is_wanted();
+}
+
+static unsigned tapped_as(void)
+{
+	return (options.listen ? TAP_SERVED : 0) | (state.by_lines ? TAP_MESSAGES : 0);
+}
+
 static void on_open(struct tn_conn *conn, void *arg)
 {
 	struct tn_conn_info info;
@@ -460,7 +473,9 @@ static void on_open(struct tn_conn *conn, void *arg)
 	(void)arg;
 	state.opened = true;
 	progress_end();
-	if (retry_is_wanted(&options.retry) && !options.listen && begin() < 0)
+	if (!state.answer)
+		tap_conn(conn, state.url, tapped_as());
+	if (begins_late() && !options.listen && begin() < 0)
 		stop(complain_library(-ENOMEM, NULL));
 	if (!settings.verbose)
 		return;
@@ -875,10 +890,20 @@ static void session_over(void)
 	listen_next();
 }
 
+/* A socket of ours, for whoever sends to it. */
+static void on_socket_open(struct tn_conn *socket, void *arg)
+{
+	(void)arg;
+	tap_conn(socket, state.url, tapped_as());
+}
+
 static int listen_for(void)
 {
-	static const struct tn_handler datagram = {
-		.on_msg = on_datagram, .on_drain = on_peer_room, .on_close = on_close, .on_bad = on_bad};
+	static const struct tn_handler datagram = {.on_open = on_socket_open,
+						   .on_msg = on_datagram,
+						   .on_drain = on_peer_room,
+						   .on_close = on_close,
+						   .on_bad = on_bad};
 	const struct listen_use use = {
 		.keep = options.keep, .peer = &peer_handler, .datagram = &datagram, .come = come};
 	int err = listen_open(state.loop, state.url, &use);
@@ -905,7 +930,7 @@ static int dial(void)
 {
 	int err = tn_dial(state.loop, state.url, &peer_handler, NULL, &state.peer);
 
-	if (err >= 0 && !retry_is_wanted(&options.retry))
+	if (err >= 0 && !begins_late())
 		err = begin();
 	if (err >= 0)
 		err = out_watch(state.loop, on_reader_gone, NULL);
@@ -1000,6 +1025,11 @@ static int run(char **operands, int count)
 	err = options_loop_new(&state.loop, NULL);
 	if (err < 0)
 		return err == -ENOENT ? STATUS_USAGE : STATUS_FAILED;
+	status = tap_open("connect", true);
+	if (status == STATUS_DONE)
+		status = tap_start();
+	if (status != STATUS_DONE)
+		return status;
 	if (signals_start(state.loop, on_signal, NULL) < 0)
 		return complain_library(-ENOMEM, NULL);
 	status = options.listen ? listen_for() : dial();
@@ -1007,8 +1037,10 @@ static int run(char **operands, int count)
 		status = complain_library(err, state.url);
 	progress_end();
 	out_unwatch();
-	if (status != STATUS_DONE)
+	if (status != STATUS_DONE) {
+		tap_close();
 		return status;
+	}
 	if (state.peer) { /* the peer is told that we leave; that is not waited for */
 		tell_lost(state.peer);
 		state.left = true;
@@ -1017,6 +1049,7 @@ static int run(char **operands, int count)
 	}
 	listen_close();
 	(void)tn_loop_step(state.loop, 0);
+	tap_close();
 	return state.status;
 }
 
@@ -1052,6 +1085,9 @@ static const struct option_spec own_options[] = {
 	{"rate", 0, OPTION_VALUE, option_set_rate, &options.throttle.rate, "SIZE", "send so many bytes a second: 1MiB"},
 	{"interval", 0, OPTION_VALUE, option_set_duration, &options.throttle.interval_ns, "DUR",
 	 "send line by line, at least so long from one to the next"},
+	{"trace", 0, OPTION_VALUE, trace_set_form, NULL, "FORM", TRACE_MEANING},
+	{"trace-to", 0, OPTION_VALUE, trace_set_file, NULL, "FILE", TRACE_TO_ONCE_MEANING},
+	{"trace-bytes", 0, OPTION_VALUE, trace_set_bytes, NULL, "SIZE", TRACE_BYTES_MEANING},
 	{"exit-on-end", 0, OPTION_ALONE, option_set_flag, &options.exit_on_end, NULL,
 	 "leave when the peer ends: --wait-input 0"},
 	{"no-fin", 0, OPTION_ALONE, option_set_flag, &options.no_fin, NULL,

@@ -30,6 +30,8 @@
 #include "lines.h"
 #include "messages.h"
 #include "retry.h"
+#include "tap/tap.h"
+#include "tap/trace.h"
 #include "throttle.h"
 #include "tenon.h"
 #include "tenon_value.h"
@@ -377,6 +379,7 @@ static void on_open(struct tn_conn *conn, void *arg)
 	struct tn_conn_info info;
 
 	(void)arg;
+	tap_conn(conn, state.url, state.keeps ? TAP_MESSAGES : 0);
 	tn_conn_info(conn, &info);
 	state.many = info.many;
 	if (settings.verbose)
@@ -680,6 +683,8 @@ static int run_generated(int given)
 
 static int run(char **operands, int count)
 {
+	int status;
+
 	if (count == 0) {
 		complain("send: to which URL?");
 		complain_hint("%s send --help", settings.program);
@@ -700,7 +705,13 @@ static int run(char **operands, int count)
 		if (messages_add_argument(&state.messages, operands[i]) < 0)
 			return STATUS_FAILED;
 	state.lines.max = LINE_MAX_LEN;
-	return dial();
+	status = tap_open("send", true);
+	if (status == STATUS_DONE)
+		status = tap_start();
+	if (status == STATUS_DONE)
+		status = dial();
+	tap_close();
+	return status;
 }
 
 static const struct option_spec own_options[] = {
@@ -719,6 +730,9 @@ static const struct option_spec own_options[] = {
 	{"rate", 0, OPTION_VALUE, option_set_rate, &options.throttle.rate, "SIZE", "send so many bytes a second: 1MiB"},
 	{"interval", 0, OPTION_VALUE, option_set_duration, &options.throttle.interval_ns, "DUR",
 	 "at least so long from one message to the next (standard input on a stream: from line to line)"},
+	{"trace", 0, OPTION_VALUE, trace_set_form, NULL, "FORM", TRACE_MEANING},
+	{"trace-to", 0, OPTION_VALUE, trace_set_file, NULL, "FILE", TRACE_TO_ONCE_MEANING},
+	{"trace-bytes", 0, OPTION_VALUE, trace_set_bytes, NULL, "SIZE", TRACE_BYTES_MEANING},
 	{"json", 0, OPTION_ALONE, option_set_flag, &settings.json, NULL, "each reply as a JSON object on a line"},
 	{"pretty", 0, OPTION_ALONE, option_set_flag, &state.coder.pretty, NULL,
 	 "with the key format: replies with one item a line"},

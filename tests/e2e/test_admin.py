@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -13,7 +14,7 @@ import urllib.request
 
 import pytest
 
-from harness import LIMIT, SANITIZED, Server, free_port, port_of, receive_exactly, receive_to_end, wait_until
+from harness import KIB, LIMIT, SANITIZED, Server, free_port, port_of, receive_exactly, receive_to_end, wait_until
 
 USAGE = 2
 
@@ -468,15 +469,14 @@ def end(browser):
     browser.wait(None)
 
 
-@pytest.mark.skipif(SANITIZED, reason="a browser takes long enough by itself")
-@pytest.mark.parametrize("engine", ["auto"], indirect=True)
-def test_the_page_shows_what_the_server_did(tenon, program):
-    server, admin = serve(tenon, "tcp://127.0.0.1:0?frame=line")
+@contextlib.contextmanager
+def browser_at(tenon, program, url):
+    """A browser that shows a page. Yields what evaluates an expression there."""
     folder = tenon.folder / "chromium"
     browser = tenon.peer(program("chromium"), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
                          "--no-first-run", "--disable-background-networking", "--disable-component-update",
-                         "--disable-sync", f"--user-data-dir={folder}", "--remote-debugging-port=0",
-                         f"http://127.0.0.1:{admin.port}/", start_new_session=True)
+                         "--disable-sync", f"--user-data-dir={folder}", "--remote-debugging-port=0", url,
+                         start_new_session=True)
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, True)
         stack.callback(end, browser)
@@ -490,6 +490,24 @@ def test_the_page_shows_what_the_server_did(tenon, program):
             with contextlib.suppress(OSError, IndexError):
                 return asyncio.run(asyncio.wait_for(ask_page(number, expression), LIMIT))
             return None
+        yield shown
+
+
+in_a_browser = [pytest.mark.skipif(SANITIZED, reason="a browser takes long enough by itself"),
+                pytest.mark.parametrize("engine", ["auto"], indirect=True)]
+
+
+def marked(test):
+    for mark in in_a_browser:
+        test = mark(test)
+    return test
+
+
+@marked
+def test_the_page_shows_what_the_server_did(tenon, program):
+    server, admin = serve(tenon, "tcp://127.0.0.1:0?frame=line")
+    with contextlib.ExitStack() as stack:
+        shown = stack.enter_context(browser_at(tenon, program, f"http://127.0.0.1:{admin.port}/"))
         socks = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port), LIMIT)) for _ in range(30)]
         for sock in socks:
             sock.sendall(b"hello\n")
@@ -530,3 +548,61 @@ def test_the_page_shows_what_the_server_did(tenon, program):
         stack.enter_context(socket.create_connection(("127.0.0.1", server.port), LIMIT))
         wait_until(lambda: "open" in shown("document.getElementById('log').textContent"), "the page logs", LIMIT * 2)
         assert admin.get("/")[2]["Content-Security-Policy"].startswith("default-src 'none'")
+
+
+def listed(shown, kind):
+    """The entries of a kind on the browser's time line: [name, when]."""
+    return json.loads(shown(f"JSON.stringify(performance.getEntriesByType('{kind}').map(e=>[e.name,e.startTime]))"))
+
+
+@marked
+def test_the_page_is_painted_before_it_asks(tenon, program):
+    """Its first paint waits for nothing but the file itself, and asks nobody but this server."""
+    _, admin = serve(tenon, "tcp://127.0.0.1:0")
+    own = f"http://127.0.0.1:{admin.port}/"
+    with browser_at(tenon, program, own) as shown:
+        wait_until(lambda: shown("performance.getEntriesByType('resource').length"), "it asks", LIMIT * 2)
+        asked, painted = listed(shown, "resource"), listed(shown, "paint")
+        assert painted and all(at >= painted[0][1] for _, at in asked), (painted, asked)
+        assert {name for name, _ in asked} <= {own + "connections", own + "events"}
+
+
+def test_the_page_is_one_file(tenon):
+    _, admin = serve(tenon, "tcp://127.0.0.1:0")
+    page = admin.get("/")[1]
+    assert len(page) < 60 * KIB
+    assert not re.search(r"<(link|img|iframe|object|embed|base)\b|\bsrc=|@import|url\(|\bimport\(", page)
+
+
+@marked
+def test_the_page_shows_the_last_messages(tenon, program):
+    server, admin = serve(tenon, "tcp://127.0.0.1:0?frame=line&format=json",
+                          options=["--handler", "echo", "--admin-trace", "4"])
+    with browser_at(tenon, program, f"http://127.0.0.1:{admin.port}/") as shown, \
+            contextlib.closing(socket.create_connection(("127.0.0.1", server.port), LIMIT)) as sock:
+        sock.sendall(b'{"a":[1]}\n"<b>\\n"\n')
+        assert sock.recv(100)
+        wait_until(lambda: shown("$('rows').rows.length") == 1, "the page lists", LIMIT * 2)
+        shown("$('rows').rows[0].click()")
+        wait_until(lambda: shown("$('lines').rows.length") == 4, "it shows them")
+        cell = "$('lines').rows[%d].cells[%d].textContent"
+        times = [shown(cell % (row, 0)) for row in range(4)]
+        assert all(re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3}", time) for time in times) and times == sorted(times)
+        assert sorted(shown(cell % (row, 1)) for row in range(4)) == ["in", "in", "out", "out"]
+        assert [shown(cell % (row, 3)) for row in (0, 3)] == ['{"a":[1]}', '"<b>\\n"']
+        change = "$('how').value='%s';$('how').onchange()"
+        shown(change % "hex")
+        assert shown(cell % (0, 3)) == "0000  7b 22 61 22 3a 5b 31 5d 7d".ljust(55) + '{"a":[1]}'
+        shown(change % "JSON")
+        assert shown(cell % (0, 3)) == '{\n  "a": [\n    1\n  ]\n}'
+
+
+@marked
+def test_the_page_has_no_messages_unless_they_are_kept(tenon, program):
+    server, admin = serve(tenon, "tcp://127.0.0.1:0")
+    with browser_at(tenon, program, f"http://127.0.0.1:{admin.port}/") as shown, \
+            contextlib.closing(socket.create_connection(("127.0.0.1", server.port), LIMIT)):
+        wait_until(lambda: shown("$('rows').rows.length") == 1, "the page lists", LIMIT * 2)
+        shown("$('rows').rows[0].click()")
+        wait_until(lambda: "nodelay" in shown("$('options').innerText"), "it asks for more")
+        assert shown("$('said').hidden") is True
