@@ -72,6 +72,41 @@ def measure_ring(tools, scenario, settings):
     return json.loads(run.stdout)
 
 
+def measure_bare_oneway(tools, scenario, settings):
+    command = [need_file(tools.programs / "udp_oneway"), str(scenario.size), str(settings.duration),
+               f"{tools.server_core},{tools.client_core}"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False,
+                         timeout=START_LIMIT_S + settings.duration)
+    return json.loads(run.stdout) if run.returncode == 0 else {"failed": f"udp_oneway: {run.stderr.strip()}"}
+
+
+def measure_oneway(tools, name, scenario, settings):
+    """One sender and one receiver: what both have counted a second."""
+    if name == "floor-oneway":
+        return measure_bare_oneway(tools, scenario, settings)
+    engine = f"--engine={name.removeprefix('tenon-')}"
+    server = spawn([need_file(tools.tenon), "serve", "udp://127.0.0.1:0?rcvbuf=4MiB", "--handler", "count",
+                    "--threads", "1", "--json", engine], tools.server_core, stdin=subprocess.DEVNULL,
+                   stdout=subprocess.PIPE, text=True)
+    try:
+        url = json.loads(server.stdout.readline())["url"]
+        command = [need_file(tools.tenon), "bench", url, "--mode", "one-way", "--json", "--size", str(scenario.size),
+                   "--duration", f"{settings.duration}s", "--warmup", f"{settings.warmup}s", engine]
+        load = spawn(command, tools.client_core, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        try:
+            out = load.communicate(timeout=START_LIMIT_S + settings.duration + settings.warmup)[0]
+        finally:
+            stop(load)
+    finally:
+        stop(server)
+    if load.returncode:
+        return {"failed": f"tenon bench ended with {load.returncode}"}
+    result = json.loads(out.splitlines()[-1])
+    received = result["received"]
+    return {"sent_rate": result["rate"], "received_rate": received["messages"] / max(received["seconds"], 1e-9),
+            "sent": result["sent"], "received": received["messages"]}
+
+
 def send_command(tools, name, where):
     if name == "nc":
         return [shutil.which("nc.openbsd") or need_command("nc"), "-N", "127.0.0.1", where]

@@ -115,6 +115,9 @@ def run_scenario(tools, scenario, settings, folder, conversions, results):
                    lambda name: programs.measure_fanout(tools, name, scenario))
     elif scenario.kind == "threads":
         take_turns(scenario, names, settings.rounds, results, lambda name: programs.measure_threads(tools, name))
+    elif scenario.kind in ("sent", "received"):
+        take_turns(scenario, names, settings.rounds, results,
+                   lambda name: programs.measure_oneway(tools, name, scenario, settings))
     elif scenario.kind == "time":
         with Server(tools, "tenon" if tools.tenon.exists() else "floor-epoll", scenario, folder) as server:
             take_turns(scenario, names, TIMED_RUNS, results,

@@ -3,10 +3,11 @@
 TIMED_RUNS = 50
 
 UNITS = {"rate": "msg/s", "latency": "us p50", "memory": "B/conn", "time": "ms", "convert": "B/s", "growth": "B",
-         "cpu": "us/msg", "fanout": "us/msg", "threads": "msg/s", "tail": "us p99"}
+         "cpu": "us/msg", "fanout": "us/msg", "threads": "msg/s", "tail": "us p99", "sent": "msg/s",
+         "received": "msg/s"}
 VALUES = {"rate": "rate", "latency": "p50_us", "memory": "bytes_per_conn", "time": "ms", "convert": "bytes_per_second",
           "growth": "growth_bytes", "cpu": "server_us", "fanout": "server_us", "threads": "rate",
-          "tail": "p99_us"}
+          "tail": "p99_us", "sent": "sent_rate", "received": "received_rate"}
 
 
 class Scenario:
@@ -29,7 +30,7 @@ class Scenario:
         self.loads = loads  # the contenders are not servers but what loads this one
         self.alone = alone  # the contenders are the floor and those that are judged
         self.relay = relay  # the contenders stand between the load and a bare echo
-        self.lower_is_better = kind not in ("rate", "convert", "threads")
+        self.lower_is_better = kind not in ("rate", "convert", "threads", "sent", "received")
         self.unit = UNITS[kind]
         self.value = VALUES[kind]
 
@@ -134,6 +135,10 @@ SCENARIOS = [
     Scenario("udp-ack-64Bx64", "UDP ack, 64 B, 64 sockets", proto="udp", peers=LOOPS, limit=0.95),
     Scenario("udp-ack-64Bx16-deep16", "UDP ack, 64 B, 16 sockets, 16 datagrams in flight on each", proto="udp",
              conns=16, depth=16, peers="libuv", limit=0.95),
+    *(Scenario(f"oneway-udp-{what}", f"one way over UDP, 64 B, 1 socket: messages {what} a second, tenon bench to "
+               "tenon serve --handler count; ratio to bare sendmmsg and recvmmsg loops", what, proto="udp", conns=1,
+               only="floor-oneway tenon-uring tenon-epoll", floor="floor-oneway", limit=0.95,
+               judged=("tenon-uring", "tenon-epoll")) for what in ("sent", "received")),
     Scenario("unix-64Bx64", "Unix stream echo, 64 B, 64 connections", proto="unix", peers=ALL_PEERS, limit=0.97),
     Scenario("unix-64KiBx16", "Unix stream echo, 64 KiB, 16 connections", proto="unix", conns=16, size=65536,
              spin=False, peers="libuv uvloop", limit=0.97),
