@@ -111,15 +111,42 @@ def test_one_way_latency_on_one_machine(tenon, oneway):
     assert received["timed"] == 200 and steps == sorted(steps) and steps[0] > 0
 
 
-@one_engine
-def test_a_twentieth_is_lost(tenon, oneway, network, program):
-    """By a rule of the kernel that drops exactly every twentieth: the receiver, the sender and the kernel agree."""
+@pytest.fixture
+def lossy(network, program):
+    """A network whose kernel drops exactly every twentieth datagram of 100 bytes."""
     rules = """table inet bad {
-        chain in { type filter hook input priority 0; udp length 108 numgen inc mod 20 == 0 counter drop } }"""
+        chain in {
+            type filter hook input priority 0
+            udp length 108 numgen inc mod 20 == 0 counter drop
+        }
+    }
+    """
     done = subprocess.run([program("nft"), "-f", "-"], input=rules.encode(), stderr=subprocess.PIPE,
                           preexec_fn=network.enter, check=False)
     if done.returncode:
         pytest.skip(f"no nftables here: {done.stderr.decode(errors='replace').splitlines()[0]}")
+    return network
+
+
+@one_engine
+def test_loss_as_iperf3_counts_it(tenon, oneway, lossy, program):
+    """Both within a thousandth of what the kernel really drops."""
+    iperf3 = program("iperf3")
+    peer = tenon.peer(iperf3, "-s", "-1", "-p", "5201", "--forceflush", preexec_fn=lossy.enter)
+    peer.wait_for_text("listening", "out")
+    done = tenon.finish([iperf3, "-c", "127.0.0.1", "-u", "-l", "100", "-k", "2000", "-b", "4M", "-J"],
+                        preexec_fn=lossy.enter)
+    theirs = json.loads(done.text)["end"]["sum"]["lost_percent"]
+    server = tenon.serve("udp://127.0.0.1:0?rcvbuf=4MiB", options=COUNT, preexec_fn=lossy.enter)
+    result = oneway(server.url, "--size", "100", "--rate", "5k", "--requests", "2000", preexec_fn=lossy.enter)
+    ours = 100 * result["datagrams"]["lost"] / result["sent"]
+    assert abs(ours - 5) <= 0.1 and abs(ours - theirs) <= 0.1, (ours, theirs)
+
+
+@one_engine
+def test_a_twentieth_is_lost(tenon, oneway, lossy, program):
+    """The receiver, the sender and the kernel agree."""
+    network = lossy
     server = tenon.serve("udp://127.0.0.1:0?rcvbuf=4MiB", options=COUNT, preexec_fn=network.enter)
     result = oneway(server.url, "--size", "100", "--rate", "4k", "--requests", "2000", preexec_fn=network.enter)
     assert result["datagrams"] == {"lost": 100, "duplicates": 0, "reordered": 0, "late": 0}
