@@ -30,6 +30,8 @@ def tenon_bench(server, settings):
         keys.append(f"frame={scenario.frame}")
     if scenario.deflate:
         keys.append("deflate=on")
+    if scenario.joined:
+        keys += ["gso=on", "gro=on"]
     if server.proto == "tls":
         keys.append("verify=off")
     command = [need_file(server.tools.tenon), "bench", server.url(*keys), "--json", "--mode", scenario.mode,

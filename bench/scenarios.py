@@ -19,13 +19,15 @@ class Scenario:
 
     def __init__(self, name, about, kind="rate", proto="tcp", conns=64, size=64, depth=1, spin=True, peers="",
                  floor=None, limit=None, judged=("tenon",), frame=None, mode="request", load=None, loads=None,
-                 relay=False, only="", payload=None, alone=False, deflate=False, asleep=False):
+                 relay=False, only="", payload=None, alone=False, deflate=False, asleep=False,
+                 joined=False):
         self.name, self.about, self.kind, self.proto, self.mode = name, about, kind, proto, mode
         self.conns, self.size, self.depth, self.spin, self.frame = conns, size, depth, spin, frame
         self.peers, self.floor, self.limit, self.judged = peers.split(), floor, limit, judged
         self.load = load
         self.only, self.payload = only.split(), payload  # the contenders; the message
         self.deflate = deflate  # WebSocket: its messages are compressed
+        self.joined = joined  # the load's datagrams pass the kernel several as one
         self.asleep = asleep  # the server sleeps whenever it waits
         self.loads = loads  # the contenders are not servers but what loads this one
         self.alone = alone  # the contenders are the floor and those that are judged
@@ -139,6 +141,9 @@ SCENARIOS = [
                "tenon serve --handler count; ratio to bare sendmmsg and recvmmsg loops", what, proto="udp", conns=1,
                only="floor-oneway tenon-uring tenon-epoll", floor="floor-oneway", limit=0.95,
                judged=("tenon-uring", "tenon-epoll")) for what in ("sent", "received")),
+    Scenario("udp-joined-64Bx16-deep16", "the same with keys gso and gro at both ends; ratio to a server without",
+             proto="udp", conns=16, depth=16, joined=True, floor="tenon", judged=("tenon-joined",), limit=2.0,
+             load="tenon", only="floor-udp tenon tenon-joined"),
     Scenario("unix-64Bx64", "Unix stream echo, 64 B, 64 connections", proto="unix", peers=ALL_PEERS, limit=0.97),
     Scenario("unix-64KiBx16", "Unix stream echo, 64 KiB, 16 connections", proto="unix", conns=16, size=65536,
              spin=False, peers="libuv uvloop", limit=0.97),

@@ -82,8 +82,9 @@ def url_of(proto, where, *keys):
 # How each starts. `where` is a port or a path; port 0 is the server's choice, which it then tells
 
 
-def tenon(tools, scenario, where, *options, framed=True, frame=None, proto=None, command=None):
-    keys = [f"frame={frame or scenario.frame}"] if scenario.frame and framed else []
+def tenon(tools, scenario, where, *options, framed=True, frame=None, proto=None, command=None, keys=()):
+    keys = list(keys)
+    keys += [f"frame={frame or scenario.frame}"] if scenario.frame and framed else []
     keys += ["spin=0"] if scenario.asleep else []
     proto = proto or scenario.proto
     if proto == "tls":
@@ -182,6 +183,7 @@ SERVERS = {
     "tenon": tenon,
     "tenon-uring": lambda t, s, w: tenon(t, s, w, "--engine=uring"),
     "tenon-epoll": lambda t, s, w: tenon(t, s, w, "--engine=epoll"),
+    "tenon-joined": lambda t, s, w: tenon(t, s, w, keys=("gso=on", "gro=on")),
     "tenon-unframed": lambda t, s, w: tenon(t, s, w, framed=False),
     "tenon-head": lambda t, s, w: tenon(t, s, w, frame="head:size=4"),
     "tenon-head-kept": lambda t, s, w: tenon(t, s, w, frame="head:size=4,keep=on"),

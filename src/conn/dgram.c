@@ -5,6 +5,7 @@
 #include "conn/pump.h"
 #include "conn/server.h"
 #include "conn/tap.h"
+#include "net/segments.h"
 #include "proxy/header.h"
 
 #include <errno.h>
@@ -117,6 +118,31 @@ static int open_raw(struct tn_conn *c)
 	return rc;
 }
 
+/* ---- several as one ---- */
+
+static struct tni_segments *segments_of(const struct tni_dgram *d)
+{
+#ifdef TNI_HAVE_SEGMENTS
+	return d->segments;
+#else
+	(void)d;
+	return NULL;
+#endif
+}
+
+/* Keys gso and gro. Without memory for runs they are sent one by one. */
+static void open_segments(struct tn_conn *c)
+{
+#ifdef TNI_HAVE_SEGMENTS
+	if (c->ep->gro && tni_dgram_join(c->io.fd))
+		c->io.flags |= TNI_FD_JOINED;
+	if (c->ep->gso && !c->dgram->segments)
+		c->dgram->segments = tni_segments_new();
+#else
+	(void)c;
+#endif
+}
+
 int tni_dgram_open(struct tn_conn *c, bool connected)
 {
 	static const struct tni_fd_done done = {.rd = recv_done, .wr = send_done};
@@ -138,6 +164,7 @@ int tni_dgram_open(struct tn_conn *c, bool connected)
 		return 0; /* dialling: only what is sent already needs a place */
 	if (connected && c->ep->scheme->kinds & TNI_SK_UDP)
 		c->io.flags |= TNI_FD_PEER;
+	open_segments(c);
 	d->batch = tni_batch_of(c->loop);
 	if (!d->batch || open_raw(c) < 0)
 		return -ENOMEM;
@@ -162,6 +189,7 @@ void tni_dgram_free(struct tn_conn *c)
 	tni_buf_clear(&c->dgram->tx.buf);
 	tni_buf_clear(&c->dgram->stash.buf);
 	tni_raw_free(c->dgram->raw);
+	tni_segments_free(segments_of(c->dgram));
 	free(c->dgram);
 	c->dgram = NULL;
 }
@@ -172,8 +200,18 @@ static void take_batch(struct tn_conn *c, int n)
 {
 	struct tni_dgram *d = c->dgram;
 
-	for (unsigned i = 0; i < (unsigned)n; i++)
-		c->kind->take(c, tni_batch_peer(d->batch, i), d->batch->iov[i].iov_base, d->batch->v[i].msg_len);
+	for (unsigned i = 0; i < (unsigned)n; i++) {
+		const struct tn_addr *peer = tni_batch_peer(d->batch, i);
+		const unsigned char *data = d->batch->iov[i].iov_base;
+		size_t left = d->batch->v[i].msg_len, len = tni_dgram_joined(&d->batch->v[i].msg_hdr, left);
+
+		do {
+			len = len < left ? len : left;
+			c->kind->take(c, peer, data, len);
+			data += len;
+			left -= len;
+		} while (left);
+	}
 	tni_batch_prepare(d->batch, &d->mm);
 }
 
@@ -292,6 +330,32 @@ static bool is_own_echo(const struct tn_conn *c, const struct tn_addr *peer)
 	return port > 0 && port == tni_dgram_own_port(c->io.fd) && tni_addr_is_ours(peer);
 }
 
+/* One of the batch: it may be several that the kernel has joined. */
+static void deliver_one(struct tn_conn *c, int i)
+{
+	struct tni_dgram *d = c->dgram;
+	const struct msghdr *msg = &d->batch->v[i].msg_hdr;
+	const void *data = d->batch->iov[i].iov_base;
+	size_t left = d->batch->v[i].msg_len, len;
+	struct tn_addr *peer = tni_batch_peer(d->batch, (unsigned)i);
+	unsigned hops = d->hops_max ? tni_dgram_hops(msg) : 0;
+
+	if ((d->raw && !tni_raw_take(d->raw, peer, &data, &left)) || is_own_echo(c, peer))
+		return;
+	len = tni_dgram_joined(msg, left);
+	do {
+		len = len < left ? len : left;
+		if (len > c->frame.max + header_room(c) || msg->msg_flags & MSG_TRUNC)
+			tni_dgram_lose(c); /* whole or not at all */
+		else if (may_deliver(c) && !d->stash.count)
+			hand_over(c, data, len, peer, hops);
+		else
+			put_by(c, data, len, peer, hops);
+		data = (const unsigned char *)data + len;
+		left -= len;
+	} while (left);
+}
+
 void tni_dgram_deliver(struct tn_conn *c)
 {
 	struct tni_dgram *d = c->dgram;
@@ -302,21 +366,8 @@ void tni_dgram_deliver(struct tn_conn *c)
 	n = d->received;
 	d->received = 0;
 	deliver_stash(c);
-	for (int i = 0; i < n; i++) {
-		const void *data = d->batch->iov[i].iov_base;
-		size_t len = d->batch->v[i].msg_len;
-		struct tn_addr *peer = tni_batch_peer(d->batch, (unsigned)i);
-		unsigned hops = d->hops_max ? tni_dgram_hops(&d->batch->v[i].msg_hdr) : 0;
-
-		if ((d->raw && !tni_raw_take(d->raw, peer, &data, &len)) || is_own_echo(c, peer))
-			continue;
-		if (len > c->frame.max + header_room(c) || d->batch->v[i].msg_hdr.msg_flags & MSG_TRUNC)
-			tni_dgram_lose(c); /* whole or not at all */
-		else if (may_deliver(c) && !d->stash.count)
-			hand_over(c, data, len, peer, hops);
-		else
-			put_by(c, data, len, peer, hops);
-	}
+	for (int i = 0; i < n; i++)
+		deliver_one(c, i);
 	if (n)
 		tni_batch_prepare(d->batch, &d->mm);
 }
@@ -501,6 +552,40 @@ static bool is_to_all(const struct tni_dgram *d)
 	return !to.len || (to.len == d->many.len && !memcmp(to.bytes, d->many.bytes, to.len));
 }
 
+static void describe(struct tni_dgram *d)
+{
+#ifdef TNI_HAVE_SEGMENTS
+	if (d->segments) {
+		tni_segments_describe(d->segments, &d->tx, &d->outbox, default_to(d));
+		return;
+	}
+#endif
+	tni_dgram_queue_describe(&d->tx, &d->outbox, default_to(d));
+}
+
+/* How many datagrams so many messages of the outbox are. */
+static unsigned datagrams_of(const struct tni_dgram *d, unsigned messages)
+{
+#ifdef TNI_HAVE_SEGMENTS
+	if (d->segments)
+		return tni_segments_sent(d->segments, messages);
+#endif
+	(void)d;
+	return messages;
+}
+
+/* Whether what was refused was several as one: each is tried by itself. */
+static bool was_run(const struct tni_dgram *d, int err)
+{
+#ifdef TNI_HAVE_SEGMENTS
+	return d->segments && tni_segments_refused(d->segments, err);
+#else
+	(void)d;
+	(void)err;
+	return false;
+#endif
+}
+
 /*
  * sendmmsg(2) fails only for the first datagram of a batch. That one is given up where sending it again could not help:
  * a datagram may be lost, and the others must not wait for it.
@@ -511,7 +596,8 @@ static void sent(struct tn_conn *c, int res)
 	bool to_all;
 
 	if (res > 0) {
-		size_t bytes = tni_dgram_queue_drop(&d->tx, (unsigned)res) - (unsigned)res * sent_header(c);
+		unsigned n = datagrams_of(d, (unsigned)res);
+		size_t bytes = tni_dgram_queue_drop(&d->tx, n) - n * sent_header(c);
 
 		if (!c->kind->ends) { /* an association counts what it gives to its layers */
 			c->bytes_out += bytes;
@@ -522,7 +608,7 @@ static void sent(struct tn_conn *c, int res)
 		d->retries = 0;
 	} else if (res == -ENOBUFS || res == -ENOMEM) {
 		wait_for_room(c);
-	} else if (res < 0 && res != -ECANCELED) {
+	} else if (res < 0 && res != -ECANCELED && !was_run(d, res)) {
 		to_all = is_to_all(d);
 		drop_first(c);
 		if (to_all && !is_loss(c, res))
@@ -544,7 +630,7 @@ void tni_dgram_send(struct tn_conn *c)
 	int rc;
 
 	while (!(c->flags & TNI_DEAD) && d->tx.count && !tni_op_busy(&c->io.wr) && !tni_timer_armed(&d->retry)) {
-		tni_dgram_queue_describe(&d->tx, &d->outbox, default_to(d));
+		describe(d);
 		c->io.wr.mm = &d->outbox.mm;
 		rc = tni_submit(c->loop, &c->io, &c->io.wr, TNI_OP_SENDMM);
 		if (rc == 0)

@@ -74,6 +74,7 @@ struct tni_endpoint {
 	_Atomic(unsigned) refs;
 	bool lasting;  /* nothing but its URL says what it means: no descriptor, interface or service */
 	bool frames;   /* key type=raw: packets with the header of their link */
+	bool gso, gro; /* UDP: several datagrams pass the kernel as one */
 	uint8_t proxy; /* enum tni_proxied */
 	const struct tni_scheme *scheme;
 	enum tn_role role;

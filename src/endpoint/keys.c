@@ -119,6 +119,14 @@ static const struct tni_key keys[] = {
 	 "shm, served",
 	 TNI_MEANING("bytes of each of a connection's two rings, rounded up to a power of two (default 64KiB)")},
 #endif
+#ifdef TNI_HAVE_SEGMENTS
+	{"gso", &tni_key_switch, FIELD(gso), 0, 0, BOTH, TNI_ON_UDP, "on|off", "udp, dtls",
+	 TNI_MEANING("datagrams of one length to one peer, up to 64, are handed to the kernel as one, which takes them "
+		     "apart again (default off)")},
+	{"gro", &tni_key_switch, FIELD(gro), 0, 0, BOTH, TNI_ON_UDP, "on|off", "udp, dtls",
+	 TNI_MEANING("the kernel may hand over datagrams of one length from one peer as one; they are taken apart here "
+		     "(default off)")},
+#endif
 #ifdef TNI_HAVE_TLS
 	{"cert", &tni_key_text, TLS(cert), 0, 0, BOTH, TNI_ON_TLS, "file, or several: a,b", "tls, dtls",
 	 TNI_MEANING("our certificate and those that vouch for it, PEM; a server may have several, chosen "
@@ -341,6 +349,10 @@ static const char *why_not(const struct tni_endpoint *ep, const struct tni_key *
 		return (place == TNI_AT_HOST || place == TNI_AT_ADDR) && tni_scheme_is_dgram(scheme)
 			       ? NULL
 			       : "applies to datagrams of IP only";
+#endif
+#ifdef TNI_HAVE_SEGMENTS
+	case TNI_ON_UDP:
+		return scheme->kinds == TNI_SK_UDP ? NULL : "applies to udp and dtls endpoints only";
 #endif
 	case TNI_ON_PACKET:
 		return place == TNI_AT_LINK ? NULL : "applies to packet endpoints only";

@@ -48,6 +48,9 @@ enum tni_key_where {
 #ifdef TNI_HAVE_SHM
 	TNI_ON_MEMORY, /* shared memory */
 #endif
+#ifdef TNI_HAVE_SEGMENTS
+	TNI_ON_UDP, /* and DTLS */
+#endif
 };
 
 /* Whose field it fills. */

@@ -95,6 +95,7 @@ enum tni_fd_flag {
 #else
 	TNI_FD_MEMORY = 0,
 #endif
+	TNI_FD_JOINED = 512, /* a UDP socket whose datagrams may come joined: recvmmsg(2) alone tells */
 };
 
 /* What is told of the results of a descriptor's operations. */

@@ -210,7 +210,9 @@ static bool datagram_by_ring(const struct tni_fd *fd, const struct tni_op *op)
 {
 	if (!(fd->flags & TNI_FD_PEER))
 		return false;
-	return op->kind == TNI_OP_SENDMM ? op->mm->n == 1 : op->kind == TNI_OP_RECVMM && fd->mode == MODE_RING;
+	if (op->kind == TNI_OP_SENDMM)
+		return op->mm->n == 1 && op->mm->v[0].msg_hdr.msg_iovlen == 1;
+	return op->kind == TNI_OP_RECVMM && fd->mode == MODE_RING && !(fd->flags & TNI_FD_JOINED);
 }
 
 int tni_uring_recv_dgrams(struct tn_loop *loop, struct tni_fd *fd)

@@ -66,8 +66,7 @@ unsigned tni_dgram_tell_hops(int fd)
 	return own > 0 && own < 256 ? (unsigned)own : 64;
 }
 
-/* NULL: it was not told, or not in this length. */
-static const void *find_told(const struct msghdr *msg, int level, int type, size_t len)
+const void *tni_dgram_find_told(const struct msghdr *msg, int level, int type, size_t len)
 {
 	struct msghdr *all = (struct msghdr *)(uintptr_t)msg;
 
@@ -80,11 +79,11 @@ static const void *find_told(const struct msghdr *msg, int level, int type, size
 
 unsigned tni_dgram_hops(const struct msghdr *msg)
 {
-	const void *told = find_told(msg, IPPROTO_IP, IP_TTL, sizeof(int));
+	const void *told = tni_dgram_find_told(msg, IPPROTO_IP, IP_TTL, sizeof(int));
 	int hops = 0;
 
 	if (!told)
-		told = find_told(msg, IPPROTO_IPV6, IPV6_HOPLIMIT, sizeof(int));
+		told = tni_dgram_find_told(msg, IPPROTO_IPV6, IPV6_HOPLIMIT, sizeof(int));
 	if (told)
 		memcpy(&hops, told, sizeof(hops));
 	return (unsigned)hops;
@@ -170,13 +169,13 @@ struct tn_addr *tni_batch_peer(struct tni_batch *batch, unsigned i)
 	memset(&peer->local, 0, sizeof(peer->local));
 	if (msg->msg_controllen < sizeof(struct cmsghdr))
 		return peer;
-	told = find_told(msg, IPPROTO_IP, IP_PKTINFO, sizeof(info4));
+	told = tni_dgram_find_told(msg, IPPROTO_IP, IP_PKTINFO, sizeof(info4));
 	if (told) {
 		memcpy(&info4, told, sizeof(info4));
 		take_local4(&peer->local, tn_addr_sockaddr(peer), &info4);
 		return peer;
 	}
-	told = find_told(msg, IPPROTO_IPV6, IPV6_PKTINFO, sizeof(info6));
+	told = tni_dgram_find_told(msg, IPPROTO_IPV6, IPV6_PKTINFO, sizeof(info6));
 	if (told) {
 		memcpy(&info6, told, sizeof(info6));
 		take_local6(&peer->local, &info6);
@@ -239,33 +238,15 @@ uint32_t tni_dgram_dropped(int fd)
 
 /* ---- the queue ---- */
 
-/* In front of each datagram's bytes. */
-struct tni_dgram_record {
-	uint32_t len;
-	uint16_t addr_len;
-	uint16_t hops;         /* it may go; 0: as many as others */
-	struct tn_local local; /* where it leaves from */
-};
-
-static const struct tni_dgram_record *record_of(const struct tni_slice *slice)
-{
-	return (const struct tni_dgram_record *)(uintptr_t)slice->data;
-}
-
 /* Records start where an address may: on eight bytes. */
 static size_t padded(size_t len)
 {
 	return (len + 7) & ~(size_t)7;
 }
 
-static unsigned char *record_addr(const struct tni_slice *slice)
-{
-	return slice->data + sizeof(struct tni_dgram_record);
-}
-
 static unsigned char *record_data(const struct tni_slice *slice)
 {
-	return record_addr(slice) + padded(record_of(slice)->addr_len);
+	return tni_record_addr(slice) + padded(tni_record_of(slice)->addr_len);
 }
 
 void tni_dgram_queue_init(struct tni_dgram_queue *queue, struct tni_mem *mem, size_t max)
@@ -329,7 +310,7 @@ int tni_dgram_queue_put(struct tni_dgram_queue *queue, const struct tn_addr *to,
 
 unsigned char *tni_dgram_queue_last(const struct tni_dgram_queue *queue, size_t *len)
 {
-	*len = record_of(queue->buf.tail)->len;
+	*len = tni_record_of(queue->buf.tail)->len;
 	return record_data(queue->buf.tail);
 }
 
@@ -337,7 +318,7 @@ void tni_dgram_queue_each(const struct tni_dgram_queue *queue, void (*fn)(void *
 			  void *arg)
 {
 	for (const struct tni_slice *s = queue->buf.head; s; s = s->next)
-		fn(arg, record_data(s), record_of(s)->len);
+		fn(arg, record_data(s), tni_record_of(s)->len);
 }
 
 bool tni_dgram_queue_first(const struct tni_dgram_queue *queue, struct tn_addr *addr, unsigned *hops, const void **data,
@@ -347,12 +328,12 @@ bool tni_dgram_queue_first(const struct tni_dgram_queue *queue, struct tn_addr *
 
 	if (!slice)
 		return false;
-	addr->len = record_of(slice)->addr_len;
-	memcpy(addr->bytes, record_addr(slice), addr->len);
-	addr->local = record_of(slice)->local;
-	*hops = record_of(slice)->hops;
+	addr->len = tni_record_of(slice)->addr_len;
+	memcpy(addr->bytes, tni_record_addr(slice), addr->len);
+	addr->local = tni_record_of(slice)->local;
+	*hops = tni_record_of(slice)->hops;
 	*data = record_data(slice);
-	*len = record_of(slice)->len;
+	*len = tni_record_of(slice)->len;
 	return true;
 }
 
@@ -361,31 +342,34 @@ size_t tni_dgram_queue_drop(struct tni_dgram_queue *queue, unsigned n)
 	size_t bytes = 0;
 
 	for (; n && queue->buf.head; n--) {
-		bytes += record_of(queue->buf.head)->len;
+		bytes += tni_record_of(queue->buf.head)->len;
 		tni_buf_consume(&queue->buf, queue->buf.head->len);
 		queue->count--;
 	}
 	return bytes;
 }
 
+void tni_dgram_describe(const struct tni_slice *slice, struct msghdr *msg, struct iovec *iov, struct tni_tell *control,
+			const struct tn_addr *to)
+{
+	msg->msg_namelen = tni_record_of(slice)->addr_len;
+	msg->msg_name = msg->msg_namelen ? tni_record_addr(slice) : NULL;
+	if (to && !msg->msg_name) {
+		msg->msg_name = (void *)(uintptr_t)to->bytes;
+		msg->msg_namelen = to->len;
+	}
+	msg->msg_iov = iov;
+	msg->msg_iovlen = 1;
+	tell(msg, control, tni_record_of(slice)->hops, &tni_record_of(slice)->local);
+	*iov = (struct iovec){.iov_base = record_data(slice), .iov_len = tni_record_of(slice)->len};
+}
+
 void tni_dgram_queue_describe(const struct tni_dgram_queue *queue, struct tni_outbox *outbox, const struct tn_addr *to)
 {
 	unsigned n = 0;
 
-	for (const struct tni_slice *s = queue->buf.head; s && n < TNI_BATCH; s = s->next, n++) {
-		struct msghdr *msg = &outbox->v[n].msg_hdr;
-
-		msg->msg_namelen = record_of(s)->addr_len;
-		msg->msg_name = msg->msg_namelen ? record_addr(s) : NULL;
-		if (to && !msg->msg_name) {
-			msg->msg_name = (void *)(uintptr_t)to->bytes;
-			msg->msg_namelen = to->len;
-		}
-		msg->msg_iov = &outbox->iov[n];
-		msg->msg_iovlen = 1;
-		tell(msg, &outbox->control[n], record_of(s)->hops, &record_of(s)->local);
-		outbox->iov[n] = (struct iovec){.iov_base = record_data(s), .iov_len = record_of(s)->len};
-	}
+	for (const struct tni_slice *s = queue->buf.head; s && n < TNI_BATCH; s = s->next, n++)
+		tni_dgram_describe(s, &outbox->v[n].msg_hdr, &outbox->iov[n], &outbox->control[n], to);
 	outbox->mm = (struct tni_mmsg){.v = outbox->v, .n = n};
 }
 

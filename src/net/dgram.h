@@ -19,11 +19,11 @@
 #define TNI_UNIX_DGRAM_MAX 65536
 
 /*
- * Room for what a socket tells of a datagram beside it: its hops, and the address it was sent to. An IPv6 socket tells
- * the latter twice of an IPv4 datagram.
+ * Room for what a socket tells of a datagram beside it: its hops, the length of those that the kernel has joined, and
+ * the address it was sent to. An IPv6 socket tells the latter twice of an IPv4 datagram.
  */
 struct tni_told {
-	_Alignas(struct cmsghdr) unsigned char bytes[2 * CMSG_SPACE(sizeof(int)) +
+	_Alignas(struct cmsghdr) unsigned char bytes[3 * CMSG_SPACE(sizeof(int)) +
 						     CMSG_SPACE(sizeof(struct in_pktinfo)) +
 						     CMSG_SPACE(sizeof(struct in6_pktinfo))];
 };
@@ -77,7 +77,23 @@ struct tn_addr *tni_batch_peer(struct tni_batch *batch, unsigned i);
 /* How many datagrams the kernel has dropped at this socket, for want of room in its receive buffer most of all. */
 uint32_t tni_dgram_dropped(int fd);
 
-struct tni_dgram_record;
+/* In front of each datagram's bytes in a queue. */
+struct tni_dgram_record {
+	uint32_t len;
+	uint16_t addr_len;
+	uint16_t hops;         /* it may go; 0: as many as others */
+	struct tn_local local; /* where it leaves from */
+};
+
+static inline const struct tni_dgram_record *tni_record_of(const struct tni_slice *slice)
+{
+	return (const struct tni_dgram_record *)(uintptr_t)slice->data;
+}
+
+static inline unsigned char *tni_record_addr(const struct tni_slice *slice)
+{
+	return slice->data + sizeof(struct tni_dgram_record);
+}
 
 struct tni_dgram_queue {
 	struct tn_buf buf; /* a slice a record */
@@ -107,6 +123,13 @@ size_t tni_dgram_queue_drop(struct tni_dgram_queue *queue, unsigned n);
 
 /* Sends one datagram at once, or not at all; `to` without a length: to whom the socket is connected. */
 void tni_dgram_say(int fd, const struct tn_addr *to, const void *data, size_t len);
+
+/* What the kernel told of a datagram beside it; NULL: it was not told, or not in this length. */
+const void *tni_dgram_find_told(const struct msghdr *msg, int level, int type, size_t len);
+
+/* Describes one datagram for sendmmsg(2): `msg` has its receiver and what it is told on its way, in `control`. */
+void tni_dgram_describe(const struct tni_slice *slice, struct msghdr *msg, struct iovec *iov, struct tni_tell *control,
+			const struct tn_addr *to);
 
 /* Describes the first datagrams for sendmmsg(2) in the outbox, which must start zeroed. `to`: where those without an
  * address go; NULL: the socket is connected. */

@@ -61,6 +61,7 @@ struct row {
 static void prepare_inherited_tcp(struct rig *rig);
 static void prepare_inherited_udp(struct rig *rig);
 static void prepare_pair(struct rig *rig);
+__attribute__((unused)) static void prepare_joined(struct rig *rig);
 /* Nobody wants it in a build without raw */
 __attribute__((unused)) static void prepare_own_network(struct rig *rig);
 
@@ -94,6 +95,12 @@ static const struct row rows[] = {
 #endif
 	{"udp", DGRAM | APART | EMPTY | PORT | URL, AF_INET, "udp://127.0.0.1:0", NULL},
 	{"udp6", DGRAM | APART | EMPTY | PORT | URL, AF_INET6, "udp6://[::1]:0", NULL},
+#ifdef TNI_HAVE_SEGMENTS
+	{"udp-joined", DGRAM | APART | EMPTY | PORT, AF_INET, "udp://127.0.0.1:0", prepare_joined},
+#ifdef TNI_HAVE_TLS
+	{"dtls-joined", PACKETS | MANY | PORT | TLS | LOSSY, AF_INET, "dtls://127.0.0.1:0", prepare_joined},
+#endif
+#endif
 	{"unix-dgram", DGRAM | APART | EMPTY | PATH | URL | LOCAL, AF_UNIX, "unix-dgram:%s/s", NULL},
 	{"unix-dgram-abstract", DGRAM | APART | EMPTY | URL | LOCAL, AF_UNIX, "unix-dgram:@%s/s", NULL},
 	{"fd-listener", STREAM | RESETS | MANY, AF_INET, NULL, prepare_inherited_tcp},
@@ -105,6 +112,9 @@ static const struct row rows[] = {
 	{"packet", DGRAM | BELOW, AF_PACKET, "packet:lo?proto=0x88b5", prepare_own_network},
 #endif
 };
+
+/* Both sides of a row with prepare_joined */
+#define JOINED "gso=on&gro=on"
 
 /* ---- a rig: one server and those who dial it ---- */
 
@@ -307,6 +317,8 @@ static struct rig *rig_new(const struct row *row, const struct play *play, const
 		fail_msg("%s", tn_errmsg());
 	if (!rig->dial_url[0])
 		full_url(tn_server_url(rig->server, 0), rig->dial_url, sizeof(rig->dial_url));
+	if (row->prepare == prepare_joined)
+		strcat(rig->dial_url, strchr(rig->dial_url, '?') ? "&" JOINED : "?" JOINED);
 	tn_server_watch(rig->server, &watch, rig);
 	return rig;
 }
@@ -357,6 +369,14 @@ static void dial(struct rig *rig, struct side *s, const struct play *play)
 }
 
 /* Rows whose two ends are there from the start have no queue of connections. */
+static void prepare_joined(struct rig *rig)
+{
+	char url[URL_MAX];
+
+	row_url(rig->row, url, sizeof(url));
+	with_keys(url, JOINED, rig->serve_url, sizeof(rig->serve_url));
+}
+
 static void prepare_pair(struct rig *rig)
 {
 	int pair[2];
