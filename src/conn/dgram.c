@@ -201,7 +201,7 @@ static void take_batch(struct tn_conn *c, int n)
 	struct tni_dgram *d = c->dgram;
 
 	for (unsigned i = 0; i < (unsigned)n; i++) {
-		const struct tn_addr *peer = tni_batch_peer(d->batch, i);
+		const struct tn_addr *peer = tni_batch_peer(d->batch, i, d->tells_local);
 		const unsigned char *data = d->batch->iov[i].iov_base;
 		size_t left = d->batch->v[i].msg_len, len = tni_dgram_joined(&d->batch->v[i].msg_hdr, left);
 
@@ -337,7 +337,7 @@ static void deliver_one(struct tn_conn *c, int i)
 	const struct msghdr *msg = &d->batch->v[i].msg_hdr;
 	const void *data = d->batch->iov[i].iov_base;
 	size_t left = d->batch->v[i].msg_len, len;
-	struct tn_addr *peer = tni_batch_peer(d->batch, (unsigned)i);
+	struct tn_addr *peer = tni_batch_peer(d->batch, (unsigned)i, d->tells_local);
 	unsigned hops = d->hops_max ? tni_dgram_hops(msg) : 0;
 
 	if ((d->raw && !tni_raw_take(d->raw, peer, &data, &left)) || is_own_echo(c, peer))

@@ -157,7 +157,7 @@ static void take_local6(struct tn_local *local, const struct in6_pktinfo *info)
 		local->index = info->ipi6_ifindex;
 }
 
-struct tn_addr *tni_batch_peer(struct tni_batch *batch, unsigned i)
+struct tn_addr *tni_batch_peer(struct tni_batch *batch, unsigned i, bool tells_local)
 {
 	const struct msghdr *msg = &batch->v[i].msg_hdr;
 	struct tn_addr *peer = &batch->addr[i];
@@ -167,7 +167,7 @@ struct tn_addr *tni_batch_peer(struct tni_batch *batch, unsigned i)
 
 	peer->len = msg->msg_namelen;
 	memset(&peer->local, 0, sizeof(peer->local));
-	if (msg->msg_controllen < sizeof(struct cmsghdr))
+	if (!tells_local || msg->msg_controllen < sizeof(struct cmsghdr))
 		return peer;
 	told = tni_dgram_find_told(msg, IPPROTO_IP, IP_PKTINFO, sizeof(info4));
 	if (told) {

@@ -71,8 +71,8 @@ bool tni_dgram_tell_local(int fd);
 /* The port that no other socket of this host can have; 0: there is none, or others may share it. */
 int tni_dgram_own_port(int fd);
 
-/* The sender of the i-th datagram of a batch, with what was told of where it was sent to. */
-struct tn_addr *tni_batch_peer(struct tni_batch *batch, unsigned i);
+/* The sender of the i-th datagram of a batch, with what was told of where it was sent to (tni_dgram_tell_local()). */
+struct tn_addr *tni_batch_peer(struct tni_batch *batch, unsigned i, bool tells_local);
 
 /* How many datagrams the kernel has dropped at this socket, for want of room in its receive buffer most of all. */
 uint32_t tni_dgram_dropped(int fd);

@@ -22,7 +22,10 @@
  * ntp, netbios, snmp, cldap, rip, ipmi, l2tp, ssdp, stun, nat-pmp, sip, mdns, llmnr, memcached.
  */
 static const uint16_t services[] = {7,   9,   11,  13,  15,  17,   19,   37,   53,   69,   111,  123,  137,
-				    138, 161, 389, 520, 623, 1701, 1900, 3478, 5351, 5060, 5353, 5355, 11211};
+				    138, 161, 389, 520, 623, 1701, 1900, 3478, 5060, 5351, 5353, 5355, 11211};
+
+/* Most clients' ports are beyond all of them. */
+#define LAST_SERVICE 11211
 
 static unsigned port_of(const struct sockaddr *addr)
 {
@@ -33,22 +36,27 @@ static unsigned port_of(const struct sockaddr *addr)
 	return 0;
 }
 
+static unsigned ask_own_port(struct tn_conn *conn)
+{
+	struct sockaddr_storage addr = {0};
+	socklen_t len = sizeof(addr);
+	struct tn_conn_info info;
+	unsigned port;
+
+	tn_conn_info(conn, &info);
+	if (getsockname(info.fd, (struct sockaddr *)&addr, &len) < 0)
+		return 0;
+	port = port_of((const struct sockaddr *)&addr);
+	tn_conn_set_data(conn, (void *)((uintptr_t)port + 1)); /* NOLINT(performance-no-int-to-ptr) */
+	return port;
+}
+
 /* Asked once: it is kept in the connection's pointer, which these handlers do not use otherwise. */
 static unsigned own_port(struct tn_conn *conn)
 {
 	uintptr_t known = (uintptr_t)tn_conn_data(conn);
-	struct sockaddr_storage addr = {0};
-	socklen_t len = sizeof(addr);
-	struct tn_conn_info info;
 
-	if (known)
-		return (unsigned)(known - 1);
-	tn_conn_info(conn, &info);
-	if (getsockname(info.fd, (struct sockaddr *)&addr, &len) < 0)
-		return 0;
-	known = port_of((const struct sockaddr *)&addr);
-	tn_conn_set_data(conn, (void *)(known + 1));
-	return (unsigned)known;
+	return known ? (unsigned)(known - 1) : ask_own_port(conn);
 }
 
 static bool begins_with(const struct tn_msg *msg, const char *text)
@@ -60,7 +68,7 @@ bool handler_is_service(const struct tn_msg *msg)
 {
 	unsigned port = msg->peer ? port_of(tn_addr_sockaddr(msg->peer)) : 0;
 
-	for (size_t i = 0; i < sizeof(services) / sizeof(services[0]); i++)
+	for (size_t i = 0; port <= LAST_SERVICE && i < sizeof(services) / sizeof(services[0]); i++)
 		if (services[i] == port)
 			return true;
 	return false;
