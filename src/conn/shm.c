@@ -19,9 +19,11 @@
 #include "shm/memory.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -326,63 +328,112 @@ int tni_shm_open(struct tn_conn *c, int fd, const struct tni_fd_done *done)
 	return 0;
 }
 
-/* Of a message all descriptors, so that those nobody wants are closed. Returns the only one, or < 0. */
-static int take_descriptor(struct msghdr *msg)
+/* What has come of a hello, which may come in pieces: bytes and descriptors. */
+struct greeting {
+	unsigned char data[TNI_SHM_HELLO_LEN];
+	size_t len;
+	int fd, descriptors; /* the first one, and how many there were: the others are closed */
+	bool cut;            /* there were more than there was room for */
+};
+
+static void take_descriptors(struct greeting *g, struct msghdr *msg)
 {
-	int found = -1, n = 0, fd;
+	int fd;
 
 	for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg); cmsg; cmsg = CMSG_NXTHDR(msg, cmsg)) {
 		if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
 			continue;
 		for (size_t at = CMSG_LEN(0); at + sizeof(fd) <= cmsg->cmsg_len; at += sizeof(fd)) {
 			memcpy(&fd, (unsigned char *)cmsg + at, sizeof(fd));
-			if (n++)
+			if (g->descriptors++)
 				close(fd);
 			else
-				found = fd;
+				g->fd = fd;
 		}
 	}
-	if (n == 1 && !(msg->msg_flags & MSG_CTRUNC))
-		return found;
-	if (n)
-		close(found);
-	return tni_err(-EPROTO, "the server's hello of shm: came with %s", n ? "several descriptors" : "no descriptor");
+	g->cut = g->cut || msg->msg_flags & MSG_CTRUNC;
 }
 
-/* What comes is looked at before anything of it is used. */
-static int take(struct shm *s, const unsigned char *data, size_t len, struct msghdr *msg)
+/* One piece: a message with descriptors ends one. > 0, 0 at the end, or -errno. */
+static int take_piece(struct greeting *g, int sock)
 {
-	struct tni_shm_hello hello;
-	int fd = take_descriptor(msg), rc = tni_shm_hello_read(&hello, data, len);
-
-	if (rc == 0)
-		rc = fd < 0 ? fd : tni_shm_memory_take(&s->memory, &hello, fd);
-	if (fd >= 0)
-		close(fd);
-	return rc;
-}
-
-int tni_shm_greeted(int sock, void *arg)
-{
-	struct tn_conn *c = arg;
-	unsigned char hello[TNI_SHM_HELLO_LEN];
-	struct iovec iov = {.iov_base = hello, .iov_len = sizeof(hello)};
+	struct iovec iov = {.iov_base = g->data + g->len, .iov_len = sizeof(g->data) - g->len};
 	union {
 		char room[CMSG_SPACE(16 * sizeof(int))];
 		struct cmsghdr align;
 	} control;
 	struct msghdr msg = {
 		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
-	ssize_t n = recvmsg(sock, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	ssize_t n;
+
+	do
+		n = recvmsg(sock, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	take_descriptors(g, &msg);
+	g->len += (size_t)n;
+	return (int)n;
+}
+
+/* Whether there is more to wait for before anything is taken: what has come can be the beginning of a hello, and the
+ * server has not ended. */
+static bool is_begun(int sock)
+{
+	unsigned char data[TNI_SHM_HELLO_LEN];
+	struct pollfd p = {.fd = sock, .events = POLLRDHUP};
+	int queued = 0;
+	ssize_t n;
+
+	if (poll(&p, 1, 0) != 0 || ioctl(sock, SIOCINQ, &queued) < 0 || queued >= TNI_SHM_HELLO_LEN)
+		return false;
+	n = recv(sock, data, sizeof(data), MSG_PEEK | MSG_DONTWAIT);
+	return n > 0 && tni_shm_hello_begins(data, (size_t)n);
+}
+
+/* What came is looked at before anything of it is used. */
+static int check(struct shm *s, const struct greeting *g)
+{
+	struct tni_shm_hello hello;
+	int rc = tni_shm_hello_read(&hello, g->data, g->len);
+
+	if (rc < 0)
+		return rc;
+	if (g->descriptors != 1 || g->cut)
+		return tni_err(-EPROTO, "the server's hello of shm: came with %s",
+			       g->descriptors ? "several descriptors" : "no descriptor");
+	return tni_shm_memory_take(&s->memory, &hello, g->fd);
+}
+
+static int greet(struct shm *s, int sock)
+{
+	struct greeting g = {.fd = -1};
+	int rc;
+
+	do
+		rc = take_piece(&g, sock);
+	while (rc > 0 && g.len < sizeof(g.data));
+	if (!g.len && rc < 0)
+		rc = rc == -EAGAIN ? rc : tni_err(rc, "the server's hello of shm: %s", tn_strerror(rc));
+	else if (!g.len)
+		rc = tni_err(-ECONNRESET, "the server has ended the connection before it said anything");
+	else
+		rc = check(s, &g);
+	if (g.fd >= 0)
+		close(g.fd);
+	return rc;
+}
+
+int tni_shm_greeted(int sock, void *arg)
+{
+	struct tn_conn *c = arg;
 	struct shm *s;
 	int rc;
 
-	if (n < 0)
-		return errno == EINTR ? -EAGAIN : tni_err(-errno, "the server's hello of shm: %s", tn_strerror(-errno));
-	if (n == 0)
-		return tni_err(-ECONNRESET, "the server has ended the connection before it said anything");
+	if (is_begun(sock))
+		return -EAGAIN;
 	s = shm_new(c->loop);
-	rc = s ? take(s, hello, (size_t)n, &msg) : tni_err(-ENOMEM, "out of memory");
+	rc = s ? greet(s, sock) : tni_err(-ENOMEM, "out of memory");
 	if (rc < 0) {
 		if (s)
 			shm_free(s);

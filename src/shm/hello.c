@@ -48,6 +48,12 @@ static int check_ring(uint64_t size, const char *whose)
 	return 0;
 }
 
+bool tni_shm_hello_begins(const unsigned char *data, size_t len)
+{
+	return !memcmp(data, magic, len < sizeof(magic) ? len : sizeof(magic)) &&
+	       (len < 12 || get(data + 8, 4) == TNI_SHM_VERSION);
+}
+
 int tni_shm_hello_read(struct tni_shm_hello *hello, const unsigned char *data, size_t len)
 {
 	uint64_t version;

@@ -2,6 +2,7 @@
 #ifndef TNI_SHM_HELLO_H
 #define TNI_SHM_HELLO_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,6 +21,9 @@ struct tni_shm_hello {
 };
 
 void tni_shm_hello_write(const struct tni_shm_hello *hello, unsigned char out[TNI_SHM_HELLO_LEN]);
+
+/* Whether a hello of this version can begin so. */
+bool tni_shm_hello_begins(const unsigned char *data, size_t len);
 
 /* 0, or -EPROTO with detail: what came is none, of another version, or has sizes that no ring has. */
 int tni_shm_hello_read(struct tni_shm_hello *hello, const unsigned char *data, size_t len);

@@ -309,11 +309,54 @@ static void test_hellos(void **state)
 		th_turn_for(loop, 1);
 		assert_int_equal(c.opens + c.closes, 0);
 		say(sock, &greetings[i]);
+		if (greetings[i].len) /* otherwise the rest may follow */
+			shutdown(sock, SHUT_WR);
 		th_until(loop, c.closes);
 		assert_int_equal(c.opens, 0);
 		if (!strstr(c.why, greetings[i].words))
 			fail_msg("%zu: '%s' does not say '%s'", i, c.why, greetings[i].words);
 		close(sock);
+	}
+	close(at);
+	unlink(address().sun_path);
+	tn_loop_free(loop);
+}
+
+/* A stream keeps no boundaries: another server's hello may come byte by byte, its descriptor with any of them. */
+static void test_hellos_in_pieces(void **state)
+{
+	struct tni_shm_hello sizes = {.down = RING, .up = RING};
+	unsigned char hello[TNI_SHM_HELLO_LEN];
+	struct tn_loop *loop = th_loop();
+	int at = listener(), fds[2];
+
+	(void)state;
+	tni_shm_hello_write(&sizes, hello);
+	for (size_t with = 0; with <= 33; with += 3) { /* 33: with two of them */
+		size_t second = with == 33 ? 20 : with;
+		struct client c;
+		int sock;
+
+		dial(loop, &c, "");
+		sock = accept4(at, NULL, NULL, SOCK_CLOEXEC);
+		assert_true(sock >= 0);
+		fds[0] = made(MEMFD);
+		for (size_t i = 0; i < sizeof(hello); i++) {
+			assert_int_equal(c.opens + c.closes, 0);
+			tell(sock, hello + i, 1, fds, i == second || (with == 33 && i == 3));
+			th_turn_for(loop, i % 8 ? 0 : 1);
+		}
+		close(fds[0]);
+		if (with == 33) {
+			th_until(loop, c.closes);
+			assert_non_null(strstr(c.why, "several descriptors"));
+		} else {
+			th_until(loop, c.opens);
+			close(sock);
+			th_until(loop, c.closes);
+		}
+		if (with == 33)
+			close(sock);
 	}
 	close(at);
 	unlink(address().sun_path);
@@ -953,6 +996,7 @@ int main(int argc, char **argv)
 {
 	static const struct CMUnitTest tests[] = {
 		T(test_hellos),
+		T(test_hellos_in_pieces),
 		T(test_servers_that_say_nothing),
 		T(test_a_client_that_is_good),
 		T(test_seals),
