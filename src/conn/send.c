@@ -75,9 +75,10 @@ int tn_replyv(struct tn_conn *c, const struct tn_msg *msg, const struct iovec *i
 		return tni_err(rc, "%s: send: the connection is closing", c->ep->url);
 	if (count > TNI_PIECES_MAX)
 		return tni_err(-EINVAL, "%s: send: more than %d pieces", c->ep->url, TNI_PIECES_MAX);
-	rc = is_full(c) ? -ENOBUFS : c->kind->put(c, msg, iov, count);
-	if (rc == 0)
-		tni_tap_sent(c, msg, iov, count);
+	if (is_full(c))
+		rc = -ENOBUFS;
+	else
+		rc = (tni_conn_is_tapped(c) ? tni_tap_put : c->kind->put)(c, msg, iov, count);
 	return queued_result(c, rc);
 }
 

@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "conn/extra.h"
+#include "conn/kind.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -36,7 +37,7 @@ void tni_tap_tell(struct tn_conn *c, enum tn_tap what, const struct tn_msg *msg,
 		tni_err(err, "%s", why);
 }
 
-void tni_tap_tell_sent(struct tn_conn *c, const struct tn_msg *answered, const struct iovec *iov, int count)
+static void tell_sent(struct tn_conn *c, const struct tn_msg *answered, const struct iovec *iov, int count)
 {
 	struct tn_msg msg = {.kind = answered ? answered->kind : TN_MSG_ANY, .peer = answered ? answered->peer : NULL};
 	char *whole = NULL, *at;
@@ -54,4 +55,13 @@ void tni_tap_tell_sent(struct tn_conn *c, const struct tn_msg *answered, const s
 	if (msg.data || !msg.len) /* otherwise there is no memory to show it */
 		tni_tap_tell(c, TN_TAP_OUT, &msg, 0);
 	free(whole);
+}
+
+int tni_tap_put(struct tn_conn *c, const struct tn_msg *answered, const struct iovec *iov, int count)
+{
+	int rc = c->kind->put(c, answered, iov, count);
+
+	if (rc == 0)
+		tell_sent(c, answered, iov, count);
+	return rc;
 }

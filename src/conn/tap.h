@@ -8,8 +8,8 @@
 
 void tni_tap_tell(struct tn_conn *conn, enum tn_tap what, const struct tn_msg *msg, int err);
 
-/* A message that has been queued, in pieces; `answered` is as in tn_replyv(). */
-void tni_tap_tell_sent(struct tn_conn *conn, const struct tn_msg *answered, const struct iovec *iov, int count);
+/* As struct tni_kind's put(), which it calls, and tells of what has been queued: apart, lest others pay for it. */
+int tni_tap_put(struct tn_conn *conn, const struct tn_msg *answered, const struct iovec *iov, int count);
 
 static inline bool tni_conn_is_tapped(const struct tn_conn *conn)
 {
@@ -20,12 +20,6 @@ static inline void tni_tap(struct tn_conn *conn, enum tn_tap what, const struct 
 {
 	if (tni_conn_is_tapped(conn))
 		tni_tap_tell(conn, what, msg, err);
-}
-
-static inline void tni_tap_sent(struct tn_conn *conn, const struct tn_msg *answered, const struct iovec *iov, int count)
-{
-	if (tni_conn_is_tapped(conn))
-		tni_tap_tell_sent(conn, answered, iov, count);
 }
 
 #else
@@ -41,9 +35,10 @@ static inline void tni_tap(struct tn_conn *conn, enum tn_tap what, const struct 
 	(void)conn, (void)what, (void)msg, (void)err;
 }
 
-static inline void tni_tap_sent(struct tn_conn *conn, const struct tn_msg *answered, const struct iovec *iov, int count)
+static inline int tni_tap_put(struct tn_conn *conn, const struct tn_msg *answered, const struct iovec *iov, int count)
 {
 	(void)conn, (void)answered, (void)iov, (void)count;
+	return -1; /* never called */
 }
 
 #endif
