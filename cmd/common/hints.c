@@ -78,6 +78,7 @@ static const struct foreign options[] = {
 	{"connect send", "-d --data --data-binary", "the message is an argument behind the URL", "send tcp://%p %v"},
 	{"send", "--timeout -m --max-time", "how long to wait for the reply is --wait", "send --wait %v tcp://%p"},
 	{"send", "-C --crlf", "the key frame=crlf ends each message with CR LF", "send 'tcp://%p?frame=crlf'"},
+	{"connect send", "--hex-dump", "--trace shows what passes, as text, hex or json", "%c tcp://%p --trace hex"},
 	{"connect send", "-o --output -O", "what comes goes to standard output", "%c tcp://%p > FILE"},
 	{"ping connect send bench", "-I --interface", "the interface is a key of the URL",
 	 "%c 'tcp://%p?bindtodevice=%v'"},
