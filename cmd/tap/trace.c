@@ -32,6 +32,7 @@ struct piece {
 	struct piece *next;
 	size_t len, cap;
 	uint64_t records;
+	uint64_t told; /* records that it says were left out */
 	char data[];
 };
 
@@ -199,6 +200,7 @@ static void write_piece(const struct piece *piece)
 		fail(err);
 	pthread_mutex_lock(&trace.lock);
 	trace.lost += piece->records;
+	trace.told -= piece->told;
 	pthread_mutex_unlock(&trace.lock);
 }
 
@@ -322,7 +324,8 @@ static void put_lost(void)
 	}
 	if (!line.failed && put(line.data, line.len)) {
 		trace.last->records--;
-		trace.told = trace.lost;
+		trace.last->told += lost;
+		trace.told += lost;
 	}
 	text_free(&line);
 }
