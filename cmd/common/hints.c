@@ -94,7 +94,7 @@ static const struct foreign options[] = {
 	{"ping", "-D -O", "every event with its time, lost ones too, is in the output of --json", "ping --json %h"},
 	{"ping", "-A -l", "--flood sends the next probe as soon as one is answered", "ping --flood %h"},
 	/* bench: iperf3, wrk, ab, hey */
-	{"bench", "-s --server", "what bench measures is a server of its own", "serve tcp://*:5201 --handler discard"},
+	{"bench", "-s --server", "what bench measures is a server of its own", "serve tcp://*:5201 --handler count"},
 	{"bench", "--client", "where to is the URL", "bench --mode send tcp://%v:PORT"},
 	{"bench", "-b --bitrate --bandwidth", "--rate is in messages a second", "bench --rate N tcp://%p"},
 	{"bench", "-P --parallel --connections --concurrency", "how many connections is --conns",

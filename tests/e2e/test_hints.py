@@ -69,7 +69,7 @@ def tried(result):
     ("ping -u host 53", "ping udp://host:53"),
     ("bench -u host 53", "bench udp://host:53"),
     ("bench -P 8 tcp://host:53", "bench --conns 8 tcp://host:53"),
-    ("bench -s", "serve tcp://*:5201 --handler discard"),
+    ("bench -s", "serve tcp://*:5201 --handler count"),
     ("capture --interface eth0", "capture --iface eth0"),
     ("capture -B 4096", "capture --buffer 4096KiB"),
     ("capture -X", "capture -x"),
