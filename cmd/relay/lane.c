@@ -79,13 +79,15 @@ void lane_start_ticking(struct tn_loop *loop)
 
 static void drain(void *arg)
 {
-	run(arg);
+	(void)arg;
+	if (lane.loop)
+		run(lane.loop);
 }
 
+/* A loop that has gone has no sessions. */
 void lanes_drain(void)
 {
 	draining = true;
 	for (int i = 0; i < workers_count(); i++)
-		if (workers_loops()[i] && tn_loop_post(workers_loops()[i], drain, workers_loops()[i]) < 0)
-			complain("%s", tn_errmsg());
+		(void)workers_post_to(i, drain, NULL);
 }

@@ -109,7 +109,7 @@ def refuses(url):
 
 
 @pytest.mark.parametrize("threads", ["1", "3"])
-def test_the_client_of_npm(tenon, begin, echo, program, threads):
+def test_the_client_of_npm_and_threads(tenon, begin, echo, program, threads):
     if not (MODULES / "toxiproxy-node-client").is_dir():
         pytest.skip("toxiproxy-node-client is not installed")
     api = begin(options=["--threads", threads])
@@ -563,7 +563,7 @@ def test_clients_that_are_killed(tenon, api, echo):
 
 
 @pytest.mark.parametrize("threads", ["1", "3"])
-def test_twenty_who_change_while_traffic_runs(tenon, begin, echo, threads):
+def test_twenty_who_change_while_threads_carry_traffic(tenon, begin, echo, threads):
     """What passes stays what it is."""
     api = begin(options=["--threads", threads])
     urls = [api.proxy(echo, name=f"p{n}") for n in range(3)]
