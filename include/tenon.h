@@ -1168,6 +1168,14 @@ struct tn_conn_info {
 	uint64_t connected_ns; /* loop clock when its socket, or the one to the first proxy, was connected or accepted,
 				* to a microsecond; 0: it has not been. From then until opened_ns its layers opened:
 				* via, a PROXY header, TLS, WebSocket */
+	bool peer_known;   /* over a Unix socket with connections, while it is open: the four below are of the process
+			    * that holds its other end, as the kernel knew it when it connected, or began to listen
+			    * (unix(7), SO_PEERCRED). Behind a PROXY header that is the proxy. Not in a library that
+			    * was built without lists of addresses (access) */
+	int peer_pid;      /* 0: it is in another name space of processes */
+	uint32_t peer_uid; /* its user and group, as numbers of our own user name space */
+	uint32_t peer_gid;
+	char peer_label[256]; /* what a security module calls it (SO_PEERSEC: SELinux, AppArmor, Smack); "": nothing */
 };
 
 /*

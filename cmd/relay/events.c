@@ -48,6 +48,7 @@ struct record *record_new(const struct tn_conn *client, const char *url, const s
 	record->started_utc_ns = clock_utc_ns();
 	record->started_ns = tn_loop_now(tn_conn_loop(client));
 	record->client = strdup(info.peer);
+	credentials_take(&record->client_is, &info);
 	record->local = strdup(info.local);
 	return record;
 }
@@ -107,6 +108,7 @@ void record_reached(struct record *record, const struct tn_conn *target, uint64_
 	free(record->from);
 	record->target = strdup(info.peer);
 	record->from = strdup(info.local);
+	credentials_take(&record->target_is, &info);
 	record->handshake_ns = info.opened_ns - info.connected_ns;
 	free(record->via);
 	record->via = *info.via ? strdup(info.via) : NULL;
@@ -242,6 +244,7 @@ static void tell_json(const struct record *record, uint64_t duration_ns)
 	json_text(&line, "url", record->url);
 	json_text(&line, "client", record->client);
 	json_text(&line, "local", record->local);
+	credentials_json(&line, "client", &record->client_is);
 	if (record->asked) {
 		json_text(&line, "asked", record->asked);
 		json_text(&line, "protocol", record->protocol);
@@ -250,6 +253,7 @@ static void tell_json(const struct record *record, uint64_t duration_ns)
 	}
 	json_text(&line, "target", record->target);
 	json_text(&line, "from", record->from);
+	credentials_json(&line, "target", &record->target_is);
 	if (record->via)
 		json_text(&line, "via", record->via);
 	attempts_json(&line, record);

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "chaos/chaos.h"
+#include "common/credentials.h"
 
 struct tn_conn;
 struct tn_msg;
@@ -28,8 +29,9 @@ struct record {
 	char *asked, *protocol, *user; /* host:port that a proxy's client has asked for, how, and who; or NULL */
 	bool udp;                      /* of a proxy: for datagrams */
 	char *client, *local;          /* the client's address, and ours that it came to */
-	char *target, *from;           /* the address of the target that was reached, and ours; NULL: none was */
-	char *via;                     /* the proxies on the way to the target; NULL: none */
+	struct credentials client_is, target_is;
+	char *target, *from; /* the address of the target that was reached, and ours; NULL: none was */
+	char *via;           /* the proxies on the way to the target; NULL: none */
 	struct attempt *attempts;
 	size_t nattempts;
 	uint64_t tried_ns;                               /* loop clock: the current attempt began */

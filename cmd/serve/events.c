@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/complain.h"
+#include "common/credentials.h"
 #include "common/human.h"
 #include "common/json.h"
 #include "common/output.h"
@@ -170,6 +171,7 @@ static void tell_open(const struct served *served, struct tn_conn *conn)
 {
 	char sender[128];
 	struct tn_conn_info info;
+	struct credentials who;
 	struct tn_security security;
 	bool secured = tn_conn_security(conn, &security) == 0;
 	struct tn_proxy proxy;
@@ -181,12 +183,14 @@ static void tell_open(const struct served *served, struct tn_conn *conn)
 	if (!json_is_wanted() && !is_text())
 		return;
 	tn_conn_info(conn, &info);
+	credentials_take(&who, &info);
 	if (json_is_wanted()) {
 		json_begin(&line, "open");
 		json_number(&line, "id", tn_conn_id(conn));
 		json_text(&line, "url", listener_of(served, &info));
 		json_text(&line, "peer", info.peer);
 		json_text(&line, "local", info.local);
+		credentials_json(&line, "peer", &who);
 		if (proxied)
 			proxy_json(&line, &proxy);
 		if (secured)
@@ -200,6 +204,7 @@ static void tell_open(const struct served *served, struct tn_conn *conn)
 		return;
 	text_add(&line, "open #%llu %s on %s", (unsigned long long)tn_conn_id(conn), info.peer,
 		 listener_of(served, &info));
+	credentials_text(&line, &who);
 	if (proxied)
 		text_add(&line, " via %s", sender_text(&proxy, sender, sizeof(sender)));
 	if (secured)

@@ -16,6 +16,29 @@ PyObject *tnp_text(const char *text)
 	return PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "backslashreplace");
 }
 
+static int add_number(PyObject *dict, const char *name, bool known, uint32_t number)
+{
+	PyObject *value = known ? PyLong_FromUnsignedLong(number) : Py_NewRef(Py_None);
+	int rc = value ? PyDict_SetItemString(dict, name, value) : -1;
+
+	Py_XDECREF(value);
+	return rc;
+}
+
+/* None where nobody knows: other sockets than those of Unix, and what has closed. */
+static int add_credentials(PyObject *dict, const struct tn_conn_info *i)
+{
+	PyObject *label = tnp_text(*i->peer_label ? i->peer_label : NULL);
+	int rc = label ? PyDict_SetItemString(dict, "peer_label", label) : -1;
+
+	Py_XDECREF(label);
+	if (rc == 0)
+		rc = add_number(dict, "peer_pid", i->peer_known && i->peer_pid, (uint32_t)i->peer_pid);
+	if (rc == 0)
+		rc = add_number(dict, "peer_uid", i->peer_known, i->peer_uid);
+	return rc == 0 ? add_number(dict, "peer_gid", i->peer_known, i->peer_gid) : rc;
+}
+
 PyObject *tnp_info(const struct tn_conn *conn)
 {
 	struct tn_conn_info i;
@@ -33,6 +56,8 @@ PyObject *tnp_info(const struct tn_conn *conn)
 			     "local", local ? local : Py_None, "peer", peer ? peer : Py_None);
 	Py_XDECREF(peer);
 	Py_XDECREF(local);
+	if (dict && add_credentials(dict, &i) < 0)
+		Py_CLEAR(dict);
 	return dict;
 }
 

@@ -89,6 +89,10 @@ class Info(TypedDict):
     fd: int
     local: str
     peer: str
+    peer_pid: int | None
+    peer_uid: int | None
+    peer_gid: int | None
+    peer_label: str | None
 
 class Security(TypedDict):
     protocol: str

@@ -99,10 +99,10 @@ static bool note_stranger(struct tni_part *part, const struct tn_addr *who, cons
 	return false;
 }
 
-bool tni_part_lets_in(struct tni_part *part, const struct tn_addr *client)
+bool tni_part_lets_in(struct tni_part *part, const struct tn_addr *client, int fd)
 {
 	/* Not server->access: the loop that reads the files puts another one there. */
-	if (!tni_endpoint_has_access(part->ep) || tni_access_lets_in(tni_part_access(part), client))
+	if (!tni_endpoint_has_access(part->ep) || tni_access_lets_in(tni_part_access(part), client, fd))
 		return true;
 	tni_count(part, refused_access, 1);
 	return note_stranger(part, client, "was refused (keys allow, deny)");
@@ -150,7 +150,7 @@ static int let_in(struct tn_conn *c)
 	struct tn_addr peer;
 
 	tni_conn_noted_peer(c, &peer);
-	if (!tni_part_lets_in(c->part, &peer))
+	if (!tni_part_lets_in(c->part, &peer, c->io.fd))
 		return -EACCES;
 	if (sources && !tni_sources_enter(sources, tni_conn_source(c))) {
 		note_too_many_of(c->part, &peer);

@@ -271,7 +271,7 @@ static void hand_one(struct tn_conn *c, const void *data, size_t len, const stru
 	struct tn_msg msg;
 	int err;
 
-	if (!unwrap(c, &data, &len, &peer, &client) || (c->part && !tni_part_lets_in(c->part, peer))) {
+	if (!unwrap(c, &data, &len, &peer, &client) || (c->part && !tni_part_lets_in(c->part, peer, -1))) {
 		tni_dgram_lose(c);
 		return;
 	}

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <sys/socket.h>
 
 void tn_conn_set_data(struct tn_conn *c, void *data)
 {
@@ -118,6 +119,26 @@ static uint64_t connected_ns(const struct tn_conn *c)
 	return c->opened_ns - (uint64_t)(c->layers_us - 1) * TNI_NS_PER_US;
 }
 
+#ifdef TNI_HAVE_ACCESS
+
+static void ask_credentials(int fd, struct tn_conn_info *info)
+{
+	struct ucred who = {.uid = UINT32_MAX};
+	socklen_t len = sizeof(who);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0 || who.uid == UINT32_MAX)
+		return; /* no Unix socket, or one of datagrams */
+	info->peer_known = true;
+	info->peer_pid = who.pid;
+	info->peer_uid = who.uid;
+	info->peer_gid = who.gid;
+	len = sizeof(info->peer_label) - 1;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERSEC, info->peer_label, &len) < 0)
+		info->peer_label[0] = '\0';
+}
+
+#endif
+
 void tn_conn_info(const struct tn_conn *c, struct tn_conn_info *info)
 {
 	struct tn_addr addr = {0};
@@ -136,6 +157,10 @@ void tn_conn_info(const struct tn_conn *c, struct tn_conn_info *info)
 	};
 	if (tni_conn_local_of(c, &addr) || tni_conn_closing_local(c, &addr))
 		tni_endpoint_url_of(c->ep, &addr, info->local, sizeof(info->local));
+#ifdef TNI_HAVE_ACCESS
+	if (c->io.fd >= 0 && (c->ep->scheme->place == TNI_AT_PATH || c->ep->scheme->place == TNI_AT_FD))
+		ask_credentials(c->io.fd, info);
+#endif
 	if (c->kind->info)
 		c->kind->info(c, info);
 	if (has_many_peers(c) && !info->many)

@@ -239,7 +239,7 @@ static void listen_to(struct tn_conn *socket, const struct tn_addr *addr, const 
 
 	if (socket->part->stopped || tni_part_rate_wait(socket->part))
 		return; /* the client asks again */
-	if (!tni_part_lets_in(socket->part, addr))
+	if (!tni_part_lets_in(socket->part, addr, -1))
 		return;
 	creds = tni_server_creds(socket->part->server);
 	tni_buf_init(&reply, &socket->loop->mem, SIZE_MAX);

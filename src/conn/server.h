@@ -108,7 +108,7 @@ bool tni_part_admit(struct tni_part *part, const struct tn_addr *peer, uint64_t 
 void tni_part_unadmit(struct tni_part *part, uint64_t source);
 
 /* Keys allow and deny. False, and told: this client may not connect. */
-bool tni_part_lets_in(struct tni_part *part, const struct tn_addr *client);
+bool tni_part_lets_in(struct tni_part *part, const struct tn_addr *client, int fd);
 
 /* Key trust. False, and told: it may send no PROXY headers. */
 bool tni_part_trusts(struct tni_part *part, const struct tn_addr *sender);

@@ -157,6 +157,8 @@ static int read_lists(const struct tni_endpoint *ep, const struct tni_access_spe
 
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]) && rc == 0; i++) {
 		rc = add_items(access, lists[i].set, lists[i].text);
+		if (rc == 0 && lists[i].set->nowners && i > 1)
+			rc = tni_err(TN_EURL, "users and groups stand in allow and deny only");
 		if (rc < 0)
 			rc = fail_list(ep, rc, lists[i].key);
 	}
@@ -208,10 +210,17 @@ void tni_access_unref(struct tni_access *access)
 	free(access);
 }
 
-bool tni_access_lets_in(const struct tni_access *access, const struct tn_addr *client)
+/* A client of IP, of whom a proxy has told through a Unix socket, is not the proxy. */
+static bool has(const struct tni_cidrs *set, const struct tn_addr *client, int fd)
 {
-	return !tni_cidrs_have(&access->deny, client) &&
-	       (!access->only_allowed || tni_cidrs_have(&access->allow, client));
+	bool is_unix = !client->len || tni_addr_family(client) == AF_UNIX;
+
+	return tni_cidrs_have(set, client) || (fd >= 0 && is_unix && tni_cidrs_have_owner(set, fd));
+}
+
+bool tni_access_lets_in(const struct tni_access *access, const struct tn_addr *client, int fd)
+{
+	return !has(&access->deny, client, fd) && (!access->only_allowed || has(&access->allow, client, fd));
 }
 
 bool tni_access_trusts(const struct tni_access *access, const struct tn_addr *sender)

@@ -41,8 +41,9 @@ int tni_access_new(const struct tni_endpoint *ep, struct tni_access **access);
 struct tni_access *tni_access_ref(struct tni_access *access);
 void tni_access_unref(struct tni_access *access);
 
-/* Keys deny and allow: false: it is in the first, or there is the second and it is not in it. */
-bool tni_access_lets_in(const struct tni_access *access, const struct tn_addr *client);
+/* Keys deny and allow: false: it is in the first, or there is the second and it is not in it. `fd`: its connection, for
+ * the users and groups of Unix sockets; -1: it has none. */
+bool tni_access_lets_in(const struct tni_access *access, const struct tn_addr *client, int fd);
 
 /* Keys deny-to and allow-to: whether an address may be connected to. */
 bool tni_access_reaches(const struct tni_access *access, const struct tn_addr *target);
@@ -83,9 +84,9 @@ static inline void tni_access_unref(struct tni_access *access)
 	(void)access;
 }
 
-static inline bool tni_access_lets_in(const struct tni_access *access, const struct tn_addr *client)
+static inline bool tni_access_lets_in(const struct tni_access *access, const struct tn_addr *client, int fd)
 {
-	(void)access, (void)client;
+	(void)access, (void)client, (void)fd;
 	return true;
 }
 

@@ -524,6 +524,19 @@ static int write_cidrs(const struct tni_endpoint *ep, const void *field, char *o
 
 #ifdef TNI_HAVE_ACCESS
 
+/* Users and groups are known of connections of Unix sockets. */
+static int check_owners(const struct tni_parse *p, const struct tni_url_param *param)
+{
+	const struct tni_scheme *scheme = p->ep->scheme;
+
+	if (strcmp(param->key, "allow") != 0 && strcmp(param->key, "deny") != 0)
+		return tni_parse_fail_value(p, param, "users and groups stand in allow and deny only");
+	if (scheme->place == TNI_AT_HOST || scheme->place == TNI_AT_ADDR || scheme->kinds == TNI_SK_UNIX_DGRAM)
+		return tni_parse_fail_value(p, param,
+					    "users and groups are known of unix, unix-seqpacket and shm alone");
+	return 0;
+}
+
 /* The addresses of a list; its files are read when it is served. */
 static int parse_cidrs(const struct tni_parse *p, const struct tni_url_param *param, const struct tni_key *key,
 		       void *field)
@@ -536,6 +549,8 @@ static int parse_cidrs(const struct tni_parse *p, const struct tni_url_param *pa
 		if (!tni_access_is_file(item) && tni_cidrs_add(&set, item, (size_t)(end - item)) < 0)
 			rc = tni_parse_fail_told(p, tni_parse_byte_of(p, param, item - param->value));
 	}
+	if (rc == 0 && set.nowners)
+		rc = check_owners(p, param);
 	tni_cidrs_free(&set);
 	return rc == 0 ? parse_text(p, param, key, field) : rc;
 }

@@ -66,11 +66,11 @@ static const struct tni_key keys[] = {
 		     "(default 1m)")},
 #ifdef TNI_HAVE_ACCESS
 	{"allow", &tni_key_cidrs, ACCESS(allow), 0, 0, TNI_ROLE_SERVE, TNI_ON_ADDRS,
-	 "address, network, unix or file, or several: a,b", "IP and Unix, served",
+	 "address, network, unix, user:NAME, group:NAME or file, or several: a,b", "IP and Unix, served",
 	 TNI_MEANING("who may connect, and nobody else; a file, /path or ./path, has one a line (default: "
 		     "everybody)")},
 	{"deny", &tni_key_cidrs, ACCESS(deny), 0, 0, TNI_ROLE_SERVE, TNI_ON_ADDRS,
-	 "address, network, unix or file, or several: a,b", "IP and Unix, served",
+	 "address, network, unix, user:NAME, group:NAME or file, or several: a,b", "IP and Unix, served",
 	 TNI_MEANING("who may not connect, even if allow has them")},
 #endif
 #ifdef TNI_HAVE_PROXY

@@ -4,10 +4,14 @@
 #include "net/special.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <netinet/in.h>
+#include <pthread.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define ITEM_MAX 64
 
@@ -97,6 +101,131 @@ int tni_cidr_parse(struct tni_cidr *cidr, const char *text, size_t len)
 	return 0;
 }
 
+/* ---- users and groups ---- */
+
+#define USER_WORD "user:"
+#define GROUP_WORD "group:"
+#define OWNER_BUF 16384 /* of an entry: a group has all its members there */
+
+/* A number needs no entry. False: it is none. */
+static bool is_id(const char *name, uint32_t *id)
+{
+	size_t len = strspn(name, "0123456789");
+	unsigned long number = len > 0 && len <= 10 && !name[len] ? strtoul(name, NULL, 10) : UINT32_MAX;
+
+	*id = (uint32_t)number;
+	return number < UINT32_MAX;
+}
+
+static bool ask_system(bool group, const char *name, uint32_t *id)
+{
+	struct passwd user, *found = NULL;
+	struct group own, *there = NULL;
+	char *buf = malloc(OWNER_BUF);
+
+	if (buf && group && getgrnam_r(name, &own, buf, OWNER_BUF, &there) == 0 && there)
+		*id = there->gr_gid;
+	else if (buf && !group && getpwnam_r(name, &user, buf, OWNER_BUF, &found) == 0 && found)
+		*id = found->pw_uid;
+	free(buf);
+	return there || found;
+}
+
+/*
+ * What was found once is known for good: in a sandbox, where a list is read again, the system's own cannot be read.
+ */
+static bool find_owner(bool group, const char *name, uint32_t *id)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	static struct known {
+		struct known *next;
+		bool group;
+		uint32_t id;
+		char name[];
+	} * first;
+	struct known *known;
+	bool found = ask_system(group, name, id);
+
+	pthread_mutex_lock(&lock);
+	for (known = first; known; known = known->next)
+		if (known->group == group && !strcmp(known->name, name))
+			break;
+	if (known && found)
+		known->id = *id;
+	else if (known)
+		*id = known->id;
+	else if (found && (known = malloc(sizeof(*known) + strlen(name) + 1))) {
+		known->next = first;
+		known->group = group;
+		known->id = *id;
+		memcpy(known->name, name, strlen(name) + 1);
+		first = known;
+	}
+	pthread_mutex_unlock(&lock);
+	return found || known;
+}
+
+static int add_owner(struct tni_cidrs *set, bool group, const char *text, size_t len)
+{
+	struct tni_owner owner = {.group = group}, *grown;
+	char name[ITEM_MAX];
+
+	if (!len || len >= sizeof(name) || memchr(text, '\0', len))
+		return tni_err(TN_EURL, "'%s%.*s' has no name", group ? GROUP_WORD : USER_WORD,
+			       (int)(len < ITEM_MAX ? len : ITEM_MAX), text);
+	snprintf(name, sizeof(name), "%.*s", (int)len, text);
+	if (!is_id(name, &owner.id) && !find_owner(group, name, &owner.id))
+		return tni_err(TN_EURL, "there is no %s '%s' on this system", group ? "group" : "user", name);
+	grown = realloc(set->owners, (set->nowners + 1) * sizeof(*grown));
+	if (!grown)
+		return tni_err(-ENOMEM, "out of memory");
+	set->owners = grown;
+	grown[set->nowners++] = owner;
+	return 0;
+}
+
+static bool has_owner(const struct tni_cidrs *set, bool group, uint32_t id)
+{
+	for (size_t i = 0; i < set->nowners; i++)
+		if (set->owners[i].group == group && set->owners[i].id == id)
+			return true;
+	return false;
+}
+
+/* Those besides the first. Since Linux 4.13; without it only the first counts. */
+static bool has_further_group(const struct tni_cidrs *set, int fd)
+{
+	gid_t some[64], *all = some;
+	socklen_t len = sizeof(some);
+	int rc = getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, all, &len);
+	bool has = false;
+
+	if (rc < 0 && errno == ERANGE && (all = malloc(len)))
+		rc = getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, all, &len);
+	for (size_t i = 0; rc == 0 && i < len / sizeof(*all) && !has; i++)
+		has = has_owner(set, true, all[i]);
+	if (all != some)
+		free(all);
+	return has;
+}
+
+bool tni_cidrs_have_owner(const struct tni_cidrs *set, int fd)
+{
+	struct ucred who = {.uid = UINT32_MAX};
+	socklen_t len = sizeof(who);
+
+	if (!set->nowners || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0 || who.uid == UINT32_MAX)
+		return false;
+	return has_owner(set, false, who.uid) || has_owner(set, true, who.gid) || has_further_group(set, fd);
+}
+
+/* ---- the set ---- */
+
+static bool begins(const char *text, size_t len, const char *word)
+{
+	return len >= strlen(word) && !memcmp(text, word, strlen(word));
+}
+
 int tni_cidrs_add(struct tni_cidrs *set, const char *text, size_t len)
 {
 	struct tni_cidr cidr, *list;
@@ -106,6 +235,10 @@ int tni_cidrs_add(struct tni_cidrs *set, const char *text, size_t len)
 		set->has_unix = true;
 		return 0;
 	}
+	if (begins(text, len, USER_WORD))
+		return add_owner(set, false, text + strlen(USER_WORD), len - strlen(USER_WORD));
+	if (begins(text, len, GROUP_WORD))
+		return add_owner(set, true, text + strlen(GROUP_WORD), len - strlen(GROUP_WORD));
 #ifdef TNI_HAVE_PROXY
 	if (len == strlen(PUBLIC_WORD) && !memcmp(text, PUBLIC_WORD, len)) {
 		set->has_public = true;
@@ -180,5 +313,6 @@ bool tni_cidrs_have(const struct tni_cidrs *set, const struct tn_addr *addr)
 void tni_cidrs_free(struct tni_cidrs *set)
 {
 	free(set->list);
+	free(set->owners);
 	*set = (struct tni_cidrs){0};
 }

@@ -98,6 +98,11 @@ static void test_refused(void **state)
 					  "1.2.3.4:5",
 					  "10.0.0.0/8/8",
 					  "Unix",
+					  "user:",
+					  "group:",
+					  "user:no-such-user",
+					  "group:-1",
+					  "user:4294967295",
 					  "10.0.0.0/ 8",
 					  " 10.0.0.1",
 					  "fd00::1/8"};

@@ -7,13 +7,15 @@
 #include <string.h>
 #include <unistd.h>
 
-#define OWN_MAX 8 /* variables of ours */
+#define OWN_MAX 11 /* variables of ours */
 
 /* Theirs, from a tenon above this one, are not ours. */
 static bool is_ours(const char *variable)
 {
-	static const char *const names[] = {"TENON_PEER=", "TENON_LOCAL=", "TENON_VIA=",         "TENON_URL=",
-					    "TENON_TLS=",  "TENON_ALPN=",  "TENON_SERVER_NAME=", "TENON_IDENTITY="};
+	static const char *const names[] = {
+		"TENON_PEER=",     "TENON_LOCAL=",    "TENON_VIA=",         "TENON_URL=",
+		"TENON_TLS=",      "TENON_ALPN=",     "TENON_SERVER_NAME=", "TENON_IDENTITY=",
+		"TENON_PEER_UID=", "TENON_PEER_GID=", "TENON_PEER_PID="};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (strncmp(variable, names[i], strlen(names[i])) == 0)
@@ -33,6 +35,24 @@ static bool add(char **env, size_t *count, const char *name, const char *value)
 static bool add_known(char **env, size_t *count, const char *name, const char *value)
 {
 	return !*value || add(env, count, name, value);
+}
+
+static bool add_number(char **env, size_t *count, const char *name, uint64_t value)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
+	return add(env, count, name, text);
+}
+
+/* Whose process is at the other end of a Unix socket. */
+static bool add_credentials(char **env, size_t *count, const struct tn_conn_info *info)
+{
+	if (!info->peer_known)
+		return true;
+	return add_number(env, count, "TENON_PEER_UID", info->peer_uid) &&
+	       add_number(env, count, "TENON_PEER_GID", info->peer_gid) &&
+	       (!info->peer_pid || add_number(env, count, "TENON_PEER_PID", (uint64_t)info->peer_pid));
 }
 
 /* What TLS has agreed upon. Only an identity that was proved is told. */
@@ -84,7 +104,7 @@ char **environment_of(const struct tn_conn *conn, const struct tn_msg *msg)
 		done = add(env, &count, "TENON_VIA", tn_addr_text(&proxy.sender, via, sizeof(via)));
 	if (done && tn_conn_server(conn) && tn_server_nurls(tn_conn_server(conn)) > 0)
 		done = add(env, &count, "TENON_URL", tn_server_url(tn_conn_server(conn), 0));
-	done = done && add_security(env, &count, conn);
+	done = done && add_credentials(env, &count, &info) && add_security(env, &count, conn);
 	for (size_t i = 0; i < theirs && done; i++) {
 		if (is_ours(environ[i]))
 			continue;
