@@ -31,12 +31,30 @@ const char *ignore_add(struct ignored *ignored, const char *path)
 	return NULL;
 }
 
+/* Behind the step [...] that a path begins with: a name in it is a text of JSON, and may hold anything. */
+static const char *step_end(const char *path)
+{
+	unsigned depth = 0;
+	bool quoted = false;
+
+	for (; *path; path++) {
+		if (quoted && *path == '\\' && path[1])
+			path++;
+		else if (*path == '"')
+			quoted = !quoted;
+		else if (!quoted && *path == '[')
+			depth++;
+		else if (!quoted && *path == ']' && --depth == 0)
+			return path + 1;
+	}
+	return path; /* one that is too long was cut */
+}
+
 static bool is_like(const char *pattern, const char *path)
 {
 	while (*pattern && *path) {
 		if (strncmp(pattern, "[*]", 3) == 0 && *path == '[') {
-			path += strcspn(path, "]");
-			path += *path == ']'; /* a path that is too long was cut */
+			path = step_end(path);
 			pattern += 3;
 		} else if (strncmp(pattern, ".*", 2) == 0 && *path == '.') {
 			path += 1 + strcspn(path + 1, ".[");

@@ -23,7 +23,7 @@
 static struct {
 	const char *compare, *output, *html;
 	uint64_t memory;
-	bool sped;
+	bool sped, shows;
 	struct play play;
 } options = {.memory = MEMORY_DEFAULT, .play = {.speed = 1, .repeat = 1, .patience_ns = 5 * NS_PER_S, .shown = 20}};
 
@@ -33,13 +33,19 @@ static const char *set_speed(const char *value, void *to)
 	char *end;
 	double speed = strtod(value, &end);
 
-	if (end == value || (*value != '.' && (*value < '0' || *value > '9')) || (*end && strcmp(end, "x") != 0))
+	if (end == value || strspn(value, "0123456789.") != (size_t)(end - value) || (*end && strcmp(end, "x") != 0))
 		return "is no speed (4x, 0.5x)";
 	if (!(speed >= 0.001 && speed <= 1e6))
 		return "is out of range (0.001x to 1000000x)";
 	*(double *)to = speed;
 	options.sped = true;
 	return NULL;
+}
+
+static const char *set_shown(const char *value, void *to)
+{
+	options.shows = true;
+	return option_set_number(value, to);
 }
 
 static const char *add_ignored(const char *value, void *to)
@@ -87,6 +93,10 @@ static int check(char **operands, int count)
 	}
 	if (options.sped && options.play.closed) {
 		complain("replay: --speed and --closed: which of the two?");
+		return STATUS_USAGE;
+	}
+	if (options.shows && options.play.comparison == COMPARE_NONE) {
+		complain("replay: --show is about differences: nothing is compared with --compare none");
 		return STATUS_USAGE;
 	}
 	if (options.play.ignored.count && options.play.comparison != COMPARE_MESSAGES) {
@@ -154,7 +164,7 @@ static int play_all(const char *url, const struct talks *talks)
 		complain("%llu sessions, %llu messages said, %llu replies, %llu differ",
 			 (unsigned long long)options.play.sessions, (unsigned long long)result.counts.sent,
 			 (unsigned long long)options.play.replies, (unsigned long long)options.play.differences);
-	if (status == STATUS_DONE && options.play.differences)
+	if (status == STATUS_DONE && (options.play.differences || talks->damaged))
 		status = STATUS_REFUSED;
 	if (status == STATUS_DONE && (options.play.failed || result.interrupted))
 		status = STATUS_FAILED;
@@ -192,7 +202,7 @@ static const struct option_spec own_options[] = {
 	 "replies with the recorded ones: messages (values where there is a format; default), bytes, none"},
 	{"ignore", 0, OPTION_VALUES, add_ignored, &options.play.ignored, "PATH",
 	 "a place in messages that may differ: $.time, $.items[*].id, $..id (at any depth)"},
-	{"show", 0, OPTION_VALUE, option_set_number, &options.play.shown, "N",
+	{"show", 0, OPTION_VALUE, set_shown, &options.play.shown, "N",
 	 "differences to show; all are counted (default 20)"},
 	{"timeout", 'T', OPTION_VALUE, option_set_duration, &options.play.patience_ns, "DUR",
 	 "how long a reply is waited for (default 5s)"},
@@ -221,7 +231,7 @@ const struct command replay_command = {
 		"FILE is a recording of tenon relay --record, or any capture file whose streams have the frame of\n"
 		"URL. Each session of it becomes a connection, which says what its client has said, at the recorded\n"
 		"times. Prints each reply that differs, then latencies as tenon bench does. Exit status 4 when\n"
-		"replies differ.\n",
+		"replies differ, or sessions were left out.\n",
 	.options = own_options,
 	.run = run,
 };

@@ -37,6 +37,7 @@ struct flow {
 	unsigned ip;
 	unsigned char addr[2][16];
 	uint16_t port[2];
+	char session[sizeof(((struct mark *)0)->session)]; /* "": it is not told */
 };
 
 struct reader {
@@ -250,7 +251,7 @@ static void on_close(void *arg, struct stream *s, uint64_t ns, enum stream_end w
 	if (!pair)
 		return;
 	if (why == STREAM_RESET && !pair->talk->damaged)
-		add(r, pair->talk, SAID_RESET, true, ns, NULL, 0, TN_MSG_ANY, NULL);
+		add(r, pair->talk, SAID_RESET, s->reset_by == 0, ns, NULL, 0, TN_MSG_ANY, NULL);
 	if (why == STREAM_LET_GO)
 		pair->talk->damaged = true;
 	r->held -= pair->held;
@@ -304,12 +305,27 @@ static struct flow *flow_of(struct reader *r, const struct packet *p, uint64_t n
 	return *bucket = flow;
 }
 
+/* A recording tells where a session begins: an address may have one after the other. */
+static bool begin_session(struct reader *r, struct flow *flow, uint64_t ns)
+{
+	struct talk *talk = flow->talk;
+
+	if (*flow->session && strcmp(flow->session, r->mark.session) != 0)
+		talk = talk_new(r, ns);
+	if (!talk)
+		return false;
+	talk->messages = true;
+	flow->talk = talk;
+	snprintf(flow->session, sizeof(flow->session), "%s", r->mark.session);
+	return true;
+}
+
 static void take_datagram(struct reader *r, const struct packet *p, uint64_t ns)
 {
 	int from;
 	struct flow *flow = flow_of(r, p, ns, &from);
 
-	if (!flow)
+	if (!flow || (*r->mark.session && !begin_session(r, flow, ns)))
 		return;
 	if (p->payload_cap < p->payload_len)
 		flow->talk->damaged = true;

@@ -35,6 +35,7 @@ struct mark mark_read(const char *comment, size_t len)
 	if (!mark.what)
 		return mark;
 	(void)says(comment, len, " format=", mark.format, sizeof(mark.format));
+	(void)says(comment, len, " session=", mark.session, sizeof(mark.session));
 	if (says(comment, len, " kind=", kind, sizeof(kind)))
 		mark.kind = *kind == 't' ? TN_MSG_TEXT : TN_MSG_BINARY;
 	return mark;

@@ -10,6 +10,7 @@ struct mark {
 	enum marked what; /* this packet has a part of a message, or its end */
 	int kind;         /* enum tn_msg_kind */
 	char format[32];  /* "": none */
+	char session[24]; /* that begins with this datagram; "": it is not told */
 };
 
 /* Reads a comment of `len` bytes, which may be anybody's, or NULL. */

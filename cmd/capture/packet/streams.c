@@ -465,6 +465,7 @@ static int entry_packet(struct streams *t, struct connection *e, int from, const
 		give_up_acked(t, e, i, ns);
 		tell_end(t, e, i, ns);
 	}
+	e->stream.reset_by = from;
 	if (p->flags & TCP_RST && is_near(&e->side[from], p->seq))
 		close_entry(t, e, ns, STREAM_RESET);
 	else if (e->side[0].ended && e->side[1].ended)

@@ -26,8 +26,9 @@ struct stream {
 	uint8_t ip;  /* 4 or 6 */
 	unsigned char addr[2][16];
 	uint16_t port[2];
-	bool joined; /* its beginning was not captured */
-	void *data;  /* yours; NULL at first */
+	bool joined;  /* its beginning was not captured */
+	int reset_by; /* the side that has reset it: in close(), with STREAM_RESET */
+	void *data;   /* yours; NULL at first */
 };
 
 /* `from`: the side that has sent it. `ns`: when what is told of was captured. None may call streams_packet(). */
