@@ -42,8 +42,10 @@ struct shadow {
 	struct place *place;
 	struct tee *tee;
 	struct tn_conn *conn; /* NULL: there is none (any more) */
-	bool works;           /* it has been connected */
-	bool spoiled;         /* of a stream of bytes some are missing: no more of it is sent */
+	bool works;           /* it has been connected: */
+	uint64_t since_ns;
+	uint64_t again_ns, backoff_ns; /* it was closed soon after: not dialled again before */
+	bool spoiled;                  /* of a stream of bytes some are missing: no more of it is sent */
 };
 
 struct tee {
@@ -148,12 +150,26 @@ static void on_open(struct tn_conn *conn, void *arg)
 
 	(void)conn;
 	shadow->works = true;
+	shadow->since_ns = clock_ns();
 	place_works(shadow->place);
 }
 
 static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 {
 	(void)conn, (void)msg, (void)arg; /* nobody asked for it */
+}
+
+/* Who takes a connection and closes it at once is not dialled again for each message. */
+static void wait_a_while(struct shadow *shadow)
+{
+	uint64_t now = clock_ns();
+
+	if (now - shadow->since_ns > BACKOFF_MAX)
+		shadow->backoff_ns = 0;
+	shadow->backoff_ns = shadow->backoff_ns ? shadow->backoff_ns * 2 : BACKOFF_MIN;
+	if (shadow->backoff_ns > BACKOFF_MAX)
+		shadow->backoff_ns = BACKOFF_MAX;
+	shadow->again_ns = now + shadow->backoff_ns;
 }
 
 static void on_close(struct tn_conn *conn, int err, void *arg)
@@ -163,6 +179,8 @@ static void on_close(struct tn_conn *conn, int err, void *arg)
 	(void)conn;
 	if (err < 0 && err != -ECANCELED && !shadow->works) /* a reset is about this session alone */
 		place_failed(shadow->place);
+	else if (shadow->works)
+		wait_a_while(shadow);
 	shadow->conn = NULL;
 	shadow->spoiled |= !shadow->tee->keeps;
 	shadow->tee->open--;
@@ -173,7 +191,9 @@ static const struct tn_handler handler = {.on_open = on_open, .on_msg = on_msg, 
 
 static void dial(struct tee *tee, struct shadow *shadow)
 {
-	if (atomic_load(&shadow->place->again_ns) > clock_ns())
+	uint64_t now = clock_ns();
+
+	if (atomic_load(&shadow->place->again_ns) > now || shadow->again_ns > now)
 		return;
 	shadow->works = false;
 	if (tn_dial(tee->loop, shadow->place->url, &handler, shadow, &shadow->conn) < 0) {

@@ -1,4 +1,5 @@
 """tenon relay --tee: a copy of what sessions say goes to a shadow, for which nobody waits."""
+import contextlib
 import socket
 
 import pytest
@@ -122,6 +123,24 @@ def test_a_shadow_that_resets_a_session(tenon, server):
     wait_until(lambda: sum(event["event"] == "session" for event in relay.events) == 2, "both have ended")
     assert counts(relay)[0]["sessions"] == 2
     assert "left out" not in relay.err
+
+
+def test_a_shadow_that_takes_and_closes(tenon, server):
+    """It is not dialled again for each message."""
+    shadow = tenon.listen()
+    shadow.setblocking(False)
+    relay = teed(tenon, "tcp://127.0.0.1:0?frame=line", f"{server.url}?frame=line", f"{url_of(shadow)}?frame=line")
+    client = tenon.dial(relay.url)
+    taken = 0
+    for _ in range(50):
+        client.sendall(b"words\n")
+        assert receive_exactly(client, 6) == b"words\n"
+        with contextlib.suppress(BlockingIOError):
+            shadow.accept()[0].close()
+            taken += 1
+    client.close()
+    relay.wait_for_event("session")
+    assert taken == counts(relay)[0]["sessions"] < 10
 
 
 def test_a_sample(tenon, server):
