@@ -155,8 +155,17 @@ static const struct key *key_of(const char *name)
 	return NULL;
 }
 
-/* One [up.|down.]KEY[=VALUE], which is taken apart. */
-static const char *take_one(char *text, struct chaos_spec *spec)
+/* Whether a key stands there for the first time, in these directions: a bit for each. */
+static bool is_first(unsigned char *given, unsigned directions)
+{
+	bool first = !(*given & directions);
+
+	*given |= (unsigned char)directions;
+	return first;
+}
+
+/* One [up.|down.]KEY[=VALUE], which is taken apart; `given`: of each key, the directions that it has been given for. */
+static const char *take_one(char *text, struct chaos_spec *spec, unsigned char given[])
 {
 	char *value = strchr(text, '=');
 	bool up = strncmp(text, "up.", 3) == 0, down = strncmp(text, "down.", 5) == 0;
@@ -174,6 +183,10 @@ static const char *take_one(char *text, struct chaos_spec *spec)
 	}
 	if ((value != NULL) == (key->value == NOTHING)) {
 		snprintf(why, sizeof(why), "%s %s", name, value ? "takes no value" : "needs a value");
+		return why;
+	}
+	if (!is_first(&given[key - keys], up ? 1 : down ? 2 : 3)) {
+		snprintf(why, sizeof(why), "%s is given twice", name);
 		return why;
 	}
 	if (key->value == NOTHING)
@@ -230,6 +243,7 @@ void chaos_spec_init(struct chaos_spec *spec)
 
 const char *chaos_parse(const char *text, struct chaos_spec *spec, size_t *at)
 {
+	unsigned char given[NKEYS] = {0};
 	char one[128];
 	size_t len;
 	const char *wrong = NULL;
@@ -238,7 +252,7 @@ const char *chaos_parse(const char *text, struct chaos_spec *spec, size_t *at)
 	for (*at = 0; !wrong; *at += len + 1) {
 		len = strcspn(text + *at, ",");
 		snprintf(one, sizeof(one), "%.*s", (int)(len < 127 ? len : 127), text + *at);
-		wrong = len ? take_one(one, spec) : "a key is missing here (latency=10ms)";
+		wrong = len ? take_one(one, spec, given) : "a key is missing here (latency=10ms)";
 		if (wrong || !text[*at + len])
 			break;
 	}
