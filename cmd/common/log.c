@@ -1,5 +1,8 @@
 #include "log.h"
 
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -18,11 +21,11 @@
 #include "tenon.h"
 #include "text.h"
 #include "workers.h"
-#include "write.h"
 
 #define KINDS 64
 #define BURST 20 /* messages of a kind, in each window */
 #define WINDOW_S 10
+#define STUCK_MS 100 /* how long a reader is waited for that has left no room */
 
 enum form { FORM_PLAIN, FORM_TEXT, FORM_JSON, FORM_JOURNAL };
 
@@ -51,6 +54,8 @@ static struct {
 	int fd;
 	uint64_t lost; /* records that could not be written */
 	int lost_err;
+	bool cut;   /* the last record has no line feed: it was not written whole */
+	bool stuck; /* nobody reads it: it is not waited for again */
 	bool ready, armed;
 	struct tn_timer *timer;
 	struct kind kinds[KINDS];
@@ -151,10 +156,45 @@ static void lines(struct text *out, int level, const char *words)
 	}
 }
 
+/* A pipe, socket or terminal takes a piece of this size at once if it takes anything; a file takes all. */
+static size_t piece(size_t len)
+{
+	struct stat st;
+
+	return fstat(state.fd, &st) == 0 && S_ISREG(st.st_mode) ? len : len < PIPE_BUF ? len : PIPE_BUF;
+}
+
+/* Loops do not wait for who reads the log: once, and for a moment, if it has just stopped. */
+static bool has_room(void)
+{
+	struct pollfd out = {.fd = state.fd, .events = POLLOUT};
+
+	state.stuck = poll(&out, 1, state.stuck ? 0 : STUCK_MS) == 0;
+	return !state.stuck;
+}
+
+static int write_all(const char *data, size_t len)
+{
+	ssize_t done;
+
+	for (size_t at = 0; at<len; at += done> 0 ? (size_t)done : 0) {
+		done = has_room() ? write(state.fd, data + at, piece(len - at)) : -1;
+		if (state.stuck)
+			return -EAGAIN;
+		if (done < 0 && errno != EAGAIN && errno != EINTR)
+			return -errno;
+		state.cut = done > 0 ? data[at + (size_t)done - 1] != '\n' : state.cut;
+	}
+	return 0;
+}
+
 static bool put(struct text *record)
 {
 	bool made = !record->failed;
-	int err = made ? fd_write(state.fd, record->data, record->len) : 0;
+	int err = made && state.cut ? write_all("\n", 1) : 0;
+
+	if (made && err == 0)
+		err = write_all(record->data, record->len);
 
 	if (err < 0) {
 		state.lost++;
@@ -189,7 +229,7 @@ static void say_lost(void)
 	if (!lost)
 		return;
 	snprintf(words, sizeof(words), "%llu records were lost: %s", (unsigned long long)lost,
-		 tn_strerror(state.lost_err));
+		 state.lost_err == -EAGAIN ? "nobody reads them" : tn_strerror(state.lost_err));
 	state.lost = 0;
 	say(COMPLAINT_WARNING, words, 0);
 	if (state.lost) /* nor could this */

@@ -162,6 +162,15 @@ def replace_file(original, replacement):
     return install
 
 
+def small_disk(folder, size):
+    """For preexec_fn: the process and its children have a disk of so many bytes there. Needs root."""
+    def install():
+        check(LIBC.unshare(CLONE_NEWNS))
+        check(LIBC.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None))
+        check(LIBC.mount(b"none", os.fsencode(folder), b"tmpfs", 0, b"size=%d" % size))
+    return install
+
+
 def call_kernel_old():
     """For preexec_fn: uname(2) says 2.6 (personality(2), UNAME26)."""
     check(LIBC.personality(0x0020000))

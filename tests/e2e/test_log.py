@@ -1,5 +1,7 @@
 """The log of a server (--log, --log-level, --log-file): messages with times and levels, apart from events."""
 import calendar
+import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -12,6 +14,7 @@ import time
 import pytest
 
 from harness import LIMIT, free_port, wait_until
+from system import small_disk
 
 TEXT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z \[ *(\d+\.\d{6})\] (error|warning|info|debug): (.*)")
 
@@ -134,6 +137,47 @@ def test_records_that_cannot_be_written_are_counted(tenon, tmp_path):
     tenon.run("send", server.url, "hello")
     wait_until(lambda: re.search(r"warning: \d+ records were lost: File too large\n",
                                  log.read_text(encoding="utf-8")), lambda: log.read_text(encoding="utf-8"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_a_record_that_was_cut_ends_its_line(tenon, tmp_path):
+    """What follows when there is room again is a record of its own."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--no-sandbox", "--log", "json", "--log-level", "debug",
+                                                       "--log-file", disk / "log"], preexec_fn=small_disk(disk, 65536))
+    inside = pathlib.Path(f"/proc/{server.pid}/root{disk}")
+    with contextlib.suppress(OSError), open(inside / "big", "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+    def lines(size=None):
+        tenon.run("send", server.url, "hello")
+        return (inside / "log").read_text(encoding="utf-8").split("\n")
+    wait_until(lambda: lines()[-1], "a record is cut")
+    os.unlink(inside / "big")
+    wait_until(lambda: "records were lost: No space left" in "".join(lines()), "there is room again")
+    whole = [line for line in lines()[:-1] if line]
+    assert sum(not line.endswith("}") for line in whole) == 1
+    for line in whole:
+        assert not line.endswith("}") or json.loads(line)
+
+
+def test_nobody_waits_for_who_reads_the_log(tenon, tmp_path):
+    """It is full, and clients are served all the same; what was lost is counted when it is read again."""
+    os.mkfifo(tmp_path / "log")
+    reader = os.open(tmp_path / "log", os.O_RDONLY | os.O_NONBLOCK)
+    fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
+    server = start(tenon, "serve", "--json", "--log", "json", "--log-level", "debug", "--log-file", tmp_path / "log")
+    for _ in range(20):
+        assert tenon.run("send", server.url, "hello").text == "hello\n"
+
+    def read():
+        tenon.run("send", server.url, "hello")
+        return "records were lost: nobody reads them" in os.read(reader, 65536).decode()
+    wait_until(read, "it is counted")
+    server.stop()
+    os.close(reader)
 
 
 def test_the_journal_is_noticed(tenon):
