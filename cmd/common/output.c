@@ -115,8 +115,8 @@ void out_unwatch(void)
 static void writer_add(const struct text *text)
 {
 	pthread_mutex_lock(&writer.lock);
-	/* A line too many, or one without memory, is lost; it does not end the server. */
-	if (text->failed || writer.waiting.len + text->len > BEHIND_MAX) {
+	/* A line too many, or one without memory, is lost; it does not end the server. A longer one comes alone. */
+	if (text->failed || (writer.waiting.len && writer.waiting.len + text->len > BEHIND_MAX)) {
 		writer.dropped++;
 	} else {
 		text_bytes(&writer.waiting, text->data, text->len);

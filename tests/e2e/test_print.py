@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from harness import receive_to_end
+from harness import receive_to_end, wait_until
 
 PRINT = ["--handler", "print"]
 
@@ -82,3 +82,12 @@ def test_print_of_what_is_not_in_the_format(tenon):
     client.sendall(b"\0\1\1" + b"\0\1\xff")
     assert server.wait_for_event("bad")["message"] == 2
     assert [event["value"] for event in server.events if event["event"] == "message"] == [1]
+
+
+def test_print_of_a_long_message(tenon):
+    """A line that is longer than what may wait comes whole."""
+    server = tenon.serve("tcp://127.0.0.1:0?frame=u32&max=8MiB", options=PRINT)
+    tenon.run("send", "--no-reply", f"{server.url}?frame=u32&max=8MiB", input=b"x" * (5 << 20))
+    wait_until(lambda: any(len(line) > 5 << 20 for line in server.lines), "it is shown")
+    server.stop()
+    assert "dropped" not in server.err
