@@ -70,7 +70,7 @@ static char *behind_slashes(char *at)
 
 /*
  * From the first ':' to the last '@'. A port, and what has no ':' before, ends where a path, a key or another URL
- * begins; a password may hold their marks as well.
+ * begins; a password may hold their marks as well, and what is escaped (%2F) is none.
  */
 static void hide_password(char *at)
 {
@@ -85,7 +85,7 @@ static void hide_password(char *at)
 			return;
 		if (c == '@')
 			end = at;
-		if ((is_port && strchr("/?&#,", c)) || (end && (c == '&' || behind_slashes(at))))
+		if ((is_port && n == 1 && strchr("/?&#,", c)) || (end && (c == '&' || behind_slashes(at))))
 			break;
 		if (from)
 			is_port = is_port && c >= '0' && c <= '9';

@@ -540,6 +540,7 @@ static void test_passwords_are_hidden(void **state)
 		{"http://:secret@h", "http://:******@h"},
 		{"via=http://me:a/b@g&bind=unix:@x", "via=http://me:***@g&bind=unix:@x"},
 		{"http://me:12@h http://me:34/5@h", "http://me:**@h http://me:34/5@h"}, /* or a port and a path */
+		{"tcp://u:12%2F34@h tcp://u:12%2f%3F@h", "tcp://u:*******@h tcp://u:********@h"},
 		/* Nothing to hide. */
 		{"socks5h://me@gate:1080", "socks5h://me@gate:1080"},
 		{"http://me:@gate", "http://me:@gate"},
