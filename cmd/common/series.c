@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,17 +37,49 @@ static void make_private(int fd)
 		(void)!fchown(fd, (uid_t)atol(uid), (gid_t)atol(gid));
 }
 
+/*
+ * Whether the file is ours alone, as long as it is open: two processes would write over each other, as when a server
+ * is replaced by another that is started in the same way.
+ */
+static bool take_alone(int fd)
+{
+	struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	struct stat st;
+
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return true;
+	return fcntl(fd, F_OFD_SETLK, &whole) == 0 || (errno != EAGAIN && errno != EACCES);
+}
+
+/* Of an earlier run, with a mode of its own. False: that run goes on. */
+static bool remove_earlier(const char *name)
+{
+	int fd = open(name, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	bool alone = fd < 0 || take_alone(fd);
+
+	if (fd >= 0)
+		close(fd);
+	if (alone)
+		(void)unlink(name);
+	return alone;
+}
+
 int series_next(struct series *series)
 {
 	char name[PATH_MAX];
 	int fd;
 
 	series_name(series, ++series->number, name, sizeof(name));
-	if (series->number > 1) /* one of an earlier run, with a mode of its own */
-		(void)unlink(name);
-	fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (series->number > 1 && !remove_earlier(name))
+		return -EBUSY;
+	fd = open(name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
+	if (!take_alone(fd)) {
+		close(fd);
+		return -EBUSY;
+	}
+	(void)!ftruncate(fd, 0); /* a device cannot be */
 	make_private(fd);
 	if (series->keep && series->number > series->keep)
 		(void)unlink(series_name(series, series->number - series->keep, name, sizeof(name)));

@@ -16,7 +16,8 @@ char *series_name(const struct series *series, unsigned number, char *name, size
 
 /*
  * Opens the next one for writing, empty, for this user alone (or for sudo's caller), and removes the oldest if there
- * are too many. A failure counts as a file too. Returns a descriptor, the caller's to close, or a negative errno.
+ * are too many. A failure counts as a file too. Returns a descriptor, the caller's to close, or a negative errno;
+ * -EBUSY: another process writes this file.
  */
 int series_next(struct series *series);
 

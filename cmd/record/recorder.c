@@ -31,6 +31,7 @@ struct recorder_options recorder_options = {.memory = 16U << 20};
 struct piece {
 	struct piece *next;
 	bool begins; /* another file */
+	unsigned packets;
 	size_t len;
 	unsigned char data[];
 };
@@ -39,15 +40,16 @@ static struct {
 	pthread_mutex_t lock;
 	pthread_cond_t more;
 	pthread_t writer;
-	bool running, ending;
+	bool open, running, ending;
 	/* Under the lock */
-	struct capwriter *out;
+	struct capwriter *out; /* NULL: there was no memory for it; the next packet tries again */
 	bool begins;
-	size_t pending; /* bytes that `out` still holds */
+	unsigned unqueued; /* packets that `out` still holds */
+	size_t pending;    /* bytes that `out` still holds */
 	uint64_t in_file, file_since_ns;
 	struct piece *first, **last;
-	size_t waiting; /* bytes in pieces */
-	uint64_t recorded, lost;
+	size_t waiting;                     /* bytes in pieces */
+	uint64_t recorded, lost, unwritten; /* packets; unwritten: by the disk, and lost too */
 	uint64_t sessions;
 	/* The writer's */
 	const char *command;
@@ -55,7 +57,7 @@ static struct {
 	struct series series;
 	off_t written;
 	bool failed; /* this file takes no more */
-	bool told;
+	bool told;   /* that it failed; until something has been written again */
 } recorder = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1, .last = &recorder.first};
 
 struct recording {
@@ -63,6 +65,8 @@ struct recording {
 	bool messages;
 	bool ended[2];
 	bool reached;
+	uint64_t number; /* of the session, from 1; 0: a datagram that stands for itself */
+	bool told;       /* which session its datagrams are of */
 };
 
 /* ---- options ---- */
@@ -106,15 +110,32 @@ int recorder_check(const char *command)
 		wrong = "--record-files needs --record-size or --record-every, which say when the next file begins";
 	else if (recorder_options.path && !*recorder_options.path)
 		wrong = "--record needs the name of a file";
+	else if (recorder_options.path && strcmp(recorder_options.path, "-") == 0) /* events stand there */
+		wrong = "--record: standard output is no place for a recording (./- is a file)";
 	if (!wrong)
 		return STATUS_DONE;
 	complain("%s: %s", command, wrong);
 	return STATUS_USAGE;
 }
 
+int recorder_check_url(const char *command, const char *url)
+{
+	int kind = tn_url_kind(url);
+
+	if (!recorder_is_wanted() || kind < 0 || !(kind & TN_URL_BELOW))
+		return STATUS_DONE;
+	complain("%s: --record: %s is below the transports: there are no sessions", command, url);
+	return STATUS_USAGE;
+}
+
 /* ---- files ---- */
 
-/* Told once, whatever follows. */
+static const char *reason(int err)
+{
+	return err == -EBUSY ? "another process records into it" : tn_strerror(err);
+}
+
+/* Told once, until something has been written again. */
 static void fail(int err, const char *what)
 {
 	char name[PATH_MAX];
@@ -122,8 +143,8 @@ static void fail(int err, const char *what)
 	recorder.failed = true;
 	if (!recorder.told)
 		complain("%s: %s: %s; sessions go on, and are not recorded%s",
-			 series_name(&recorder.series, recorder.series.number, name, sizeof(name)), what,
-			 tn_strerror(err), rotates() ? " until the next file begins" : "");
+			 series_name(&recorder.series, recorder.series.number, name, sizeof(name)), what, reason(err),
+			 rotates() ? " until the next file begins" : "");
 	recorder.told = true;
 }
 
@@ -138,10 +159,11 @@ static void begin_file(void)
 		fail(recorder.fd, "cannot be opened");
 }
 
-/* A piece that does not fit is taken back as a whole: the file stays one that can be read. */
-static void write_piece(const struct piece *piece)
+/* A piece that does not fit is taken back as a whole: the file stays one that can be read. Returns whether it did. */
+static bool write_piece(const struct piece *piece)
 {
 	size_t done = 0;
+	char name[PATH_MAX];
 
 	while (!recorder.failed && done < piece->len) {
 		ssize_t rc = write(recorder.fd, piece->data + done, piece->len - done);
@@ -153,8 +175,14 @@ static void write_piece(const struct piece *piece)
 			done += (size_t)rc;
 		}
 	}
-	if (!recorder.failed)
-		recorder.written += (off_t)piece->len;
+	if (recorder.failed)
+		return false;
+	recorder.written += (off_t)piece->len;
+	if (recorder.told)
+		complain("%s: sessions are recorded again",
+			 series_name(&recorder.series, recorder.series.number, name, sizeof(name)));
+	recorder.told = false;
+	return true;
 }
 
 /* ---- the queue ---- */
@@ -166,8 +194,9 @@ static int queue(void *arg, const void *data, size_t len)
 	(void)arg;
 	if (!piece)
 		return -ENOMEM;
-	*piece = (struct piece){.len = len, .begins = recorder.begins};
+	*piece = (struct piece){.len = len, .begins = recorder.begins, .packets = recorder.unqueued};
 	recorder.begins = false;
+	recorder.unqueued = 0;
 	memcpy(piece->data, data, len);
 	*recorder.last = piece;
 	recorder.last = &piece->next;
@@ -189,17 +218,33 @@ static int begin_capture(void)
 	err = capwriter_new(&recorder.out, queue, NULL, false, "tenon", comment, strlen(comment));
 	if (err == 0)
 		err = capwriter_interface(recorder.out, &iface);
+	if (err < 0) {
+		capwriter_free(recorder.out);
+		recorder.out = NULL;
+		return err;
+	}
 	recorder.pending = recorder.in_file = 1;
 	recorder.file_since_ns = clock_ns();
-	return err < 0 ? err : 0;
+	return 0;
 }
 
+/* What cannot be handed to the writer for want of memory is lost, and a file goes on without it. */
 static int flush(void)
 {
-	if (!recorder.pending)
+	int err;
+
+	if (!recorder.pending || !recorder.out)
 		return 0;
 	recorder.pending = 0;
-	return capwriter_flush(recorder.out);
+	err = capwriter_flush(recorder.out);
+	if (err < 0) {
+		recorder.lost += recorder.unqueued;
+		recorder.recorded -= recorder.unqueued;
+		recorder.unqueued = 0;
+		capwriter_free(recorder.out); /* which began a file, perhaps: what follows has a head of its own */
+		recorder.out = NULL;
+	}
+	return err;
 }
 
 static void put_counts(void)
@@ -209,6 +254,8 @@ static void put_counts(void)
 					.dropped = CAPFILE_UNCOUNTED,
 					.os_dropped = recorder.lost};
 
+	if (!recorder.out)
+		return;
 	recorder.pending = 1;
 	(void)capwriter_counts(recorder.out, &counts);
 }
@@ -227,7 +274,9 @@ static int put(const struct capfile_record *record)
 
 	if (recorder.waiting + recorder.pending + len + PIECE > recorder_options.memory)
 		return -ENOBUFS;
-	if (is_full(len) && recorder.in_file > 1) {
+	if (!recorder.out) {
+		err = begin_capture();
+	} else if (is_full(len) && recorder.in_file > 1) {
 		put_counts();
 		err = flush();
 		recorder.begins = true;
@@ -238,17 +287,21 @@ static int put(const struct capfile_record *record)
 	}
 	if (err == 0)
 		err = capwriter_packet(recorder.out, record);
+	if (err < 0)
+		return err;
+	recorder.unqueued++;
 	if (recorder.pending <= 1) /* the writer waits for nothing */
 		pthread_cond_signal(&recorder.more);
 	recorder.pending += len;
 	recorder.in_file += len;
-	return err;
+	return 0;
 }
 
 static void *write_all(void *arg)
 {
 	struct timespec until;
 	struct piece *piece;
+	bool written;
 
 	(void)arg;
 	pthread_mutex_lock(&recorder.lock);
@@ -276,8 +329,13 @@ static void *write_all(void *arg)
 		pthread_mutex_unlock(&recorder.lock);
 		if (piece->begins)
 			begin_file();
-		write_piece(piece);
+		written = write_piece(piece);
 		pthread_mutex_lock(&recorder.lock);
+		if (!written) {
+			recorder.unwritten += piece->packets;
+			recorder.lost += piece->packets;
+			recorder.recorded -= piece->packets;
+		}
 		recorder.waiting -= piece->len;
 		free(piece);
 	}
@@ -309,9 +367,10 @@ int recorder_open(const char *command)
 	recorder.series = (struct series){.path = recorder_options.path, .keep = recorder_options.files};
 	recorder.fd = series_next(&recorder.series);
 	if (recorder.fd < 0) {
-		complain("%s: %s", recorder_options.path, tn_strerror(recorder.fd));
+		complain("%s: %s", recorder_options.path, reason(recorder.fd));
 		return STATUS_FAILED;
 	}
+	recorder.open = true;
 	err = begin_capture();
 	return err < 0 ? complain_library(err, NULL) : STATUS_DONE;
 }
@@ -342,10 +401,23 @@ int recorder_start(void)
 	return STATUS_DONE;
 }
 
+static void tell_lost(void)
+{
+	unsigned long long all = recorder.lost + recorder.recorded, unwritten = recorder.unwritten;
+
+	if (recorder.lost > recorder.unwritten)
+		complain("%s: %llu of %llu packets are not in it: there was no room for them (--record-memory)",
+			 recorder_options.path, (unsigned long long)recorder.lost - unwritten, all);
+	if (unwritten)
+		complain("%s: %llu of %llu packets are not in it: they could not be written", recorder_options.path,
+			 unwritten, all);
+}
+
 void recorder_close(void)
 {
-	if (!recorder_is_wanted() || !recorder.out)
+	if (!recorder.open)
 		return;
+	recorder.open = false;
 	pthread_mutex_lock(&recorder.lock);
 	put_counts();
 	recorder.ending = true;
@@ -354,11 +426,8 @@ void recorder_close(void)
 	if (recorder.running)
 		pthread_join(recorder.writer, NULL);
 	recorder.running = false;
-	if (recorder.lost)
-		complain("%s: %llu of %llu packets are not in it: there was no room for them (--record-memory)",
-			 recorder_options.path, (unsigned long long)recorder.lost,
-			 (unsigned long long)(recorder.lost + recorder.recorded));
-	else if (settings.verbose)
+	tell_lost();
+	if (!recorder.lost && settings.verbose)
 		complain("%s: %llu packets of %llu sessions", recorder_options.path,
 			 (unsigned long long)recorder.recorded, (unsigned long long)recorder.sessions);
 	capwriter_free(recorder.out);
@@ -370,6 +439,13 @@ void recorder_close(void)
 
 /* ---- a session ---- */
 
+void recorder_lose(void)
+{
+	pthread_mutex_lock(&recorder.lock);
+	recorder.lost++;
+	pthread_mutex_unlock(&recorder.lock);
+}
+
 static void put_packet(struct recording *r, int from, unsigned flags, const void *data, size_t len, size_t full,
 		       const struct text *comment)
 {
@@ -379,8 +455,12 @@ static void put_packet(struct recording *r, int from, unsigned flags, const void
 
 	if (WIRE_HEAD_MAX + len > sizeof(stack))
 		packet = malloc(WIRE_HEAD_MAX + len);
-	if (!packet)
+	if (!packet || (comment && comment->failed)) { /* without its comment it would say something else */
+		recorder_lose();
+		if (packet != stack)
+			free(packet);
 		return;
+	}
 	head = wire_head(&r->wire, from, flags, data, len, packet);
 	if (len)
 		memcpy(packet + head, data, len);
@@ -426,29 +506,58 @@ static bool take_addr(struct wire *wire, int side, const struct tn_addr *addr)
 	return true;
 }
 
-struct recording *recording_new(const struct recording_ends *ends)
+/* `number`: what stands for the addresses that a side does not have. */
+static void name_sides(struct recording *r, const struct recording_ends *ends, uint64_t number)
 {
-	struct recording *r = recorder_is_wanted() ? calloc(1, sizeof(*r)) : NULL;
-	struct text comment = {0};
-	uint64_t number;
-
-	if (!r)
-		return NULL;
-	pthread_mutex_lock(&recorder.lock);
-	number = recorder.sessions++;
-	pthread_mutex_unlock(&recorder.lock);
 	r->messages = ends->messages;
 	r->wire.datagrams = ends->datagrams;
 	/* Another one for each session: a client that uses its port again begins another connection by it */
 	r->wire.seq[0] = r->wire.seq[1] = (uint32_t)number * 0x9e3779b1U + 1;
 	if (!take_addr(&r->wire, WIRE_CLIENT, ends->client) || !take_addr(&r->wire, WIRE_SERVER, ends->local))
 		wire_make_up(&r->wire, number);
+}
+
+struct recording *recording_new(const struct recording_ends *ends)
+{
+	struct recording *r = recorder_is_wanted() ? calloc(1, sizeof(*r)) : NULL;
+	struct text comment = {0};
+
+	if (!r) {
+		if (recorder_is_wanted())
+			recorder_lose();
+		return NULL;
+	}
+	pthread_mutex_lock(&recorder.lock);
+	r->number = ++recorder.sessions;
+	pthread_mutex_unlock(&recorder.lock);
+	name_sides(r, ends, r->number - 1);
 	text_add(&comment, "tenon session %llu: ", (unsigned long long)ends->id);
 	text_clean(&comment, ends->client_text);
-	text_add(&comment, " at %s", ends->url);
+	text_add(&comment, " at %.*s", (int)strcspn(ends->url, "?"), ends->url); /* keys may hold secrets */
 	put_empty(r, WIRE_CLIENT, WIRE_SYN, &comment);
 	text_free(&comment);
 	return r;
+}
+
+/* The same address always gets the same one. */
+static uint64_t number_of(const struct tn_addr *addr)
+{
+	uint64_t h = 0xcbf29ce484222325;
+
+	for (size_t i = 0; i < addr->len; i++)
+		h = (h ^ addr->bytes[i]) * 0x100000001b3;
+	return h >> 16;
+}
+
+void recording_datagram(const struct recording_ends *ends, enum recording_side side, const struct tn_msg *msg,
+			const char *format)
+{
+	struct recording r = {0};
+
+	if (!recorder_is_wanted())
+		return;
+	name_sides(&r, ends, number_of(ends->client));
+	recording_data(&r, side, msg, format);
 }
 
 void recording_reached(struct recording *r, const char *target)
@@ -467,13 +576,15 @@ void recording_reached(struct recording *r, const char *target)
 	text_free(&comment);
 }
 
-/* Where a message ends is told by the packet with its last byte; the packets before it say so too. */
-static void mark(struct text *comment, const struct recording *r, const struct tn_msg *msg, const char *format,
-		 bool last)
+/* Where a message ends is told by the packet with its last byte; the packets before it say so too. The first datagram
+ * of a session says which that is: an address may have one after the other. */
+static void mark(struct text *comment, struct recording *r, const struct tn_msg *msg, const char *format, bool last)
 {
+	bool begins = r->wire.datagrams && r->number && !r->told;
+
 	if (r->messages)
 		text_add(comment, last ? "tenon message" : "tenon part");
-	else if (format)
+	else if (format || begins)
 		text_add(comment, "tenon datagram");
 	if (!comment->len || !last)
 		return;
@@ -481,6 +592,9 @@ static void mark(struct text *comment, const struct recording *r, const struct t
 		text_add(comment, " kind=%s", msg->kind == TN_MSG_TEXT ? "text" : "binary");
 	if (format)
 		text_add(comment, " format=%s", format);
+	if (begins)
+		text_add(comment, " session=%llu", (unsigned long long)r->number);
+	r->told |= begins;
 }
 
 void recording_data(struct recording *r, enum recording_side side, const struct tn_msg *msg, const char *format)

@@ -39,6 +39,9 @@ bool recorder_is_wanted(void);
 /* Whether the options make sense together. Returns the exit status, after printing an error. */
 int recorder_check(const char *command);
 
+/* Whether sessions of this endpoint can be recorded. Returns the exit status, after printing an error. */
+int recorder_check_url(const char *command, const char *url);
+
 /* Opens the file: before the sandbox. Returns the exit status, after printing an error. */
 int recorder_open(const char *command);
 
@@ -47,6 +50,9 @@ void recorder_allow(struct sandbox *box);
 
 /* Starts writing: in the sandbox, before there are sessions. Returns the exit status. */
 int recorder_start(void);
+
+/* Something could not be recorded for want of memory. */
+void recorder_lose(void);
 
 /* Writes what is left, and tells what is missing. When all sessions have ended. */
 void recorder_close(void);
@@ -67,6 +73,10 @@ struct recording_ends {
 
 /* A session begins. From any thread, but each in one. NULL, which all others take: there is no memory. */
 struct recording *recording_new(const struct recording_ends *ends);
+
+/* A datagram that belongs to no session: its ends, and who has said it. */
+void recording_datagram(const struct recording_ends *ends, enum recording_side from, const struct tn_msg *msg,
+			const char *format);
 
 /* It goes on to this target; NULL: to none, it is answered here. */
 void recording_reached(struct recording *recording, const char *target);

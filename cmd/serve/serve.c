@@ -43,6 +43,7 @@
 #include "inspect/bind_error.h"
 #include "own_keys.h"
 #include "relay/relay.h"
+#include "record/recorder.h"
 #include "tap/last.h"
 #include "tap/tap.h"
 #include "tap/trace.h"
@@ -690,6 +691,7 @@ static int confine(void)
 	for (int i = 0; i < state.nserved; i++)
 		for (int n = 0; tn_server_file(state.served[i].server, n, &path, &use) == 0; n++)
 			sandbox_allow(&box, path, use);
+	recorder_allow(&box);
 	tap_allow(&box);
 	admin_allow(&box);
 	log_allow(&box);
@@ -853,7 +855,11 @@ static int run_urls(int count, bool with_hint)
 	prepare_commands();
 	status = begin(count);
 	if (status == STATUS_DONE)
+		status = recorder_open("serve");
+	if (status == STATUS_DONE)
 		status = confine();
+	if (status == STATUS_DONE)
+		status = recorder_start();
 	if (status == STATUS_DONE)
 		status = tap_start();
 	if (status == STATUS_DONE)
@@ -861,6 +867,7 @@ static int run_urls(int count, bool with_hint)
 	else
 		abandon();
 	tap_close();
+	recorder_close();
 	sandbox_leave();
 	served_free();
 	log_close();
@@ -871,6 +878,10 @@ static int check_all(char **urls, int count)
 {
 	int status = check_options(urls, count);
 
+	if (status == STATUS_DONE)
+		status = recorder_check("serve");
+	for (int i = 0; i < count && status == STATUS_DONE; i++)
+		status = recorder_check_url("serve", urls[i]);
 	if (status == STATUS_DONE)
 		status = check_relay(count);
 	if (status == STATUS_DONE)
@@ -954,6 +965,12 @@ static const struct option_spec own_options[] = {
 	{"on-bad", 0, OPTION_VALUE, set_for_key, &options.on_bad, "WHAT",
 	 "a message that the key format refuses: close the connection, or skip the message (default: echo and "
 	 "ack reply with an error and go on, others close)"},
+	{"record", 0, OPTION_VALUE, option_set_text, &recorder_options.path, "FILE", RECORD_MEANING},
+	{"record-size", 0, OPTION_VALUE, recorder_set_size, &recorder_options.size, "SIZE", RECORD_SIZE_MEANING},
+	{"record-every", 0, OPTION_VALUE, option_set_duration, &recorder_options.every_ns, "DUR", RECORD_EVERY_MEANING},
+	{"record-files", 0, OPTION_VALUE, option_set_number, &recorder_options.files, "N", RECORD_FILES_MEANING},
+	{"record-memory", 0, OPTION_VALUE, recorder_set_memory, &recorder_options.memory, "SIZE",
+	 RECORD_MEMORY_MEANING},
 	{"user", 0, OPTION_VALUE, privileges_set, &options.user, "NAME",
 	 "user to become once the sockets are bound (default for root: who called sudo, or nobody; commands of "
 	 "exec: keep the user who started the server)"},

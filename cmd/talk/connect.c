@@ -31,6 +31,7 @@
 #include "lines.h"
 #include "listen.h"
 #include "retry.h"
+#include "record/recorder.h"
 #include "tap/tap.h"
 #include "tap/trace.h"
 #include "throttle.h"
@@ -1000,6 +1001,8 @@ static int run(char **operands, int count)
 	kind = tn_url_kind(state.url);
 	if (kind < 0)
 		return complain_library(kind, state.url);
+	if (recorder_check("connect") != STATUS_DONE || recorder_check_url("connect", state.url) != STATUS_DONE)
+		return STATUS_USAGE;
 	if (options.listen && kind & (TN_URL_PROXY | TN_URL_HTTP)) {
 		complain("connect: --listen: clients of %s ask for something that standard input cannot answer",
 			 state.url);
@@ -1027,7 +1030,11 @@ static int run(char **operands, int count)
 		return err == -ENOENT ? STATUS_USAGE : STATUS_FAILED;
 	status = tap_open("connect", true);
 	if (status == STATUS_DONE)
+		status = recorder_open("connect");
+	if (status == STATUS_DONE)
 		status = tap_start();
+	if (status == STATUS_DONE)
+		status = recorder_start();
 	if (status != STATUS_DONE)
 		return status;
 	if (signals_start(state.loop, on_signal, NULL) < 0)
@@ -1039,6 +1046,7 @@ static int run(char **operands, int count)
 	out_unwatch();
 	if (status != STATUS_DONE) {
 		tap_close();
+		recorder_close();
 		return status;
 	}
 	if (state.peer) { /* the peer is told that we leave; that is not waited for */
@@ -1050,6 +1058,7 @@ static int run(char **operands, int count)
 	listen_close();
 	(void)tn_loop_step(state.loop, 0);
 	tap_close();
+	recorder_close();
 	return state.status;
 }
 
@@ -1085,6 +1094,12 @@ static const struct option_spec own_options[] = {
 	{"rate", 0, OPTION_VALUE, option_set_rate, &options.throttle.rate, "SIZE", "send so many bytes a second: 1MiB"},
 	{"interval", 0, OPTION_VALUE, option_set_duration, &options.throttle.interval_ns, "DUR",
 	 "send line by line, at least so long from one to the next"},
+	{"record", 0, OPTION_VALUE, option_set_text, &recorder_options.path, "FILE", RECORD_MEANING},
+	{"record-size", 0, OPTION_VALUE, recorder_set_size, &recorder_options.size, "SIZE", RECORD_SIZE_MEANING},
+	{"record-every", 0, OPTION_VALUE, option_set_duration, &recorder_options.every_ns, "DUR", RECORD_EVERY_MEANING},
+	{"record-files", 0, OPTION_VALUE, option_set_number, &recorder_options.files, "N", RECORD_FILES_MEANING},
+	{"record-memory", 0, OPTION_VALUE, recorder_set_memory, &recorder_options.memory, "SIZE",
+	 RECORD_MEMORY_MEANING},
 	{"trace", 0, OPTION_VALUE, trace_set_form, NULL, "FORM", TRACE_MEANING},
 	{"trace-to", 0, OPTION_VALUE, trace_set_file, NULL, "FILE", TRACE_TO_ONCE_MEANING},
 	{"trace-bytes", 0, OPTION_VALUE, trace_set_bytes, NULL, "SIZE", TRACE_BYTES_MEANING},

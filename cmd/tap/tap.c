@@ -19,6 +19,8 @@ struct tap {
 	struct tap *next, **link; /* of this thread's */
 	const struct tn_conn *conn;
 	bool serves; /* what comes on `conn` is of the client */
+	bool many;   /* it has many clients: each datagram stands for itself */
+	const char *url;
 	struct recording *recording;
 	struct traced traced;
 	struct last *last;
@@ -59,6 +61,8 @@ void tap_reopen(void)
 
 void tap_close(void)
 {
+	while (all) /* of connections that are not waited for */
+		tap_end(all, RECORDING_SERVER, NULL, NULL, false);
 	trace_close();
 }
 
@@ -178,6 +182,19 @@ static void end(struct tap *tap, int err)
 		err != 0);
 }
 
+static void record_datagram(const struct tap *tap, struct tn_conn *conn, bool in, const struct tn_msg *msg)
+{
+	struct tn_addr local = {0};
+	const struct recording_ends ends = {
+		.id = tn_conn_id(conn), .url = tap->url, .datagrams = true, .client = msg->peer, .local = &local};
+
+	if (!msg->peer)
+		return;
+	if (tn_msg_local(conn, msg, &local) < 0)
+		local.len = 0;
+	recording_datagram(&ends, side(tap, in), msg, tn_conn_format(conn));
+}
+
 static void on_tap(struct tn_conn *conn, enum tn_tap what, const struct tn_msg *msg, int err, void *arg)
 {
 	struct tap *tap = arg;
@@ -186,6 +203,8 @@ static void on_tap(struct tn_conn *conn, enum tn_tap what, const struct tn_msg *
 	case TN_TAP_IN:
 	case TN_TAP_OUT:
 		tap_data(tap, side(tap, what == TN_TAP_IN), msg, tn_conn_format(conn));
+		if (tap->many)
+			record_datagram(tap, conn, what == TN_TAP_IN, msg);
 		break;
 	case TN_TAP_IN_END:
 	case TN_TAP_OUT_END:
@@ -223,6 +242,8 @@ void tap_conn(struct tn_conn *conn, const char *url, unsigned flags)
 	if (!tap)
 		return;
 	tap->serves = serves;
+	tap->many = many;
+	tap->url = url;
 	if (!many && !info.many) {
 		take_peer(tap, info.peer);
 		tap->recording = recording_new(&ends);

@@ -1,7 +1,10 @@
 """--record: what passes in sessions, as a capture file."""
 import base64
+import contextlib
 import json
 import os
+import re
+import resource
 import shutil
 import socket
 import subprocess
@@ -9,6 +12,7 @@ import subprocess
 import pytest
 
 from harness import KIB, MIB, exchange, free_port, noise, receive_exactly, reset, wait_until
+from system import small_disk
 
 USAGE = 2
 FAILED = 1
@@ -36,6 +40,10 @@ def payload(tenon, path, side):
 def comments(tenon, path):
     lines = tenon.run("capture", "--read", path, "--json").lines
     return [json.loads(line).get("comment") for line in lines]
+
+
+def packets(tenon, path):
+    return [json.loads(line) for line in tenon.run("capture", "--read", path, "--json").lines]
 
 
 def recorded(tenon, listen, target, *options, **how):
@@ -277,3 +285,221 @@ def test_no_pipe(tenon):
     result = tenon.run("relay", "tcp://127.0.0.1:0", "tcp://127.0.0.1:1", "--record", f"{tenon.folder}/fifo",
                        status=USAGE)
     assert "not into a pipe" in result.err
+
+
+def test_no_standard_output(tenon):
+    assert "./- is a file" in tenon.run("relay", "tcp://127.0.0.1:0", "tcp://127.0.0.1:1", "--record", "-",
+                                        status=USAGE).err
+
+
+# ---- serve and connect ----
+
+def serving(tenon, url, handler, *options):
+    path = f"{tenon.folder}/s.pcapng"
+    return tenon.serve(url, options=["--json", "--handler", handler, "--record", path, *options]), path
+
+
+@pytest.mark.parametrize("url", ["tcp://127.0.0.1:0", "unix:{}/listen"])
+@pytest.mark.parametrize("handler", ["echo", "exec:cat"])
+def test_serve_bytes(tenon, url, handler):
+    server, path = serving(tenon, url.format(tenon.folder), handler)
+    data = noise(300 * KIB + 7)
+    assert exchange(tenon.dial(server.url), data, finish=True) == data
+    server.wait_for_event("close")
+    server.stop()
+    assert payload(tenon, path, "client") == data
+    assert payload(tenon, path, "server") == data
+    notes = [note for note in comments(tenon, path) if note]
+    assert notes[0].startswith("tenon session ") and notes[0].endswith(f" at {server.url}")
+    assert notes[-1] == "tenon end"
+
+
+def test_serve_knows_when_its_client_ended(tenon):
+    """A command that answers at the end of its input: a replay that did not end there would wait for ever."""
+    server, path = serving(tenon, "tcp://127.0.0.1:0", "exec:sort")
+    assert exchange(tenon.dial(server.url), b"b\na\n", finish=True) == b"a\nb\n"
+    server.wait_for_event("close")
+    server.stop()
+    assert [packet["flags"] for packet in packets(tenon, path)] == ["S", "SA", "A", "PA", "FA", "PA", "FA", "A"]
+
+
+@pytest.mark.parametrize("handler, answer", [("ack", {"ack": 7}), ("echo", 7)])
+def test_serve_messages(tenon, handler, answer):
+    server, path = serving(tenon, "tcp://127.0.0.1:0?frame=u32&format=cbor", handler)
+    assert json.loads(tenon.run("send", f"{server.url}?frame=u32&format=cbor", "7").out) == answer
+    server.wait_for_event("close")
+    server.stop()
+    events = followed(tenon, path)
+    assert said(events, "client") == [7] and said(events, "server") == [answer]
+
+
+@pytest.mark.parametrize("host", ["udp://127.0.0.1:0", "udp://[::1]:0", "unix-dgram:{}/listen"])
+def test_serve_datagrams(tenon, host):
+    server, path = serving(tenon, host.format(tenon.folder), "ack")
+    for words in ("one", "three"):
+        tenon.run("send", server.url, words)
+    server.stop()
+    shown = packets(tenon, path)
+    assert [packet["payload"] for packet in shown] == [3, 8, 5, 10]
+    assert shown[0]["source"] == shown[1]["destination"] != shown[2]["source"]
+
+
+def test_serve_secured(tenon, authority, trusted):
+    """What was encrypted is recorded as it was said."""
+    server, path = serving(tenon, f"tls://127.0.0.1:0?{authority.pair('server')}", "echo")
+    assert tenon.run("send", f"{server.url}?{trusted}", "words").out == b"words\n"
+    server.wait_for_event("close")
+    server.stop()
+    assert payload(tenon, path, "client") == payload(tenon, path, "server") == b"words"
+
+
+def test_serve_http(tenon):
+    server, path = serving(tenon, "http://127.0.0.1:0", "echo")
+    request = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 3\r\n\r\nabc"
+    reply = exchange(tenon.dial(f"tcp://127.0.0.1:{server.port}"), request, finish=True)
+    assert reply.endswith(b"\r\n\r\nabc")
+    server.wait_for_event("close")
+    server.stop()
+    assert payload(tenon, path, "client").startswith(b"POST / ")
+    assert payload(tenon, path, "server") == reply
+
+
+def test_serve_websocket_tells_kinds(tenon):
+    server, path = serving(tenon, "ws://127.0.0.1:0/", "echo")
+    tenon.run("send", f"{server.url}?kind=binary", "words")
+    server.wait_for_event("close")
+    server.stop()
+    assert [note for note in comments(tenon, path) if note and "message" in note] == ["tenon message kind=binary"] * 2
+
+
+def test_serve_chargen_and_reset(tenon):
+    server, path = serving(tenon, "tcp://127.0.0.1:0", "chargen")
+    client = tenon.dial(server.url)
+    got = receive_exactly(client, 10 * KIB)
+    reset(client)
+    server.wait_for_event("close")
+    server.stop()
+    assert payload(tenon, path, "server").startswith(got)
+    assert comments(tenon, path)[-1].startswith("tenon end by the client: ")
+
+
+def test_serve_records_again_in_the_next_file(tenon):
+    server, path = serving(tenon, "tcp://127.0.0.1:0", "discard", "--record-size", "64KiB", "--record-files", "2")
+    tenon.run("send", server.url, input=bytes(300 * KIB))
+    server.wait_for_event("close")
+    server.stop()
+    names = sorted(name.name for name in tenon.folder.glob("s*.pcapng"))
+    assert len(names) == 2 and "s.pcapng" not in names and path
+
+
+@pytest.mark.parametrize("command", [["serve", "icmp://127.0.0.1"], ["connect", "icmp://127.0.0.1"]])
+def test_nothing_below_the_transports(tenon, command):
+    assert "--record: icmp://127.0.0.1 is below the transports" in tenon.run(
+        *command, "--record", f"{tenon.folder}/r", status=USAGE).err
+
+
+def connecting(tenon, url, *options, data=b"", status=0):
+    path = f"{tenon.folder}/c.pcapng"
+    return tenon.run("connect", url, "--record", path, *options, input=data, status=status), path
+
+
+@pytest.mark.parametrize("scheme", ["tcp://127.0.0.1:0", "unix:{}/listen"])
+def test_connect_bytes(tenon, scheme):
+    server = tenon.serve(scheme.format(tenon.folder), options=["--handler", "exec:cat"])
+    data = noise(300 * KIB + 7)
+    done, path = connecting(tenon, server.url, data=data)
+    assert done.out == data
+    assert payload(tenon, path, "client") == payload(tenon, path, "server") == data
+    ends = [packet["source"] for packet in packets(tenon, path) if packet["flags"] == "FA"]
+    assert ends[0] == packets(tenon, path)[0]["source"] != ends[1]
+    assert comments(tenon, path)[0].endswith(f" at {server.url}")
+
+
+@pytest.mark.parametrize("url, options", [("tcp://127.0.0.1:0?frame=u32&format=cbor", []),
+                                          ("udp://127.0.0.1:0?format=cbor", ["--count", "2"])])
+def test_connect_messages(tenon, url, options):
+    server = tenon.serve(url, options=["--handler", "ack"])
+    done, path = connecting(tenon, server.url + url[url.index("?"):], *options, data=b"1\n2\n")
+    assert done.lines == ['{"ack":1}', '{"ack":2}']
+    events = followed(tenon, path)
+    if url.startswith("tcp"):
+        assert said(events, "client") == [1, 2] and said(events, "server") == [{"ack": 1}, {"ack": 2}]
+    else:
+        assert len(comments(tenon, path)) == 4
+    assert "2 messages said, 2 replies, 0 differ" in tenon.run(
+        "replay", path, server.url + url[url.index("?"):], "--closed").err
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "udp"])
+def test_connect_that_listens(tenon, scheme):
+    path = f"{tenon.folder}/c.pcapng"
+    port = free_port()
+    process = tenon.start("connect", "--listen", f"{scheme}://127.0.0.1:{port}", "--record", path, "--recv-only",
+                          "--count" if scheme == "udp" else "--bytes", "1" if scheme == "udp" else "5")
+    process.wait_for_text("listening on")
+    tenon.run("send", "--no-reply", f"{scheme}://127.0.0.1:{port}", "words")
+    process.wait()
+    shown = packets(tenon, path)
+    assert [packet["payload"] for packet in shown if packet["payload"]][0] == 5
+    assert shown[0]["destination"].endswith(f":{port}")
+
+
+# ---- disks, and others who write there ----
+
+def test_another_process_does_not_write_into_it(tenon):
+    """As when a server is replaced by another that was started in the same way."""
+    server, path = serving(tenon, "tcp://127.0.0.1:0", "echo")
+    refused = tenon.run("serve", "tcp://127.0.0.1:0", "--record", path, status=FAILED)
+    assert f"{path}: another process records into it" in refused.err
+    assert exchange(tenon.dial(server.url), b"words", finish=True) == b"words"
+    server.wait_for_event("close")
+    server.stop()
+    assert payload(tenon, path, "client") == b"words"
+
+
+def limit_files(size):
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def test_what_the_disk_does_not_take_is_counted(tenon):
+    path = f"{tenon.folder}/s.pcapng"
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--json", "-v", "--handler", "discard", "--record", path],
+                         preexec_fn=limit_files(2000))
+    tenon.run("send", server.url, "words")
+    wait_until(lambda: os.stat(path).st_size, "it is in the file")
+    tenon.run("send", server.url, input=bytes(20 * KIB))
+    wait_until(lambda: sum(event["event"] == "close" for event in server.events) == 2, "both have ended")
+    server.stop()
+    told = re.search(r"s.pcapng: (\d+) of (\d+) packets are not in it: they could not be written", server.err)
+    assert told and 1 <= int(told[1]) <= int(told[2])
+    assert len(comments(tenon, path)) == int(told[2]) - int(told[1])
+    assert server.err.count("File too large") == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_a_disk_that_is_full_twice(tenon):
+    """Each time it is told, and that there is room again."""
+    disk = tenon.folder / "disk"
+    disk.mkdir()
+    path = disk / "s.pcapng"
+    big = disk / "big"
+    options = ["--json", "--no-sandbox", "--handler", "discard", "--record", path, "--record-size", "64KiB",
+               "--record-files", "1"]
+    server = tenon.serve("tcp://127.0.0.1:0", options=options, preexec_fn=small_disk(disk, MIB))
+    inside = f"/proc/{server.pid}/root{big}"
+
+    def say(size=100 * KIB):
+        client = tenon.dial(server.url)
+        client.sendall(bytes(size))
+        client.close()
+
+    def fill():
+        with contextlib.suppress(OSError), open(inside, "wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+    for n in (1, 2):
+        fill()
+        wait_until(lambda n=n: (say(), server.err.count("No space left") >= n)[1], "it is told")
+        os.unlink(inside)
+        wait_until(lambda n=n: (say(), server.err.count("sessions are recorded again") >= n)[1], "and that it goes on")
+    server.stop()

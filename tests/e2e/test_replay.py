@@ -188,6 +188,20 @@ def test_datagrams(tenon):
     assert "2 sessions, 4 messages said, 4 replies, 0 differ" in done.err
 
 
+def test_datagram_sessions_of_one_port(tenon):
+    """A client that is back after its session has ended has another one."""
+    server = tenon.serve("udp://127.0.0.1:0", options=["--handler", "echo"])
+    path = f"{tenon.folder}/r.pcapng"
+    relay = tenon.relay("udp://127.0.0.1:0", server.url, options=["--json", "--idle", "50ms", "--record", path])
+    client = tenon.dial(relay.url)
+    for n in (1, 2):
+        client.send(b"words")
+        assert client.recv(100) == b"words"
+        wait_until(lambda n=n: sum(event["event"] == "session" for event in relay.events) == n, "it has ended")
+    relay.stop()
+    assert "2 sessions, 2 messages said, 2 replies, 0 differ" in tenon.run("replay", path, server.url, "--closed").err
+
+
 def test_a_recording_through_tls(tenon, authority, trusted, echo):
     """It holds what was decrypted; it may be said through TLS again."""
     path = bytes_recorded(tenon, echo, 1)
@@ -214,7 +228,7 @@ def test_a_cut_recording(tenon, echo):
 A, B = ("10.0.0.1", 40000), ("10.0.0.2", 80)
 
 
-def captured(tenon, *segments):
+def captured(tenon, *segments, reset_by_client=None):
     """A capture of one connection: (seconds, by the client, payload, comment)."""
     at = [1001, 5001]
 
@@ -233,7 +247,58 @@ def captured(tenon, *segments):
         data += record_of(seconds, packets.tcp(*ends[0], *ends[1], packets.ACK | packets.PSH, at[own], at[other],
                                                payload), *comment)
         at[own] += len(payload)
+    if reset_by_client is not None:
+        ends = (A, B) if reset_by_client else (B, A)
+        data += record_of(segments[-1][0], packets.tcp(*ends[0], *ends[1], packets.RST | packets.ACK,
+                                                       at[not reset_by_client], at[reset_by_client]))
     return tenon.file("c.pcapng", data)
+
+
+@pytest.mark.parametrize("by_client", [True, False])
+def test_who_has_reset_it(tenon, by_client):
+    """A client that was reset has not reset: it closes when it has heard what was recorded."""
+    path = captured(tenon, (1000, True, b"one"), (1000, False, b"two"), reset_by_client=by_client)
+    listener = tenon.listen()
+    replay = tenon.start("replay", path, f"tcp://127.0.0.1:{listener.getsockname()[1]}", "--closed")
+    client = tenon.accept(listener)
+    assert receive_exactly(client, 3) == b"one"
+    client.sendall(b"two")
+    if by_client:
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+    else:
+        assert client.recv(1) == b""
+    replay.wait()
+
+
+def test_sessions_that_are_left_out_count(tenon, echo):
+    """All that was played was as it was; but not all was played."""
+    bytes_recorded(tenon, echo, 2)
+    data, blocks = (tenon.folder / "r.pcapng").read_bytes(), []
+    while data:
+        length = struct.unpack_from("<I", data, 4)[0]
+        blocks.append(data[:length])
+        data = data[length:]
+    blocks.remove(next(block for block in reversed(blocks) if len(block) > KIB))
+    path = tenon.file("cut.pcapng", b"".join(blocks))
+    done = tenon.run("replay", path, echo.url, "--closed", status=REFUSED)
+    assert "1 of 2 sessions are left out" in done.err and "0 differ" in done.err
+
+
+def test_any_name_between_brackets(tenon, echo):
+    """A name in a path may hold the bracket that ends it."""
+    values = [{"a]b": {"t": 1}, "x[\"]": [1], "plain": 3}]
+    path = lines_recorded(tenon, echo, values)
+
+    def other(line):
+        value = json.loads(line)
+        value["a]b"]["t"] = 2
+        value["x[\"]"][0] = 5
+        return json.dumps(value).encode() + b"\n"
+    with answering(tenon, other) as url:
+        done = tenon.run("replay", path, url + LINES, "--ignore", "$[*].t", status=REFUSED)
+        assert '$["a]b"]' not in done.text and '$["x[\\"]"][0]: 5, was 1' in done.text
+        tenon.run("replay", path, url + LINES, "--ignore", "$[*].t", "--ignore", "$[*][*]")
 
 
 def test_a_clock_that_was_set_back(tenon, echo):
@@ -321,6 +386,9 @@ def test_no_recording(tenon, echo):
     (["r"], "a recording and a URL are needed"),
     (["r", "tcp://127.0.0.1:1", "x"], "one URL too many"),
     (["r", "tcp://127.0.0.1:1", "--speed", "fast"], "is no speed"),
+    (["r", "tcp://127.0.0.1:1", "--speed", "0x10"], "is no speed"),
+    (["r", "tcp://127.0.0.1:1", "--speed", "1e3"], "is no speed"),
+    (["r", "tcp://127.0.0.1:1", "--show", "3", "--compare", "none"], "nothing is compared"),
     (["r", "tcp://127.0.0.1:1", "--speed", "2x", "--closed"], "which of the two?"),
     (["r", "tcp://127.0.0.1:1", "--compare", "all"], "none of messages, bytes, none"),
     (["r", "tcp://127.0.0.1:1", "--ignore", "time"], "is no path"),
