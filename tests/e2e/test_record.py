@@ -331,6 +331,7 @@ def test_serve_messages(tenon, handler, answer):
     server.stop()
     events = followed(tenon, path)
     assert said(events, "client") == [7] and said(events, "server") == [answer]
+    assert [note for note in comments(tenon, path) if note and "format" in note] == ["tenon message format=cbor"] * 2
 
 
 @pytest.mark.parametrize("host", ["udp://127.0.0.1:0", "udp://[::1]:0", "unix-dgram:{}/listen"])
@@ -419,8 +420,9 @@ def test_connect_bytes(tenon, scheme):
                                           ("udp://127.0.0.1:0?format=cbor", ["--count", "2"])])
 def test_connect_messages(tenon, url, options):
     server = tenon.serve(url, options=["--handler", "ack"])
-    done, path = connecting(tenon, server.url + url[url.index("?"):], *options, data=b"1\n2\n")
+    done, path = connecting(tenon, server.url + url[url.index("?"):] + "&rcvbuf=99999", *options, data=b"1\n2\n")
     assert done.lines == ['{"ack":1}', '{"ack":2}']
+    assert not any("99999" in (note or "") for note in comments(tenon, path)), "keys may hold secrets"
     events = followed(tenon, path)
     if url.startswith("tcp"):
         assert said(events, "client") == [1, 2] and said(events, "server") == [{"ack": 1}, {"ack": 2}]
