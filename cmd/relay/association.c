@@ -12,6 +12,7 @@
 #include "first/datagram.h"
 #include "pace.h"
 #include "plan.h"
+#include "tap/tap.h"
 #include "tenon.h"
 
 /* So many places a client may talk to at a time: each has a socket. The one that was quiet for longest goes for a new
@@ -33,8 +34,10 @@ struct place {
 };
 
 struct association {
-	struct tn_conn *client; /* whose it is; NULL: it has gone */
-	struct pace *pace;      /* the session's; NULL: there are no limits, or it has gone */
+	struct tn_conn *client;      /* whose it is; NULL: it has gone */
+	struct pace *pace;           /* the session's; NULL: there are no limits, or it has gone */
+	const struct record *record; /* the session's; NULL: it is not told of */
+	struct tap *tap;             /* NULL: nobody looks on, or nothing has come */
 	struct tn_server *server;
 	struct tn_conn *socket; /* NULL: not open yet, or not any more */
 	struct tn_addr peer;    /* where the client sends from: its address, with the port of its first datagram */
@@ -79,6 +82,9 @@ void association_end(struct association *a, struct record *record)
 		record->msgs_out = a->msgs_out;
 		record->lost = a->lost;
 	}
+	record_end_tap(record, a->tap);
+	a->tap = NULL;
+	a->record = NULL;
 	a->client = NULL;
 	a->pace = NULL;
 	for (struct place *place = a->places; place; place = place->next)
@@ -128,6 +134,26 @@ void association_tick(struct association *a, uint64_t now)
 
 /* ---- replies ---- */
 
+/* What passes between the client and us, with the headers that say where it goes and comes from. */
+static void tap_reply(struct association *a, const struct iovec iov[2])
+{
+	size_t len = iov[0].iov_len + iov[1].iov_len;
+	unsigned char *whole = a->tap ? malloc(len) : NULL;
+	const struct tn_msg msg = {.data = whole, .len = len};
+
+	if (!a->tap)
+		return;
+	if (!whole) {
+		recorder_lose();
+		return;
+	}
+	memcpy(whole, iov[0].iov_base, iov[0].iov_len);
+	if (iov[1].iov_len)
+		memcpy(whole + iov[0].iov_len, iov[1].iov_base, iov[1].iov_len);
+	tap_data(a->tap, RECORDING_SERVER, &msg, NULL);
+	free(whole);
+}
+
 static void place_open(struct tn_conn *target, void *arg)
 {
 	if (address_is_ours(target))
@@ -155,6 +181,7 @@ static void place_msg(struct tn_conn *target, const struct tn_msg *msg, void *ar
 		a->lost++;
 		return;
 	}
+	tap_reply(a, iov);
 	a->msgs_out++;
 	a->bytes_out += msg->len;
 	note_passed(a, target, false, msg->len);
@@ -257,6 +284,9 @@ static void on_datagram(struct tn_conn *socket, const struct tn_msg *msg, void *
 		a->lost++;
 		return;
 	}
+	if (!a->tap)
+		a->tap = record_begin_tap(a->record, true, true, socket, msg);
+	tap_data(a->tap, RECORDING_CLIENT, msg, NULL);
 	at = datagram_read(data, msg->len, host, sizeof(host), &port);
 	place = at < 0 ? NULL : place_find(a, host, port);
 	if (at >= 0 && !place)
@@ -325,7 +355,8 @@ static int open_socket(struct association *a)
 	return tn_serve(tn_conn_loop(a->client), url, &socket_handler, a, &a->server);
 }
 
-int association_begin(struct tn_conn *client, const struct tn_asked *asked, struct pace *pace, struct association **out)
+int association_begin(struct tn_conn *client, const struct tn_asked *asked, struct pace *pace,
+		      const struct record *record, struct association **out)
 {
 	struct association *a = calloc(1, sizeof(*a));
 	int err;
@@ -334,6 +365,7 @@ int association_begin(struct tn_conn *client, const struct tn_asked *asked, stru
 		return -ENOMEM;
 	a->client = client;
 	a->pace = pace;
+	a->record = record;
 	a->port = named_port(asked, client);
 	err = open_socket(a);
 	if (err < 0)

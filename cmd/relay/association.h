@@ -15,11 +15,11 @@ struct tn_conn;
 
 /*
  * Opens the socket, at the address that the client has connected to, and answers the client. `pace`: the session's,
- * which the datagrams are held to, until association_end(); NULL: there are no limits. 0, or < 0 with words in
- * tn_errmsg(): the client is to be answered.
+ * which the datagrams are held to, until association_end(); NULL: there are no limits. `record`: the session's, until
+ * then too, or NULL. 0, or < 0 with words in tn_errmsg(): the client is to be answered.
  */
 int association_begin(struct tn_conn *client, const struct tn_asked *asked, struct pace *pace,
-		      struct association **association);
+		      const struct record *record, struct association **association);
 
 /* Bytes of datagrams that have passed so far. */
 uint64_t association_moved(const struct association *association);

@@ -592,7 +592,7 @@ static void go_where_asked(struct session *s)
 	}
 	record_asked(record_of(s), &asked);
 	if (asked.what == TN_ASKED_UDP) {
-		err = association_begin(client, &asked, pace_wanted() ? &extended_of(s)->pace : NULL,
+		err = association_begin(client, &asked, pace_wanted() ? &extended_of(s)->pace : NULL, record_of(s),
 					&extended_of(s)->association);
 		s->reached = err == 0;
 		if (err == 0)

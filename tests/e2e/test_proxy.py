@@ -1,5 +1,6 @@
 """proxy://: SOCKS4, 4a, 5 and HTTP CONNECT, as clients that nobody here wrote speak them; whom it lets where."""
 import http.server
+import json
 import select
 import signal
 import socket
@@ -520,6 +521,25 @@ def test_datagrams(tenon):
     # Its socket has gone with it
     client.send("127.0.0.1", first.port, b"too late")
     assert not client.hears()
+
+
+def test_datagrams_are_recorded(tenon):
+    """With the headers that say where they go."""
+    there = tenon.serve("udp://127.0.0.1:0", options=["--handler", "echo"])
+    path = f"{tenon.folder}/r.pcapng"
+    server = proxy(tenon, options=["--json", "--record", path])
+    client = Association(tenon, server)
+    for data in (b"one", b"three"):
+        client.send("127.0.0.1", there.port, data)
+        assert client.receive()[2] == data
+    client.control.close()
+    ended(server, command="udp")
+    server.stop()
+    packets = [json.loads(line) for line in tenon.run("capture", "--read", path, "--json").lines]
+    datagrams = [packet for packet in packets if packet["protocol"] == "udp"]
+    assert [packet["payload"] for packet in datagrams] == [13, 13, 15, 15]
+    assert datagrams[0]["source"] == "127.0.0.1:%d" % client.socket.getsockname()[1] == datagrams[1]["destination"]
+    assert datagrams[0]["destination"] == "%s:%d" % client.at
 
 
 def test_datagrams_of_named_port(tenon):
