@@ -110,11 +110,13 @@ def test_a_slow_client_stalls_nobody(tenon, rule, threads):
     assert event["dropped"] == 1 and (event["why"] is None) == (rule != "cut")
     status = json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=LIMIT))["broadcast"]
     assert status["dropped"] >= 1 and status["cut"] == int(rule == "cut"), status
-    assert status["said"] == count and status["heard"] == 2 * count - status["dropped"]
-    if rule == "cut":
+    assert status["said"] == count
+    if rule == "cut":  # whatever is said afterwards has one listener
+        assert status["heard"] <= 2 * count - status["dropped"]
         assert server.wait_for_event("close", id=event["id"])["reason"] == "slow"
         slow.close()
     else:
+        assert status["heard"] == 2 * count - status["dropped"]
         got = receive_exactly(slow, (count - status["dropped"]) * 4096)
         assert got[4:8] == b"\0\0\0\0"
         server.wait_for_event("caught up", id=event["id"])
