@@ -86,7 +86,7 @@ enum tn_err {
 	TN_EURL = -4020, /* a bad URL, or an option that is unknown, ill-valued or cannot apply: the caller's mistake */
 	TN_ENAME = -4021,    /* the host name does not exist */
 	TN_ERESOLVE = -4022, /* the name could not be looked up */
-	TN_EIDLE = -4023,    /* nothing came or went for the time of key idle */
+	TN_EIDLE = -4023,    /* nothing came or went for the time of key idle, or came for twice that of heartbeat */
 	TN_EDRAIN = -4024,   /* what was queued could not be sent before the deadline of key drain */
 	TN_ELIMIT = -4025,   /* the server serves as many connections as it may */
 	TN_EFULL = -4026,    /* the connection's queue is full: wait for on_drain */
@@ -381,8 +381,13 @@ struct tn_msg {
  * half of it. A connection whose queue its own on_msg has filled to the mark is not read from until it has drained: a
  * peer that sends and never reads is held by that. Who fills the queue otherwise is the one to pause.
  *
+ * on_lost: a dialled connection whose URL has key reconnect has been lost, or an attempt to dial it has failed, and it
+ * is dialled again after a pause: see tn_loss. on_close follows only when it ends for good.
+ *
  * on_pong: WebSocket's peer has answered a ping, that of tn_ping() or of key ping, after so many ns.
  */
+struct tn_loss;
+
 struct tn_handler {
 	void (*on_open)(struct tn_conn *conn, void *arg);
 	void (*on_msg)(struct tn_conn *conn, const struct tn_msg *msg, void *arg);
@@ -392,6 +397,37 @@ struct tn_handler {
 	void (*on_bad)(struct tn_conn *conn, const struct tn_msg *msg, int err, void *arg);
 	void (*on_cut)(struct tn_conn *conn, void *arg);
 	void (*on_pong)(struct tn_conn *conn, uint64_t round_ns, void *arg);
+	void (*on_lost)(struct tn_conn *conn, int err, const struct tn_loss *loss, void *arg);
+};
+
+/*
+ * A client that dials again by itself: key reconnect=FROM-TO of a dialled stream (reconnect=100ms-10s), for programs
+ * whose handler has on_lost; others are refused with TN_EURL when they dial such a URL.
+ *
+ * Whatever ends the connection but the program itself (an error, the peer's end in good order, key idle, a message that
+ * is refused), and an attempt that fails, also the first one, is a loss: on_lost is called with the reason, 0 for an
+ * end in good order, and tn_errmsg() tells it in words. After a pause it is dialled anew: its name is looked up, its
+ * TLS and WebSocket begin from the start. When bytes can flow again, on_open is called again: what a server must be
+ * told first (a login, subscriptions) is sent there. Pauses double from FROM to TO, each of random length from half of
+ * that to all of it, and begin anew when the connection has held for longer than the last one.
+ *
+ * `conn`, its data, id, handles, holds, tn_pause() and the sums of tn_conn_info() stay the same all the while.
+ * What was queued when it was lost is dropped, and counted in the loss: nothing is sent twice. Those who wait by
+ * tn_when_sent() are told the reason before on_lost. What is sent from then on, in on_lost too, is kept within the
+ * bound of key queue and goes out first, before what on_open sends; an attempt that fails does not lose it. A program
+ * that waits for on_drain gets it when the connection is back and the queue has gone down.
+ *
+ * It ends for good, with on_close, by tn_close(), tn_finish() and tn_abort(), tn_loop_free(), after key
+ * reconnect-tries=N attempts in a row that failed, and where it is part of a path (tn_join(), tn_flow()).
+ */
+struct tn_loss {
+	bool was_open;     /* it was open; otherwise an attempt has failed */
+	unsigned failed;   /* attempts that have failed in a row; 0: was_open */
+	uint64_t msgs;     /* messages that were sent (tn_send()) before this and after the last loss of an open
+			    * connection. Each has arrived, or is lost: those for which the peer has not said so, by
+			    * whatever the protocol has for that, are lost */
+	uint64_t unsent;   /* bytes of them that the kernel had not taken: these are lost for certain */
+	uint64_t again_ns; /* until it is dialled again */
 };
 
 /*

@@ -157,7 +157,7 @@ void tni_conn_turn_away(struct tn_conn *c)
 	if (c->layered)
 		tni_layered_drop(c);
 	if (c->part->refused++ < TNI_REFUSED_MAX)
-		tn_close(c);
+		tni_conn_close(c);
 	else
 		tni_conn_fail(c, 0, NULL);
 }

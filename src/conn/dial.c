@@ -1,5 +1,6 @@
 /* Dialling: a connection of our own making. */
 #include "base/err.h"
+#include "conn/again.h"
 #include "conn/dialler.h"
 #include "conn/proxied.h"
 #include "conn/pump.h"
@@ -157,6 +158,15 @@ static int start_dial(struct tn_conn *c)
 	return tni_via_count(c->ep) ? tni_way_begin(c, dial_place) : dial_place(c, c->ep, 0);
 }
 
+#ifdef TNI_HAVE_RECONNECT
+int tni_conn_redial(struct tn_conn *c)
+{
+	int rc = tni_layered_dial(c);
+
+	return rc < 0 ? rc : start_dial(c);
+}
+#endif
+
 static const struct tni_kind *kind_of(const struct tni_endpoint *ep)
 {
 	if (ep->scheme->place == TNI_AT_FD)
@@ -200,6 +210,10 @@ static int dial(struct tn_loop *loop, struct tni_endpoint *ep, const struct tn_h
 	if (ep->spin_ns != TNI_NEVER)
 		loop->spin.max_ns = ep->spin_ns;
 	rc = ep->proxy ? tni_proxied_make(c, of, msg) : 0;
+#ifdef TNI_HAVE_RECONNECT
+	if (rc == 0)
+		rc = tni_again_begin(c);
+#endif
 	if (rc == 0)
 		rc = tni_layered_dial(c);
 	if (rc == 0)

@@ -1,5 +1,6 @@
 /* How a connection ends: closed, failed or killed; and its last step. */
 #include "base/err.h"
+#include "conn/again.h"
 #include "conn/dialler.h"
 #include "conn/proxied.h"
 #include "conn/pump.h"
@@ -10,6 +11,16 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+
+/* Its user wants it to end: it is not dialled again. */
+static void end_for_good(const struct tn_conn *c)
+{
+#ifdef TNI_HAVE_RECONNECT
+	tni_again_end(c);
+#else
+	(void)c;
+#endif
+}
 
 /* Marks it dead: nothing more is read, sent or handed over; it goes once nothing is in flight. */
 void tni_conn_fail(struct tn_conn *c, int err, const char *failed_at)
@@ -65,7 +76,7 @@ static bool is_for_nobody(const struct tn_conn *c)
 	return is_unopened(c) && !(c->layered ? c->tx.len : tni_conn_queued(c));
 }
 
-void tn_close(struct tn_conn *c)
+void tni_conn_close(struct tn_conn *c)
 {
 	if (c->flags & (TNI_DEAD | TNI_CLOSING))
 		return;
@@ -84,10 +95,19 @@ void tn_close(struct tn_conn *c)
 	tni_conn_run_soon(c);
 }
 
+#ifdef TNI_HAVE_RECONNECT
+void tn_close(struct tn_conn *c)
+{
+	end_for_good(c);
+	tni_conn_close(c);
+}
+#endif
+
 int tn_finish(struct tn_conn *c)
 {
 	if (c->flags & (TNI_DEAD | TNI_CLOSING))
 		return TN_ESTATE;
+	end_for_good(c);
 	if (c->kind->ends) {
 		c->flags |= TNI_FIN_WANTED;
 		tni_conn_run_soon(c);
@@ -115,6 +135,7 @@ void tni_conn_pass_error(struct tn_conn *c, int err)
 
 void tn_abort(struct tn_conn *c, int err)
 {
+	end_for_good(c);
 	tni_conn_kill(c, err);
 }
 
@@ -205,6 +226,12 @@ void tni_conn_finish(struct tn_conn *c, bool described)
 	if (!described)
 		describe_end(c);
 	tni_tap(c, TN_TAP_CLOSED, NULL, c->err);
+#ifdef TNI_HAVE_RECONNECT
+	if (tni_again_take(c)) {
+		closing = outer;
+		return;
+	}
+#endif
 	if (!(c->flags & TNI_UNTOLD)) /* invariant 5 */
 		tell_close(c);
 	closing = outer;

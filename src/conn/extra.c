@@ -1,7 +1,9 @@
 #include "conn/extra.h"
 
 #include "base/err.h"
+#include "conn/again.h"
 #include "conn/dialler.h"
+#include "conn/heartbeat.h"
 #include "conn/pump.h"
 
 #include <assert.h>
@@ -90,6 +92,10 @@ void tni_extra_free(struct tn_conn *c)
 
 	if (x->seldom) {
 		tni_loop_untimer(c->loop, &x->seldom->timer);
+#ifdef TNI_HAVE_RECONNECT
+		tni_again_free(c->loop, x->seldom->again);
+		tni_heartbeat_free(c->loop, x->seldom->heartbeat);
+#endif
 		if (x->seldom->handle)
 			tni_handle_gone(x->seldom->handle);
 	}

@@ -23,6 +23,10 @@ struct tni_role {
 struct tni_seldom {
 	struct tni_pipe *pipe; /* of a sink: what comes without passing through this process; or NULL */
 	struct tni_wait *waits;
+#ifdef TNI_HAVE_RECONNECT
+	struct tni_again *again;         /* key reconnect */
+	struct tni_heartbeat *heartbeat; /* key heartbeat */
+#endif
 	struct tn_handle *handle; /* what other threads have of it; NULL: nothing */
 	struct tni_timer timer;   /* looks what the peer has acknowledged */
 	struct tn_conn *conn;

@@ -453,7 +453,7 @@ static void meet_end(struct tn_conn *c)
 		return;
 	if (tni_layered_eof(l) && c->part && !l->heard) {
 		c->flags |= TNI_RX_END;
-		tn_close(c);
+		tni_conn_close(c);
 		return;
 	}
 	rc = tni_chain_cut(&l->chain);
@@ -809,7 +809,7 @@ int tn_close_with(struct tn_conn *c, int code, const char *reason)
 	if (rc == 0)
 		rc = tni_ws_set_close(facts.layer, code, reason);
 	if (rc == 0)
-		tn_close(c);
+		tni_conn_close(c);
 	return rc;
 }
 

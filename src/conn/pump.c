@@ -12,11 +12,23 @@
  */
 #include "conn/pump.h"
 
+#include "conn/heartbeat.h"
 #include "conn/server.h"
 #include "conn/tap.h"
 
 #include <assert.h>
 #include <errno.h>
+
+/* What ends with the connection begins with it. */
+static void begin_beating(struct tn_conn *c)
+{
+#ifdef TNI_HAVE_RECONNECT
+	if (tni_heartbeat_begin(c) < 0)
+		tni_conn_fail(c, -ENOMEM, "heartbeat");
+#else
+	(void)c;
+#endif
+}
 
 static void tell_open(struct tn_conn *c)
 {
@@ -30,6 +42,7 @@ static void tell_open(struct tn_conn *c)
 		return; /* its user has closed it, and waits for on_close alone */
 	if (c->part && c->kind->ends)
 		tni_watch_open(c);
+	begin_beating(c);
 	if (tni_conn_handler(c)->on_open)
 		tni_conn_handler(c)->on_open(c, c->arg);
 }
@@ -52,7 +65,7 @@ static void tell_end(struct tn_conn *c)
 	if (told)
 		told(c, c->arg);
 	else if (!tni_conn_is_owed(c))
-		tn_close(c);
+		tni_conn_close(c);
 }
 
 static void tell_drain(struct tn_conn *c)
@@ -82,7 +95,7 @@ static void send_fin(struct tn_conn *c)
 		return;
 	if (c->flags & TNI_ENDS_BY_RESET) {
 		if (c->flags & TNI_FIN_WANTED && !tni_conn_queued(c)) { /* also where our direction has ended before */
-			tn_close(c); /* only tn_finish() may have been called: this sets the deadline */
+			tni_conn_close(c); /* only tn_finish() may have been called: this sets the deadline */
 			tni_conn_end_by_reset(c);
 		}
 		return;
@@ -206,7 +219,7 @@ static bool bury(struct tn_conn *c)
 static void close_put_off(struct tn_conn *c)
 {
 	if ((c->flags & (TNI_END_TOLD | TNI_WRITE_ONLY)) == TNI_END_TOLD && !end_handler(c) && !tni_conn_is_owed(c))
-		tn_close(c);
+		tni_conn_close(c);
 }
 
 /* A layer may have told by now whose it is. */

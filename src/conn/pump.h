@@ -96,6 +96,16 @@ void tni_conn_opened(struct tn_conn *conn);
 /* dial.c: over a connected socket. 0 or -ENOMEM. */
 int tni_conn_connected(struct tn_conn *conn, int fd);
 
+#ifdef TNI_HAVE_RECONNECT
+/* Begins to connect once more, as at first. 0, or < 0 with detail. */
+int tni_conn_redial(struct tn_conn *conn);
+
+/* tn_close(), of which its user has not said that it is to end for good. */
+void tni_conn_close(struct tn_conn *conn);
+#else
+#define tni_conn_close tn_close
+#endif
+
 /* Ends an attempt to connect. */
 void tni_conn_stop_dialling(struct tn_conn *conn);
 

@@ -82,5 +82,5 @@ void tni_conn_refuse_rest(struct tn_conn *c, int err)
 	else if (owes_before_refusal(c))
 		cut_after_refusal(c);
 	else
-		tn_close(c);
+		tni_conn_close(c);
 }

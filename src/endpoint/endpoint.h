@@ -65,6 +65,15 @@ struct tni_access_spec {
 	char *auth;                 /* dialled: the file that says who we are; NULL: none */
 };
 
+#ifdef TNI_HAVE_RECONNECT
+/* Key heartbeat. */
+struct tni_heartbeat_spec {
+	uint64_t every_ns;
+	size_t len;
+	char text[];
+};
+#endif
+
 /*
  * Shared by all that were dialled with the same URL, on any loop: it does not change once it is made. Programs know one
  * for dialling as struct tn_endpoint.
@@ -90,8 +99,13 @@ struct tni_endpoint {
 	uint32_t ring;                          /* of shared memory, each: bytes, a power of two */
 	uint32_t queue;                         /* mark of the outgoing queue, bytes */
 	uint64_t idle_ns, connect_ns, drain_ns; /* 0: none */
-	uint64_t request_ns;                    /* in which a message must be whole; 0: for ever, or unframed */
-	uint64_t spin_ns;                       /* TNI_NEVER: auto */
+#ifdef TNI_HAVE_RECONNECT
+	uint64_t again_least_ns, again_most_ns; /* dialled: before it is dialled again; 0: it is not */
+	int again_tries;                        /* 0: no limit */
+	struct tni_heartbeat_spec *heartbeat;   /* NULL: none */
+#endif
+	uint64_t request_ns; /* in which a message must be whole; 0: for ever, or unframed */
+	uint64_t spin_ns;    /* TNI_NEVER: auto */
 	uint64_t handshake_ns;
 	int backlog;
 	int per_source, accept_rate; /* 0: no limit */

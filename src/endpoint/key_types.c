@@ -120,6 +120,92 @@ static int write_duration(const struct tni_endpoint *ep, const void *field, char
 	return 0;
 }
 
+#ifdef TNI_HAVE_RECONNECT
+
+#define PAUSE_MOST_NS (30 * TNI_NS_PER_S)
+
+/* A duration that ends before `end`, or with the value. 0 or < 0. */
+static int duration_until(const char *text, const char *end, const struct tni_key *key, uint64_t *ns)
+{
+	char word[32];
+	int rc;
+
+	if (!end)
+		end = text + strlen(text);
+	if (end - text >= (long)sizeof(word))
+		return -EINVAL;
+	snprintf(word, sizeof(word), "%.*s", (int)(end - text), text);
+	rc = tn_parse_duration(word, ns);
+	return is_outside(rc, *ns, key) ? -ERANGE : rc;
+}
+
+/* FROM-TO, or FROM: up to 30 s, or as it is where that is longer. */
+static int parse_pause(const struct tni_parse *p, const struct tni_url_param *param, const struct tni_key *key,
+		       void *field)
+{
+	const char *dash = strchr(param->value, '-');
+	uint64_t least = 0, most = 0;
+	int rc = duration_until(param->value, dash, key, &least);
+
+	if (rc == 0 && dash)
+		rc = duration_until(dash + 1, NULL, key, &most);
+	else
+		most = least > PAUSE_MOST_NS ? least : PAUSE_MOST_NS;
+	if (rc < 0)
+		return tni_key_fail_value(p, param, key);
+	if (most < least)
+		return tni_parse_fail_value(p, param, "the second duration is shorter than the first");
+	*(uint64_t *)field = least;
+	p->ep->again_most_ns = most;
+	return 0;
+}
+
+static int write_pause(const struct tni_endpoint *ep, const void *field, char *out, size_t cap)
+{
+	char least[32], most[32];
+
+	if (!*(const uint64_t *)field)
+		return -EOPNOTSUPP;
+	return snprintf(out, cap, "%s-%s", tni_format_duration(ep->again_least_ns, least, sizeof(least)),
+			tni_format_duration(ep->again_most_ns, most, sizeof(most)));
+}
+
+static int parse_heartbeat(const struct tni_parse *p, const struct tni_url_param *param, const struct tni_key *key,
+			   void *field)
+{
+	const char *colon = strchr(param->value, ':'), *text = colon ? colon + 1 : "";
+	struct tni_heartbeat_spec *spec;
+	uint64_t every = 0;
+
+	if (duration_until(param->value, colon, key, &every) < 0)
+		return tni_key_fail_value(p, param, key);
+	spec = calloc(1, sizeof(*spec) + strlen(text) + 1);
+	if (!spec)
+		return tni_parse_no_memory();
+	spec->every_ns = every;
+	spec->len = strlen(text);
+	memcpy(spec->text, text, spec->len);
+	*(struct tni_heartbeat_spec **)field = spec;
+	return 0;
+}
+
+static int write_heartbeat(const struct tni_endpoint *ep, const void *field, char *out, size_t cap)
+{
+	const struct tni_heartbeat_spec *spec = ep->heartbeat;
+	char every[32];
+
+	(void)field;
+	if (!spec)
+		return -EOPNOTSUPP;
+	return snprintf(out, cap, "%s%s%s", tni_format_duration(spec->every_ns, every, sizeof(every)),
+			spec->len ? ":" : "", spec->text);
+}
+
+const struct tni_key_type tni_key_pause = {.parse = parse_pause, .write = write_pause};
+const struct tni_key_type tni_key_heartbeat = {.parse = parse_heartbeat, .write = write_heartbeat};
+
+#endif
+
 static int parse_spin(const struct tni_parse *p, const struct tni_url_param *param, const struct tni_key *key,
 		      void *field)
 {

@@ -47,6 +47,19 @@ static const struct tni_key keys[] = {
 	 "ADDRESS, :PORT or ADDRESS:PORT, or a range: LOW-HIGH", "IP, dialled",
 	 TNI_MEANING("the address of this machine, the port or one of a range of ports, or both that connecting comes "
 		     "from (default :0, the kernel's choice)")},
+#ifdef TNI_HAVE_RECONNECT
+	{"reconnect", &tni_key_pause, FIELD(again_least_ns), TNI_NS_PER_MS, 1000 * HOUR_NS, TNI_ROLE_DIAL, TNI_ON_AGAIN,
+	 "duration, or from-to: 100ms-10s", "streams, dialled",
+	 TNI_MEANING("dials again when the connection is lost or cannot be had, after pauses that double from the "
+		     "first duration to the second (default of that: 30s; programs that know it)")},
+	{"reconnect-tries", &tni_key_count, FIELD(again_tries), 0, INT_MAX, TNI_ROLE_DIAL, TNI_ON_AGAIN,
+	 "integer, 0 = no limit", "streams, dialled, with reconnect",
+	 TNI_MEANING("gives up after so many attempts in a row (default 0)")},
+	{"heartbeat", &tni_key_heartbeat, FIELD(heartbeat), 2 * TNI_NS_PER_MS, 1000 * HOUR_NS, BOTH, TNI_ON_STREAMS,
+	 "duration, or duration:message", "framed streams",
+	 TNI_MEANING("sends this message (default: an empty one) when nothing else was sent for so long; nothing that "
+		     "comes for twice as long ends the connection")},
+#endif
 	{"drain", &tni_key_duration, FIELD(drain_ns), 0, 1000 * HOUR_NS, BOTH, TNI_ON_CONNS, "duration",
 	 "streams, dtls", TNI_MEANING("how long a closing connection may take to send what is queued (default 5s)")},
 	{"backlog", &tni_key_count, FIELD(backlog), 1, 1 << 20, TNI_ROLE_SERVE, TNI_ON_STREAMS, "integer 1..1048576",
@@ -334,6 +347,12 @@ static const char *why_not(const struct tni_endpoint *ep, const struct tni_key *
 		return place == TNI_AT_LINK || tni_scheme_raw(scheme) == TNI_RAW_IP
 			       ? NULL
 			       : "applies to raw and packet endpoints only";
+#ifdef TNI_HAVE_RECONNECT
+	case TNI_ON_AGAIN:
+		return scheme->type == SOCK_DGRAM || place == TNI_AT_FD
+			       ? "applies to streams that are dialled only, not to datagrams and descriptors"
+			       : NULL;
+#endif
 #ifdef TNI_HAVE_SHM
 	case TNI_ON_MEMORY:
 		return scheme->memory ? NULL : "applies to shm endpoints only";

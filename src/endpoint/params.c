@@ -132,6 +132,21 @@ static int check_request(const struct tni_parse *p)
 	return 0;
 }
 
+#ifdef TNI_HAVE_RECONNECT
+/* A heartbeat is a message; and nothing says how often to try what is not tried. */
+static int check_again(const struct tni_parse *p)
+{
+	const struct tni_url_param *heartbeat = param_of(p, "heartbeat"), *tries = param_of(p, "reconnect-tries");
+	bool framed = p->ep->frame.ops != tni_frame_at(0) || p->ep->scheme->web;
+
+	if (heartbeat && (!framed || p->ep->scheme->web == TNI_WEB_REQUESTS))
+		return tni_parse_fail_key(p, heartbeat, "applies to framed streams only; set frame as well");
+	if (tries && !p->ep->again_least_ns)
+		return tni_parse_fail_key(p, tries, "means nothing without reconnect");
+	return 0;
+}
+#endif
+
 /* What sockets below the transports cannot do without. */
 static int check_raw(const struct tni_parse *p)
 {
@@ -207,8 +222,12 @@ static int check_via(const struct tni_parse *p)
 
 static int check_together(const struct tni_parse *p)
 {
-	int (*const checks[])(const struct tni_parse *p) = {frame_for_format, check_least, check_request, check_raw,
-							    check_bind,       check_proxy, check_via};
+	int (*const checks[])(const struct tni_parse *p) = {
+		frame_for_format, check_least, check_request, check_raw, check_bind, check_proxy, check_via,
+#ifdef TNI_HAVE_RECONNECT
+		check_again,
+#endif
+	};
 	int rc = 0;
 
 	for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]) && rc == 0; i++)

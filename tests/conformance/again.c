@@ -1,0 +1,464 @@
+/* Connections that are dialled again (key reconnect), and heartbeats (key heartbeat). */
+#include "harness.h"
+
+#include "../support/certs.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define TEXT_MAX 512
+#define RESTARTS 20
+
+struct rig {
+	struct tn_loop *loop;
+	struct tn_server *server;
+	char served[TEXT_MAX], dialled[TEXT_MAX];
+	int served_opens, served_msgs, gone;
+	/* the client */
+	struct tn_conn *conn;
+	uint64_t id;
+	int opens, losses, failures, closes, drains, err;
+	unsigned failed;
+	uint32_t sent, seen;   /* messages, and the last number that came back */
+	uint64_t acked, epoch; /* all that came back, and those since the last loss */
+	uint64_t lost, told;   /* by what tn_loss says */
+	uint64_t again_ns[8];
+	bool talks;
+};
+
+/* ---- the server: sends back what comes ---- */
+
+static void served_open(struct tn_conn *conn, void *arg)
+{
+	struct rig *r = arg;
+
+	(void)conn;
+	r->served_opens++;
+}
+
+static void served_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
+{
+	struct rig *r = arg;
+
+	r->served_msgs++;
+	if (r->talks)
+		assert_true(tn_forward(conn, msg) >= 0);
+}
+
+static void served_gone(void *arg)
+{
+	struct rig *r = arg;
+
+	r->gone++;
+}
+
+static void start(struct rig *r)
+{
+	static const struct tn_handler handler = {.on_open = served_open, .on_msg = served_msg};
+
+	assert_int_equal(tn_serve(r->loop, r->served, &handler, r, &r->server), 0);
+}
+
+static void cut(struct tn_conn *conn, void *arg)
+{
+	(void)arg;
+	tn_abort(conn, -ECONNRESET);
+}
+
+/* `hard`: as if its process had been killed; otherwise it ends in good order. */
+static void stop(struct rig *r, bool hard)
+{
+	int gone = r->gone;
+
+	if (hard)
+		tn_server_each(r->server, cut, NULL);
+	tn_server_close(r->server, hard ? 0 : 5000, served_gone, r);
+	th_until(r->loop, r->gone > gone);
+	r->server = NULL;
+}
+
+/* ---- the client ---- */
+
+static void on_open(struct tn_conn *conn, void *arg)
+{
+	struct rig *r = arg;
+
+	assert_true(!r->conn || r->conn == conn);
+	r->opens++;
+}
+
+/* Numbers only grow: nothing comes twice, or before what was sent earlier. */
+static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
+{
+	struct rig *r = arg;
+	uint32_t number;
+
+	(void)conn;
+	if (msg->len != sizeof(number))
+		return;
+	memcpy(&number, msg->data, sizeof(number));
+	assert_true(number > r->seen);
+	r->seen = number;
+	r->acked++;
+	r->epoch++;
+}
+
+static void on_lost(struct tn_conn *conn, int err, const struct tn_loss *loss, void *arg)
+{
+	struct rig *r = arg;
+
+	assert_true(err <= 0);
+	assert_int_equal(tn_conn_id(conn), r->id);
+	assert_int_equal(tn_conn_queued(conn), loss->was_open ? 0 : tn_conn_queued(conn));
+	if (r->failures + r->losses < 8)
+		r->again_ns[r->failures + r->losses] = loss->again_ns;
+	assert_int_equal(loss->failed == 0, loss->was_open);
+	r->losses += loss->was_open;
+	r->failures += !loss->was_open;
+	r->failed = loss->failed;
+	assert_true(loss->msgs >= (loss->was_open ? r->epoch : 0));
+	r->lost += loss->msgs - r->epoch;
+	r->told += loss->msgs;
+	r->epoch = 0;
+	r->err = err;
+}
+
+static void on_drain(struct tn_conn *conn, void *arg)
+{
+	struct rig *r = arg;
+
+	(void)conn;
+	r->drains++;
+}
+
+static void on_close(struct tn_conn *conn, int err, void *arg)
+{
+	struct rig *r = arg;
+
+	(void)conn;
+	r->closes++;
+	r->err = err;
+	r->conn = NULL;
+}
+
+static const struct tn_handler client = {
+	.on_open = on_open, .on_msg = on_msg, .on_drain = on_drain, .on_close = on_close, .on_lost = on_lost};
+
+static void dial(struct rig *r)
+{
+	assert_int_equal(tn_dial(r->loop, r->dialled, &client, r, &r->conn), 0);
+	r->id = tn_conn_id(r->conn);
+}
+
+static void say(struct rig *r, int count)
+{
+	while (count--) {
+		uint32_t number = r->sent + 1;
+
+		if (tn_send(r->conn, &number, sizeof(number)) >= 0)
+			r->sent++;
+	}
+}
+
+/* ---- set-up ---- */
+
+static char certs_dir[64];
+
+struct place {
+	const char *scheme, *path, *keys; /* keys: of both ends */
+	bool tls, file;
+};
+
+static const struct place places[] = {
+	{.scheme = "tcp://127.0.0.1:", .path = "", .keys = "frame=u32"},
+	{.scheme = "tls://127.0.0.1:", .path = "", .keys = "frame=u32", .tls = true},
+	{.scheme = "ws://127.0.0.1:", .path = "/room", .keys = "kind=binary"},
+	{.scheme = "unix:", .path = "", .keys = "frame=u32", .file = true},
+	{.scheme = "unix-seqpacket:", .path = "", .keys = "queue=64KiB", .file = true},
+};
+
+static int free_port(void)
+{
+	int port, fd = th_tcp_listener(1, &port);
+
+	close(fd);
+	return port;
+}
+
+static void set_up(struct rig *r, const struct place *place, const char *keys)
+{
+	char where[TEXT_MAX / 4], cert[TEXT_MAX / 2] = "", ca[TEXT_MAX / 4] = "";
+
+	*r = (struct rig){.loop = th_loop(), .talks = true};
+	if (place->file)
+		snprintf(where, sizeof(where), "%s%s/s", place->scheme, th_dir);
+	else
+		snprintf(where, sizeof(where), "%s%d%s", place->scheme, free_port(), place->path);
+	if (place->tls) {
+		snprintf(cert, sizeof(cert), "&cert=%1$s/peer.pem&key=%1$s/peer.key", certs_dir);
+		snprintf(ca, sizeof(ca), "&ca=%s/ca.pem", certs_dir);
+	}
+	snprintf(r->served, sizeof(r->served), "%s?%s%s", where, place->keys, cert);
+	snprintf(r->dialled, sizeof(r->dialled), "%s?%s%s%s", where, place->keys, ca, keys);
+}
+
+static void tear_down(struct rig *r)
+{
+	if (r->conn) {
+		tn_close(r->conn);
+		th_until(r->loop, r->closes == 1);
+		assert_int_equal(r->err, 0);
+	}
+	if (r->server)
+		stop(r, false);
+	tn_loop_free(r->loop);
+	assert_int_equal(r->closes, 1);
+}
+
+/* ---- tests ---- */
+
+/*
+ * A server that ends twenty times, killed or in good order, under traffic: each message has come back, or was told to
+ * be lost, or is still to come. The last one does.
+ */
+static void test_all_is_acknowledged_or_lost(void **state)
+{
+	struct rig r;
+
+	set_up(&r, *state, "&reconnect=1ms-4ms");
+	start(&r);
+	dial(&r);
+	for (int round = 0; round < RESTARTS; round++) {
+		uint64_t before = r.acked;
+
+		th_until(r.loop, r.opens > round);
+		say(&r, 20);
+		th_until(r.loop, r.acked > before);
+		say(&r, 20);
+		stop(&r, round % 2);
+		th_until(r.loop, r.losses > round);
+		say(&r, 3); /* kept, whatever attempts fail meanwhile */
+		start(&r);
+	}
+	th_until(r.loop, r.opens > RESTARTS && r.seen == r.sent);
+	assert_int_equal(r.losses, RESTARTS);
+	assert_int_equal(r.sent, r.acked + r.lost);
+	assert_int_equal(r.told + r.epoch, r.sent);
+	tear_down(&r);
+}
+
+/* Before the first connection too. */
+static void test_kept_until_it_is_there(void **state)
+{
+	struct rig r;
+
+	set_up(&r, *state, "&reconnect=1ms-4ms");
+	dial(&r);
+	say(&r, 10);
+	th_until(r.loop, r.failures >= 3);
+	start(&r);
+	th_until(r.loop, r.seen == 10);
+	assert_int_equal(r.acked, 10);
+	assert_int_equal(r.opens, 1);
+	tear_down(&r);
+}
+
+static void test_bounded_while_away(void **state)
+{
+	struct rig r;
+	char body[16384] = {0};
+	int rc = 0, taken = 0;
+
+	set_up(&r, *state, "&reconnect=1ms-4ms&max=16KiB");
+	start(&r);
+	dial(&r);
+	th_until(r.loop, r.opens == 1);
+	stop(&r, true);
+	th_until(r.loop, r.losses == 1);
+	r.talks = false;
+	while (taken < 1000 && (rc = tn_send(r.conn, body, sizeof(body))) >= 0)
+		taken++;
+	assert_int_equal(rc, TN_EFULL);
+	assert_in_range(taken, 2, 64);
+	assert_int_equal(r.drains, 0);
+	start(&r);
+	th_until(r.loop, r.served_msgs == taken && r.drains == 1);
+	tear_down(&r);
+}
+
+static void test_tries(void **state)
+{
+	struct rig r;
+
+	set_up(&r, *state, "&reconnect=2ms-8ms&reconnect-tries=5");
+	dial(&r);
+	th_until(r.loop, r.closes == 1);
+	assert_true(r.err == -ECONNREFUSED || r.err == -ENOENT);
+	assert_int_equal(r.failures, 4);
+	assert_int_equal(r.failed, 4);
+	for (int i = 0; i < 4; i++) {
+		uint64_t most = i == 0 ? 2000000 : i == 1 ? 4000000 : 8000000;
+
+		assert_in_range(r.again_ns[i], most / 2, most);
+	}
+	tear_down(&r);
+}
+
+/* In each state its user ends it: nothing comes after on_close, which comes once. */
+static void test_ended_by_its_user(void **state)
+{
+	for (int how = 0; how < 6; how++) {
+		struct rig r;
+
+		set_up(&r, *state, how < 4 ? "&reconnect=1ms-4ms" : "&reconnect=1h-1h");
+		if (how < 3)
+			start(&r);
+		dial(&r);
+		th_until(r.loop, how < 3 ? r.opens == 1 : r.failures >= 1);
+		if (how == 2)
+			stop(&r, true);
+		if (how == 1 || how == 5)
+			tn_abort(r.conn, -EIO);
+		else
+			tn_close(r.conn);
+		th_until(r.loop, r.closes == 1);
+		if (how != 2) /* a loss that nobody has noticed yet is the reason */
+			assert_int_equal(r.err, how == 1 || how == 5 ? -EIO : 0);
+		tear_down(&r);
+	}
+}
+
+static void test_the_loop_is_freed(void **state)
+{
+	struct rig r;
+
+	set_up(&r, *state, "&reconnect=1h");
+	dial(&r);
+	say(&r, 3);
+	th_until(r.loop, r.failures == 1);
+	tn_loop_free(r.loop);
+	assert_int_equal(r.closes, 1);
+	assert_int_equal(r.err, -ECANCELED);
+}
+
+static void sent(struct tn_conn *conn, int err, void *arg)
+{
+	(void)conn;
+	*(int *)arg = err;
+}
+
+/* Handles, data and the id go on; who waits for what was sent is told. */
+static void test_what_stays(void **state)
+{
+	struct tn_handle *handle;
+	struct rig r;
+	int waited = 1;
+
+	set_up(&r, *state, "&reconnect=1ms-4ms");
+	start(&r);
+	dial(&r);
+	tn_conn_set_data(r.conn, &r);
+	th_until(r.loop, r.opens == 1);
+	assert_int_equal(tn_conn_handle(r.conn, &handle), 0);
+	r.talks = false;
+	say(&r, 1);
+	assert_int_equal(tn_when_sent(r.conn, TN_SENT_ACKNOWLEDGED, sent, &waited), 0);
+	stop(&r, true);
+	th_until(r.loop, r.losses == 1);
+	assert_true(waited <= 0);
+	assert_true(tn_handle_alive(handle));
+	assert_ptr_equal(tn_conn_data(r.conn), &r);
+	r.talks = true;
+	start(&r);
+	r.sent++;
+	assert_true(tn_handle_send(handle, &r.sent, sizeof(r.sent)) >= 0);
+	th_until(r.loop, r.seen == r.sent);
+	tear_down(&r);
+	assert_false(tn_handle_alive(handle));
+	tn_handle_unref(handle);
+}
+
+/* Programs that do not know it are told so, and nothing has been dialled. */
+static void test_a_handler_without_on_lost(void **state)
+{
+	static const struct tn_handler old = {.on_close = on_close};
+	struct rig r;
+
+	set_up(&r, *state, "&reconnect=1s");
+	assert_int_equal(tn_dial(r.loop, r.dialled, &old, &r, NULL), TN_EURL);
+	assert_non_null(strstr(tn_errmsg(), "reconnect"));
+	r.closes = 1;
+	tear_down(&r);
+}
+
+/* ---- heartbeats ---- */
+
+/* Each end sends its own, and both stay. */
+static void test_heartbeats_keep_it(void **state)
+{
+	struct rig r;
+
+	set_up(&r, *state, "&reconnect=1ms-4ms&heartbeat=20ms:still here");
+	start(&r);
+	dial(&r);
+	th_until(r.loop, r.served_msgs >= 10);
+	assert_int_equal(r.losses, 0);
+	assert_int_equal(r.opens, 1);
+	tear_down(&r);
+}
+
+/* A server that says nothing is as good as gone; one that was dialled again gets its time anew. */
+static void test_a_silent_peer_is_lost(void **state)
+{
+	struct rig r;
+
+	set_up(&r, *state, "&reconnect=1ms-4ms&heartbeat=10ms:still here");
+	r.talks = false;
+	start(&r);
+	dial(&r);
+	th_until(r.loop, r.losses >= 2);
+	assert_int_equal(r.err, TN_EIDLE);
+	assert_true(r.served_msgs >= 2);
+	tear_down(&r);
+}
+
+#define AT(fn, n)                                                                    \
+	{                                                                            \
+#fn " " #n, fn, th_setup, th_teardown, (void *)(uintptr_t)&places[n] \
+	}
+#define EVERYWHERE(fn) AT(fn, 0), AT(fn, 1), AT(fn, 2), AT(fn, 3), AT(fn, 4)
+
+static const struct CMUnitTest tests[] = {
+	EVERYWHERE(test_all_is_acknowledged_or_lost),
+	EVERYWHERE(test_kept_until_it_is_there),
+	EVERYWHERE(test_bounded_while_away),
+	AT(test_tries, 0),
+	AT(test_tries, 3),
+	EVERYWHERE(test_ended_by_its_user),
+	EVERYWHERE(test_the_loop_is_freed),
+	EVERYWHERE(test_what_stays),
+	AT(test_a_handler_without_on_lost, 0),
+	AT(test_heartbeats_keep_it, 0),
+	AT(test_heartbeats_keep_it, 1),
+	AT(test_heartbeats_keep_it, 2),
+	AT(test_a_silent_peer_is_lost, 0),
+	AT(test_a_silent_peer_is_lost, 2),
+};
+
+int main(int argc, char **argv)
+{
+	int rc;
+
+	snprintf(certs_dir, sizeof(certs_dir), "/tmp/tenon-certs-XXXXXX");
+	if (!mkdtemp(certs_dir))
+		return 1;
+	certs_make(certs_dir, "ca", NULL, NULL, -1, 1);
+	certs_make(certs_dir, "peer", "ca", "DNS:localhost,IP:127.0.0.1", -1, 1);
+	rc = th_main(argc, argv, "again", tests, sizeof(tests) / sizeof(tests[0]));
+	certs_remove(certs_dir);
+	return rc;
+}
