@@ -351,17 +351,25 @@ static void sent(struct tn_conn *conn, int err, void *arg)
 	*(int *)arg = err;
 }
 
-/* Handles, data and the id go on; who waits for what was sent is told. */
+static void looked(struct tn_conn *conn, enum tn_tap what, const struct tn_msg *msg, int err, void *arg)
+{
+	(void)conn, (void)msg, (void)err;
+	*(int *)arg += what == TN_TAP_OUT;
+}
+
+/* Handles, data, the id and who looks on go on; who waits for what was sent is told. */
 static void test_what_stays(void **state)
 {
 	struct tn_handle *handle;
 	struct rig r;
-	int waited = 1;
+	int waited = 1, seen = 0;
+	bool tapped;
 
 	set_up(&r, *state, "&reconnect=1ms-4ms");
 	start(&r);
 	dial(&r);
 	tn_conn_set_data(r.conn, &r);
+	tapped = tn_conn_tap(r.conn, looked, &seen) == 0; /* a build may have no taps */
 	th_until(r.loop, r.opens == 1);
 	assert_int_equal(tn_conn_handle(r.conn, &handle), 0);
 	r.talks = false;
@@ -377,6 +385,7 @@ static void test_what_stays(void **state)
 	r.sent++;
 	assert_true(tn_handle_send(handle, &r.sent, sizeof(r.sent)) >= 0);
 	th_until(r.loop, r.seen == r.sent);
+	assert_int_equal(seen, tapped ? 2 : 0);
 	tear_down(&r);
 	assert_false(tn_handle_alive(handle));
 	tn_handle_unref(handle);
