@@ -52,9 +52,9 @@ static uint64_t next_pause(struct tni_again *a, const struct tni_endpoint *ep, u
 {
 	if (open_ns > a->pause_ns)
 		a->pause_ns = 0;
-	a->pause_ns = a->pause_ns ? a->pause_ns * 2 : ep->again_least_ns;
-	if (a->pause_ns > ep->again_most_ns)
-		a->pause_ns = ep->again_most_ns;
+	a->pause_ns = a->pause_ns ? a->pause_ns * 2 : ep->access->again_least_ns;
+	if (a->pause_ns > ep->access->again_most_ns)
+		a->pause_ns = ep->access->again_most_ns;
 	return jittered(a->pause_ns);
 }
 
@@ -116,7 +116,7 @@ static bool is_in_path(const struct tn_conn *c)
 
 static bool is_over(const struct tn_conn *c, const struct tni_again *a)
 {
-	int tries = c->ep->again_tries;
+	int tries = c->ep->access->again_tries;
 
 	return a->ended || c->flags & TNI_UNTOLD || c->loop->ending || is_in_path(c) ||
 	       (tries && !(c->flags & TNI_OPEN) && a->failed + 1 >= (unsigned)tries);
@@ -148,7 +148,7 @@ int tni_again_begin(struct tn_conn *c)
 {
 	struct tni_seldom *s;
 
-	if (!c->ep->again_least_ns)
+	if (!tni_endpoint_comes_back(c->ep))
 		return 0;
 	if (!tni_conn_handler(c)->on_lost)
 		return tni_err(TN_EURL, "%s: key 'reconnect': this program does not dial again", c->ep->url);

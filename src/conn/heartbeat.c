@@ -24,14 +24,14 @@ static bool is_silent(struct tni_heartbeat *h, uint64_t passed_ns)
 
 	h->silent_ns = held || c->bytes_in != h->bytes_in ? 0 : h->silent_ns + passed_ns;
 	h->bytes_in = c->bytes_in;
-	return h->silent_ns >= SILENT_BEATS * c->ep->heartbeat->every_ns;
+	return h->silent_ns >= SILENT_BEATS * tni_endpoint_heartbeat(c->ep)->every_ns;
 }
 
 static void look(struct tni_timer *timer)
 {
 	struct tni_heartbeat *h = tni_container_of(timer, struct tni_heartbeat, timer);
 	struct tn_conn *c = h->conn;
-	const struct tni_heartbeat_spec *spec = c->ep->heartbeat;
+	const struct tni_heartbeat_spec *spec = tni_endpoint_heartbeat(c->ep);
 
 	if (c->flags & (TNI_DEAD | TNI_CLOSING))
 		return;
@@ -50,7 +50,7 @@ int tni_heartbeat_begin(struct tn_conn *c)
 {
 	struct tni_seldom *s;
 
-	if (!c->ep->heartbeat)
+	if (!tni_endpoint_heartbeat(c->ep))
 		return 0;
 	s = tni_seldom_get(c);
 	if (s && !s->heartbeat)
@@ -59,7 +59,7 @@ int tni_heartbeat_begin(struct tn_conn *c)
 		return -ENOMEM;
 	*s->heartbeat = (struct tni_heartbeat){.conn = c, .bytes_in = c->bytes_in, .msgs_out = c->msgs_out};
 	s->heartbeat->timer.fire = look;
-	tni_loop_timer(c->loop, &s->heartbeat->timer, c->ep->heartbeat->every_ns / 2);
+	tni_loop_timer(c->loop, &s->heartbeat->timer, tni_endpoint_heartbeat(c->ep)->every_ns / 2);
 	return 0;
 }
 

@@ -103,6 +103,9 @@ void tni_access_spec_free(struct tni_access_spec *spec)
 	free(spec->tlvs);
 	tni_via_free(spec->via);
 	free(spec->auth);
+#ifdef TNI_HAVE_RECONNECT
+	free(spec->heartbeat);
+#endif
 	free(spec);
 }
 

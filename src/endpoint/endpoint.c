@@ -248,9 +248,6 @@ void tni_endpoint_unref(struct tni_endpoint *ep)
 		tni_creds_spec_free(ep->tls);
 	free(ep->tls);
 	tni_web_free(ep->web);
-#ifdef TNI_HAVE_RECONNECT
-	free(ep->heartbeat);
-#endif
 	free(ep);
 }
 

@@ -55,16 +55,6 @@ struct tni_tlv_spec {
 	unsigned char bytes[];
 };
 
-/* What few endpoints have. */
-struct tni_access_spec {
-	char *allow, *deny, *trust; /* lists of addresses (endpoint/access.h); NULL: not given */
-	struct tni_tlv_spec *tlvs;  /* NULL: none */
-	char *allow_to, *deny_to;   /* the same of where one may connect to */
-	char *ports, *users;        /* of a served proxy: such ports, and a file of names and passwords */
-	struct tni_via_spec *via;   /* dialled: the proxies that it goes through; NULL: none */
-	char *auth;                 /* dialled: the file that says who we are; NULL: none */
-};
-
 #ifdef TNI_HAVE_RECONNECT
 /* Key heartbeat. */
 struct tni_heartbeat_spec {
@@ -73,6 +63,21 @@ struct tni_heartbeat_spec {
 	char text[];
 };
 #endif
+
+/* What few endpoints have. */
+struct tni_access_spec {
+	char *allow, *deny, *trust; /* lists of addresses (endpoint/access.h); NULL: not given */
+	struct tni_tlv_spec *tlvs;  /* NULL: none */
+	char *allow_to, *deny_to;   /* the same of where one may connect to */
+	char *ports, *users;        /* of a served proxy: such ports, and a file of names and passwords */
+	struct tni_via_spec *via;   /* dialled: the proxies that it goes through; NULL: none */
+	char *auth;                 /* dialled: the file that says who we are; NULL: none */
+#ifdef TNI_HAVE_RECONNECT
+	uint64_t again_least_ns, again_most_ns; /* dialled: before it is dialled again; 0: it is not */
+	int again_tries;                        /* 0: no limit */
+	struct tni_heartbeat_spec *heartbeat;   /* NULL: none */
+#endif
+};
 
 /*
  * Shared by all that were dialled with the same URL, on any loop: it does not change once it is made. Programs know one
@@ -99,13 +104,8 @@ struct tni_endpoint {
 	uint32_t ring;                          /* of shared memory, each: bytes, a power of two */
 	uint32_t queue;                         /* mark of the outgoing queue, bytes */
 	uint64_t idle_ns, connect_ns, drain_ns; /* 0: none */
-#ifdef TNI_HAVE_RECONNECT
-	uint64_t again_least_ns, again_most_ns; /* dialled: before it is dialled again; 0: it is not */
-	int again_tries;                        /* 0: no limit */
-	struct tni_heartbeat_spec *heartbeat;   /* NULL: none */
-#endif
-	uint64_t request_ns; /* in which a message must be whole; 0: for ever, or unframed */
-	uint64_t spin_ns;    /* TNI_NEVER: auto */
+	uint64_t request_ns;                    /* in which a message must be whole; 0: for ever, or unframed */
+	uint64_t spin_ns;                       /* TNI_NEVER: auto */
 	uint64_t handshake_ns;
 	int backlog;
 	int per_source, accept_rate; /* 0: no limit */
@@ -158,6 +158,20 @@ static inline const char *tni_endpoint_auth(const struct tni_endpoint *ep)
 {
 	return ep->access ? ep->access->auth : NULL;
 }
+
+#ifdef TNI_HAVE_RECONNECT
+/* Key reconnect: whether it is given. */
+static inline bool tni_endpoint_comes_back(const struct tni_endpoint *ep)
+{
+	return ep->access && ep->access->again_least_ns;
+}
+
+/* Key heartbeat; NULL: not given. */
+static inline const struct tni_heartbeat_spec *tni_endpoint_heartbeat(const struct tni_endpoint *ep)
+{
+	return ep->access ? ep->access->heartbeat : NULL;
+}
+#endif
 
 /* Its role as a bit of enum tni_sock_role. */
 static inline unsigned tni_endpoint_role_bit(const struct tni_endpoint *ep)

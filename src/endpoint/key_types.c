@@ -156,7 +156,7 @@ static int parse_pause(const struct tni_parse *p, const struct tni_url_param *pa
 	if (most < least)
 		return tni_parse_fail_value(p, param, "the second duration is shorter than the first");
 	*(uint64_t *)field = least;
-	p->ep->again_most_ns = most;
+	p->ep->access->again_most_ns = most;
 	return 0;
 }
 
@@ -166,8 +166,8 @@ static int write_pause(const struct tni_endpoint *ep, const void *field, char *o
 
 	if (!*(const uint64_t *)field)
 		return -EOPNOTSUPP;
-	return snprintf(out, cap, "%s-%s", tni_format_duration(ep->again_least_ns, least, sizeof(least)),
-			tni_format_duration(ep->again_most_ns, most, sizeof(most)));
+	return snprintf(out, cap, "%s-%s", tni_format_duration(*(const uint64_t *)field, least, sizeof(least)),
+			tni_format_duration(ep->access->again_most_ns, most, sizeof(most)));
 }
 
 static int parse_heartbeat(const struct tni_parse *p, const struct tni_url_param *param, const struct tni_key *key,
@@ -191,7 +191,7 @@ static int parse_heartbeat(const struct tni_parse *p, const struct tni_url_param
 
 static int write_heartbeat(const struct tni_endpoint *ep, const void *field, char *out, size_t cap)
 {
-	const struct tni_heartbeat_spec *spec = ep->heartbeat;
+	const struct tni_heartbeat_spec *spec = tni_endpoint_heartbeat(ep);
 	char every[32];
 
 	(void)field;

@@ -48,14 +48,14 @@ static const struct tni_key keys[] = {
 	 TNI_MEANING("the address of this machine, the port or one of a range of ports, or both that connecting comes "
 		     "from (default :0, the kernel's choice)")},
 #ifdef TNI_HAVE_RECONNECT
-	{"reconnect", &tni_key_pause, FIELD(again_least_ns), TNI_NS_PER_MS, 1000 * HOUR_NS, TNI_ROLE_DIAL, TNI_ON_AGAIN,
-	 "duration, or from-to: 100ms-10s", "streams, dialled",
+	{"reconnect", &tni_key_pause, ACCESS(again_least_ns), TNI_NS_PER_MS, 1000 * HOUR_NS, TNI_ROLE_DIAL,
+	 TNI_ON_AGAIN, "duration, or from-to: 100ms-10s", "streams, dialled",
 	 TNI_MEANING("dials again when the connection is lost or cannot be had, after pauses that double from the "
 		     "first duration to the second (default of that: 30s; programs that know it)")},
-	{"reconnect-tries", &tni_key_count, FIELD(again_tries), 0, INT_MAX, TNI_ROLE_DIAL, TNI_ON_AGAIN,
+	{"reconnect-tries", &tni_key_count, ACCESS(again_tries), 0, INT_MAX, TNI_ROLE_DIAL, TNI_ON_AGAIN,
 	 "integer, 0 = no limit", "streams, dialled, with reconnect",
 	 TNI_MEANING("gives up after so many attempts in a row (default 0)")},
-	{"heartbeat", &tni_key_heartbeat, FIELD(heartbeat), 2 * TNI_NS_PER_MS, 1000 * HOUR_NS, BOTH, TNI_ON_STREAMS,
+	{"heartbeat", &tni_key_heartbeat, ACCESS(heartbeat), 2 * TNI_NS_PER_MS, 1000 * HOUR_NS, BOTH, TNI_ON_STREAMS,
 	 "duration, or duration:message", "framed streams",
 	 TNI_MEANING("sends this message (default: an empty one) when nothing else was sent for so long; nothing that "
 		     "comes for twice as long ends the connection")},

@@ -141,7 +141,7 @@ static int check_again(const struct tni_parse *p)
 
 	if (heartbeat && (!framed || p->ep->scheme->web == TNI_WEB_REQUESTS))
 		return tni_parse_fail_key(p, heartbeat, "applies to framed streams only; set frame as well");
-	if (tries && !p->ep->again_least_ns)
+	if (tries && !tni_endpoint_comes_back(p->ep))
 		return tni_parse_fail_key(p, tries, "means nothing without reconnect");
 	return 0;
 }
