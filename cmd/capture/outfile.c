@@ -20,6 +20,7 @@
 #define SECRETS_READ 65536
 #define BLOCK_SIZE 48 /* what a packet's block has besides its bytes, and a little more */
 #define HEAD_SIZE 512 /* what stands before the first packet of a file */
+#define OVER_INPUT "would be written over what is read"
 
 struct outfile {
 	struct outfile_spec spec;
@@ -132,6 +133,17 @@ static int begin_file(struct outfile *out)
 	return err < 0 ? err : 0;
 }
 
+static bool is_input(const struct outfile *out, unsigned number)
+{
+	char name[PATH_MAX];
+	struct stat one, other;
+
+	return out->spec.input >= 0 && fstat(out->spec.input, &one) == 0 &&
+	       stat(series_name(&out->series, number, name, sizeof(name)), &other) == 0 && one.st_dev == other.st_dev &&
+	       one.st_ino == other.st_ino;
+}
+
+/* If it fails there is no writer any more. */
 static int next_file(struct outfile *out)
 {
 	char name[PATH_MAX];
@@ -139,6 +151,10 @@ static int next_file(struct outfile *out)
 
 	if (err < 0)
 		return err;
+	if (is_input(out, out->series.number + 1)) {
+		complain("%s: " OVER_INPUT, series_name(&out->series, out->series.number + 1, name, sizeof(name)));
+		return -EEXIST;
+	}
 	out->fd = series_next(&out->series);
 	if (out->fd < 0) {
 		err = out->fd;
@@ -187,7 +203,7 @@ int outfile_packet(struct outfile *out, const struct capfile_record *record)
 
 int outfile_counts(struct outfile *out, const struct capfile_record *record)
 {
-	return capwriter_counts(out->writer, record);
+	return out->writer ? capwriter_counts(out->writer, record) : -EIO;
 }
 
 int outfile_secrets(struct outfile *out, const void *data, size_t len)
@@ -196,7 +212,7 @@ int outfile_secrets(struct outfile *out, const void *data, size_t len)
 		text_bytes(&out->secrets, data, len);
 		out->in_file += len;
 	}
-	return capwriter_secrets(out->writer, data, len);
+	return out->writer ? capwriter_secrets(out->writer, data, len) : -EIO;
 }
 
 int outfile_comment(struct outfile *out, const char *comment, size_t len)
@@ -253,22 +269,12 @@ static int cannot_open(const char *name, int err)
 	return STATUS_FAILED;
 }
 
-static bool is_same_file(int a, const char *path)
-{
-	struct stat one, other;
-
-	return fstat(a, &one) == 0 && stat(path, &other) == 0 && one.st_dev == other.st_dev &&
-	       one.st_ino == other.st_ino;
-}
-
 static int check_spec(const struct outfile *out)
 {
 	const char *why = NULL;
-	char first[PATH_MAX];
 
-	if (out->spec.input >= 0 && !outfile_is_stdout(out) &&
-	    is_same_file(out->spec.input, series_name(&out->series, 1, first, sizeof(first))))
-		why = "would be written over what is read";
+	if (!outfile_is_stdout(out) && is_input(out, 1))
+		why = OVER_INPUT;
 	else if (out->plain && (out->spec.comment || out->spec.keylog))
 		why = "a .pcap file has no comments and no keys: --write FILE.pcapng";
 	else if (outfile_is_stdout(out) && rotates(out))

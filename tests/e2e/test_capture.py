@@ -1036,6 +1036,27 @@ def test_the_oldest_files_go(tenon, tmp_path, program):
     assert list(map(len, in_files(tenon, program, [tmp_path / "out-4.pcap", tmp_path / "out-5.pcap"]))) == [10, 8]
 
 
+def test_the_next_file_cannot_be_made(tenon, tmp_path, network):
+    """It ends and says why; counts that come behind are no reason to crash."""
+    (tmp_path / "o-2.pcapng").mkdir()
+    capture = tenon.start("capture", "--iface", "lo", "--write", tmp_path / "o.pcapng", "--rotate", "4KiB",
+                          preexec_fn=network.enter)
+    capture.wait_for_text("listening on lo")
+    with network.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for _ in range(9):
+            sock.sendto(bytes(1400), ("127.0.0.1", 9))
+    capture.wait(FAILED)
+    assert f"{tmp_path}/o-2.pcapng: Is a directory" in capture.err
+
+
+def test_a_later_file_is_not_written_over_what_is_read(tenon, tmp_path):
+    path = tmp_path / "out-3.pcap"
+    path.write_bytes(b"".join(datagrams(48)))
+    before = path.read_bytes()
+    done = tenon.run("capture", "--read", path, "--write", tmp_path / "out.pcap", "--rotate", "10s", status=FAILED)
+    assert f"{path}: would be written over what is read" in done.err and path.read_bytes() == before
+
+
 def test_each_file_has_the_secrets(tenon, tmp_path):
     path, keys = tmp_path / "in.pcap", tmp_path / "keys"
     path.write_bytes(b"".join(datagrams(20)))
