@@ -2,6 +2,7 @@
 import contextlib
 import gc
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -115,6 +116,27 @@ def program():
             pytest.skip(f"{name} is not installed")
         return path
     return find
+
+
+# What nft says of a kernel without nftables, or without the module that a rule needs
+NFT_LACKS = re.compile("cache initialization failed|Unable to initialize Netlink|Could not process rule: "
+                       "(No such file|Operation not supported|Protocol not supported|Operation not permitted)")
+
+
+@pytest.fixture
+def nft(program):
+    """nft(NETWORK, RULES): what nft prints of them in that network. It skips where the kernel has no such rules; rules
+    that are wrong fail."""
+    path = program("nft")
+
+    def read(network, rules):
+        done = subprocess.run([path, "-f", "-"], input=rules, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              check=False, preexec_fn=network.enter, encoding="utf-8")
+        if NFT_LACKS.search(done.stderr):
+            pytest.skip(f"no nftables here: {done.stderr}")
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+    return read
 
 
 @pytest.fixture

@@ -376,11 +376,7 @@ def test_the_key_log(tenon, authority, trusted):
 # Networks that lose packets
 
 def filter_input(network, nft, rule):
-    rules = f"table inet bad {{\nchain in {{\ntype filter hook input priority 0;\n{rule} drop\n}}\n}}\n"
-    done = subprocess.run([nft, "-f", "-"], input=rules.encode(), stderr=subprocess.PIPE, preexec_fn=network.enter,
-                          check=False)
-    if done.returncode != 0:
-        pytest.skip(f"no nftables here: {done.stderr.decode(errors='replace').splitlines()[0]}")
+    nft(network, f"table inet bad {{\nchain in {{\ntype filter hook input priority 0;\n{rule} drop\n}}\n}}\n")
 
 
 def serve_far(tenon, authority, wire, *keys):
@@ -389,11 +385,11 @@ def serve_far(tenon, authority, wire, *keys):
     return tenon.serve(url, options=["--json"], preexec_fn=wire.far.enter)
 
 
-def test_a_tenth_is_lost(tenon, authority, trusted, wire, program):
+def test_a_tenth_is_lost(tenon, authority, trusted, wire, nft):
     """Handshakes get through all the same; of the messages some are lost, none is changed or stands for another."""
     server = serve_far(tenon, authority, wire, "handshake=80s")
     for network in (wire.near, wire.far):
-        filter_input(network, program("nft"), "meta l4proto udp numgen random mod 100 < 10")
+        filter_input(network, nft, "meta l4proto udp numgen random mod 100 < 10")
     url = f"{server.url}?{trusted}&handshake=80s"
     done = tenon.run("bench", url, "--conns", "3", "--rate", "300", "--duration", "4s", "--warmup", "0s",
                      "--timeout", "500ms", "--expect", "any", "--json", preexec_fn=wire.near.enter, limit=3 * LIMIT)
@@ -403,9 +399,9 @@ def test_a_tenth_is_lost(tenon, authority, trusted, wire, program):
     assert result["datagrams"]["duplicates"] == 0
 
 
-def test_a_path_for_small_packets(tenon, authority, trusted, network, program):
+def test_a_path_for_small_packets(tenon, authority, trusted, network, nft):
     """Certificates do not fit: they come in pieces, after some tries."""
-    filter_input(network, program("nft"), "meta l4proto udp meta length > 600")
+    filter_input(network, nft, "meta l4proto udp meta length > 600")
     server = tenon.serve(f"dtls://127.0.0.1:0?{authority.pair('server')}&{trusted}&handshake=80s", options=["--json"],
                          preexec_fn=network.enter)
     start = time.monotonic()

@@ -6,7 +6,6 @@ import itertools
 import os
 import signal
 import socket
-import subprocess
 import threading
 import time
 
@@ -144,18 +143,14 @@ def test_another_program_was_there_first(tenon):
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
 @pytest.mark.parametrize("kind", ["serve", "relay"])
-def test_handshakes_that_have_begun(tenon, network, program, kind, host):
+def test_handshakes_that_have_begun(tenon, network, nft, kind, host):
     """Whose last packet comes after the signal: both processes serve those that came to them."""
     inside = {"preexec_fn": network.enter}
     target = tenon.serve("tcp://127.0.0.1:0", **inside).url
     old = begin(tenon, kind, f"tcp://{host}:0?reuseport=on", target, **inside)
     family = socket.AF_INET6 if "[" in host else socket.AF_INET
     rule = f"tcp dport {old.port} tcp flags & (syn | ack | fin | psh) == ack drop"
-    hold = f"table inet hold {{\nchain out {{\ntype filter hook output priority 0;\n{rule}\n}}\n}}\n"
-    done = subprocess.run([program("nft"), "-f", "-"], input=hold.encode(), stderr=subprocess.PIPE, check=False,
-                          preexec_fn=network.enter)
-    if done.returncode != 0:
-        pytest.skip(f"no nftables here: {done.stderr.decode(errors='replace').splitlines()[0]}")
+    nft(network, f"table inet hold {{\nchain out {{\ntype filter hook output priority 0;\n{rule}\n}}\n}}\n")
     clients = [network.socket(family, socket.SOCK_STREAM) for _ in range(20)]
     new = begin(tenon, kind, f"tcp://{host}:{old.port}?reuseport=on", target, **inside)
     for client in clients:
@@ -163,7 +158,7 @@ def test_handshakes_that_have_begun(tenon, network, program, kind, host):
         client.connect((host.strip("[]"), old.port))
     old.signal(signal.SIGTERM)
     old.stopped = True
-    subprocess.run([program("nft"), "delete", "table", "inet", "hold"], check=True, preexec_fn=network.enter)
+    nft(network, "delete table inet hold")
     for client in clients:
         client.sendall(b"hello")
     for client in clients:

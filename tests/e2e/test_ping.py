@@ -69,29 +69,24 @@ def test_across_a_cable(tenon, wire, how, host, url):
     assert seen == [1, 2, 3, 4, 5]
 
 
-def drop(program, network, rule):
-    for command in ("add table inet lossy", "add chain inet lossy in { type filter hook input priority 0; }",
-                    f"add rule inet lossy in {rule}"):
-        done = system.subprocess.run([program("nft"), command], preexec_fn=network.enter, check=False,
-                                     stderr=system.subprocess.PIPE)
-        if done.returncode != 0:
-            pytest.skip(f"no nftables here: {done.stderr.decode(errors='replace')}")
+def drop(nft, network, rule):
+    nft(network, f"table inet lossy {{\nchain in {{\ntype filter hook input priority 0;\n{rule}\n}}\n}}\n")
 
 
 @pytest.mark.parametrize("host, message", [("10.9.0.2", "icmp type echo-request"),
                                            ("fd09::2", "icmpv6 type echo-request")])
-def test_loss_is_counted_right(tenon, wire, program, host, message):
+def test_loss_is_counted_right(tenon, wire, nft, host, message):
     allow_ping_sockets(wire.near, True)
-    drop(program, wire.far, f"{message} numgen inc mod 4 == 0 drop")
+    drop(nft, wire.far, f"{message} numgen inc mod 4 == 0 drop")
     lines, summary = ping(tenon, "--count", 20, "--interval", "5ms", "--timeout", "2s", host,
                           preexec_fn=wire.near.enter)
     assert counts(summary) == (20, 15, 0, 5, 0, 0) and summary["loss"] == 0.25
     assert [line["seq"] for line in lines if line["event"] == "lost"] == [1, 5, 9, 13, 17]
 
 
-def test_nobody_answers(tenon, wire, program):
+def test_nobody_answers(tenon, wire, nft):
     allow_ping_sockets(wire.near, True)
-    drop(program, wire.far, "icmp type echo-request drop")
+    drop(nft, wire.far, "icmp type echo-request drop")
     _, summary = ping(tenon, "--count", 3, "--interval", "5ms", "--timeout", "200ms", "10.9.0.2", status=1,
                       preexec_fn=wire.near.enter)
     assert counts(summary) == (3, 0, 0, 3, 0, 0) and summary["loss"] == 1 and "rtt_ns" not in summary
@@ -106,12 +101,12 @@ def test_nobody_answers(tenon, wire, program):
     ("10.9.0.2", "icmp type echo-request", "icmp type host-unreachable", "No route to host"),
     ("fd09::2", "icmpv6 type echo-request", "icmpv6 type admin-prohibited", "Permission denied"),
 ])
-def test_what_routers_say(tenon, wire, program, how, host, message, reason, words):
+def test_what_routers_say(tenon, wire, nft, how, host, message, reason, words):
     """A probe that a router sends back is told at once, and with the reason; it has not been lost without a trace."""
     allow_ping_sockets(wire.near, how == "ping socket")
     for limit in ("ipv4/icmp_ratelimit", "ipv6/icmp/ratelimit"):
         system.write_inside(wire.far, f"/proc/sys/net/{limit}", "0")
-    drop(program, wire.far, f"{message} reject with {reason}")
+    drop(nft, wire.far, f"{message} reject with {reason}")
     args = "--count", 3, "--interval", "20ms", "--timeout", "30s", host
     lines, summary = ping(tenon, *args, status=1, preexec_fn=wire.near.enter)
     assert counts(summary) == (3, 0, 0, 0, 3, 0)

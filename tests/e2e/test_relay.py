@@ -6,7 +6,6 @@ import re
 import select
 import signal
 import socket
-import subprocess
 import threading
 import time
 
@@ -138,7 +137,7 @@ def test_a_client_that_goes_before_its_target_is_reached(tenon):
 
 @pytest.mark.parametrize("side", ["client", "target"])
 @pytest.mark.parametrize("keys", ["idle=1s", "keepalive=on&keepidle=1s&keepintvl=1s&keepcnt=1"])
-def test_a_peer_that_vanishes(tenon, network, program, side, keys):
+def test_a_peer_that_vanishes(tenon, network, nft, side, keys):
     """Nothing says that it has gone, and nothing that is sent to it is answered."""
     server = tenon.serve("tcp://127.0.0.1:0", options=["--json"], preexec_fn=network.enter)
     urls = ["tcp://127.0.0.1:0", server.url]
@@ -150,19 +149,15 @@ def test_a_peer_that_vanishes(tenon, network, program, side, keys):
     client.connect(("127.0.0.1", relay.port))
     assert exchange(client, b"hello") == b"hello"
     port = relay.port if side == "client" else server.port
-    rules = (f"table inet cut {{\nchain out {{\ntype filter hook output priority 0;\ntcp dport {port} drop\n"
-             f"tcp sport {port} drop\n}}\n}}\n")
-    done = subprocess.run([program("nft"), "-f", "-"], input=rules.encode(), stderr=subprocess.PIPE, check=False,
-                          preexec_fn=network.enter)
-    if done.returncode != 0:
-        pytest.skip(f"no nftables here: {done.stderr.decode(errors='replace').splitlines()[0]}")
+    nft(network, f"table inet cut {{\nchain out {{\ntype filter hook output priority 0;\ntcp dport {port} drop\n"
+                 f"tcp sport {port} drop\n}}\n}}\n")
     if side == "target":
         assert receive_to_reset(client) == b""
     else:
         assert server.wait_for_event("close")["reason"] == "reset"
     assert session(relay)["reason"] in ["idle" if keys.startswith("idle") else "timeout"]
     client.close()
-    subprocess.run([program("nft"), "delete", "table", "inet", "cut"], check=True, preexec_fn=network.enter)
+    nft(network, "delete table inet cut")
 
 
 def test_several_listeners(tenon):
