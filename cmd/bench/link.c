@@ -521,7 +521,7 @@ static void on_close(struct tn_conn *conn, int err, void *arg)
 	w->events++;
 	w->closing--;
 	link->conn = NULL;
-	oneway_end(link);
+	oneway_end(link, err);
 	if (was_open)
 		w->nopen--;
 	if (w->phase == PHASE_OVER) {

@@ -174,15 +174,20 @@ static bool is_asking(const struct oneway *o)
 	return o->step == STEP_HELLO || o->step == STEP_COUNT || o->step == STEP_LAST;
 }
 
-static void give_up(struct link *link)
+static void fail(struct link *link)
 {
 	char text[400];
 
 	snprintf(text, sizeof(text),
 		 "%.200s: no answer to a one-way test; it needs a receiver that answers: tenon serve --handler count",
 		 link->worker->plan->targets[link->target].url);
+	worker_fail(link->worker, -ETIMEDOUT, text);
+}
+
+static void give_up(struct link *link)
+{
 	if (link->worker->phase <= PHASE_READY)
-		worker_fail(link->worker, -ETIMEDOUT, text);
+		fail(link);
 	else
 		tn_abort(link->conn, -ETIMEDOUT);
 }
@@ -237,12 +242,14 @@ static void add_flow(const struct oneway *o, struct received *to)
 	received_merge(to, &flow);
 }
 
-void oneway_end(struct link *link)
+void oneway_end(struct link *link, int err)
 {
 	struct oneway *o = link->oneway;
 
 	if (!o)
 		return;
+	if (err == 0 && o->step == STEP_HELLO && link->worker->phase <= PHASE_READY)
+		fail(link); /* who ends it instead of an answer would do so again */
 	add_flow(o, &link->worker->received);
 	o->step = STEP_NONE;
 }

@@ -24,8 +24,8 @@ void oneway_tick(struct link *link, uint64_t now_ns);
 /* The end: asks how much has come. link->waited is 1 until that is known. */
 void oneway_ask_last(struct link *link);
 
-/* Its socket has closed: what is known of the flow is added to what the worker has. */
-void oneway_end(struct link *link);
+/* Its socket has closed, with on_close's err: what is known of the flow is added to what the worker has. */
+void oneway_end(struct link *link, int err);
 
 void oneway_free(struct link *link);
 

@@ -165,10 +165,12 @@ def test_shown(tenon):
 # Who does not answer
 
 @pytest.mark.parametrize("url,handler", [("udp://127.0.0.1:0", "discard"), ("tcp://127.0.0.1:0", "discard"),
-                                         ("udp://127.0.0.1:0", "ack"), ("tcp://127.0.0.1:0", "echo")])
+                                         ("udp://127.0.0.1:0", "ack"), ("tcp://127.0.0.1:0", "echo"),
+                                         ("tcp://127.0.0.1:0", "exec:dd bs=512 count=1 of=/dev/null status=none")])
 @one_engine
 def test_no_such_receiver(tenon, url, handler):
     server = tenon.serve(url, options=["--handler", handler])
+    server.untidy = handler.startswith("exec:")
     done = tenon.run("bench", server.url, "--mode", "one-way", "--timeout", "300ms", status=TIMEOUT)
     assert "serve --handler count" in done.err and done.out == b""
 
