@@ -344,6 +344,7 @@ static int merge_into(struct result *to, const struct result *from)
 	slices_append(&to->slices, to->duration_s, &from->slices);
 	to->duration_s += from->duration_s;
 	to->rounds += from->rounds;
+	*to->start_at = '\0'; /* a sum of several times is of none of them when it is merged again */
 	merge_sums(to, from);
 	to->received.seconds = received_s;
 	return STATUS_DONE;

@@ -113,6 +113,16 @@ def test_merged_as_one_time(tenon, schema, together):
 
 
 @one_engine
+def test_what_is_merged_of_several_times_is_of_none(tenon, together, tmp_path):
+    """Merged once more it is not taken for a run from another machine at the first of these times."""
+    path = tmp_path / "sum.json"
+    every = bench(tenon, "merge", *together, "--output", path)
+    again = bench(tenon, "merge", path, together[0])
+    assert "start_at" not in every["setup"] and again["rounds"] == 3
+    assert again["setup"]["conns"] == every["setup"]["conns"]
+
+
+@one_engine
 def test_merged_from_two_hosts(tenon, together):
     other = json.loads(together[1].read_text(encoding="utf-8"))
     other["machine"]["host"] = "elsewhere"
