@@ -146,10 +146,10 @@ static void fill_rtt(const struct sock *sock, struct cell *cell)
 		snprintf(cell->text, sizeof(cell->text), "%s", human_us((double)cell->number, text, sizeof(text)));
 }
 
-/* With --delta since the last look, and otherwise all that there was. */
+/* With --delta since the last look, of which a socket that has gone tells no more; otherwise all that there was. */
 static int64_t passed(const struct sock *sock, int64_t all, uint64_t since)
 {
-	return sock->change ? all - (int64_t)since : all;
+	return sock->change == '-' ? -1 : sock->change ? all - (int64_t)since : all;
 }
 
 static void fill_sent(const struct sock *sock, struct cell *cell)

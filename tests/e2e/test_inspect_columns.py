@@ -145,6 +145,15 @@ def test_changes_for_people(tenon):
 
 
 @one_engine
+def test_what_has_gone_has_sent_no_more(tenon):
+    """All that it ever sent was counted when it came and changed."""
+    server = tenon.serve("tcp://127.0.0.1:0")
+    watch = tenon.start("inspect", server.pid, "--watch", "50ms", "--delta", "--columns", "change,kind,sent,received")
+    wait_until(lambda: tenon.dial(server.urls[0]).close() or any(line.startswith("-") for line in watch.lines), "gone")
+    assert {tuple(line.split()) for line in watch.lines if line.startswith("-")} == {("-", "tcp", "-", "-")}
+
+
+@one_engine
 @pytest.mark.parametrize("path, named", [
     ("docker/{id}", "docker:0123456789ab"), ("system.slice/docker-{id}.scope", "docker:0123456789ab"),
     ("machine.slice/libpod-{id}.scope", "podman:0123456789ab"),
