@@ -105,13 +105,13 @@ static void place_failed(struct place *place)
 	atomic_store(&place->again_ns, now + next);
 	atomic_store(&place->backoff_ns, next);
 	if (!before)
-		complain("tee: %s; it is left out for a while", tn_errmsg());
+		complain_warning("tee: %s; it is left out for a while", tn_errmsg());
 }
 
 static void place_works(struct place *place)
 {
-	if (atomic_exchange(&place->backoff_ns, 0) && !settings.quiet)
-		complain("tee: %s works again", place->url);
+	if (atomic_exchange(&place->backoff_ns, 0))
+		complain_notice("tee: %s works again", place->url);
 	atomic_store(&place->again_ns, 0);
 }
 
@@ -122,8 +122,10 @@ void tee_tell(void)
 		unsigned long long copied = place->copied, dropped = place->dropped;
 		struct text line = {0};
 
-		if (dropped || settings.verbose)
-			complain("tee: %s: %llu copied, %llu dropped", place->url, copied, dropped);
+		if (dropped)
+			complain_warning("tee: %s: %llu copied, %llu dropped", place->url, copied, dropped);
+		else if (settings.verbose)
+			complain_notice("tee: %s: %llu copied, 0 dropped", place->url, copied);
 		if (!json_is_wanted())
 			continue;
 		json_begin(&line, "tee");
@@ -159,13 +161,15 @@ static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 	(void)conn, (void)msg, (void)arg; /* nobody asked for it */
 }
 
-/* Who takes a connection and closes it at once is not dialled again for each message. */
+/* Who closes a connection soon is not dialled again for each message; one that was idle for long may be closed. */
 static void wait_a_while(struct shadow *shadow)
 {
-	uint64_t now = clock_ns();
+	uint64_t now = clock_ns(), lived_ns = now - shadow->since_ns;
 
-	if (now - shadow->since_ns > BACKOFF_MAX)
+	if (lived_ns >= BACKOFF_MIN && lived_ns >= shadow->backoff_ns) {
 		shadow->backoff_ns = 0;
+		return;
+	}
 	shadow->backoff_ns = shadow->backoff_ns ? shadow->backoff_ns * 2 : BACKOFF_MIN;
 	if (shadow->backoff_ns > BACKOFF_MAX)
 		shadow->backoff_ns = BACKOFF_MAX;

@@ -1,6 +1,7 @@
 """tenon relay --tee: a copy of what sessions say goes to a shadow, for which nobody waits."""
 import contextlib
 import socket
+import time
 
 import pytest
 
@@ -161,3 +162,25 @@ def test_a_sample(tenon, server):
 ])
 def test_wrong_options(tenon, options, words):
     assert words in tenon.run("relay", "tcp://127.0.0.1:0", "tcp://127.0.0.1:1", *options, status=USAGE).err
+
+
+def test_a_shadow_that_closes_what_was_idle(tenon, server):
+    """Its connection was open for a while: the next message opens another, and is copied."""
+    shadow = tenon.listen()
+    relay = teed(tenon, "tcp://127.0.0.1:0?frame=line", f"{server.url}?frame=line", f"{url_of(shadow)}?frame=line")
+    client = tenon.dial(relay.url)
+
+    def comes():
+        assert exchange(client, b"words\n") == b"words\n"
+        copy = tenon.accept(shadow)
+        assert receive_exactly(copy, 6) == b"words\n"
+        return copy
+    copy = comes()
+    time.sleep(1.1)
+    copy.shutdown(socket.SHUT_WR)
+    assert copy.recv(1) == b""
+    comes()
+    client.close()
+    relay.wait_for_event("session")
+    tee = counts(relay)[0]
+    assert (tee["copied"], tee["dropped"]) == (2, 0)
