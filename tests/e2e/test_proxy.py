@@ -527,7 +527,8 @@ def test_datagrams_are_recorded(tenon):
     """With the headers that say where they go."""
     there = tenon.serve("udp://127.0.0.1:0", options=["--handler", "echo"])
     path = f"{tenon.folder}/r.pcapng"
-    server = proxy(tenon, options=["--json", "--record", path])
+    trace = f"{tenon.folder}/trace"
+    server = proxy(tenon, options=["--json", "--record", path, "--trace", "json", "--trace-to", trace])
     client = Association(tenon, server)
     for data in (b"one", b"three"):
         client.send("127.0.0.1", there.port, data)
@@ -540,6 +541,8 @@ def test_datagrams_are_recorded(tenon):
     assert [packet["payload"] for packet in datagrams] == [13, 13, 15, 15]
     assert datagrams[0]["source"] == "127.0.0.1:%d" % client.socket.getsockname()[1] == datagrams[1]["destination"]
     assert datagrams[0]["destination"] == "%s:%d" % client.at
+    traced = [json.loads(line) for line in open(trace, encoding="utf-8")]
+    assert [(line["direction"], line["bytes"]) for line in traced] == [("in", 13), ("out", 13), ("in", 15), ("out", 15)]
 
 
 def test_datagrams_of_named_port(tenon):
