@@ -361,6 +361,6 @@ int options_loop_new(struct tn_loop **loop, const char *preferred)
 	if (err < 0)
 		complain("%s", tn_errmsg());
 	else if (settings.verbose)
-		complain("engine: %s", tn_loop_engine(*loop));
+		complain_notice("engine: %s", tn_loop_engine(*loop));
 	return err;
 }

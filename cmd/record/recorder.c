@@ -179,8 +179,8 @@ static bool write_piece(const struct piece *piece)
 		return false;
 	recorder.written += (off_t)piece->len;
 	if (recorder.told)
-		complain("%s: sessions are recorded again",
-			 series_name(&recorder.series, recorder.series.number, name, sizeof(name)));
+		complain_notice("%s: sessions are recorded again",
+				series_name(&recorder.series, recorder.series.number, name, sizeof(name)));
 	recorder.told = false;
 	return true;
 }
@@ -406,11 +406,11 @@ static void tell_lost(void)
 	unsigned long long all = recorder.lost + recorder.recorded, unwritten = recorder.unwritten;
 
 	if (recorder.lost > recorder.unwritten)
-		complain("%s: %llu of %llu packets are not in it: there was no room for them (--record-memory)",
-			 recorder_options.path, (unsigned long long)recorder.lost - unwritten, all);
+		complain_warning("%s: %llu of %llu packets are not in it: there was no room for them (--record-memory)",
+				 recorder_options.path, (unsigned long long)recorder.lost - unwritten, all);
 	if (unwritten)
-		complain("%s: %llu of %llu packets are not in it: they could not be written", recorder_options.path,
-			 unwritten, all);
+		complain_warning("%s: %llu of %llu packets are not in it: they could not be written",
+				 recorder_options.path, unwritten, all);
 }
 
 void recorder_close(void)
@@ -428,8 +428,8 @@ void recorder_close(void)
 	recorder.running = false;
 	tell_lost();
 	if (!recorder.lost && settings.verbose)
-		complain("%s: %llu packets of %llu sessions", recorder_options.path,
-			 (unsigned long long)recorder.recorded, (unsigned long long)recorder.sessions);
+		complain_notice("%s: %llu packets of %llu sessions", recorder_options.path,
+				(unsigned long long)recorder.recorded, (unsigned long long)recorder.sessions);
 	capwriter_free(recorder.out);
 	recorder.out = NULL;
 	if (recorder.fd >= 0)

@@ -98,6 +98,19 @@ def test_levels(tenon, tmp_path, level, said):
     assert "open" not in server.out.decode()
 
 
+def test_nothing_is_wrong(tenon, tmp_path):
+    """What --verbose adds at the end is no error: a log with levels is watched for those."""
+    server = tenon.serve("tcp://127.0.0.1:0")
+    relay = tenon.relay("tcp://127.0.0.1:0", server.url, listeners=1, options=[
+        "-v", "--tee", server.url, "--record", tmp_path / "a.pcapng", "--log", "json", "--log-file", tmp_path / "log"])
+    assert tenon.run("send", relay.url, "hello").out == b"hello\n"
+    relay.stop()
+    records = records_of(tmp_path / "log")
+    assert any("packets of 1 sessions" in record["message"] for record in records)
+    assert any("copied, 0 dropped" in record["message"] for record in records)
+    assert {record["level"] for record in records} == {"info"}
+
+
 def test_events_and_messages_do_not_mix(tenon, tmp_path):
     """Events stand on standard output, as --json says; messages in the log, whatever --json says."""
     server = start(tenon, "serve", "--json", "-m", "1", "--log", "json", "--log-file", tmp_path / "log")
