@@ -5,6 +5,7 @@
 #include "conn/pump.h"
 #include "conn/server.h"
 #include "conn/tap.h"
+#include "net/netns.h"
 #include "net/segments.h"
 #include "proxy/header.h"
 
@@ -112,7 +113,8 @@ static int open_raw(struct tn_conn *c)
 	if (d->many.len)
 		to = d->many;
 	if (rc == 0)
-		rc = tni_raw_new(c->io.fd, tni_scheme_raw(c->ep->scheme), d->connected, &to, &d->raw);
+		rc = tni_raw_new(c->io.fd, tni_scheme_raw(c->ep->scheme), d->connected, &to, tni_endpoint_netns(c->ep),
+				 &d->raw);
 	if (rc == 0 && d->raw)
 		tni_dgram_queue_each(&d->tx, complete_early, d);
 	return rc;
@@ -325,9 +327,14 @@ static void put_by(struct tn_conn *c, const void *data, size_t len, const struct
 /* What a socket sends to a group or network of its own host, at its own port, it hears itself: that is no answer. */
 static bool is_own_echo(const struct tn_conn *c, const struct tn_addr *peer)
 {
-	int port = c->dgram->many.len ? tni_addr_port(peer) : 0;
+	int port = c->dgram->many.len ? tni_addr_port(peer) : 0, home = -1;
+	bool ours;
 
-	return port > 0 && port == tni_dgram_own_port(c->io.fd) && tni_addr_is_ours(peer);
+	if (port <= 0 || port != tni_dgram_own_port(c->io.fd) || tni_netns_enter(tni_endpoint_netns(c->ep), &home) < 0)
+		return false;
+	ours = tni_addr_is_ours(peer);
+	tni_netns_leave(home);
+	return ours;
 }
 
 /* One of the batch: it may be several that the kernel has joined. */

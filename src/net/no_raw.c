@@ -34,9 +34,10 @@ int tni_raw_neighbour(struct tn_addr *addr, const struct tn_addr *at, const char
 	return -EINVAL;
 }
 
-int tni_raw_new(int fd, enum tni_raw_kind kind, bool connected, const struct tn_addr *to, struct tni_raw **out)
+int tni_raw_new(int fd, enum tni_raw_kind kind, bool connected, const struct tn_addr *to, const char *netns,
+		struct tni_raw **out)
 {
-	(void)fd, (void)kind, (void)connected, (void)to;
+	(void)fd, (void)kind, (void)connected, (void)to, (void)netns;
 	*out = NULL;
 	return 0;
 }

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "net/netns.h"
 
 #include <errno.h>
 #include <net/ethernet.h>
@@ -209,6 +210,7 @@ struct tni_raw {
 	bool own_id; /* as a ping socket would: its questions have `id`, and so have the answers that it hears */
 	uint16_t id;
 	struct tn_addr to, local, told;
+	const char *netns; /* that it was made in; NULL: the caller's */
 	bool connected, told_comes_back;
 	bool echoing;               /* there is something in here */
 	struct echo echoes[ECHOES]; /* by hash; what finds no place takes another's */
@@ -256,6 +258,19 @@ static bool comes_back_from(const struct tn_addr *local, const struct tn_addr *t
 	return is_same(*local, *to) || (is_same(*local, any) && tni_addr_is_ours(to));
 }
 
+/* Whether what goes there is heard here: its own network knows, and no other. */
+static bool ask_network(const struct tni_raw *raw, const struct tn_addr *to)
+{
+	int home = -1;
+	bool back;
+
+	if (tni_netns_enter(raw->netns, &home) < 0)
+		return true;
+	back = raw->family == AF_PACKET ? is_loopback(interface_of(to)) : comes_back_from(&raw->local, to);
+	tni_netns_leave(home);
+	return back;
+}
+
 static bool is_icmp(const struct tni_raw *raw)
 {
 	return raw->family != AF_PACKET && (raw->protocol == IPPROTO_ICMP || raw->protocol == IPPROTO_ICMPV6);
@@ -269,7 +284,8 @@ static uint16_t fresh_id(void)
 	return (uint16_t)((unsigned)getpid() * 31U + ++count);
 }
 
-int tni_raw_new(int fd, enum tni_raw_kind kind, bool connected, const struct tn_addr *to, struct tni_raw **out)
+int tni_raw_new(int fd, enum tni_raw_kind kind, bool connected, const struct tn_addr *to, const char *netns,
+		struct tni_raw **out)
 {
 	int family = number_of(fd, SOL_SOCKET, SO_DOMAIN), type = number_of(fd, SOL_SOCKET, SO_TYPE);
 	struct tni_raw *raw;
@@ -286,13 +302,14 @@ int tni_raw_new(int fd, enum tni_raw_kind kind, bool connected, const struct tn_
 	raw->header = family == AF_INET && number_of(fd, IPPROTO_IP, IP_HDRINCL);
 	raw->strip = family == AF_INET && !raw->header;
 	raw->connected = connected;
+	raw->netns = netns;
 	raw->sums = kind == TNI_RAW_ICMP && family == AF_INET;
 	raw->own_id = kind == TNI_RAW_ICMP && (connected || (to && to->len));
 	raw->id = fresh_id();
 	if (tni_addr_local(fd, &raw->local) == 0 && connected)
-		raw->told_comes_back = family == AF_PACKET ? is_loopback(interface_of(&raw->local))
-							   : tni_addr_peer(fd, &raw->told) == 0 &&
-								     comes_back_from(&raw->local, &raw->told);
+		raw->told_comes_back = family == AF_PACKET
+					       ? ask_network(raw, &raw->local)
+					       : tni_addr_peer(fd, &raw->told) == 0 && ask_network(raw, &raw->told);
 	if (to)
 		raw->to = *to;
 	*out = raw;
@@ -327,8 +344,7 @@ static bool comes_back(struct tni_raw *raw, const struct tn_addr *to)
 {
 	if (!raw->connected && (raw->told.len != to->len || memcmp(raw->told.bytes, to->bytes, to->len) != 0)) {
 		raw->told = *to;
-		raw->told_comes_back =
-			raw->family == AF_PACKET ? is_loopback(interface_of(to)) : comes_back_from(&raw->local, to);
+		raw->told_comes_back = ask_network(raw, to);
 	}
 	return raw->told_comes_back;
 }

@@ -44,10 +44,11 @@ struct tni_raw;
 
 /*
  * Looks at an open socket, which was opened as `kind` or inherited (TNI_RAW_NONE). `to`: the one that a packet
- * socket, or one that is not connected, talks to; or NULL. Sets NULL where nothing is to be known: of datagrams and
- * ping sockets. Returns 0 or -ENOMEM.
+ * socket, or one that is not connected, talks to; or NULL. `netns`: the network that it was made in (net/netns.h), or
+ * NULL; it must stay. Sets NULL where nothing is to be known: of datagrams and ping sockets. Returns 0 or -ENOMEM.
  */
-int tni_raw_new(int fd, enum tni_raw_kind kind, bool connected, const struct tn_addr *to, struct tni_raw **out);
+int tni_raw_new(int fd, enum tni_raw_kind kind, bool connected, const struct tn_addr *to, const char *netns,
+		struct tni_raw **out);
 void tni_raw_free(struct tni_raw *raw);
 
 /* Whom a packet socket sends to without being told; NULL: the kernel knows. */

@@ -92,6 +92,22 @@ def test_below_the_transports(tenon, wire, files):
     assert server.events[-1]
 
 
+def test_what_comes_back_is_known_by_that_network(tenon, wire, files):
+    """Interfaces with numbers that nobody has at home: an answer like the question is heard. And an address that is
+    nobody's at home: what is sent to it is not heard as something new, else an echo would never end."""
+    wire.run(wire.near, "link add odd index 1077 type veth peer name even index 1078")
+    for name in ("odd", "even"):
+        wire.run(wire.near, f"link set {name} up")
+    wait_until(lambda: "state UP" in wire.run(wire.near, "-o link show dev even"), "the cable is up")
+    tenon.serve(f"packet:odd?proto=0x88b5&netns={files['near']}", options=["--handler", "echo"])
+    assert tenon.run("send", f"packet:even?proto=0x88b5&netns={files['near']}", "hello").out == b"hello\n"
+    server = tenon.serve(f"raw4://*?proto=253&netns={files['near']}", options=["--handler", "echo", "--json"])
+    assert tenon.run("send", f"raw4://10.9.0.1?proto=253&netns={files['near']}", "hello").out == b"hello\n"
+    server.stop()
+    heard = [event["messages_in"] for event in server.events if event["event"] == "datagrams"]
+    assert heard and heard[0] < 10
+
+
 def test_tls_and_a_proxy(tenon, wire, files, authority, trusted):
     server = tenon.serve(f"tls://10.9.0.2:0?netns={files['far']}&{authority.pair('server')}")
     proxy = tenon.serve("proxy://10.9.0.1:0?allow-to=10.9.0.2", preexec_fn=wire.near.enter)

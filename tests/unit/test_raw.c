@@ -76,7 +76,7 @@ static struct tni_raw *raw_of(int fd, enum tni_raw_kind kind, bool connected)
 {
 	struct tni_raw *raw;
 
-	assert_int_equal(tni_raw_new(fd, kind, connected, NULL, &raw), 0);
+	assert_int_equal(tni_raw_new(fd, kind, connected, NULL, NULL, &raw), 0);
 	assert_non_null(raw);
 	return raw;
 }
@@ -189,7 +189,7 @@ static void test_others_need_nothing(void **state)
 	struct tni_raw *raw;
 
 	(void)state;
-	assert_int_equal(tni_raw_new(fd, TNI_RAW_NONE, false, NULL, &raw), 0);
+	assert_int_equal(tni_raw_new(fd, TNI_RAW_NONE, false, NULL, NULL, &raw), 0);
 	assert_null(raw);
 	close(fd);
 }
