@@ -1,6 +1,7 @@
 """Handlers of single endpoints (key handler), and the handler broadcast: what one client says, all others hear."""
 import asyncio
 import json
+import signal
 import socket
 import urllib.request
 
@@ -62,6 +63,28 @@ def test_who_leaves_is_not_missed(tenon):
     third.close()
     first.sendall(b"anybody?\n")
     wait_until(lambda: sum(event["event"] == "close" for event in server.events) == 2, "the third has gone")
+
+
+def test_all_of_a_loop_leave_and_others_come(tenon):
+    """While messages are on their way to that loop: those who come hear what is said from then on."""
+    server = tenon.serve("tcp://127.0.0.1:0?frame=line", options=["--handler", "broadcast", "--json", "--threads", "2"])
+    url = server.url.split("?")[0]
+    speaker, others = tenon.dial(url), [tenon.dial(url) for _ in range(8)]
+    count = 9
+    for turn in range(10):
+        wait_until(lambda: sum(event["event"] == "open" for event in server.events) >= count, "all are in the room")
+        server.signal(signal.SIGSTOP)
+        speaker.sendall(b"on its way\n" * 20)
+        for other in others:
+            other.close()
+        others = [tenon.dial(url) for _ in range(8)]
+        count += 8
+        server.signal(signal.SIGCONT)
+        wait_until(lambda: sum(event["event"] == "open" for event in server.events) >= count, "all are in the room")
+        speaker.sendall(b"turn %d\n" % turn)
+        for other in others:
+            with other.makefile("rb") as lines:
+                assert b"turn %d\n" % turn in iter(lines.readline, b"")
 
 
 def test_streams_and_datagrams(tenon):

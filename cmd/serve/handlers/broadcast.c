@@ -50,6 +50,7 @@ struct gate {
 /* What lives on one loop. Made by its first member or gate, freed by its last. */
 struct lane {
 	struct lane *next; /* with the lock */
+	uint64_t number;   /* no other has had it */
 	struct tn_loop *loop;
 	struct member *members;
 	struct gate *gates;
@@ -61,6 +62,7 @@ struct lane {
 /* A message on its way to another lane. */
 struct crossing {
 	struct tn_shared *shared;
+	uint64_t lane; /* its number: another one may live on the loop when this arrives */
 	unsigned hops;
 	size_t weight;
 };
@@ -68,6 +70,7 @@ struct crossing {
 static struct {
 	pthread_mutex_t lock;
 	struct lane *lanes;
+	uint64_t numbers; /* of lanes that have been, with the lock */
 	void (*watcher)(const struct handler_slow *slow);
 	bool cut;
 	_Atomic(uint64_t) said, heard, dropped, ncut;
@@ -101,6 +104,7 @@ static int lane_enter(struct tn_loop *loop)
 			return -ENOMEM;
 		lane->loop = loop;
 		pthread_mutex_lock(&room.lock);
+		lane->number = ++room.numbers;
 		lane->next = room.lanes;
 		room.lanes = lane;
 		pthread_mutex_unlock(&room.lock);
@@ -265,7 +269,7 @@ static void on_crossed(void *arg)
 	struct crossing *crossing = arg;
 	uint64_t missed;
 
-	if (here) {
+	if (here && here->number == crossing->lane) {
 		here->crossing -= crossing->weight;
 		lane_hears(NULL, crossing->shared, crossing->hops);
 		missed = atomic_exchange(&here->missed, 0);
@@ -285,7 +289,7 @@ static void cross(struct lane *lane, struct tn_shared *shared, size_t len, unsig
 		lane->missed++;
 		return;
 	}
-	*crossing = (struct crossing){tn_shared_ref(shared), hops, len + CROSSING_OVERHEAD};
+	*crossing = (struct crossing){tn_shared_ref(shared), lane->number, hops, len + CROSSING_OVERHEAD};
 	lane->crossing += crossing->weight;
 	if (tn_loop_post(lane->loop, on_crossed, crossing) == 0)
 		return;
