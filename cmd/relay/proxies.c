@@ -275,14 +275,20 @@ bool proxies_step(struct proxy *proxy, enum proxy_step step)
 	return true;
 }
 
-void proxies_forget_steps(void)
+/* Those that never came to listen. */
+static void remove_fresh(void)
 {
-	steps.count = 0;
 	for (struct proxy *proxy = all.first, *next; proxy; proxy = next) {
 		next = proxy->next;
 		if (proxy->fresh)
 			proxies_remove(proxy);
 	}
+}
+
+void proxies_forget_steps(void)
+{
+	steps.count = 0;
+	remove_fresh();
 }
 
 void proxies_fail(const struct toxic_error *error)
@@ -334,8 +340,6 @@ static void started(struct served_job *job, struct proxy *proxy)
 	free_urls(job);
 	if (job->err < 0) {
 		tell_bind_error(proxy, job->err, job->words);
-		if (proxy->fresh)
-			proxies_remove(proxy);
 		return;
 	}
 	proxy->enabled = true;
@@ -353,7 +357,6 @@ static void step_done(struct served_job *job)
 	if (job->what == SERVED_START) {
 		started(job, proxy);
 	} else if (job->what == SERVED_STOP) {
-		job->served = NULL;
 		proxy->enabled = false;
 	}
 	next();
@@ -395,6 +398,7 @@ static void next(void)
 	steps.at = steps.count = 0;
 	steps.error.status = steps.failed.status = 0;
 	steps.done = NULL;
+	remove_fresh(); /* it failed, or the steps ended before it */
 	done(error.status ? &error : NULL);
 	if (closing.wanted)
 		proxies_close(closing.drain_ns, closing.done);
@@ -410,7 +414,7 @@ void proxies_run(void (*done)(const struct toxic_error *error))
 
 static void closed(struct served_job *job)
 {
-	job->served = NULL;
+	(void)job;
 	if (--closing.left == 0)
 		closing.done();
 }
@@ -442,6 +446,7 @@ void proxies_free(void)
 {
 	while (all.first) {
 		served_free(all.first->job.served);
+		free_urls(&all.first->job); /* if nobody was left to hear that it listens */
 		proxies_remove(all.first);
 	}
 	free(steps.list);

@@ -152,6 +152,7 @@ static void on_server_closed(void *arg)
 	struct served *served = arg;
 	struct served_job *job = served->stopping;
 
+	job->served = NULL; /* here, as the answer may find no loop any more */
 	served->closed = true;
 	free_if_left(served);
 	finish(job);

@@ -456,13 +456,17 @@ static bool populate(struct tn_conn *conn, struct question *q)
 	return change(conn, q, 201, NULL);
 }
 
+/* A proxy that cannot listen keeps no other from losing its toxics. */
 static bool reset(struct tn_conn *conn, struct question *q)
 {
-	for (struct proxy *proxy = proxies_first(); proxy; proxy = proxy->next) {
-		if (!proxies_step(proxy, PROXY_START) || !proxies_step(proxy, PROXY_CHANGE))
-			return no_memory(q);
+	static const enum proxy_step order[] = {PROXY_CHANGE, PROXY_START};
+
+	for (int i = 0; i < 2; i++)
+		for (struct proxy *proxy = proxies_first(); proxy; proxy = proxy->next)
+			if (!proxies_step(proxy, order[i]))
+				return no_memory(q);
+	for (struct proxy *proxy = proxies_first(); proxy; proxy = proxy->next)
 		proxy_remove_toxics(proxy);
-	}
 	return change(conn, q, 204, NULL);
 }
 

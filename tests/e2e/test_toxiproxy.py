@@ -323,6 +323,32 @@ def test_a_port_that_is_taken(tenon, api, echo):
     assert f"tcp://{api.fine('POST', '/proxies', wanted)['listen']}" == url
 
 
+def test_what_comes_behind_a_port_that_is_taken(tenon, api, echo):
+    """It is not made, so that it can be made later."""
+    place = api.proxy(echo).removeprefix("tcp://")
+    wanted = [{"name": name, "listen": listen, "upstream": echo}
+              for name, listen in (("q", place), ("r", "127.0.0.1:0"))]
+    status, answer = api.ask("POST", "/populate", wanted)
+    assert (status, answer["proxies"]) == (500, [])
+    assert list(api.fine("GET", "/proxies")) == ["p"]
+    assert api.ask("GET", "/proxies/x")[0] == 404
+    assert api.fine("POST", "/proxies", wanted[1])["enabled"]
+
+
+def test_reset_with_a_port_that_is_taken(tenon, api, echo):
+    """The toxics of all others are gone, as is told."""
+    place = api.proxy(echo, name="taken").removeprefix("tcp://")
+    api.proxy(echo, name="off", listen=place, enabled=False)
+    client = tenon.dial(api.proxy(echo))
+    assert hears(client)
+    api.toxic("latency", latency=3600000)
+    client.sendall(b"held")
+    status, answer = api.ask("POST", "/reset")
+    assert status == 500 and "address already in use" in answer["error"]
+    assert not any(p["toxics"] for p in api.fine("GET", "/proxies").values())
+    assert receive_exactly(client, 4) == b"held"
+
+
 def test_populate_twice(tenon, api, echo):
     wanted = [{"name": f"p{n}", "listen": "127.0.0.1:0", "upstream": echo, "enabled": n != 2} for n in range(4)]
     first = api.fine("POST", "/populate", wanted)["proxies"]
