@@ -344,6 +344,14 @@ static void faults_delete(struct faults *f)
 	free(f);
 }
 
+/* Both sides have ended, at least one of them unheard: nothing else would end the session. */
+static bool nobody_ends(const struct faults *f)
+{
+	const struct chaos_pipe *up = &f->pipes[CHAOS_UP], *down = &f->pipes[CHAOS_DOWN];
+
+	return up->over && down->over && (up->unheard || down->unheard);
+}
+
 static void run(void *arg)
 {
 	struct faults *f = arg;
@@ -355,6 +363,8 @@ static void run(void *arg)
 	up = run_direction(f, CHAOS_UP);
 	down = f->over ? UINT64_MAX : run_direction(f, CHAOS_DOWN);
 	due = up < down ? up : down;
+	if (!f->over && due == CHAOS_NEVER && nobody_ends(f))
+		f->hooks->close(f->session);
 	f->running = false;
 	if (f->over)
 		faults_delete(f);

@@ -425,7 +425,10 @@ static void fault_close(void *arg)
 		return;
 	s->over = true;
 	record_end(record_of(s), SIDE_RELAY, 0, "closed by --chaos");
-	tn_close(s->path.client ? s->path.client : s->path.target);
+	if (s->path.client)
+		tn_close(s->path.client);
+	if (s->path.target) /* both may have ended: then neither closes the other */
+		tn_close(s->path.target);
 }
 
 static void fault_reset(void *arg)

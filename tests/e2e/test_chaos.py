@@ -91,6 +91,19 @@ def test_timeout(tenon, server):
     assert receive_to_end(client) == b""
 
 
+def test_a_timeout_of_nothing_ends_with_both_sides(tenon):
+    listener = tenon.listen()
+    relay = tenon.relay("tcp://127.0.0.1:0", "tcp://127.0.0.1:%d" % listener.getsockname()[1],
+                        options=["--json", "--chaos", "timeout=0"])
+    client = tenon.dial(relay.url)
+    target = tenon.accept(listener)
+    client.sendall(b"lost")
+    client.shutdown(socket.SHUT_WR)
+    target.shutdown(socket.SHUT_WR)
+    assert (receive_to_end(client), receive_to_end(target)) == (b"", b"")
+    relay.wait_for_event("session")
+
+
 def test_refusal_of_the_first(tenon, server):
     relay = faulty(tenon, server, "refuse,first=2")
     for _ in range(2):

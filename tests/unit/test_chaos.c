@@ -124,6 +124,39 @@ static void test_bandwidth(void **state)
 	expect_nothing(&pipe);
 }
 
+/* What came in one piece does not come at once when the last of it may. */
+static void test_bandwidth_pieces(void **state)
+{
+	struct chaos_set set = set_of("bandwidth=20");
+	struct chaos_pipe pipe = pipe_of(&set, CHAOS_BYTES);
+
+	(void)state;
+	put(&pipe, "01234", 0);
+	assert_int_equal(chaos_end(&pipe, 0), 0);
+	expect(&pipe, 100 * MS, CHAOS_DATA, "01");
+	expect(&pipe, 200 * MS, CHAOS_DATA, "23");
+	expect(&pipe, 250 * MS, CHAOS_DATA, "4");
+	expect(&pipe, 250 * MS, CHAOS_END, "");
+	expect_nothing(&pipe);
+	pipe = pipe_of(&set, CHAOS_MESSAGES); /* half a message is none */
+	put(&pipe, "0123456789", 0);
+	expect(&pipe, 500 * MS, CHAOS_DATA, "0123456789");
+	expect_nothing(&pipe);
+}
+
+/* Each slice when all of it has gone through. */
+static void test_bandwidth_slices(void **state)
+{
+	struct chaos_set set = set_of("bandwidth=20,slice=4,slice-delay=1s");
+	struct chaos_pipe pipe = pipe_of(&set, CHAOS_BYTES);
+
+	(void)state;
+	put(&pipe, "01234567", 0);
+	expect(&pipe, 200 * MS, CHAOS_DATA, "0123");
+	expect(&pipe, 1200 * MS, CHAOS_DATA, "4567");
+	expect_nothing(&pipe);
+}
+
 static void test_slices(void **state)
 {
 	struct chaos_set set = set_of("slice=4,slice-delay=1ms");
@@ -681,18 +714,32 @@ static void test_unfit(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_nothing),        cmocka_unit_test(test_latency),
-		cmocka_unit_test(test_jitter),         cmocka_unit_test(test_bandwidth),
-		cmocka_unit_test(test_slices),         cmocka_unit_test(test_ends),
-		cmocka_unit_test(test_chances),        cmocka_unit_test(test_reordering),
-		cmocka_unit_test(test_damage),         cmocka_unit_test(test_a_seed_repeats_a_run),
-		cmocka_unit_test(test_sessions),       cmocka_unit_test(test_change),
-		cmocka_unit_test(test_live_stages),    cmocka_unit_test(test_live_stall),
-		cmocka_unit_test(test_live_ends),      cmocka_unit_test(test_live_limit),
-		cmocka_unit_test(test_live_keeps_all), cmocka_unit_test(test_live_many),
-		cmocka_unit_test(test_directions),     cmocka_unit_test(test_bad_text),
-		cmocka_unit_test(test_unfit),          cmocka_unit_test(test_change_after_an_end),
-		cmocka_unit_test(test_long_times),     cmocka_unit_test(test_many_that_wait),
+		cmocka_unit_test(test_nothing),
+		cmocka_unit_test(test_latency),
+		cmocka_unit_test(test_jitter),
+		cmocka_unit_test(test_bandwidth),
+		cmocka_unit_test(test_slices),
+		cmocka_unit_test(test_ends),
+		cmocka_unit_test(test_chances),
+		cmocka_unit_test(test_reordering),
+		cmocka_unit_test(test_damage),
+		cmocka_unit_test(test_a_seed_repeats_a_run),
+		cmocka_unit_test(test_sessions),
+		cmocka_unit_test(test_change),
+		cmocka_unit_test(test_live_stages),
+		cmocka_unit_test(test_live_stall),
+		cmocka_unit_test(test_live_ends),
+		cmocka_unit_test(test_live_limit),
+		cmocka_unit_test(test_live_keeps_all),
+		cmocka_unit_test(test_live_many),
+		cmocka_unit_test(test_directions),
+		cmocka_unit_test(test_bad_text),
+		cmocka_unit_test(test_unfit),
+		cmocka_unit_test(test_change_after_an_end),
+		cmocka_unit_test(test_long_times),
+		cmocka_unit_test(test_many_that_wait),
+		cmocka_unit_test(test_bandwidth_pieces),
+		cmocka_unit_test(test_bandwidth_slices),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -398,6 +398,10 @@ static uint64_t leave_at(struct chaos_stage *stage, uint64_t rate, size_t len, u
 	return stage->free_ns;
 }
 
+/*
+ * Slices of bytes, or a tenth of a second's worth of them: all that a read has brought is not to come at once when the
+ * last of it may, and in a live set the rate may change at any time.
+ */
 static int slice(struct chaos_pipe *pipe, int i, const struct chaos_rule *rule, const unsigned char *data, size_t len,
 		 uint8_t kind, uint64_t at)
 {
@@ -405,31 +409,14 @@ static int slice(struct chaos_pipe *pipe, int i, const struct chaos_rule *rule, 
 	int err = 0;
 
 	while (len && err == 0) {
-		uint64_t size = around(&stage->rng, rule->slice, rule->slice_jitter);
+		uint64_t size =
+			rule->slice ? around(&stage->rng, rule->slice, rule->slice_jitter) : rule->bandwidth / 10;
 		size_t piece = size < 1 ? 1 : size < len ? (size_t)size : len;
 
-		err = pass(pipe, i + 1, data, piece, kind, at, false);
+		err = pass(pipe, i + 1, data, piece, kind, leave_at(stage, rule->bandwidth, piece, at), false);
 		data += piece;
 		len -= piece;
 		at = later(at, rule->slice_delay_ns);
-	}
-	return err;
-}
-
-/* Of a live set, which may change at any time: a tenth of a second's worth at once. */
-static int trickle(struct chaos_pipe *pipe, int i, const struct chaos_rule *rule, const unsigned char *data, size_t len,
-		   uint8_t kind, uint64_t at)
-{
-	size_t most = rule->bandwidth < 10 ? 1 : (size_t)(rule->bandwidth / 10);
-	int err = 0;
-
-	while (len && err == 0) {
-		size_t piece = len < most ? len : most;
-
-		err = pass(pipe, i + 1, data, piece, kind, leave_at(&pipe->stages[i], rule->bandwidth, piece, at),
-			   false);
-		data += piece;
-		len -= piece;
 	}
 	return err;
 }
@@ -489,12 +476,13 @@ static int run_stage(struct chaos_pipe *pipe, int i, const struct chaos_rule *ru
 	left = take_limits(pipe, stage, rule, len, &then);
 	if (rule->stalled)
 		at = CHAOS_NEVER - 1;
-	if (is_live(pipe) && rule->bandwidth)
-		return trickle(pipe, i, rule, data, left, kind, at);
-	at = leave_at(stage, rule->bandwidth, left, at);
+	if (!whole && (rule->slice || rule->bandwidth)) {
+		err = slice(pipe, i, rule, data, left, kind, at);
+		copies = 0;
+	}
+	at = leave_at(stage, rule->bandwidth, copies ? left : 0, at);
 	for (; copies && (left || (whole && left == len)) && err == 0; copies--)
-		err = rule->slice && !whole ? slice(pipe, i, rule, data, left, kind, at)
-					    : pass(pipe, i + 1, data, left, kind, at, hold);
+		err = pass(pipe, i + 1, data, left, kind, at, hold);
 	if (then != CHAOS_DATA && err == 0) {
 		pipe->over = stage->closed = true;
 		if (is_live(pipe))
@@ -551,8 +539,10 @@ int chaos_end(struct chaos_pipe *pipe, uint64_t now)
 	}
 	for (int i = 0; pipe->set && i < pipe->set->count; i++) {
 		rule = rule_of(pipe, i);
-		if (rule && rule->silent_ns != CHAOS_NEVER)
-			return 0; /* nobody hears of it */
+		if (rule && rule->silent_ns != CHAOS_NEVER) {
+			pipe->over = pipe->unheard = true;
+			return 0;
+		}
 		due = later(due, rule ? rule->latency_ns : 0);
 		slow = later(slow, rule ? rule->slow_close_ns : 0);
 	}

@@ -109,6 +109,7 @@ struct chaos_pipe {
 	struct chaos_list waits[CHAOS_SPECS_MAX + 1];
 	size_t bytes, items, held; /* that wait */
 	bool over;                 /* nothing is taken any more */
+	bool unheard;              /* its end was lost, and nobody hears of it */
 	struct chaos_counts counts;
 };
 
