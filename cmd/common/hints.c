@@ -166,6 +166,7 @@ static const struct {
 	{"bench", "iperf iperf3 perf load benchmark wrk ab hey test measure"},
 	{"ping", "probe check scan latency icmp alive wait"},
 	{"cert", "certs certificate certificates ca mkcert openssl key keygen genkey x509 req"},
+	{"relay --chaos-api http://localhost:8474", "toxiproxy toxiproxy-server"},
 	{"options", "keys opts sockopts sockopt setsockopt getsockopt schemes"},
 };
 

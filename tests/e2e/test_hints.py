@@ -76,6 +76,7 @@ def tried(result):
     ("listen 10000", "serve tcp://*:10000"),
     ("listen", "serve"),
     ("tcpdump", "capture"),
+    ("toxiproxy-server", "relay --chaos-api http://localhost:8474"),
     ("iperf3 tcp://host:1", "bench tcp://host:1"),
 ])
 def test_what_to_try(tenon, line, instead):
