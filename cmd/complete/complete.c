@@ -99,6 +99,7 @@ static void offer_values(const struct typed *t, const char *key, size_t len)
 		const char *key;
 		const char *(*at)(int index, const char **meaning);
 	} tables[] = {{"frame", tn_frame_at}, {"format", tn_format_at}};
+	static const char names_files[] = "file"; /* how the type of such a key begins */
 	struct tn_option option;
 
 	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++)
@@ -108,7 +109,7 @@ static void offer_values(const struct typed *t, const char *key, size_t len)
 		}
 	for (int i = 0; tn_option_at(i, &option) == 0; i++)
 		if (strlen(option.key) == len && strncmp(option.key, key, len) == 0) {
-			if (strncmp(option.type, "file", 4) == 0)
+			if (strncmp(option.type, names_files, strlen(names_files)) == 0)
 				offer_files(t);
 			else if (strchr(option.type, '|'))
 				offer_choice(t, option.type);

@@ -82,6 +82,26 @@ const struct tni_kind *tni_kind_of_fd(int fd)
 	return type == SOCK_SEQPACKET ? &tni_kind_packets : &tni_kind_bytes;
 }
 
+#ifdef TNI_HAVE_FILES
+
+int tni_conn_open_device(struct tn_conn *c)
+{
+	const struct tni_endpoint *ep = c->ep;
+	int fd = ep->scheme->place == TNI_AT_TTY   ? tni_tty_open(ep->host, ep->device)
+		 : ep->scheme->place == TNI_AT_PTY ? tni_pty_open(ep->host, ep->device)
+						   : tni_file_open_as(ep->host, ep->device->opened);
+	struct stat st;
+	int rc = fd;
+
+	if (fd >= 0)
+		rc = fstat(fd, &st) < 0 ? -errno : adopt_file(c, fd, st.st_mode);
+	if (fd >= 0 && rc < 0)
+		close(fd);
+	return rc;
+}
+
+#endif
+
 int tni_conn_adopt(struct tn_conn *c)
 {
 	int fd = c->ep->fd, listening = 0;

@@ -171,6 +171,8 @@ static const struct tni_kind *kind_of(const struct tni_endpoint *ep)
 {
 	if (ep->scheme->place == TNI_AT_FD)
 		return tni_kind_of_fd(ep->fd);
+	if (tni_scheme_is_device(ep->scheme))
+		return &tni_kind_file;
 	if (ep->scheme->type == SOCK_DGRAM)
 		return ep->scheme->secure ? &tni_kind_association : &tni_kind_datagrams;
 	return tni_kind_of_stream(ep->scheme);
@@ -219,6 +221,9 @@ static int dial(struct tn_loop *loop, struct tni_endpoint *ep, const struct tn_h
 	if (rc == 0)
 		rc = ep->scheme->place == TNI_AT_FD     ? tni_conn_adopt(c)
 		     : ep->scheme->place == TNI_AT_LINK ? open_link(c)
+#ifdef TNI_HAVE_FILES
+		     : tni_scheme_is_device(ep->scheme) ? tni_conn_open_device(c)
+#endif
 							: start_dial(c);
 	if (rc < 0) {
 		c->flags |= TNI_UNTOLD; /* the caller is told by the return value, not by on_close */

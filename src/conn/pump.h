@@ -112,6 +112,9 @@ void tni_conn_stop_dialling(struct tn_conn *conn);
 /* adopt.c: the kind of a descriptor; and a connection over the one that its URL names: 0, or < 0 with detail. */
 const struct tni_kind *tni_kind_of_fd(int fd);
 int tni_conn_adopt(struct tn_conn *conn);
+#ifdef TNI_HAVE_FILES
+int tni_conn_open_device(struct tn_conn *conn);
+#endif
 
 /* pump.c: a connection's task. */
 void tni_conn_run(struct tni_task *task);

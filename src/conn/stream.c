@@ -52,6 +52,17 @@ static void fail_reading(struct tn_conn *c, int err)
 			      tni_layered_step(c, "read"));
 }
 
+/* A terminal's end is that it has gone: unplugged, or hung up by who has the other side. */
+static bool has_hung_up(const struct tn_conn *c)
+{
+#ifdef TNI_HAVE_FILES
+	return c->ep->scheme->place == TNI_AT_TTY;
+#else
+	(void)c;
+	return false;
+#endif
+}
+
 /* A reset tells of itself once: when writing has had it, reading finds what looks like an end in good order. */
 static bool was_reset(const struct tn_conn *c)
 {
@@ -87,6 +98,8 @@ static void recv_done(struct tni_op *op, int res)
 			tni_conn_fail(c, -ENOMEM, "read");
 	} else if (res == 0 && was_reset(c)) {
 		lose_reading(c, c->err);
+	} else if (res == 0 && has_hung_up(c)) {
+		fail_reading(c, -EIO);
 	} else if (res == 0) {
 		if (c->layered)
 			c->layered->chain.bottom->eof = true;
@@ -537,6 +550,16 @@ static void shut_file(struct tn_conn *c)
 		tni_conn_fail(c, 0, NULL);
 }
 
+#ifdef TNI_HAVE_FILES
+
+static void leave_file(struct tn_conn *c)
+{
+	if (c->ep->scheme->place == TNI_AT_PTY)
+		tni_pty_leave(c->ep->host, c->io.fd);
+}
+
+#endif
+
 static void tell(const struct tn_conn *c, struct tn_conn_info *info)
 {
 	uint64_t now = tni_clock_ns();
@@ -616,5 +639,8 @@ const struct tni_kind tni_kind_file = {
 	.link = put_linked,
 	.flush = flush,
 	.shut = shut_file,
+#ifdef TNI_HAVE_FILES
+	.leave = leave_file,
+#endif
 	.info = tell,
 };

@@ -248,6 +248,9 @@ void tni_endpoint_unref(struct tni_endpoint *ep)
 		tni_creds_spec_free(ep->tls);
 	free(ep->tls);
 	tni_web_free(ep->web);
+#ifdef TNI_HAVE_FILES
+	free(ep->device);
+#endif
 	free(ep);
 }
 

@@ -9,6 +9,7 @@
 #include "endpoint/scheme.h"
 #include "frame/frame.h"
 #include "net/addr.h"
+#include "net/device.h"
 #include "net/sockopt.h"
 #include "secure/creds.h"
 #include "tenon.h"
@@ -116,6 +117,9 @@ struct tni_endpoint {
 	bool fin;       /* our direction ends for the peer as soon as it does for us */
 	bool connected; /* dialled datagrams: the answers of one peer alone are heard */
 	char *netns;    /* the network that its sockets are opened in (net/netns.h); NULL: the caller's */
+#endif
+#ifdef TNI_HAVE_FILES
+	struct tni_device_spec *device; /* of a file or terminal; otherwise NULL */
 #endif
 	struct tni_bind *bind;          /* NULL: the kernel chooses */
 	char *to;                       /* of a packet socket: the neighbour; NULL: everybody */

@@ -45,6 +45,14 @@ static const struct {
 	{"through proxies gateway all-proxy all_proxy https_proxy http_proxy socks5-hostname socks socks5", "via"},
 	{"user-file credentials authfile auth-file authorization bearer token basic", "auth"},
 	{"hops hop-limit hoplimit multicast-hops", "ttl"},
+#ifdef TNI_HAVE_FILES
+	{"speed baudrate baud-rate ispeed ospeed rate", "baud"},
+	{"bits csize cs data-bits bytesize", "databits"},
+	{"stop-bits cstopb stop", "stopbits"},
+	{"flow-control flowcontrol handshaking crtscts rtscts xonxoff", "flow"},
+	{"parenb par", "parity"},
+	{"follow tail create append trunc rdonly wronly", "open"},
+#endif
 #endif
 	{0},
 };
@@ -58,6 +66,9 @@ static const struct {
 	 "ciphers sigalgs tickets keylog path subprotocol origin hosts header ping dead kind "
 	 "deflate deflate-min",
 	 TNI_NOT_BUILT("TLS and no WebSocket", "tls")},
+#endif
+#ifndef TNI_HAVE_FILES
+	{"open baud databits parity stopbits flow", TNI_NOT_BUILT("files and terminals", "files")},
 #endif
 #ifndef TNI_HAVE_ACCESS
 	{"allow deny", TNI_NOT_BUILT("lists of addresses", "access")},

@@ -813,3 +813,69 @@ static int write_id(const struct tni_endpoint *ep, const void *field, char *out,
 const struct tni_key_type tni_key_mode = {.parse = parse_mode, .write = write_mode};
 const struct tni_key_type tni_key_user = {.parse = parse_user, .write = write_id};
 const struct tni_key_type tni_key_group = {.parse = parse_group, .write = write_id};
+
+/* ---- files and terminals ---- */
+
+#ifdef TNI_HAVE_FILES
+
+static int parse_word(const struct tni_parse *p, const struct tni_url_param *param, const struct tni_key *key,
+		      const char *const *words, unsigned *word)
+{
+	for (*word = 0; words[*word]; ++*word)
+		if (!strcmp(param->value, words[*word]))
+			return 0;
+	return tni_key_fail_value(p, param, key);
+}
+
+/* In the order of their enums. */
+static const char *const opened_words[] = {"read", "follow", "write", "append", NULL};
+static const char *const parity_words[] = {"none", "even", "odd", "mark", "space", NULL};
+static const char *const flow_words[] = {"none", "rtscts", "xonxoff", NULL};
+
+#define WORDS(name, type)                                                                                \
+	static int parse_##name(const struct tni_parse *p, const struct tni_url_param *param,            \
+				const struct tni_key *key, void *field)                                  \
+	{                                                                                                \
+		unsigned word;                                                                           \
+		int rc = parse_word(p, param, key, name##_words, &word);                                 \
+                                                                                                         \
+		if (rc == 0)                                                                             \
+			*(type *)field = (type)word;                                                     \
+		return rc;                                                                               \
+	}                                                                                                \
+                                                                                                         \
+	static int write_##name(const struct tni_endpoint *ep, const void *field, char *out, size_t cap) \
+	{                                                                                                \
+		(void)ep;                                                                                \
+		return snprintf(out, cap, "%s", name##_words[*(const type *)field]);                     \
+	}                                                                                                \
+                                                                                                         \
+	const struct tni_key_type tni_key_##name = {.parse = parse_##name, .write = write_##name}
+
+WORDS(opened, enum tni_opened);
+WORDS(parity, enum tni_parity);
+WORDS(flow, enum tni_flow);
+
+/* A flag: its word and its bit stand in the row. */
+static int parse_termios(const struct tni_parse *p, const struct tni_url_param *param, const struct tni_key *key,
+			 void *field)
+{
+	struct tni_device_spec *spec = field;
+	int on = tni_parse_switch(param->value);
+
+	if (on < 0)
+		return tni_key_fail_value(p, param, key);
+	(on ? spec->set : spec->clear)[key->min] |= (uint32_t)key->max;
+	return 0;
+}
+
+/* What is in force only the terminal knows. */
+static int write_termios(const struct tni_endpoint *ep, const void *field, char *out, size_t cap)
+{
+	(void)ep, (void)field, (void)out, (void)cap;
+	return -EOPNOTSUPP;
+}
+
+const struct tni_key_type tni_key_termios = {.parse = parse_termios, .write = write_termios};
+
+#endif

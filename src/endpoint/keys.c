@@ -9,12 +9,14 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <termios.h>
 
 #define BOTH (TNI_ROLE_SERVE | TNI_ROLE_DIAL)
 #define HOUR_NS (3600 * TNI_NS_PER_S)
 #define FIELD(name) offsetof(struct tni_endpoint, name), TNI_IN_ENDPOINT
 #define TLS(name) offsetof(struct tni_creds_spec, name), TNI_IN_TLS
 #define ACCESS(name) offsetof(struct tni_access_spec, name), TNI_IN_ACCESS
+#define DEVICE(name) offsetof(struct tni_device_spec, name), TNI_IN_DEVICE
 #define WEB(name) offsetof(struct tni_web_spec, name), TNI_IN_WEB
 
 static const struct tni_key keys[] = {
@@ -139,6 +141,55 @@ static const struct tni_key keys[] = {
 	{"gro", &tni_key_switch, FIELD(gro), 0, 0, BOTH, TNI_ON_UDP, "on|off", "udp, dtls",
 	 TNI_MEANING("the kernel may hand over datagrams of one length from one peer as one; they are taken apart here "
 		     "(default off)")},
+#endif
+#ifdef TNI_HAVE_FILES
+	{"open", &tni_key_opened, DEVICE(opened), 0, 0, TNI_ROLE_DIAL, TNI_ON_FILE, "read|follow|write|append", "file",
+	 TNI_MEANING("what is done with the file; follow: read, then what is added or put in its place; write: made "
+		     "empty first (default read)")},
+	{"baud", &tni_key_count, DEVICE(baud), 0, 100000000, TNI_ROLE_DIAL, TNI_ON_TTY, "integer, 0 = as it is",
+	 "tty, pty", TNI_MEANING("speed of the line in both directions (default 0)")},
+	{"databits", &tni_key_count, DEVICE(databits), 5, 8, TNI_ROLE_DIAL, TNI_ON_TTY, "integer 5..8", "tty, pty",
+	 TNI_MEANING("bits of a byte (default 8)")},
+	{"parity", &tni_key_parity, DEVICE(parity), 0, 0, TNI_ROLE_DIAL, TNI_ON_TTY, "none|even|odd|mark|space",
+	 "tty, pty", TNI_MEANING("a bit behind those (default none)")},
+	{"stopbits", &tni_key_count, DEVICE(stopbits), 1, 2, TNI_ROLE_DIAL, TNI_ON_TTY, "integer 1..2", "tty, pty",
+	 TNI_MEANING("the pause behind a byte (default 1)")},
+	{"flow", &tni_key_flow, DEVICE(flow), 0, 0, TNI_ROLE_DIAL, TNI_ON_TTY, "none|rtscts|xonxoff", "tty, pty",
+	 TNI_MEANING("how a side that cannot keep up stops the other (default none)")},
+	{"ignbrk", &tni_key_termios, 0, TNI_IN_DEVICE, TNI_IFLAG, IGNBRK, TNI_ROLE_DIAL, TNI_ON_TTY, "on|off",
+	 "tty, pty", TNI_MEANING("a break is ignored (default off)")},
+	{"brkint", &tni_key_termios, 0, TNI_IN_DEVICE, TNI_IFLAG, BRKINT, TNI_ROLE_DIAL, TNI_ON_TTY, "on|off",
+	 "tty, pty", TNI_MEANING("a break interrupts (default off)")},
+	{"parmrk", &tni_key_termios, 0, TNI_IN_DEVICE, TNI_IFLAG, PARMRK, TNI_ROLE_DIAL, TNI_ON_TTY, "on|off",
+	 "tty, pty", TNI_MEANING("bytes with wrong parity are marked: 255, 0, the byte (default off)")},
+	{"inpck", &tni_key_termios, 0, TNI_IN_DEVICE, TNI_IFLAG, INPCK, TNI_ROLE_DIAL, TNI_ON_TTY, "on|off", "tty, pty",
+	 TNI_MEANING("parity is checked (default on with parity)")},
+	{"istrip", &tni_key_termios, 0, TNI_IN_DEVICE, TNI_IFLAG, ISTRIP, TNI_ROLE_DIAL, TNI_ON_TTY, "on|off",
+	 "tty, pty", TNI_MEANING("the eighth bit is taken off (default off)")},
+	{"inlcr", &tni_key_termios, 0, TNI_IN_DEVICE, TNI_IFLAG, INLCR, TNI_ROLE_DIAL, TNI_ON_TTY, "on|off", "tty, pty",
+	 TNI_MEANING("a line feed that comes becomes a carriage return (default off)")},
+	{"igncr", &tni_key_termios, 0, TNI_IN_DEVICE, TNI_IFLAG, IGNCR, TNI_ROLE_DIAL, TNI_ON_TTY, "on|off", "tty, pty",
+	 TNI_MEANING("carriage returns that come are left out (default off)")},
+	{"icrnl", &tni_key_termios, 0, TNI_IN_DEVICE, TNI_IFLAG, ICRNL, TNI_ROLE_DIAL, TNI_ON_TTY, "on|off", "tty, pty",
+	 TNI_MEANING("a carriage return that comes becomes a line feed (default off)")},
+	{"ixany", &tni_key_termios, 0, TNI_IN_DEVICE, TNI_IFLAG, IXANY, TNI_ROLE_DIAL, TNI_ON_TTY, "on|off", "tty, pty",
+	 TNI_MEANING("any byte starts stopped output again (default off)")},
+	{"opost", &tni_key_termios, 0, TNI_IN_DEVICE, TNI_OFLAG, OPOST, TNI_ROLE_DIAL, TNI_ON_TTY, "on|off", "tty, pty",
+	 TNI_MEANING("what is sent is processed, as the next two say (default off)")},
+	{"onlcr", &tni_key_termios, 0, TNI_IN_DEVICE, TNI_OFLAG, ONLCR, TNI_ROLE_DIAL, TNI_ON_TTY, "on|off", "tty, pty",
+	 TNI_MEANING("with opost: a line feed is sent as carriage return and line feed (default off)")},
+	{"ocrnl", &tni_key_termios, 0, TNI_IN_DEVICE, TNI_OFLAG, OCRNL, TNI_ROLE_DIAL, TNI_ON_TTY, "on|off", "tty, pty",
+	 TNI_MEANING("with opost: a carriage return is sent as a line feed (default off)")},
+	{"clocal", &tni_key_termios, 0, TNI_IN_DEVICE, TNI_CFLAG, CLOCAL, TNI_ROLE_DIAL, TNI_ON_TTY, "on|off",
+	 "tty, pty", TNI_MEANING("the lines of a modem are ignored (default on)")},
+	{"hupcl", &tni_key_termios, 0, TNI_IN_DEVICE, TNI_CFLAG, HUPCL, TNI_ROLE_DIAL, TNI_ON_TTY, "on|off", "tty, pty",
+	 TNI_MEANING("DTR and RTS fall when the last one closes the device (default: as it is)")},
+	{"echo", &tni_key_termios, 0, TNI_IN_DEVICE, TNI_LFLAG, ECHO, TNI_ROLE_DIAL, TNI_ON_TTY, "on|off", "tty, pty",
+	 TNI_MEANING("what comes is sent back (default off)")},
+	{"icanon", &tni_key_termios, 0, TNI_IN_DEVICE, TNI_LFLAG, ICANON, TNI_ROLE_DIAL, TNI_ON_TTY, "on|off",
+	 "tty, pty", TNI_MEANING("whole lines are read, and can be edited (default off)")},
+	{"isig", &tni_key_termios, 0, TNI_IN_DEVICE, TNI_LFLAG, ISIG, TNI_ROLE_DIAL, TNI_ON_TTY, "on|off", "tty, pty",
+	 TNI_MEANING("Ctrl-C and the like are signals (default off)")},
 #endif
 #ifdef TNI_HAVE_TLS
 	{"cert", &tni_key_text, TLS(cert), 0, 0, BOTH, TNI_ON_TLS, "file, or several: a,b", "tls, dtls",
@@ -278,6 +329,9 @@ static void *field_of(const struct tni_endpoint *ep, const struct tni_key *key)
 	char *whose = key->in == TNI_IN_TLS      ? (char *)ep->tls
 		      : key->in == TNI_IN_WEB    ? (char *)ep->web
 		      : key->in == TNI_IN_ACCESS ? (char *)(uintptr_t)access
+#ifdef TNI_HAVE_FILES
+		      : key->in == TNI_IN_DEVICE ? (char *)ep->device
+#endif
 						 : (char *)(uintptr_t)ep;
 
 	return whose + key->at;
@@ -359,8 +413,8 @@ static const char *why_not(const struct tni_endpoint *ep, const struct tni_key *
 #endif
 #ifdef TNI_HAVE_SOCKOPTS
 	case TNI_ON_NETS:
-		if (place == TNI_AT_FD)
-			return "applies to sockets that are made here, not to inherited ones";
+		if (place == TNI_AT_FD || tni_scheme_is_device(scheme))
+			return "applies to sockets that are made here, not to inherited ones or files";
 		return place == TNI_AT_PATH && ep->host[0] != '@'
 			       ? "has no effect on a Unix socket with a path, which is a file"
 			       : NULL;
@@ -372,6 +426,12 @@ static const char *why_not(const struct tni_endpoint *ep, const struct tni_key *
 #ifdef TNI_HAVE_SEGMENTS
 	case TNI_ON_UDP:
 		return scheme->kinds == TNI_SK_UDP ? NULL : "applies to udp and dtls endpoints only";
+#endif
+#ifdef TNI_HAVE_FILES
+	case TNI_ON_FILE:
+		return place == TNI_AT_FILE ? NULL : "applies to files (file:/path) only";
+	case TNI_ON_TTY:
+		return place == TNI_AT_TTY || place == TNI_AT_PTY ? NULL : "applies to tty and pty endpoints only";
 #endif
 	case TNI_ON_PACKET:
 		return place == TNI_AT_LINK ? NULL : "applies to packet endpoints only";

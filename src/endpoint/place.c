@@ -212,6 +212,33 @@ static int parse_fd(const struct tni_parse *p)
 	return 0;
 }
 
+#ifdef TNI_HAVE_FILES
+
+static int parse_device(const struct tni_parse *p)
+{
+	const struct tni_url *url = p->url;
+	struct tni_endpoint *ep = p->ep;
+	int rc = url->host ? check_local(p) : 0;
+
+	if (rc < 0)
+		return rc;
+	if (ep->role == TN_SERVE)
+		return tni_parse_fail(p, 0, "files and terminals are opened, not served: they can be dialled");
+	if (!url->path_len)
+		return tni_parse_fail(p, url->path_at, "the path is missing");
+	if (memchr(url->path, '\0', url->path_len))
+		return tni_parse_fail(p, url->path_at, "a path cannot hold a zero byte");
+	ep->host = strdup(url->path);
+	ep->host_len = url->path_len;
+	ep->device = calloc(1, sizeof(*ep->device));
+	if (!ep->host || !ep->device)
+		return tni_parse_no_memory();
+	*ep->device = (struct tni_device_spec){.databits = 8, .stopbits = 1};
+	return 0;
+}
+
+#endif
+
 int tni_parse_place(const struct tni_parse *p)
 {
 	switch (p->ep->scheme->place) {
@@ -222,6 +249,12 @@ int tni_parse_place(const struct tni_parse *p)
 		return parse_link(p);
 	case TNI_AT_PATH:
 		return parse_path(p);
+#ifdef TNI_HAVE_FILES
+	case TNI_AT_FILE:
+	case TNI_AT_TTY:
+	case TNI_AT_PTY:
+		return parse_device(p);
+#endif
 	default:
 		return parse_fd(p);
 	}

@@ -68,6 +68,11 @@ static const struct tni_scheme schemes[] = {
 	{"dtls4", TNI_AT_HOST, AF_INET, SOCK_DGRAM, 0, TNI_SK_UDP, true, TNI_WEB_NOT, false, 0, false},
 	{"dtls6", TNI_AT_HOST, AF_INET6, SOCK_DGRAM, 0, TNI_SK_UDP, true, TNI_WEB_NOT, false, 0, false},
 	{"fd", TNI_AT_FD, AF_UNSPEC, 0, 0, 0xffffff, false, TNI_WEB_NOT, false, 0, false},
+#ifdef TNI_HAVE_FILES
+	{"file", TNI_AT_FILE, AF_UNSPEC, SOCK_STREAM, 0, 0, false, TNI_WEB_NOT, false, 0, false},
+	{"tty", TNI_AT_TTY, AF_UNSPEC, SOCK_STREAM, 0, 0, false, TNI_WEB_NOT, false, 0, false},
+	{"pty", TNI_AT_PTY, AF_UNSPEC, SOCK_STREAM, 0, 0, false, TNI_WEB_NOT, false, 0, false},
+#endif
 };
 
 /* What stands in key via alone. */
@@ -126,7 +131,14 @@ static const struct {
 	{"ping icmpv4 icmpv6", {"icmp", NULL, -1}},
 	{"ip ip4 ip6 ip4-sendto", {"raw", NULL, -1}},
 	{"eth ether ethernet link interface", {"packet", NULL, -1}},
+#ifdef TNI_HAVE_FILES
+	{"open create creat gopen tail", {"file", NULL, -1}},
+	{"serial com uart rs232 console", {"tty", NULL, -1}},
+	{"ptty pseudo-terminal openpty", {"pty", NULL, -1}},
+	{"stdio stdin stdout pipe", {"fd", NULL, -1}},
+#else
 	{"stdio stdin stdout file pipe open", {"fd", NULL, -1}},
+#endif
 #endif
 	{0},
 };
@@ -204,7 +216,8 @@ const char *tn_scheme_at(int index)
 {
 	static const char *const places[] = {
 		[TNI_AT_HOST] = "://HOST:PORT", [TNI_AT_PATH] = ":/PATH", [TNI_AT_ADDR] = "://HOST",
-		[TNI_AT_LINK] = ":INTERFACE",   [TNI_AT_FD] = ":NUMBER",
+		[TNI_AT_LINK] = ":INTERFACE",   [TNI_AT_FD] = ":NUMBER",  [TNI_AT_FILE] = ":/PATH",
+		[TNI_AT_TTY] = ":/PATH",        [TNI_AT_PTY] = ":/PATH",
 	};
 	static _Thread_local char form[64];
 	const struct tni_scheme *scheme = index < 0 ? NULL : tni_scheme_at((size_t)index);

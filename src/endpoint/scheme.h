@@ -16,6 +16,9 @@ enum tni_place {
 	TNI_AT_FD,   /* fd:N */
 	TNI_AT_ADDR, /* scheme://host: there are no ports */
 	TNI_AT_LINK, /* scheme:interface */
+	TNI_AT_FILE, /* scheme:/path of a file; these and those below are opened, not connected to */
+	TNI_AT_TTY,  /* of a terminal */
+	TNI_AT_PTY,  /* of the link that is made to a pseudo-terminal */
 };
 
 /* What of the web is spoken on top of a stream. */
@@ -42,6 +45,17 @@ static inline bool tni_scheme_is_memory(const struct tni_scheme *scheme)
 {
 #ifdef TNI_HAVE_SHM
 	return scheme->memory;
+#else
+	(void)scheme;
+	return false;
+#endif
+}
+
+/* It is a file or terminal that is opened by its path; in a build without, none is. */
+static inline bool tni_scheme_is_device(const struct tni_scheme *scheme)
+{
+#ifdef TNI_HAVE_FILES
+	return scheme->place >= TNI_AT_FILE;
 #else
 	(void)scheme;
 	return false;

@@ -68,10 +68,14 @@ const char *tni_endpoint_url_of(const struct tni_endpoint *ep, const struct tn_a
 	} else if (path) {
 		tni_url_escape(path, len, text, sizeof(text));
 	}
-	if (!scheme || scheme->place == TNI_AT_FD)
+	if (scheme && tni_scheme_is_device(scheme)) {
+		tni_url_escape(ep->host, ep->host_len, text, sizeof(text));
+		snprintf(out, cap, "%s:%s", scheme->name, text);
+	} else if (!scheme || scheme->place == TNI_AT_FD) {
 		snprintf(out, cap, "fd:%d", ep->fd);
-	else
+	} else {
 		snprintf(out, cap, "%s:%s%s", scheme->name, scheme->place == TNI_AT_HOST ? "//" : "", text);
+	}
 	return out;
 }
 

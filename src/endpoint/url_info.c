@@ -64,9 +64,12 @@ int tn_url_place(const char *url, struct tn_place *place)
 
 	if (rc != 0)
 		return rc;
-	if (ep->scheme->place == TNI_AT_FD) {
+	if (ep->scheme->place == TNI_AT_FD || tni_scheme_is_device(ep->scheme)) {
+		rc = ep->scheme->place == TNI_AT_FD
+			     ? tni_err(TN_EURL, "%s: an inherited descriptor has no place of its own", url)
+			     : tni_err(TN_EURL, "%s: a file or terminal is at no address", url);
 		tni_endpoint_unref(ep);
-		return tni_err(TN_EURL, "%s: an inherited descriptor has no place of its own", url);
+		return rc;
 	}
 	*place = (struct tn_place){.family = ep->scheme->family,
 				   .type = ep->scheme->type,
@@ -203,6 +206,7 @@ int tn_url_kind(const char *text)
 	if (socket & (TNI_SK_UNIX_STREAM | TNI_SK_UNIX_DGRAM | TNI_SK_UNIX_SEQPACKET))
 		kind |= TN_URL_LOCAL;
 	kind |= ep->scheme->gate ? TN_URL_PROXY : 0;
+	kind |= tni_scheme_is_device(ep->scheme) ? TN_URL_FILE : 0;
 	if (type == SOCK_SEQPACKET || datagrams || ep->scheme->web)
 		kind |= TN_URL_PACKETS;
 	if (datagrams)
