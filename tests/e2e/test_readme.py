@@ -71,7 +71,7 @@ def copy(tmp_path):
 
 def conftest_limit():
     import conftest
-    return conftest.TEST_LIMIT
+    return round(conftest.TEST_LIMIT * harness.load())
 
 
 def environment():
@@ -89,7 +89,7 @@ def test_what_is_typed_prints_what_is_shown(copy, name):
 
     def put(folder, file, text):
         (root / folder.lstrip("/") / file).write_text(text, encoding="utf-8")
-    typist = readme.Typist(shell, put, str(ROOT))
+    typist = readme.Typist(shell, put, str(ROOT), 30 * harness.load())
     try:
         typist.all(blocks)
     finally:
