@@ -175,8 +175,8 @@ def test_a_device_that_vanishes(tenon, pair):
 
 def test_a_relay_between_a_port_and_a_tty(tenon, pair):
     a, b, _ = pair
-    relay = tenon.relay("tcp://127.0.0.1:0?drain=100ms", f"tty:{a}?idle=200ms", options=["--json", "--user", "root"] if os.geteuid() == 0
-                        else ["--json"])
+    relay = tenon.relay("tcp://127.0.0.1:0?drain=100ms", f"tty:{a}?idle=200ms",
+                        options=["--json", *(["--user", "root"] if os.geteuid() == 0 else [])])
     with terminal(b) as fd, tenon.dial(relay.urls[0]) as client:
         client.sendall(b"question")
         assert os.read(fd, 100) == b"question"
