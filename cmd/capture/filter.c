@@ -30,10 +30,16 @@ struct filter {
 	} links[LINKS_MAX];
 };
 
+/* libpcap counts links otherwise than files do, where systems have not agreed. */
+static int link_of_libpcap(unsigned link)
+{
+	return link == LINK_RAW || link == LINK_RAW_BSD || link == LINK_RAW_OPENBSD ? DLT_RAW : (int)link;
+}
+
 /* Returns 0, or -1 with libpcap's words in `why`, if there is one. */
 static int compile(const char *text, unsigned link, struct bpf_program *program, char *why, size_t cap)
 {
-	pcap_t *dead = libpcap.open_dead((int)link, SNAPLEN);
+	pcap_t *dead = libpcap.open_dead(link_of_libpcap(link), SNAPLEN);
 	int rc;
 
 	if (!dead)
@@ -158,8 +164,15 @@ int filter_new(struct filter **out, const char *text)
 bool filter_matches(struct filter *filter, unsigned link, const struct capfile_record *record)
 {
 	struct pcap_pkthdr head = {.caplen = record->caplen, .len = record->len};
+	const unsigned char *data = record->data;
 	unsigned i = 0;
 
+	/* Their four bytes say IPv6 by the number of the system that wrote them: what is behind says it too */
+	if ((link == LINK_NULL || link == LINK_LOOP) && head.caplen >= 4) {
+		link = LINK_RAW;
+		data += 4;
+		head.caplen -= 4;
+	}
 	while (i < filter->nlinks && filter->links[i].link != link)
 		i++;
 	if (i == LINKS_MAX)
@@ -169,7 +182,7 @@ bool filter_matches(struct filter *filter, unsigned link, const struct capfile_r
 		filter->links[i].link = link;
 		filter->links[i].fits = compile(filter->text, link, &filter->links[i].program, NULL, 0) == 0;
 	}
-	return filter->links[i].fits && libpcap.offline_filter(&filter->links[i].program, &head, record->data) > 0;
+	return filter->links[i].fits && libpcap.offline_filter(&filter->links[i].program, &head, data) > 0;
 }
 
 void filter_free(struct filter *filter)

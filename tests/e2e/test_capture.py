@@ -192,6 +192,14 @@ def test_filters_of_files_as_in_tcpdump(tenon, tmp_path, program, libpcap, text)
     assert len(ours) == len(theirs) > 0
 
 
+@pytest.mark.parametrize("text", ["tcp", "udp port 9999", "ip6", "host 10.0.0.2 and not tcp"])
+@pytest.mark.parametrize("link", LINKS)
+def test_filters_of_every_link_as_in_tcpdump(tenon, tmp_path, program, libpcap, link, text):
+    path = write(tmp_path / "a.pcapng", packets.pcapng(LINKS[link], packets.frames(LINKS[link])))
+    ours, theirs = tenon.run("capture", "--read", path, *text.split()).lines, tcpdump_of(tenon, program, path, text)
+    assert len(ours) == len(theirs) > 0
+
+
 @pytest.mark.parametrize("text, at", [("tcp prot 80", 4), ("tcp and", 7), ("(tcp or udp", 11),
                                       ("port nosuchservice", 5), ("tcp[13 == 2", 7), ("host 1.2.3.4 or or udp", 16)])
 def test_bad_filters(tenon, tmp_path, libpcap, text, at):
