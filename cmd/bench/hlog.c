@@ -97,8 +97,13 @@ static int prepare(struct result *r, const char *path)
 	r->mode = strdup("request");
 	r->size = strdup("0");
 	r->expect = strdup("any");
-	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
 		*texts[i] = strdup("");
+		if (!*texts[i])
+			return -ENOMEM;
+	}
+	if (!r->url || !r->mode || !r->size || !r->expect)
+		return -ENOMEM;
 	r->rounds = r->conns = r->threads = 1;
 	r->path = (struct path){.tso = -1, .gso = -1, .gro = -1};
 	return hists_new(&r->hists);

@@ -442,7 +442,10 @@ int result_new(struct result *result, const struct plan *plan)
 	result->expect = strdup(plan->expect == EXPECT_REGEX ? plan->expect_text : expect_names[plan->expect]);
 	result->start_at = start_at_text(plan->start_at_ns);
 	describe_system(result);
-	return 0;
+	return result->size && result->mode && result->expect && result->start_at && result->kernel && result->host &&
+			       result->cpu && result->version && result->started
+		       ? 0
+		       : -ENOMEM;
 }
 
 void result_free(struct result *result)
@@ -467,14 +470,15 @@ void result_free(struct result *result)
 
 void result_warn(struct result *result, const char *fmt, ...)
 {
-	char text[400];
+	char text[400], *kept;
 	va_list ap;
 
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	if (result->nwarnings < sizeof(result->warnings) / sizeof(result->warnings[0]))
-		result->warnings[result->nwarnings++] = strdup(text);
+	kept = result->nwarnings < sizeof(result->warnings) / sizeof(result->warnings[0]) ? strdup(text) : NULL;
+	if (kept)
+		result->warnings[result->nwarnings++] = kept;
 }
 
 const struct tn_hist *result_latency(const struct result *result)
