@@ -496,12 +496,12 @@ def test_a_disk_that_is_full_twice(tenon):
         client.close()
 
     def fill():
-        with contextlib.suppress(OSError), open(inside, "wb", buffering=0) as file:
+        with contextlib.suppress(OSError), open(inside, "ab", buffering=0) as file:
             while True:
                 file.write(bytes(4096))
     for n in (1, 2):
-        fill()
-        wait_until(lambda n=n: (say(), server.err.count("No space left") >= n)[1], "it is told")
+        # A file that was at its full size makes room for the next one: then what is left is filled once more
+        wait_until(lambda n=n: (fill(), say(), server.err.count("No space left") >= n)[2], "it is told")
         os.unlink(inside)
         wait_until(lambda n=n: (say(), server.err.count("sessions are recorded again") >= n)[1], "and that it goes on")
     server.stop()
