@@ -212,7 +212,8 @@ static void take_file(void)
 	close(trace.fd);
 	trace.fd = trace.next_fd;
 	trace.next_fd = -1;
-	trace.complained = trace.gone = false;
+	trace.complained = false;
+	trace.gone = false;
 	note_kind();
 }
 
