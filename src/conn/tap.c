@@ -49,7 +49,7 @@ static void tell_sent(struct tn_conn *c, const struct tn_msg *answered, const st
 	} else {
 		at = whole = malloc(msg.len + 1);
 		for (int i = 0; whole && i < count; i++)
-			at = mempcpy(at, iov[i].iov_base, iov[i].iov_len);
+			at = iov[i].iov_len ? mempcpy(at, iov[i].iov_base, iov[i].iov_len) : at;
 		msg.data = whole;
 	}
 	if (msg.data || !msg.len) /* otherwise there is no memory to show it */
