@@ -7,6 +7,7 @@
 #include <strings.h>
 #include <sys/uio.h>
 
+#include "percent.h"
 #include "tenon.h"
 
 /* What stands behind every response: nothing here is for a cache, or to be taken for another type than is said. */
@@ -72,14 +73,6 @@ void http_read(const struct tn_msg *msg, struct http_request *request)
 		request->last |= has_option(value, "close");
 }
 
-static int hex(char c)
-{
-	static const char digits[] = "0123456789abcdef";
-	const char *at = c ? strchr(digits, c | (c >= 'A' && c <= 'F' ? 0x20 : 0)) : NULL;
-
-	return at ? (int)(at - digits) : -1;
-}
-
 /* Returns how many bytes it takes in `out`, or -1. */
 static int unescape(struct http_text text, char *out, size_t cap)
 {
@@ -89,13 +82,10 @@ static int unescape(struct http_text text, char *out, size_t cap)
 		int c = (unsigned char)text.at[i];
 
 		if (c == '%') {
-			int high = i + 2 < text.len ? hex(text.at[i + 1]) : -1,
-			    low = high < 0 ? -1 : hex(text.at[i + 2]);
-
-			c = low < 0 ? 0 : high << 4 | low;
+			c = percent_byte(text.at + i, text.len - i);
 			i += 2;
 		}
-		if (!c || len + 1 >= cap)
+		if (c <= 0 || len + 1 >= cap)
 			return -1;
 		out[len++] = (char)c;
 	}

@@ -9,6 +9,7 @@
 #include <strings.h>
 #include <sys/uio.h>
 
+#include "http/percent.h"
 #include "door.h"
 #include "http/http.h"
 #include "payload.h"
@@ -159,11 +160,6 @@ static int let_in(struct client *client, const struct http_request *request)
 
 /* ---- GET ---- */
 
-static int hex(char c)
-{
-	return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
-}
-
 /* The next key of a query, its value decoded into `out`, which has room for all of the query. False: there is none. */
 static bool next_key(struct http_text *query, struct http_text *key, struct span *value, char *out)
 {
@@ -176,13 +172,10 @@ static bool next_key(struct http_text *query, struct http_text *key, struct span
 	*key = (struct http_text){query->at, equals ? (size_t)(equals - query->at) : len};
 	for (size_t i = key->len + 1; i < len; i++) {
 		const char *at = query->at + i;
+		int byte = percent_byte(at, len - i);
 
-		if (*at == '%' && i + 2 < len && hex(at[1]) >= 0 && hex(at[2]) >= 0) {
-			out[n++] = (char)(hex(at[1]) * 16 + hex(at[2]));
-			i += 2;
-		} else {
-			out[n++] = *at;
-		}
+		out[n++] = byte < 0 ? *at : (char)byte;
+		i += byte < 0 ? 0 : 2;
 	}
 	*value = (struct span){out, n};
 	query->at += end ? len + 1 : len;

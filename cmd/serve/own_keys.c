@@ -4,13 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int digit_of(char c)
-{
-	static const char digits[] = "0123456789abcdef0123456789ABCDEF";
-	const char *at = c ? strchr(digits, c) : NULL;
-
-	return at ? (int)((at - digits) % 16) : -1;
-}
+#include "http/percent.h"
 
 /* The bytes without their %XX. What is no such stays: the library says so where it is a part of the rest. */
 static char *decoded(const char *text, size_t len)
@@ -18,11 +12,10 @@ static char *decoded(const char *text, size_t len)
 	char *out = malloc(len + 1), *to = out;
 
 	for (size_t i = 0; out && i < len; i++) {
-		int high = text[i] == '%' && i + 2 < len ? digit_of(text[i + 1]) : -1;
-		int low = high >= 0 ? digit_of(text[i + 2]) : -1;
+		int byte = percent_byte(text + i, len - i);
 
-		*to++ = low >= 0 ? (char)(high * 16 + low) : text[i];
-		i += low >= 0 ? 2 : 0;
+		*to++ = byte < 0 ? text[i] : (char)byte;
+		i += byte < 0 ? 0 : 2;
 	}
 	if (out)
 		*to = '\0';
