@@ -71,7 +71,7 @@ bool join_is_late(const struct link *link)
 static const char *read_login(struct nats_login *login, char **text)
 {
 	int fd = join_plan.login ? broker_open(join_plan.login, TN_FILE_READ) : -1;
-	ssize_t n, len = 0;
+	ssize_t len;
 
 	*login = (struct nats_login){0};
 	*text = NULL;
@@ -79,18 +79,13 @@ static const char *read_login(struct nats_login *login, char **text)
 		return NULL;
 	if (fd < 0)
 		return tn_strerror(fd);
-	*text = malloc(NATS_LOGIN_MAX);
-	while (*text && len < NATS_LOGIN_MAX && (n = read(fd, *text + len, (size_t)(NATS_LOGIN_MAX - len))) > 0)
-		len += n;
-	close(fd);
-	return *text ? nats_login_read(login, *text, (size_t)len) : "out of memory";
-}
-
-static void forget_login(char *text)
-{
-	if (text)
-		explicit_bzero(text, NATS_LOGIN_MAX);
-	free(text);
+	*text = malloc(NATS_LOGIN_MAX + 1);
+	if (!*text) {
+		close(fd);
+		return "out of memory";
+	}
+	len = nats_login_load(fd, *text);
+	return len < 0 ? tn_strerror((int)len) : nats_login_read(login, *text, (size_t)len);
 }
 
 const char *join_login_check(void)
@@ -99,7 +94,7 @@ const char *join_login_check(void)
 	char *text;
 	const char *why = read_login(&login, &text);
 
-	forget_login(text);
+	nats_login_forget(text);
 	return why;
 }
 
@@ -248,7 +243,7 @@ static const char *greet(struct link *link, struct span nonce)
 	why = read_login(&login, &text);
 	if (!why)
 		why = nats_login_write(&line, &login, nonce);
-	forget_login(text);
+	nats_login_forget(text);
 	text_add(&line, "}\r\n");
 	if (!why && line.failed)
 		why = "out of memory";

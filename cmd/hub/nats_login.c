@@ -1,10 +1,35 @@
 #include "nats_login.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/json.h"
 #include "common/text.h"
 #include "nkey.h"
+
+ssize_t nats_login_load(int fd, char *text)
+{
+	ssize_t n, len = 0;
+	int err = 0;
+
+	while (!err && len < NATS_LOGIN_MAX && (n = read(fd, text + len, (size_t)(NATS_LOGIN_MAX - len))) != 0)
+		if (n > 0)
+			len += n;
+		else if (errno != EINTR)
+			err = -errno;
+	close(fd);
+	text[len] = '\0';
+	return err ? err : len;
+}
+
+void nats_login_forget(char *text)
+{
+	if (text)
+		explicit_bzero(text, NATS_LOGIN_MAX);
+	free(text);
+}
 
 static struct span line_at(struct span text)
 {

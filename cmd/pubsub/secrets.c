@@ -4,27 +4,16 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "common/complain.h"
 #include "common/status.h"
 #include "tenon.h"
 
-/* Into `text`, which has room for NATS_LOGIN_MAX and a zero. Returns its length; negative: a code. */
 static ssize_t read_file(const char *path, char *text)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC), err = fd < 0 ? -errno : 0;
-	ssize_t n, len = 0;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
-	while (!err && len < NATS_LOGIN_MAX && (n = read(fd, text + len, (size_t)(NATS_LOGIN_MAX - len))) != 0)
-		if (n > 0)
-			len += n;
-		else if (errno != EINTR)
-			err = -errno;
-	if (fd >= 0)
-		close(fd);
-	text[len] = '\0';
-	return err ? err : len;
+	return fd < 0 ? -errno : nats_login_load(fd, text);
 }
 
 static int refuse(const char *path, const char *why)
@@ -87,8 +76,6 @@ int secrets_read(struct secrets *out, const struct login_given *given, bool nats
 
 void secrets_forget(struct secrets *read)
 {
-	if (read->text)
-		explicit_bzero(read->text, NATS_LOGIN_MAX);
-	free(read->text);
+	nats_login_forget(read->text);
 	read->text = NULL;
 }
