@@ -16,6 +16,7 @@
 #include "clock.h"
 #include "complain.h"
 #include "json.h"
+#include "options.h"
 #include "sandbox.h"
 #include "status.h"
 #include "tenon.h"
@@ -91,12 +92,11 @@ const char *log_set_level(const char *value, void *to)
 
 const char *log_set_file(const char *value, void *to)
 {
+	const char *why = option_set_file(value, &state.file);
+
 	(void)to;
-	if (!*value || strcmp(value, "-") == 0) /* which is a standard stream elsewhere */
-		return "is no file (./- is one)";
-	state.file = value;
-	state.kept = true;
-	return NULL;
+	state.kept |= !why;
+	return why;
 }
 
 bool log_is_kept(void)
@@ -175,15 +175,18 @@ static bool has_room(void)
 
 static int write_all(const char *data, size_t len)
 {
-	ssize_t done;
+	size_t at = 0;
 
-	for (size_t at = 0; at<len; at += done> 0 ? (size_t)done : 0) {
-		done = has_room() ? write(state.fd, data + at, piece(len - at)) : -1;
+	while (at < len) {
+		ssize_t done = has_room() ? write(state.fd, data + at, piece(len - at)) : -1;
 		if (state.stuck)
 			return -EAGAIN;
 		if (done < 0 && errno != EAGAIN && errno != EINTR)
 			return -errno;
-		state.cut = done > 0 ? data[at + (size_t)done - 1] != '\n' : state.cut;
+		if (done > 0) {
+			at += (size_t)done;
+			state.cut = data[at - 1] != '\n';
+		}
 	}
 	return 0;
 }

@@ -33,6 +33,13 @@ const char *option_set_text(const char *value, void *to)
 	return NULL;
 }
 
+const char *option_set_file(const char *value, void *to)
+{
+	if (!*value || strcmp(value, "-") == 0) /* which is a standard stream elsewhere */
+		return "is no file (./- is one)";
+	return option_set_text(value, to);
+}
+
 const char *option_set_number(const char *value, void *to)
 {
 	char *end;

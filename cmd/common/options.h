@@ -30,10 +30,11 @@ struct option_spec {
 /* The options that every command has, up to one without a name. */
 extern const struct option_spec options_common[];
 
-/* Setters: `to` is a bool, const char *, unsigned (a number from 1 up),
+/* Setters: `to` is a bool, const char *, const char * (a file that is written), unsigned (a number from 1 up),
  * uint64_t (a duration of at most 1000 h, in ns), uint64_t (a size from 1 to 1 TiB: bytes a second). */
 const char *option_set_flag(const char *value, void *to);
 const char *option_set_text(const char *value, void *to);
+const char *option_set_file(const char *value, void *to);
 const char *option_set_number(const char *value, void *to);
 const char *option_set_duration(const char *value, void *to);
 const char *option_set_rate(const char *value, void *to);

@@ -13,6 +13,7 @@
 #include "common/complain.h"
 #include "common/emit.h"
 #include "common/json.h"
+#include "common/options.h"
 #include "common/sandbox.h"
 #include "common/status.h"
 #include "common/text.h"
@@ -93,10 +94,7 @@ const char *trace_set_form(const char *value, void *to)
 const char *trace_set_file(const char *value, void *to)
 {
 	(void)to;
-	if (!*value || strcmp(value, "-") == 0) /* which is a standard stream elsewhere */
-		return "is no file (./- is one)";
-	trace.file = value;
-	return NULL;
+	return option_set_file(value, &trace.file);
 }
 
 const char *trace_set_bytes(const char *value, void *to)
