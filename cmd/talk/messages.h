@@ -32,7 +32,7 @@ int messages_add(struct messages *messages, const void *data, size_t len);
  * -ENOMEM. */
 int messages_generate(struct messages *messages, const struct sizes *sizes, unsigned count);
 
-/* Takes the next message, valid until the one after it is taken; false: there is none (yet). */
+/* Takes the next message, valid until the next call; false: there is none (yet), and the last one is gone too. */
 bool messages_take(struct messages *messages, struct message *message);
 
 /* Whether there is one to take. */

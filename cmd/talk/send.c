@@ -57,7 +57,8 @@ static struct {
 	struct tn_timer *timer, *throttle_timer;
 	struct messages messages;
 	struct lines lines;
-	struct message message; /* the one being sent or answered */
+	struct message message; /* the one being sent or answered: gone with the next one, or when there is none */
+	bool unfinished;        /* it had bytes, and no line feed at its end */
 	uint64_t number;        /* of it, from 1; 0: none yet */
 	uint64_t started_ns, active_ns;
 	size_t sent, replied; /* bytes */
@@ -332,6 +333,7 @@ static void begin(void)
 		state.started_ns = clock_ns();
 	}
 	state.sent = 0;
+	state.unfinished = state.message.len && state.message.data[state.message.len - 1] != '\n';
 	state.busy = true;
 	state.last = messages_over(&state.messages);
 	state.active_ns = clock_ns();
@@ -459,9 +461,7 @@ static void on_drain(struct tn_conn *conn, void *arg)
 /* A server that reads lines ignores bytes that are no line. */
 static void tell_no_reply(void)
 {
-	size_t len = state.message.len;
-
-	if (settings.quiet || settings.json || !len || state.message.data[len - 1] == '\n')
+	if (settings.quiet || settings.json || !state.unfinished)
 		return;
 	complain("%s: the peer ended without a reply; the message did not end with a line feed", state.url);
 	complain_hint("key frame=line, if the server reads lines: %s send '%s%sframe=line' ...", settings.program,

@@ -139,8 +139,8 @@ def test_a_line_server(tenon, peer):
                 if line.endswith(b"\n"):
                     sock.sendall(b"+PONG\n")
     url = peer(talk)
-    result = tenon.run("send", url, "PING")
-    assert "without a reply" in result.err and "frame=line" in result.err
+    for result in tenon.run("send", url, "PING"), tenon.run("send", url, input=b"PING"):
+        assert "without a reply" in result.err and "frame=line" in result.err
     assert tenon.run("send", f"{url}?frame=line", "PING").text == "+PONG\n"
     assert tenon.run("send", url, input=b"PING\nPING\n").text == "+PONG\n+PONG\n"
 
