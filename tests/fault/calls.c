@@ -290,12 +290,10 @@ int __wrap_fcntl64(int fd, int command, long arg);
 
 static bool is_eventfd(int fd)
 {
-	char path[32], target[32];
-	ssize_t n;
+	char path[32], target[32] = "";
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	n = readlink(path, target, sizeof(target));
-	return n > 0 && !memcmp(target, "anon_inode:[eventfd]", (size_t)n);
+	return readlink(path, target, sizeof(target) - 1) > 0 && !strcmp(target, "anon_inode:[eventfd]");
 }
 
 ssize_t __wrap_write(int fd, const void *data, size_t size)
