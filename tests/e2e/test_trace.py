@@ -159,7 +159,7 @@ def test_relay(tenon, listen, target):
     server = tenon.serve(target.format(tenon.folder), options=["--handler", "echo"])
     path = tenon.folder / "trace"
     relay = tenon.relay(listen, server.url.split("?")[0] + ("?frame=u32&format=cbor" if "frame" in target else ""),
-                        options=["--json", "--trace", "json", "--trace-to", path])
+                        options=["--json", "--idle", "500ms", "--trace", "json", "--trace-to", path])
     keys = "?frame=line&format=json" if "frame" in listen else ""
     tenon.run("send", relay.url.split("?")[0] + keys, "[1]")
     written(path, 2)
@@ -376,8 +376,8 @@ def test_the_last_messages(tenon):
 def test_the_last_messages_of_relayed_sessions(tenon):
     port = free_port()
     target = tenon.serve("udp://127.0.0.1:0", options=["--handler", "echo"])
-    tenon.relay("udp://127.0.0.1:0", target.url, options=["--json", "--admin", f"http://127.0.0.1:{port}",
-                                                          "--admin-trace", "2"])
+    tenon.relay("udp://127.0.0.1:0", target.url, options=["--json", "--idle", "2s", "--admin",
+                                                          f"http://127.0.0.1:{port}", "--admin-trace", "2"])
     server = tenon.processes[-1]
     tenon.run("send", server.url, "hello")
     assert [(message["direction"], message["data"]) for message in kept(port)] == [("in", "hello"), ("out", "hello")]
