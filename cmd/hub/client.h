@@ -37,10 +37,10 @@ struct client {
 	uint32_t corked;
 	bool dirty, full, paused, stalled, ending, known, no_echo, slow_told;
 	bool right, crowded; /* the password that was checked last is the user's; the user has too many connections */
-	const struct user
-		*judged; /* whose password was checked, and the door has not yet asked again; NULL: nobody's */
-	uint8_t quiet;   /* how often it was found silent in a row */
-	bool heard;      /* since then something has come */
+	uint8_t quiet;       /* how often it was found silent in a row */
+	bool heard;          /* since then something has come */
+	/* Whose password was checked, and the door has not yet asked again; NULL: nobody's. May be gone. */
+	const struct user *judged;
 	struct waiting *first, **last; /* what waits while the connection's queue is full */
 	struct waiting **latest;       /* by topic, where only the newest waits; NULL: not yet */
 	size_t waits;                  /* bytes of it, what keeps them included */
@@ -48,7 +48,7 @@ struct client {
 	uint64_t dropped;            /* messages, since it was slow for the first time */
 	_Atomic(struct user *) user; /* written by its own loop */
 	struct attempt *attempt;     /* a password that is being checked, */
-	const struct user *asked;    /* and whose it should be */
+	const struct user *asked;    /* and whose it should be; may be gone */
 	uint64_t proof;              /* a hash of what the user has proved by last */
 	uint64_t until_ns;           /* nothing is taken before: the user's rate */
 	unsigned char *again;        /* a message that is to be read once more when it is checked */

@@ -42,6 +42,7 @@ static struct {
 	struct lane *lanes;
 	int count;
 	struct hub_facts facts;
+	_Atomic(unsigned) knowing;     /* lanes whose clients may refer to users who were replaced */
 	const struct outside *outside; /* NULL: none */
 } hub;
 
@@ -830,26 +831,37 @@ static void on_judged(void *arg, bool right)
 	turn_over(client->lane);
 }
 
+static struct attempt *attempt_begin(struct client *client, const struct user *user, struct span password)
+{
+	struct login_from from = {.loop = client->lane->index};
+	struct tn_addr peer = {0};
+
+	if (tn_conn_peer(client->conn, &peer) == 0)
+		from.source = login_source(&peer);
+	return login_begin(&from, user_hash(user), password, on_judged, client);
+}
+
+/* Who does not exist is refused as slowly as who has a wrong password: the time does not tell who exists. */
 static int login_by_password(struct client *client, const struct login *login)
 {
 	struct span password;
 	struct user *user = users_named(login, &password);
-	const struct user *judged = client->judged;
-	bool right = client->right;
+	const struct user *judged = client->judged, *checked = user ? user : password.data ? users_decoy() : NULL;
+	bool right = client->right && user;
 
 	client->judged = NULL;
-	if (!user)
+	if (!checked)
 		return become(client, NULL, false);
-	if (judged == user) { /* of who stands there now: the file may have been read again meanwhile */
+	if (judged == checked) { /* of who stands there now: the file may have been read again meanwhile */
 		client->proof = right ? proof_of(user, password) : 0;
 		return become(client, right ? user : NULL, false);
 	}
-	if (client->known && user == client->user && client->proof == proof_of(user, password))
+	if (user && client->known && user == client->user && client->proof == proof_of(user, password))
 		return 0; /* as in its request before */
-	client->attempt = login_begin(client->lane->index, user, password, on_judged, client);
+	client->attempt = attempt_begin(client, checked, password);
 	if (!client->attempt)
 		return become(client, NULL, false);
-	client->asked = user;
+	client->asked = checked;
 	tn_pause(client->conn);
 	return -EINPROGRESS;
 }
@@ -1163,20 +1175,26 @@ static void narrow(struct client *client)
 	}
 }
 
+static void client_know_again(struct client *client)
+{
+	client->proof = 0; /* its password may be another */
+	client->asked = client->judged = NULL;
+	if (!client->user)
+		return;
+	if (become(client, client->ending ? NULL : users_again(client->user), true) == 0)
+		narrow(client);
+	else
+		hub_end(client);
+}
+
 /* Users were read again: who is not among them any more is cut off, and the others may do what stands there now. */
 static void know_again(void *arg)
 {
 	struct lane *lane = arg;
 
-	for (struct client *client = lane->clients; client; client = client->next) {
-		if (!client->user || client->ending)
-			continue;
-		client->proof = 0; /* its password may be another */
-		if (become(client, users_again(client->user), true) < 0)
-			hub_end(client);
-		else
-			narrow(client);
-	}
+	for (struct client *client = lane->clients; client; client = client->next)
+		client_know_again(client);
+	hub.knowing--;
 	turn_over(lane);
 }
 
@@ -1201,7 +1219,18 @@ void exchange_leave(void)
 
 void exchange_users_changed(void)
 {
-	on_all_lanes(know_again);
+	hub.knowing += (unsigned)hub.count;
+	on_all_lanes(know_again); /* who cannot be told refers to them for ever */
+}
+
+/* Others look at a client's user while they hold the lock of the tree. */
+void exchange_users_settle(void)
+{
+	if (hub.knowing)
+		return;
+	lock_to_change();
+	users_forget();
+	unlock();
 }
 
 /* ---- the whole ---- */

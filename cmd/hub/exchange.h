@@ -37,6 +37,9 @@ void exchange_leave(void);
 
 /* The file of users was read again. From any thread. */
 void exchange_users_changed(void);
+/* Before it is read again: users who were replaced are freed, where no client refers to them any more. On one thread.
+ */
+void exchange_users_settle(void);
 
 /*
  * What is beside the hub: a cluster that it has joined, which gets what is published here and is asked for what

@@ -259,6 +259,7 @@ static void on_hangup(void *arg)
 	(void)arg;
 	notify_reloading();
 	log_reopen();
+	exchange_users_settle();
 	if (options.users && read_users())
 		exchange_users_changed();
 	else if (options.users)

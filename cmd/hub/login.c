@@ -1,5 +1,6 @@
 #include "login.h"
 
+#include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -13,11 +14,12 @@
 
 struct attempt {
 	struct attempt *next;
-	int loop;                /* its number */
-	const struct user *user; /* stays in memory until the end */
+	int loop; /* its number */
 	void (*done)(void *arg, bool right);
 	_Atomic(void *) arg; /* NULL: nobody wants to know any more */
+	uint64_t source, turn;
 	bool right;
+	char *hash; /* behind the password */
 	char password[];
 };
 
@@ -26,9 +28,32 @@ static struct {
 	pthread_cond_t wake;
 	pthread_t thread;
 	bool runs, ends;
-	struct attempt *first, **last;
+	struct attempt *first; /* by turn */
 	unsigned waiting;
-} checker = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .last = &checker.first};
+	uint64_t turn; /* of the one that was taken last */
+} checker = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
+
+uint64_t login_source(const struct tn_addr *peer)
+{
+	const struct sockaddr *sa = tn_addr_sockaddr(peer);
+	const unsigned char *bytes = NULL;
+	uint64_t source = 0;
+	int len = 0;
+
+	if (peer->len >= sizeof(struct sockaddr_in) && sa->sa_family == AF_INET) {
+		bytes = (const void *)&((const struct sockaddr_in *)(const void *)sa)->sin_addr;
+		len = 4;
+	} else if (peer->len >= sizeof(struct sockaddr_in6) && sa->sa_family == AF_INET6) {
+		const struct in6_addr *ip = &((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr;
+		bool v4 = IN6_IS_ADDR_V4MAPPED(ip);
+
+		bytes = ip->s6_addr + (v4 ? 12 : 0);
+		len = v4 ? 4 : 8;
+	}
+	for (int i = 0; i < len; i++)
+		source = source << 8 | bytes[i];
+	return source;
+}
 
 static void attempt_free(struct attempt *attempt)
 {
@@ -59,8 +84,7 @@ static struct attempt *next(void)
 	if (!attempt)
 		return NULL;
 	checker.first = attempt->next;
-	if (!checker.first)
-		checker.last = &checker.first;
+	checker.turn = attempt->turn;
 	checker.waiting--;
 	return attempt;
 }
@@ -68,7 +92,7 @@ static struct attempt *next(void)
 /* False: its loop has ended. */
 static bool check(struct attempt *attempt)
 {
-	attempt->right = user_has_password(attempt->user, attempt->password);
+	attempt->right = user_has_password(attempt->hash, attempt->password);
 	return workers_post_to(attempt->loop, tell, attempt);
 }
 
@@ -89,6 +113,33 @@ static void *run(void *arg)
 	return NULL;
 }
 
+/*
+ * Under the lock. Sources take turns: an attempt's is one behind the last of its own source that waits, so whoever
+ * tries a thousand passwords keeps others waiting for one of them. Where all places are taken, the last turn loses its
+ * own. Returns who has lost it; NULL: nobody.
+ */
+static struct attempt *queue(struct attempt *attempt)
+{
+	struct attempt **at, *lost = NULL;
+
+	attempt->turn = checker.turn + 1;
+	for (const struct attempt *other = checker.first; other; other = other->next)
+		if (other->source == attempt->source)
+			attempt->turn = other->turn + 1;
+	for (at = &checker.first; *at && (*at)->turn <= attempt->turn;)
+		at = &(*at)->next;
+	attempt->next = *at;
+	*at = attempt;
+	if (++checker.waiting <= WAITING_MAX)
+		return NULL;
+	for (at = &checker.first; (*at)->next;)
+		at = &(*at)->next;
+	lost = *at;
+	*at = NULL;
+	checker.waiting--;
+	return lost;
+}
+
 /* Under the lock. The first who logs in starts it. Signals are for the others. */
 static bool start(void)
 {
@@ -103,29 +154,43 @@ static bool start(void)
 	return checker.runs;
 }
 
-struct attempt *login_begin(int loop, const struct user *user, struct span password,
-			    void (*done)(void *arg, bool right), void *arg)
+/* NULL: no memory. */
+static struct attempt *attempt_new(const char *hash, struct span password)
 {
-	struct attempt *attempt = calloc(1, sizeof(*attempt) + password.len + 1);
-	bool taken = false;
+	size_t len = strlen(hash) + 1;
+	struct attempt *attempt = calloc(1, sizeof(*attempt) + password.len + 1 + len);
 
 	if (!attempt)
 		return NULL;
-	*attempt = (struct attempt){.loop = loop, .user = user, .done = done, .arg = arg};
 	memcpy(attempt->password, password.data, password.len);
+	attempt->hash = memcpy(attempt->password + password.len + 1, hash, len);
+	return attempt;
+}
+
+struct attempt *login_begin(const struct login_from *from, const char *hash, struct span password,
+			    void (*done)(void *arg, bool right), void *arg)
+{
+	struct attempt *attempt = attempt_new(hash, password), *lost = attempt;
+
+	if (!attempt)
+		return NULL;
+	attempt->loop = from->loop;
+	attempt->source = from->source;
+	attempt->done = done;
+	attempt->arg = arg;
 	pthread_mutex_lock(&checker.lock);
-	if (checker.waiting < WAITING_MAX && start()) {
-		taken = true;
-		checker.waiting++;
-		*checker.last = attempt;
-		checker.last = &attempt->next;
+	if (start()) {
+		lost = queue(attempt);
 		pthread_cond_signal(&checker.wake);
 	}
 	pthread_mutex_unlock(&checker.lock);
-	if (taken)
-		return attempt;
-	attempt_free(attempt);
-	return NULL;
+	if (lost == attempt) {
+		attempt_free(attempt);
+		return NULL;
+	}
+	if (lost && !workers_post_to(lost->loop, tell, lost))
+		attempt_free(lost);
+	return attempt;
 }
 
 void login_forget(struct attempt *attempt)
@@ -148,5 +213,4 @@ void login_end(void)
 		checker.first = attempt->next;
 		attempt_free(attempt);
 	}
-	checker.last = &checker.first;
 }

@@ -259,11 +259,17 @@ const char *users_read(int fd)
 	return NULL;
 }
 
+void users_forget(void)
+{
+	list_free(old);
+	old = NULL;
+}
+
 void users_free(void)
 {
+	users_forget();
 	list_free(users);
-	list_free(old);
-	users = old = NULL;
+	users = NULL;
 }
 
 bool users_any(void)
@@ -277,23 +283,23 @@ bool users_sign(void)
 }
 
 #ifdef TNI_HAVE_CRYPT
-bool user_has_password(const struct user *user, const char *password)
+bool user_has_password(const char *hash, const char *password)
 {
 	struct crypt_data *data = calloc(1, sizeof(*data));
-	const char *hash = data ? crypt_r(password, user->hash, data) : NULL;
-	unsigned char differs = !hash || strlen(hash) != strlen(user->hash);
+	const char *made = data ? crypt_r(password, hash, data) : NULL;
+	unsigned char differs = !made || strlen(made) != strlen(hash);
 
-	for (size_t i = 0; !differs && user->hash[i]; i++)
-		differs = (unsigned char)(differs | (hash[i] ^ user->hash[i]));
+	for (size_t i = 0; !differs && hash[i]; i++)
+		differs = (unsigned char)(differs | (made[i] ^ hash[i]));
 	if (data)
 		explicit_bzero(data, sizeof(*data));
 	free(data);
 	return !differs;
 }
 #else
-bool user_has_password(const struct user *user, const char *password)
+bool user_has_password(const char *hash, const char *password)
 {
-	(void)user, (void)password;
+	(void)hash, (void)password;
 	return false;
 }
 #endif
@@ -309,10 +315,26 @@ struct user *users_named(const struct login *login, struct span *password)
 		name = (struct span){login->token.data, (size_t)(colon - login->token.data)};
 		*password = (struct span){colon + 1, login->token.len - name.len - 1};
 	}
-	if (!name.data || !password->data || memchr(password->data, '\0', password->len))
+	if (!name.data || !password->data || memchr(password->data, '\0', password->len)) {
+		*password = (struct span){0};
 		return NULL;
+	}
 	user = find(users, name.data, name.len);
 	return user && user->hash[0] == '$' ? user : NULL;
+}
+
+const struct user *users_decoy(void)
+{
+	const struct user *user = users;
+
+	while (user && user->hash[0] != '$')
+		user = user->next;
+	return user;
+}
+
+const char *user_hash(const struct user *user)
+{
+	return user->hash;
 }
 
 struct user *users_by_nkey(const struct login *login, struct span nonce)

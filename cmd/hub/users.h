@@ -9,9 +9,11 @@
 
 struct user;
 
-/* Reads users from a descriptor, which is closed; they replace those that were there, which stay in memory until the
- * end, as clients refer to them. Returns NULL, or why not: then nothing has changed. */
+/* Reads users from a descriptor, which is closed; they replace those that were there, which stay in memory, as clients
+ * refer to them, until users_forget(). Returns NULL, or why not: then nothing has changed. */
 const char *users_read(int fd);
+/* Nobody refers any more to those that were replaced. */
+void users_forget(void);
 void users_free(void);
 
 /* Whether a file was read; whether somebody in it signs a nonce. From any thread. */
@@ -19,10 +21,14 @@ bool users_any(void);
 bool users_sign(void);
 
 /* Who says that it is somebody with a password (a token is NAME:PASSWORD), which is yet to be checked: the password is
- * written into `password`. NULL: not known. */
+ * written into `password`, without bytes where none can be. NULL: not known. */
 struct user *users_named(const struct login *login, struct span *password);
-/* Whether this is the user's password. Takes as long as the hash wants: tens of milliseconds. From any thread. */
-bool user_has_password(const struct user *user, const char *password);
+/* Somebody with a password, whose hash takes as long to check; NULL: nobody has one. */
+const struct user *users_decoy(void);
+/* What is to be checked. */
+const char *user_hash(const struct user *user);
+/* Whether this is the password. Takes as long as the hash wants: tens of milliseconds. From any thread. */
+bool user_has_password(const char *hash, const char *password);
 /* By a key, and the nonce that was signed with it. NULL: not known. */
 struct user *users_by_nkey(const struct login *login, struct span nonce);
 /* By what a certificate says. NULL: not known. */

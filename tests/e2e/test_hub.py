@@ -873,12 +873,19 @@ def test_login_file_without_nats(tenon, users):
 
 def test_passwords_are_checked_aside(tenon):
     """A hash takes long on purpose: what others publish goes on meanwhile, and what came behind CONNECT waits."""
-    users = tenon.file("heavy", b"ann $5$rounds=2000000$tenon$x\n" + f"bob {hashed('s3')}\n".encode())
+    users = tenon.file("heavy", f"bob {hashed('s3')}\n".encode() + b"ann $5$rounds=2000000$tenon$x\n")
     hub = tenon.hub("nats://127.0.0.1:0", LINES, options=["--json", "--users", users])
     bob = logged_in(hub, tenon, "bob", "s3")
     bob.to_pong(b"SUB a 1\r\n")
+    for name in ("nobody", "ann"):  # who does not exist takes as long as who does
+        expect_slow_refusal(tenon, hub, name, bob)
+    # who goes meanwhile leaves nothing behind
+    Talk(hub.port, tenon).say(f"CONNECT {greeting('ann', 'wrong')}\r\n".encode())
+
+
+def expect_slow_refusal(tenon, hub, name, bob):
     ann = Talk(hub.port, tenon)
-    ann.say(f"CONNECT {greeting('ann', 'wrong')}\r\nPUB a 3\r\nbad\r\n".encode())
+    ann.say(f"CONNECT {greeting(name, 'wrong')}\r\nPUB a 3\r\nbad\r\n".encode())
     lines = Lines(hub.urls[1], tenon)
     lines.say({"auth": {"user": "bob", "password": "s3"}, "ack": 1}, {"pub": "a", "data": 7}, {"ping": 2})
     assert bob.to_pong(b"PUB a 1\r\nx\r\n") == b"MSG a 1 1\r\nx\r\n"
@@ -889,8 +896,6 @@ def test_passwords_are_checked_aside(tenon):
     assert ann.until(b"\r\n") == b"-ERR 'Authorization Violation'"
     assert [lines.hear(), lines.hear()] == [{"ok": 1}, {"pong": 2}]
     assert bob.to_pong() == b"MSG a 1 1\r\n7\r\n"
-    # who goes meanwhile leaves nothing behind
-    Talk(hub.port, tenon).say(f"CONNECT {greeting('ann', 'wrong')}\r\n".encode())
 
 
 @pytest.mark.parametrize("door", ["nats", "http"])
@@ -1205,6 +1210,23 @@ def test_memory_of_subscriptions(tenon):
                               for n in range(start, start + 10000)))
     assert (anonymous_bytes(hub.pid) - before) / count <= 150
     assert talk.to_pong(b"PUB dev.x.70.state 0\r\n\r\n").count(b"MSG ") == 2
+
+
+@pytest.mark.skipif(SANITIZED, reason="counts bytes")
+def test_memory_of_users_who_were_replaced(tenon):
+    """They are kept until nobody refers to them: the last ones at most."""
+    many = "".join(f"u{n} $5$x publish=of.{n}.> subscribe=to.{n}.>\n" for n in range(1500))
+    users = tenon.file("users", f"{many}bob {hashed('s3')}\n".encode())
+    hub = tenon.hub("nats://127.0.0.1:0", options=["--json", "--users", users, "--threads", "2"])
+    bob, sizes = logged_in(hub, tenon, "bob", "s3"), []
+    for n in range(16):
+        signs = n % 2 == 0
+        users.write_text(f"{many}bob {hashed('s3')}\n" + (f"eve nkey:{nkey(bytes(32), 20)}\n" if signs else ""))
+        hub.signal(signal.SIGHUP)
+        wait_until(lambda s=signs: ("nonce" in Talk(hub.port, tenon).info) == s, "the users were read again")
+        assert bob.to_pong() == b""
+        sizes.append(anonymous_bytes(hub.pid))
+    assert sizes[-1] - sizes[0] < 2 * MIB, sizes
 
 
 @pytest.mark.skipif(SANITIZED, reason="counts bytes")
