@@ -72,7 +72,6 @@ static const struct foreign options[] = {
 	{"connect", "-w -i --idle-timeout --timeout -m --max-time",
 	 "--wait counts from the end of the input; key connect limits dialling, key idle silence",
 	 "connect 'tcp://%p?idle=%v'"},
-	{"connect", "-C --crlf", "the key frame=crlf ends each line with CR LF", "connect 'tcp://%p?frame=crlf'"},
 	{"connect", "-e -c --exec --sh-exec", "connect joins a socket to standard input and output, not to a command",
 	 NULL},
 	{"connect send", "-d --data --data-binary", "the message is an argument behind the URL", "send tcp://%p %v"},

@@ -2,6 +2,15 @@
 
 #include <string.h>
 
+bool transcoder_is_for(const char *url)
+{
+	struct tn_split *split = NULL;
+	bool formatted = tn_split_new(url, &split) >= 0 && tn_split_format(split);
+
+	tn_split_free(split);
+	return formatted;
+}
+
 void transcoder_begin(struct transcoder *coder, const struct tn_conn *conn)
 {
 	const char *format = tn_conn_format(conn);

@@ -18,6 +18,9 @@ struct transcoder {
 	struct tn_bytes bytes;
 };
 
+/* Whether messages of this URL have a format. */
+bool transcoder_is_for(const char *url);
+
 /* Sets what follows from the connection's endpoint. */
 void transcoder_begin(struct transcoder *coder, const struct tn_conn *conn);
 

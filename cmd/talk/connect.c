@@ -34,7 +34,9 @@
 #include "record/recorder.h"
 #include "tap/tap.h"
 #include "tap/trace.h"
+#include "terminal.h"
 #include "throttle.h"
+#include "typed.h"
 #include "serve/handlers/gone.h"
 #include "tenon.h"
 
@@ -44,6 +46,7 @@
 #define LOOK_NS (10 * NS_PER_MS)       /* how often it is checked whether queued bytes move */
 #define PROGRESS_MS 1000
 #define DTLS_WAIT_NS (10 * NS_PER_S) /* a peer answers our end at once; its answer may be lost */
+#define TYPED_MAX (1U << 20)         /* so much of what is typed waits for a peer that takes nothing */
 #define MORE_MS 200                  /* time in which an input that has more to say says some of it */
 
 static struct {
@@ -55,8 +58,10 @@ static struct {
 	uint64_t bytes; /* the same of a stream */
 	struct retry retry;
 	struct throttle throttle;
+	struct typed typed; /* --crlf, --escape */
+	bool raw;
 	bool end_is_due; /* the wait is for the peer's end, not one that the user asked for */
-} options = {.wait_ns = UINT64_MAX, .wait_input_ns = UINT64_MAX};
+} options = {.wait_ns = UINT64_MAX, .wait_input_ns = UINT64_MAX, .typed.escape = ']' - '@'};
 
 static struct {
 	const char *url;
@@ -77,7 +82,7 @@ static struct {
 	bool by_lines, datagrams;
 	bool by_hand;   /* the input passes send_lines() */
 	bool throttled; /* lines or pieces wait for --rate or --interval; the input is paused */
-	bool framed;    /* a message is a line without its line feed; otherwise with it */
+	bool framed;    /* a message is a line without its line feed; otherwise with it, or --raw */
 	bool input_over, peer_over, leaving, left;
 	bool input_told;  /* its end has had its effect */
 	bool output_shut; /* standard output is not open for writing */
@@ -296,9 +301,11 @@ static int send_line(const char *line, size_t len)
 /* What goes out next: a line where it is a message or has an interval of its own, otherwise a piece of a stream. */
 static int next_line(const char **line, size_t *len)
 {
-	if (state.by_lines || options.throttle.interval_ns)
+	size_t most = throttle_piece(&options.throttle);
+
+	if ((state.by_lines && !options.raw) || options.throttle.interval_ns)
 		return lines_next(&state.lines, state.input_over, line, len);
-	return lines_piece(&state.lines, throttle_piece(&options.throttle), line, len);
+	return lines_piece(&state.lines, most < state.lines.max ? most : state.lines.max, line, len);
 }
 
 static void throttle_is_over(void *arg);
@@ -370,14 +377,21 @@ static void throttle_is_over(void *arg)
 		tn_resume(state.input);
 }
 
+static void leave_early(void);
+
 static int on_input(struct tn_conn *input, const struct tn_msg *msg, struct tn_conn *peer, void *arg)
 {
+	int escaped, full;
+
 	(void)input, (void)peer, (void)arg;
 	if (state.leaving)
 		return 0;
-	if (lines_add(&state.lines, msg->data, msg->len) < 0)
-		refuse(-ENOMEM);
-	return send_lines();
+	escaped = typed_add(&options.typed, &state.lines, msg->data, msg->len);
+	refuse(escaped);
+	full = send_lines();
+	if (escaped == 1)
+		leave_early();
+	return full;
 }
 
 static int on_room(struct tn_conn *input, struct tn_conn *peer, void *arg)
@@ -467,6 +481,21 @@ static unsigned tapped_as(void)
 	return (options.listen ? TAP_SERVED : 0) | (state.by_lines ? TAP_MESSAGES : 0);
 }
 
+/* Once there is a connection: until then keys such as Ctrl-C have their meaning. */
+static void raw_begin(void)
+{
+	char key[3];
+	int err;
+
+	if (!settings.quiet && options.typed.escape != TYPED_NO_ESCAPE)
+		complain("connected; %s leaves", typed_escape_text(&options.typed, key));
+	err = terminal_raw();
+	if (err < 0) {
+		complain("standard input: raw mode: %s", tn_strerror(err));
+		stop(STATUS_FAILED);
+	}
+}
+
 static void on_open(struct tn_conn *conn, void *arg)
 {
 	struct tn_conn_info info;
@@ -478,13 +507,13 @@ static void on_open(struct tn_conn *conn, void *arg)
 		tap_conn(conn, state.url, tapped_as());
 	if (begins_late() && !options.listen && begin() < 0)
 		stop(complain_library(-ENOMEM, NULL));
-	if (!settings.verbose)
-		return;
 	tn_conn_info(conn, &info);
-	if (options.listen)
+	if (settings.verbose && options.listen)
 		complain("%s has connected to %s", *info.peer ? info.peer : "a client", info.local);
-	else
+	else if (settings.verbose)
 		complain("%s %s from %s", info.many ? "sending to" : "connected to", info.peer, info.local);
+	if (options.raw)
+		raw_begin();
 }
 
 /* Of several that may answer. */
@@ -619,6 +648,7 @@ static void redial(void *arg);
 static void on_close(struct tn_conn *conn, int err, void *arg)
 {
 	(void)arg;
+	terminal_restore(); /* before anything is told */
 	if (!state.left)
 		tell_lost(conn);
 	if (err == 0)
@@ -710,25 +740,33 @@ static bool is_between_clients(void)
 	return options.keep && !state.peer;
 }
 
-/* The first: no more input, what is queued goes out. The second: at once. */
-static void on_signal(int nth, void *arg)
+/* The user has had enough: no more input, what is queued goes out. */
+static void leave_early(void)
 {
-	(void)arg;
-	if (nth > 1) {
-		stop(STATUS_FAILED);
-		return;
-	}
-	if (state.leaving)
-		return;
 	state.ending = true;
-	if (!is_between_clients())
-		tell_interrupted();
+	terminal_restore();
 	if (state.input)
 		tn_pause(state.input);
 	if (state.opened && state.peer && tn_conn_queued(state.peer) > 0)
 		tn_close(state.peer);
 	else
 		leave(STATUS_DONE);
+}
+
+/* The second: at once. */
+static void on_signal(int nth, void *arg)
+{
+	(void)arg;
+	terminal_restore();
+	if (nth > 1) {
+		stop(STATUS_FAILED);
+		return;
+	}
+	if (state.leaving)
+		return;
+	if (!is_between_clients())
+		tell_interrupted();
+	leave_early();
 }
 
 /* Where messages are kept, they and lines are translated; bytes need not come into this process. */
@@ -745,7 +783,7 @@ static int join(void)
 		out.msg = on_msg;
 	if (options.send_only)
 		out.msg = drop;
-	err = state.input ? tn_flow(state.input, state.peer, &in, NULL) : 0;
+	err = state.input && !options.raw ? tn_flow(state.input, state.peer, &in, NULL) : 0;
 	if (err == -EINVAL) /* a peer that cannot be written to */
 		err = tn_flow(state.input, NULL, &in, NULL);
 	if (err < 0 && err != -EINVAL) /* an input that cannot be read tells its end by itself */
@@ -756,11 +794,11 @@ static int join(void)
 
 /*
  * A datagram socket of ours cannot be joined: it has many peers. What is read while the queue is full, or before
- * anybody is there, waits in the lines.
+ * anybody is there, waits in the lines. A terminal in raw mode is read on, since only what is read can leave.
  */
 static void on_input_by_hand(struct tn_conn *input, const struct tn_msg *msg, void *arg)
 {
-	if (on_input(input, msg, state.peer, arg) == 1)
+	if (on_input(input, msg, state.peer, arg) == 1 && !(options.raw && lines_waiting(&state.lines) < TYPED_MAX))
 		tn_pause(input);
 }
 
@@ -809,7 +847,7 @@ static int begin(void)
 		state.input_over = state.input_told = true; /* and our direction goes on, as with --no-fin */
 		watch_silence();
 	} else {
-		err = dial_fd(STDIN_FILENO, "", &inputs[state.answer != NULL], &state.input);
+		err = dial_fd(STDIN_FILENO, "", &inputs[state.answer != NULL || options.raw], &state.input);
 	}
 	/* A slow reader, such as a pager, is no reason to give up */
 	state.output_shut = out_is_shut() && !options.send_only;
@@ -824,7 +862,7 @@ static int begin(void)
 }
 
 static const struct tn_handler peer_handler = {
-	.on_open = on_open, .on_end = on_peer_empty, .on_close = on_close, .on_bad = on_bad};
+	.on_open = on_open, .on_drain = on_peer_room, .on_end = on_peer_empty, .on_close = on_close, .on_bad = on_bad};
 
 /* ---- clients that come to us ---- */
 
@@ -873,6 +911,7 @@ static void session_over(void)
 		return;
 	}
 	progress_end();
+	terminal_restore();
 	tn_timer_stop(state.timer);
 	tn_timer_stop(state.progress_timer);
 	tn_timer_stop(state.throttle_timer);
@@ -887,6 +926,7 @@ static void session_over(void)
 	state.opened = state.leaving = state.input_over = state.peer_over = state.input_failed = false;
 	state.lines_held = state.throttled = state.input_told = false;
 	lines_drop(&state.lines);
+	options.typed.after_cr = false;
 	state.status = STATUS_DONE;
 	listen_next();
 }
@@ -953,6 +993,21 @@ static void set_wait(int kind)
 	}
 }
 
+static bool check_typed(void)
+{
+	if (options.raw && options.recv_only)
+		complain("connect: --raw: the input is not read with --recv-only");
+	else if (options.raw && options.throttle.interval_ns)
+		complain("connect: --raw: there are no lines in it that --interval could send one by one");
+	else if (options.raw && !isatty(STDIN_FILENO))
+		complain("connect: --raw: standard input is no terminal: its bytes pass as they are anyhow");
+	else if (options.typed.escape_given && !options.raw)
+		complain("connect: --escape: only with --raw, where Ctrl-C and Ctrl-D go to the peer");
+	else
+		return true;
+	return false;
+}
+
 /* Two that cannot both be meant. Returns false after printing an error. */
 static bool check_options(void)
 {
@@ -967,6 +1022,20 @@ static bool check_options(void)
 		complain("connect: --wait-input: the input is not read with --recv-only");
 	else if (waits && options.wait_input_ns && options.exit_on_end)
 		complain("connect: --exit-on-end is --wait-input 0: give one of them");
+	else
+		return check_typed();
+	return false;
+}
+
+/* What of the options has no meaning where the URL has messages. */
+static bool check_messages(void)
+{
+	if (options.typed.crlf && state.framed)
+		complain("connect: --crlf: messages of %s are lines without their line feed (key frame=crlf ends each "
+			 "with CR LF)",
+			 state.url);
+	else if (options.raw && transcoder_is_for(state.url))
+		complain("connect: --raw: messages of %s have a format, which is typed in lines", state.url);
 	else
 		return true;
 	return false;
@@ -1011,7 +1080,12 @@ static int run(char **operands, int count)
 	}
 	state.framed = !(kind & TN_URL_PACKETS) && tn_url_keeps_messages(state.url) == 1;
 	state.by_lines = state.framed || kind & TN_URL_PACKETS;
-	state.by_hand = state.by_lines || throttle_wanted(&options.throttle);
+	if (!check_messages())
+		return STATUS_USAGE;
+	if (!options.raw)
+		options.typed.escape = TYPED_NO_ESCAPE;
+	state.framed &= !options.raw; /* what is typed and shown is no line */
+	state.by_hand = state.by_lines || throttle_wanted(&options.throttle) || options.raw || options.typed.crlf;
 	state.datagrams = kind & TN_URL_DATAGRAMS && !(kind & TN_URL_SECURE);
 	if ((options.bytes && state.by_lines) || (options.count && !state.by_lines)) {
 		complain(options.bytes ? "connect: --bytes: %s has messages: --count N ends after so many"
@@ -1105,6 +1179,12 @@ static const struct option_spec own_options[] = {
 	{"trace-bytes", 0, OPTION_VALUE, trace_set_bytes, NULL, "SIZE", TRACE_BYTES_MEANING},
 	{"exit-on-end", 0, OPTION_ALONE, option_set_flag, &options.exit_on_end, NULL,
 	 "leave when the peer ends: --wait-input 0"},
+	{"raw", 0, OPTION_ALONE, option_set_flag, &options.raw, NULL,
+	 "the terminal passes each key as it is, Ctrl-C too, and echoes nothing; ^] leaves"},
+	{"escape", 0, OPTION_VALUE, typed_set_escape, &options.typed, "KEY",
+	 "with --raw: another key that leaves: ^A, or off"},
+	{"crlf", 'C', OPTION_ALONE, option_set_flag, &options.typed.crlf, NULL,
+	 "line feeds of the input go out as CR LF, unless a CR is there already"},
 	{"no-fin", 0, OPTION_ALONE, option_set_flag, &options.no_fin, NULL,
 	 "the end of the input does not end our direction; leave when the peer ends"},
 	{"", 'N', OPTION_ALONE, option_set_nothing, NULL, NULL, "always so: the end of the input ends our direction"},

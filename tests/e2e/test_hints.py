@@ -53,7 +53,6 @@ def tried(result):
     ("connect -z host 53", "ping --count 1 tcp://host:53"),
     ("connect -p 53 host", "connect tcp://host:53"),
     ("connect -4 tcp://host:53", "connect tcp4://host:53"),
-    ("connect -C tcp://host:53", "connect 'tcp://host:53?frame=crlf'"),
     ("connect --ssl ::1 53", "connect tls://[::1]:53"),
     ("send -u host 53", "send udp://host:53"),
     ("send tcp://h:1 -4", "send tcp4://h:1"),
