@@ -268,8 +268,19 @@ int broker_open(const char *path, enum tn_file_use use)
 
 	if (broker.sock >= 0)
 		return ask(path, use, NULL);
-	fd = open(path, O_CLOEXEC | O_NOCTTY | flags_of(use), 0600);
+	if (use != TN_FILE_APPEND) {
+		fd = open(path, O_CLOEXEC | O_NOCTTY | flags_of(use), 0600);
+		return fd < 0 ? -errno : fd;
+	}
+	fd = open(path, O_CLOEXEC | O_NOCTTY | O_NONBLOCK | flags_of(use), 0600);
+	if (fd >= 0) /* writers wait for who reads slowly, or poll */
+		fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
 	return fd < 0 ? -errno : fd;
+}
+
+const char *broker_why(int err)
+{
+	return err == -ENXIO ? "nobody reads this named pipe (start its reader first)" : tn_strerror(err);
 }
 
 void broker_stop(void)

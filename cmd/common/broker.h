@@ -24,9 +24,12 @@ int broker_start(const struct broker_file *files, size_t nfiles, int (*confine)(
 
 /*
  * Opens a file to be read, or to be added to (TN_FILE_APPEND; made with mode 0600 where there is none): in that
- * process, if it runs. Returns a descriptor with close-on-exec, or -errno.
+ * process, if it runs. A named pipe that nobody reads is not waited for: -ENXIO. Returns a descriptor with
+ * close-on-exec, or -errno.
  */
 int broker_open(const char *path, enum tn_file_use use);
+/* What its error means. */
+const char *broker_why(int err);
 
 /* Ends it and waits for its end. Does nothing if it does not run. */
 void broker_stop(void);

@@ -79,7 +79,10 @@ static void complain_briefly(const struct speech *speech, const char *fmt, va_li
 	size_t n = (size_t)snprintf(line, sizeof(line), "%s", speech->prefix);
 	int len = vsnprintf(line + n, sizeof(line) - n - 1, fmt, ap);
 
-	if (len < 0 || is_taken(speech, line + n))
+	if (len < 0)
+		return;
+	tn_hide_passwords(line + n);
+	if (is_taken(speech, line + n))
 		return;
 	n += (size_t)len < sizeof(line) - n - 1 ? (size_t)len : sizeof(line) - n - 2;
 	line[n++] = '\n';

@@ -17,12 +17,14 @@
 #include "complain.h"
 #include "json.h"
 #include "options.h"
+#include "paint.h"
 #include "sandbox.h"
 #include "status.h"
 #include "tenon.h"
 #include "text.h"
 #include "workers.h"
 
+#define HINT "Try: "
 #define KINDS 64
 #define BURST 20 /* messages of a kind, in each window */
 #define WINDOW_S 10
@@ -137,9 +139,18 @@ static void begin_text(struct text *out, int level)
 		 (unsigned long long)(ns % NS_PER_S / NS_PER_US), levels[level]);
 }
 
+/* As complain() would write it. */
+static void begin_plain(struct text *out, const char *words)
+{
+	if (strncmp(words, HINT, strlen(HINT)) != 0)
+		text_add(out, "%stenon: %s", paint_code(STDERR_FILENO, PAINT_BOLD),
+			 paint_code(STDERR_FILENO, PAINT_NONE));
+}
+
 /* Each line of words of several: those of a record belong together, and the journal has levels of lines. */
 static void lines(struct text *out, int level, const char *words)
 {
+	bool plain = state.form == FORM_PLAIN;
 	size_t len;
 
 	for (bool first = true; first || *words; first = false) {
@@ -147,7 +158,9 @@ static void lines(struct text *out, int level, const char *words)
 			text_add(out, "<%d>", priorities[level]);
 		else if (first && state.form == FORM_TEXT)
 			begin_text(out, level);
-		else
+		else if (first && plain)
+			begin_plain(out, words);
+		else if (!plain)
 			text_add(out, "%s", first ? "tenon: " : "    ");
 		len = strcspn(words, "\n");
 		text_bytes(out, words, len);
@@ -359,7 +372,7 @@ static bool on_message(enum complaint level, uintptr_t kind, const char *words)
 
 	if (!kind) {
 		level = last.level;
-		snprintf(hint, sizeof(hint), "Try: %s", words);
+		snprintf(hint, sizeof(hint), HINT "%s", words);
 		words = hint;
 	}
 	pthread_mutex_lock(&state.lock);
@@ -367,7 +380,7 @@ static bool on_message(enum complaint level, uintptr_t kind, const char *words)
 		last.level = level;
 		last.left_out = (int)level > state.level || !admits(kind, (int)level, words);
 	}
-	if (!last.left_out && state.form == FORM_PLAIN) {
+	if (!last.left_out && state.form == FORM_PLAIN && !state.ready) { /* nothing runs that could not wait */
 		taken = false;
 	} else if (!last.left_out) {
 		say_lost();
@@ -406,7 +419,7 @@ int log_open(void)
 		return STATUS_USAGE;
 	}
 	if (state.file && (fd = broker_open(state.file, TN_FILE_APPEND)) < 0) {
-		complain("--log-file: %s: %s", state.file, tn_strerror(fd));
+		complain("--log-file: %s: %s", state.file, broker_why(fd));
 		return STATUS_USAGE;
 	}
 	if (state.file)
@@ -439,7 +452,7 @@ void log_reopen(void)
 	int fd = state.file ? broker_open(state.file, TN_FILE_APPEND) : 0, old;
 
 	if (fd < 0)
-		complain("--log-file: %s: %s; the file that was open before stays", state.file, tn_strerror(fd));
+		complain("--log-file: %s: %s; the file that was open before stays", state.file, broker_why(fd));
 	if (!state.file || fd < 0)
 		return;
 	pthread_mutex_lock(&state.lock);

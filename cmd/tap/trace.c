@@ -549,7 +549,7 @@ int trace_open(const char *command, bool kept)
 	if (trace.file) {
 		fd = broker_open(trace.file, TN_FILE_APPEND);
 		if (fd < 0) {
-			complain("%s: --trace-to: %s: %s", command, trace.file, tn_strerror(fd));
+			complain("%s: --trace-to: %s: %s", command, trace.file, broker_why(fd));
 			return STATUS_FAILED;
 		}
 		trace.fd = fd;
@@ -589,7 +589,7 @@ void trace_reopen(void)
 	if (!trace.reopens)
 		return;
 	if (fd < 0) {
-		complain("--trace-to: %s: %s; the file that was open before stays", trace.file, tn_strerror(fd));
+		complain("--trace-to: %s: %s; the file that was open before stays", trace.file, broker_why(fd));
 		return;
 	}
 	pthread_mutex_lock(&trace.lock);

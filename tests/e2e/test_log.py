@@ -193,6 +193,44 @@ def test_nobody_waits_for_who_reads_the_log(tenon, tmp_path):
     os.close(reader)
 
 
+def test_nobody_waits_for_who_reads_standard_error(tenon, tmp_path):
+    """Without a log, too: the target that is dead is told of by the loop itself."""
+    os.mkfifo(tmp_path / "err")
+    reader = os.open(tmp_path / "err", os.O_RDONLY | os.O_NONBLOCK)
+    writer = os.open(tmp_path / "err", os.O_WRONLY | os.O_NONBLOCK)
+    fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
+    relay = tenon.relay("tcp://127.0.0.1:0", f"tcp://127.0.0.1:{free_port()}", tenon.serve("tcp://127.0.0.1:0").url,
+                        options=[], preexec_fn=lambda: os.dup2(writer, 2))
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x")
+    assert tenon.run("send", relay.url, "hello").text == "hello\n"
+    os.read(reader, 65536)
+    relay.stop()
+    said = os.read(reader, 65536).decode()
+    assert re.search(r"tenon: \d+ records were lost: nobody reads them\n", said), said
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_named_pipe_is_not_waited_for(tenon, tmp_path):
+    """Neither at the start nor when it is opened again, when its reader has gone."""
+    log = tmp_path / "log"
+    os.mkfifo(log)
+    for option in (["--log-file", log], ["--trace", "text", "--trace-to", log]):
+        assert "nobody reads this named pipe (start its reader first)" in tenon.run(
+            "serve", "tcp://127.0.0.1:0", *option, status=1 if "--trace" in option else 2).err
+    for options in ([], ["--no-sandbox"]):
+        reader = os.open(log, os.O_RDONLY | os.O_NONBLOCK)
+        server = start(tenon, "serve", "--json", "--log-file", log, *options)
+        os.close(reader)
+        server.signal(signal.SIGHUP)
+        wait_until(lambda: tenon.run("send", server.url, "hello").text == "hello\n", "it goes on")
+        reader = os.open(log, os.O_RDONLY | os.O_NONBLOCK)
+        server.stop()
+        os.close(reader)
+
+
 def test_the_journal_is_noticed(tenon):
     """Where standard error is the journal's stream, each line begins with its level (sd-daemon(3))."""
     port = free_port()
