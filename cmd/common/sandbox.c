@@ -268,6 +268,9 @@ static int allow_some(scmp_filter_ctx filter)
 	if (err == 0) /* abort(3) */
 		err = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
 				       SCMP_A0_64(SCMP_CMP_EQ, (scmp_datum_t)self, 0));
+	if (err == 0) /* its own limits are read (of a memory file's length), not set */
+		err = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 2, SCMP_A0_64(SCMP_CMP_EQ, 0, 0),
+				       SCMP_A2_64(SCMP_CMP_EQ, 0, 0));
 	for (size_t i = 0; i < sizeof(ring) / sizeof(ring[0]) && err == 0; i++)
 		err = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(io_uring_register), 1,
 				       SCMP_A1_32(SCMP_CMP_EQ, ring[i], 0));

@@ -96,10 +96,11 @@ const char *tni_part_url(const struct tni_part *part)
 	return part->nlisteners ? part->listeners[0].url : part->ep->url;
 }
 
+/* The detail says why. */
 static void note_accept_trouble(struct tni_part *part, int err)
 {
 	tni_count(part, accept_failed, 1);
-	tni_err(err, "%s: accept: %s", tni_part_url(part), tn_strerror(err));
+	tni_err_prefix(err, "%s: accept", tni_part_url(part));
 	tni_trouble_note(part, err);
 }
 
@@ -192,7 +193,7 @@ static void hand_round(struct tn_server *server, int fd)
 		*h = (struct handed){.part = part, .fd = fd};
 	if (!h || tn_loop_post(part->loop, take_handed, h) < 0) {
 		free(h);
-		turn_away(&server->parts[0], fd, -ENOMEM);
+		turn_away(&server->parts[0], fd, tni_err(-ENOMEM, "%s", tn_strerror(-ENOMEM)));
 	}
 }
 
@@ -221,7 +222,7 @@ void tni_part_accept_done(struct tni_op *op, int res)
 			tni_part_take(part, res);
 		keep_pace(part);
 	} else if (res != -ECANCELED) {
-		note_accept_trouble(part, res);
+		note_accept_trouble(part, tni_err(res, "%s", tn_strerror(res)));
 		tni_loop_timer(part->loop, &part->timer, ACCEPT_PAUSE_NS);
 	}
 	if (part->stopped)

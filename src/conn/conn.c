@@ -98,7 +98,7 @@ int tni_conn_accept(struct tni_part *part, int fd, const struct tn_addr *peer, u
 	int rc;
 
 	if (!c)
-		return -ENOMEM;
+		return tni_err(-ENOMEM, "%s", tn_strerror(-ENOMEM));
 	rc = kind->open(c, fd, scheme->kinds == TNI_SK_UNIX_STREAM ? TNI_FD_UNIX : 0);
 	if (rc < 0) {
 		part->loop->alive--;

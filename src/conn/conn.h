@@ -144,8 +144,8 @@ struct tn_conn {
 
 /*
  * A connection of a server's part over a connected descriptor, which it owns from now on. `uid`: the peer's, of a Unix
- * socket. It is to be begun or refused. 0; or -errno, with which the descriptor is still the caller's: -ENOMEM, or what
- * shared memory cannot be had for.
+ * socket. It is to be begun or refused. 0; or -errno with detail, with which the descriptor is still the
+ * caller's: -ENOMEM, or what shared memory cannot be had for.
  */
 int tni_conn_accept(struct tni_part *part, int fd, const struct tn_addr *peer, uint32_t uid, struct tn_conn **out);
 

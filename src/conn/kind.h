@@ -20,7 +20,7 @@ struct tni_kind {
 	/* Nobody knows of it while its first handshake goes on: dialled, it needs no end before. */
 	bool unseen;
 
-	/* Gives it its connected descriptor. `fd_flags`: for tni_fd_init(). 0 or -ENOMEM. */
+	/* Gives it its connected descriptor. `fd_flags`: for tni_fd_init(). 0, or a negative code with detail. */
 	int (*open)(struct tn_conn *conn, int fd, unsigned fd_flags);
 	/* From the task, where nothing holds it: receives from now on. < 0: it cannot, for good. */
 	int (*receive)(struct tn_conn *conn);

@@ -289,7 +289,9 @@ static int send_hello(int sock, const struct tni_shm_hello *sizes, int memory)
 		n = sendmsg(sock, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
 	/* A client that has gone already is told of like any that goes. */
-	return n >= 0 || errno == EPIPE || errno == ECONNRESET ? 0 : -errno;
+	return n >= 0 || errno == EPIPE || errno == ECONNRESET
+		       ? 0
+		       : tni_err(-errno, "the hello of shm: %s", tn_strerror(-errno));
 }
 
 static int make(struct shm *s, int sock, uint32_t ring)
@@ -313,7 +315,7 @@ int tni_shm_open(struct tn_conn *c, int fd, const struct tni_fd_done *done)
 
 	if (server) {
 		s = shm_new(c->loop);
-		rc = s ? make(s, fd, c->ep->ring) : -ENOMEM;
+		rc = s ? make(s, fd, c->ep->ring) : tni_err(-ENOMEM, "%s", tn_strerror(-ENOMEM));
 	}
 	if (rc < 0) {
 		if (s)

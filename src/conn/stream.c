@@ -136,6 +136,19 @@ static void lose_writing(struct tn_conn *c, int err)
 	tni_loop_timer(c->loop, &c->timer, TNI_LINGER_NS);
 }
 
+/* What cannot be done, and where it is known: what helps. */
+static const char *failed_step(const struct tn_conn *c, int res)
+{
+#ifdef TNI_HAVE_SHM
+	if (c->kind == &tni_kind_memory && res == -ENOMEM)
+		return "memory for a ring (serve with a smaller key ring, or raise the cgroup's limit)";
+#else
+	(void)c;
+	(void)res;
+#endif
+	return "write";
+}
+
 static void sent(struct tn_conn *c, int res)
 {
 	bool spliced = c->io.wr.kind == TNI_OP_SPLICE_OUT;
@@ -161,7 +174,7 @@ static void sent(struct tn_conn *c, int res)
 		   (!(c->flags & TNI_RX_END) || c->rx.head)) {
 		lose_writing(c, res);
 	} else if (res != -ECANCELED) {
-		tni_conn_fail(c, res, "write");
+		tni_conn_fail(c, res, failed_step(c, res));
 	}
 }
 

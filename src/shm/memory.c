@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -22,15 +23,35 @@ static int map(struct tni_shm_memory *memory, const struct tni_shm_hello *sizes,
 {
 	void *at = mmap(NULL, (size_t)tni_shm_size(sizes), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
+	if (at == MAP_FAILED && errno == ENOMEM)
+		return tni_err(
+			-ENOMEM,
+			"shared memory: no addresses for %ju bytes (ulimit -v, vm.max_map_count): raise the limit, "
+			"or serve with a smaller key ring",
+			(uintmax_t)tni_shm_size(sizes));
 	if (at == MAP_FAILED)
 		return tni_err(-errno, "shared memory: %s", tn_strerror(-errno));
 	*memory = (struct tni_shm_memory){.at = at, .len = (size_t)tni_shm_size(sizes), .sizes = *sizes};
 	return 0;
 }
 
+/* A file that would be longer than the limit is not only an error: by default the process gets SIGXFSZ, and dies. */
+static bool is_within_limit(uint64_t size)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_FSIZE, &limit) < 0 || size <= limit.rlim_cur;
+}
+
 /* The page of the indices is never given back, so it is there from the start. */
 static int begin(int fd, const struct tni_shm_hello *sizes)
 {
+	if (!is_within_limit(tni_shm_size(sizes)))
+		return tni_err(
+			-EFBIG,
+			"shared memory: %ju bytes are more than a file may have (ulimit -f, LimitFSIZE=): raise the "
+			"limit, or serve with a smaller key ring",
+			(uintmax_t)tni_shm_size(sizes));
 	if (ftruncate(fd, (off_t)tni_shm_size(sizes)) < 0 || fallocate(fd, 0, 0, TNI_SHM_RINGS_AT) < 0 ||
 	    fcntl(fd, F_ADD_SEALS, SEALS) < 0)
 		return tni_err(-errno, "shared memory: %s", tn_strerror(-errno));

@@ -2,13 +2,17 @@
 import json
 import os
 import pathlib
+import re
+import resource
 import signal
 import socket
 import stat
+import subprocess
 
 import pytest
 
 from harness import KIB, MIB, OPTIONS, noise, wait_until
+from test_attack import one_engine
 from test_inspect import inspected
 
 pytestmark = pytest.mark.skipif(OPTIONS["shm"] == "disabled", reason="a build without shm")
@@ -97,6 +101,102 @@ def test_a_path_that_is_taken(tenon):
     (tenon.folder / "file").write_text("mine")
     assert tenon.run("serve", url_in(tenon, "file"), status=1).err
     assert (tenon.folder / "file").read_text() == "mine"
+
+
+def limited(kind, size):
+    return lambda: resource.setrlimit(kind, (size, size))
+
+
+@one_engine
+@pytest.mark.parametrize("kind, size, words", [
+    pytest.param(resource.RLIMIT_FSIZE, 64 * KIB, "shared memory: .*ulimit -f.*key ring", id="file"),
+    pytest.param(resource.RLIMIT_AS, 512 * MIB, "shared memory: .*ulimit -v.*key ring", id="addresses",
+                 marks=pytest.mark.skipif("TENON_SANITIZED" in os.environ, reason="sanitizers need addresses"))])
+def test_limits_of_a_process(tenon, kind, size, words):
+    """They refuse one connection with words, and no signal comes."""
+    server = tenon.serve(url_in(tenon, keys="?ring=1GiB"), url_in(tenon, "small", "?ring=4KiB"), options=("--json",),
+                         preexec_fn=limited(kind, size))
+    assert tenon.run("send", url_in(tenon), "hello", status=1).err
+    assert re.search(words, server.wait_for_event("trouble")["error"])
+    assert tenon.run("send", url_in(tenon, "small"), input=b"others").out == b"others"
+
+
+@pytest.fixture
+def tight():
+    """A memory cgroup of 32 MiB in which nobody is killed: only version 1 can be told so."""
+    folder = pathlib.Path(f"/sys/fs/cgroup/memory/tenon-e2e-{os.getpid()}")
+    try:
+        folder.mkdir()
+    except OSError as e:
+        pytest.skip(f"no memory cgroup of version 1 here, and at a limit of version 2 the kernel kills: {e}")
+    try:
+        (folder / "memory.limit_in_bytes").write_text("32M", encoding="ascii")
+        (folder / "memory.oom_control").write_text("1", encoding="ascii")
+        yield folder
+    finally:
+        wait_until(lambda: not (folder / "cgroup.procs").read_text(encoding="ascii"), "its processes have ended")
+        folder.rmdir()
+
+
+@one_engine
+@pytest.mark.skipif("TENON_SANITIZED" in os.environ, reason="sanitizers need memory")
+def test_limit_of_memory(tenon, tight):
+    """A ring for which there are no pages when it is first written ends its connection alone."""
+    server = tenon.serve(url_in(tenon, keys="?ring=64MiB"), url_in(tenon, "small", "?ring=4KiB"), options=("--json",))
+    (tight / "cgroup.procs").write_text(str(server.pid), encoding="ascii")
+    tenon.run("send", url_in(tenon), "hello", status=1)
+    assert "key ring" in server.wait_for_event("close")["error"]
+    assert tenon.run("send", url_in(tenon, "small"), input=b"others").out == b"others"
+    server.stop()
+
+
+@one_engine
+def test_a_path_that_is_squatted(tenon):
+    """Nothing that is there is taken away, and the error names it; what a dead server has left is replaced."""
+    def folder(at):
+        at.mkdir()
+
+    def link(at):
+        at.symlink_to(tenon.folder / "nowhere")
+
+    def dead(at):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.bind(str(at))
+
+    for i, make in enumerate([folder, link, os.mkfifo]):
+        at = tenon.folder / f"squatted{i}"
+        make(at)
+        before = os.lstat(at)
+        assert str(at) in tenon.run("serve", f"shm:{at}", status=1).err
+        assert os.lstat(at).st_ino == before.st_ino and os.lstat(at).st_mode == before.st_mode
+    dead(tenon.folder / "s")
+    tenon.serve(url_in(tenon))
+    assert tenon.run("send", url_in(tenon), input=DATA).out == DATA
+
+
+def holds_memory(pid):
+    return any("memfd:" in os.readlink(entry) for entry in pathlib.Path(f"/proc/{pid}/fd").iterdir())
+
+
+@one_engine
+def test_its_socket_inherited(tenon):
+    """fd:N is what its descriptor is, a Unix stream: both ends are told, and descriptors that come are closed."""
+    server = tenon.serve(url_in(tenon), options=("--json",))
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(tenon.folder / "s"))
+        client = tenon.start("connect", f"fd:{sock.fileno()}", stdin=subprocess.PIPE, pass_fds=[sock.fileno()])
+        client.wait_for_text("tenonshm", where="out")
+        assert mapped(client.pid) == 0 and not holds_memory(client.pid)
+        client.kill()
+    assert "reset" in json.dumps(server.wait_for_event("close"))
+    ours, theirs = socket.socketpair()
+    with ours, theirs, open(os.memfd_create("any"), "wb") as memory:
+        plain = tenon.start("serve", f"fd:{theirs.fileno()}", pass_fds=[theirs.fileno()])
+        socket.send_fds(ours, [b"tenonshm"], [memory.fileno()])
+        assert ours.recv(100) == b"tenonshm"
+        assert not holds_memory(plain.pid)
+        plain.kill()
+    assert tenon.run("send", server.url, input=b"others").out == b"others"
 
 
 def talker(tenon, server):
