@@ -12,6 +12,7 @@ struct tni_again {
 	struct tn_conn *conn;
 	uint64_t pause_ns;  /* the longest that the next pause may be; 0: the first one */
 	uint64_t msgs_told; /* messages sent before the last loss */
+	uint64_t dropped;   /* bytes of them that were queued when writing failed */
 	unsigned failed;    /* attempts in a row */
 	bool ended;         /* by its user */
 };
@@ -60,6 +61,14 @@ static uint64_t next_pause(struct tni_again *a, const struct tni_endpoint *ep, u
 
 /* ---- a loss ---- */
 
+void tni_again_drops(const struct tn_conn *c, size_t len)
+{
+	struct tni_again *a = again_of(c);
+
+	if (a)
+		a->dropped += len;
+}
+
 /* What was queued is dropped: nobody could say which part of it has gone out. */
 static void drop_queued(struct tn_conn *c)
 {
@@ -79,7 +88,8 @@ static struct tn_loss loss_of(struct tn_conn *c, struct tni_again *a)
 	/* A layer that fails before it is open drops what waited for it */
 	if (was_open || !c->tx.len) {
 		loss.msgs = c->msgs_out - a->msgs_told;
-		loss.unsent = tni_conn_queued(c);
+		loss.unsent = a->dropped + tni_conn_queued(c);
+		a->dropped = 0;
 		a->msgs_told = c->msgs_out;
 		drop_queued(c);
 	}

@@ -17,11 +17,21 @@ int tni_again_begin(struct tn_conn *conn);
 /* Its user ends it: it is not dialled again. */
 void tni_again_end(const struct tn_conn *conn);
 
+/* So many bytes that were queued cannot be sent any more, and are dropped: the loss tells of them. */
+void tni_again_drops(const struct tn_conn *conn, size_t len);
+
 /* Its descriptor is closed, and tn_errmsg() tells why. True: it lives on, and its user has been told. */
 bool tni_again_take(struct tn_conn *conn);
 
 /* It has gone for good. NULL is allowed. */
 void tni_again_free(struct tn_loop *loop, struct tni_again *again);
+
+#else
+
+static inline void tni_again_drops(const struct tn_conn *conn, size_t len)
+{
+	(void)conn, (void)len;
+}
 
 #endif
 

@@ -3,6 +3,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/units.h"
+#include "conn/again.h"
 #include "conn/asked.h"
 #include "conn/association.h"
 #include "conn/proxied.h"
@@ -563,7 +564,8 @@ void tni_layered_drop(struct tn_conn *c)
 	l->failed = true;
 	if (tni_layered_eof(l) || tni_layered_assoc(l))
 		c->flags |= TNI_RX_END; /* nothing that is worth waiting for comes */
-	tni_buf_clear(&c->tx);          /* cannot be sent any more */
+	tni_again_drops(c, c->tx.len);
+	tni_buf_clear(&c->tx); /* cannot be sent any more */
 }
 
 /*

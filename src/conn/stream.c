@@ -1,6 +1,7 @@
 /* Streams, of bytes or of packets: what has come, and what is to go. */
 #include "base/err.h"
 #include "base/utf8.h"
+#include "conn/again.h"
 #include "conn/pump.h"
 #include "conn/server.h"
 #include "conn/shm.h"
@@ -129,6 +130,8 @@ static void lose_writing(struct tn_conn *c, int err)
 	}
 	c->flags |= TNI_WRITE_LOST | TNI_FIN_WANTED | TNI_FIN_SENT;
 	c->active_ns = c->loop->now_ns;
+	/* What a handshake would have said is nobody's */
+	tni_again_drops(c, c->flags & TNI_OPEN ? tni_conn_queued(c) : c->tx.len);
 	tni_buf_clear(&c->tx);
 	tni_join_mute(c);
 	if (c->layered)

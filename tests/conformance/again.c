@@ -26,6 +26,7 @@ struct rig {
 	uint32_t sent, seen;   /* messages, and the last number that came back */
 	uint64_t acked, epoch; /* all that came back, and those since the last loss */
 	uint64_t lost, told;   /* by what tn_loss says */
+	uint64_t unsent;       /* likewise, bytes */
 	uint64_t again_ns[8];
 	bool talks;
 };
@@ -123,6 +124,7 @@ static void on_lost(struct tn_conn *conn, int err, const struct tn_loss *loss, v
 	assert_true(loss->msgs >= (loss->was_open ? r->epoch : 0));
 	r->lost += loss->msgs - r->epoch;
 	r->told += loss->msgs;
+	r->unsent += loss->unsent;
 	r->epoch = 0;
 	r->err = err;
 }
@@ -248,6 +250,44 @@ static void test_all_is_acknowledged_or_lost(void **state)
 	assert_int_equal(r.losses, RESTARTS);
 	assert_int_equal(r.sent, r.acked + r.lost);
 	assert_int_equal(r.told + r.epoch, r.sent);
+	tear_down(&r);
+}
+
+static void hold(struct tn_conn *conn, void *arg)
+{
+	(void)arg;
+	tn_pause(conn);
+}
+
+/* Sends until neither the queue nor the kernel takes more. */
+static void fill(struct rig *r)
+{
+	static const char message[4096];
+
+	for (int full = 0; full < 100; full++) {
+		while (tn_send(r->conn, message, sizeof(message)) >= 0)
+			full = 0;
+		assert_true(tn_loop_step(r->loop, 0) >= 0);
+	}
+}
+
+/* A peer that was reset while it took nothing: writing fails before the loss is told. */
+static void test_what_was_queued_is_told(void **state)
+{
+	size_t queued;
+	struct rig r;
+
+	set_up(&r, *state, "&reconnect=1ms-4ms&sndbuf=16KiB");
+	start(&r);
+	dial(&r);
+	th_until(r.loop, r.opens == 1 && r.served_opens == 1);
+	tn_server_each(r.server, hold, NULL);
+	fill(&r);
+	queued = tn_conn_queued(r.conn);
+	assert_true(queued > 0);
+	stop(&r, true);
+	th_until(r.loop, r.losses == 1);
+	assert_true(r.unsent > 0 && r.unsent <= queued);
 	tear_down(&r);
 }
 
@@ -443,6 +483,7 @@ static void test_a_silent_peer_is_lost(void **state)
 
 static const struct CMUnitTest tests[] = {
 	EVERYWHERE(test_all_is_acknowledged_or_lost),
+	EVERYWHERE(test_what_was_queued_is_told),
 	EVERYWHERE(test_kept_until_it_is_there),
 	EVERYWHERE(test_bounded_while_away),
 	AT(test_tries, 0),
