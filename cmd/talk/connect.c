@@ -30,6 +30,7 @@
 #include "inspect/bind_error.h"
 #include "lines.h"
 #include "listen.h"
+#include "lost.h"
 #include "retry.h"
 #include "record/recorder.h"
 #include "tap/tap.h"
@@ -77,8 +78,10 @@ static struct {
 	struct tn_addr sender;            /* who is talked to on a served datagram socket */
 	struct tn_msg to_sender;          /* an answer to it */
 	const struct tn_msg *answer;      /* &to_sender, or NULL: the peer is one anyhow */
-	bool opened;
-	bool ending; /* of the whole command: --keep does not go on */
+	bool opened, begun;
+	bool comes_back; /* key reconnect: what ends is dialled again */
+	bool away;       /* and is not there, or not yet */
+	bool ending;     /* of the whole command: --keep does not go on */
 	bool by_lines, datagrams;
 	bool by_hand;   /* the input passes send_lines() */
 	bool throttled; /* lines or pieces wait for --rate or --interval; the input is paused */
@@ -420,7 +423,7 @@ static void input_end(void)
 	if (state.input_told)
 		return;
 	state.input_over = true;
-	if (!state.peer || state.leaving)
+	if (!state.peer || state.leaving || state.away)
 		return;
 	if (state.by_hand && !state.throttled)
 		(void)send_lines(); /* at most one is left, for which there is room */
@@ -501,11 +504,14 @@ static void on_open(struct tn_conn *conn, void *arg)
 	struct tn_conn_info info;
 
 	(void)arg;
-	state.opened = true;
 	progress_end();
-	if (!state.answer)
+	if (state.comes_back && state.opened)
+		lost_is_over(state.url);
+	else if (!state.answer)
 		tap_conn(conn, state.url, tapped_as());
-	if (begins_late() && !options.listen && begin() < 0)
+	state.opened = true;
+	state.away = false;
+	if (begins_late() && !options.listen && !state.begun && begin() < 0)
 		stop(complain_library(-ENOMEM, NULL));
 	tn_conn_info(conn, &info);
 	if (settings.verbose && options.listen)
@@ -514,6 +520,8 @@ static void on_open(struct tn_conn *conn, void *arg)
 		complain("%s %s from %s", info.many ? "sending to" : "connected to", info.peer, info.local);
 	if (options.raw)
 		raw_begin();
+	if (state.input_over)
+		input_end(); /* while it was away */
 }
 
 /* Of several that may answer. */
@@ -643,6 +651,20 @@ static void tell_closed(const struct tn_conn *conn)
 		complain("%s: the peer ended the connection%s", state.url, words);
 }
 
+/*
+ * What is read of the input from now on waits in the connection's queue, and then in the input itself. What was in the
+ * queue is lost, which a status of success would hide.
+ */
+static void on_lost(struct tn_conn *conn, int err, const struct tn_loss *loss, void *arg)
+{
+	(void)conn, (void)arg;
+	terminal_restore();
+	progress_end();
+	state.away = true;
+	if (lost_tell(state.url, err, loss) && state.status == STATUS_DONE)
+		state.status = STATUS_FAILED;
+}
+
 static void redial(void *arg);
 
 static void on_close(struct tn_conn *conn, int err, void *arg)
@@ -726,8 +748,12 @@ static void on_reader_gone(void *arg)
 /* A terminal is not read: what is typed while the command ends is meant for the next program. */
 static void tell_interrupted(void)
 {
+	size_t queued = state.peer ? tn_conn_queued(state.peer) : 0;
+
 	if (!state.opened)
 		complain("%s: interrupted before it was connected", state.url);
+	else if (state.away && queued > 0)
+		complain("%s: interrupted while it was away: %zu bytes have not been sent", state.url, queued);
 	else if (!isatty(STDIN_FILENO) && input_is_unread(0))
 		complain("%s: interrupted: the rest of the input has not been sent", state.url);
 	else
@@ -747,7 +773,7 @@ static void leave_early(void)
 	terminal_restore();
 	if (state.input)
 		tn_pause(state.input);
-	if (state.opened && state.peer && tn_conn_queued(state.peer) > 0)
+	if (state.opened && !state.away && state.peer && tn_conn_queued(state.peer) > 0)
 		tn_close(state.peer);
 	else
 		leave(STATUS_DONE);
@@ -767,6 +793,12 @@ static void on_signal(int nth, void *arg)
 	if (!is_between_clients())
 		tell_interrupted();
 	leave_early();
+}
+
+/* Who has many peers, or one that is dialled again, cannot be joined by tn_flow(): handlers pass on what comes. */
+static bool is_joined(void)
+{
+	return !state.answer && !state.comes_back;
 }
 
 /* Where messages are kept, they and lines are translated; bytes need not come into this process. */
@@ -793,8 +825,8 @@ static int join(void)
 }
 
 /*
- * A datagram socket of ours cannot be joined: it has many peers. What is read while the queue is full, or before
- * anybody is there, waits in the lines. A terminal in raw mode is read on, since only what is read can leave.
+ * What is read while the queue is full, or before anybody is there, waits in the lines. A terminal in raw mode is read
+ * on, since only what is read can leave.
  */
 static void on_input_by_hand(struct tn_conn *input, const struct tn_msg *msg, void *arg)
 {
@@ -812,7 +844,7 @@ static void on_peer_room(struct tn_conn *peer, void *arg)
 static void on_output_room(struct tn_conn *output, void *arg)
 {
 	(void)output, (void)arg;
-	if (state.peer && state.answer)
+	if (state.peer && !is_joined())
 		tn_resume(state.peer);
 }
 
@@ -841,19 +873,20 @@ static int begin(void)
 		.on_open = on_output_open, .on_drain = on_output_room, .on_close = on_output_close};
 	int err = 0;
 
+	state.begun = true;
 	transcoder_begin(&state.coder, state.peer);
 	privileges_hold_keys_of(state.peer);
 	if (options.recv_only) {
 		state.input_over = state.input_told = true; /* and our direction goes on, as with --no-fin */
 		watch_silence();
 	} else {
-		err = dial_fd(STDIN_FILENO, "", &inputs[state.answer != NULL || options.raw], &state.input);
+		err = dial_fd(STDIN_FILENO, "", &inputs[!is_joined() || options.raw], &state.input);
 	}
 	/* A slow reader, such as a pager, is no reason to give up */
 	state.output_shut = out_is_shut() && !options.send_only;
 	if (err >= 0 && !state.output_shut && !options.send_only)
 		err = dial_fd(STDOUT_FILENO, "?drain=1000h", &output, &state.output);
-	if (err >= 0 && !state.answer)
+	if (err >= 0 && is_joined())
 		err = join();
 	state.started_ns = clock_ns();
 	if (err >= 0 && progress_wanted())
@@ -863,6 +896,25 @@ static int begin(void)
 
 static const struct tn_handler peer_handler = {
 	.on_open = on_open, .on_drain = on_peer_room, .on_end = on_peer_empty, .on_close = on_close, .on_bad = on_bad};
+
+static void on_peer_msg(struct tn_conn *peer, const struct tn_msg *msg, void *arg)
+{
+	if (!options.send_only && on_msg(peer, msg, state.output, arg) == 1)
+		tn_pause(peer);
+}
+
+/* Its end is a loss like any other. */
+static const struct tn_handler returning_handler = {.on_open = on_open,
+						    .on_msg = on_peer_msg,
+						    .on_drain = on_peer_room,
+						    .on_close = on_close,
+						    .on_bad = on_bad,
+						    .on_lost = on_lost};
+
+static const struct tn_handler *dial_handler(void)
+{
+	return state.comes_back ? &returning_handler : &peer_handler;
+}
 
 /* ---- clients that come to us ---- */
 
@@ -960,7 +1012,7 @@ static int listen_for(void)
 
 static void redial(void *arg)
 {
-	int err = state.leaving ? 0 : tn_dial(state.loop, state.url, &peer_handler, NULL, &state.peer);
+	int err = state.leaving ? 0 : tn_dial(state.loop, state.url, dial_handler(), NULL, &state.peer);
 
 	(void)arg;
 	if (err < 0)
@@ -969,7 +1021,7 @@ static void redial(void *arg)
 
 static int dial(void)
 {
-	int err = tn_dial(state.loop, state.url, &peer_handler, NULL, &state.peer);
+	int err = tn_dial(state.loop, state.url, dial_handler(), NULL, &state.peer);
 
 	if (err >= 0 && !begins_late())
 		err = begin();
@@ -1027,6 +1079,19 @@ static bool check_options(void)
 	return false;
 }
 
+/* What of the options speaks against key reconnect. */
+static bool check_comes_back(void)
+{
+	if (retry_is_wanted(&options.retry))
+		complain("connect: --retry: %s is dialled again by its key reconnect", state.url);
+	else if (options.exit_on_end || options.wait_input_ns != UINT64_MAX)
+		complain("connect: --%s: %s is dialled again when the peer ends (key reconnect)",
+			 options.exit_on_end ? "exit-on-end" : "wait-input", state.url);
+	else
+		return true;
+	return false;
+}
+
 /* What of the options has no meaning where the URL has messages. */
 static bool check_messages(void)
 {
@@ -1070,6 +1135,9 @@ static int run(char **operands, int count)
 	kind = tn_url_kind(state.url);
 	if (kind < 0)
 		return complain_library(kind, state.url);
+	state.comes_back = state.away = lost_is_awaited(state.url);
+	if (state.comes_back && !check_comes_back())
+		return STATUS_USAGE;
 	if (recorder_check("connect") != STATUS_DONE || recorder_check_url("connect", state.url) != STATUS_DONE)
 		return STATUS_USAGE;
 	if (options.listen && kind & (TN_URL_PROXY | TN_URL_HTTP)) {
@@ -1085,7 +1153,8 @@ static int run(char **operands, int count)
 	if (!options.raw)
 		options.typed.escape = TYPED_NO_ESCAPE;
 	state.framed &= !options.raw; /* what is typed and shown is no line */
-	state.by_hand = state.by_lines || throttle_wanted(&options.throttle) || options.raw || options.typed.crlf;
+	state.by_hand = state.by_lines || throttle_wanted(&options.throttle) || options.raw || options.typed.crlf ||
+			state.comes_back;
 	state.datagrams = kind & TN_URL_DATAGRAMS && !(kind & TN_URL_SECURE);
 	if ((options.bytes && state.by_lines) || (options.count && !state.by_lines)) {
 		complain(options.bytes ? "connect: --bytes: %s has messages: --count N ends after so many"

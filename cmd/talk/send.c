@@ -28,6 +28,7 @@
 #include "common/transcode.h"
 #include "closed.h"
 #include "lines.h"
+#include "lost.h"
 #include "messages.h"
 #include "retry.h"
 #include "tap/tap.h"
@@ -78,6 +79,9 @@ static struct {
 	bool line_open;    /* what was written last did not end with a line feed */
 	bool raw;          /* standard input on a stream: one message, sent as it comes, byte for byte */
 	bool exact;        /* the reply is written byte for byte */
+	bool was_open;     /* for the first time, or again */
+	bool comes_back;   /* key reconnect: what ends is dialled again */
+	bool lost;         /* a message that was under way, or bytes of some */
 	bool over;
 	int status;
 } state;
@@ -88,6 +92,8 @@ static void leave(int status)
 	if (state.over)
 		return;
 	state.over = true;
+	if (status == STATUS_DONE && state.lost)
+		status = STATUS_FAILED;
 	state.status = status == STATUS_DONE && (state.refused || state.skipped) ? STATUS_REFUSED : status;
 	tn_loop_stop(state.loop);
 }
@@ -223,7 +229,7 @@ static void tick(void *arg)
 
 	(void)arg;
 	state.timer = NULL;
-	if (state.over || (state.open && !state.busy) || patience == UINT64_MAX)
+	if (state.over || (state.open && !state.busy) || patience == UINT64_MAX || (state.comes_back && !state.open))
 		return;
 	if (quiet_ns < patience) {
 		timer_set(patience - quiet_ns);
@@ -381,7 +387,11 @@ static void on_open(struct tn_conn *conn, void *arg)
 	struct tn_conn_info info;
 
 	(void)arg;
-	tap_conn(conn, state.url, state.keeps ? TAP_MESSAGES : 0);
+	if (state.was_open)
+		lost_is_over(state.url);
+	else
+		tap_conn(conn, state.url, state.keeps ? TAP_MESSAGES : 0);
+	state.was_open = true;
 	tn_conn_info(conn, &info);
 	state.many = info.many;
 	if (settings.verbose)
@@ -389,7 +399,7 @@ static void on_open(struct tn_conn *conn, void *arg)
 	if (info.many && !state.wait_given)
 		options.wait_ns = NS_PER_S;
 	state.open = true;
-	next();
+	go_on(NULL);
 }
 
 static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
@@ -439,7 +449,7 @@ static void on_bad(struct tn_conn *conn, const struct tn_msg *msg, int err, void
 static void go_on(void *arg)
 {
 	(void)arg;
-	if (state.over || !state.conn || state.refused)
+	if (state.over || !state.conn || !state.open || state.refused)
 		return;
 	state.full = false;
 	if (state.busy && state.sent < state.message.len)
@@ -488,6 +498,23 @@ static void on_end(struct tn_conn *conn, void *arg)
 		leave(STATUS_FAILED);
 	}
 	leave(STATUS_DONE);
+}
+
+/* A reply that has not come does not come any more. What has not been begun goes out when the connection is back. */
+static void on_lost(struct tn_conn *conn, int err, const struct tn_loss *loss, void *arg)
+{
+	(void)conn, (void)arg;
+	if (state.over)
+		return;
+	state.open = false;
+	state.lost |= lost_tell(state.url, err, loss);
+	if (!state.busy || options.no_reply)
+		return;
+	complain("message %llu: the connection was lost before its reply", (unsigned long long)state.number);
+	state.lost = true;
+	state.busy = false;
+	if (messages_over(&state.messages))
+		leave(STATUS_FAILED);
 }
 
 static void redial(void *arg);
@@ -592,6 +619,14 @@ static const struct tn_handler peer = {.on_open = on_open,
 				       .on_close = on_close,
 				       .on_bad = on_bad};
 
+/* Its end is a loss like any other. */
+static const struct tn_handler returning = {.on_open = on_open,
+					    .on_msg = on_msg,
+					    .on_drain = on_drain,
+					    .on_close = on_close,
+					    .on_bad = on_bad,
+					    .on_lost = on_lost};
+
 static void redial(void *arg)
 {
 	int err = state.over ? 0 : tn_dial(state.loop, state.url, &peer, NULL, &state.conn);
@@ -609,7 +644,7 @@ static int dial(void)
 
 	if (err < 0)
 		return err == -ENOENT ? STATUS_USAGE : STATUS_FAILED;
-	err = tn_dial(state.loop, state.url, &peer, NULL, &state.conn);
+	err = tn_dial(state.loop, state.url, state.comes_back ? &returning : &peer, NULL, &state.conn);
 	if (err >= 0)
 		transcoder_begin(&state.coder, state.conn);
 	if (err >= 0)
@@ -681,6 +716,21 @@ static int run_generated(int given)
 	return dial();
 }
 
+/* What of the options speaks against key reconnect. */
+static bool check_comes_back(void)
+{
+	if (retry_is_wanted(&options.retry))
+		complain("send: --retry: %s is dialled again by its key reconnect", state.url);
+	else if (!state.keeps && !options.no_reply)
+		complain(
+			"send: %s: key reconnect: the end of the connection ends a reply, unless there is a frame (key "
+			"frame), or no reply (--no-reply)",
+			state.url);
+	else
+		return true;
+	return false;
+}
+
 static int run(char **operands, int count)
 {
 	int status;
@@ -696,6 +746,9 @@ static int run(char **operands, int count)
 	if (tn_url_check(state.url, TN_DIAL) < 0)
 		return complain_library(TN_EURL, state.url);
 	state.keeps = tn_url_keeps_messages(state.url) == 1;
+	state.comes_back = lost_is_awaited(state.url);
+	if (state.comes_back && !check_comes_back())
+		return STATUS_USAGE;
 	if (options.size)
 		return run_generated(count - 1);
 	state.messages.rounds = options.count;
