@@ -572,8 +572,9 @@ TN_SIZED TN_MUST_CHECK int tn_serve(struct tn_loop *loop, const char *url, const
 
 /*
  * The same over several loops, each of which is run by its own thread later: call it before they run. TCP and UDP get
- * a socket per loop (SO_REUSEPORT: the kernel spreads the peers); Unix and inherited sockets one acceptor, on loops[0],
- * that hands connections round. Callbacks come from the thread of the connection's loop. The server belongs to
+ * a socket per loop (SO_REUSEPORT: the kernel spreads the peers by a hash); Unix and inherited sockets one acceptor, on
+ * loops[0]. A connection that has been accepted goes to the loop that has the fewest, if those are clearly fewer than
+ * the accepting loop's. Callbacks come from the thread of the connection's loop. The server belongs to
  * loops[0]. The loops may be freed in any order, but none before all of them have stopped running: they post to each
  * other. -EINVAL: no loops.
  */

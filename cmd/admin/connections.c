@@ -116,6 +116,7 @@ static void connection_json(struct part *part, struct tn_conn *conn)
 	json_object(out, NULL);
 	json_number(out, "id", tn_conn_id(conn));
 	json_number(out, "server", (uint64_t)part->number);
+	json_number(out, "loop", (uint64_t)part->loop);
 	json_text(out, "peer", info.peer);
 	json_text(out, "local", info.local);
 	json_ms(out, "age_ms", now > info.opened_ns ? now - info.opened_ns : 0);

@@ -40,26 +40,48 @@ static bool has_room(const struct tni_part *part)
 	       atomic_load_explicit(&part->loop->ncostly, memory_order_relaxed) < SHAKING_MAX;
 }
 
-/* Whether it accepts for the other loops too. Not once it has stopped: the other parts may be gone. */
+/* Whether its clients may go to other loops. Not once it has stopped: the other parts may be gone. */
 static bool hands_round(const struct tni_part *part)
 {
-	return part->server->nparts > 1 && part->ep->scheme->place != TNI_AT_HOST && !part->stopped;
+	return part->server->nparts > 1 && !part->stopped;
 }
 
-/* Who gets the next client: the loops in turn, past those where too many handshakes wait. NULL: so it is everywhere. */
-static struct tni_part *next_taker(struct tni_part *part)
+static unsigned conns_of(const struct tni_part *part)
+{
+	return atomic_load_explicit(&part->nconns, memory_order_relaxed);
+}
+
+/* To go to another loop costs a client some microseconds, so there must be a reason where the kernel has spread them
+ * already: it does by a hash, which is uneven where they are few. */
+static bool has_clearly_fewer(const struct tni_part *other, const struct tni_part *than)
+{
+	unsigned slack = than->ep->scheme->place == TNI_AT_HOST ? 3 : 0, n = conns_of(other);
+
+	return n + n / 16 + slack < conns_of(than);
+}
+
+/* Of the other loops the one with the fewest connections that has room for a client. NULL: there is none. */
+static struct tni_part *emptiest_other(const struct tni_part *part)
 {
 	struct tn_server *server = part->server;
+	struct tni_part *found = NULL;
 
-	if (!hands_round(part))
-		return has_room(part) ? part : NULL;
 	for (int i = 0; i < server->nparts; i++) {
-		struct tni_part *taker = &server->parts[(server->next_part + (unsigned)i) % (unsigned)server->nparts];
+		struct tni_part *other = &server->parts[i];
 
-		if (!atomic_load(&taker->ended) && has_room(taker))
-			return taker;
+		if (other != part && !atomic_load(&other->closed) && (!found || conns_of(other) < conns_of(found)) &&
+		    has_room(other))
+			found = other;
 	}
-	return NULL;
+	return found;
+}
+
+/* Who gets the next client. NULL: too many handshakes wait everywhere. */
+static struct tni_part *next_taker(struct tni_part *part)
+{
+	struct tni_part *own = has_room(part) ? part : NULL, *other = hands_round(part) ? emptiest_other(part) : NULL;
+
+	return other && (!own || has_clearly_fewer(other, own)) ? other : own;
 }
 
 /* Time until further clients may be accepted. 0: now. */
@@ -163,7 +185,7 @@ void tni_part_take(struct tni_part *part, int fd)
 	tni_conn_begin(c);
 }
 
-/* A client that goes to another loop. */
+/* A client that goes to another loop. It counts there already. */
 struct handed {
 	struct tni_part *part;
 	int fd;
@@ -171,30 +193,42 @@ struct handed {
 
 static void take_handed(void *arg)
 {
-	struct handed *h = arg;
+	struct handed h = *(struct handed *)arg;
+	struct tni_part *part = h.part;
 
-	tni_part_take(h->part, h->fd);
-	free(h);
+	free(arg);
+	atomic_fetch_sub(&part->nconns, 1);
+	if (part->draining && part->loop->now_ns >= part->deadline_ns)
+		turn_away(part, h.fd, tni_err(-ECANCELED, "%s", tn_strerror(-ECANCELED)));
+	else
+		tni_part_take(part, h.fd);
+	tni_loop_ready(part->loop, &part->task); /* its end may have waited for this */
 }
 
-/* To the loop whose turn it is. One that was accepted although none has room is the acceptor's own. */
-static void hand_round(struct tn_server *server, int fd)
+/* False: it is no more to be had, or there is no memory. A part at which a client has counted waits for it, so who
+ * asks after that whether the part is closed knows that it is there until the client is. */
+static bool hand_over(struct tni_part *to, int fd)
 {
-	struct tni_part *own = &server->parts[0], *part = next_taker(own);
-	struct handed *h;
+	struct handed *h = malloc(sizeof(*h));
 
-	server->next_part = part ? (unsigned)(part - own) + 1 : server->next_part;
-	if (!part || part == own) {
-		tni_part_take(own, fd);
-		return;
+	atomic_fetch_add(&to->nconns, 1);
+	if (h && !atomic_load(&to->closed)) {
+		*h = (struct handed){.part = to, .fd = fd};
+		if (tn_loop_post(to->loop, take_handed, h) == 0)
+			return true;
 	}
-	h = malloc(sizeof(*h));
-	if (h)
-		*h = (struct handed){.part = part, .fd = fd};
-	if (!h || tn_loop_post(part->loop, take_handed, h) < 0) {
-		free(h);
-		turn_away(&server->parts[0], fd, tni_err(-ENOMEM, "%s", tn_strerror(-ENOMEM)));
-	}
+	atomic_fetch_sub(&to->nconns, 1);
+	free(h);
+	return false;
+}
+
+/* One that was accepted although no loop has room is the acceptor's own. */
+static void hand_round(struct tni_part *part, int fd)
+{
+	struct tni_part *to = next_taker(part);
+
+	if (!to || to == part || !hand_over(to, fd))
+		tni_part_take(part, fd);
 }
 
 /* Those who may not be accepted yet wait in the listener's queue. */
@@ -216,8 +250,8 @@ void tni_part_accept_done(struct tni_op *op, int res)
 	struct tni_part *part = tni_container_of(io, struct tni_listener, io)->part;
 
 	if (res >= 0) {
-		if (hands_round(part)) /* posts come in order: before the one that makes them drain */
-			hand_round(part->server, res);
+		if (hands_round(part))
+			hand_round(part, res);
 		else
 			tni_part_take(part, res);
 		keep_pace(part);

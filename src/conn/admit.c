@@ -63,14 +63,14 @@ bool tni_part_count(struct tni_part *part)
 			return false;
 		}
 	} while (!atomic_compare_exchange_weak(&server->nconns, &n, n + 1));
-	part->nconns++;
+	atomic_fetch_add_explicit(&part->nconns, 1, memory_order_relaxed);
 	return true;
 }
 
 void tni_part_uncount(struct tni_part *part)
 {
 	atomic_fetch_sub(&part->server->nconns, 1);
-	part->nconns--;
+	atomic_fetch_sub_explicit(&part->nconns, 1, memory_order_relaxed);
 }
 
 /* ---- those of a source ---- */

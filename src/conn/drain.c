@@ -129,7 +129,7 @@ void tni_part_check_end(struct tni_part *part)
 	if (part->stopped)
 		close_idle_listeners(part);
 	if (part->draining && !atomic_load(&part->ended) && tni_list_empty(&part->conns) &&
-	    !tni_part_is_accepting(part))
+	    !atomic_load(&part->nconns) && !tni_part_is_accepting(part))
 		part_gone(part);
 }
 
@@ -186,7 +186,7 @@ void tni_part_drain_tick(struct tni_part *part)
 	}
 	if (now >= part->deadline_ns) {
 		cut_off(part);
-		if (tni_part_is_accepting(part))
+		if (tni_part_is_accepting(part) || atomic_load(&part->nconns))
 			tni_loop_timer(part->loop, &part->timer, DRAIN_TICK_NS);
 		return;
 	}
@@ -233,6 +233,7 @@ static void start_drain(struct tni_part *part, uint64_t drain_ns)
 	if (part->draining)
 		return;
 	part->draining = part->stopped = true; /* before others are asked who takes its clients */
+	atomic_store(&part->closed, true);
 	if (!stopped)
 		tni_sites_close(part);
 	part->deadline_ns = tni_ns_add(tni_clock_ns(), drain_ns);
@@ -277,6 +278,7 @@ void tni_part_destroy(struct tni_owned *owned)
 		return;
 	}
 	part->draining = part->stopped = true;
+	atomic_store(&part->closed, true);
 	part->lingers_until_ns = 0;
 	tni_handover_end(part);
 	tni_sites_close(part);

@@ -36,7 +36,7 @@ struct tni_part {
 	struct tni_listener listeners[TNI_LISTENERS_MAX];
 	int nlisteners;
 	struct tni_list conns;
-	unsigned nconns;
+	_Atomic(unsigned) nconns; /* those too that other loops are handing over */
 	struct tni_counts counts;
 	struct tni_timer timer;         /* accepting again after trouble; drain ticks */
 	struct tni_timer trouble_timer; /* until more trouble may be told */
@@ -49,6 +49,7 @@ struct tni_part {
 	struct tni_least_ttl least_ttl;
 	struct tni_post stop_post;    /* tells its loop to stop accepting */
 	struct tni_post drain_post;   /* tells its loop that it drains; in parts[0], that the last part has gone */
+	_Atomic(bool) closed;         /* other loops hand over no clients any more */
 	_Atomic(bool) ended;          /* nothing is posted to its loop any more */
 	struct tni_scheme own_scheme; /* of fd:N, whose kind only the descriptor tells */
 	uint64_t deadline_ns;
@@ -72,7 +73,6 @@ struct tn_server {
 	_Atomic(unsigned) max_conns;
 	struct tni_sources *sources; /* NULL: each may hold as many as it likes */
 	struct tni_rate *rate;       /* of key accept-rate; NULL: there is none */
-	unsigned next_part;          /* where the acceptor hands the next connection */
 	_Atomic(int) parts_left;
 	_Atomic(int) handing_over;    /* parts whose addresses are being handed over */
 	_Atomic(unsigned) steered;    /* how many places of the group have turned out to be no other's */

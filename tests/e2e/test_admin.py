@@ -14,7 +14,8 @@ import urllib.request
 
 import pytest
 
-from harness import KIB, LIMIT, SANITIZED, Server, free_port, port_of, receive_exactly, receive_to_end, wait_until
+from harness import (KIB, LIMIT, OPTIONS, SANITIZED, Server, free_port, port_of, receive_exactly, receive_to_end,
+                     wait_until)
 
 USAGE = 2
 
@@ -288,6 +289,49 @@ def test_targets_of_a_relay(tenon):
     targets = admin.json("/status")["targets"]
     assert [t["alive"] for t in targets] == [True, False] and targets[1]["failures"] == 1
     assert admin.values()['tenon_target_up{target="1"}'] == 0
+
+
+def check_even(admin, total, loops, what=lambda conn: 1):
+    """Each loop has its share, within a tenth. Returns what is listed."""
+    def listed():
+        return [conn for conn in admin.json("/connections")["connections"] if conn["server"] == 0]
+    wait_until(lambda: sum(map(what, listed())) == total, "all are there")
+    shares = [sum(what(conn) for conn in listed() if conn["loop"] == loop) for loop in range(loops)]
+    assert all(abs(share - total / loops) <= total / loops / 10 for share in shares), shares
+    return listed()
+
+
+@pytest.mark.parametrize("engine", ["auto"], indirect=True)
+@pytest.mark.parametrize("scheme, count", [("tcp", 400), ("unix", 100), ("shm", 100)])
+def test_clients_are_spread_evenly(tenon, scheme, count):
+    """Also those that come when one loop has lost its own: nobody's turn or hash alone would even that out."""
+    if OPTIONS.get(scheme) == "disabled":
+        pytest.skip(f"a build without {scheme}")
+    url = "tcp://127.0.0.1:0" if scheme == "tcp" else f"{scheme}:{tenon.folder}/s"
+    server, admin = serve(tenon, url, options=("--threads", "4"))
+    place = server.urls[0].replace("shm:", "unix:")
+    clients = [tenon.dial(place) for _ in range(count)]
+    listed = check_even(admin, count, 4)
+    if scheme == "tcp":
+        gone = {port_of(conn["peer"]) for conn in listed if conn["loop"] == 1}
+        for client in clients:
+            if client.getsockname()[1] in gone:
+                client.close()
+        wait_until(lambda: admin.values()['tenon_connections{server="0"}'] == count - len(gone), "they have gone")
+        clients += [tenon.dial(place) for _ in gone]
+        check_even(admin, count, 4)
+
+
+@pytest.mark.parametrize("engine", ["auto"], indirect=True)
+def test_datagrams_are_spread_evenly(tenon):
+    """By the kernel, by a hash of their addresses: chance alone is past a tenth once in a billion times."""
+    server, admin = serve(tenon, "udp://127.0.0.1:0?rcvbuf=4MiB", options=("--threads", "2", "--handler", "discard"))
+    for sent in range(1, 4001):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"x", ("127.0.0.1", server.port))
+        if sent % 500 == 0: # what waits in the sockets is bounded
+            wait_until(lambda sent=sent: admin.values()['tenon_received_messages_total{server="0"}'] == sent, "read")
+    check_even(admin, 4000, 2, lambda conn: conn["messages_in"])
 
 
 def test_connections_while_others_come_and_go(tenon):
