@@ -86,7 +86,7 @@ struct handler *tnp_handler_new(PyObject *const *callbacks, PyObject *type, enum
 	h->face = face;
 	h->type = type;
 	Py_INCREF(type);
-	for (int i = 0; callbacks && i < 7; i++) {
+	for (int i = 0; callbacks && i < CALLBACKS; i++) {
 		if (!callbacks[i] || callbacks[i] == Py_None)
 			continue;
 		if (!PyCallable_Check(callbacks[i])) {
@@ -100,7 +100,8 @@ struct handler *tnp_handler_new(PyObject *const *callbacks, PyObject *type, enum
 	return h;
 }
 
-_Static_assert(offsetof(struct handler, on_cut) - offsetof(struct handler, on_open) == 6 * sizeof(PyObject *),
+_Static_assert(offsetof(struct handler, on_lost) - offsetof(struct handler, on_open) ==
+		       (CALLBACKS - 1) * sizeof(PyObject *),
 	       "the callbacks stand behind one another");
 
 void tnp_handler_unref(struct handler *h)
@@ -109,7 +110,7 @@ void tnp_handler_unref(struct handler *h)
 
 	if (!h || --h->refs)
 		return;
-	for (int i = 0; i < 7; i++)
+	for (int i = 0; i < CALLBACKS; i++)
 		Py_XDECREF(fields[i]);
 	Py_DECREF(h->type);
 	PyMem_Free(h);
@@ -119,7 +120,7 @@ int tnp_handler_visit(const struct handler *h, visitproc visit, void *arg)
 {
 	PyObject *const *fields = &h->on_open;
 
-	for (int i = 0; i < 7; i++)
+	for (int i = 0; i < CALLBACKS; i++)
 		Py_VISIT(fields[i]);
 	return 0;
 }
@@ -579,6 +580,30 @@ static void stream_drain(struct tn_conn *conn, void *arg)
 		tnp_stream_changed(c);
 }
 
+/* The connection is dialled again: it stays the same one. */
+static void on_lost(struct tn_conn *conn, int err, const struct tn_loss *loss, void *arg)
+{
+	struct handler *h = arg;
+	struct conn *c = begin(conn, h);
+	PyObject *error, *told, *result = NULL;
+
+	if (!c)
+		return;
+	Py_INCREF(c);
+	error = why(err);
+	told = Py_BuildValue("{sNsIsKsKsd}", "was_open", PyBool_FromLong(loss->was_open), "failed", loss->failed,
+			     "messages", (unsigned long long)loss->msgs, "unsent", (unsigned long long)loss->unsent,
+			     "again", (double)loss->again_ns / 1e9);
+	if (told)
+		result = PyObject_CallFunctionObjArgs(h->on_lost, (PyObject *)c, error, told, NULL);
+	if (!result)
+		failed(c->loop, h->on_lost, c);
+	Py_DECREF(error);
+	Py_XDECREF(told);
+	Py_XDECREF(result);
+	Py_DECREF(c);
+}
+
 static void stream_end(struct tn_conn *conn, void *arg)
 {
 	struct conn *c = stream_of(conn, arg);
@@ -607,6 +632,7 @@ void tnp_handler_fill(const struct handler *h, struct tn_handler *out)
 		.on_close = on_close,
 		.on_bad = h->on_bad ? on_bad : NULL,
 		.on_cut = h->on_cut ? on_cut : NULL,
+		.on_lost = h->on_lost ? on_lost : NULL,
 	};
 }
 
@@ -626,9 +652,9 @@ int tnp_form(const char *word, enum form *form)
 
 PyObject *tnp_conn_dial(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-	static char *names[] = {"url",    "on_msg", "on_open",  "on_drain", "on_end", "on_close",
-				"on_bad", "on_cut", "messages", "loop",     "_type",  NULL};
-	PyObject *cb[7] = {NULL}, *type = (PyObject *)tnp_conn_type;
+	static char *names[] = {"url",    "on_msg",  "on_open",  "on_drain", "on_end", "on_close", "on_bad",
+				"on_cut", "on_lost", "messages", "loop",     "_type",  NULL};
+	PyObject *cb[CALLBACKS] = {NULL}, *type = (PyObject *)tnp_conn_type;
 	struct loop *l = NULL;
 	struct handler *h = NULL;
 	struct tn_handler handler;
@@ -640,8 +666,8 @@ PyObject *tnp_conn_dial(PyObject *self, PyObject *args, PyObject *kwargs)
 	int rc;
 
 	(void)self;
-	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "s|O$OOOOOOzO!O!:dial", names, &url, &cb[1], &cb[0], &cb[2],
-					 &cb[3], &cb[4], &cb[5], &cb[6], &word, tnp_loop_type, &l, &PyType_Type,
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "s|O$OOOOOOOzO!O!:dial", names, &url, &cb[1], &cb[0], &cb[2],
+					 &cb[3], &cb[4], &cb[5], &cb[6], &cb[7], &word, tnp_loop_type, &l, &PyType_Type,
 					 &type) ||
 	    tnp_form(word, &form) < 0)
 		return NULL;

@@ -58,10 +58,12 @@ struct loop {
 	bool quiet; /* its last wait in the main thread has ended without need */
 };
 
+#define CALLBACKS 8
+
 /* The callbacks of a server or a dialled connection. Counted references, under the GIL. */
 struct handler {
 	Py_ssize_t refs;
-	PyObject *on_open, *on_msg, *on_drain, *on_end, *on_close, *on_bad, *on_cut;
+	PyObject *on_open, *on_msg, *on_drain, *on_end, *on_close, *on_bad, *on_cut, *on_lost;
 	PyObject *type; /* of the connections that are made */
 	enum form form;
 	enum face face;

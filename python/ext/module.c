@@ -5,10 +5,12 @@ static PyMethodDef methods[] = {
 	{"serve", (PyCFunction)(void (*)(void))tnp_serve, METH_VARARGS | METH_KEYWORDS, NULL},
 	{"dial", (PyCFunction)(void (*)(void))tnp_conn_dial, METH_VARARGS | METH_KEYWORDS,
 	 "dial(url, on_msg=None, *, on_open=None, on_drain=None, on_end=None, on_close=None, on_bad=None, "
-	 "on_cut=None, "
+	 "on_cut=None, on_lost=None, "
 	 "messages='auto', loop=None)\n--\n\nDials an endpoint. Returns a Conn at once; on_open(conn) follows when "
 	 "it is connected, or on_close(conn, error) alone when that fails. What is sent before is kept and goes out "
-	 "first. The callbacks are those of serve(). Raises UrlError, Error."},
+	 "first. The callbacks are those of serve(), and on_lost(conn, error or None, loss): the URL has key reconnect, "
+	 "and the connection, which stays the same, is dialled again in loss['again'] seconds; an end in good order is "
+	 "None; on_open follows again. Raises UrlError, Error."},
 	{NULL, NULL, 0, NULL},
 };
 

@@ -172,7 +172,8 @@ PyObject *tnp_serve(PyObject *self, PyObject *args, PyObject *kwargs)
 	static char *names[] = {"url",      "on_msg", "on_open", "on_drain",   "on_end",
 				"on_close", "on_bad", "on_cut",  "on_trouble", "messages",
 				"limit",    "loop",   "loops",   "_type",      NULL};
-	PyObject *cb[7] = {NULL}, *type = (PyObject *)tnp_conn_type, *trouble = NULL, *loops = NULL, *given = NULL;
+	PyObject *cb[CALLBACKS] = {NULL}, *type = (PyObject *)tnp_conn_type, *trouble = NULL, *loops = NULL,
+		 *given = NULL;
 	struct server *s = NULL;
 	const char *url, *word = NULL;
 	unsigned limit = 0;

@@ -11,6 +11,7 @@ Message: TypeAlias = Any
 _OnMessage: TypeAlias = Callable[[Conn, Any], object]
 _OnConn: TypeAlias = Callable[[Conn], object]
 _OnClose: TypeAlias = Callable[[Conn, Error | None], object]
+_OnLost: TypeAlias = Callable[[Conn, Error | None, Loss], object]
 _OnBad: TypeAlias = Callable[[Conn, bytes, Error], object]
 _OnTrouble: TypeAlias = Callable[[Server, Error], object]
 
@@ -132,6 +133,13 @@ class Counts(TypedDict):
     handshakes_timed_out: int
     accept_failed: int
     queue_peak: int
+
+class Loss(TypedDict):
+    was_open: bool
+    failed: int
+    messages: int
+    unsent: int
+    again: float
 
 class Place(TypedDict):
     family: int
@@ -433,6 +441,7 @@ def dial(
     on_close: _OnClose | None = None,
     on_bad: _OnBad | None = None,
     on_cut: _OnConn | None = None,
+    on_lost: _OnLost | None = None,
     messages: str = "auto",
     loop: Loop = ...,
 ) -> Conn: ...

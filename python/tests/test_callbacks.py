@@ -751,3 +751,57 @@ def test_memory_is_flat(loop):
     assert after - objects < 50
     if "libasan" not in os.environ.get("LD_PRELOAD", ""):  # which keeps what was freed
         assert grown - memory < 1024
+
+
+def test_dialled_again(loop, tmp_path):
+    """Key reconnect: each loss is told, what is said meanwhile comes first, and the connection is one all the while."""
+    url, heard, told, opened, ended = f"unix:{tmp_path}/s?frame=line", [], [], [], []
+
+    def serve():
+        servers.append(tenon.serve(url, on_msg, loop=loop))
+
+    def on_msg(server_side, msg):
+        heard.append(msg)
+        if len(heard) == 1:
+            server_side.abort()
+            servers[0].close(0)
+        elif len(heard) == 3:
+            conn.close()
+            servers[1].close()
+
+    def on_open(conn):
+        opened.append(conn)
+        conn.send(b"hello")
+
+    def on_lost(conn, error, loss):
+        told.append(loss)
+        assert isinstance(error, (tenon.Error, type(None)))
+        if loss["failed"] == 1:
+            conn.send(b"meanwhile")
+            serve()
+    servers = []
+    serve()
+    conn = tenon.dial(url + "&reconnect=1ms-5ms", on_open=on_open, on_lost=on_lost, loop=loop,
+                      on_close=lambda conn, error: ended.append(error))
+    loop.run()
+    assert heard == [b"hello", b"meanwhile", b"hello"] and opened == [conn, conn] and ended == [None]
+    assert told[0]["was_open"] and told[0]["failed"] == 0 and told[0]["messages"] == 1
+    assert not told[1]["was_open"] and told[1]["failed"] == 1 and 0 < told[1]["again"] < 0.1
+
+
+def test_dialled_again_in_vain(loop, tmp_path):
+    """As often as the URL says; a dial without on_lost refuses the key, and what on_lost raises ends it."""
+    url, told, ended = f"unix:{tmp_path}/s?reconnect=1ms&reconnect-tries=3", [], []
+    keys = {"loop": loop, "on_close": lambda conn, error: ended.append(error)}
+    tenon.dial(url, on_lost=lambda conn, error, loss: told.append((error, loss["failed"])), **keys)
+    loop.run()
+    assert [(type(error), failed) for error, failed in told] == [(tenon.FileNotFoundError, 1),
+                                                                 (tenon.FileNotFoundError, 2)]
+    assert isinstance(ended[0], tenon.FileNotFoundError)
+    with pytest.raises(tenon.UrlError, match="reconnect"):
+        tenon.dial(url, **keys)
+    raised = []
+    loop.on_error = lambda error, conn: raised.append(error)
+    tenon.dial(url, on_lost=lambda conn, error, loss: 1 / 0, **keys)
+    loop.run()
+    assert isinstance(raised[0], ZeroDivisionError) and len(raised) == 1 and len(ended) == 2
