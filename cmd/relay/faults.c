@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "chaos/script.h"
 #include "common/clock.h"
 #include "common/complain.h"
 #include "common/settings.h"
@@ -14,22 +15,14 @@
 #include "tenon.h"
 
 #define FULL_NS NS_PER_MS /* a side that takes no more is looked at again */
-#define STEPS_MAX 1024
 #define LINE_MAX_ 4096
-
-struct step {
-	uint64_t at_ns;
-	bool repeats;
-	struct chaos_set set;
-};
 
 static struct {
 	const char *texts[CHAOS_SPECS_MAX];
 	int ntexts;
 	const char *script;
-	struct chaos_set base;
-	struct step *steps; /* by time */
-	int nsteps, at;
+	struct chaos_script timed;
+	int at; /* the step that comes next */
 	struct tn_timer *timer;
 	uint64_t started_ns;
 	struct faults_source source;
@@ -91,50 +84,15 @@ static int bad_line(unsigned line, size_t at, const char *why)
 	return STATUS_USAGE;
 }
 
-/* TIME SPEC, TIME off, TIME repeat. Lines of one time are in force together. */
-static int read_line(char *line, unsigned number)
+static int read_line(const char *text, unsigned number)
 {
-	char *spec = line + strcspn(line, " \t"), *end;
-	struct step *step;
-	uint64_t at_ns;
-	const char *why;
+	struct chaos_line line;
 	size_t at;
+	const char *why = chaos_line_read(text, &line, &at);
 
-	if (!*line || *line == '#')
-		return STATUS_DONE;
-	if (*spec)
-		*spec++ = '\0';
-	spec += strspn(spec, " \t");
-	for (end = spec + strlen(spec); end > spec && (end[-1] == ' ' || end[-1] == '\t'); end--)
-		end[-1] = '\0';
-	if (tn_parse_duration(line, &at_ns) < 0)
-		return bad_line(number, 0, "a line begins with a time since the start (10s latency=5ms)");
-	if (all.nsteps && all.steps[all.nsteps - 1].repeats)
-		return bad_line(number, 0, "the line above begins anew (repeat): this one is never reached");
-	if (all.nsteps && at_ns < all.steps[all.nsteps - 1].at_ns)
-		return bad_line(number, 0, "the time is before that of the line above");
-	if (!all.nsteps || all.steps[all.nsteps - 1].at_ns != at_ns) {
-		step = all.nsteps < STEPS_MAX ? realloc(all.steps, (size_t)(all.nsteps + 1) * sizeof(*step)) : NULL;
-		if (!step)
-			return bad_line(number, 0, "there are too many times");
-		all.steps = step;
-		step = &all.steps[all.nsteps++];
-		*step = (struct step){.at_ns = at_ns, .set = all.base};
-	}
-	step = &all.steps[all.nsteps - 1];
-	if (strcmp(spec, "off") == 0)
-		return STATUS_DONE;
-	if (strcmp(spec, "repeat") == 0) {
-		step->repeats = at_ns > 0;
-		return at_ns ? STATUS_DONE : bad_line(number, 0, "repeat needs a time after 0s");
-	}
-	if (step->set.count == CHAOS_SPECS_MAX)
-		return bad_line(number, (size_t)(spec - line), "there are too many specs at this time");
-	why = chaos_parse(spec, &step->set.specs[step->set.count], &at);
-	if (why)
-		return bad_line(number, (size_t)(spec - line) + at, why);
-	step->set.count++;
-	return STATUS_DONE;
+	if (!why)
+		why = chaos_script_add(&all.timed, &line, &at);
+	return why ? bad_line(number, at, why) : STATUS_DONE;
 }
 
 static int read_script(void)
@@ -163,7 +121,7 @@ static int read_script(void)
 	if (status == STATUS_DONE && ferror(file)) {
 		complain("%s: %s", all.script, tn_strerror(-errno));
 		status = STATUS_USAGE;
-	} else if (status == STATUS_DONE && !all.nsteps) {
+	} else if (status == STATUS_DONE && !all.timed.nsteps) {
 		complain("%s: it holds no line (0s latency=5ms)", all.script);
 		status = STATUS_USAGE;
 	}
@@ -175,13 +133,13 @@ static int read_texts(void)
 {
 	for (int i = 0; i < all.ntexts; i++) {
 		size_t at = 0;
-		const char *why = chaos_parse(all.texts[i], &all.base.specs[i], &at);
+		const char *why = chaos_parse(all.texts[i], &all.timed.base.specs[i], &at);
 
 		if (why) {
 			complain("relay: --chaos '%s': byte %zu: %s", all.texts[i], at, why);
 			return STATUS_USAGE;
 		}
-		all.base.count++;
+		all.timed.base.count++;
 	}
 	return STATUS_DONE;
 }
@@ -198,16 +156,16 @@ int faults_read(void)
 		return status;
 	(void)!getrandom(&seed, sizeof(seed), GRND_NONBLOCK);
 	seed &= UINT32_MAX; /* it is read aloud */
-	seeded = has_seeds(&all.base);
-	seed_set(&all.base, seed);
-	for (int i = 0; i < all.nsteps; i++) {
-		seeded &= has_seeds(&all.steps[i].set);
-		seed_set(&all.steps[i].set, seed);
+	seeded = has_seeds(&all.timed.base);
+	seed_set(&all.timed.base, seed);
+	for (int i = 0; i < all.timed.nsteps; i++) {
+		seeded &= has_seeds(&all.timed.steps[i].set);
+		seed_set(&all.timed.steps[i].set, seed);
 	}
 	if (!seeded && !settings.quiet)
 		complain("chaos: seed=%llu would repeat this run", (unsigned long long)seed);
-	all.source.scripted = all.nsteps > 0;
-	atomic_store(&all.source.set, &all.base);
+	all.source.scripted = all.timed.nsteps > 0;
+	atomic_store(&all.source.set, &all.timed.base);
 	return STATUS_DONE;
 }
 
@@ -228,10 +186,10 @@ static int check_set(const struct chaos_set *set, const char *url, enum chaos_ca
 
 int faults_check(const char *url, enum chaos_carries carries)
 {
-	int status = check_set(&all.base, url, carries);
+	int status = check_set(&all.timed.base, url, carries);
 
-	for (int i = 0; i < all.nsteps && status == STATUS_DONE; i++)
-		status = check_set(&all.steps[i].set, url, carries);
+	for (int i = 0; i < all.timed.nsteps && status == STATUS_DONE; i++)
+		status = check_set(&all.timed.steps[i].set, url, carries);
 	return status;
 }
 
@@ -242,8 +200,8 @@ static void next_step(void *arg)
 	uint64_t now = clock_ns() - all.started_ns;
 
 	(void)arg;
-	while (all.at < all.nsteps && all.steps[all.at].at_ns <= now) {
-		const struct step *step = &all.steps[all.at++];
+	while (all.at < all.timed.nsteps && all.timed.steps[all.at].at_ns <= now) {
+		const struct chaos_step *step = &all.timed.steps[all.at++];
 
 		atomic_store(&all.source.set, &step->set);
 		if (!step->repeats)
@@ -251,17 +209,17 @@ static void next_step(void *arg)
 		all.started_ns += step->at_ns;
 		now = 0;
 		all.at = 0;
-		atomic_store(&all.source.set, &all.base);
+		atomic_store(&all.source.set, &all.timed.base);
 	}
-	if (all.at < all.nsteps)
-		tn_timer_again(all.timer, all.steps[all.at].at_ns - now, 0);
+	if (all.at < all.timed.nsteps)
+		tn_timer_again(all.timer, all.timed.steps[all.at].at_ns - now, 0);
 }
 
 int faults_start(struct tn_loop *loop)
 {
 	int err;
 
-	if (!all.nsteps)
+	if (!all.timed.nsteps)
 		return STATUS_DONE;
 	all.started_ns = clock_ns();
 	err = tn_timer_repeat(loop, UINT64_MAX, 0, next_step, NULL, &all.timer);
@@ -279,9 +237,7 @@ void faults_stop(void)
 
 void faults_free(void)
 {
-	free(all.steps);
-	all.steps = NULL;
-	all.nsteps = 0;
+	chaos_script_free(&all.timed);
 }
 
 /* ---- a session ---- */
