@@ -2,6 +2,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -217,18 +218,19 @@ static void test_ends(void **state)
 	expect_nothing(&pipe);
 }
 
-/* How many of 10000 messages arrive, and what was counted. */
-static uint64_t arrived(const char *text, struct chaos_counts *counts)
+/* How many of so many datagrams arrive, and what was counted. */
+static uint64_t arrived(const char *text, uint64_t said, struct chaos_counts *counts)
 {
 	struct chaos_set set = set_of(text);
 	struct chaos_pipe pipe = pipe_of(&set, CHAOS_DATAGRAMS);
 	struct chaos_item *item;
 	uint64_t n = 0;
 
-	for (uint64_t i = 0; i < 10000; i++)
+	for (uint64_t i = 0; i < said; i++) {
 		put(&pipe, "12345678", i * MS);
-	for (; (item = chaos_take(&pipe, CHAOS_NEVER - 1)) != NULL; n++)
-		free(item);
+		for (; (item = chaos_take(&pipe, i * MS)) != NULL; n++)
+			free(item);
+	}
 	*counts = pipe.counts;
 	expect_nothing(&pipe);
 	return n;
@@ -240,15 +242,18 @@ static void test_chances(void **state)
 	uint64_t n;
 
 	(void)state;
-	n = arrived("loss=5%,seed=1", &counts);
+	n = arrived("loss=5%,seed=1", 10000, &counts);
 	assert_in_range(counts.lost, 400, 600);
 	assert_int_equal(n, 10000 - counts.lost);
-	n = arrived("duplicate=0.1,seed=1", &counts);
+	n = arrived("loss=5%,seed=1", 100000, &counts); /* what it says, to 0.3 points */
+	assert_in_range(counts.lost, 4700, 5300);
+	assert_int_equal(n, 100000 - counts.lost);
+	n = arrived("duplicate=0.1,seed=1", 10000, &counts);
 	assert_in_range(counts.duplicated, 880, 1120);
 	assert_int_equal(n, 10000 + counts.duplicated);
-	assert_int_equal(arrived("corrupt=20%,seed=1", &counts), 10000);
+	assert_int_equal(arrived("corrupt=20%,seed=1", 10000, &counts), 10000);
 	assert_in_range(counts.corrupted, 1850, 2150);
-	assert_int_equal(arrived("loss=100%,messages=10", &counts), 9990);
+	assert_int_equal(arrived("loss=100%,messages=10", 10000, &counts), 9990);
 	assert_int_equal(counts.lost, 10);
 }
 
@@ -292,36 +297,95 @@ static void test_damage(void **state)
 	expect_nothing(&pipe);
 }
 
-/* All that a run of 300 messages makes, as one number. */
-static uint64_t run_of(const char *text, uint64_t number)
+/* One more line of what a run has made. */
+static void note(char **text, size_t *len, const struct chaos_item *item)
 {
-	struct chaos_set set = set_of(text);
-	struct chaos_pipe pipe;
-	struct chaos_item *item;
-	uint64_t hash = 14695981039346656037u;
-
-	chaos_pipe_begin(&pipe, &set, number, CHAOS_DOWN, CHAOS_MESSAGES, 0);
-	for (uint64_t i = 0; i < 300; i++)
-		put(&pipe, "some message", i * MS);
-	while ((item = chaos_take(&pipe, CHAOS_NEVER - 1)) != NULL) {
-		hash = (hash ^ item->due_ns) * 1099511628211u;
-		for (size_t i = 0; i < item->len; i++)
-			hash = (hash ^ item->data[i]) * 1099511628211u;
-		free(item);
-	}
-	chaos_pipe_free(&pipe);
-	return hash;
+	*text = realloc(*text, *len + item->len * 2 + 64);
+	assert_non_null(*text);
+	*len += (size_t)sprintf(*text + *len, "%llu %d %d ", (unsigned long long)item->due_ns, (int)item->what,
+				item->kind);
+	for (size_t i = 0; i < item->len; i++)
+		*len += (size_t)sprintf(*text + *len, "%02x", item->data[i]);
+	*len += (size_t)sprintf(*text + *len, "\n");
 }
 
+static void note_due(char **text, size_t *len, struct chaos_pipe *pipe, uint64_t now)
+{
+	struct chaos_item *item;
+
+	while ((item = chaos_take(pipe, now)) != NULL) {
+		note(text, len, item);
+		free(item);
+	}
+}
+
+/* All that comes of 300 messages, one a millisecond, and of the end behind them: bytes, times, events and counts. */
+static char *run_of(const char *spec, uint64_t number, enum chaos_carries carries)
+{
+	struct chaos_set set = set_of(spec);
+	struct chaos_counts *n;
+	struct chaos_pipe pipe;
+	size_t len = 0;
+	char *text = NULL, said[32];
+
+	chaos_pipe_begin(&pipe, &set, number, CHAOS_DOWN, carries, 0);
+	n = &pipe.counts;
+	for (uint64_t i = 0; i < 300; i++) {
+		snprintf(said, sizeof(said), "message %03d of this run", (int)i);
+		put(&pipe, said, i * MS);
+		note_due(&text, &len, &pipe, i * MS);
+	}
+	assert_int_equal(chaos_end(&pipe, 300 * MS), 0);
+	note_due(&text, &len, &pipe, CHAOS_NEVER - 1);
+	text = realloc(text, len + 100);
+	assert_non_null(text);
+	sprintf(text + len, "%llu %llu %llu %llu\n", (unsigned long long)n->lost, (unsigned long long)n->duplicated,
+		(unsigned long long)n->reordered, (unsigned long long)n->corrupted);
+	chaos_pipe_free(&pipe);
+	return text;
+}
+
+/* Each kind of fault alone, and all together. `random`: another seed, and another session, give another run. */
 static void test_a_seed_repeats_a_run(void **state)
 {
-	const char *text = "latency=5ms,jitter=5ms,loss=5%,duplicate=5%,reorder=5%,corrupt=5%,seed=7";
+	static const struct {
+		const char *spec;
+		bool random;
+	} cases[] = {
+		{"latency=5ms,jitter=5ms", true},
+		{"bandwidth=10KiB", false},
+		{"slice=5,slice-jitter=4,slice-delay=1ms", true},
+		{"slow-close=50ms", false},
+		{"timeout=100ms", false},
+		{"reset=100ms", false},
+		{"reset-after=1000", false},
+		{"limit=1000", false},
+		{"loss=5%", true},
+		{"duplicate=5%", true},
+		{"reorder=5%", true},
+		{"corrupt=5%,corrupt-bits=3", true},
+		{"loss=50%,messages=20", true},
+		{"latency=5ms,jitter=5ms,bandwidth=100KiB,loss=5%,duplicate=5%,reorder=5%,corrupt=5%", true},
+	};
 
 	(void)state;
-	assert_int_equal(run_of(text, 0), run_of(text, 0));
-	assert_int_not_equal(run_of(text, 0), run_of(text, 1));
-	assert_int_not_equal(run_of(text, 0),
-			     run_of("latency=5ms,jitter=5ms,loss=5%,duplicate=5%,reorder=5%,corrupt=5%,seed=8", 0));
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		for (int carries = CHAOS_BYTES; carries <= CHAOS_DATAGRAMS; carries++) {
+			struct chaos_set set = set_of(cases[i].spec);
+			char seeds[2][200], *runs[4];
+
+			if (chaos_unfit(&set.specs[0], (enum chaos_carries)carries))
+				continue;
+			for (int n = 0; n < 2; n++)
+				snprintf(seeds[n], sizeof(seeds[n]), "%s,seed=%d", cases[i].spec, 7 + n);
+			for (int n = 0; n < 4; n++)
+				runs[n] = run_of(seeds[n == 2], n == 3, (enum chaos_carries)carries);
+			assert_string_equal(runs[0], runs[1]);
+			assert_int_equal(strcmp(runs[0], runs[2]) != 0, cases[i].random);
+			assert_int_equal(strcmp(runs[0], runs[3]) != 0, cases[i].random);
+			for (int n = 0; n < 4; n++)
+				free(runs[n]);
+		}
 }
 
 static void test_sessions(void **state)
