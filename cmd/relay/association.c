@@ -12,6 +12,7 @@
 #include "first/datagram.h"
 #include "pace.h"
 #include "plan.h"
+#include "tee.h"
 #include "tap/tap.h"
 #include "tenon.h"
 
@@ -38,6 +39,7 @@ struct association {
 	struct pace *pace;           /* the session's; NULL: there are no limits, or it has gone */
 	const struct record *record; /* the session's; NULL: it is not told of */
 	struct tap *tap;             /* NULL: nobody looks on, or nothing has come */
+	struct tee *tee;             /* NULL: nothing is copied */
 	struct tn_server *server;
 	struct tn_conn *socket; /* NULL: not open yet, or not any more */
 	struct tn_addr peer;    /* where the client sends from: its address, with the port of its first datagram */
@@ -83,6 +85,8 @@ void association_end(struct association *a, struct record *record)
 		record->lost = a->lost;
 	}
 	record_end_tap(record, a->tap);
+	tee_over(a->tee);
+	a->tee = NULL;
 	a->tap = NULL;
 	a->record = NULL;
 	a->client = NULL;
@@ -182,6 +186,7 @@ static void place_msg(struct tn_conn *target, const struct tn_msg *msg, void *ar
 		return;
 	}
 	tap_reply(a, iov);
+	tee_put(a->tee, NULL, false, &(struct tn_msg){.data = msg->data, .len = msg->len});
 	a->msgs_out++;
 	a->bytes_out += msg->len;
 	note_passed(a, target, false, msg->len);
@@ -267,7 +272,6 @@ static bool is_of_client(struct association *a, const struct tn_addr *peer)
 	    (a->port && address_port(peer) != (unsigned)a->port))
 		return false;
 	a->peer = *peer;
-	a->known = true;
 	return true;
 }
 
@@ -284,6 +288,9 @@ static void on_datagram(struct tn_conn *socket, const struct tn_msg *msg, void *
 		a->lost++;
 		return;
 	}
+	if (!a->known)
+		a->tee = tee_begin(tn_conn_loop(socket), TEE_ASSOCIATION);
+	a->known = true;
 	if (!a->tap)
 		a->tap = record_begin_tap(a->record, true, true, socket, msg);
 	tap_data(a->tap, RECORDING_CLIENT, msg, NULL);
@@ -295,6 +302,7 @@ static void on_datagram(struct tn_conn *socket, const struct tn_msg *msg, void *
 		a->lost++;
 		return;
 	}
+	tee_put(a->tee, NULL, true, &(struct tn_msg){.data = data + at, .len = msg->len - (size_t)at});
 	place->used_ns = tn_loop_now(tn_conn_loop(socket));
 	a->msgs_in++;
 	a->bytes_in += msg->len - (size_t)at;

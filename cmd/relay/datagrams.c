@@ -490,7 +490,7 @@ static struct client *client_new(struct gate *gate, const struct tn_msg *msg)
 		free(client);
 		return NULL;
 	}
-	client->tee = tee_begin(tn_conn_loop(gate->conn), true);
+	client->tee = tee_begin(tn_conn_loop(gate->conn), TEE_MESSAGES);
 	client->faults = gate->listener->faults ? faults_begin(gate->listener->faults, tn_conn_loop(gate->conn),
 							       CHAOS_DATAGRAMS, &fault_hooks, client)
 						: NULL;

@@ -277,6 +277,17 @@ static int check_target(const char *url)
 	return status;
 }
 
+/* Datagrams of a proxy's clients are copied to a shadow that has them, too. */
+static int check_shadow(const char *url)
+{
+	int status = check_url(url, TN_DIAL), kind = tn_url_kind(url);
+
+	for (int i = 0; i < plan.nlisten && status == STATUS_DONE; i++)
+		if (!is_proxy(plan.listen[i]) || kind < 0 || !(kind & TN_URL_DATAGRAMS))
+			status = check_pair(plan.listen[i], url);
+	return status;
+}
+
 /* First bytes can be looked at where there are bytes; what TLS tells, also behind its end. */
 static int check_rules(const char *url)
 {
@@ -379,7 +390,7 @@ static int check_all(char **targets, int count)
 	for (int i = 0; i < options.nrules && status == STATUS_DONE; i++)
 		status = check_target(options.rules[i].url);
 	for (int i = 0; tee_url(i) && status == STATUS_DONE; i++)
-		status = check_target(tee_url(i));
+		status = check_shadow(tee_url(i));
 	for (int i = 0; i < plan.nlisten && status == STATUS_DONE; i++)
 		status = check_rules(plan.listen[i]);
 	return status;

@@ -582,6 +582,15 @@ static void go(struct session *s, struct targets *targets)
 
 /* ---- a proxy ---- */
 
+static void begin_tee(struct session *s, enum tee_carries carries)
+{
+	struct extended *x = extended_of(s);
+
+	x->tee = tee_begin(tn_conn_loop(s->path.client), carries);
+	if (x->tee)
+		s->path.rules = &counted_rules;
+}
+
 /* Where its client wants to go: the library knows whether it may. */
 static void go_where_asked(struct session *s)
 {
@@ -604,6 +613,7 @@ static void go_where_asked(struct session *s)
 			refuse(s, err, tn_errmsg());
 		return;
 	}
+	begin_tee(s, TEE_BYTES);
 	record_trying(record_of(s), record_of(s) ? record_of(s)->asked : NULL, tn_loop_now(tn_conn_loop(client)));
 	err = tn_dial_asked(client, asked.what, asked.host, asked.port, plan.asked_keys, &target_handler, s, &target);
 	if (err < 0) {
@@ -785,9 +795,10 @@ static void begin_extended(struct session *s, struct listener *listener)
 		pace_begin(&x->pace, source_of_client(s));
 	x->record = record_new(s->path.client, listener->url, NULL);
 	x->tap = record_begin_tap(x->record, listener->packets, listener->messages, s->path.client, NULL);
-	x->tee = tee_begin(tn_conn_loop(s->path.client), listener->messages);
-	if (pace_wanted() || x->tap || x->tee)
+	if (pace_wanted() || x->tap)
 		s->path.rules = &counted_rules;
+	if (!listener->asks)
+		begin_tee(s, listener->messages ? TEE_MESSAGES : TEE_BYTES);
 	if (listener->faults)
 		s->path.rules = &faulty_rules;
 	s->peeking = listener->peeks;

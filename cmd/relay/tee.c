@@ -23,6 +23,7 @@
 /* A shadow's endpoint. All threads share it. */
 struct place {
 	const char *url;
+	bool datagrams;                              /* it has them */
 	_Atomic(uint64_t) copied, dropped, sessions; /* messages; dropped: also what was said while it was down */
 	_Atomic(uint64_t) again_ns, backoff_ns;      /* 0: it works */
 };
@@ -39,7 +40,7 @@ bool tee_replies;
 
 /* A session's connection to a place. It may outlive the session. */
 struct shadow {
-	struct place *place;
+	struct place *place; /* NULL: it gets nothing of this session */
 	struct tee *tee;
 	struct tn_conn *conn; /* NULL: there is none (any more) */
 	bool works;           /* it has been connected: */
@@ -85,6 +86,11 @@ const char *tee_url(int n)
 
 int tee_check(void)
 {
+	for (int i = 0; i < all.count; i++) {
+		int kind = tn_url_kind(all.places[i].url);
+
+		all.places[i].datagrams = kind > 0 && kind & TN_URL_DATAGRAMS;
+	}
 	if (all.count || !(tee_replies || all.sampled))
 		return STATUS_DONE;
 	complain("relay: --%s has no effect without --tee", all.sampled ? "tee-sample" : "tee-replies");
@@ -217,8 +223,9 @@ static bool is_chosen(void)
 	return (uint64_t)((double)(n + 1) * all.sample) != (uint64_t)((double)n * all.sample);
 }
 
-struct tee *tee_begin(struct tn_loop *loop, bool keeps)
+struct tee *tee_begin(struct tn_loop *loop, enum tee_carries carries)
 {
+	bool keeps = carries != TEE_BYTES;
 	struct tee *tee = all.count && is_chosen() ? calloc(1, sizeof(*tee)) : NULL;
 
 	if (!tee)
@@ -226,6 +233,8 @@ struct tee *tee_begin(struct tn_loop *loop, bool keeps)
 	tee->loop = loop;
 	tee->keeps = keeps;
 	for (int i = 0; i < all.count; i++) {
+		if (carries != TEE_MESSAGES && all.places[i].datagrams != (carries == TEE_ASSOCIATION))
+			continue;
 		tee->shadows[i] = (struct shadow){.place = &all.places[i], .tee = tee};
 		dial(tee, &tee->shadows[i]);
 		tee->shadows[i].spoiled = !tee->shadows[i].conn && !keeps;
@@ -242,7 +251,7 @@ static bool put(struct tee *tee, struct shadow *shadow, struct tn_conn *from, co
 		dial(tee, shadow);
 	if (!shadow->conn || tn_conn_queued(shadow->conn) > WAITING_MAX)
 		return false;
-	return pass_message(from, msg, shadow->conn, NULL) >= 0;
+	return (from ? pass_message(from, msg, shadow->conn, NULL) : pass_later(shadow->conn, msg)) >= 0;
 }
 
 void tee_put(struct tee *tee, struct tn_conn *from, bool by_client, const struct tn_msg *msg)
@@ -252,6 +261,8 @@ void tee_put(struct tee *tee, struct tn_conn *from, bool by_client, const struct
 	for (int i = 0; i < all.count; i++) {
 		struct shadow *shadow = &tee->shadows[i];
 
+		if (!shadow->place)
+			continue;
 		if (put(tee, shadow, from, msg)) {
 			shadow->place->copied++;
 			continue;

@@ -32,11 +32,14 @@ void tee_tell(void);
 
 struct tee;
 
-/* `keeps`: it has messages, so that one that is lost does not spoil the others. NULL: it is not one of the sample, or
- * there is no memory. All others take NULL. */
-struct tee *tee_begin(struct tn_loop *loop, bool keeps);
+/* A message that is lost does not spoil the others. What a proxy's client says over datagrams goes to shadows that have
+ * datagrams alone: a stream would not tell where one ends. */
+enum tee_carries { TEE_BYTES, TEE_MESSAGES, TEE_ASSOCIATION };
 
-/* What a side has said; of the client, or of the target. */
+/* NULL: it is not one of the sample, or there is no memory. All others take NULL. */
+struct tee *tee_begin(struct tn_loop *loop, enum tee_carries carries);
+
+/* What a side has said; of the client, or of the target. `from`: in whose format it is; NULL: in none. */
 void tee_put(struct tee *tee, struct tn_conn *from, bool by_client, const struct tn_msg *msg);
 
 /* The client has ended its direction. */

@@ -545,6 +545,26 @@ def test_datagrams_are_recorded(tenon):
     assert [(line["direction"], line["bytes"]) for line in traced] == [("in", 13), ("out", 13), ("in", 15), ("out", 15)]
 
 
+def test_datagrams_are_copied(tenon):
+    """Without their headers, to the shadow that has datagrams; the stream has what CONNECT carries alone."""
+    there = tenon.serve("udp://127.0.0.1:0", "tcp://127.0.0.1:0", options=["--handler", "echo"])
+    stream, shadow = tenon.listen(), tenon.listen(kind=socket.SOCK_DGRAM)
+    server = tenon.relay("proxy://127.0.0.1:0?allow-to=127.0.0.0/8", options=[
+        "--json", "--tee", f"tcp://127.0.0.1:{stream.getsockname()[1]}", "--tee-replies",
+        "--tee", f"udp://127.0.0.1:{shadow.getsockname()[1]}"])
+    client = Association(tenon, server)
+    for data in (b"one", b""):
+        client.send("127.0.0.1", there.port, data)
+        assert client.receive()[2] == data
+        assert [shadow.recv(100), shadow.recv(100)] == [data, data]
+    client.control.close()
+    ended(server, command="udp")
+    tenon.run("send", f"{there.urls[1]}?via=socks5://127.0.0.1:{server.port}", "x")
+    assert receive_to_end(tenon.accept(stream)) == b"xx"
+    server.stop()
+    assert [event["copied"] for event in server.events if event["event"] == "tee"] == [2, 4]
+
+
 def test_datagrams_of_named_port(tenon):
     """The client has said which port it sends from."""
     server = proxy(tenon)
