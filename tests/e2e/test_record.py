@@ -485,9 +485,8 @@ def test_a_disk_that_is_full_twice(tenon):
     disk.mkdir()
     path = disk / "s.pcapng"
     big = disk / "big"
-    options = ["--json", "--no-sandbox", "--handler", "discard", "--record", path, "--record-size", "64KiB",
-               "--record-files", "1"]
-    server = tenon.serve("tcp://127.0.0.1:0", options=options, preexec_fn=small_disk(disk, MIB))
+    options = ["--json", "--no-sandbox", "--handler", "discard", "--record", path, "--record-size", "64KiB"]
+    server = tenon.serve("tcp://127.0.0.1:0", options=options, preexec_fn=small_disk(disk, 32 * MIB))
     inside = f"/proc/{server.pid}/root{big}"
 
     def say(size=100 * KIB):
@@ -500,7 +499,6 @@ def test_a_disk_that_is_full_twice(tenon):
             while True:
                 file.write(bytes(4096))
     for n in (1, 2):
-        # A file that was at its full size makes room for the next one: then what is left is filled once more
         wait_until(lambda n=n: (fill(), say(), server.err.count("No space left") >= n)[2], "it is told")
         os.unlink(inside)
         wait_until(lambda n=n: (say(), server.err.count("sessions are recorded again") >= n)[1], "and that it goes on")
