@@ -28,12 +28,14 @@
 
 struct recorder_options recorder_options = {.memory = 16U << 20};
 
+#define SPARE_MOST 4
+
 struct piece {
 	struct piece *next;
 	bool begins; /* another file */
 	unsigned packets;
 	size_t len;
-	unsigned char data[];
+	unsigned char data[CAPWRITER_KEPT];
 };
 
 static struct {
@@ -47,8 +49,11 @@ static struct {
 	unsigned unqueued; /* packets that `out` still holds */
 	size_t pending;    /* bytes that `out` still holds */
 	uint64_t in_file, file_since_ns;
+	struct piece *filling; /* what `out` keeps stands in it */
 	struct piece *first, **last;
-	size_t waiting;                     /* bytes in pieces */
+	size_t waiting;      /* bytes in pieces */
+	struct piece *spare; /* memory of pieces that were written: the kernel need not find and clear it again */
+	unsigned spares;
 	uint64_t recorded, lost, unwritten; /* packets; unwritten: by the disk, and lost too */
 	uint64_t sessions;
 	/* The writer's */
@@ -187,20 +192,47 @@ static bool write_piece(const struct piece *piece)
 
 /* ---- the queue ---- */
 
+/* Under the lock, as all of these. */
+static struct piece *piece_new(void)
+{
+	struct piece *piece = recorder.spare;
+
+	if (!piece)
+		return malloc(sizeof(*piece));
+	recorder.spare = piece->next;
+	recorder.spares--;
+	return piece;
+}
+
+static void piece_free(struct piece *piece)
+{
+	if (recorder.spares == SPARE_MOST) {
+		free(piece);
+		return;
+	}
+	piece->next = recorder.spare;
+	recorder.spare = piece;
+	recorder.spares++;
+}
+
 static int queue(void *arg, const void *data, size_t len)
 {
-	struct piece *piece = malloc(sizeof(*piece) + len);
+	struct piece *piece = recorder.filling, *next = piece_new();
 
-	(void)arg;
-	if (!piece)
+	(void)arg, (void)data; /* which is the piece's */
+	if (!next)
 		return -ENOMEM;
-	*piece = (struct piece){.len = len, .begins = recorder.begins, .packets = recorder.unqueued};
+	piece->next = NULL;
+	piece->begins = recorder.begins;
+	piece->packets = recorder.unqueued;
+	piece->len = len;
 	recorder.begins = false;
 	recorder.unqueued = 0;
-	memcpy(piece->data, data, len);
 	*recorder.last = piece;
 	recorder.last = &piece->next;
 	recorder.waiting += len;
+	recorder.filling = next;
+	capwriter_keep_in(recorder.out, next->data);
 	pthread_cond_signal(&recorder.more);
 	return 0;
 }
@@ -215,7 +247,11 @@ static int begin_capture(void)
 	snprintf(comment, sizeof(comment), "recorded by tenon %s", recorder.command);
 	capwriter_free(recorder.out);
 	recorder.out = NULL;
+	if (!recorder.filling && !(recorder.filling = piece_new()))
+		return -ENOMEM;
 	err = capwriter_new(&recorder.out, queue, NULL, false, "tenon", comment, strlen(comment));
+	if (err == 0)
+		capwriter_keep_in(recorder.out, recorder.filling->data);
 	if (err == 0)
 		err = capwriter_interface(recorder.out, &iface);
 	if (err < 0) {
@@ -337,7 +373,7 @@ static void *write_all(void *arg)
 			recorder.recorded -= piece->packets;
 		}
 		recorder.waiting -= piece->len;
-		free(piece);
+		piece_free(piece);
 	}
 	pthread_mutex_unlock(&recorder.lock);
 	return NULL;
@@ -413,6 +449,19 @@ static void tell_lost(void)
 				 recorder_options.path, unwritten, all);
 }
 
+static void free_pieces(void)
+{
+	struct piece *piece;
+
+	free(recorder.filling);
+	recorder.filling = NULL;
+	while ((piece = recorder.spare)) {
+		recorder.spare = piece->next;
+		free(piece);
+	}
+	recorder.spares = 0;
+}
+
 void recorder_close(void)
 {
 	if (!recorder.open)
@@ -432,6 +481,7 @@ void recorder_close(void)
 				(unsigned long long)recorder.recorded, (unsigned long long)recorder.sessions);
 	capwriter_free(recorder.out);
 	recorder.out = NULL;
+	free_pieces();
 	if (recorder.fd >= 0)
 		close(recorder.fd);
 	recorder.fd = -1;
@@ -449,32 +499,26 @@ void recorder_lose(void)
 static void put_packet(struct recording *r, int from, unsigned flags, const void *data, size_t len, size_t full,
 		       const struct text *comment)
 {
-	size_t head;
+	unsigned char head[WIRE_HEAD_MAX];
+	uint32_t head_len;
 	int err;
-	unsigned char stack[2048], *packet = stack;
 
-	if (WIRE_HEAD_MAX + len > sizeof(stack))
-		packet = malloc(WIRE_HEAD_MAX + len);
-	if (!packet || (comment && comment->failed)) { /* without its comment it would say something else */
+	if (comment && comment->failed) { /* without its comment it would say something else */
 		recorder_lose();
-		if (packet != stack)
-			free(packet);
 		return;
 	}
-	head = wire_head(&r->wire, from, flags, data, len, packet);
-	if (len)
-		memcpy(packet + head, data, len);
+	head_len = (uint32_t)wire_head(&r->wire, from, flags, data, len, head);
 	pthread_mutex_lock(&recorder.lock);
 	err = put(&(struct capfile_record){.ns = clock_utc_ns(),
-					   .data = packet,
-					   .caplen = (uint32_t)(head + len),
-					   .len = (uint32_t)(head + full),
+					   .head = head,
+					   .head_len = head_len,
+					   .data = data,
+					   .caplen = head_len + (uint32_t)len,
+					   .len = head_len + (uint32_t)full,
 					   .comment = comment && comment->len ? comment->data : NULL,
 					   .comment_len = comment ? (uint32_t)comment->len : 0});
 	*(err < 0 ? &recorder.lost : &recorder.recorded) += 1;
 	pthread_mutex_unlock(&recorder.lock);
-	if (packet != stack)
-		free(packet);
 }
 
 static void put_empty(struct recording *r, int from, unsigned flags, const struct text *comment)

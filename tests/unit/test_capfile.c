@@ -619,15 +619,20 @@ static void write_some(struct memory *m, bool plain)
 	char name[] = "lo", filter[] = "tcp port 80";
 	struct capfile_iface iface = {.link = LINK_ETHERNET, .snaplen = 96, .name = name, .filter = filter};
 	struct capfile_record r = {.ns = 1234567890123456789};
+	static unsigned char kept[CAPWRITER_KEPT];
 	struct capwriter *w;
 	unsigned char data[4000];
 
 	assert_int_equal(capwriter_new(&w, write_memory, m, plain, "test", "all of it", 9), 0);
+	if (plain)
+		capwriter_keep_in(w, kept);
 	assert_int_equal(capwriter_interface(w, &iface), 0);
 	assert_int_equal(capwriter_secrets(w, "CLIENT_RANDOM 00 11\n", 20), 0);
 	for (uint32_t len = 0; len < 2000; len += 7) {
 		fill(data, len);
-		r.data = data;
+		r.head = data; /* none of some */
+		r.head_len = len / 3 % 100;
+		r.data = data + r.head_len;
 		r.caplen = len;
 		r.len = len + 1;
 		r.comment = len == 14 ? "fourteen" : NULL;

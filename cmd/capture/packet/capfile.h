@@ -39,7 +39,9 @@ struct capfile_record {
 	uint64_t ns;                       /* since 1970; 0 where there is no time */
 	const unsigned char *data;         /* packet, secrets: valid until the next record is asked for */
 	uint32_t caplen, len;
-	const char *comment; /* packet, comment: without a zero byte behind it; NULL: none */
+	const unsigned char *head; /* packet to be written: what stands before `data`; NULL: nothing */
+	uint32_t head_len;         /* is part of caplen */
+	const char *comment;       /* packet, comment: without a zero byte behind it; NULL: none */
 	uint32_t comment_len;
 	uint64_t received, dropped, os_dropped; /* counts: CAPFILE_UNCOUNTED: not counted */
 };
@@ -80,6 +82,13 @@ int capwriter_new(struct capwriter **writer, capfile_write_fn *write, void *arg,
 
 /* Ends without writing what is still kept: capwriter_flush() first. */
 void capwriter_free(struct capwriter *writer);
+
+/*
+ * What is to be written is kept in this buffer of CAPWRITER_KEPT bytes from now on, when nothing is kept, or in
+ * `write`, which then has the one before to itself: so it need not copy. The caller owns it.
+ */
+#define CAPWRITER_KEPT (1U << 20)
+void capwriter_keep_in(struct capwriter *writer, void *buffer);
 
 /* Returns the interface's number, from 0; -EINVAL: plain pcap has one link type for all its packets;
  * what `write` said. */

@@ -4,9 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#ifndef KEPT_MAX
-#define KEPT_MAX (1U << 20) /* written in pieces of this size */
-#endif
 #define TEXT_MAX_ 65532U /* an option's longest value, padded */
 
 enum { BLOCK_SECTION = 0x0a0d0d0a, BLOCK_IFACE = 1, BLOCK_COUNTS = 5, BLOCK_PACKET = 6, BLOCK_SECRETS = 10 };
@@ -18,8 +15,8 @@ struct capwriter {
 	char *program, *comment;
 	size_t comment_len;
 	uint32_t nifaces, section_first;
-	uint16_t link; /* plain: of all packets */
-	unsigned char *kept;
+	uint16_t link;             /* plain: of all packets */
+	unsigned char *kept, *own; /* own: is freed with it */
 	size_t len;
 };
 
@@ -33,11 +30,11 @@ int capwriter_flush(struct capwriter *w)
 
 static int put(struct capwriter *w, const void *data, size_t len)
 {
-	int err = len > KEPT_MAX - w->len ? capwriter_flush(w) : 0;
+	int err = len > CAPWRITER_KEPT - w->len ? capwriter_flush(w) : 0;
 
 	if (err < 0)
 		return err;
-	if (len > KEPT_MAX)
+	if (len > CAPWRITER_KEPT)
 		return w->write(w->arg, data, len);
 	if (len)
 		memcpy(w->kept + w->len, data, len);
@@ -180,7 +177,7 @@ int capwriter_new(struct capwriter **out, capfile_write_fn *write, void *arg, bo
 	w->write = write;
 	w->arg = arg;
 	w->plain = plain;
-	w->kept = malloc(KEPT_MAX);
+	w->kept = w->own = malloc(CAPWRITER_KEPT);
 	w->program = program ? strdup(program) : NULL;
 	if (!w->kept || (program && !w->program) || (comment && capwriter_comment(w, comment, comment_len) < 0)) {
 		capwriter_free(w);
@@ -196,8 +193,15 @@ void capwriter_free(struct capwriter *w)
 		return;
 	free(w->program);
 	free(w->comment);
-	free(w->kept);
+	free(w->own);
 	free(w);
+}
+
+void capwriter_keep_in(struct capwriter *w, void *buffer)
+{
+	free(w->own);
+	w->own = NULL;
+	w->kept = buffer;
 }
 
 int capwriter_interface(struct capwriter *w, const struct capfile_iface *iface)
@@ -233,7 +237,9 @@ static int put_pcap_packet(struct capwriter *w, const struct capfile_record *r)
 	uint32_t head[] = {(uint32_t)(r->ns / 1000000000), (uint32_t)(r->ns % 1000000000), r->caplen, r->len};
 	int err = put(w, head, sizeof(head));
 
-	return err < 0 ? err : put(w, r->data, r->caplen);
+	if (err == 0)
+		err = put(w, r->head, r->head_len);
+	return err < 0 ? err : put(w, r->data, r->caplen - r->head_len);
 }
 
 int capwriter_packet(struct capwriter *w, const struct capfile_record *r)
@@ -252,7 +258,11 @@ int capwriter_packet(struct capwriter *w, const struct capfile_record *r)
 		return put_pcap_packet(w, r);
 	err = put(w, head, sizeof(head));
 	if (err == 0)
-		err = put_padded(w, r->data, r->caplen);
+		err = put(w, r->head, r->head_len);
+	if (err == 0)
+		err = put(w, r->data, r->caplen - r->head_len);
+	if (err == 0)
+		err = put(w, "\0\0", padded - r->caplen);
 	if (err == 0 && r->comment)
 		err = put(w, option, sizeof(option));
 	if (err == 0 && r->comment)

@@ -20,9 +20,19 @@ static void put32(unsigned char *at, uint32_t value)
 static uint64_t add_up(uint64_t sum, const void *data, size_t len)
 {
 	const unsigned char *at = data;
+	uint64_t words[4], low[4] = {0}, high[4] = {0};
 	uint32_t word;
 	uint16_t rest = 0;
 
+	for (; len >= sizeof(words); at += sizeof(words), len -= sizeof(words)) { /* the compiler does all at a time */
+		memcpy(words, at, sizeof(words));
+		for (int i = 0; i < 4; i++) {
+			low[i] += words[i] & UINT32_MAX;
+			high[i] += words[i] >> 32;
+		}
+	}
+	for (int i = 0; i < 4; i++)
+		sum += low[i] + high[i];
 	for (; len >= 4; at += 4, len -= 4) {
 		memcpy(&word, at, 4);
 		sum += word;
