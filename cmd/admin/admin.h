@@ -25,6 +25,9 @@ bool admin_is_wanted(void);
  */
 void metrics_family(struct text *out, bool open, const char *name, const char *type, const char *help);
 
+/* The value of a label, as it stands between quotes. */
+void metrics_label(struct text *out, const char *value);
+
 /* What a command tells besides its servers. Each may be NULL. On the first loop, but for connection(). */
 struct admin_more {
 	void (*metrics)(struct text *out, bool open); /* in the form of Prometheus; open: in that of OpenMetrics */

@@ -138,7 +138,7 @@ static void histograms(struct text *out, bool open)
 }
 
 /* A label's value, in which only these three may not stand as they are. */
-static void label(struct text *out, const char *value)
+void metrics_label(struct text *out, const char *value)
 {
 	for (; *value; value++)
 		if (*value == '\n')
@@ -174,7 +174,7 @@ void metrics_write(struct text *out, bool open)
 		       "What a server is: its first listener, and what it does.");
 	for (int i = 0; i < admin.count; i++) {
 		text_add(out, "tenon_server_info{server=\"%d\",url=\"", i);
-		label(out, admin.list[i]->url);
+		metrics_label(out, admin.list[i]->url);
 		text_add(out, "\",handler=\"%s\"} 1\n", admin.list[i]->handler);
 	}
 	columns_write(out, open);

@@ -153,6 +153,7 @@ bool proxy_change(struct proxy *proxy, const char *listen, const char *upstream,
 static void proxy_free(struct proxy *proxy)
 {
 	proxy_remove_toxics(proxy);
+	served_told_end(&proxy->told);
 	free(proxy->name);
 	free(proxy->asked);
 	free(proxy->listen);
@@ -178,6 +179,8 @@ struct proxy *proxies_add(const char *name, const char *listen, const char *upst
 		no_memory(error);
 		return NULL;
 	}
+	served_told_begin(&proxy->told);
+	proxy->job.told = &proxy->told;
 	if (!proxy_change(proxy, listen, upstream, error)) {
 		proxy_free(proxy);
 		return NULL;

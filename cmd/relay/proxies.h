@@ -23,11 +23,17 @@ struct proxy {
 	struct toxic toxics[CHAOS_SPECS_MAX];
 	int ntoxics;
 	struct served_job job;
+	struct served_told told;
 };
 
 /* In the order they were made. */
 struct proxy *proxies_first(void);
 struct proxy *proxies_find(const char *name);
+
+/* What --admin tells of them. */
+struct text;
+void proxies_metrics(struct text *out, bool open);
+void proxies_status(struct text *out);
 
 /* Makes one, which does not listen yet; changes one; removes one, which may not listen. False: *error tells why, and
  * nothing has changed. `listen` may be empty: any address, any port. */

@@ -567,6 +567,7 @@ static void told_metrics(struct text *out, bool open)
 	told_targets(out, target_up);
 	metrics_family(out, open, "tenon_target_sessions", "gauge", "Sessions that are open or being opened.");
 	told_targets(out, target_sessions);
+	proxies_metrics(out, open);
 }
 
 static void told_status(struct text *out)
@@ -574,6 +575,7 @@ static void told_status(struct text *out)
 	json_list(out, "targets");
 	told_targets(out, target_json);
 	json_list_end(out);
+	proxies_status(out);
 }
 
 static const struct admin_more told = {.metrics = told_metrics, .status = told_status, .connection = tap_conn_json};

@@ -25,6 +25,7 @@ struct served {
 	struct faults_source source;
 	struct chaos_set *set;
 	struct served_job *stopping;
+	struct served_told *told;
 	bool closed; /* its server has gone */
 };
 
@@ -55,6 +56,41 @@ static void free_if_left(struct served *served)
 static void on_left(struct listener *listener)
 {
 	free_if_left((struct served *)listener);
+}
+
+/* ---- what is told ---- */
+
+void served_told_begin(struct served_told *told)
+{
+	pthread_mutex_init(&told->lock, NULL);
+}
+
+void served_told_end(struct served_told *told)
+{
+	pthread_mutex_destroy(&told->lock);
+}
+
+void served_count(struct served_told *told, struct tn_counts *counts)
+{
+	*counts = (struct tn_counts){0};
+	pthread_mutex_lock(&told->lock); /* its server may be ending */
+	if (told->server)
+		tn_server_count(told->server, counts);
+	counts->accepted += told->before.accepted;
+	counts->bytes_in += told->before.bytes_in;
+	counts->bytes_out += told->before.bytes_out;
+	pthread_mutex_unlock(&told->lock);
+}
+
+static void told_set(struct served_told *told, const struct tn_server *server)
+{
+	struct tn_counts all;
+
+	served_count(told, &all);
+	pthread_mutex_lock(&told->lock);
+	told->before = all;
+	told->server = server;
+	pthread_mutex_unlock(&told->lock);
 }
 
 /* ---- on its loop ---- */
@@ -126,6 +162,8 @@ static void start(void *arg)
 	tn_server_limit(listener->server, plan.max_sessions);
 	note_address(served, job);
 	served->set = job->set;
+	served->told = job->told;
+	told_set(job->told, listener->server);
 	atomic_store(&served->source.set, job->set);
 	report_watch(listener->server);
 	report_listening(listener->server, "relay");
@@ -152,6 +190,7 @@ static void on_server_closed(void *arg)
 	struct served *served = arg;
 	struct served_job *job = served->stopping;
 
+	told_set(served->told, NULL);
 	job->served = NULL; /* here, as the answer may find no loop any more */
 	served->closed = true;
 	free_if_left(served);

@@ -5,17 +5,32 @@
 #ifndef TENON_RELAY_SERVED_H
 #define TENON_RELAY_SERVED_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "tenon.h"
 
 struct chaos_set;
 struct listener;
 struct served;
 
+/* What its servers have counted, one after the other; from any thread. Made by served_told_begin(). */
+struct served_told {
+	pthread_mutex_t lock;
+	const struct tn_server *server; /* NULL: none listens */
+	struct tn_counts before;        /* of those that have ended: accepted and bytes alone */
+};
+
+void served_told_begin(struct served_told *told);
+void served_told_end(struct served_told *told);
+void served_count(struct served_told *told, struct tn_counts *counts);
+
 /* What is to be done, filled in by the caller, who keeps it until done(). One is under way for a served at a time. */
 struct served_job {
 	enum { SERVED_START, SERVED_CHANGE, SERVED_STOP } what;
 	int loop;
+	struct served_told *told;
 	struct served *served; /* START: comes back, NULL after an error; STOP: gone afterwards */
 	/* START: URLs, the target also as it was given. */
 	const char *listen, *target, *given;

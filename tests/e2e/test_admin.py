@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import pathlib
 import re
 import shutil
 import signal
@@ -276,6 +277,14 @@ def test_it_says_that_it_drains(tenon, threads):
         socks[0].sendall(b"\n")
         assert receive_to_end(socks[0]) == b"half a line\n"
     server.wait(0)
+
+
+def test_the_manual_names_all_metrics():
+    root = pathlib.Path(__file__).parents[2]
+    named = set(re.findall(r"\btenon_[a-z_]+", (root / "docs/man/tenon-events.7").read_text(encoding="utf-8")))
+    made = {name for source in (root / "cmd").rglob("*.c")
+            for name in re.findall(r'"(tenon_[a-z_]+)["{ ]', source.read_text(encoding="utf-8"))}
+    assert {re.sub("_(bucket|sum|count)$", "", name) for name in made} == named
 
 
 def test_targets_of_a_relay(tenon):

@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 import time
+import urllib.request
 
 import pytest
 
@@ -536,6 +537,35 @@ def test_beside_a_listener_of_the_command_line(tenon, begin, echo):
     assert list(api.fine("GET", "/proxies")) == ["p"]
     through = api.proxy(api.relay.url.removeprefix("tcp://"), name="through")
     assert hears(tenon.dial(through))
+
+
+def test_admin_knows_the_proxies(tenon, begin, echo):
+    """What each has counted stays when it is switched off and on again."""
+    port = free_port()
+    api = begin(options=["--admin", f"http://127.0.0.1:{port}", "--threads", "2"])
+
+    def told(path):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=LIMIT) as answer:
+            return answer.read().decode()
+
+    def one():
+        proxy, = json.loads(told("/status"))["proxies"]
+        return proxy
+    url = api.proxy(echo, 'say "p"')
+    with contextlib.closing(tenon.dial(url)) as client:
+        assert hears(client)
+        assert (one()["sessions"], one()["accepted"], one()["bytes_in"], one()["bytes_out"]) == (1, 1, 5, 5)
+        api.toxic("latency", proxy="say%20%22p%22", latency=1)
+        assert one()["name"] == 'say "p"' and one()["upstream"] == echo and f"tcp://{one()['listen']}" == url
+    for enabled in (False, True):
+        api.fine("POST", "/proxies/say%20%22p%22", {"enabled": enabled})
+        assert (one()["enabled"], one()["toxics"], one()["sessions"], one()["accepted"]) == (enabled, 1, 0, 1)
+    with contextlib.closing(tenon.dial(url)) as client:
+        assert hears(client)
+        assert 'tenon_proxy_accepted_sessions_total{proxy="say \\"p\\""} 2\n' in told("/metrics")
+        assert 'tenon_proxy_received_bytes_total{proxy="say \\"p\\""} 10\n' in told("/metrics")
+    api.fine("DELETE", "/proxies/say%20%22p%22")
+    assert json.loads(told("/status"))["proxies"] == [] and "tenon_proxy_up{" not in told("/metrics")
 
 
 def test_it_ends_with_sessions(tenon, begin, echo):
