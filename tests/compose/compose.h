@@ -37,6 +37,14 @@ struct tn_pass {
 #define HAVE_TLS_MAX true
 #endif
 
+#if defined(TNI_HAVE_RECONNECT) && !defined(COMPOSE_OLD)
+#define HAVE_RECONNECT 1
+#define SET_ON_LOST(handler, fn) ((handler)->on_lost = (fn))
+#else
+#define HAVE_RECONNECT 0
+#define SET_ON_LOST(handler, fn) ((void)0)
+#endif
+
 enum trait {
 	PACKETS = 1, /* keeps messages whole without a frame */
 	DGRAM = 2,   /* a server is one connection */
@@ -129,6 +137,7 @@ struct client {
 	enum at_end then;    /* what follows them at once */
 	struct trick trick;
 	unsigned redials; /* so often, from its on_close */
+	bool reconnects;  /* by key reconnect, in place of that */
 	bool hurry;
 	bool prepared; /* it dials with an endpoint */
 	unsigned max, queue;

@@ -220,6 +220,7 @@ static void mend_node(struct plan *p, unsigned i)
 static void draw_client(struct draw *d, struct plan *p, unsigned i)
 {
 	static const unsigned queues[] = {0, 0, 0, 1024, 16384};
+	struct draw own = {p->seed ^ (i + 1) * UINT64_C(0x9e3779b97f4a7c15)}; /* what was drawn before stays the same */
 	struct client *c = &p->clients[i];
 
 	*c = (struct client){.on = true, .node = below(d, p->nnodes), .loop = below(d, p->nloops)};
@@ -238,6 +239,9 @@ static void draw_client(struct draw *d, struct plan *p, unsigned i)
 	c->idle_ms = one_in(d, 12) ? 20 + below(d, 100) : 0;
 	c->then = one_in(d, 4) ? END_FINISH : one_in(d, 8) ? END_CLOSE : END_NOTHING;
 	c->prepared = one_in(d, 3);
+	c->reconnects = one_in(&own, 3);
+	if (c->reconnects)
+		c->redials = 1 + below(&own, 4);
 }
 
 static bool is_of_node(enum deed deed)
@@ -417,8 +421,11 @@ static void mend(struct plan *p)
 			c->hurry = false;
 		if (p->nodes[c->node].scheme->traits & DGRAM)
 			c->idle_ms = 0;
+		if (!HAVE_RECONNECT || !c->redials || p->nodes[c->node].scheme->traits & LOSSY)
+			c->reconnects = false;
 		if (c->on && p->nodes[c->node].scheme->traits & PAIR) {
 			c->redials = 0;
+			c->reconnects = false;
 			c->on = !paired[c->node];
 			paired[c->node] = true;
 		}
@@ -514,7 +521,8 @@ static void print_client(FILE *out, const struct client *c, unsigned i)
 	if (c->then)
 		fprintf(out, "    then at once: %s\n", ends[c->then]);
 	if (c->redials || c->hurry)
-		fprintf(out, "    dials %u times more%s\n", c->redials, c->hurry ? ", drain=5ms" : "");
+		fprintf(out, "    dials %u times more%s%s\n", c->redials, c->reconnects ? ", by reconnect" : "",
+			c->hurry ? ", drain=5ms" : "");
 	if (c->idle_ms)
 		fprintf(out, "    idle %u ms\n", c->idle_ms);
 	print_trick(out, c->trick);

@@ -898,23 +898,12 @@ static void dial_again(const struct side *gone)
 	side_dial(s);
 }
 
-static void on_close(struct tn_conn *conn, int err, void *arg)
+static void note_end(struct side *s, const char *what, int err)
 {
-	struct side *s;
-
-	lock();
-	s = tn_conn_data(conn);
-	if (!s) {
-		wrong("server %u: on_close without on_open (%d)", (unsigned)(uintptr_t)arg, err);
-		unlock();
-		return;
-	}
 	world.act++;
 	snprintf(s->words, sizeof(s->words), "%s", err ? tn_errmsg() : "");
-	trace("%s: on_close(%d) %s", s->name, err, s->words);
+	trace("%s: %s(%d) %s", s->name, what, err, s->words);
 	s->err = err;
-	if (!s->dialled)
-		world_watched(s->node_nth, conn);
 	if (s->closes++)
 		wrong("%s: on_close twice", s->name);
 	s->freed = world.freed[s->loop];
@@ -926,11 +915,90 @@ static void on_close(struct tn_conn *conn, int err, void *arg)
 	drop_answers(s);
 	tn_poll_stop(s->watch);
 	s->conn = NULL;
+}
+
+#if HAVE_RECONNECT
+/*
+ * The same connection, but what is sent and received from now on is another life of it, with another server side: what
+ * the model says of a direction holds for each.
+ */
+static struct side *next_life(struct side *gone, struct tn_conn *conn)
+{
+	struct side *s = side_new(gone->node_nth, gone->client, true);
+
+	s->loop = gone->loop;
+	s->redials = gone->redials ? gone->redials - 1 : 0;
+	s->conn = conn;
+	s->paused = gone->paused;
+	s->full = gone->full;
+	s->owes_drain = gone->owes_drain;
+	s->to_send = gone->to_send;
+	s->send_len = gone->send_len;
+	s->finish_wanted = gone->finish_wanted;
+	s->close_wanted = gone->close_wanted;
+	tn_conn_set_data(conn, s);
+	world.by_client[gone->client - world.plan->clients] = s;
+	return s;
+}
+
+static void check_loss(const struct side *s, const struct tn_loss *loss)
+{
+	if (loss->was_open != (s->opens > 0))
+		wrong("%s: on_lost says that it was %sopen", s->name, loss->was_open ? "" : "not ");
+	if (s->finished || s->closed || s->aborted)
+		wrong("%s: on_lost after our end", s->name);
+	if (loss->msgs != s->out.n && (loss->was_open || loss->msgs))
+		wrong("%s: on_lost tells of %llu messages, %zu were sent", s->name, (unsigned long long)loss->msgs,
+		      s->out.n);
+	if (loss->was_open && tn_conn_queued(s->conn))
+		wrong("%s: on_lost, and %zu bytes are still queued", s->name, tn_conn_queued(s->conn));
+}
+
+static void on_lost(struct tn_conn *conn, int err, const struct tn_loss *loss, void *arg)
+{
+	struct side *s;
+	bool last;
+
+	(void)arg;
+	lock();
+	s = tn_conn_data(conn);
+	check_loss(s, loss);
+	if (!loss->was_open && !loss->msgs) { /* an attempt that fails loses nothing of what is kept */
+		trace("%s: on_lost(%d)", s->name, err);
+		unlock();
+		return;
+	}
+	last = !s->redials || world.winding_up;
+	s->to_send = last ? 0 : s->to_send;
+	note_end(s, "on_lost", err);
+	s = next_life(s, conn);
+	if (last)
+		side_close(s);
+	else
+		go_on_sending(s);
+	unlock();
+}
+#endif
+
+static void on_close(struct tn_conn *conn, int err, void *arg)
+{
+	struct side *s;
+
+	lock();
+	s = tn_conn_data(conn);
+	if (!s) {
+		wrong("server %u: on_close without on_open (%d)", (unsigned)(uintptr_t)arg, err);
+		unlock();
+		return;
+	}
+	if (!s->dialled)
+		world_watched(s->node_nth, conn);
+	note_end(s, "on_close", err);
 	if (is_on_path(s))
 		path_closed(s, err);
 	else
 		mate_ended(s, err);
-	if (s->client && s->redials && !world.winding_up && !s->freed)
+	if (s->client && s->redials && !s->client->reconnects && !world.winding_up && !s->freed)
 		dial_again(s);
 	unlock();
 }
@@ -946,6 +1014,7 @@ struct tn_handler side_handler(bool deaf, bool with_cut)
 
 	if (with_cut)
 		SET_ON_CUT(&handler, on_cut);
+	SET_ON_LOST(&handler, on_lost);
 	return handler;
 }
 

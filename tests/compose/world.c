@@ -216,6 +216,8 @@ void world_url(const char *url, const struct node *n, const struct client *c, ch
 		at += snprintf(out + at, cap - (size_t)at, "&drain=%s", hurry ? "5ms" : "30s");
 	if (n->text)
 		at += snprintf(out + at, cap - (size_t)at, "&format=text%s", n->bad_closes ? "&bad=close" : "");
+	if (c && c->reconnects)
+		at += snprintf(out + at, cap - (size_t)at, "&reconnect=1ms-4ms&reconnect-tries=3");
 	if (idle_ms)
 		at += snprintf(out + at, cap - (size_t)at, "&idle=%ums", idle_ms);
 	if (HAVE_TLS_MAX && n->scheme->traits & SECURE && n->old_tls)
