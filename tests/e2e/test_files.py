@@ -188,7 +188,7 @@ def test_a_link_is_replaced_only_if_it_leads_nowhere(tenon, tmp_path):
     link = tmp_path / "link"
     link.symlink_to("/dev/pts/99999")
     process = tenon.start("connect", "--exit-on-end", f"pty:{link}", stdin=subprocess.PIPE)
-    wait_until(lambda: os.readlink(link) != "/dev/pts/99999", "it is replaced")
+    wait_until(lambda: link.exists(), "it is replaced")
     assert "File exists" in tenon.run("connect", f"pty:{link}", status=FAILED).err
     with terminal(link) as fd:
         os.write(fd, b"x")
