@@ -531,7 +531,7 @@ enum tn_url_kind {
 	TN_URL_PROXY = 256,      /* a served proxy: its clients say where they want to go (tn_conn_asked()) */
 	TN_URL_HTTP = 512,       /* each message is a request of HTTP, and each that is sent a whole response */
 	TN_URL_WEBSOCKET = 1024, /* messages of WebSocket: each is text or binary; tn_ping() */
-	TN_URL_FILE = 2048,      /* a file or terminal, opened when it is dialled (file:, tty:, pty:) */
+	TN_URL_FILE = 2048,      /* a file, terminal or program, opened when it is dialled (file:, tty:, pty:, exec:) */
 };
 
 /*
@@ -1214,6 +1214,13 @@ struct tn_conn_info {
 	uint32_t peer_uid; /* its user and group, as numbers of our own user name space */
 	uint32_t peer_gid;
 	char peer_label[256]; /* what a security module calls it (SO_PEERSEC: SELinux, AppArmor, Smack); "": nothing */
+	int child_pid;        /* exec: the process of the program, which leads a group of its own; 0: there is none */
+	bool child_ended;     /* in on_close, which waits for its end: the two below say how it has ended. false: it
+			       * has not been started, or somebody else has reaped it */
+	int child_status;     /* its exit status, unless a signal ended it */
+	int child_signal;     /* the signal that ended it, or 0 */
+	bool child_cut;       /* the connection ended before the output of the program, or the program had to be ended
+			       * (key drain): how it has ended then says nothing of it */
 };
 
 /*

@@ -168,6 +168,14 @@ void json_signed(struct text *text, const char *key, int64_t value)
 	text_add(text, "%lld", (long long)value);
 }
 
+void json_signed_or_null(struct text *text, const char *key, bool known, int64_t value)
+{
+	if (known)
+		json_signed(text, key, value);
+	else
+		json_null(text, key);
+}
+
 void json_real(struct text *text, const char *key, double value)
 {
 	if (!isfinite(value)) {

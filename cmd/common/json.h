@@ -42,6 +42,7 @@ void json_null(struct text *text, const char *key);
 void json_bool(struct text *text, const char *key, bool value);
 void json_number(struct text *text, const char *key, uint64_t value);
 void json_signed(struct text *text, const char *key, int64_t value);
+void json_signed_or_null(struct text *text, const char *key, bool known, int64_t value);
 void json_real(struct text *text, const char *key, double value);       /* null unless it is finite */
 void json_share(struct text *text, const char *key, double value);      /* 0 to 1, with six decimals */
 void json_ms(struct text *text, const char *key, uint64_t ns);          /* milliseconds with three decimals */

@@ -416,6 +416,7 @@ static void on_close(struct tn_conn *target, int err, void *arg)
 		targets_why(plan.targets, client->at, why, sizeof(why));
 	tn_conn_info(target, &info);
 	client->lost += info.lost;
+	record_program(client->record, target);
 	if (client->err) {
 		record_end(client->record, SIDE_RELAY, client->err, why);
 	} else {

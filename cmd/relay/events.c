@@ -124,6 +124,25 @@ void record_end(struct record *record, enum side by, int err, const char *why)
 	record->why = err && why && *why ? strdup(why) : NULL;
 }
 
+void record_program(struct record *record, const struct tn_conn *target)
+{
+	if (record)
+		record->runs = outcome_of(target, &record->outcome);
+}
+
+/* An end in good order may be that of a command that has failed. */
+static const char *reason_of_record(struct record *record)
+{
+	char words[128];
+
+	if (!record->err && outcome_failure(&record->outcome, words, sizeof(words))) {
+		if (!record->why)
+			record->why = strdup(words);
+		return "command";
+	}
+	return reason_of(record->err);
+}
+
 static void record_free(struct record *record)
 {
 	for (size_t i = 0; i < record->nattempts; i++) {
@@ -235,7 +254,7 @@ static void ms_or_null(struct text *line, const char *key, bool known, uint64_t 
 		json_null(line, key);
 }
 
-static void tell_json(const struct record *record, uint64_t duration_ns)
+static void tell_json(struct record *record, uint64_t duration_ns)
 {
 	struct text line = {0};
 
@@ -270,14 +289,16 @@ static void tell_json(const struct record *record, uint64_t duration_ns)
 	ms_or_null(&line, "first_byte_ms", record->first_ns, record->first_ns);
 	json_ms(&line, "duration_ms", duration_ns);
 	json_text(&line, "ended_by", side_name(record->by));
-	json_text(&line, "reason", reason_of(record->err));
+	json_text(&line, "reason", reason_of_record(record));
 	json_text(&line, "error", record->why);
+	if (record->runs)
+		outcome_json(&line, &record->outcome);
 	json_time_at(&line, "started", record->started_utc_ns);
 	json_time(&line, "time");
 	json_line(&line);
 }
 
-static void tell_text(const struct record *record, uint64_t duration_ns)
+static void tell_text(struct record *record, uint64_t duration_ns)
 {
 	struct text line = {0};
 
@@ -300,7 +321,7 @@ static void tell_text(const struct record *record, uint64_t duration_ns)
 		text_clean(&line, record->via);
 	}
 	text_add(&line, ": %llu bytes in, %llu out, %.3f s, %s", (unsigned long long)record->bytes_in,
-		 (unsigned long long)record->bytes_out, (double)duration_ns / 1e9, reason_of(record->err));
+		 (unsigned long long)record->bytes_out, (double)duration_ns / 1e9, reason_of_record(record));
 	if (record->by)
 		text_add(&line, " by the %s", side_name(record->by));
 	if (record->why)

@@ -8,6 +8,7 @@
 
 #include "chaos/chaos.h"
 #include "common/credentials.h"
+#include "common/outcome.h"
 
 struct tn_conn;
 struct tn_msg;
@@ -42,6 +43,8 @@ struct record {
 	uint64_t lost;                                   /* datagrams, in either direction */
 	bool has_faults;                                 /* --chaos: what has happened to its messages */
 	struct chaos_counts faults;
+	bool runs;              /* the target is a program, */
+	struct outcome outcome; /* which has ended so */
 	enum side by;
 	int err;
 	char *why; /* NULL: in good order */
@@ -73,6 +76,9 @@ void record_faults(struct record *record, struct chaos_counts counts);
 
 /* Notes who ended it, why, and tn_errmsg(), unless that is known already. */
 void record_end(struct record *record, enum side by, int err, const char *why);
+
+/* How the target has ended, if it was a program. In its on_close. */
+void record_program(struct record *record, const struct tn_conn *target);
 
 /* Tells it, and frees it. NULL is allowed. */
 void record_tell(struct record *record, uint64_t now_ns);

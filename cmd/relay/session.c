@@ -253,6 +253,7 @@ static void note_target(struct session *s, const struct tn_conn *target)
 	if (info.first_ns)
 		record->first_ns = info.first_ns - record->started_ns;
 	record->lost += info.lost;
+	record_program(record, target);
 }
 
 /* What a proxy's client has asked for cannot be had. It is told so, and reads an end in good order. */
@@ -332,6 +333,23 @@ static const char *words(const struct session *s, int err, char *why, size_t cap
 	return why;
 }
 
+static void close_client(struct tn_conn *client, int err, void *arg)
+{
+	(void)err, (void)arg;
+	tn_close(client);
+}
+
+/* A program that has ended reads nothing any more: its client has the end, and is not waited for. */
+static void leave_client(const struct session *s, const struct tn_conn *target)
+{
+	struct tn_conn_info info;
+
+	tn_conn_info(target, &info);
+	if (info.child_pid && s->path.client && !s->over &&
+	    tn_when_sent(s->path.client, TN_SENT_TAKEN, close_client, NULL) < 0)
+		tn_close(s->path.client);
+}
+
 static void target_close(struct tn_conn *target, int err, void *arg)
 {
 	struct session *s = arg;
@@ -356,6 +374,8 @@ static void target_close(struct tn_conn *target, int err, void *arg)
 	}
 	if (!s->was_quiet || err != -ECANCELED)
 		record_end(record_of(s), err == -ECANCELED ? SIDE_RELAY : SIDE_TARGET, err, why);
+	if (!err)
+		leave_client(s, target);
 	free_if_done(s, now);
 }
 

@@ -11,6 +11,7 @@
 #include "common/credentials.h"
 #include "common/human.h"
 #include "common/json.h"
+#include "common/outcome.h"
 #include "common/output.h"
 #include "common/reason.h"
 #include "common/report.h"
@@ -90,17 +91,9 @@ struct ending {
 	uint64_t id, duration;
 	const char *reason, *why; /* why: NULL: in good order */
 	bool commands;
-	const struct handler_child *child; /* NULL: it has not ended, or there is none */
-	const struct tn_websocket *ws;     /* NULL: it is none */
+	struct outcome outcome;
+	const struct tn_websocket *ws; /* NULL: it is none */
 };
-
-static void json_key_null_or(struct text *line, const char *key, bool known, int value)
-{
-	if (known)
-		json_signed(line, key, value);
-	else
-		json_text(line, key, NULL);
-}
 
 static void security_json(struct text *line, const struct tn_security *s)
 {
@@ -162,9 +155,10 @@ static void websocket_json(struct text *line, const struct tn_websocket *ws)
 /* What each side's Close has said (RFC 6455 7.4); null where it has said none. */
 static void codes_json(struct text *line, const struct tn_websocket *ws)
 {
-	json_key_null_or(line, "peer_code", ws->peer_code < WS_NO_CODE || ws->peer_code > WS_ABNORMAL, ws->peer_code);
+	json_signed_or_null(line, "peer_code", ws->peer_code < WS_NO_CODE || ws->peer_code > WS_ABNORMAL,
+			    ws->peer_code);
 	json_text(line, "peer_reason", *ws->peer_reason ? ws->peer_reason : NULL);
-	json_key_null_or(line, "our_code", ws->our_code > 0, ws->our_code);
+	json_signed_or_null(line, "our_code", ws->our_code > 0, ws->our_code);
 }
 
 static void tell_open(const struct served *served, struct tn_conn *conn)
@@ -246,27 +240,11 @@ static void counts_json(struct text *line, const struct tn_conn_info *info, uint
 
 /* ---- commands ---- */
 
-/* Why a command has failed; NULL: it has not. */
-static const char *failure_of(const struct handler_child *child, char *out, size_t cap)
+static struct outcome outcome_of_child(const struct handler_child *child)
 {
-	const char *name = child->signal ? sigabbrev_np(child->signal) : NULL;
-
-	if (child->signal)
-		snprintf(out, cap, "the command was ended by signal %d%s%s", child->signal, name ? ", SIG" : "",
-			 name ? name : "");
-	else if (child->status == 127)
-		snprintf(out, cap, "the command ended with status 127: it was not found");
-	else if (child->status == 126)
-		snprintf(out, cap, "the command ended with status 126: it could not be run");
-	else if (child->status)
-		snprintf(out, cap, "the command ended with status %d", child->status);
-	return child->signal || child->status ? out : NULL;
-}
-
-static void outcome_json(struct text *line, const struct handler_child *child)
-{
-	json_key_null_or(line, "status", child && !child->err && !child->signal, child ? child->status : 0);
-	json_text(line, "signal", child && child->signal ? sigabbrev_np(child->signal) : NULL);
+	if (!child)
+		return (struct outcome){0};
+	return (struct outcome){.known = !child->err, .status = child->status, .signal = child->signal};
 }
 
 static const char *start_text(const struct served *served, const struct handler_child *child, char *out, size_t cap)
@@ -283,24 +261,28 @@ static const char *start_text(const struct served *served, const struct handler_
 static void child_json(const struct served *served, const struct handler_child *child)
 {
 	struct text line = {0};
+	struct outcome outcome;
 	char why[512];
 
 	json_begin(&line, "child");
 	json_number(&line, "id", child->conn);
-	json_key_null_or(&line, "pid", child->pid, child->pid);
+	json_signed_or_null(&line, "pid", child->pid, child->pid);
 	if (child->err)
 		json_text(&line, "reason", child->err == TN_ELIMIT ? "limit" : "start");
 	else
 		json_text(&line, "reason", child->signal ? "signal" : "exit");
-	outcome_json(&line, child);
+	outcome = outcome_of_child(child);
+	outcome_json(&line, &outcome);
 	json_text(&line, "error",
-		  child->err ? start_text(served, child, why, sizeof(why)) : failure_of(child, why, sizeof(why)));
+		  child->err ? start_text(served, child, why, sizeof(why))
+			     : outcome_failure(&outcome, why, sizeof(why)));
 	json_time(&line, "time");
 	json_line(&line);
 }
 
 void events_child(const struct served *served, const struct handler_child *child)
 {
+	const struct outcome outcome = outcome_of_child(child);
 	struct text line = {0};
 	char why[512];
 
@@ -312,7 +294,7 @@ void events_child(const struct served *served, const struct handler_child *child
 		tn_conn_trouble(child->refused, child->err, start_text(served, child, why, sizeof(why)));
 	} else if (settings.verbose) {
 		text_add(&line, "child #%llu: pid %d: %s", (unsigned long long)child->conn, child->pid,
-			 failure_of(child, why, sizeof(why)) ? why : "the command ended with status 0");
+			 outcome_failure(&outcome, why, sizeof(why)) ? why : "the command ended with status 0");
 		out_line(&line);
 	}
 }
@@ -337,7 +319,7 @@ static void close_json(struct text *line, const struct tn_conn_info *info, const
 	json_text(line, "reason", end->reason);
 	json_text(line, "error", why);
 	if (end->commands)
-		outcome_json(line, end->child);
+		outcome_json(line, &end->outcome);
 	if (end->ws)
 		codes_json(line, end->ws);
 	json_time(line, "time");
@@ -373,16 +355,16 @@ static void tell_close(const struct served *served, const struct tn_conn *conn, 
 	struct tn_conn_info info;
 	struct tn_websocket ws;
 	struct text line = {0};
-	char why[512], outcome[128];
+	char why[512], words[128];
 
 	if (err) {
 		snprintf(why, sizeof(why), "%s", tn_errmsg());
 		end.why = why;
 	}
-	end.child = child_of(served, conn, &child);
-	if (!err && end.child && failure_of(end.child, outcome, sizeof(outcome))) {
+	end.outcome = outcome_of_child(child_of(served, conn, &child));
+	if (!err && outcome_failure(&end.outcome, words, sizeof(words))) {
 		end.reason = "command";
-		end.why = outcome;
+		end.why = words;
 	}
 	if (tn_conn_websocket(conn, &ws) == 0)
 		end.ws = &ws;
@@ -448,7 +430,7 @@ static void count_json(const struct served *served, const struct handler_count *
 	json_number(&line, "id", tn_conn_id(count->conn));
 	json_text(&line, "url", listener_of(served, info));
 	json_text(&line, "peer", served->datagrams ? NULL : info->peer);
-	json_key_null_or(&line, "messages", served->keeps, (int64_t)count->messages);
+	json_signed_or_null(&line, "messages", served->keeps, (int64_t)count->messages);
 	json_number(&line, "bytes", count->bytes);
 	json_ms(&line, "ms", count->last_ns - count->first_ns);
 	json_real(&line, "bytes_per_second", bytes_per_second(count));

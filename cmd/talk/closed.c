@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#include "common/complain.h"
+#include "common/outcome.h"
 #include "tenon.h"
 
 #define GOING_AWAY 1001 /* RFC 6455 7.4.1 */
@@ -21,4 +23,26 @@ const char *closed_words(const struct tn_conn *conn, char out[CLOSED_MAX])
 		if ((unsigned char)*at < ' ' || *at == 0x7f)
 			*at = '?';
 	return out;
+}
+
+bool closed_badly(const struct tn_conn *conn, const char *url)
+{
+	struct outcome outcome;
+	char words[128];
+
+	if (!outcome_of(conn, &outcome) || !outcome_failure(&outcome, words, sizeof(words)))
+		return false;
+	complain("%s: %s", url, words);
+	return true;
+}
+
+void closed_wait(struct tn_loop *loop, struct tn_conn *const *conn)
+{
+	struct tn_conn_info info;
+
+	if (!*conn)
+		return;
+	tn_conn_info(*conn, &info);
+	while (info.child_pid && *conn && tn_loop_step(loop, -1) > 0)
+		;
 }

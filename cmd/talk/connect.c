@@ -675,6 +675,8 @@ static void on_close(struct tn_conn *conn, int err, void *arg)
 		tell_lost(conn);
 	if (err == 0)
 		tell_closed(conn);
+	if (closed_badly(conn, state.url))
+		state.status = STATUS_FAILED;
 	state.peer = NULL;
 	if (state.leaving)
 		return;
@@ -784,6 +786,10 @@ static void on_signal(int nth, void *arg)
 {
 	(void)arg;
 	terminal_restore();
+	if (state.left && state.peer) {
+		tn_abort(state.peer, -ECANCELED);
+		return;
+	}
 	if (nth > 1) {
 		stop(STATUS_FAILED);
 		return;
@@ -1200,6 +1206,7 @@ static int run(char **operands, int count)
 	}
 	listen_close();
 	(void)tn_loop_step(state.loop, 0);
+	closed_wait(state.loop, &state.peer);
 	tap_close();
 	recorder_close();
 	return state.status;

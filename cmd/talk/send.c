@@ -521,7 +521,11 @@ static void redial(void *arg);
 
 static void on_close(struct tn_conn *conn, int err, void *arg)
 {
-	(void)conn, (void)arg;
+	int status = closed_badly(conn, state.url) ? STATUS_FAILED : STATUS_DONE;
+
+	(void)arg;
+	if (state.over && state.status == STATUS_DONE)
+		state.status = status;
 	state.conn = NULL;
 	if (err < 0 && state.busy && state.replied > 0 && !state.over)
 		reply_end();
@@ -529,7 +533,7 @@ static void on_close(struct tn_conn *conn, int err, void *arg)
 		return;
 	if (err < 0)
 		leave_for(err);
-	leave(STATUS_DONE);
+	leave(status);
 }
 
 /* ---- lines of standard input ---- */
@@ -670,6 +674,7 @@ static int dial(void)
 	if (state.conn) { /* the peer is told that we leave; that is not waited for */
 		tn_close(state.conn);
 		(void)tn_loop_step(state.loop, 0);
+		closed_wait(state.loop, &state.conn);
 	}
 	return state.status;
 }

@@ -39,6 +39,18 @@ static int add_credentials(PyObject *dict, const struct tn_conn_info *i)
 	return rc == 0 ? add_number(dict, "peer_gid", i->peer_known, i->peer_gid) : rc;
 }
 
+/* None: there is no program (exec:), or it has not ended so. */
+static int add_program(PyObject *dict, const struct tn_conn_info *i)
+{
+	int rc = add_number(dict, "child_pid", i->child_pid, (uint32_t)i->child_pid);
+
+	if (rc == 0)
+		rc = add_number(dict, "child_status", i->child_ended && !i->child_signal, (uint32_t)i->child_status);
+	if (rc == 0)
+		rc = add_number(dict, "child_signal", i->child_ended && i->child_signal, (uint32_t)i->child_signal);
+	return rc == 0 ? PyDict_SetItemString(dict, "child_cut", i->child_cut ? Py_True : Py_False) : rc;
+}
+
 PyObject *tnp_info(const struct tn_conn *conn)
 {
 	struct tn_conn_info i;
@@ -56,7 +68,7 @@ PyObject *tnp_info(const struct tn_conn *conn)
 			     "local", local ? local : Py_None, "peer", peer ? peer : Py_None);
 	Py_XDECREF(peer);
 	Py_XDECREF(local);
-	if (dict && add_credentials(dict, &i) < 0)
+	if (dict && (add_credentials(dict, &i) < 0 || add_program(dict, &i) < 0))
 		Py_CLEAR(dict);
 	return dict;
 }

@@ -94,6 +94,10 @@ class Info(TypedDict):
     peer_uid: int | None
     peer_gid: int | None
     peer_label: str | None
+    child_pid: int | None
+    child_status: int | None
+    child_signal: int | None
+    child_cut: bool
 
 class Security(TypedDict):
     protocol: str

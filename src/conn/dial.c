@@ -2,6 +2,7 @@
 #include "base/err.h"
 #include "conn/again.h"
 #include "conn/dialler.h"
+#include "conn/program.h"
 #include "conn/proxied.h"
 #include "conn/pump.h"
 #include "conn/shm.h"
@@ -158,12 +159,33 @@ static int start_dial(struct tn_conn *c)
 	return tni_via_count(c->ep) ? tni_way_begin(c, dial_place) : dial_place(c, c->ep, 0);
 }
 
+/* What stands behind its scheme is connected to, or opened. */
+static int begin(struct tn_conn *c, const struct tn_conn *of, const struct tn_msg *msg)
+{
+	const struct tni_scheme *scheme = c->ep->scheme;
+
+	(void)of, (void)msg;
+	if (scheme->place == TNI_AT_FD)
+		return tni_conn_adopt(c);
+	if (scheme->place == TNI_AT_LINK)
+		return open_link(c);
+	if (!tni_scheme_is_device(scheme))
+		return start_dial(c);
+	c->flags &= ~(uint32_t)TNI_DIALLING; /* key reconnect: it is open at once */
+	c->layers_us = 0;
+#ifdef TNI_HAVE_FILES
+	return tni_conn_is_program(c) ? tni_exec_open(c, of, msg) : tni_conn_open_device(c);
+#else
+	return 0;
+#endif
+}
+
 #ifdef TNI_HAVE_RECONNECT
 int tni_conn_redial(struct tn_conn *c)
 {
 	int rc = tni_layered_dial(c);
 
-	return rc < 0 ? rc : start_dial(c);
+	return rc < 0 ? rc : begin(c, NULL, NULL);
 }
 #endif
 
@@ -171,7 +193,7 @@ static const struct tni_kind *kind_of(const struct tni_endpoint *ep)
 {
 	if (ep->scheme->place == TNI_AT_FD)
 		return tni_kind_of_fd(ep->fd);
-	if (tni_scheme_is_device(ep->scheme))
+	if (tni_scheme_is_file(ep->scheme))
 		return &tni_kind_file;
 	if (ep->scheme->type == SOCK_DGRAM)
 		return ep->scheme->secure ? &tni_kind_association : &tni_kind_datagrams;
@@ -219,12 +241,7 @@ static int dial(struct tn_loop *loop, struct tni_endpoint *ep, const struct tn_h
 	if (rc == 0)
 		rc = tni_layered_dial(c);
 	if (rc == 0)
-		rc = ep->scheme->place == TNI_AT_FD     ? tni_conn_adopt(c)
-		     : ep->scheme->place == TNI_AT_LINK ? open_link(c)
-#ifdef TNI_HAVE_FILES
-		     : tni_scheme_is_device(ep->scheme) ? tni_conn_open_device(c)
-#endif
-							: start_dial(c);
+		rc = begin(c, of, msg);
 	if (rc < 0) {
 		c->flags |= TNI_UNTOLD; /* the caller is told by the return value, not by on_close */
 		tni_conn_finish(c, true);

@@ -2,6 +2,7 @@
 #include "base/err.h"
 #include "conn/again.h"
 #include "conn/dialler.h"
+#include "conn/program.h"
 #include "conn/proxied.h"
 #include "conn/pump.h"
 #include "conn/server.h"
@@ -42,6 +43,7 @@ void tni_conn_fail(struct tn_conn *c, int err, const char *failed_at)
 void tni_conn_kill(struct tn_conn *c, int err)
 {
 	c->flags |= TNI_RESET;
+	tni_exec_hurry(c);
 	tni_conn_fail(c, err, NULL);
 }
 

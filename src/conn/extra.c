@@ -4,6 +4,7 @@
 #include "conn/again.h"
 #include "conn/dialler.h"
 #include "conn/heartbeat.h"
+#include "conn/program.h"
 #include "conn/pump.h"
 
 #include <assert.h>
@@ -95,6 +96,9 @@ void tni_extra_free(struct tn_conn *c)
 #ifdef TNI_HAVE_RECONNECT
 		tni_again_free(c->loop, x->seldom->again);
 		tni_heartbeat_free(c->loop, x->seldom->heartbeat);
+#endif
+#ifdef TNI_HAVE_FILES
+		tni_exec_free(x->seldom->exec);
 #endif
 		if (x->seldom->handle)
 			tni_handle_gone(x->seldom->handle);

@@ -27,6 +27,9 @@ struct tni_seldom {
 	struct tni_again *again;         /* key reconnect */
 	struct tni_heartbeat *heartbeat; /* key heartbeat */
 #endif
+#ifdef TNI_HAVE_FILES
+	struct tni_exec *exec; /* of a program */
+#endif
 	struct tn_handle *handle; /* what other threads have of it; NULL: nothing */
 	struct tni_timer timer;   /* looks what the peer has acknowledged */
 	struct tn_conn *conn;

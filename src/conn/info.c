@@ -1,6 +1,7 @@
 /* Asking: what a connection tells of itself. */
 #include "base/err.h"
 #include "conn/peers.h"
+#include "conn/program.h"
 #include "conn/proxied.h"
 #include "conn/pump.h"
 #include "conn/server.h"
@@ -155,7 +156,7 @@ void tn_conn_info(const struct tn_conn *c, struct tn_conn_info *info)
 		.connected_ns = connected_ns(c),
 		.via = tni_via_count(c->ep) ? tni_endpoint_via(c->ep)->places : "",
 	};
-	if (tni_conn_local_of(c, &addr) || tni_conn_closing_local(c, &addr))
+	if (!tni_conn_is_program(c) && (tni_conn_local_of(c, &addr) || tni_conn_closing_local(c, &addr)))
 		tni_endpoint_url_of(c->ep, &addr, info->local, sizeof(info->local));
 #ifdef TNI_HAVE_ACCESS
 	if (c->io.fd >= 0 && (c->ep->scheme->place == TNI_AT_PATH || c->ep->scheme->place == TNI_AT_FD))

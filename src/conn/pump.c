@@ -13,6 +13,7 @@
 #include "conn/pump.h"
 
 #include "conn/heartbeat.h"
+#include "conn/program.h"
 #include "conn/server.h"
 #include "conn/tap.h"
 
@@ -207,6 +208,8 @@ static bool bury(struct tn_conn *c)
 		cancel_op(c, &c->io.wr);
 	}
 	if (!tni_conn_in_flight(c)) {
+		if (tni_exec_lingers(c))
+			return true;
 		tni_conn_finish(c, false);
 	} else if (!(c->flags & TNI_DYING)) {
 		c->flags |= TNI_DYING;

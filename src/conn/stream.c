@@ -2,6 +2,7 @@
 #include "base/err.h"
 #include "base/utf8.h"
 #include "conn/again.h"
+#include "conn/program.h"
 #include "conn/pump.h"
 #include "conn/server.h"
 #include "conn/shm.h"
@@ -84,6 +85,8 @@ static void recv_done(struct tni_op *op, int res)
 		res = -ENOMEM;
 	if (res != -ENOBUFS)
 		c->active_ns = c->loop->now_ns;
+	if (res == -ECONNRESET && tni_conn_is_program(c))
+		res = 0; /* it has ended, and not read all */
 	if (op->kind == TNI_OP_SPLICE_IN && res && res != -ECANCELED) {
 		res = tni_join_filled(c, res);
 		if (res < 0)
@@ -102,6 +105,8 @@ static void recv_done(struct tni_op *op, int res)
 	} else if (res == 0 && has_hung_up(c)) {
 		fail_reading(c, -EIO);
 	} else if (res == 0) {
+		if (tni_conn_is_program(c) && !tni_conn_queued(c)) /* otherwise sending finds that it is over */
+			tni_exec_mute(c);
 		if (c->layered)
 			c->layered->chain.bottom->eof = true;
 		else
@@ -171,6 +176,8 @@ static void sent(struct tn_conn *c, int res)
 		c->bytes_out += (uint64_t)res;
 		tni_conn_count(c, bytes_out, (uint64_t)res);
 		tni_buf_consume(&c->tx, (size_t)res);
+	} else if ((res == -EPIPE || res == -ECONNRESET) && tni_conn_is_program(c)) {
+		tni_exec_mute(c);
 	} else if (res == -EPIPE && tni_layered_lost_nothing(c)) {
 		tni_layered_mute(c); /* as with a FIN: that it cannot be sent is no failure */
 	} else if ((res == -EPIPE || res == -ECONNRESET) && !(c->flags & (TNI_DEAD | TNI_CLOSING)) &&
@@ -582,6 +589,7 @@ static void tell(const struct tn_conn *c, struct tn_conn_info *info)
 
 	if (tni_op_busy(&c->io.wr) && !c->err && now > c->sent_ns)
 		info->stalled_ns = now - c->sent_ns;
+	tni_exec_tell(c, info);
 }
 
 const struct tni_kind tni_kind_bytes = {

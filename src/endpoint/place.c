@@ -218,16 +218,25 @@ static int parse_device(const struct tni_parse *p)
 {
 	const struct tni_url *url = p->url;
 	struct tni_endpoint *ep = p->ep;
-	int rc = url->host ? check_local(p) : 0;
+	bool runs = ep->scheme->place == TNI_AT_EXEC;
+	int rc = 0;
 
+	if (url->host && runs)
+		return tni_parse_fail(p, url->host_at, "the command stands right behind the colon: exec:/bin/date");
+	if (url->host)
+		rc = check_local(p);
 	if (rc < 0)
 		return rc;
 	if (ep->role == TN_SERVE)
-		return tni_parse_fail(p, 0, "files and terminals are opened, not served: they can be dialled");
+		return tni_parse_fail(p, 0,
+				      runs ? "a command is dialled, not served; to run it for each client: tenon serve "
+					     "URL --handler exec:COMMAND"
+					   : "files and terminals are opened, not served: they can be dialled");
 	if (!url->path_len)
-		return tni_parse_fail(p, url->path_at, "the path is missing");
+		return tni_parse_fail(p, url->path_at, runs ? "the command is missing" : "the path is missing");
 	if (memchr(url->path, '\0', url->path_len))
-		return tni_parse_fail(p, url->path_at, "a path cannot hold a zero byte");
+		return tni_parse_fail(p, url->path_at,
+				      runs ? "a command cannot hold a zero byte" : "a path cannot hold a zero byte");
 	ep->host = strdup(url->path);
 	ep->host_len = url->path_len;
 	ep->device = calloc(1, sizeof(*ep->device));
@@ -253,6 +262,7 @@ int tni_parse_place(const struct tni_parse *p)
 	case TNI_AT_FILE:
 	case TNI_AT_TTY:
 	case TNI_AT_PTY:
+	case TNI_AT_EXEC:
 		return parse_device(p);
 #endif
 	default:

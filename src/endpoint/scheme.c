@@ -72,6 +72,7 @@ static const struct tni_scheme schemes[] = {
 	{"file", TNI_AT_FILE, AF_UNSPEC, SOCK_STREAM, 0, 0, false, TNI_WEB_NOT, false, 0, false},
 	{"tty", TNI_AT_TTY, AF_UNSPEC, SOCK_STREAM, 0, 0, false, TNI_WEB_NOT, false, 0, false},
 	{"pty", TNI_AT_PTY, AF_UNSPEC, SOCK_STREAM, 0, 0, false, TNI_WEB_NOT, false, 0, false},
+	{"exec", TNI_AT_EXEC, AF_UNSPEC, SOCK_STREAM, 0, 0, false, TNI_WEB_NOT, false, 0, false},
 #endif
 };
 
@@ -135,6 +136,7 @@ static const struct {
 	{"open create creat gopen tail", {"file", NULL, -1}},
 	{"serial com uart rs232 console", {"tty", NULL, -1}},
 	{"ptty pseudo-terminal openpty", {"pty", NULL, -1}},
+	{"system shell sh sh-c cmd command process program popen", {"exec", NULL, -1}},
 	{"stdio stdin stdout pipe", {"fd", NULL, -1}},
 #else
 	{"stdio stdin stdout file pipe open", {"fd", NULL, -1}},
@@ -217,7 +219,7 @@ const char *tn_scheme_at(int index)
 	static const char *const places[] = {
 		[TNI_AT_HOST] = "://HOST:PORT", [TNI_AT_PATH] = ":/PATH", [TNI_AT_ADDR] = "://HOST",
 		[TNI_AT_LINK] = ":INTERFACE",   [TNI_AT_FD] = ":NUMBER",  [TNI_AT_FILE] = ":/PATH",
-		[TNI_AT_TTY] = ":/PATH",        [TNI_AT_PTY] = ":/PATH",
+		[TNI_AT_TTY] = ":/PATH",        [TNI_AT_PTY] = ":/PATH",  [TNI_AT_EXEC] = ":COMMAND",
 	};
 	static _Thread_local char form[64];
 	const struct tni_scheme *scheme = index < 0 ? NULL : tni_scheme_at((size_t)index);

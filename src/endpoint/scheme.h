@@ -19,6 +19,7 @@ enum tni_place {
 	TNI_AT_FILE, /* scheme:/path of a file; these and those below are opened, not connected to */
 	TNI_AT_TTY,  /* of a terminal */
 	TNI_AT_PTY,  /* of the link that is made to a pseudo-terminal */
+	TNI_AT_EXEC, /* scheme:command that is run */
 };
 
 /* What of the web is spoken on top of a stream. */
@@ -51,7 +52,7 @@ static inline bool tni_scheme_is_memory(const struct tni_scheme *scheme)
 #endif
 }
 
-/* It is a file or terminal that is opened by its path; in a build without, none is. */
+/* It is a file or terminal that is opened by its path, or a program; in a build without, none is. */
 static inline bool tni_scheme_is_device(const struct tni_scheme *scheme)
 {
 #ifdef TNI_HAVE_FILES
@@ -60,6 +61,12 @@ static inline bool tni_scheme_is_device(const struct tni_scheme *scheme)
 	(void)scheme;
 	return false;
 #endif
+}
+
+/* The same, and no program. */
+static inline bool tni_scheme_is_file(const struct tni_scheme *scheme)
+{
+	return tni_scheme_is_device(scheme) && scheme->place != TNI_AT_EXEC;
 }
 
 /* What socket below the transports a scheme stands for; TNI_RAW_NONE for all others. */

@@ -67,7 +67,7 @@ int tn_url_place(const char *url, struct tn_place *place)
 	if (ep->scheme->place == TNI_AT_FD || tni_scheme_is_device(ep->scheme)) {
 		rc = ep->scheme->place == TNI_AT_FD
 			     ? tni_err(TN_EURL, "%s: an inherited descriptor has no place of its own", url)
-			     : tni_err(TN_EURL, "%s: a file or terminal is at no address", url);
+			     : tni_err(TN_EURL, "%s: a file, terminal or command is at no address", url);
 		tni_endpoint_unref(ep);
 		return rc;
 	}

@@ -1,0 +1,135 @@
+/* Programs that are dialled (exec:): dialled again, told of, and ended with their loop. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "tenon.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+struct seen {
+	char said[256];
+	struct tn_conn_info info;
+	int losses, closed, err;
+};
+
+static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
+{
+	struct seen *seen = arg;
+
+	(void)conn;
+	assert_true(strlen(seen->said) + msg->len < sizeof(seen->said));
+	strncat(seen->said, msg->data, msg->len);
+}
+
+static void on_lost(struct tn_conn *conn, int err, const struct tn_loss *loss, void *arg)
+{
+	struct seen *seen = arg;
+
+	(void)loss;
+	assert_int_equal(err, 0);
+	if (++seen->losses == 3)
+		tn_close(conn);
+}
+
+static void on_close(struct tn_conn *conn, int err, void *arg)
+{
+	struct seen *seen = arg;
+
+	seen->closed++;
+	seen->err = err;
+	tn_conn_info(conn, &seen->info);
+}
+
+static const struct tn_handler handler = {.on_msg = on_msg, .on_close = on_close};
+static const struct tn_handler again = {.on_msg = on_msg, .on_close = on_close, .on_lost = on_lost};
+
+static void is_dialled_again(void **state)
+{
+	struct tn_loop *loop = *state;
+	struct seen seen = {0};
+
+	assert_int_equal(tn_dial(loop, "exec:echo hi?frame=line&reconnect=1ms", &again, &seen, NULL), 0);
+	assert_int_equal(tn_loop_run(loop), 0);
+	assert_string_equal(seen.said, "hihihi");
+	assert_int_equal(seen.losses, 3);
+	assert_int_equal(seen.closed, 1);
+}
+
+static void is_told_of(void **state)
+{
+	struct tn_loop *loop = *state;
+	struct seen seen = {0};
+
+	assert_int_equal(tn_dial(loop, "exec:exit 7", &handler, &seen, NULL), 0);
+	assert_int_equal(tn_loop_run(loop), 0);
+	assert_int_equal(seen.err, 0);
+	assert_true(seen.info.child_pid > 0 && seen.info.child_ended && !seen.info.child_cut);
+	assert_int_equal(seen.info.child_status, 7);
+	assert_int_equal(kill(seen.info.child_pid, 0), -1);
+}
+
+/* Somebody else reaps all children. */
+static void is_reaped_elsewhere(void **state)
+{
+	struct tn_loop *loop = *state;
+	struct seen seen = {0};
+	struct tn_conn *conn;
+	struct tn_conn_info info;
+
+	assert_int_equal(tn_dial(loop, "exec:exit 7", &handler, &seen, &conn), 0);
+	tn_conn_info(conn, &info);
+	assert_int_equal(waitpid(info.child_pid, NULL, 0), info.child_pid);
+	assert_int_equal(tn_loop_run(loop), 0);
+	assert_int_equal(seen.closed, 1);
+	assert_false(seen.info.child_ended);
+}
+
+static void ends_with_its_loop(void **state)
+{
+	struct seen seen = {0};
+	struct tn_conn *conn;
+	struct tn_conn_info info;
+	struct tn_loop *loop;
+
+	(void)state;
+	assert_int_equal(tn_loop_new(&loop, NULL), 0);
+	assert_int_equal(tn_dial(loop, "exec:trap '' TERM; while :; do sleep 1; done?drain=1h", &handler, &seen, &conn),
+			 0);
+	tn_conn_info(conn, &info);
+	tn_close(conn);
+	tn_loop_free(loop);
+	assert_int_equal(seen.closed, 1);
+	assert_true(seen.info.child_cut);
+	assert_int_equal(kill(-info.child_pid, 0), -1);
+	assert_int_equal(errno, ESRCH);
+}
+
+static int make_loop(void **state)
+{
+	return tn_loop_new((struct tn_loop **)state, getenv("TENON_ENGINE"));
+}
+
+static int free_loop(void **state)
+{
+	tn_loop_free(*state);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(is_dialled_again, make_loop, free_loop),
+		cmocka_unit_test_setup_teardown(is_told_of, make_loop, free_loop),
+		cmocka_unit_test_setup_teardown(is_reaped_elsewhere, make_loop, free_loop),
+		cmocka_unit_test(ends_with_its_loop),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
