@@ -80,6 +80,15 @@ static int take(struct path *path, struct tn_conn *from, const struct tn_msg *ms
 	return err;
 }
 
+/* What one side may hear of the other does not name it: its URL, with all keys, is ours. */
+static const char *without_place(const char *why)
+{
+	static const char send[] = ": send: ";
+	const char *at = strstr(why, send);
+
+	return at ? at + sizeof(send) - 1 : why;
+}
+
 /* Of a sender without a format it is an error of the path: there is no answer that it would understand. */
 static int on_message(struct tn_conn *from, const struct tn_msg *msg, struct tn_conn *to, void *arg)
 {
@@ -90,7 +99,7 @@ static int on_message(struct tn_conn *from, const struct tn_msg *msg, struct tn_
 		path->rules->passed(path, from, msg);
 	if (!is_refusal(err) || !tn_conn_format(from))
 		return err;
-	handler_refuse(from, msg, err, NULL);
+	handler_refuse_as(from, msg, without_place(tn_errmsg()));
 	return path->rules->closes(path, from) ? err : 0;
 }
 

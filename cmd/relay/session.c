@@ -212,14 +212,26 @@ static void note_counts(struct session *s)
 	record->lost += info.lost;
 }
 
+/* Why it has gone. */
+static const char *words(const struct session *s, int err, char *why, size_t cap)
+{
+	if (err == -ELOOP)
+		snprintf(why, cap, "the target is this relay itself");
+	else
+		targets_why(targets_of(s), s->at, why, cap);
+	return why;
+}
+
 static void client_close(struct tn_conn *client, int err, void *arg)
 {
 	struct session *s = tn_conn_data(client);
 	struct listener *listener = arg;
 	uint64_t now = tn_loop_now(tn_conn_loop(client));
+	char why[512];
 
 	if (s) {
-		record_end(record_of(s), err == -ECANCELED ? SIDE_RELAY : SIDE_CLIENT, err, tn_errmsg());
+		record_end(record_of(s), err == -ECANCELED ? SIDE_RELAY : SIDE_CLIENT, err,
+			   words(s, err, why, sizeof(why)));
 		note_counts(s);
 		if (s->extended && extended_of(s)->association)
 			association_end(extended_of(s)->association, record_of(s));
@@ -321,16 +333,6 @@ static void target_open(struct tn_conn *target, void *arg)
 		end_by_relay(s, -ENOMEM, tn_errmsg());
 	if (s->path.client && !s->over)
 		tn_resume(s->path.client);
-}
-
-/* Why it has gone. */
-static const char *words(const struct session *s, int err, char *why, size_t cap)
-{
-	if (err == -ELOOP)
-		snprintf(why, cap, "the target is this relay itself");
-	else
-		targets_why(targets_of(s), s->at, why, cap);
-	return why;
 }
 
 static void close_client(struct tn_conn *client, int err, void *arg)

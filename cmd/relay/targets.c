@@ -76,11 +76,10 @@ bool targets_add(struct targets *targets, const char *url, const char *given)
 const char *targets_why(const struct targets *targets, int index, char *out, size_t cap)
 {
 	const struct target *target = index >= 0 ? &targets->list[index] : NULL;
-	const char *why = tn_errmsg();
-	size_t len = target ? strlen(target->url) : 0;
+	const char *why = tn_errmsg(), *at = target ? strstr(why, target->url) : NULL;
 
-	if (len && strncmp(why, target->url, len) == 0)
-		snprintf(out, cap, "%s%s", target->given, why + len);
+	if (at)
+		snprintf(out, cap, "%.*s%s%s", (int)(at - why), why, target->given, at + strlen(target->url));
 	else
 		snprintf(out, cap, "%s", why);
 	return out;

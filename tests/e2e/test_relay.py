@@ -1123,6 +1123,21 @@ def test_a_handler_without_a_target(tenon):
 
 # What is refused
 
+def test_what_a_target_cannot_carry(tenon):
+    """The client is told why, and nothing of the target; the event names the target as it was given."""
+    url = f"{tenon.serve('tcp://127.0.0.1:0?frame=u8').url}?frame=u8"
+    relay = tenon.relay("tcp://127.0.0.1:0?frame=line&format=json", url + "&format=msgpack")
+    client = tenon.dial(relay.url.partition("?")[0])
+    client.sendall(b'"%s"\n' % (b"x" * 400))
+    said = b'{"error":"frame u8: a message of 403 bytes has no such length"}\n'
+    assert receive_exactly(client, len(said)) == said
+    relay = tenon.relay("tcp://127.0.0.1:0?frame=line", url)
+    client = tenon.dial(relay.url.partition("?")[0])
+    client.sendall(b"x" * 400 + b"\n")
+    error = relay.wait_for_event("session", reason="refused")["error"]
+    assert f": {url}: send: frame u8: a message of 400 bytes" in error
+
+
 TCP = ["tcp://127.0.0.1:0", "tcp://127.0.0.1:9"]
 UDP = ["udp://127.0.0.1:0", "udp://127.0.0.1:9"]
 

@@ -159,11 +159,17 @@ static struct tn_value *error_value(const char *format, const char *why)
 
 void handler_refuse(struct tn_conn *conn, const struct tn_msg *msg, int err, void *arg)
 {
-	const char *why = tn_errmsg(), *format = tn_conn_format(conn);
+	(void)err, (void)arg;
+	handler_refuse_as(conn, msg, tn_errmsg());
+}
+
+void handler_refuse_as(struct tn_conn *conn, const struct tn_msg *msg, const char *why)
+{
+	const char *format = tn_conn_format(conn);
 	struct tn_value *value;
 	size_t len;
+	int err;
 
-	(void)arg;
 	if (!format || !handler_may_answer(conn, msg) || (msg->peer && handler_is_reply(msg)))
 		return;
 	len = strlen(format);

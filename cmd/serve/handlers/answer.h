@@ -13,6 +13,8 @@ struct tn_value;
  * or, as text, "error: line 1, byte 17: ...". A stream that cannot be told is closed.
  */
 void handler_refuse(struct tn_conn *conn, const struct tn_msg *msg, int err, void *arg);
+/* The same in other words than those of tn_errmsg(). */
+void handler_refuse_as(struct tn_conn *conn, const struct tn_msg *msg, const char *why);
 
 /* on_open of handlers that answer datagrams. */
 void handler_on_datagrams_open(struct tn_conn *conn, void *arg);
