@@ -1,13 +1,15 @@
 """Handlers of single endpoints (key handler), and the handler broadcast: what one client says, all others hear."""
 import asyncio
+import contextlib
 import json
 import signal
 import socket
+import threading
 import urllib.request
 
 import pytest
 
-from harness import LIMIT, SANITIZED, free_port, receive_exactly, wait_until
+from harness import LIMIT, MIB, SANITIZED, free_port, receive_exactly, wait_until
 
 one_engine = pytest.mark.parametrize("engine", ["uring" if not SANITIZED else "epoll"], indirect=True)
 
@@ -85,6 +87,42 @@ def test_all_of_a_loop_leave_and_others_come(tenon):
         for other in others:
             with other.makefile("rb") as lines:
                 assert b"turn %d\n" % turn in iter(lines.readline, b"")
+
+
+@one_engine
+def test_who_missed_what_was_on_its_way_has_caught_up(tenon):
+    """Its own queue was never full: the next message says that it hears again."""
+    server = tenon.serve("tcp://127.0.0.1:0?frame=u32&max=8MiB&queue=64MiB",
+                         options=["--handler", "broadcast", "--json", "--threads", "2"])
+    url = server.url.split("?")[0]
+    speaker, others = tenon.dial(url), [tenon.dial(url) for _ in range(2)]  # one of them is on the other loop
+    wait_until(lambda: sum(event["event"] == "open" for event in server.events) == 3, "all are in the room")
+    ends = threading.Event()
+    threads = [threading.Thread(target=swallow, args=(other, ends)) for other in others]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(100):  # more is on its way to the other loop than may be, as long as that does not look
+            speaker.sendall((5 * MIB).to_bytes(4, "big") + bytes(5 * MIB) + b"\0\0\0\1x" * 5000)
+            if any(event["event"] == "slow" for event in server.events):
+                break
+        slow = server.wait_for_event("slow")
+
+        def caught_up():
+            speaker.sendall(b"\0\0\0\1x")
+            return any(event["event"] == "caught up" and event["id"] == slow["id"] for event in server.events)
+        wait_until(caught_up, "it hears again")
+    finally:
+        ends.set()
+        for thread in threads:
+            thread.join()
+
+
+def swallow(sock, ends):
+    sock.settimeout(0.1)
+    while not ends.is_set():
+        with contextlib.suppress(TimeoutError):
+            sock.recv(MIB)
 
 
 def test_streams_and_datagrams(tenon):

@@ -37,6 +37,7 @@ struct member {
 	uint64_t heard_ns;   /* the same: when it last said something */
 	uint64_t dropped;
 	bool slow; /* told to be so */
+	bool full; /* its own queue: on_drain will come */
 };
 
 /* A datagram socket. Its members stand by age, the one that spoke last in front. */
@@ -180,7 +181,7 @@ static void caught_up(struct member *member)
 {
 	if (member->slow)
 		tell(member, "caught up", NULL);
-	member->slow = false;
+	member->slow = member->full = false;
 }
 
 static void on_drain(struct tn_conn *conn, void *arg)
@@ -206,11 +207,14 @@ static void not_for(const struct member *member, int err)
 
 static void take_result(struct member *member, int err)
 {
-	if (err >= 0)
+	if (err >= 0) {
 		room.heard++;
-	else if (err == TN_EFULL)
+		if (!member->full) /* what it has missed was lost on the way from another loop */
+			caught_up(member);
+	} else if (err == TN_EFULL) {
+		member->full = true;
 		miss(member, 1);
-	else if (err == -ENOMEM && !member->peer.len)
+	} else if (err == -ENOMEM && !member->peer.len)
 		tn_abort(member->conn, err);
 	else if (err != TN_ESTATE)
 		not_for(member, err);
