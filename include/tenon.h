@@ -531,6 +531,7 @@ enum tn_url_kind {
 	TN_URL_PROXY = 256,      /* a served proxy: its clients say where they want to go (tn_conn_asked()) */
 	TN_URL_HTTP = 512,       /* each message is a request of HTTP, and each that is sent a whole response */
 	TN_URL_WEBSOCKET = 1024, /* messages of WebSocket: each is text or binary; tn_ping() */
+	TN_URL_MEMORY = 4096,    /* its bytes go through shared memory (shm:), not through its socket */
 	TN_URL_FILE = 2048,      /* a file, terminal or program, opened when it is dialled (file:, tty:, pty:, exec:) */
 };
 

@@ -230,6 +230,11 @@ static int choose_handler(struct wanted *w)
 		snprintf(why_not, sizeof(why_not), "%s does not answer HTTP (%.80s)", w->spec->name, w->keys.url);
 		return bad_handler(w, why_not);
 	}
+	why = w->spec->refuses ? w->spec->refuses(w->keys.url) : NULL;
+	if (why) {
+		complain("serve: %s: handler '%s': %s", w->keys.url, w->spec->name, why);
+		return STATUS_USAGE;
+	}
 	return STATUS_DONE;
 }
 
@@ -390,6 +395,14 @@ static bool any_has(const struct handler_spec *spec, int count)
 {
 	for (int i = 0; i < count; i++)
 		if (wanted[i].spec == spec)
+			return true;
+	return false;
+}
+
+static bool any_runs(int count)
+{
+	for (int i = 0; i < count; i++)
+		if (wanted[i].spec->runs)
 			return true;
 	return false;
 }
@@ -580,7 +593,7 @@ static int serve_one(struct served *served, const struct wanted *w)
 
 	served->handler = spec->name;
 	state.shows |= spec->shows;
-	served->commands = spec == &handler_exec && !handler_is_datagrams(url);
+	served->commands = spec->runs && !handler_is_datagrams(url);
 	served->face = handler_face(spec, url);
 	served->datagrams = handler_is_datagrams(url);
 	served->told = json_is_wanted() || settings.verbose || admin_is_wanted();
@@ -672,8 +685,7 @@ static int begin(int count)
 /* What the server may still use in the sandbox: its sockets, and the files that they need. */
 static int confine(void)
 {
-	struct sandbox box = {.user = options.user.name ? &options.user : NULL,
-			      .children = any_has(&handler_exec, state.nserved)};
+	struct sandbox box = {.user = options.user.name ? &options.user : NULL, .children = any_runs(state.nserved)};
 	enum tn_file_use use;
 	const char *path;
 

@@ -295,7 +295,7 @@ static PyObject *url_kind(PyObject *self, PyObject *args)
 		{TN_URL_PACKETS, "packets"},     {TN_URL_DATAGRAMS, "datagrams"}, {TN_URL_LOSSY, "lossy"},
 		{TN_URL_SECURE, "secure"},       {TN_URL_LOCAL, "local"},         {TN_URL_BELOW, "below"},
 		{TN_URL_ICMP, "icmp"},           {TN_URL_INHERITED, "inherited"}, {TN_URL_PROXY, "proxy"},
-		{TN_URL_WEBSOCKET, "websocket"}, {TN_URL_FILE, "file"},
+		{TN_URL_WEBSOCKET, "websocket"}, {TN_URL_FILE, "file"},           {TN_URL_MEMORY, "memory"},
 	};
 	PyObject *set, *name;
 	const char *url;

@@ -206,6 +206,7 @@ int tn_url_kind(const char *text)
 	if (socket & (TNI_SK_UNIX_STREAM | TNI_SK_UNIX_DGRAM | TNI_SK_UNIX_SEQPACKET))
 		kind |= TN_URL_LOCAL;
 	kind |= ep->scheme->gate ? TN_URL_PROXY : 0;
+	kind |= tni_scheme_is_memory(ep->scheme) ? TN_URL_MEMORY : 0;
 	kind |= tni_scheme_is_device(ep->scheme) ? TN_URL_FILE : 0;
 	if (type == SOCK_SEQPACKET || datagrams || ep->scheme->web)
 		kind |= TN_URL_PACKETS;

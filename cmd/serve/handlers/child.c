@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -257,14 +258,33 @@ static int close_rest(void)
 	return 0;
 }
 
+/* If this process has no standard descriptors, pipes have their numbers. */
+static int above_standard(int fd)
+{
+	return fd < 0 || fd > STDERR_FILENO ? fd : fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+}
+
+/* Its terminal becomes the one that controls it. */
+static bool take_descriptors(const struct child_io *io)
+{
+	int input = above_standard(io->input), output = above_standard(io->output), error = above_standard(io->error);
+
+	return dup2(input, STDIN_FILENO) >= 0 && dup2(output, STDOUT_FILENO) >= 0 &&
+	       (error < 0 || dup2(error, STDERR_FILENO) >= 0) && close_rest() == 0 &&
+	       (!io->terminal || ioctl(STDIN_FILENO, TIOCSCTTY, 0) == 0);
+}
+
 /* Between fork and exec only calls that are safe in a signal handler: other threads may have held any lock. */
-static _Noreturn void child_run(const char *command, char **env, int input, int output, pid_t parent)
+static _Noreturn void child_run(const char *command, char **env, const struct child_io *io, pid_t parent)
 {
 	static const char failed[] = "exec: the command could not be started\n";
 	char *const args[] = {(char *)"sh", (char *)"-c", (char *)command, NULL};
 	sigset_t none;
 
-	setpgid(0, 0);
+	if (io->terminal)
+		setsid();
+	else
+		setpgid(0, 0);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(127);
@@ -274,18 +294,13 @@ static _Noreturn void child_run(const char *command, char **env, int input, int 
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (child_files_set)
 		setrlimit(RLIMIT_NOFILE, &child_files);
-	/* If this process has no standard descriptors, pipes have their numbers */
-	if (input <= STDERR_FILENO)
-		input = fcntl(input, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-	if (output <= STDERR_FILENO)
-		output = fcntl(output, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-	if (dup2(input, STDIN_FILENO) >= 0 && dup2(output, STDOUT_FILENO) >= 0 && close_rest() == 0)
+	if (take_descriptors(io))
 		execve("/bin/sh", args, env);
 	(void)!write(STDERR_FILENO, failed, sizeof(failed) - 1);
 	_exit(127);
 }
 
-static int child_fork(struct child *child, const char *command, char **env, int input, int output)
+static int child_fork(struct child *child, const char *command, char **env, const struct child_io *io)
 {
 	pid_t parent = getpid();
 	sigset_t all, before;
@@ -296,7 +311,7 @@ static int child_fork(struct child *child, const char *command, char **env, int 
 	pthread_mutex_lock(&alive.lock);
 	child->pid = fork();
 	if (child->pid == 0)
-		child_run(command, env, input, output, parent);
+		child_run(command, env, io, parent);
 	int err = errno;
 	if (child->pid > 0) {
 		child->older = alive.newest;
@@ -307,7 +322,8 @@ static int child_fork(struct child *child, const char *command, char **env, int 
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (child->pid < 0)
 		return -err;
-	setpgid(child->pid, child->pid); /* in both processes: a signal to the group must always find one */
+	if (!io->terminal)                       /* who leads a group can lead no session */
+		setpgid(child->pid, child->pid); /* in both processes: a signal to the group must always find one */
 	child->pidfd = pidfd_open(child->pid, 0);
 	return child->pidfd < 0 ? -errno : 0;
 }
@@ -316,6 +332,7 @@ static void child_kill_now(struct child *child)
 {
 	child->useless = true;
 	kill(-child->pid, SIGKILL);
+	kill(child->pid, SIGKILL); /* it may not lead its group yet */
 	reap(child, 0);
 }
 
@@ -330,7 +347,7 @@ static bool take_place(void)
 	return true;
 }
 
-static int start(struct child *child, const char *command, int input, int output)
+static int start(struct child *child, const char *command, const struct child_io *io)
 {
 	char **env = environment_of(child->use.conn, child->use.msg);
 	char *line = NULL;
@@ -343,7 +360,7 @@ static int start(struct child *child, const char *command, int input, int output
 		environment_free(env);
 		return -ENOMEM;
 	}
-	err = child_fork(child, line, env, input, output);
+	err = child_fork(child, line, env, io);
 	free(line);
 	environment_free(env);
 	if (err < 0)
@@ -352,7 +369,7 @@ static int start(struct child *child, const char *command, int input, int output
 	return tn_poll_start(child->loop, child->pidfd, on_exit_seen, child, &child->poll);
 }
 
-static int start_in_place(const struct child_use *use, const char *command, int input, int output,
+static int start_in_place(const struct child_use *use, const char *command, const struct child_io *io,
 			  struct child **result)
 {
 	struct child *child = calloc(1, sizeof(*child));
@@ -362,7 +379,7 @@ static int start_in_place(const struct child_use *use, const char *command, int 
 		return -ENOMEM;
 	*child = (struct child){.loop = tn_conn_loop(use->conn), .use = *use, .pidfd = -1};
 	child->told = (struct handler_child){.server = tn_conn_server(use->conn), .conn = tn_conn_id(use->conn)};
-	err = start(child, command, input, output);
+	err = start(child, command, io);
 	if (err < 0) {
 		if (child->pid > 0)
 			child_kill_now(child);
@@ -387,13 +404,13 @@ void child_not_started(struct tn_conn *conn, struct child *child, int err)
 		watcher(&told);
 }
 
-int child_start(const struct child_use *use, const char *command, int input, int output, struct child **result)
+int child_start(const struct child_use *use, const char *command, const struct child_io *io, struct child **result)
 {
 	int err;
 
 	if (!take_place())
 		return TN_ELIMIT;
-	err = start_in_place(use, command, input, output, result);
+	err = start_in_place(use, command, io, result);
 	if (err < 0)
 		atomic_fetch_sub(&nchildren, 1);
 	return err;

@@ -25,6 +25,13 @@ struct handler_child {
 /* Sets who is told of each, once, on the thread of the connection's loop. Before the loops run. */
 void handler_watch_children(void (*fn)(const struct handler_child *child));
 
+/* What it has as its standard descriptors, which stay the caller's. */
+struct child_io {
+	int input, output;
+	int error;     /* -1: that of this process */
+	bool terminal; /* they are one, which controls it: it leads a session */
+};
+
 /* What a child is started for. ended(arg), when not NULL, is called once it has ended,
  * unless it was given up before. */
 struct child_use {
@@ -35,11 +42,10 @@ struct child_use {
 };
 
 /*
- * Starts `/bin/sh -c command` with the descriptors as its standard input and output (they stay the caller's). It has
- * the standard error of this process and no other descriptor; its environment tells of the client. The child is owned
- * by the caller until child_end(). Returns 0, -errno, or TN_ELIMIT: as many run as may.
+ * Starts `/bin/sh -c command`. It has no descriptor but the standard ones; its environment tells of the client. The
+ * child is owned by the caller until child_end(). Returns 0, -errno, or TN_ELIMIT: as many run as may.
  */
-int child_start(const struct child_use *use, const char *command, int input, int output, struct child **child);
+int child_start(const struct child_use *use, const char *command, const struct child_io *io, struct child **child);
 
 /*
  * Tells the watcher that no child was started for the connection. `child` is one that was started but cannot be used:

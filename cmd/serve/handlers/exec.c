@@ -11,11 +11,14 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "child.h"
 #include "gone.h"
 #include "handler.h"
+#include "handlers.h"
 
 #define GRACE_MS 1000    /* time for a child that has ended its output to end itself */
 #define EXIT_WAIT_MS 100 /* time for a child that has ended its output to be reaped, before its client gets the end */
@@ -23,12 +26,12 @@
 #define CLIENT_GONE_MS 5000 /* time for a child whose client has gone */
 
 struct session {
-	struct tn_conn *client, *input, *output; /* NULL: gone */
-	struct child *child;
-	struct tn_timer *reap; /* the output has ended: until the child is reaped */
-	struct tn_timer *look; /* the client has ended: until it has gone */
-	unsigned gone_for_ms;  /* for how long it has */
-	bool client_ended, output_ended, finished;
+	struct exec_head head;
+	struct tn_conn *client, *input, *output; /* NULL: gone. A terminal is its output, and its input too */
+	struct tn_timer *reap;                   /* the output has ended: until the child is reaped */
+	struct tn_timer *look;                   /* the client has ended: until it has gone */
+	unsigned gone_for_ms;                    /* for how long it has */
+	bool client_ended, output_ended, finished, terminal;
 };
 
 static void pipes_close(int fds[4])
@@ -56,6 +59,25 @@ static int pipes_open(int fds[4])
 	return 0;
 }
 
+/* The master, which does not block, and the terminal. */
+static int terminal_open(int fds[2])
+{
+	static const struct winsize size = {.ws_row = 24, .ws_col = 80};
+	int unlocked = 0, err;
+
+	fds[0] = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+	fds[1] = -1;
+	if (fds[0] >= 0 && ioctl(fds[0], TIOCSPTLCK, &unlocked) == 0)
+		fds[1] = ioctl(fds[0], TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (fds[1] >= 0 && ioctl(fds[1], TIOCSWINSZ, &size) == 0)
+		return 0;
+	err = -errno;
+	for (int i = 0; i < 2; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	return err;
+}
+
 static int fd_dial(struct tn_loop *loop, int *fd, const struct tn_handler *handler, void *arg, struct tn_conn **conn)
 {
 	char url[32];
@@ -78,8 +100,10 @@ int exec_start(struct tn_conn *conn, const struct tn_msg *msg, const char *comma
 	*child = NULL;
 	*input = *output = NULL;
 	err = pipes_open(fds);
+	const struct child_io io = {.input = fds[0], .output = fds[3], .error = -1};
+
 	if (err >= 0)
-		err = child_start(&use, command, fds[0], fds[3], child);
+		err = child_start(&use, command, &io, child);
 	if (err >= 0)
 		err = fd_dial(loop, &fds[1], ends->input, arg, input);
 	if (err >= 0)
@@ -127,6 +151,11 @@ void handler_set_grace(uint64_t ms)
 	grace_ms = ms;
 }
 
+uint64_t exec_grace_ms(void)
+{
+	return grace_ms;
+}
+
 static void look(void *arg);
 
 static void look_soon(struct session *session)
@@ -158,6 +187,25 @@ static void look(void *arg)
 		look_soon(session);
 }
 
+/*
+ * A terminal has no end but a character, which a line may stand before: then the first one only hands that over. A
+ * program that takes its input byte by byte has no end at all.
+ */
+static void terminal_end(struct tn_conn *terminal, int err, void *arg)
+{
+	struct tn_conn_info info;
+	struct termios settings;
+	cc_t ends[2];
+
+	(void)arg;
+	tn_conn_info(terminal, &info);
+	if (err < 0 || tcgetattr(info.fd, &settings) < 0 || !(settings.c_lflag & ICANON))
+		return;
+	ends[0] = ends[1] = settings.c_cc[VEOF];
+	if (tn_send(terminal, ends, sizeof(ends)) < 0)
+		tn_abort(terminal, -EPIPE);
+}
+
 /* Cut or not: its command answers what it got. */
 static void client_ended(struct tn_conn *client, struct tn_conn *input, void *arg)
 {
@@ -165,8 +213,10 @@ static void client_ended(struct tn_conn *client, struct tn_conn *input, void *ar
 
 	(void)client;
 	session->client_ended = true;
-	if (input)
+	if (input && !session->terminal)
 		(void)tn_finish(input);
+	else if (input && tn_when_sent(input, TN_SENT_TAKEN, terminal_end, NULL) < 0)
+		tn_abort(input, -EPIPE);
 	look_soon(session);
 }
 
@@ -230,7 +280,7 @@ static void output_over(struct session *session)
 	if (session->output_ended)
 		return;
 	session->output_ended = true;
-	if (session->client && session->child && !child_has_ended(session->child, NULL) &&
+	if (session->client && session->head.child && !child_has_ended(session->head.child, NULL) &&
 	    tn_timer_start(tn_conn_loop(session->client), EXIT_WAIT_MS, finish_client, session, &session->reap) == 0)
 		return;
 	finish_client(session);
@@ -248,8 +298,12 @@ static void on_child_ended(void *arg)
 
 static void output_ended(struct tn_conn *output, struct tn_conn *client, void *arg)
 {
-	(void)output, (void)client;
+	const struct session *session = arg;
+
+	(void)client;
 	output_over(arg);
+	if (session->terminal)
+		tn_close(output); /* what is still to be typed has no reader */
 }
 
 static const struct tn_pass from_child = {.end = output_ended};
@@ -260,18 +314,50 @@ static void on_output_close(struct tn_conn *conn, int err, void *arg)
 
 	(void)conn;
 	session->output = NULL;
-	if (!exec_is_failure(err)) /* otherwise the client is reset: an ordinary end would say that this is all */
+	if (!exec_is_failure(err) ||
+	    (session->terminal &&
+	     err == -EIO)) /* otherwise the client is reset: an ordinary end would say that this is all */
 		output_over(session);
 	session_free_if_done(session);
 }
 
 /* Both. */
 
-static void on_client_open(struct tn_conn *conn, void *arg)
+static int begin_pipes(struct session *session, const char *command)
 {
 	static const struct tn_handler input = {.on_close = on_input_close};
 	static const struct tn_handler output = {.on_close = on_output_close};
 	static const struct exec_ends ends = {&input, &output, on_child_ended};
+	int err = exec_start(session->client, NULL, command, &ends, session, &session->head.child, &session->input,
+			     &session->output);
+
+	return err < 0 ? err : flow(session->client, session->input, &from_client, session);
+}
+
+static int begin_terminal(struct session *session, const char *command)
+{
+	static const struct tn_handler handler = {.on_close = on_output_close};
+	const struct child_use use = {.conn = session->client, .ended = on_child_ended, .arg = session};
+	int fds[2], err = terminal_open(fds);
+
+	session->terminal = true;
+	if (err >= 0) {
+		const struct child_io io = {.input = fds[1], .output = fds[1], .error = fds[1], .terminal = true};
+
+		err = child_start(&use, command, &io, &session->head.child);
+		close(fds[1]);
+		if (err >= 0)
+			err = fd_dial(tn_conn_loop(session->client), &fds[0], &handler, session, &session->output);
+		if (fds[0] >= 0)
+			close(fds[0]);
+	}
+	if (err < 0)
+		child_not_started(session->client, session->head.child, err);
+	return err < 0 ? err : flow(session->client, session->output, &from_client, session);
+}
+
+static void begin(struct tn_conn *conn, const char *command, int (*start)(struct session *, const char *))
+{
 	struct session *session = calloc(1, sizeof(*session));
 	int err = -ENOMEM;
 
@@ -283,14 +369,22 @@ static void on_client_open(struct tn_conn *conn, void *arg)
 		 * has ended.
 		 */
 		tn_conn_hold(conn);
-		err = exec_start(conn, NULL, arg, &ends, session, &session->child, &session->input, &session->output);
+		err = start(session, command);
 	}
-	if (err >= 0)
-		err = flow(conn, session->input, &from_client, session);
 	if (err >= 0)
 		err = flow(session->output, conn, &from_child, session);
 	if (err < 0)
 		tn_abort(conn, err);
+}
+
+static void on_client_open(struct tn_conn *conn, void *arg)
+{
+	begin(conn, arg, begin_pipes);
+}
+
+static void on_terminals_client_open(struct tn_conn *conn, void *arg)
+{
+	begin(conn, arg, begin_terminal);
 }
 
 /* A child that has not ended its output has lost its client, and is told so at once. A child that has may clean up. */
@@ -304,7 +398,7 @@ static void on_client_close(struct tn_conn *conn, int err, void *arg)
 	session->client = NULL;
 	tn_timer_stop(session->reap);
 	tn_timer_stop(session->look);
-	child_end(session->child, session->output_ended ? GRACE_MS : 0);
+	child_end(session->head.child, session->output_ended ? GRACE_MS : 0);
 	if (session->input)
 		tn_abort(session->input, err);
 	if (session->output)
@@ -314,15 +408,31 @@ static void on_client_close(struct tn_conn *conn, int err, void *arg)
 
 bool handler_child_of(const struct tn_conn *conn, struct handler_child *child)
 {
-	const struct session *session = tn_conn_data(conn);
+	const struct exec_head *head = tn_conn_data(conn);
 
-	return session && session->child && child_has_ended(session->child, child);
+	return head && head->child && child_has_ended(head->child, child);
 }
+
+static const char *refuses_terminal(const char *url)
+{
+	return handler_is_lossy(url) ? "a terminal is for one client: exec:COMMAND runs a command for each datagram"
+				     : NULL;
+}
+
+const struct handler_spec handler_exec_pty = {
+	.name = "exec-pty",
+	.argument = "COMMAND",
+	.meaning = "the same with a terminal (80x24) as its input, output and error, which controls it",
+	.runs = true,
+	.refuses = refuses_terminal,
+	.stream = {.on_open = on_terminals_client_open, .on_close = on_client_close},
+};
 
 const struct handler_spec handler_exec = {
 	.name = "exec",
 	.argument = "COMMAND",
 	.meaning = "runs COMMAND with /bin/sh for each connection (or datagram), which is its input and output",
+	.runs = true,
 	.stream = {.on_open = on_client_open, .on_close = on_client_close},
 	.datagrams = {.on_open = exec_on_gate_open,
 		      .on_msg = exec_on_datagram,

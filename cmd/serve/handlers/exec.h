@@ -9,6 +9,11 @@
 struct child;
 struct handler_child;
 
+/* What stands first in what a connection with a command has as its data. */
+struct exec_head {
+	struct child *child;
+};
+
 /* What happens on the connections to a child's standard input and from its standard output, and when it has ended. */
 struct exec_ends {
 	const struct tn_handler *input, *output;
@@ -24,6 +29,9 @@ bool exec_is_failure(int err);
  */
 int exec_start(struct tn_conn *conn, const struct tn_msg *msg, const char *command, const struct exec_ends *ends,
 	       void *arg, struct child **child, struct tn_conn **input, struct tn_conn **output);
+
+/* The time that a command has after its client has gone. */
+uint64_t exec_grace_ms(void);
 
 /* Inside on_close of a stream's connection: whether its command has ended by then, and how. */
 bool handler_child_of(const struct tn_conn *conn, struct handler_child *child);

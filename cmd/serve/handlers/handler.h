@@ -17,10 +17,13 @@ struct handler_spec {
 	const char *argument; /* what stands behind the colon of exec:COMMAND; NULL: none does */
 	const char *meaning;
 	bool shows; /* something on standard output, whether connections are reported or not */
+	bool runs;  /* commands: each connection has one, or each datagram, or sender of those */
+	/* Why it cannot serve a good URL, for people; NULL: it can. */
+	const char *(*refuses)(const char *url);
 	struct tn_handler stream, datagrams, requests;
 };
 
 extern const struct handler_spec handler_echo, handler_ack, handler_discard, handler_count, handler_chargen,
-	handler_exec, handler_print, handler_broadcast;
+	handler_exec, handler_exec_pty, handler_exec_socket, handler_print, handler_broadcast;
 
 #endif

@@ -23,8 +23,8 @@ static const struct handler_spec handler_proxy = {
 };
 
 static const struct handler_spec *const handlers[] = {
-	&handler_echo,      &handler_ack,     &handler_discard, &handler_count, &handler_print,
-	&handler_broadcast, &handler_chargen, &handler_exec,    &handler_relay, &handler_proxy,
+	&handler_echo,    &handler_ack,  &handler_discard,  &handler_count,       &handler_print, &handler_broadcast,
+	&handler_chargen, &handler_exec, &handler_exec_pty, &handler_exec_socket, &handler_relay, &handler_proxy,
 };
 
 #define NHANDLERS ((int)(sizeof(handlers) / sizeof(handlers[0])))
@@ -99,7 +99,7 @@ static const char *argument_text(const struct handler_spec *spec)
 	static _Thread_local char why[96];
 
 	if (!spec->argument)
-		return "only exec and relay take an argument";
+		return "only exec, exec-pty, exec-socket and relay take an argument";
 	snprintf(why, sizeof(why), "%s needs an argument: %s:%s", spec->name, spec->name, spec->argument);
 	return why;
 }

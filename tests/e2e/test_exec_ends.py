@@ -1,0 +1,102 @@
+"""What a command has as its input and output: a terminal (exec-pty:), or the client's own socket (exec-socket:)."""
+import os
+import re
+import socket
+
+import pytest
+
+from harness import MIB, children_of, exchange, is_running, noise, receive_to_end, reset, wait_until
+
+USAGE = 2
+AS_ROOT = ["--user", "root"] if os.geteuid() == 0 else []
+one_engine = pytest.mark.parametrize("engine", ["auto"], indirect=True)
+pytestmark = one_engine
+
+
+def serve(tenon, handler, *urls, options=()):
+    return tenon.serve(*(urls or ["tcp://127.0.0.1:0"]), options=["--handler", handler, "--json", *AS_ROOT, *options])
+
+
+def said(client, data, finish=True):
+    client.sendall(data)
+    if finish:
+        client.shutdown(socket.SHUT_WR)
+    return receive_to_end(client)
+
+
+def ended(pid):
+    wait_until(lambda: not is_running(pid), f"{pid} ends")
+
+
+def test_a_terminal(tenon, program):
+    """The same that socat gives a command, but for the size: a terminal that controls it, with line ends and echo."""
+    command = "tty | tr 0-9 N; stty size; stty -a | tr ';' '\\\\n' | grep -c echo; exec cat"
+    (tenon.folder / "command").write_text(command.replace("\\\\", "\\"), encoding="ascii")
+    server = serve(tenon, f"exec-pty:. {tenon.folder}/command")
+    ours = said(tenon.dial(server.url), b"typed\nand cut off")
+    socat = tenon.finish([program("socat"), "-t", "5", "-",
+                          f"EXEC:sh {tenon.folder}/command,pty,ctty,setsid"], input=b"typed\n\4")
+    wanted = {"/dev/pts/N", "2"}
+    for answer in (ours, socat.out):
+        assert wanted <= set(re.findall(r"/dev/pts/N|^2(?=\r$)", answer.decode(), re.M)), answer
+        assert answer.count(b"typed\r\n") == 2
+    assert b"24 80\r\n" in ours and ours.endswith(b"and cut off")
+    assert server.wait_for_event("close", reason="end")["status"] == 0
+
+
+def test_keys_of_a_terminal(tenon):
+    """Ctrl-C is for the whole foreground; so is the end of the client."""
+    server = serve(tenon, "exec-pty:echo ready; sleep 1000 | cat")
+    client = tenon.dial(server.url)
+    assert client.recv(7) == b"ready\r\n"
+    assert b"^C" in said(client, b"\3", finish=False)
+    assert server.wait_for_event("close")["signal"] == "INT"
+    client = tenon.dial(server.url)
+    assert client.recv(7) == b"ready\r\n"
+    child = children_of(server.pid)[0]
+    reset(client)
+    ended(child)
+
+
+@pytest.mark.parametrize("handler", ["exec-pty", "exec-socket"])
+def test_a_child_that_wants_to_stay(tenon, handler):
+    """It ignores signals and closes its descriptors, or leaves somebody behind; its client goes."""
+    server = serve(tenon, f"{handler}:trap '' HUP TERM INT; echo; sleep 1000 & sleep 1000; sleep 1000",
+                   options=["--grace", "100ms"])
+    client = tenon.dial(server.url)
+    client.recv(1)
+    wait_until(lambda: len(children_of(server.pid)) == 1, "it runs")
+    client.close()
+    wait_until(lambda: not children_of(server.pid), "it is ended")
+    server.wait_for_event("close")
+
+
+def test_a_socket(tenon, program):
+    server = serve(tenon, "exec-socket:readlink /proc/self/fd/0; cat", "tcp://127.0.0.1:0",
+                   f"unix:{tenon.folder}/s", "mptcp://127.0.0.1:0")
+    data = noise(MIB)
+    for url in server.urls:
+        client = tenon.dial(url)
+        head = b""
+        while not head.endswith(b"\n"):
+            head += client.recv(1)
+        assert head.startswith(b"socket:[")
+        assert exchange(client, data, finish=True) == data
+    answer = tenon.finish([program("nc"), "-N", "127.0.0.1", str(server.port)], input=b"by nc").out
+    assert answer.endswith(b"]\nby nc")
+    assert {event["status"] for event in server.events if event["event"] == "close"} <= {0}
+
+
+def test_what_a_handler_cannot_serve(tenon, authority):
+    for handler, url, why in [
+            ("exec-socket", "udp://127.0.0.1:0", "sockets of streams"),
+            ("exec-socket", f"unix-seqpacket:{tenon.folder}/s", "sockets of streams"),
+            ("exec-socket", f"tls://127.0.0.1:0?{authority.pair('server')}", "translated here"),
+            ("exec-socket", f"shm:{tenon.folder}/s", "translated here"),
+            ("exec-socket", "tcp://127.0.0.1:0?frame=line", "keys frame"),
+            ("exec-socket", "tcp://127.0.0.1:0?proxy=accept&trust=127.0.0.1", "proxy"),
+            ("exec-socket", "tcp://127.0.0.1:0?idle=1s", "key idle"),
+            ("exec-pty", "udp://127.0.0.1:0", "for one client"), ("exec-pty", "http://127.0.0.1:0", "HTTP")]:
+        err = tenon.run("serve", url, "--handler", f"{handler}:cat", status=USAGE).err
+        assert why in err and handler in err, err
+    assert "needs an argument" in tenon.run("serve", "tcp://127.0.0.1:0", "--handler", "exec-pty", status=USAGE).err
