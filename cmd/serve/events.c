@@ -267,6 +267,8 @@ static void child_json(const struct served *served, const struct handler_child *
 	json_begin(&line, "child");
 	json_number(&line, "id", child->conn);
 	json_signed_or_null(&line, "pid", child->pid, child->pid);
+	if (child->fds)
+		json_number(&line, "fds", child->fds);
 	if (child->err)
 		json_text(&line, "reason", child->err == TN_ELIMIT ? "limit" : "start");
 	else

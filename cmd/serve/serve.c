@@ -36,6 +36,7 @@
 #include "handlers/broadcast.h"
 #include "handlers/child.h"
 #include "handlers/count.h"
+#include "handlers/descriptors.h"
 #include "handlers/exec.h"
 #include "handlers/handler.h"
 #include "handlers/handlers.h"
@@ -61,7 +62,7 @@ static struct {
 	uint64_t drain_ns;
 	const char *idle, *drain, *on_bad, *request, *per_source, *accept_rate; /* as they were given */
 	struct privileges_user user;                                            /* without a name: none was given */
-	unsigned max_children;
+	unsigned max_children, fds;
 	uint64_t grace_ns;
 	bool no_sandbox;
 } options = {.drain_ns = UNSET, .grace_ns = UNSET};
@@ -441,6 +442,7 @@ static void prepare_commands(void)
 	if (!max && options.max_conns > MAX_CHILDREN)
 		max = options.max_conns;
 	handler_limit_children(max ? max : MAX_CHILDREN);
+	handler_take_descriptors(options.fds);
 	if (options.grace_ns != UNSET)
 		handler_set_grace(options.grace_ns / NS_PER_MS);
 }
@@ -946,6 +948,15 @@ static const char *set_slow(const char *value, void *to)
 	return options.cut_slow || strcmp(value, "drop-newest") == 0 ? NULL : "is none of cut, drop-newest";
 }
 
+static const char *set_fds(const char *value, void *to)
+{
+	unsigned *count = to;
+
+	if (option_set_number(value, count) || *count > DESCRIPTORS_MAX)
+		return "is no number of descriptors from 1 to " DESCRIPTORS_MAX_TEXT;
+	return NULL;
+}
+
 static const struct option_spec own_options[] = {
 	{"handler", 0, OPTION_VALUE, option_set_text, &options.handler, "NAME",
 	 "what the endpoints without a key handler do (default: ack on datagrams, echo on all others; discard below "
@@ -965,6 +976,8 @@ static const struct option_spec own_options[] = {
 	 "close connections without traffic in either direction for this time"},
 	{"max-children", 0, OPTION_VALUE, option_set_number, &options.max_children, "N",
 	 "commands of exec: at a time, over all endpoints (default 128, or what -m says)"},
+	{"fds", 0, OPTION_VALUE, set_fds, &options.fds, "N",
+	 "give commands of exec: up to N descriptors that come with the first bytes on a Unix socket, from 3 on"},
 	{"grace", 0, OPTION_VALUE, option_set_duration, &options.grace_ns, "DUR",
 	 "time for a command to end after its client has closed (default 5s)"},
 	{"slow", 0, OPTION_VALUE, set_slow, NULL, "HOW",

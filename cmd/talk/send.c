@@ -30,6 +30,7 @@
 #include "lines.h"
 #include "lost.h"
 #include "messages.h"
+#include "passed.h"
 #include "retry.h"
 #include "tap/tap.h"
 #include "tap/trace.h"
@@ -47,6 +48,7 @@ static struct {
 	unsigned count;
 	const char *size;
 	bool no_reply;
+	struct passed passed; /* --fd */
 	struct retry retry;
 	struct throttle throttle;
 } options = {.wait_ns = UINT64_MAX, .count = 1};
@@ -282,11 +284,40 @@ static bool is_throttled(bool begins)
 	return true;
 }
 
+/*
+ * Descriptors go with the first bytes of the first message, before the library has any to send. Returns whether there
+ * is more to do.
+ */
+static bool send_passed(void)
+{
+	struct tn_conn_info info;
+	long sent;
+
+	if (!state.message.len && !state.keeps) {
+		complain("send: --fd: descriptors go with a byte at least, and the message is empty");
+		leave(STATUS_USAGE);
+		return false;
+	}
+	tn_conn_info(state.conn, &info);
+	sent = passed_send(&options.passed, info.fd, state.message.data, state.message.len);
+	if (sent < 0) {
+		complain("%s: --fd: %s", state.url, tn_strerror((int)sent));
+		leave(STATUS_FAILED);
+		return false;
+	}
+	options.passed.count = 0;
+	state.sent = (size_t)sent;
+	state.active_ns = clock_ns();
+	return state.keeps ? false : true;
+}
+
 /* The rest of the message, as far as the queue and --rate take it. */
 static void pump(void)
 {
 	size_t most = state.keeps ? SIZE_MAX : throttle_piece(&options.throttle);
 
+	if (options.passed.count && !send_passed())
+		return;
 	do {
 		size_t left = state.message.len - state.sent, len = left < most ? left : most;
 
@@ -721,6 +752,25 @@ static int run_generated(int given)
 	return dial();
 }
 
+/* Where descriptors can be passed: with bytes of ours as they are. */
+static bool check_passed(void)
+{
+	const int unlike = TN_URL_SECURE | TN_URL_MEMORY | TN_URL_WEBSOCKET;
+	int kind = tn_url_kind(state.url);
+
+	if (kind < 0 || (kind & (TN_URL_LOCAL | unlike)) != TN_URL_LOCAL)
+		complain(
+			"send: --fd: descriptors are passed over Unix sockets (unix:, unix-seqpacket:, unix-dgram:), not "
+			"over %s",
+			state.url);
+	else if ((state.keeps && !(kind & TN_URL_PACKETS)) || transcoder_is_for(state.url))
+		complain("send: --fd: descriptors go with bytes as they are, and %s has a frame or a format",
+			 state.url);
+	else
+		return true;
+	return false;
+}
+
 /* What of the options speaks against key reconnect. */
 static bool check_comes_back(void)
 {
@@ -754,6 +804,8 @@ static int run(char **operands, int count)
 	state.comes_back = lost_is_awaited(state.url);
 	if (state.comes_back && !check_comes_back())
 		return STATUS_USAGE;
+	if (options.passed.count && !check_passed())
+		return STATUS_USAGE;
 	if (options.size)
 		return run_generated(count - 1);
 	state.messages.rounds = options.count;
@@ -781,6 +833,8 @@ static const struct option_spec own_options[] = {
 	 "dial again, up to N times (forever: without end), while nobody answers"},
 	{"every", 0, OPTION_VALUE, retry_set_every, &options.retry, "DUR",
 	 "with --retry: the time between two attempts, give or take a quarter (default 1s)"},
+	{"fd", 0, OPTION_VALUES, passed_add, &options.passed, "N",
+	 "pass an open descriptor with the first bytes, on a Unix socket"},
 	{"count", 'c', OPTION_VALUE, option_set_number, &options.count, "N", "send the list of messages N times"},
 	{"size", 0, OPTION_VALUE, option_set_text, &options.size, "SIZES",
 	 "send messages of random letters: 64; of sizes drawn from a range, 16-4KiB, from a list with weights, "

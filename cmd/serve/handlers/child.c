@@ -1,4 +1,5 @@
 #include "child.h"
+#include "descriptors.h"
 #include "environment.h"
 
 #include <errno.h>
@@ -245,15 +246,15 @@ static bool is_one_program(const char *command)
 }
 
 /* What this process has inherited is not for a command. Before Linux 5.9 there is no system call to close it all. */
-static int close_rest(void)
+static int close_from(int first)
 {
 	struct rlimit limit;
 
-	if (close_range(STDERR_FILENO + 1, ~0U, 0) == 0)
+	if (close_range((unsigned)first, ~0U, 0) == 0)
 		return 0;
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
 		return -errno;
-	for (rlim_t fd = STDERR_FILENO + 1; fd < limit.rlim_max && fd < 1 << 20; fd++)
+	for (rlim_t fd = (rlim_t)first; fd < limit.rlim_max && fd < 1 << 20; fd++)
 		close((int)fd);
 	return 0;
 }
@@ -264,18 +265,37 @@ static int above_standard(int fd)
 	return fd < 0 || fd > STDERR_FILENO ? fd : fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 }
 
+/* From 3 on, in their order: first out of the way of one another. Returns the number behind the last, or -1. */
+static int place_descriptors(const struct descriptors *fds)
+{
+	int count = fds ? (int)fds->count : 0, first = STDERR_FILENO + 1, away[DESCRIPTORS_MAX];
+
+	for (int i = 0; i < count; i++) {
+		away[i] = fcntl(fds->fd[i], F_DUPFD_CLOEXEC, first + count);
+		if (away[i] < 0)
+			return -1;
+	}
+	for (int i = 0; i < count; i++)
+		if (dup2(away[i], first + i) < 0)
+			return -1;
+	return first + count;
+}
+
 /* Its terminal becomes the one that controls it. */
-static bool take_descriptors(const struct child_io *io)
+static bool take_descriptors(const struct child_io *io, const struct descriptors *fds)
 {
 	int input = above_standard(io->input), output = above_standard(io->output), error = above_standard(io->error);
 
+	int rest;
+
 	return dup2(input, STDIN_FILENO) >= 0 && dup2(output, STDOUT_FILENO) >= 0 &&
-	       (error < 0 || dup2(error, STDERR_FILENO) >= 0) && close_rest() == 0 &&
-	       (!io->terminal || ioctl(STDIN_FILENO, TIOCSCTTY, 0) == 0);
+	       (error < 0 || dup2(error, STDERR_FILENO) >= 0) && (rest = place_descriptors(fds)) >= 0 &&
+	       close_from(rest) == 0 && (!io->terminal || ioctl(STDIN_FILENO, TIOCSCTTY, 0) == 0);
 }
 
 /* Between fork and exec only calls that are safe in a signal handler: other threads may have held any lock. */
-static _Noreturn void child_run(const char *command, char **env, const struct child_io *io, pid_t parent)
+static _Noreturn void child_run(const char *command, char **env, const struct child_io *io,
+				const struct descriptors *fds, pid_t parent)
 {
 	static const char failed[] = "exec: the command could not be started\n";
 	char *const args[] = {(char *)"sh", (char *)"-c", (char *)command, NULL};
@@ -294,7 +314,7 @@ static _Noreturn void child_run(const char *command, char **env, const struct ch
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (child_files_set)
 		setrlimit(RLIMIT_NOFILE, &child_files);
-	if (take_descriptors(io))
+	if (take_descriptors(io, fds))
 		execve("/bin/sh", args, env);
 	(void)!write(STDERR_FILENO, failed, sizeof(failed) - 1);
 	_exit(127);
@@ -311,7 +331,7 @@ static int child_fork(struct child *child, const char *command, char **env, cons
 	pthread_mutex_lock(&alive.lock);
 	child->pid = fork();
 	if (child->pid == 0)
-		child_run(command, env, io, parent);
+		child_run(command, env, io, child->use.fds, parent);
 	int err = errno;
 	if (child->pid > 0) {
 		child->older = alive.newest;
@@ -349,7 +369,7 @@ static bool take_place(void)
 
 static int start(struct child *child, const char *command, const struct child_io *io)
 {
-	char **env = environment_of(child->use.conn, child->use.msg);
+	char **env = environment_of(child->use.conn, child->use.msg, child->told.fds);
 	char *line = NULL;
 	int err;
 
@@ -361,6 +381,7 @@ static int start(struct child *child, const char *command, const struct child_io
 		return -ENOMEM;
 	}
 	err = child_fork(child, line, env, io);
+	child->use.fds = NULL;
 	free(line);
 	environment_free(env);
 	if (err < 0)
@@ -378,7 +399,9 @@ static int start_in_place(const struct child_use *use, const char *command, cons
 	if (!child)
 		return -ENOMEM;
 	*child = (struct child){.loop = tn_conn_loop(use->conn), .use = *use, .pidfd = -1};
-	child->told = (struct handler_child){.server = tn_conn_server(use->conn), .conn = tn_conn_id(use->conn)};
+	child->told = (struct handler_child){.server = tn_conn_server(use->conn),
+					     .conn = tn_conn_id(use->conn),
+					     .fds = use->fds ? use->fds->count : 0};
 	err = start(child, command, io);
 	if (err < 0) {
 		if (child->pid > 0)

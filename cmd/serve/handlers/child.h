@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 struct child;
+struct descriptors;
 struct rlimit;
 struct tn_conn;
 struct tn_msg;
@@ -17,6 +18,7 @@ struct handler_child {
 	struct tn_conn *refused; /* whose command was not started; NULL: one was */
 	uint64_t conn;           /* number of the connection that it was for: tn_conn_id() */
 	int pid;                 /* 0: not started */
+	unsigned fds;            /* descriptors of the client's that it was given */
 	int err;                 /* why it was not started: -errno, or TN_ELIMIT: too many run already; 0 */
 	int status;              /* its exit status, unless a signal ended it */
 	int signal;              /* the signal that ended it, or 0 */
@@ -36,14 +38,15 @@ struct child_io {
  * unless it was given up before. */
 struct child_use {
 	struct tn_conn *conn;
-	const struct tn_msg *msg; /* the datagram that it answers, or NULL; while child_start() is called */
+	const struct tn_msg *msg;      /* the datagram that it answers, or NULL; while child_start() is called */
+	const struct descriptors *fds; /* of the client's, which it has from 3 on; or NULL; likewise */
 	void (*ended)(void *arg);
 	void *arg;
 };
 
 /*
- * Starts `/bin/sh -c command`. It has no descriptor but the standard ones; its environment tells of the client. The
- * child is owned by the caller until child_end(). Returns 0, -errno, or TN_ELIMIT: as many run as may.
+ * Starts `/bin/sh -c command`. It has no descriptor but the standard ones and `fds`; its environment tells of the
+ * client. The child is owned by the caller until child_end(). Returns 0, -errno, or TN_ELIMIT: as many run as may.
  */
 int child_start(const struct child_use *use, const char *command, const struct child_io *io, struct child **child);
 

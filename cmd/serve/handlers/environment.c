@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define OWN_MAX 11 /* variables of ours */
+#define OWN_MAX 12 /* variables of ours */
 
 /* Theirs, from a tenon above this one, are not ours. */
 static bool is_ours(const char *variable)
@@ -15,7 +15,7 @@ static bool is_ours(const char *variable)
 	static const char *const names[] = {
 		"TENON_PEER=",     "TENON_LOCAL=",    "TENON_VIA=",         "TENON_URL=",
 		"TENON_TLS=",      "TENON_ALPN=",     "TENON_SERVER_NAME=", "TENON_IDENTITY=",
-		"TENON_PEER_UID=", "TENON_PEER_GID=", "TENON_PEER_PID="};
+		"TENON_PEER_UID=", "TENON_PEER_GID=", "TENON_PEER_PID=",    "TENON_FDS="};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (strncmp(variable, names[i], strlen(names[i])) == 0)
@@ -77,7 +77,7 @@ static void url_of(const char *like, const struct tn_addr *addr, char *out, size
 	snprintf(out, cap, "%.*s%s", len, like, tn_addr_text(addr, text, sizeof(text)));
 }
 
-char **environment_of(const struct tn_conn *conn, const struct tn_msg *msg)
+char **environment_of(const struct tn_conn *conn, const struct tn_msg *msg, unsigned fds)
 {
 	size_t count = 0, theirs = 0;
 	struct tn_conn_info info;
@@ -105,6 +105,7 @@ char **environment_of(const struct tn_conn *conn, const struct tn_msg *msg)
 	if (done && tn_conn_server(conn) && tn_server_nurls(tn_conn_server(conn)) > 0)
 		done = add(env, &count, "TENON_URL", tn_server_url(tn_conn_server(conn), 0));
 	done = done && add_credentials(env, &count, &info) && add_security(env, &count, conn);
+	done = done && (!fds || add_number(env, &count, "TENON_FDS", fds));
 	for (size_t i = 0; i < theirs && done; i++) {
 		if (is_ours(environ[i]))
 			continue;

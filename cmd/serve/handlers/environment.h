@@ -11,7 +11,7 @@ struct tn_msg;
  * TENON_ALPN, TENON_SERVER_NAME and TENON_IDENTITY, where there is one. `msg`: the datagram that is answered, or NULL.
  * NULL without memory; environment_free() afterwards.
  */
-char **environment_of(const struct tn_conn *conn, const struct tn_msg *msg);
+char **environment_of(const struct tn_conn *conn, const struct tn_msg *msg, unsigned fds);
 void environment_free(char **env);
 
 #endif

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "child.h"
+#include "descriptors.h"
 #include "gone.h"
 #include "handler.h"
 #include "handlers.h"
@@ -28,9 +29,12 @@
 struct session {
 	struct exec_head head;
 	struct tn_conn *client, *input, *output; /* NULL: gone. A terminal is its output, and its input too */
-	struct tn_timer *reap;                   /* the output has ended: until the child is reaped */
-	struct tn_timer *look;                   /* the client has ended: until it has gone */
-	unsigned gone_for_ms;                    /* for how long it has */
+	const char *command;
+	int (*start)(struct session *session, const struct descriptors *fds);
+	struct tn_poll *first; /* no command before the first bytes, which may bring descriptors */
+	struct tn_timer *reap; /* the output has ended: until the child is reaped */
+	struct tn_timer *look; /* the client has ended: until it has gone */
+	unsigned gone_for_ms;  /* for how long it has */
 	bool client_ended, output_ended, finished, terminal;
 };
 
@@ -90,25 +94,26 @@ static int fd_dial(struct tn_loop *loop, int *fd, const struct tn_handler *handl
 	return err;
 }
 
-int exec_start(struct tn_conn *conn, const struct tn_msg *msg, const char *command, const struct exec_ends *ends,
-	       void *arg, struct child **child, struct tn_conn **input, struct tn_conn **output)
+int exec_start(struct tn_conn *conn, const struct tn_msg *msg, const struct descriptors *fds, const char *command,
+	       const struct exec_ends *ends, void *arg, struct child **child, struct tn_conn **input,
+	       struct tn_conn **output)
 {
-	const struct child_use use = {.conn = conn, .msg = msg, .ended = ends->ended, .arg = arg};
+	const struct child_use use = {.conn = conn, .msg = msg, .fds = fds, .ended = ends->ended, .arg = arg};
 	struct tn_loop *loop = tn_conn_loop(conn);
-	int fds[4], err;
+	int pipes[4], err;
 
 	*child = NULL;
 	*input = *output = NULL;
-	err = pipes_open(fds);
-	const struct child_io io = {.input = fds[0], .output = fds[3], .error = -1};
+	err = pipes_open(pipes);
+	const struct child_io io = {.input = pipes[0], .output = pipes[3], .error = -1};
 
 	if (err >= 0)
 		err = child_start(&use, command, &io, child);
 	if (err >= 0)
-		err = fd_dial(loop, &fds[1], ends->input, arg, input);
+		err = fd_dial(loop, &pipes[1], ends->input, arg, input);
 	if (err >= 0)
-		err = fd_dial(loop, &fds[2], ends->output, arg, output);
-	pipes_close(fds);
+		err = fd_dial(loop, &pipes[2], ends->output, arg, output);
+	pipes_close(pipes);
 	if (err < 0)
 		child_not_started(conn, *child, err);
 	return err < 0 ? err : 0;
@@ -323,28 +328,28 @@ static void on_output_close(struct tn_conn *conn, int err, void *arg)
 
 /* Both. */
 
-static int begin_pipes(struct session *session, const char *command)
+static int begin_pipes(struct session *session, const struct descriptors *fds)
 {
 	static const struct tn_handler input = {.on_close = on_input_close};
 	static const struct tn_handler output = {.on_close = on_output_close};
 	static const struct exec_ends ends = {&input, &output, on_child_ended};
-	int err = exec_start(session->client, NULL, command, &ends, session, &session->head.child, &session->input,
-			     &session->output);
+	int err = exec_start(session->client, NULL, fds, session->command, &ends, session, &session->head.child,
+			     &session->input, &session->output);
 
 	return err < 0 ? err : flow(session->client, session->input, &from_client, session);
 }
 
-static int begin_terminal(struct session *session, const char *command)
+static int begin_terminal(struct session *session, const struct descriptors *passed)
 {
 	static const struct tn_handler handler = {.on_close = on_output_close};
-	const struct child_use use = {.conn = session->client, .ended = on_child_ended, .arg = session};
+	const struct child_use use = {.conn = session->client, .fds = passed, .ended = on_child_ended, .arg = session};
 	int fds[2], err = terminal_open(fds);
 
 	session->terminal = true;
 	if (err >= 0) {
 		const struct child_io io = {.input = fds[1], .output = fds[1], .error = fds[1], .terminal = true};
 
-		err = child_start(&use, command, &io, &session->head.child);
+		err = child_start(&use, session->command, &io, &session->head.child);
 		close(fds[1]);
 		if (err >= 0)
 			err = fd_dial(tn_conn_loop(session->client), &fds[0], &handler, session, &session->output);
@@ -356,23 +361,58 @@ static int begin_terminal(struct session *session, const char *command)
 	return err < 0 ? err : flow(session->client, session->output, &from_client, session);
 }
 
-static void begin(struct tn_conn *conn, const char *command, int (*start)(struct session *, const char *))
+static int begin_now(struct session *session, const struct descriptors *fds)
+{
+	struct tn_conn *conn = session->client;
+	int err;
+
+	/* A child that works looks like one that waits: its client is held until the output has ended */
+	tn_conn_hold(conn);
+	err = session->start(session, fds);
+	return err < 0 ? err : flow(session->output, conn, &from_child, session);
+}
+
+static void first_bytes(void *arg)
+{
+	struct session *session = arg;
+	struct descriptors fds;
+	int err;
+
+	tn_poll_stop(session->first);
+	session->first = NULL;
+	descriptors_take(session->client, &fds);
+	err = begin_now(session, &fds);
+	descriptors_close(&fds);
+	if (err < 0)
+		tn_abort(session->client, err);
+	else
+		tn_resume(session->client);
+}
+
+/* Its bytes are not read before their descriptors are taken. */
+static int begin_with_first(struct session *session)
+{
+	struct tn_conn *conn = session->client;
+	struct tn_conn_info info;
+
+	tn_pause(conn);
+	tn_conn_info(conn, &info);
+	return tn_poll_start(tn_conn_loop(conn), info.fd, first_bytes, session, &session->first);
+}
+
+static void begin(struct tn_conn *conn, const char *command,
+		  int (*start)(struct session *session, const struct descriptors *fds))
 {
 	struct session *session = calloc(1, sizeof(*session));
 	int err = -ENOMEM;
 
 	if (session) {
 		session->client = conn;
+		session->command = command;
+		session->start = start;
 		tn_conn_set_data(conn, session);
-		/*
-		 * A child that works looks like one that waits: its client is held (tn_conn_hold()) until the output
-		 * has ended.
-		 */
-		tn_conn_hold(conn);
-		err = start(session, command);
+		err = descriptors_are_awaited(conn) ? begin_with_first(session) : begin_now(session, NULL);
 	}
-	if (err >= 0)
-		err = flow(session->output, conn, &from_child, session);
 	if (err < 0)
 		tn_abort(conn, err);
 }
@@ -396,6 +436,7 @@ static void on_client_close(struct tn_conn *conn, int err, void *arg)
 	if (!session)
 		return;
 	session->client = NULL;
+	tn_poll_stop(session->first);
 	tn_timer_stop(session->reap);
 	tn_timer_stop(session->look);
 	child_end(session->head.child, session->output_ended ? GRACE_MS : 0);

@@ -7,6 +7,7 @@
 #include "tenon.h"
 
 struct child;
+struct descriptors;
 struct handler_child;
 
 /* What stands first in what a connection with a command has as its data. */
@@ -27,8 +28,9 @@ bool exec_is_failure(int err);
  * Starts a child for a connection and dials its ends, whose handlers get `arg`. On failure the watcher is told, and a
  * code is returned; what had begun by then is returned all the same, and ended like any other.
  */
-int exec_start(struct tn_conn *conn, const struct tn_msg *msg, const char *command, const struct exec_ends *ends,
-	       void *arg, struct child **child, struct tn_conn **input, struct tn_conn **output);
+int exec_start(struct tn_conn *conn, const struct tn_msg *msg, const struct descriptors *fds, const char *command,
+	       const struct exec_ends *ends, void *arg, struct child **child, struct tn_conn **input,
+	       struct tn_conn **output);
 
 /* The time that a command has after its client has gone. */
 uint64_t exec_grace_ms(void);

@@ -193,7 +193,7 @@ void exec_on_datagram(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 		job->peer = *msg->peer;
 	job->hops = msg->hops;
 	job_link(job, gate);
-	if (exec_start(conn, msg, arg, &ends, job, &job->child, &job->input, &job->output) < 0) {
+	if (exec_start(conn, msg, NULL, arg, &ends, job, &job->child, &job->input, &job->output) < 0) {
 		job_end(job, 0);
 		return;
 	}
