@@ -595,8 +595,8 @@ static int serve_one(struct served *served, const struct wanted *w)
 
 	served->handler = spec->name;
 	state.shows |= spec->shows;
-	served->commands = spec->runs && !handler_is_datagrams(url);
 	served->face = handler_face(spec, url);
+	served->commands = spec->runs && served->face == &spec->stream; /* not DTLS: one for each datagram */
 	served->datagrams = handler_is_datagrams(url);
 	served->told = json_is_wanted() || settings.verbose || admin_is_wanted();
 	served->tapped = tap_is_wanted();

@@ -6,6 +6,7 @@ import resource
 import select
 import signal
 import socket
+import subprocess
 import time
 
 import pytest
@@ -385,9 +386,25 @@ def test_a_reply_is_cut_where_a_datagram_ends(tenon, url):
 def test_the_reply_to_a_client_that_has_ended_over_datagrams(tenon, authority, trusted):
     """Its end is there before the command's reply, which is cut where a record of DTLS ends."""
     server = tenon.serve(f"dtls://127.0.0.1:0?{authority.pair('server')}", options=[
-        "--handler", "exec:sleep 0.3; head -c 20000 /dev/zero"])
+        "--json", "--handler", "exec:sleep 0.3; head -c 20000 /dev/zero"])
     done = tenon.run("connect", f"{server.url}?{trusted}", input=b"hello\n")
     assert done.out == bytes(16384)
+    assert server.wait_for_event("close")["reason"] == "end"
+
+
+def test_connections_over_datagrams_that_close_are_told(tenon, authority, trusted):
+    """Each datagram has a command, and the connection none: what it keeps was once taken for one."""
+    server = tenon.serve(f"dtls://127.0.0.1:0?{authority.pair('server')}", options=[
+        "--json", "--handler", "exec:echo start; cat; echo end"])
+    for count in range(1, 4):
+        client = tenon.start("connect", f"{server.url}?{trusted}", stdin=subprocess.PIPE)
+        client.popen.stdin.write(b"hi\n")
+        client.popen.stdin.flush()
+        client.wait_for_text("end", "out")
+        client.popen.stdin.close()
+        client.wait(0)
+        wait_until(lambda n=count: sum(event["event"] == "close" for event in server.events) == n, "it is told")
+    assert not any("status" in event for event in server.events if event["event"] == "close")
 
 
 @pytest.mark.parametrize("scheme", ["udp", "tcp"])
