@@ -59,6 +59,7 @@ static struct {
 	uint64_t bytes; /* the same of a stream */
 	struct retry retry;
 	struct throttle throttle;
+	size_t chunk;       /* 0: the input is cut into lines */
 	struct typed typed; /* --crlf, --escape */
 	bool raw;
 	bool end_is_due; /* the wait is for the peer's end, not one that the user asked for */
@@ -85,7 +86,7 @@ static struct {
 	bool by_lines, datagrams;
 	bool by_hand;   /* the input passes send_lines() */
 	bool throttled; /* lines or pieces wait for --rate or --interval; the input is paused */
-	bool framed;    /* a message is a line without its line feed; otherwise with it, or --raw */
+	bool framed;    /* a message is a line without its line feed; otherwise with it, or --raw, --chunk */
 	bool input_over, peer_over, leaving, left;
 	bool input_told;  /* its end has had its effect */
 	bool output_shut; /* standard output is not open for writing */
@@ -306,6 +307,8 @@ static int next_line(const char **line, size_t *len)
 {
 	size_t most = throttle_piece(&options.throttle);
 
+	if (options.chunk)
+		return lines_chunk(&state.lines, options.chunk, state.input_over, line, len);
 	if ((state.by_lines && !options.raw) || options.throttle.interval_ns)
 		return lines_next(&state.lines, state.input_over, line, len);
 	return lines_piece(&state.lines, most < state.lines.max ? most : state.lines.max, line, len);
@@ -1105,8 +1108,11 @@ static bool check_messages(void)
 		complain("connect: --crlf: messages of %s are lines without their line feed (key frame=crlf ends each "
 			 "with CR LF)",
 			 state.url);
-	else if (options.raw && transcoder_is_for(state.url))
-		complain("connect: --raw: messages of %s have a format, which is typed in lines", state.url);
+	else if ((options.raw || options.chunk) && transcoder_is_for(state.url))
+		complain("connect: --%s: messages of %s have a format, which is typed in lines",
+			 options.raw ? "raw" : "chunk", state.url);
+	else if (options.chunk > DATAGRAM_MAX && state.datagrams)
+		complain("connect: --chunk: a datagram has at most %d bytes", DATAGRAM_MAX);
 	else
 		return true;
 	return false;
@@ -1154,14 +1160,14 @@ static int run(char **operands, int count)
 	}
 	state.framed = !(kind & TN_URL_PACKETS) && tn_url_keeps_messages(state.url) == 1;
 	state.by_lines = state.framed || kind & TN_URL_PACKETS;
+	state.datagrams = kind & TN_URL_DATAGRAMS && !(kind & TN_URL_SECURE);
 	if (!check_messages())
 		return STATUS_USAGE;
 	if (!options.raw)
 		options.typed.escape = TYPED_NO_ESCAPE;
-	state.framed &= !options.raw; /* what is typed and shown is no line */
+	state.framed &= !options.raw && !options.chunk; /* what is typed and shown is no line */
 	state.by_hand = state.by_lines || throttle_wanted(&options.throttle) || options.raw || options.typed.crlf ||
-			state.comes_back;
-	state.datagrams = kind & TN_URL_DATAGRAMS && !(kind & TN_URL_SECURE);
+			options.chunk || state.comes_back;
 	if ((options.bytes && state.by_lines) || (options.count && !state.by_lines)) {
 		complain(options.bytes ? "connect: --bytes: %s has messages: --count N ends after so many"
 				       : "connect: --count: %s has no messages (key frame makes some): --bytes N "
@@ -1255,6 +1261,8 @@ static const struct option_spec own_options[] = {
 	{"trace-bytes", 0, OPTION_VALUE, trace_set_bytes, NULL, "SIZE", TRACE_BYTES_MEANING},
 	{"exit-on-end", 0, OPTION_ALONE, option_set_flag, &options.exit_on_end, NULL,
 	 "leave when the peer ends: --wait-input 0"},
+	{"chunk", 0, OPTION_VALUE, lines_set_chunk, &options.chunk, "SIZE",
+	 "cut the input into messages of so many bytes, in place of lines: 1200"},
 	{"raw", 0, OPTION_ALONE, option_set_flag, &options.raw, NULL,
 	 "the terminal passes each key as it is, Ctrl-C too, and echoes nothing; ^] leaves"},
 	{"escape", 0, OPTION_VALUE, typed_set_escape, &options.typed, "KEY",

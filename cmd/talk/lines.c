@@ -63,6 +63,24 @@ bool lines_piece(struct lines *lines, size_t most, const char **piece, size_t *l
 	return true;
 }
 
+int lines_chunk(struct lines *lines, size_t size, bool over, const char **chunk, size_t *len)
+{
+	if (lines_waiting(lines) < size && !over)
+		return 0;
+	return lines_piece(lines, size, chunk, len);
+}
+
+const char *lines_set_chunk(const char *value, void *to)
+{
+	size_t *size = to;
+	uint64_t bytes;
+
+	if (tn_parse_size(value, &bytes) < 0 || !bytes || bytes > LINES_CHUNK_MAX)
+		return "is no size from 1 to 64MiB, such as 1200 or 64KiB";
+	*size = (size_t)bytes;
+	return NULL;
+}
+
 void lines_drop(struct lines *lines)
 {
 	lines->start = lines->len = lines->seen = 0;

@@ -47,6 +47,7 @@ static struct {
 	uint64_t wait_ns;
 	unsigned count;
 	const char *size;
+	size_t chunk; /* 0: standard input is cut into lines */
 	bool no_reply;
 	struct passed passed; /* --fd */
 	struct retry retry;
@@ -569,16 +570,23 @@ static void on_close(struct tn_conn *conn, int err, void *arg)
 
 /* ---- lines of standard input ---- */
 
+static int next_line(bool over, const char **line, size_t *len)
+{
+	return options.chunk ? lines_chunk(&state.lines, options.chunk, over, line, len)
+			     : lines_next(&state.lines, over, line, len);
+}
+
 static void take_lines(bool over)
 {
 	const char *line;
 	size_t len;
 	int found;
 
-	while ((found = lines_next(&state.lines, over, &line, &len)) > 0)
-		if (transcoder_is_blank(&state.coder, line, len))
+	while ((found = next_line(over, &line, &len)) > 0)
+		if (!options.chunk && transcoder_is_blank(&state.coder, line, len))
 			continue; /* JSON lines may have empty ones */
-		else if (messages_add(&state.messages, line, state.raw || line[len - 1] != '\n' ? len : len - 1) < 0)
+		else if (messages_add(&state.messages, line,
+				      state.raw || options.chunk || line[len - 1] != '\n' ? len : len - 1) < 0)
 			leave_for(-ENOMEM);
 	if (found < 0) {
 		complain("standard input: a line of more than %u MiB", LINE_MAX_LEN >> 20);
@@ -589,7 +597,7 @@ static void take_lines(bool over)
 static void on_input(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 {
 	(void)arg;
-	if (state.raw && !options.throttle.interval_ns) {
+	if (state.raw && !options.throttle.interval_ns && !options.chunk) {
 		if (messages_add(&state.messages, msg->data, msg->len) < 0)
 			leave_for(-ENOMEM);
 	} else {
@@ -771,6 +779,18 @@ static bool check_passed(void)
 	return false;
 }
 
+static bool check_chunk(int given)
+{
+	if (given || options.size)
+		complain("send: --chunk: only of standard input, and not of messages that are %s",
+			 given ? "arguments" : "made (--size)");
+	else if (transcoder_is_for(state.url))
+		complain("send: --chunk: messages of %s have a format, and are no pieces of bytes", state.url);
+	else
+		return true;
+	return false;
+}
+
 /* What of the options speaks against key reconnect. */
 static bool check_comes_back(void)
 {
@@ -806,6 +826,8 @@ static int run(char **operands, int count)
 		return STATUS_USAGE;
 	if (options.passed.count && !check_passed())
 		return STATUS_USAGE;
+	if (options.chunk && !check_chunk(count - 1))
+		return STATUS_USAGE;
 	if (options.size)
 		return run_generated(count - 1);
 	state.messages.rounds = options.count;
@@ -836,6 +858,8 @@ static const struct option_spec own_options[] = {
 	{"fd", 0, OPTION_VALUES, passed_add, &options.passed, "N",
 	 "pass an open descriptor with the first bytes, on a Unix socket"},
 	{"count", 'c', OPTION_VALUE, option_set_number, &options.count, "N", "send the list of messages N times"},
+	{"chunk", 0, OPTION_VALUE, lines_set_chunk, &options.chunk, "SIZE",
+	 "cut standard input into messages of so many bytes, in place of lines: 1200"},
 	{"size", 0, OPTION_VALUE, option_set_text, &options.size, "SIZES",
 	 "send messages of random letters: 64; of sizes drawn from a range, 16-4KiB, from a list with weights, "
 	 "64@7,576@4,1500@1, or around a mean, exp:512; as many as --count says"},
