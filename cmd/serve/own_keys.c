@@ -22,14 +22,22 @@ static char *decoded(const char *text, size_t len)
 	return out;
 }
 
-/* Whether a part of the query has this key. */
-static bool has_key(const char *part, size_t len, const char *key)
+/* Which one a part of the query has; NULL: one of the library's. */
+static char **own_key(struct own_keys *keys, const char *part, size_t len, const char **key)
 {
-	char *name = decoded(part, len);
-	bool has = name && strcmp(name, key) == 0;
+	const struct {
+		const char *key;
+		char **value;
+	} own[] = {{"handler", &keys->handler}, {"session", &keys->session}};
+	char *name = decoded(part, len), **value = NULL;
 
+	for (size_t i = 0; name && i < sizeof(own) / sizeof(own[0]); i++)
+		if (strcmp(name, own[i].key) == 0) {
+			*key = own[i].key;
+			value = own[i].value;
+		}
 	free(name);
-	return has;
+	return value;
 }
 
 static const char *set_value(char **value, const char *part, size_t name_len, size_t len)
@@ -40,11 +48,12 @@ static const char *set_value(char **value, const char *part, size_t name_len, si
 	return *value ? NULL : "out of memory";
 }
 
-const char *own_keys_take(const char *url, struct own_keys *keys)
+const char *own_keys_take(const char *url, struct own_keys *keys, const char **key)
 {
 	const char *at = url + strcspn(url, "?"), *why = NULL;
 	char separator = '?', *to;
 
+	*key = "handler";
 	*keys = (struct own_keys){.url = strdup(url)};
 	if (!keys->url)
 		return "out of memory";
@@ -52,9 +61,10 @@ const char *own_keys_take(const char *url, struct own_keys *keys)
 	while (*at && !why) {
 		const char *part = at + 1;
 		size_t len = strcspn(part, "&"), name_len = strcspn(part, "=&");
+		char **value = own_key(keys, part, name_len, key);
 
-		if (has_key(part, name_len, "handler")) {
-			why = set_value(&keys->handler, part, name_len, len);
+		if (value) {
+			why = set_value(value, part, name_len, len);
 		} else {
 			*to++ = separator;
 			memcpy(to, part, len);
@@ -73,5 +83,6 @@ void own_keys_free(struct own_keys *keys)
 {
 	free(keys->url);
 	free(keys->handler);
+	free(keys->session);
 	*keys = (struct own_keys){0};
 }

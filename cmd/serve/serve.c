@@ -198,6 +198,7 @@ struct wanted {
 	const char *handler;             /* as it was given, or NULL */
 	const struct handler_spec *spec; /* what that is; by default that of the scheme */
 	const char *argument;            /* of it, or NULL */
+	struct handler_session session;  /* idle_ms 0: there are none */
 };
 
 static struct wanted *wanted;
@@ -210,6 +211,26 @@ static int bad_handler(const struct wanted *w, const char *why)
 	else
 		complain("serve: --handler: %s", why);
 	return STATUS_USAGE;
+}
+
+/* Key session. */
+static int choose_session(struct wanted *w)
+{
+	uint64_t ns;
+
+	if (!w->keys.session)
+		return STATUS_DONE;
+	if (!w->spec->sessions.on_msg || !handler_is_lossy(w->keys.url)) {
+		complain("serve: %s: key 'session': only datagrams of the handler exec have sessions", w->keys.url);
+		return STATUS_USAGE;
+	}
+	if (tn_parse_duration(w->keys.session, &ns) < 0 || ns < NS_PER_MS) {
+		complain("serve: %s: key 'session': '%s' is no duration from 1ms up, such as 30s", w->keys.url,
+			 w->keys.session);
+		return STATUS_USAGE;
+	}
+	w->session = (struct handler_session){.argument = w->argument, .idle_ms = ns / NS_PER_MS};
+	return STATUS_DONE;
 }
 
 static int choose_handler(struct wanted *w)
@@ -236,7 +257,7 @@ static int choose_handler(struct wanted *w)
 		complain("serve: %s: handler '%s': %s", w->keys.url, w->spec->name, why);
 		return STATUS_USAGE;
 	}
-	return STATUS_DONE;
+	return choose_session(w);
 }
 
 static void wanted_free(int count)
@@ -256,11 +277,11 @@ static int read_wanted(char **urls, int count)
 		return STATUS_FAILED;
 	}
 	for (int i = 0; i < count; i++) {
-		const char *why = own_keys_take(urls[i], &wanted[i].keys);
+		const char *key, *why = own_keys_take(urls[i], &wanted[i].keys, &key);
 		int status;
 
 		if (why) {
-			complain("serve: %s: key 'handler': %s", urls[i], why);
+			complain("serve: %s: key '%s': %s", urls[i], key, why);
 			return STATUS_USAGE;
 		}
 		status = choose_handler(&wanted[i]);
@@ -568,7 +589,7 @@ static void on_datagrams_close(struct tn_conn *conn, int err, void *arg)
 		served->face->on_close(conn, err, arg);
 }
 
-static int open_on_loops(struct served *served, const char *url, const char *argument)
+static int open_on_loops(struct served *served, const char *url, const void *argument)
 {
 	struct tn_handler face = *served->face;
 	char *full = full_url(url);
@@ -595,14 +616,14 @@ static int serve_one(struct served *served, const struct wanted *w)
 
 	served->handler = spec->name;
 	state.shows |= spec->shows;
-	served->face = handler_face(spec, url);
+	served->face = w->session.idle_ms ? &spec->sessions : handler_face(spec, url);
 	served->commands = spec->runs && served->face == &spec->stream; /* not DTLS: one for each datagram */
 	served->datagrams = handler_is_datagrams(url);
 	served->told = json_is_wanted() || settings.verbose || admin_is_wanted();
 	served->tapped = tap_is_wanted();
 	served->opened = options.count ? on_connection_opened : NULL;
 	served->closed = on_connection_closed;
-	err = open_on_loops(served, url, w->argument);
+	err = open_on_loops(served, url, w->session.idle_ms ? (const void *)&w->session : w->argument);
 	if (err < 0) {
 		int status = complain_library(err, url);
 

@@ -1,4 +1,5 @@
-"""What a command has as its input and output: a terminal (exec-pty:), or the client's own socket (exec-socket:)."""
+"""What a command has as its input and output: a terminal (exec-pty:), the client's own socket (exec-socket:), or what a
+sender of datagrams says (key session)."""
 import os
 import re
 import socket
@@ -100,3 +101,67 @@ def test_what_a_handler_cannot_serve(tenon, authority):
         err = tenon.run("serve", url, "--handler", f"{handler}:cat", status=USAGE).err
         assert why in err and handler in err, err
     assert "needs an argument" in tenon.run("serve", "tcp://127.0.0.1:0", "--handler", "exec-pty", status=USAGE).err
+
+
+# Sessions of datagrams (key session)
+
+def asks(peer, data):
+    peer.send(data)
+    return peer.recv(65536)
+
+
+def answers(peer, wanted):
+    """All that comes until it ends so."""
+    got = b""
+    while not got.endswith(wanted):
+        got += peer.recv(65536)
+    return got
+
+
+def test_a_child_for_each_sender(tenon):
+    server = serve(tenon, "exec:echo $$ $TENON_PEER; sed -u s/^/+/; echo bye", "udp://127.0.0.1:0?session=300ms")
+    peers = [tenon.dial(server.url) for _ in range(2)]
+    children = set()
+    for peer in [*peers, peers[0]]:
+        peer.send(b"a\n")
+        peer.send(b"b\n")
+        pid, sender, *said = answers(peer, b"bye\n").decode().split()
+        assert (sender, said) == (f"udp://127.0.0.1:{peer.getsockname()[1]}", ["+a", "+b", "bye"])
+        children.add(pid)
+    assert len(children) == 3
+    wait_until(lambda: not children_of(server.pid), "all have ended")
+
+
+def test_sessions_whose_child_ends_or_does_not(tenon):
+    """By itself: the next datagram has another one. Not at all: it is ended. Its input alone: it may go on to write."""
+    server = serve(tenon, "exec:read x; case $x in stay) trap '' TERM; echo; exec sleep 1000;; "
+                   "deaf) exec <&-; echo 1; sleep 0.2; echo 2;; *) echo $$;; esac", "udp://127.0.0.1:0?session=200ms",
+                   options=["--grace", "100ms", "--max-children", "1"])
+    peer = tenon.dial(server.url)
+    pid = int(asks(peer, b"x\n"))
+    ended(pid)
+    server.wait_for_event("child", pid=pid)
+    assert int(asks(peer, b"x\n")) != pid
+    wait_until(lambda: not children_of(server.pid), "it has ended")
+    peer.send(b"deaf\n")
+    answers(peer, b"1\n")
+    peer.send(b"more\n")
+    answers(peer, b"2\n")
+    wait_until(lambda: not children_of(server.pid), "it has ended")
+    assert asks(peer, b"stay\n") == b"\n"
+    tenon.dial(server.url).send(b"x\n")
+    assert "--max-children" in server.wait_for_event("child", reason="limit")["error"]
+    assert server.wait_for_event("child", signal="KILL")
+
+
+def test_keys_of_sessions(tenon, authority, trusted):
+    for url, options, why in [
+            ("udp://:0?session=1s", [], "only datagrams of the handler exec"),
+            ("udp://:0?session=soon", ["--handler", "exec:cat"], "'soon' is no duration"),
+            ("udp://:0?session=0", ["--handler", "exec:cat"], "from 1ms up"),
+            ("udp://:0?session=1s&session=2s&handler=exec:cat", [], "key 'session': this key stands there for the"),
+            ("tcp://:0?session=1s&handler=exec:cat", [], "only datagrams")]:
+        assert why in tenon.run("serve", url, *options, status=USAGE).err
+    server = serve(tenon, "exec:cat; echo bye", f"dtls://127.0.0.1:0?session=1m&{authority.pair('server')}")
+    done = tenon.run("connect", f"dtls://localhost:{server.port}?{trusted}", input=b"one\ntwo\n")
+    assert done.out == b"one\ntwo\nbye\n"

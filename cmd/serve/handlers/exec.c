@@ -479,4 +479,8 @@ const struct handler_spec handler_exec = {
 		      .on_msg = exec_on_datagram,
 		      .on_end = exec_on_gate_end,
 		      .on_close = exec_on_gate_close},
+	.sessions = {.on_open = exec_on_sessions_open,
+		     .on_msg = exec_on_session_datagram,
+		     .on_end = exec_on_sessions_end,
+		     .on_close = exec_on_sessions_close},
 };

@@ -47,4 +47,10 @@ void exec_on_datagram(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 void exec_on_gate_end(struct tn_conn *conn, void *arg);
 void exec_on_gate_close(struct tn_conn *conn, int err, void *arg);
 
+/* The same where each sender has a session: exec_session.c */
+void exec_on_sessions_open(struct tn_conn *conn, void *arg);
+void exec_on_session_datagram(struct tn_conn *conn, const struct tn_msg *msg, void *arg);
+void exec_on_sessions_end(struct tn_conn *conn, void *arg);
+void exec_on_sessions_close(struct tn_conn *conn, int err, void *arg);
+
 #endif

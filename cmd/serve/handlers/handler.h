@@ -9,8 +9,15 @@
 #define TENON_HANDLER_HANDLER_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "tenon.h"
+
+/* What a handler of sessions is called with: key session. */
+struct handler_session {
+	const char *argument;
+	uint64_t idle_ms; /* after so long without a datagram, in either direction, it ends */
+};
 
 struct handler_spec {
 	const char *name;
@@ -21,6 +28,7 @@ struct handler_spec {
 	/* Why it cannot serve a good URL, for people; NULL: it can. */
 	const char *(*refuses)(const char *url);
 	struct tn_handler stream, datagrams, requests;
+	struct tn_handler sessions; /* of datagrams, whose senders have one each; `arg`: a struct handler_session */
 };
 
 extern const struct handler_spec handler_echo, handler_ack, handler_discard, handler_count, handler_chargen,
