@@ -498,9 +498,11 @@ static struct column *take_second(struct sample *sum)
 	return whole && sum->end_ns > sum->begin_ns ? take_sum(sum) : NULL;
 }
 
-/* What the threads still hold when they have ended. */
+/* What the threads still hold when they have ended: the last interval, which is told as the others were. */
 static void take_rest(struct sample *sum)
 {
+	struct column *column = NULL;
+
 	for (unsigned i = 0; i < run.nworkers; i++) {
 		struct worker *w = &run.workers[i];
 
@@ -509,7 +511,9 @@ static void take_rest(struct sample *sum)
 		sample_add(sum, w->sample);
 	}
 	if (sum->messages || sum->errors || sum->end_ns > sum->begin_ns)
-		take_sum(sum);
+		column = take_sum(sum);
+	if (column && column->seconds > 0 && run.watcher)
+		run.watcher->tick(run.watcher->arg, run.result, column, column->at_s + column->seconds, false);
 }
 
 static void watch(struct sample *sum)
