@@ -93,7 +93,12 @@ static void offer_choice(const struct typed *t, const char *choice)
 	}
 }
 
-static void offer_values(const struct typed *t, const char *key, size_t len)
+static bool is_word(const char *name, const char *word, size_t len)
+{
+	return name && strlen(name) == len && strncmp(name, word, len) == 0;
+}
+
+static void offer_values(const struct typed *t, const struct command *command, const char *key, size_t len)
 {
 	static const struct {
 		const char *key;
@@ -102,13 +107,17 @@ static void offer_values(const struct typed *t, const char *key, size_t len)
 	static const char names_files[] = "file"; /* how the type of such a key begins */
 	struct tn_option option;
 
+	if (command && is_word(command->list_key, key, len)) {
+		offer_table(t, command->list_at);
+		return;
+	}
 	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++)
-		if (strlen(tables[i].key) == len && strncmp(tables[i].key, key, len) == 0) {
+		if (is_word(tables[i].key, key, len)) {
 			offer_table(t, tables[i].at);
 			return;
 		}
 	for (int i = 0; tn_option_at(i, &option) == 0; i++)
-		if (strlen(option.key) == len && strncmp(option.key, key, len) == 0) {
+		if (is_word(option.key, key, len)) {
 			if (strncmp(option.type, names_files, strlen(names_files)) == 0)
 				offer_files(t);
 			else if (strchr(option.type, '|'))
@@ -116,16 +125,19 @@ static void offer_values(const struct typed *t, const char *key, size_t len)
 		}
 }
 
-static void offer_keys(const struct typed *t)
+static void offer_keys(const struct typed *t, const struct command *command)
 {
 	struct tn_option option;
+
+	if (command && command->list_key)
+		offer(t, command->list_key, strlen(command->list_key), "=", "what is done there");
 
 	for (int i = 0; tn_option_at(i, &option) == 0; i++)
 		offer(t, option.key, strlen(option.key), "=", option.meaning);
 }
 
 /* Keys stand behind the place, after ? and &. The URL begins at `kept`. */
-static void complete_url(struct text *out, const char *word, size_t kept)
+static void complete_url(struct text *out, const struct command *command, const char *word, size_t kept)
 {
 	const char *query = strchr(word + kept, '?'), *last, *value;
 	struct typed t = part_of(out, word, kept);
@@ -139,9 +151,9 @@ static void complete_url(struct text *out, const char *word, size_t kept)
 	value = strchr(last, '=');
 	t = part_of(out, word, (size_t)((value ? value + 1 : last) - word));
 	if (value)
-		offer_values(&t, last, (size_t)(value - last));
+		offer_values(&t, command, last, (size_t)(value - last));
 	else
-		offer_keys(&t);
+		offer_keys(&t, command);
 }
 
 /* ---- options ---- */
@@ -203,7 +215,7 @@ static void complete_value(struct text *out, const struct command *command, cons
 	if (!spec->value)
 		return;
 	if (strcmp(spec->value, "URL") == 0)
-		complete_url(out, word, kept);
+		complete_url(out, command, word, kept);
 	if (strcmp(spec->value, "NAME") == 0 && command && command->list_at && strcmp(spec->name, "handler") == 0)
 		offer_table(&t, command->list_at);
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
@@ -243,7 +255,7 @@ static void complete_word(struct text *out, const struct command *command, const
 		offer_options(&t, command ? command->options : NULL);
 		offer_options(&t, options_common);
 	} else if (command && command->takes_place) {
-		complete_url(out, word, 0);
+		complete_url(out, command, word, 0);
 	}
 }
 

@@ -1038,6 +1038,7 @@ static const struct option_spec own_options[] = {
 const struct command serve_command = {
 	.name = "serve",
 	.list_at = handler_at,
+	.list_key = "handler",
 	.takes_place = true,
 	.meaning = "serve endpoints: echo, ack, discard, chargen, or a command of yours",
 	.help = "Examples:\n"

@@ -54,6 +54,10 @@ def test_urls(tmp_path):
     assert "tcp://l:1?frame=netstring" in candidates("send", "tcp://l:1?frame=n")
     assert set(candidates("send", "tcp://l:1?format=j")) == {"tcp://l:1?format=json"}
     assert set(candidates("send", "tcp://l:1?bad=")) == {"tcp://l:1?bad=close", "tcp://l:1?bad=skip"}
+    assert set(candidates("serve", "tcp://l:1?handl")) == {"tcp://l:1?handler="}
+    assert {f"udp://l:1?idle=1m&handler={name}" for name in ("echo", "exec:")} <= set(
+        candidates("serve", "udp://l:1?idle=1m&handler=e"))
+    assert not candidates("relay", "tcp://l:1?handl")
     url = f"tls://l:1?ca={tmp_path}/c"
     assert set(candidates("send", url)) == {f"{url}a.pem", f"{url}erts/"}
     assert not candidates("send", "tcp://l:1?nonsense=")
