@@ -237,7 +237,7 @@ static void look(struct owners *o, const struct key *asked)
 		return;
 	while (receive_all(o->fd, &row, sizeof(row)) && row.owner.pid)
 		put(o, &row);
-	if (!find(o, asked)->used)
+	if (!find(o, asked)->owner.pid) /* free, or unknown for longer than was believed */
 		put(o, &(struct row){.key = *asked, .asked_ns = clock_ns()});
 	o->next_ns = clock_ns() + (clock_ns() - begun) * SHARE;
 	if (o->next_ns < begun + PAUSE_NS)
