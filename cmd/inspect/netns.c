@@ -67,7 +67,8 @@ static int add(struct netns_list *list, const char *path, const char *name)
 	return 0;
 }
 
-static int add_folder(struct netns_list *list, const char *folder, const char *behind)
+/* `hidden`: one more for each that we may not look at. */
+static int add_folder(struct netns_list *list, const char *folder, const char *behind, unsigned *hidden)
 {
 	DIR *dir = opendir(folder);
 	struct dirent *entry;
@@ -79,6 +80,7 @@ static int add_folder(struct netns_list *list, const char *folder, const char *b
 			continue;
 		snprintf(path, sizeof(path), "%s/%s%s", folder, entry->d_name, behind);
 		err = add(list, path, *behind ? NULL : entry->d_name);
+		*hidden += err == -EACCES || err == -EPERM;
 	}
 	if (dir)
 		closedir(dir);
@@ -119,17 +121,30 @@ static int cannot(const char *wanted, int err)
 	return STATUS_FAILED;
 }
 
+static int find_all(struct netns_list *list)
+{
+	unsigned names = 0, processes = 0;
+	int err = add_folder(list, NAMES, "", &names);
+
+	if (err == 0)
+		err = add_folder(list, "/proc", "/ns/net", &processes);
+	if (err < 0)
+		return complain_library(err, NULL);
+	if (names || processes)
+		complain_warning(
+			"inspect: --netns all: not all: without the rights of root, %u names and the networks of "
+			"%u processes may not be looked at",
+			names, processes);
+	return STATUS_DONE;
+}
+
 int netns_find(struct netns_list *list, const char *wanted)
 {
 	char path[PATH_MAX];
 	int err;
 
-	if (strcmp(wanted, "all") == 0) {
-		err = add_folder(list, NAMES, "");
-		if (err == 0)
-			err = add_folder(list, "/proc", "/ns/net");
-		return err < 0 ? complain_library(err, NULL) : STATUS_DONE;
-	}
+	if (strcmp(wanted, "all") == 0)
+		return find_all(list);
 	if (strchr(wanted, '/'))
 		snprintf(path, sizeof(path), "%s", wanted);
 	else if (wanted[strspn(wanted, "0123456789")] == '\0')

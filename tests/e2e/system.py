@@ -4,12 +4,16 @@ import errno
 import fcntl
 import os
 import resource
+import shutil
 import socket
+import stat
 import struct
 import subprocess
 import sys
 import threading
 import time
+
+from harness import COMMAND
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 IO_URING_SETUP, IO_URING_ENTER, IO_URING_REGISTER = 425, 426, 427  # on every architecture
@@ -234,3 +238,16 @@ def write_inside(network, path, text):
         with open(path, "w", encoding="ascii") as file:
             file.write(text)
     network.inside(write)
+
+
+def as_nobody(tenon):
+    """Arguments for Popen: without root's rights, in a folder that such a user can reach, with the command in it: this
+    checkout may lie where he cannot go."""
+    for folder in [tenon.folder, *tenon.folder.parents]:
+        if not folder.stat().st_mode & stat.S_IXOTH and folder.stat().st_uid == os.geteuid():
+            if str(folder).startswith("/tmp/"):
+                folder.chmod(0o711)
+    if os.geteuid() != 0:
+        return {}
+    return {"user": 65534, "group": 65534, "extra_groups": [],
+            "executable": shutil.copy(COMMAND, tenon.folder / "command")}

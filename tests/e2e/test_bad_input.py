@@ -3,12 +3,11 @@ import os
 import shutil
 import signal
 import socket
-import stat
 
 import pytest
 
 import system
-from harness import COMMAND, exchange, free_port, noise, open_socket, wait_until
+from harness import exchange, free_port, noise, open_socket, wait_until
 
 one_engine = pytest.mark.parametrize("engine", ["auto"], indirect=True)
 
@@ -226,19 +225,6 @@ def test_address_of_another_machine(tenon):
     assert "192.0.2.1" in result.err and "bind" in result.err and "Cannot assign requested address" in result.err
 
 
-def as_nobody(tenon):
-    """Arguments for Popen: without root's rights, in a folder that such a user can reach, with the command in it: this
-    checkout may lie where he cannot go."""
-    for folder in [tenon.folder, *tenon.folder.parents]:
-        if not folder.stat().st_mode & stat.S_IXOTH and folder.stat().st_uid == os.geteuid():
-            if str(folder).startswith("/tmp/"):
-                folder.chmod(0o711)
-    if os.geteuid() != 0:
-        return {}
-    return {"user": 65534, "group": 65534, "extra_groups": [],
-            "executable": shutil.copy(COMMAND, tenon.folder / "command")}
-
-
 @pytest.mark.parametrize("scheme", ["tcp", "mptcp", "udp"])
 def test_an_address_that_this_machine_does_not_have(tenon, scheme):
     """192.0.2.0/24 is for documents alone."""
@@ -251,7 +237,7 @@ def test_permission_denied_for_a_port(tenon):
     with open("/proc/sys/net/ipv4/ip_unprivileged_port_start", encoding="utf-8") as file:
         if int(file.read()) <= 7:
             pytest.skip("everybody may bind to every port here")
-    result = tenon.run("serve", "tcp://127.0.0.1:7", status=FAILED, **as_nobody(tenon))
+    result = tenon.run("serve", "tcp://127.0.0.1:7", status=FAILED, **system.as_nobody(tenon))
     assert "tcp://127.0.0.1:7" in result.err and "bind" in result.err and "Permission denied" in result.err
 
 
@@ -259,7 +245,7 @@ def test_permission_denied_for_a_port(tenon):
 def test_permission_denied_for_a_path(tenon):
     closed = tenon.folder / "closed"
     closed.mkdir(0o755)
-    how = as_nobody(tenon)
+    how = system.as_nobody(tenon)
     if not how:
         closed.chmod(0o555)
     result = tenon.run("serve", f"unix:{closed}/sock", status=FAILED, **how)
@@ -270,7 +256,7 @@ def test_permission_denied_for_a_path(tenon):
 def test_permission_denied_by_a_socket(tenon, command):
     server = tenon.serve(f"unix:{tenon.folder}/sock")
     os.chmod(tenon.folder / "sock", 0o600)
-    how = as_nobody(tenon)
+    how = system.as_nobody(tenon)
     if not how:
         pytest.skip("the owner may always connect")
     result = tenon.run(command, server.url, status=FAILED, **how)

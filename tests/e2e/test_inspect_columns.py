@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from harness import wait_until
+from system import as_nobody
 
 FAILED, USAGE = 1, 2
 one_engine = pytest.mark.parametrize("engine", ["auto"], indirect=True)
@@ -97,6 +98,13 @@ def test_another_network_by_each_of_its_names(tenon, network, program):
     ("99999999", "no process 99999999")])
 def test_no_such_network(tenon, name, why):
     assert why in tenon.run("inspect", "--netns", name, status=FAILED).err
+
+
+@one_engine
+def test_what_may_not_be_looked_at_is_told(tenon):
+    """The networks of others' processes are left out of "all", and not silently."""
+    done = tenon.run("inspect", "--netns", "all", "--kind", "tcp", "--state", "listen", status=None, **as_nobody(tenon))
+    assert re.search(r"not all: .* the networks of [1-9]\d* processes may not be looked at", done.err), done
 
 
 @one_engine
