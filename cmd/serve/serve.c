@@ -37,6 +37,7 @@
 #include "handlers/child.h"
 #include "handlers/count.h"
 #include "handlers/descriptors.h"
+#include "handlers/child_errors.h"
 #include "handlers/exec.h"
 #include "handlers/handler.h"
 #include "handlers/handlers.h"
@@ -63,6 +64,8 @@ static struct {
 	const char *idle, *drain, *on_bad, *request, *per_source, *accept_rate; /* as they were given */
 	struct privileges_user user;                                            /* without a name: none was given */
 	unsigned max_children, fds;
+	enum handler_errors errors;
+	bool errors_given;
 	uint64_t grace_ns;
 	bool no_sandbox;
 } options = {.drain_ns = UNSET, .grace_ns = UNSET};
@@ -450,9 +453,15 @@ static void on_flow(const struct handler_flow *flow)
 			events_flow(&state.served[i], flow);
 }
 
-static void prepare_commands(void)
+static void log_child(uint64_t conn, const char *line, size_t len)
+{
+	complain_notice("command of #%llu: %.*s", (unsigned long long)conn, (int)len, line);
+}
+
+static int prepare_commands(void)
 {
 	unsigned max = options.max_children;
+	int err;
 
 	handler_watch_children(on_child);
 	handler_watch_counts(on_count);
@@ -466,6 +475,10 @@ static void prepare_commands(void)
 	handler_take_descriptors(options.fds);
 	if (options.grace_ns != UNSET)
 		handler_set_grace(options.grace_ns / NS_PER_MS);
+	err = handler_set_errors(options.errors, log_has_file() ? log_child : NULL);
+	if (err < 0)
+		complain("serve: --stderr none: /dev/null: %s", tn_strerror(err));
+	return err < 0 ? STATUS_FAILED : STATUS_DONE;
 }
 
 /*
@@ -832,6 +845,14 @@ static int check_slow(int count)
 	return STATUS_USAGE;
 }
 
+static int check_errors(int count)
+{
+	if (!options.errors_given || any_runs(count))
+		return STATUS_DONE;
+	complain("serve: --stderr: no endpoint runs a command (handler exec)");
+	return STATUS_USAGE;
+}
+
 /* Only connections can be counted. */
 static int check_count(char **urls, int count)
 {
@@ -887,8 +908,9 @@ static int run_urls(int count, bool with_hint)
 	}
 	open_output();
 	raise_file_limit();
-	prepare_commands();
-	status = begin(count);
+	status = prepare_commands();
+	if (status == STATUS_DONE)
+		status = begin(count);
 	if (status == STATUS_DONE)
 		status = recorder_open("serve");
 	if (status == STATUS_DONE)
@@ -923,6 +945,8 @@ static int check_all(char **urls, int count)
 		status = check_proxies(urls, count);
 	if (status == STATUS_DONE)
 		status = check_slow(count);
+	if (status == STATUS_DONE)
+		status = check_errors(count);
 	return status == STATUS_DONE ? check_count(urls, count) : status;
 }
 
@@ -969,6 +993,20 @@ static const char *set_slow(const char *value, void *to)
 	return options.cut_slow || strcmp(value, "drop-newest") == 0 ? NULL : "is none of cut, drop-newest";
 }
 
+static const char *set_errors(const char *value, void *to)
+{
+	static const char *const words[] = {[ERRORS_LOG] = "log", [ERRORS_CLIENT] = "client", [ERRORS_NONE] = "none"};
+	enum handler_errors *errors = to;
+
+	options.errors_given = true;
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (strcmp(value, words[i]) == 0) {
+			*errors = (enum handler_errors)i;
+			return NULL;
+		}
+	return "is none of log, client, none";
+}
+
 static const char *set_fds(const char *value, void *to)
 {
 	unsigned *count = to;
@@ -1001,6 +1039,9 @@ static const struct option_spec own_options[] = {
 	 "give commands of exec: up to N descriptors that come with the first bytes on a Unix socket, from 3 on"},
 	{"grace", 0, OPTION_VALUE, option_set_duration, &options.grace_ns, "DUR",
 	 "time for a command to end after its client has closed (default 5s)"},
+	{"stderr", 0, OPTION_VALUE, set_errors, &options.errors, "WHERE",
+	 "where the standard error of commands goes: to that of the server, or the file of its log (log, the default), "
+	 "to the client, or nowhere (none)"},
 	{"slow", 0, OPTION_VALUE, set_slow, NULL, "HOW",
 	 "what becomes of a client of the handler broadcast that reads too slowly: it misses what there is no room for "
 	 "(drop-newest, the default), or is cut"},

@@ -165,3 +165,38 @@ def test_keys_of_sessions(tenon, authority, trusted):
     server = serve(tenon, "exec:cat; echo bye", f"dtls://127.0.0.1:0?session=1m&{authority.pair('server')}")
     done = tenon.run("connect", f"dtls://localhost:{server.port}?{trusted}", input=b"one\ntwo\n")
     assert done.out == b"one\ntwo\nbye\n"
+
+
+# Standard error (--stderr)
+
+def test_where_standard_error_goes(tenon):
+    command = "echo out; echo err >&2; printf 'half a line' >&2; cat"
+    for options, heard, on_stderr, logged in [
+            ([], b"out\n", True, False), (["--stderr", "none"], b"out\n", False, False),
+            (["--stderr", "client"], b"out\nerr\nhalf a line", False, False),
+            (["--stderr", "log", "--log-file", tenon.folder / "log"], b"out\n", False, True)]:
+        server = serve(tenon, f"exec:{command}", options=options)
+        assert said(tenon.dial(server.url), b"") == heard
+        socket_server = serve(tenon, f"exec-socket:{command}", options=options)
+        assert said(tenon.dial(socket_server.url), b"") == heard
+        for each in (server, socket_server):
+            each.stop()
+            assert ("err\nhalf a line" in each.err) == on_stderr, options
+        log = tenon.folder / "log"
+        words = re.findall("command of #[0-9]+: (err|half a line)", log.read_text()) if logged else []
+        assert words == ["err", "half a line"] * 2 * logged
+    assert "is none of" in tenon.run("serve", "tcp://:0", "--handler", "exec:cat", "--stderr", "x", status=USAGE).err
+    assert "no endpoint runs" in tenon.run("serve", "tcp://:0", "--stderr", "none", status=USAGE).err
+
+
+def test_a_log_that_outlives_its_child(tenon):
+    """Who was left behind has its standard error: the server does not wait for that, nor for a line without an end."""
+    log = tenon.folder / "log"
+    server = serve(tenon, "exec:printf '%2000d' 1 >&2; setsid sleep 1000 <&- >&- & echo $!",
+                   options=["--log-file", log])
+    pid = int(said(tenon.dial(server.url), b""))
+    wait_until(lambda: log.read_text().count("command of #") == 1, "as much as a record has stands there")
+    server.untidy = True
+    server.stop()
+    assert log.read_text().count("command of #") == 2
+    os.kill(pid, 9)

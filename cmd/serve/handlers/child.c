@@ -1,4 +1,5 @@
 #include "child.h"
+#include "child_errors.h"
 #include "descriptors.h"
 #include "environment.h"
 
@@ -429,11 +430,16 @@ void child_not_started(struct tn_conn *conn, struct child *child, int err)
 
 int child_start(const struct child_use *use, const char *command, const struct child_io *io, struct child **result)
 {
-	int err;
+	struct child_io all = *io;
+	int own = -1, err;
 
 	if (!take_place())
 		return TN_ELIMIT;
-	err = start_in_place(use, command, io, result);
+	err = all.error < 0 ? child_errors_open(use->conn, all.output, &all.error, &own) : 0;
+	if (err >= 0)
+		err = start_in_place(use, command, &all, result);
+	if (own >= 0)
+		close(own);
 	if (err < 0)
 		atomic_fetch_sub(&nchildren, 1);
 	return err;

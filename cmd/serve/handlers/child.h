@@ -30,7 +30,7 @@ void handler_watch_children(void (*fn)(const struct handler_child *child));
 /* What it has as its standard descriptors, which stay the caller's. */
 struct child_io {
 	int input, output;
-	int error;     /* -1: that of this process */
+	int error;     /* -1: where those of all go (child_errors.h) */
 	bool terminal; /* they are one, which controls it: it leads a session */
 };
 
