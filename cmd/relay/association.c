@@ -275,6 +275,13 @@ static bool is_of_client(struct association *a, const struct tn_addr *peer)
 	return true;
 }
 
+/* Its messages are shown with the client's connection: of the socket nobody tells. */
+static void begin_tap(struct association *a, const struct tn_conn *socket, const struct tn_msg *msg)
+{
+	a->tap = record_begin_tap(a->record, true, true, socket, msg);
+	tap_show_at(a->tap, a->client);
+}
+
 static void on_datagram(struct tn_conn *socket, const struct tn_msg *msg, void *arg)
 {
 	struct association *a = arg;
@@ -292,7 +299,7 @@ static void on_datagram(struct tn_conn *socket, const struct tn_msg *msg, void *
 		a->tee = tee_begin(tn_conn_loop(socket), TEE_ASSOCIATION);
 	a->known = true;
 	if (!a->tap)
-		a->tap = record_begin_tap(a->record, true, true, socket, msg);
+		begin_tap(a, socket, msg);
 	tap_data(a->tap, RECORDING_CLIENT, msg, NULL);
 	at = datagram_read(data, msg->len, host, sizeof(host), &port);
 	place = at < 0 ? NULL : place_find(a, host, port);

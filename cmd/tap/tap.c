@@ -107,6 +107,12 @@ void tap_number(struct tap *tap, uint64_t id)
 		tap->traced.id = id;
 }
 
+void tap_show_at(struct tap *tap, const struct tn_conn *conn)
+{
+	if (tap)
+		tap->conn = conn;
+}
+
 void tap_reached(struct tap *tap, const char *target)
 {
 	if (!tap)

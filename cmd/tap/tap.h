@@ -41,6 +41,8 @@ void tap_conn_json(struct text *out, const struct tn_conn *conn);
 /* `conn`: the client's, by which tap_conn_json() finds it. */
 struct tap *tap_begin(const struct tn_conn *conn, const struct recording_ends *ends);
 void tap_number(struct tap *tap, uint64_t id); /* it is shown under another one */
+/* With which connection its last messages are shown, if not with that of tap_begin(): it may not end before. */
+void tap_show_at(struct tap *tap, const struct tn_conn *conn);
 void tap_reached(struct tap *tap, const char *target);
 void tap_data(struct tap *tap, enum recording_side from, const struct tn_msg *msg, const char *format);
 void tap_ended(struct tap *tap, enum recording_side from);

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import threading
 import time
+import urllib.request
 
 import pytest
 
@@ -563,6 +564,23 @@ def test_datagrams_are_copied(tenon):
     assert receive_to_end(tenon.accept(stream)) == b"xx"
     server.stop()
     assert [event["copied"] for event in server.events if event["event"] == "tee"] == [2, 4]
+
+
+def test_datagrams_are_shown(tenon):
+    """By --admin-trace, at the connection of the client that has asked for them."""
+    there, port = tenon.serve("udp://127.0.0.1:0", options=["--handler", "echo"]), free_port()
+    server = tenon.relay("proxy://127.0.0.1:0?allow-to=127.0.0.0/8", options=[
+        "--json", "--admin", f"http://127.0.0.1:{port}", "--admin-trace", "10"])
+    client = Association(tenon, server)
+    client.send("127.0.0.1", there.port, b"one")
+    assert client.receive()[2] == b"one"
+
+    def ask(what):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/connections{what}", timeout=LIMIT) as answer:
+            return json.load(answer)["connections"]
+    listed, = ask("")
+    one, = ask(f"?id={listed['id']}")
+    assert [(message["direction"], message["bytes"]) for message in one["messages"]] == [("in", 13), ("out", 13)]
 
 
 def test_datagrams_of_named_port(tenon):
