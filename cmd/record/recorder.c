@@ -682,9 +682,9 @@ void recording_close(struct recording *r, enum recording_side side, const char *
 
 	if (!r)
 		return;
-	if (!is_reset) {
-		recording_ended(r, RECORDING_CLIENT);
-		recording_ended(r, RECORDING_SERVER);
+	if (!is_reset) { /* who closed it first: a client that a server has let go had not ended */
+		recording_ended(r, side);
+		recording_ended(r, side == RECORDING_CLIENT ? RECORDING_SERVER : RECORDING_CLIENT);
 	}
 	text_add(&comment, "tenon end%s%s", by ? " by the " : "", by ? by : "");
 	text_add(&comment, why ? ": " : "");

@@ -742,8 +742,8 @@ static int run_plan(void)
 		signals_stop();
 		workers_free();
 	}
-	recorder_close();
 	tap_close();
+	recorder_close();
 	sandbox_leave();
 	forget();
 	log_close();

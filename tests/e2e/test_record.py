@@ -176,6 +176,17 @@ def test_how_it_ended(tenon):
     assert "reset" in [event.get("event") for event in followed(tenon, path)]
 
 
+def test_who_is_let_go_has_not_ended(tenon):
+    """The relay drains: the first end is not the client's, who has said none."""
+    relay, path = recorded(tenon, "tcp://127.0.0.1:0", tenon.serve("tcp://127.0.0.1:0").url)
+    client = tenon.dial(relay.url)
+    assert exchange(client, b"x") == b"x"
+    relay.untidy = True
+    relay.stop()
+    ends = [packet["source"] for packet in packets(tenon, path) if "F" in packet["flags"]]
+    assert len(ends) == 2 and ends[0].endswith(f":{relay.port}"), ends
+
+
 def test_no_target(tenon):
     relay, path = recorded(tenon, "tcp://127.0.0.1:0", f"tcp://127.0.0.1:{free_port()}")
     with pytest.raises(OSError):
