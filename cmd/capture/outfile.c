@@ -128,7 +128,7 @@ static int begin_file(struct outfile *out)
 		err = capwriter_interface(out->writer, out->ifaces[i]);
 	if (err >= 0)
 		err = capwriter_secrets(out->writer, out->secrets.data, out->secrets.len);
-	out->in_file = HEAD_SIZE;
+	out->in_file = HEAD_SIZE + out->comment.len + out->secrets.len;
 	out->has_packets = false;
 	return err < 0 ? err : 0;
 }

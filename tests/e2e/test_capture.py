@@ -1074,6 +1074,10 @@ def test_each_file_has_the_secrets(tenon, tmp_path):
     files = sorted(tmp_path.glob("o*.pcapng"))
     assert len(files) == 4
     assert all(b"CLIENT_RANDOM 00 11" in file.read_bytes() and b"of today" in file.read_bytes() for file in files)
+    keys.write_text("CLIENT_RANDOM 00 11\n" * 250, encoding="ascii")  # they count, in each file again
+    tenon.run("capture", "--read", path, "--write", tmp_path / "s.pcapng", "--rotate", "8KiB", "--keylog", keys)
+    files = sorted(tmp_path.glob("s*.pcapng"))
+    assert len(files) > 3 and all(5000 < file.stat().st_size <= 8192 for file in files)
 
 
 @pytest.mark.parametrize("damage, said", [(lambda data: data[:-20], "cut off"), (lambda data: data[:-400], "cut off"),
