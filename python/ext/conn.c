@@ -580,6 +580,13 @@ static void stream_drain(struct tn_conn *conn, void *arg)
 		tnp_stream_changed(c);
 }
 
+static PyObject *loss_of(const struct tn_loss *loss)
+{
+	return Py_BuildValue("{sNsIsKsKsd}", "was_open", PyBool_FromLong(loss->was_open), "failed", loss->failed,
+			     "messages", (unsigned long long)loss->msgs, "unsent", (unsigned long long)loss->unsent,
+			     "again", (double)loss->again_ns / 1e9);
+}
+
 /* The connection is dialled again: it stays the same one. */
 static void on_lost(struct tn_conn *conn, int err, const struct tn_loss *loss, void *arg)
 {
@@ -591,9 +598,7 @@ static void on_lost(struct tn_conn *conn, int err, const struct tn_loss *loss, v
 		return;
 	Py_INCREF(c);
 	error = why(err);
-	told = Py_BuildValue("{sNsIsKsKsd}", "was_open", PyBool_FromLong(loss->was_open), "failed", loss->failed,
-			     "messages", (unsigned long long)loss->msgs, "unsent", (unsigned long long)loss->unsent,
-			     "again", (double)loss->again_ns / 1e9);
+	told = loss_of(loss);
 	if (told)
 		result = PyObject_CallFunctionObjArgs(h->on_lost, (PyObject *)c, error, told, NULL);
 	if (!result)
@@ -602,6 +607,27 @@ static void on_lost(struct tn_conn *conn, int err, const struct tn_loss *loss, v
 	Py_XDECREF(told);
 	Py_XDECREF(result);
 	Py_DECREF(c);
+}
+
+/* Behind what has come until then. Attempts that fail are nobody's matter. */
+static void stream_lost(struct tn_conn *conn, int err, const struct tn_loss *loss, void *arg)
+{
+	struct conn *c = stream_of(conn, arg);
+	PyObject *reason, *told, *error;
+
+	if (!c || !loss->was_open)
+		return;
+	reason = why(err);
+	told = loss_of(loss);
+	error = told ? tnp_error_lost(reason, told) : NULL;
+	Py_DECREF(reason);
+	Py_XDECREF(told);
+	if (error) {
+		tnp_stream_push(c, error, 0, NULL);
+		return;
+	}
+	tnp_loop_failed(c->loop, (PyObject *)c, c);
+	tn_abort(conn, -ENOMEM);
 }
 
 static void stream_end(struct tn_conn *conn, void *arg)
@@ -683,6 +709,10 @@ PyObject *tnp_conn_dial(PyObject *self, PyObject *args, PyObject *kwargs)
 	if (!c)
 		goto out;
 	tnp_handler_fill(h, &handler);
+	if (stream && tn_url_has_key(url, "reconnect") == 1) {
+		handler.on_lost = stream_lost;
+		handler.on_end = NULL; /* an end is a loss like any other */
+	}
 	h->refs++; /* the library's, until on_close */
 	rc = tn_dial(l->loop, url, &handler, h, &conn);
 	if (rc < 0) {

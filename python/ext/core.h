@@ -127,6 +127,9 @@ PyObject *tnp_raise(int code);
 PyObject *tnp_raise_words(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* An OSError's code, for tn_abort(). */
 int tnp_error_code(PyObject *error);
+/* What a connection without callbacks raises when it was lost; and one of it, of a reason and a loss. */
+bool tnp_error_is_lost(PyObject *object);
+PyObject *tnp_error_lost(PyObject *reason, PyObject *loss);
 
 /* ---- loop.c ---- */
 

@@ -5,7 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-static PyObject *classes, *base;
+static PyObject *classes, *base, *lost;
 
 int tnp_error_init(PyObject *module)
 {
@@ -16,8 +16,9 @@ int tnp_error_init(PyObject *module)
 		return -1;
 	classes = PyObject_GetAttrString(errors, "CLASSES");
 	base = PyObject_GetAttrString(errors, "Error");
+	lost = PyObject_GetAttrString(errors, "LostError");
 	Py_DECREF(errors);
-	return classes && base ? 0 : -1;
+	return classes && base && lost ? 0 : -1;
 }
 
 /* tenon's own codes begin here; what is above is -errno. */
@@ -92,6 +93,16 @@ PyObject *tnp_raise_words(int code, const char *format, ...)
 	vsnprintf(words, sizeof(words), format, args);
 	va_end(args);
 	return raise_new(code, words, -1);
+}
+
+bool tnp_error_is_lost(PyObject *object)
+{
+	return (PyObject *)Py_TYPE(object) == lost;
+}
+
+PyObject *tnp_error_lost(PyObject *reason, PyObject *loss)
+{
+	return PyObject_CallFunctionObjArgs(lost, reason, loss, NULL);
 }
 
 int tnp_error_code(PyObject *error)

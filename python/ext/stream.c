@@ -332,6 +332,7 @@ void tnp_stream_push(struct conn *c, PyObject *msg, size_t len, PyObject *peer)
 	wake_reader(c);
 }
 
+/* NULL: here the connection was lost, which is raised. */
 static PyObject *pop(struct conn *c)
 {
 	struct stream *s = c->stream;
@@ -347,7 +348,11 @@ static PyObject *pop(struct conn *c)
 		tn_resume(c->conn);
 		tnp_loop_kicked(c->loop);
 	}
-	return item.msg;
+	if (!tnp_error_is_lost(item.msg))
+		return item.msg;
+	PyErr_SetObject((PyObject *)Py_TYPE(item.msg), item.msg);
+	Py_DECREF(item.msg);
+	return NULL;
 }
 
 static bool over(const struct conn *c)
@@ -628,7 +633,7 @@ static PySendResult awaited_go(struct awaited *a, PyObject *value, PyObject **re
 	awaited_forget(a);
 	if (c->stream->count) {
 		*result = pop(c);
-		return PYGEN_RETURN;
+		return *result ? PYGEN_RETURN : PYGEN_ERROR;
 	}
 	if (!over(c)) {
 		*result = begin_wait(a);
@@ -850,7 +855,7 @@ static PyObject *stream_take(struct conn *c, PyObject *unused)
 	if (!c->stream->count)
 		return over(c) ? raise_over(c) : PyList_New(0);
 	msg = pop(c);
-	list = PyList_New(1);
+	list = msg ? PyList_New(1) : NULL;
 	if (!list || PyList_SetItem(list, 0, msg) < 0) {
 		Py_XDECREF(list);
 		return NULL;

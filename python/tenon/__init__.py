@@ -28,15 +28,16 @@ from ._blocking import Connection, Listener, call, connect, listen
 from ._errors import (ECERT, ECUT, EDEPTH, EDRAIN, EDUPKEY, EFORMAT, EFULL, EIDLE, ELIMIT, ENAME, EREPR, ERESOLVE,
                       ESTATE, ETLS, ETOOBIG, ETRUNC, EURL, EUTF8, BrokenPipeError, CertError, ClosedError,
                       ConnectionAbortedError, ConnectionRefusedError, ConnectionResetError, Error, FileNotFoundError,
-                      FormatError, FullError, LimitError, NameError, PermissionError, StateError, TimeoutError,
-                      TlsError, TooBigError, UrlError)
+                      FormatError, FullError, LimitError, LostError, NameError, PermissionError, StateError,
+                      TimeoutError, TlsError, TooBigError, UrlError)
 from ._values import UNDEFINED, Ext, Simple, Tag
 
 _CALLBACKS = ("on_open", "on_msg", "on_drain", "on_end", "on_close", "on_bad", "on_cut")
 
 for _class in (Error, BrokenPipeError, CertError, ClosedError, ConnectionAbortedError, ConnectionRefusedError,
-               ConnectionResetError, FileNotFoundError, FormatError, FullError, LimitError, NameError, PermissionError,
-               StateError, TimeoutError, TlsError, TooBigError, UrlError, Tag, Ext, Simple, Connection, Listener):
+               ConnectionResetError, FileNotFoundError, FormatError, FullError, LimitError, LostError, NameError,
+               PermissionError, StateError, TimeoutError, TlsError, TooBigError, UrlError, Tag, Ext, Simple,
+               Connection, Listener):
     _class.__module__ = "tenon"
 del _class
 

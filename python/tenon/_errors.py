@@ -78,6 +78,18 @@ class ConnectionAbortedError(Error, builtins.ConnectionAbortedError):
     """The connection was cut off here (ECONNABORTED, ECANCELED)."""
 
 
+class LostError(Error):
+    """The connection was lost and is dialled again (key reconnect): what comes next, comes from another one.
+
+    reason: the Error that ended it, None: the peer's end in good order. loss: the dict that on_lost gets.
+    """
+
+    def __init__(self, reason, loss):
+        super().__init__(str(reason) if reason else "the peer ended the connection")
+        self.reason, self.loss = reason, loss
+        self.code = reason.code if reason else -errno.ECONNRESET
+
+
 class BrokenPipeError(Error, builtins.BrokenPipeError):
     """The peer reads no more (EPIPE)."""
 

@@ -412,3 +412,31 @@ def test_trio():
                     assert total == 0
                 nursery.cancel_scope.cancel()
     trio.run(main)
+
+
+def test_a_connection_that_is_dialled_again(run):
+    """A task that waits, and one that iterates, hear of a loss by LostError, and go on."""
+    async def main():
+        served = []
+
+        async def once(conn):
+            served.append(conn)
+            await conn.send(await conn.recv())
+            if len(served) == 3:  # otherwise it is closed
+                assert [msg async for msg in conn] == []
+        async with tenon.aio.serve("tcp://127.0.0.1:0?frame=line", once) as server:
+            async with tenon.aio.connect(server.url + "?frame=line&reconnect=1ms-20ms") as conn:
+                got, losses = [], 0
+                await conn.send(b"0")
+                while len(got) < 3:
+                    try:
+                        async for msg in conn:
+                            got.append(msg)
+                            if len(got) == 3:
+                                break
+                    except tenon.LostError as lost:
+                        assert lost.loss["was_open"]
+                        losses += 1
+                        await conn.send(b"%d" % len(got))
+                assert got == [b"0", b"1", b"2"] and losses == 2
+    run(main())

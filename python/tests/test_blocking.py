@@ -1,4 +1,5 @@
 """The blocking face."""
+import errno
 import os
 import signal
 import socket
@@ -188,3 +189,32 @@ def test_threads_have_their_own(echo):
     thread.join(LIMIT)
     assert errors == [None]
     c.close()
+
+
+def test_a_connection_that_is_dialled_again(tmp_path):
+    """Each loss is raised once, behind what came before it; what is sent meanwhile comes first."""
+    url = f"unix:{tmp_path}/s?frame=line"
+    listener = tenon.listen(url)
+    with tenon.connect(url + "&reconnect=1ms-20ms", timeout=LIMIT) as client:
+        first = listener.accept(timeout=LIMIT)
+        first.send("one", timeout=LIMIT)
+        first.abort()
+        assert client.recv(timeout=LIMIT) == b"one"
+        with pytest.raises(tenon.LostError) as lost:
+            client.recv(timeout=LIMIT)
+        assert lost.value.loss["was_open"] and lost.value.code == (lost.value.reason.code if lost.value.reason
+                                                                   else -errno.ECONNRESET)
+        client.send("meanwhile", timeout=LIMIT)
+        second = listener.accept(timeout=LIMIT)
+        assert second.recv(timeout=LIMIT) == b"meanwhile"
+        second.send("two", timeout=LIMIT)
+        assert client.recv(timeout=LIMIT) == b"two"
+        second.close(timeout=LIMIT)
+        with pytest.raises(tenon.LostError, match="ended") as lost:
+            client.recv(timeout=LIMIT)
+        assert lost.value.reason is None
+        third = listener.accept(timeout=LIMIT)
+    third.close(timeout=LIMIT)
+    with pytest.raises(tenon.ClosedError):
+        client.recv(timeout=LIMIT)
+    listener.close()
