@@ -36,7 +36,8 @@ static struct list {
 	struct mark {
 		dev_t device;
 		ino_t inode;
-	} * marks; /* of those that may be removed: what was there at first */
+		int network; /* of a process: kept, as nobody may look at that process from inside; 0: none */
+	} * marks;           /* what was there at first: of those that may be removed, and of networks */
 	size_t count;
 } list;
 
@@ -97,7 +98,34 @@ static int do_it(const char *path, enum tn_file_use use)
 	else
 		flags |= flags_of(use);
 	fd = open(path, flags, 0600);
-	return fd < 0 ? -errno : fd;
+	if (fd >= 0)
+		return fd;
+	return errno == EACCES && list.marks[entry].network > 0 ? list.marks[entry].network : -errno;
+}
+
+static bool is_kept(int fd)
+{
+	for (size_t i = 0; i < list.count; i++)
+		if (fd > 0 && list.marks[i].network == fd)
+			return true;
+	return false;
+}
+
+/* The network of another process: Landlock keeps the broker from that process, whoever it is run by. */
+static void keep_networks(void)
+{
+	for (size_t i = 0; i < list.count; i++) {
+		const char *path = list.files[i].path, *end = strstr(path, "/ns/net");
+		int fd;
+
+		if (list.files[i].use != TN_FILE_READ || strncmp(path, "/proc/", 6) != 0 || !end || end[7])
+			continue;
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		list.marks[i].network = fcntl(fd, F_DUPFD_CLOEXEC, 1); /* all lower ones are free here */
+		close(fd);
+	}
 }
 
 /* A number: 0 or -errno; and with it the descriptor, if there is one. */
@@ -121,7 +149,7 @@ static bool answer(int sock, enum tn_file_use use, int result)
 		memcpy(CMSG_DATA(&control.head), &result, sizeof(result));
 	}
 	sent = sendmsg(sock, &msg, MSG_NOSIGNAL) >= 0;
-	if (passes)
+	if (passes && !is_kept(result))
 		close(result);
 	return sent;
 }
@@ -189,7 +217,7 @@ static int note_marks(const struct broker_file *files, size_t nfiles)
 		struct stat st;
 
 		if (files[i].use == TN_FILE_REMOVE && lstat(files[i].path, &st) == 0)
-			list.marks[i] = (struct mark){st.st_dev, st.st_ino};
+			list.marks[i] = (struct mark){st.st_dev, st.st_ino, 0};
 	}
 	return list.marks ? 0 : -ENOMEM;
 }
@@ -199,6 +227,7 @@ static _Noreturn void run(int sock, int (*confine)(uint32_t capabilities))
 	int err;
 
 	close_others(sock);
+	keep_networks();
 	prctl(PR_SET_NAME, "tenon-files", 0, 0, 0);
 	err = confine(capabilities());
 	if (answer(sock, TN_FILE_REMOVE, err) && err == 0)

@@ -1,6 +1,7 @@
 """Key netns: sockets in other networks than the process', one endpoint here and another one there."""
 import ctypes
 import os
+import signal
 import socket
 import subprocess
 
@@ -148,6 +149,36 @@ def test_a_name_and_a_process(tenon, program, network):
     if "unshare" in got.err or "mount:" in got.err:
         pytest.skip(f"no mounts of one's own here: {got.err}")
     assert got.status == 0 and b"1 answered" in got.out, got
+
+
+@one_engine
+@pytest.mark.parametrize("options", [[], ["--threads", "2"]], ids=["sandbox", "threads"])
+def test_reload_and_restart(tenon, wire, files, options):
+    """SIGHUP, and another process that takes the port over, are for what listens in another network too."""
+    far = f"netns={files['far']}"
+    allowed = tenon.file("allowed", b"192.0.2.1\n")
+    target = tenon.serve(f"tcp://10.9.0.2:0?{far}")
+    url = f"tcp://10.9.0.2:40124?{far}&reuseport=on&allow={allowed}"
+    first = tenon.relay(url, f"{target.url}?netns={files['near']}", options=["--json", *options])
+
+    def said():
+        return tenon.run("send", f"tcp://10.9.0.2:40124?netns={files['near']}", "x", status=None).out
+    assert said() == b""
+    allowed.write_bytes(b"10.9.0.0/24\n")
+    first.signal(signal.SIGHUP)
+    wait_until(lambda: said() == b"x\n", "the list is read again")
+    second = tenon.relay(url, f"{target.url}?netns={files['near']}", options=["--json", *options])
+    first.stop()
+    assert said() == b"x\n" and home_is(second)
+
+
+@one_engine
+def test_a_sandboxed_relay_and_the_network_of_a_process(tenon, wire):
+    """It dials when nothing can be opened any more: what the number stood for at the start is looked up again."""
+    holder = tenon.peer("sleep", "60", preexec_fn=wire.near.enter)
+    server = tenon.serve("tcp://10.9.0.2:0", preexec_fn=wire.far.enter)
+    relay = tenon.relay("tcp://127.0.0.1:0", f"tcp://10.9.0.2:{server.port}?netns={holder.popen.pid}")
+    assert tenon.run("send", relay.url, "hello").out == b"hello\n"
 
 
 @one_engine
