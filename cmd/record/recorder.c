@@ -215,13 +215,12 @@ static void piece_free(struct piece *piece)
 	recorder.spares++;
 }
 
+/* The next one may find no memory: flush() looks. */
 static int queue(void *arg, const void *data, size_t len)
 {
 	struct piece *piece = recorder.filling, *next = piece_new();
 
 	(void)arg, (void)data; /* which is the piece's */
-	if (!next)
-		return -ENOMEM;
 	piece->next = NULL;
 	piece->begins = recorder.begins;
 	piece->packets = recorder.unqueued;
@@ -232,7 +231,8 @@ static int queue(void *arg, const void *data, size_t len)
 	recorder.last = &piece->next;
 	recorder.waiting += len;
 	recorder.filling = next;
-	capwriter_keep_in(recorder.out, next->data);
+	if (next)
+		capwriter_keep_in(recorder.out, next->data);
 	pthread_cond_signal(&recorder.more);
 	return 0;
 }
@@ -264,7 +264,7 @@ static int begin_capture(void)
 	return 0;
 }
 
-/* What cannot be handed to the writer for want of memory is lost, and a file goes on without it. */
+/* Without memory for more, nothing is begun until there is some again. */
 static int flush(void)
 {
 	int err;
@@ -273,14 +273,11 @@ static int flush(void)
 		return 0;
 	recorder.pending = 0;
 	err = capwriter_flush(recorder.out);
-	if (err < 0) {
-		recorder.lost += recorder.unqueued;
-		recorder.recorded -= recorder.unqueued;
-		recorder.unqueued = 0;
-		capwriter_free(recorder.out); /* which began a file, perhaps: what follows has a head of its own */
-		recorder.out = NULL;
-	}
-	return err;
+	if (recorder.filling)
+		return err;
+	capwriter_free(recorder.out); /* what follows has a head of its own */
+	recorder.out = NULL;
+	return -ENOMEM;
 }
 
 static void put_counts(void)

@@ -3,6 +3,7 @@ import base64
 import contextlib
 import json
 import os
+import pathlib
 import re
 import resource
 import shutil
@@ -11,7 +12,7 @@ import subprocess
 
 import pytest
 
-from harness import KIB, MIB, exchange, free_port, noise, receive_exactly, reset, wait_until
+from harness import KIB, MIB, SANITIZED, exchange, free_port, noise, receive_exactly, reset, wait_until
 from system import small_disk
 
 USAGE = 2
@@ -263,6 +264,23 @@ def test_what_does_not_fit_is_counted(tenon):
     assert told or payload(tenon, path, "client") == data
     if told:
         assert f"{path}: " in relay.err and "--record-memory" in relay.err
+
+
+@pytest.mark.skipif(SANITIZED, reason="limits memory")
+def test_what_has_passed_is_kept_when_memory_is_short(tenon):
+    """There is none for the next piece: what is in the last one is written all the same, and later all goes on."""
+    relay, path = recorded(tenon, "tcp://127.0.0.1:0", tenon.serve("tcp://127.0.0.1:0").url, "--no-sandbox")
+    client, limits = tenon.dial(relay.url), resource.prlimit(relay.pid, resource.RLIMIT_DATA)
+    resource.prlimit(relay.pid, resource.RLIMIT_DATA, (KIB, limits[1]))
+    assert exchange(client, b"first") == b"first"
+    wait_until(lambda: b"first" in pathlib.Path(path).read_bytes(), "it is written")
+    resource.prlimit(relay.pid, resource.RLIMIT_DATA, limits)
+
+    def goes_on():
+        exchange(client, b"later")
+        return b"later" in pathlib.Path(path).read_bytes()
+    wait_until(goes_on, "it goes on")
+    assert payload(tenon, path, "client").startswith(b"first")
 
 
 def test_it_can_be_read_while_it_is_written(tenon):
