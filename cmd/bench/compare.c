@@ -288,6 +288,40 @@ static void merge_sums(struct result *to, const struct result *from)
 	hists_merge(&to->hists, &from->hists);
 }
 
+/* The same one; where URLs were given in another order, the one of that name. */
+static struct target_result *target_beside(const struct result *to, const char *url, unsigned at)
+{
+	if (at < to->ntargets && strcmp(to->targets[at].url, url) == 0)
+		return &to->targets[at];
+	for (unsigned i = 0; i < to->ntargets; i++)
+		if (strcmp(to->targets[i].url, url) == 0)
+			return &to->targets[i];
+	return NULL;
+}
+
+/* By URL, where each run had several. `beside`: at the same time, so that connections are summed too. */
+static int merge_targets(struct result *to, const struct result *from, bool beside)
+{
+	if (!from->ntargets)
+		result_targets_free(to);
+	for (unsigned i = 0; i < from->ntargets && to->ntargets; i++) {
+		const struct target_result *other = &from->targets[i];
+		struct target_result *target = target_beside(to, other->url, i);
+
+		if (target) {
+			target->conns = beside ? target->conns + other->conns : target->conns;
+		} else {
+			target = result_target_new(to, other->url);
+			if (!target)
+				return STATUS_FAILED;
+			target->weight = other->weight;
+			target->conns = other->conns;
+		}
+		target_counts_merge(&target->counts, &other->counts);
+	}
+	return STATUS_DONE;
+}
+
 /* Of two that differ, both. */
 static int join_text(char **to, const char *from)
 {
@@ -322,6 +356,8 @@ static int merge_beside(struct result *to, const struct result *from)
 	to->threads += from->threads;
 	to->rate_wanted += from->rate_wanted;
 	merge_sums(to, from);
+	if (merge_targets(to, from, true) != STATUS_DONE)
+		return STATUS_FAILED;
 	return join_text(&to->url, from->url) < 0 || join_text(&to->host, from->host) < 0 ? STATUS_FAILED : STATUS_DONE;
 }
 
@@ -347,7 +383,7 @@ static int merge_into(struct result *to, const struct result *from)
 	*to->start_at = '\0'; /* a sum of several times is of none of them when it is merged again */
 	merge_sums(to, from);
 	to->received.seconds = received_s;
-	return STATUS_DONE;
+	return merge_targets(to, from, false);
 }
 
 #define TIMES_MAX 64 /* times at which several machines began together */

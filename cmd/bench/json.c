@@ -192,6 +192,7 @@ static void put_targets(const struct result *r, struct text *text)
 		json_number(text, "bytes", target->counts.bytes);
 		json_number(text, "errors", target->counts.errors);
 		put_ladder(text, "latency_us", target->counts.latency);
+		put_hist(text, "histogram", target->counts.latency);
 		json_object_end(text);
 	}
 	json_list_end(text);
@@ -586,6 +587,29 @@ static int read_hists(const struct tn_value *top, struct result *r)
 	return rc == 0 ? read_hist(hists, "late", r->hists.late) : rc;
 }
 
+/* 0; < 0: they are not as we write them. */
+static int read_targets(const struct tn_value *top, struct result *r)
+{
+	const struct tn_value *list = part_of(top, "targets", TN_ARRAY), *one;
+	int rc = 0;
+
+	for (one = tn_value_first(list); one && rc == 0; one = tn_value_next(list, one)) {
+		char *url = text_of(tn_value_get(one, "url"));
+		struct target_result *target = url ? result_target_new(r, url) : NULL;
+
+		free(url);
+		if (!target)
+			return tn_value_count(list) > RESULT_TARGETS_MAX ? -E2BIG : -ENOMEM;
+		target->weight = (unsigned)count_of(one, "weight");
+		target->conns = (unsigned)count_of(one, "conns");
+		target->counts.messages = count_of(one, "messages");
+		target->counts.bytes = count_of(one, "bytes");
+		target->counts.errors = count_of(one, "errors");
+		rc = read_hist(one, "histogram", target->counts.latency);
+	}
+	return rc;
+}
+
 static void read_slo(const struct tn_value *top, struct result *r)
 {
 	const struct tn_value *slo = tn_value_get(top, "slo"), *steps = part_of(slo, "steps", TN_ARRAY);
@@ -645,6 +669,8 @@ static int read_result(const char *path, const struct tn_value *top, struct resu
 			      "its intervals and its number of rounds contradict each other: the file was changed");
 	if (read_hists(top, r) < 0)
 		return refuse(path, tn_errmsg());
+	if (read_targets(top, r) < 0)
+		return refuse(path, "its targets are not as they are written: the file was changed");
 	if (tn_hist_count(r->hists.service) && tn_hist_count(r->hists.service) != r->messages)
 		return refuse(path,
 			      "its histogram and its number of messages contradict each other: the file was changed");

@@ -385,23 +385,51 @@ int text_join(char **to, const char *from)
 	return 0;
 }
 
+struct target_result *result_target_new(struct result *result, const char *url)
+{
+	struct target_result *grown, *target;
+
+	if (result->ntargets == RESULT_TARGETS_MAX)
+		return NULL;
+	grown = realloc(result->targets, (result->ntargets + 1) * sizeof(*grown));
+	if (!grown)
+		return NULL;
+	result->targets = grown;
+	target = &grown[result->ntargets];
+	*target = (struct target_result){.url = strdup(url)};
+	if (!target->url || tn_hist_new(&target->counts.latency) < 0) {
+		free(target->url);
+		return NULL;
+	}
+	result->ntargets++;
+	return target;
+}
+
+void result_targets_free(struct result *result)
+{
+	for (unsigned i = 0; i < result->ntargets; i++) {
+		free(result->targets[i].url);
+		tn_hist_free(result->targets[i].counts.latency);
+	}
+	free(result->targets);
+	result->targets = NULL;
+	result->ntargets = 0;
+}
+
 static int note_targets(struct result *result, const struct plan *plan)
 {
 	result->url = strdup(plan->url);
 	if (!result->url || plan->ntargets < 2)
 		return result->url ? 0 : -ENOMEM;
-	result->targets = calloc(plan->ntargets, sizeof(*result->targets));
-	for (unsigned i = 0; i < plan->ntargets && result->targets; i++) {
-		struct target_result *target = &result->targets[result->ntargets++];
+	for (unsigned i = 0; i < plan->ntargets; i++) {
+		struct target_result *target = result_target_new(result, plan->targets[i].url);
 
-		*target = (struct target_result){.url = strdup(plan->targets[i].url),
-						 .weight = plan->targets[i].weight,
-						 .conns = plan->targets[i].conns};
-		if (!target->url || tn_hist_new(&target->counts.latency) < 0 ||
-		    (i && text_join(&result->url, target->url) < 0))
+		if (!target || (i && text_join(&result->url, target->url) < 0))
 			return -ENOMEM;
+		target->weight = plan->targets[i].weight;
+		target->conns = plan->targets[i].conns;
 	}
-	return result->targets ? 0 : -ENOMEM;
+	return 0;
 }
 
 /* To the nanosecond: runs of one time are known by it. */
@@ -457,11 +485,7 @@ void result_free(struct result *result)
 		free(texts[i]);
 	for (unsigned i = 0; i < result->nwarnings; i++)
 		free(result->warnings[i]);
-	for (unsigned i = 0; i < result->ntargets; i++) {
-		free(result->targets[i].url);
-		tn_hist_free(result->targets[i].counts.latency);
-	}
-	free(result->targets);
+	result_targets_free(result);
 	free(result->columns);
 	hists_free(&result->hists);
 	slices_free(&result->slices);

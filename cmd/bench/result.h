@@ -65,6 +65,8 @@ int target_counts_new(struct target_counts **counts, unsigned n);
 void target_counts_free(struct target_counts *counts, unsigned n); /* NULL is allowed */
 void target_counts_merge(struct target_counts *counts, const struct target_counts *from);
 
+#define RESULT_TARGETS_MAX 64
+
 struct target_result {
 	char *url;
 	unsigned weight, conns;
@@ -147,7 +149,7 @@ struct result {
 	struct column *columns;
 	unsigned ncolumns, cap_columns;
 	struct slices slices;          /* none of a file that has none */
-	struct target_result *targets; /* of several; not in a result that was read */
+	struct target_result *targets; /* of several */
 	unsigned ntargets;
 	double cpu_s, busy; /* CPU time of the generator; share of the time its busiest thread had work */
 	char *warnings[8];
@@ -168,6 +170,9 @@ int text_join(char **to, const char *from);
 
 int result_new(struct result *result, const struct plan *plan);
 void result_free(struct result *result);
+/* One more, without any counts; NULL: there are too many, or no memory. The URL is copied. */
+struct target_result *result_target_new(struct result *result, const char *url);
+void result_targets_free(struct result *result);
 void result_warn(struct result *result, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* What is told as the latency: response time at a rate, service time otherwise. */

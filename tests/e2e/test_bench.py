@@ -911,6 +911,25 @@ def two_results(tenon, *options):
 
 
 @one_engine
+def test_targets_are_merged(tenon, schema):
+    """By URL, whichever order they were given in; with a run of one URL nothing is told by URL."""
+    urls = [tenon.serve("tcp://127.0.0.1:0").url for _ in range(2)]
+    paths = [tenon.folder / name for name in ("a.json", "b.json", "c.json")]
+    for path, given in zip(paths, (urls, urls[::-1], urls[:1])):
+        tenon.run("bench", *given, "--requests", "300", "--conns", "2", "--output", path)
+    a, b = (json.loads(path.read_text(encoding="utf-8")) for path in paths[:2])
+    merged = bench(tenon, "merge", *paths[:2])
+    check(schema, merged)
+    for n, target in enumerate(merged["targets"]):
+        one, two = a["targets"][n], b["targets"][1 - n]
+        assert target["url"] == urls[n] == one["url"] == two["url"]
+        assert target["messages"] == one["messages"] + two["messages"] and target["conns"] == 1
+        assert decode(target["histogram"]["v2"]) == (collections.Counter(decode(one["histogram"]["v2"])) +
+                                                     collections.Counter(decode(two["histogram"]["v2"])))
+    assert "targets" not in bench(tenon, "merge", *paths)
+
+
+@one_engine
 def test_merged_exactly(tenon, schema):
     for options in ([], ["--rate", "1000"]):
         paths = two_results(tenon, *options)
