@@ -69,14 +69,14 @@ static void lost_writing_is_due(struct tn_conn *c, uint64_t now)
 
 /*
  * In place of a FIN, which would tell the peer that all it sent was taken. A reset discards what the kernel has not yet
- * brought to the peer, so that is waited for. What the peer still sends is left unread: closing a Unix socket then is a
- * reset, too.
+ * brought to the peer, so that is waited for, unless the peer has reset, and takes nothing any more. What the peer
+ * still sends is left unread: closing a Unix socket then is a reset, too.
  */
 void tni_conn_end_by_reset(struct tn_conn *c)
 {
 	c->flags |= TNI_FIN_SENT;
 	c->hold |= TNI_HOLD_CLOSED;
-	if (tni_conn_has_unsent(c) && c->loop->now_ns < c->deadline_ns) {
+	if (tni_conn_has_unsent(c) && !tni_conn_has_error(c) && c->loop->now_ns < c->deadline_ns) {
 		tni_loop_timer(c->loop, &c->timer, RESET_POLL_NS);
 		return;
 	}

@@ -149,9 +149,9 @@ static size_t unacknowledged(const struct tn_conn *c)
 	return left > 0 ? (size_t)left : 0;
 }
 
-static bool has_error(int fd)
+bool tni_conn_has_error(const struct tn_conn *c)
 {
-	struct pollfd p = {.fd = fd};
+	struct pollfd p = {.fd = c->io.fd};
 
 	return poll(&p, 1, 0) > 0 && p.revents & POLLERR;
 }
@@ -163,7 +163,7 @@ static bool is_dropped(const struct tn_conn *c)
 	socklen_t len = sizeof(int);
 	int domain = 0;
 
-	if (!(c->flags & TNI_READ_LOST) && (!s || s->io.fd < 0 || !has_error(s->io.fd)))
+	if (!(c->flags & TNI_READ_LOST) && (!s || s->io.fd < 0 || !tni_conn_has_error(s)))
 		return false;
 	return s && getsockopt(s->io.fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_UNIX;
 }
@@ -228,7 +228,7 @@ static void look_for_error(struct tn_conn *c)
 
 	if (err)
 		tni_conn_fail(c, err, "write");
-	else if (c->flags & TNI_WRITE_ONLY && c->io.fd >= 0 && has_error(c->io.fd)) /* a pipe without a reader */
+	else if (c->flags & TNI_WRITE_ONLY && c->io.fd >= 0 && tni_conn_has_error(c)) /* a pipe without a reader */
 		tni_conn_fail(c, -EPIPE, "write");
 }
 

@@ -132,6 +132,9 @@ int tni_stream_link_marked(struct tn_conn *conn, enum tn_msg_kind kind, const st
 /* deadline.c */
 void tni_conn_timer_fired(struct tni_timer *timer);
 bool tni_conn_has_unsent(const struct tn_conn *conn);
+
+/* Whether its socket has an error that nobody has been told yet, as behind a reset. */
+bool tni_conn_has_error(const struct tn_conn *conn);
 bool tni_conn_has_unread(const struct tn_conn *conn);
 
 /* Its user, or its full queue, holds back what the peer has said. */

@@ -104,6 +104,30 @@ static void reset(int fd)
 	close(fd);
 }
 
+/*
+ * A message that the peer's end cuts short is refused, and what the kernel still has for the peer is waited for. A
+ * reset behind that end says that nobody takes it any more.
+ */
+static void test_a_reset_while_a_refusal_waits(void **state)
+{
+	static const char much[200 << 10];
+	struct tn_loop *loop = th_loop();
+	struct end e = {0};
+	int pair[2];
+
+	(void)state;
+	th_tcp_pair(pair);
+	dial_fd(loop, pair[0], "?frame=u32&sndbuf=1MiB&queue=1MiB&drain=1000h", &e);
+	assert_true(tn_send(e.conn, much, sizeof(much)) >= 0);
+	th_until(loop, tn_conn_queued(e.conn) == 0);
+	assert_int_equal(send(pair[1], "\0\0\0\3ab", 6, 0), 6);
+	shutdown(pair[1], SHUT_WR);
+	close(pair[1]);
+	th_until(loop, e.closes);
+	assert_int_equal(e.err, TN_ETRUNC);
+	tn_loop_free(loop);
+}
+
 /* Closed, and cut off by the peer while much of it still waits: that is told. */
 static void test_a_reset_while_the_rest_goes_out(void **state)
 {
@@ -479,6 +503,7 @@ int main(int argc, char **argv)
 	static const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, th_setup, th_teardown)
 		T(test_words_before_a_reset),
+		T(test_a_reset_while_a_refusal_waits),
 		T(test_a_reset_while_the_rest_goes_out),
 		T(test_a_reset_behind_our_end),
 		T(test_the_time_to_drain_is_bounded),
