@@ -1,6 +1,9 @@
 #include "closed.h"
 
+#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/wait.h>
 
 #include "common/complain.h"
 #include "common/outcome.h"
@@ -36,13 +39,19 @@ bool closed_badly(const struct tn_conn *conn, const char *url)
 	return true;
 }
 
-void closed_wait(struct tn_loop *loop, struct tn_conn *const *conn)
+void closed_wait(struct tn_loop *loop, struct tn_conn *const *conn, bool abort)
 {
 	struct tn_conn_info info;
 
 	if (!*conn)
 		return;
 	tn_conn_info(*conn, &info);
+	if (info.child_pid && abort)
+		tn_abort(*conn, -ECANCELED);
 	while (info.child_pid && *conn && tn_loop_step(loop, -1) > 0)
 		;
+	if (info.child_pid && *conn) { /* the loop cannot go on */
+		kill(-info.child_pid, SIGKILL);
+		(void)waitpid(info.child_pid, NULL, 0);
+	}
 }

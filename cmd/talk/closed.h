@@ -15,7 +15,10 @@ const char *closed_words(const struct tn_conn *conn, char out[CLOSED_MAX]);
 /* In on_close: whether it was to a program (exec:) that has failed, which has been told then. */
 bool closed_badly(const struct tn_conn *conn, const char *url);
 
-/* A program ends with its connection, which has been closed: waits for that. `*conn` is set to NULL by on_close. */
-void closed_wait(struct tn_loop *loop, struct tn_conn *const *conn);
+/*
+ * A program ends with its connection, which has been closed, or is aborted here: waits for that. `*conn` is set to NULL
+ * by on_close.
+ */
+void closed_wait(struct tn_loop *loop, struct tn_conn *const *conn, bool abort);
 
 #endif

@@ -1200,6 +1200,8 @@ static int run(char **operands, int count)
 	progress_end();
 	out_unwatch();
 	if (status != STATUS_DONE) {
+		state.left = state.leaving = true;
+		closed_wait(state.loop, &state.peer, true);
 		tap_close();
 		recorder_close();
 		return status;
@@ -1212,7 +1214,7 @@ static int run(char **operands, int count)
 	}
 	listen_close();
 	(void)tn_loop_step(state.loop, 0);
-	closed_wait(state.loop, &state.peer);
+	closed_wait(state.loop, &state.peer, false);
 	tap_close();
 	recorder_close();
 	return state.status;

@@ -679,6 +679,15 @@ static void redial(void *arg)
 		leave_for(err);
 }
 
+static int fail(int err)
+{
+	int status = complain_library(err, state.url);
+
+	state.over = true;
+	closed_wait(state.loop, &state.conn, true);
+	return status;
+}
+
 static int dial(void)
 {
 	static const struct tn_handler input = {.on_msg = on_input, .on_end = on_input_end, .on_close = on_input_close};
@@ -699,7 +708,7 @@ static int dial(void)
 	if (err >= 0)
 		err = out_watch(state.loop, on_reader_gone, NULL);
 	if (err < 0)
-		return complain_library(err, state.url);
+		return fail(err);
 	state.active_ns = clock_ns();
 	if (options.wait_ns != UINT64_MAX && !options.no_reply)
 		timer_set(options.wait_ns);
@@ -708,12 +717,12 @@ static int dial(void)
 		options.wait_ns = 5 * NS_PER_S;
 	err = tn_loop_run(state.loop);
 	if (err < 0)
-		return complain_library(err, NULL);
+		return fail(err);
 	out_unwatch();
 	if (state.conn) { /* the peer is told that we leave; that is not waited for */
 		tn_close(state.conn);
 		(void)tn_loop_step(state.loop, 0);
-		closed_wait(state.loop, &state.conn);
+		closed_wait(state.loop, &state.conn, false);
 	}
 	return state.status;
 }

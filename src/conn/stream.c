@@ -177,6 +177,7 @@ static void sent(struct tn_conn *c, int res)
 		tni_conn_count(c, bytes_out, (uint64_t)res);
 		tni_buf_consume(&c->tx, (size_t)res);
 	} else if ((res == -EPIPE || res == -ECONNRESET) && tni_conn_is_program(c)) {
+		(void)shutdown(c->io.fd, SHUT_WR);
 		tni_exec_mute(c);
 	} else if (res == -EPIPE && tni_layered_lost_nothing(c)) {
 		tni_layered_mute(c); /* as with a FIN: that it cannot be sent is no failure */

@@ -74,6 +74,7 @@ static const struct run runs[] = {
 	{"send-input", "line one\nline two\n", {"send", "tcp://127.0.0.1:%p?frame=line"}, true, true, false, false},
 	{"send-name", "", {"send", "tcp://localhost:%p", "hello"}, true, true, false, false},
 	{"connect", "hello\n", {"connect", "tcp://127.0.0.1:%p"}, true, true, false, false},
+	{"connect-exec", "hello\n", {"connect", "exec:cat"}, false, false, false, false},
 	{"bench", "", {"bench", "tcp://127.0.0.1:%p", "--requests", "20", "--json"}, true, true, false, true},
 	{"ping-connect",
 	 "",
