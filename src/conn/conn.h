@@ -90,6 +90,9 @@ struct tni_dgram {
 	struct tni_raw *raw;         /* of sockets below the transports; otherwise NULL */
 	struct tni_proxy_told *told; /* key proxy=accept: of the datagram that is handed over */
 	struct tni_peers *peers;     /* of a served socket with associations; otherwise NULL */
+#ifdef TNI_HAVE_SOCKOPTS
+	struct tni_netns_known *ours; /* senders that were asked about; NULL: none */
+#endif
 #ifdef TNI_HAVE_SEGMENTS
 	struct tni_segments *segments; /* key gso; otherwise NULL */
 #endif

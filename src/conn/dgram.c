@@ -188,6 +188,9 @@ void tni_dgram_free(struct tn_conn *c)
 	tni_loop_untimer(c->loop, &c->dgram->look);
 	tni_proxied_free(c);
 	free(c->dgram->fades);
+#ifdef TNI_HAVE_SOCKOPTS
+	free(c->dgram->ours);
+#endif
 	tni_buf_clear(&c->dgram->tx.buf);
 	tni_buf_clear(&c->dgram->stash.buf);
 	tni_raw_free(c->dgram->raw);
@@ -327,14 +330,15 @@ static void put_by(struct tn_conn *c, const void *data, size_t len, const struct
 /* What a socket sends to a group or network of its own host, at its own port, it hears itself: that is no answer. */
 static bool is_own_echo(const struct tn_conn *c, const struct tn_addr *peer)
 {
-	int port = c->dgram->many.len ? tni_addr_port(peer) : 0, home = -1;
-	bool ours;
+	int port = c->dgram->many.len ? tni_addr_port(peer) : 0;
 
-	if (port <= 0 || port != tni_dgram_own_port(c->io.fd) || tni_netns_enter(tni_endpoint_netns(c->ep), &home) < 0)
+	if (port <= 0 || port != tni_dgram_own_port(c->io.fd))
 		return false;
-	ours = tni_addr_is_ours(peer);
-	tni_netns_leave(home);
-	return ours;
+#ifdef TNI_HAVE_SOCKOPTS
+	return tni_netns_has(&c->dgram->ours, tni_endpoint_netns(c->ep), peer, c->loop->now_ns);
+#else
+	return tni_addr_is_ours(peer);
+#endif
 }
 
 /* One of the batch: it may be several that the kernel has joined. */

@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "base/file.h"
+#include "net/addr.h"
 #include "tenon.h"
 
 #include <errno.h>
@@ -107,4 +108,48 @@ void tni_netns_leave(int home)
 	if (setns(home, CLONE_NEWNET) < 0)
 		abort(); /* it was tried before: all that this thread does from now on would be in a wrong network */
 	close(home);
+}
+
+/* ---- addresses ---- */
+
+#define KNOWN 16
+#define KNOWN_NS UINT64_C(1000000000)
+
+struct tni_netns_known {
+	struct {
+		struct tn_addr addr;
+		uint64_t until_ns;
+		bool ours;
+	} list[KNOWN];
+	unsigned next; /* takes the place of the oldest */
+};
+
+static bool has(const char *netns, const struct tn_addr *addr)
+{
+	int home;
+	bool ours;
+
+	if (tni_netns_enter(netns, &home) < 0)
+		return false;
+	ours = tni_addr_is_ours(addr);
+	tni_netns_leave(home);
+	return ours;
+}
+
+bool tni_netns_has(struct tni_netns_known **known, const char *netns, const struct tn_addr *addr, uint64_t now_ns)
+{
+	struct tni_netns_known *k = *known ? *known : calloc(1, sizeof(*k));
+	unsigned at;
+
+	*known = k;
+	for (at = 0; k && at < KNOWN; at++)
+		if (k->list[at].until_ns > now_ns && tni_addr_equal(&k->list[at].addr, addr))
+			return k->list[at].ours;
+	if (!k)
+		return has(netns, addr);
+	at = k->next++ % KNOWN;
+	k->list[at].addr = *addr;
+	k->list[at].until_ns = now_ns + KNOWN_NS;
+	k->list[at].ours = has(netns, addr);
+	return k->list[at].ours;
 }

@@ -6,7 +6,11 @@
 #ifndef TNI_NET_NETNS_H
 #define TNI_NET_NETNS_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+
+struct tn_addr;
 
 #ifdef TNI_HAVE_SOCKOPTS
 
@@ -22,6 +26,13 @@ const char *tni_netns_path(const char *value, char *out, size_t cap);
  */
 int tni_netns_enter(const char *netns, int *home);
 void tni_netns_leave(int home);
+
+/*
+ * Whether an address is this host's in that network (NULL: the thread's), which takes several calls of the kernel: what
+ * was found of the last few addresses is believed for a second. *known begins as NULL, for free(3) in the end.
+ */
+struct tni_netns_known;
+bool tni_netns_has(struct tni_netns_known **known, const char *netns, const struct tn_addr *addr, uint64_t now_ns);
 
 #else /* there is no such key */
 
