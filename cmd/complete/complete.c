@@ -98,6 +98,13 @@ static bool is_word(const char *name, const char *word, size_t len)
 	return name && strlen(name) == len && strncmp(name, word, len) == 0;
 }
 
+static const struct command_key *keys_of(const struct command *command)
+{
+	static const struct command_key none = {0};
+
+	return command && command->keys ? command->keys : &none;
+}
+
 static void offer_values(const struct typed *t, const struct command *command, const char *key, size_t len)
 {
 	static const struct {
@@ -107,10 +114,11 @@ static void offer_values(const struct typed *t, const struct command *command, c
 	static const char names_files[] = "file"; /* how the type of such a key begins */
 	struct tn_option option;
 
-	if (command && is_word(command->list_key, key, len)) {
-		offer_table(t, command->list_at);
-		return;
-	}
+	for (const struct command_key *own = keys_of(command); own->key; own++)
+		if (own->of_list && is_word(own->key, key, len)) {
+			offer_table(t, command->list_at);
+			return;
+		}
 	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++)
 		if (is_word(tables[i].key, key, len)) {
 			offer_table(t, tables[i].at);
@@ -129,9 +137,8 @@ static void offer_keys(const struct typed *t, const struct command *command)
 {
 	struct tn_option option;
 
-	if (command && command->list_key)
-		offer(t, command->list_key, strlen(command->list_key), "=", "what is done there");
-
+	for (const struct command_key *own = keys_of(command); own->key; own++)
+		offer(t, own->key, strlen(own->key), "=", own->meaning);
 	for (int i = 0; tn_option_at(i, &option) == 0; i++)
 		offer(t, option.key, strlen(option.key), "=", option.meaning);
 }

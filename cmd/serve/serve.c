@@ -1076,10 +1076,17 @@ static const struct option_spec own_options[] = {
 	{0},
 };
 
+static const struct command_key url_keys[] = {
+	{"handler", "what is done there", true},
+	{"session", "datagrams of the handler exec: a command for each sender, until nothing comes or goes for so long",
+	 false},
+	{0},
+};
+
 const struct command serve_command = {
 	.name = "serve",
 	.list_at = handler_at,
-	.list_key = "handler",
+	.keys = url_keys,
 	.takes_place = true,
 	.meaning = "serve endpoints: echo, ack, discard, chargen, or a command of yours",
 	.help = "Examples:\n"

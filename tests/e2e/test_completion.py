@@ -55,6 +55,7 @@ def test_urls(tmp_path):
     assert set(candidates("send", "tcp://l:1?format=j")) == {"tcp://l:1?format=json"}
     assert set(candidates("send", "tcp://l:1?bad=")) == {"tcp://l:1?bad=close", "tcp://l:1?bad=skip"}
     assert set(candidates("serve", "tcp://l:1?handl")) == {"tcp://l:1?handler="}
+    assert set(candidates("serve", "udp://l:1?sess")) == {"udp://l:1?session="}
     assert {f"udp://l:1?idle=1m&handler={name}" for name in ("echo", "exec:")} <= set(
         candidates("serve", "udp://l:1?idle=1m&handler=e"))
     assert not candidates("relay", "tcp://l:1?handl")
