@@ -21,6 +21,7 @@
 #include "common/text.h"
 #include "container.h"
 #include "process.h"
+#include "rings.h"
 #include "sock.h"
 #include "tcp.h"
 #include "tenon.h"
@@ -110,6 +111,18 @@ static void queue_words(const struct sock *sock, struct text *text)
 			 human_bytes((double)sock->limit_out, out, sizeof(out)));
 	if (sock->drops > 0)
 		text_add(text, "; %" PRId64 " dropped for lack of room", sock->drops);
+}
+
+static void rings_words(const struct sock *sock, struct text *text)
+{
+	int64_t bytes = rings_of(sock);
+	char words[32];
+
+	if (bytes < 0)
+		return;
+	row(text, "rings");
+	text_add(text, "%s of shared memory, which its bytes go through",
+		 human_bytes((double)bytes, words, sizeof(words)));
 }
 
 static void user_text(int64_t uid, char *out, size_t cap)
@@ -261,6 +274,7 @@ void sock_show(const struct sock *sock, unsigned width, bool all, struct text *o
 	who_words(sock, &text);
 	option_words(sock, DIFFERS, "set", width, &text);
 	queue_words(sock, &text);
+	rings_words(sock, &text);
 	timer_row(sock, &text);
 	place_words(sock, &text);
 	peer_words(sock, &text);
@@ -403,6 +417,7 @@ void sock_show_json(const struct sock *sock)
 	place_json(sock, &line);
 	number_json(&line, "uid", sock->uid);
 	queues_json(sock, &line);
+	number_json(&line, "shared_memory", rings_of(sock));
 	peer_json(sock, &line);
 	if (sock->subflows_known) {
 		json_number(&line, "subflows", sock->subflows);

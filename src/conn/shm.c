@@ -25,6 +25,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* A ring in which nothing was written for so long needs no memory. */
@@ -297,7 +298,11 @@ static int send_hello(int sock, const struct tni_shm_hello *sizes, int memory)
 static int make(struct shm *s, int sock, uint32_t ring)
 {
 	struct tni_shm_hello sizes = {.down = ring, .up = ring};
-	int fd, rc = tni_shm_memory_make(&s->memory, &sizes, &fd);
+	struct stat st = {0};
+	int fd, rc;
+
+	(void)fstat(sock, &st);
+	rc = tni_shm_memory_make(&s->memory, &sizes, st.st_ino, &fd);
 
 	if (rc < 0)
 		return rc;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -58,10 +59,13 @@ static int begin(int fd, const struct tni_shm_hello *sizes)
 	return 0;
 }
 
-int tni_shm_memory_make(struct tni_shm_memory *memory, const struct tni_shm_hello *sizes, int *out)
+int tni_shm_memory_make(struct tni_shm_memory *memory, const struct tni_shm_hello *sizes, uint64_t inode, int *out)
 {
-	int fd = memfd_create("tenon-shm", MFD_CLOEXEC | MFD_ALLOW_SEALING), rc;
+	char name[40];
+	int fd, rc;
 
+	snprintf(name, sizeof(name), "tenon-shm:%ju", (uintmax_t)inode);
+	fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)
 		return tni_err(-errno, "shared memory: %s", tn_strerror(-errno));
 	rc = begin(fd, sizes);

@@ -14,10 +14,11 @@ struct tni_shm_memory {
 };
 
 /*
- * Makes it: sealed, so that it can neither shrink nor grow. `fd` gets its descriptor, which the caller closes. 0, or
+ * Makes it: sealed, so that it can neither shrink nor grow. `inode`: of the socket that it is for; the memory has it in
+ * its name, so that tenon inspect knows what belongs together. `fd` gets its descriptor, which the caller closes. 0, or
  * -errno with detail.
  */
-int tni_shm_memory_make(struct tni_shm_memory *memory, const struct tni_shm_hello *sizes, int *fd);
+int tni_shm_memory_make(struct tni_shm_memory *memory, const struct tni_shm_hello *sizes, uint64_t inode, int *fd);
 
 /*
  * Takes what a stranger has sent: nothing but sealed memory of just this size, since access to a file that was cut

@@ -759,3 +759,25 @@ def test_no_socket(tenon, tmp_path):
     assert inspected(tenon, sleeper.pid) == []
     for options in ([], ["--all"]):
         assert tenon.run("inspect", sleeper.pid, *options).text == f"process {sleeper.pid} (sleep) has no sockets\n"
+
+
+def test_rings_of_shared_memory(tenon):
+    """Both ends of shm: have the same memory, by which each is known; a Unix socket without has none."""
+    server = tenon.serve(f"shm:{tenon.folder}/m?ring=64KiB", f"unix:{tenon.folder}/s", listeners=2,
+                         options=["--handler", "echo"])
+    client = tenon.start("connect", f"shm:{tenon.folder}/m", stdin=subprocess.PIPE)
+    plain = tenon.start("connect", f"unix:{tenon.folder}/s", stdin=subprocess.PIPE)
+    for process in (client, plain):
+        process.popen.stdin.write(b"hello\n")
+        process.popen.stdin.flush()
+        wait_until(lambda: process.out == b"hello\n", "the echo")
+
+    def shared(process):
+        rows = map(json.loads, tenon.run("inspect", process.pid, "--json").lines)
+        return [row["shared_memory"] for row in rows if "shared_memory" in row]
+    assert shared(client) == shared(server) and shared(client)[0] >= 128 * 1024
+    assert shared(plain) == []
+    assert "rings" in tenon.run("inspect", client.pid, "--all").text
+    for process in (client, plain):
+        process.popen.stdin.close()
+        process.wait(0)
