@@ -71,6 +71,7 @@ static const struct talk talks[] = {
 	{"udp", "udp://127.0.0.1:0", "", "echo", NULL, 1000, 3, true, false, NULL},
 	{"udp-ack", "udp://127.0.0.1:0", "", "ack", "hello", 0, 2, true, false, NULL},
 	{"exec", "tcp://127.0.0.1:0", "", "exec:cat", NULL, 3000, 3, false, false, NULL},
+	{"exec-socket", "unix:%s/s", "", "exec-socket:cat", NULL, 3000, 3, false, false, NULL},
 	{"exec-udp", "udp://127.0.0.1:0", "", "exec:cat", "hello", 0, 1, true, false, NULL},
 	{"join", "tcp://127.0.0.1:0?queue=4KiB", "", "join", NULL, 3000, 6, false, false, NULL},
 	{"join-u32", "tcp://127.0.0.1:0?frame=u32", "?frame=u32", "join", NULL, 3000, 6, false, false, NULL},
