@@ -129,6 +129,7 @@ static int dial_place(struct tn_conn *c, const struct tni_endpoint *at, uint64_t
 #ifdef TNI_HAVE_SOCKOPTS
 	spec.unconnected = !ep->connected;
 	spec.netns = ep->netns;
+	spec.any_port = ep->bind && ep->bind->last > ep->bind->port;
 #endif
 	if (at->scheme->place == TNI_AT_PATH) {
 		tni_addr_unix(&path, at->host, at->host_len);

@@ -39,6 +39,7 @@ struct tni_dial_spec {
 #ifdef TNI_HAVE_SOCKOPTS
 	bool unconnected;  /* `many` gets any address */
 	const char *netns; /* where sockets are opened (net/netns.h), or NULL; must stay as `many` does */
+	bool any_port;     /* prepare() binds to another port each time: one that is taken is not the last word */
 #endif
 	/* Gets how long the name was looked up before the first attempt, at least 1 if it was, right before done() is
 	 * called. Or NULL. */

@@ -202,6 +202,45 @@ struct tni_dial_attempt *tni_dial_only_attempt(const struct tni_dial *d)
 	return a->resend_ns ? a : NULL;
 }
 
+/* ---- ports of our own ---- */
+
+#ifdef TNI_HAVE_SOCKOPTS
+
+#define PORTS_MAX 16 /* are tried; each takes as many calls as the range has ports */
+
+static int open_there(struct tni_dial_attempt *a);
+static void attempt_connect(struct tni_dial_attempt *a);
+
+/*
+ * Of a range all ports may have connections, and still this one may be had from one of them: those to other places are
+ * not in its way. Which they are connect(2) tells alone. False: it was the last word.
+ */
+static bool try_another_port(struct tni_dial_attempt *a, int res)
+{
+	int rc;
+
+	if (res != -EADDRNOTAVAIL || !a->dial->any_port || a->ports == PORTS_MAX)
+		return false;
+	a->ports++;
+	tni_dial_attempt_close(a);
+	rc = open_there(a);
+	if (rc < 0)
+		attempt_failed(a, rc);
+	else
+		attempt_connect(a);
+	return true;
+}
+
+#else
+
+static bool try_another_port(struct tni_dial_attempt *a, int res)
+{
+	(void)a, (void)res;
+	return false;
+}
+
+#endif
+
 /* ---- results ---- */
 
 static void attempt_result(struct tni_dial_attempt *a, int res)
@@ -214,6 +253,8 @@ static void attempt_result(struct tni_dial_attempt *a, int res)
 		a->retry_ns = tni_clock_ns() + BUSY_RETRY_NS;
 		return;
 	}
+	if (try_another_port(a, res))
+		return;
 	if (res == -EACCES && d->type == SOCK_DGRAM && !may_broadcast(a->fd.fd))
 		a->why = strdup("it is a broadcast address, for which broadcast=on must be set");
 	explain_ports(a, res);

@@ -18,6 +18,7 @@ struct tni_dial_attempt {
 	struct tn_addr *many; /* several may answer: it is not connected, and this becomes its address */
 	uint64_t resend_ns;   /* the first datagrams have been sent: when they are sent again; otherwise 0 */
 	uint64_t interval_ns; /* and how long after that once more */
+	unsigned ports;       /* of our own that had a connection there already */
 };
 
 struct tni_dial {
@@ -42,6 +43,7 @@ struct tni_dial {
 #ifdef TNI_HAVE_SOCKOPTS
 	bool unconnected;
 	const char *netns;
+	bool any_port;
 #endif
 	int type, protocol;
 	uint64_t timeout_ns, deadline_ns;

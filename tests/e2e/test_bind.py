@@ -5,6 +5,8 @@ import subprocess
 
 import pytest
 
+from harness import reset
+
 one_engine = pytest.mark.parametrize("engine", ["auto"], indirect=True)
 
 
@@ -68,6 +70,21 @@ def test_a_range_of_ports(tenon):
     url = f"tcp://127.0.0.1:{other.getsockname()[1]}?bind=127.0.0.1:{low}-{low + 2}"
     tenon.start("connect", url)
     assert low <= tenon.accept(other).getpeername()[1] <= low + 2
+
+
+def test_a_range_whose_ports_have_connections_elsewhere(tenon):
+    """Every port is taken; the one whose connection goes to another place is found."""
+    low, here, elsewhere = spare_range(2), tenon.listen(), tenon.listen()
+    url = f"tcp://127.0.0.1:{{}}?bind=127.0.0.1:{low}-{low + 1}"
+    for listener in (here, elsewhere):
+        tenon.start("connect", url.format(listener.getsockname()[1]), stdin=subprocess.PIPE)
+        taken = tenon.accept(listener).getpeername()[1]
+    for _ in range(8):  # from which port it begins is chance
+        client = tenon.start("connect", url.format(here.getsockname()[1]), stdin=subprocess.PIPE)
+        sock = tenon.accept(here)
+        assert sock.getpeername()[1] == taken
+        reset(sock)
+        client.wait(None)
 
 
 def test_a_range_of_ports_on_datagrams(tenon):
