@@ -1151,7 +1151,8 @@ enum tn_tap {
 	TN_TAP_OUT,     /* a message has been queued to be sent */
 	TN_TAP_IN_END,  /* the peer has ended its direction in good order (told again to a path that begins then) */
 	TN_TAP_OUT_END, /* ours has ended */
-	TN_TAP_CLOSED,  /* on_close follows, with this `err`; told last */
+	TN_TAP_CLOSED,  /* on_close follows, or on_lost, with this `err`; told last (after a loss who looks on goes on
+			 * with what is dialled again) */
 };
 
 /*

@@ -351,6 +351,10 @@ static int send_lines(void)
 	size_t len;
 	int err = 0, found = 0;
 
+	if (state.away) { /* what its queue holds could be lost with an attempt that fails */
+		state.lines_held = lines_waiting(&state.lines) > 0;
+		return 1;
+	}
 	while (err == 0 && !is_throttled() && (found = next_line(&line, &len)) > 0) {
 		err = send_line(line, len);
 		throttle_begin(&options.throttle, clock_ns());
@@ -475,6 +479,7 @@ static void on_input_close(struct tn_conn *conn, int err, void *arg)
 /* ---- peer to output ---- */
 
 static int begin(void);
+static void on_peer_room(struct tn_conn *peer, void *arg);
 
 /* Input is read when there is a connection: it may never come, or somebody looks on at what is sent by it. */
 static bool begins_late(void)
@@ -510,7 +515,7 @@ static void on_open(struct tn_conn *conn, void *arg)
 	progress_end();
 	if (state.comes_back && state.opened)
 		lost_is_over(state.url);
-	else if (!state.answer)
+	if (!state.answer)
 		tap_conn(conn, state.url, tapped_as());
 	state.opened = true;
 	state.away = false;
@@ -523,6 +528,8 @@ static void on_open(struct tn_conn *conn, void *arg)
 		complain("%s %s from %s", info.many ? "sending to" : "connected to", info.peer, info.local);
 	if (options.raw)
 		raw_begin();
+	if (state.comes_back)
+		on_peer_room(conn, NULL);
 	if (state.input_over)
 		input_end(); /* while it was away */
 }
@@ -654,10 +661,7 @@ static void tell_closed(const struct tn_conn *conn)
 		complain("%s: the peer ended the connection%s", state.url, words);
 }
 
-/*
- * What is read of the input from now on waits in the connection's queue, and then in the input itself. What was in the
- * queue is lost, which a status of success would hide.
- */
+/* The input waits from now on. What was in the queue is lost, which a status of success would hide. */
 static void on_lost(struct tn_conn *conn, int err, const struct tn_loss *loss, void *arg)
 {
 	(void)conn, (void)arg;
@@ -753,12 +757,8 @@ static void on_reader_gone(void *arg)
 /* A terminal is not read: what is typed while the command ends is meant for the next program. */
 static void tell_interrupted(void)
 {
-	size_t queued = state.peer ? tn_conn_queued(state.peer) : 0;
-
 	if (!state.opened)
 		complain("%s: interrupted before it was connected", state.url);
-	else if (state.away && queued > 0)
-		complain("%s: interrupted while it was away: %zu bytes have not been sent", state.url, queued);
 	else if (!isatty(STDIN_FILENO) && input_is_unread(0))
 		complain("%s: interrupted: the rest of the input has not been sent", state.url);
 	else

@@ -421,8 +421,7 @@ static void on_open(struct tn_conn *conn, void *arg)
 	(void)arg;
 	if (state.was_open)
 		lost_is_over(state.url);
-	else
-		tap_conn(conn, state.url, state.keeps ? TAP_MESSAGES : 0);
+	tap_conn(conn, state.url, state.keeps ? TAP_MESSAGES : 0);
 	state.was_open = true;
 	tn_conn_info(conn, &info);
 	state.many = info.many;

@@ -218,6 +218,7 @@ static void on_tap(struct tn_conn *conn, enum tn_tap what, const struct tn_msg *
 		break;
 	case TN_TAP_CLOSED:
 		end(tap, err);
+		(void)!tn_conn_tap(conn, NULL, NULL); /* it may be dialled again: another session */
 		break;
 	}
 }

@@ -1,5 +1,6 @@
 """Key reconnect in connect and send: what is lost is dialled again, and nobody is told that all went well if not."""
 import fcntl
+import json
 import os
 import signal
 import socket
@@ -213,3 +214,26 @@ def test_tls_and_websocket_begin_anew(tenon, authority, trusted, scheme):
     process.popen.stdin.close()
     process.wait(0)
     assert process.out == b"one\ntwo\n"
+
+
+def test_each_connection_is_looked_at(tenon, listener):
+    """--trace shows what passes on the second as on the first, and what was typed in between; so does --record."""
+    path = tenon.folder / "r.pcapng"
+    process = tenon.start("connect", "--trace", "json", "--record", path, url_of(listener, QUICK + "&frame=line"),
+                          stdin=subprocess.PIPE)
+    for nth in range(2):
+        with tenon.accept(listener) as sock:
+            process.popen.stdin.write(b"in %d\n" % nth)
+            process.popen.stdin.flush()
+            assert receive_exactly(sock, 5) == b"in %d\n" % nth
+            sock.sendall(b"out %d\n" % nth)
+            wait_until(lambda: process.out.endswith(b"out %d\n" % nth), "what was said")
+    sock = tenon.accept(listener)
+    process.popen.stdin.close()
+    assert receive_to_end(sock) == b""
+    sock.close()
+    process.wait(0)
+    shown = [json.loads(line) for line in process.err.splitlines() if line.startswith("{")]
+    assert [line["data"] for line in shown] == ["in 0", "out 0", "in 1", "out 1"]
+    recorded = path.read_bytes()
+    assert all(text in recorded for text in (b"in 0", b"out 0", b"in 1", b"out 1"))
