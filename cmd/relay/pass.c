@@ -103,11 +103,12 @@ static int on_message(struct tn_conn *from, const struct tn_msg *msg, struct tn_
 	return path->rules->closes(path, from) ? err : 0;
 }
 
-/* What needs no function of ours may not come into this process at all. */
+/* What needs no function of ours may not come into this process at all. Where there is a format it may: what the other
+ * side cannot carry is answered. */
 static int flow(struct path *path, struct tn_conn *from, struct tn_conn *to, struct tn_pass pass)
 {
-	int err = same_format(from, to) && !path->rules->passed && !path->rules->take ? tn_flow(from, to, &pass, path)
-										      : -EINVAL;
+	bool ours = path->rules->passed || path->rules->take || tn_conn_format(from) || !same_format(from, to);
+	int err = ours ? -EINVAL : tn_flow(from, to, &pass, path);
 
 	pass.msg = on_message;
 	return err == -EINVAL ? tn_flow(from, to, &pass, path) : err;

@@ -1126,11 +1126,12 @@ def test_a_handler_without_a_target(tenon):
 def test_what_a_target_cannot_carry(tenon):
     """The client is told why, and nothing of the target; the event names the target as it was given."""
     url = f"{tenon.serve('tcp://127.0.0.1:0?frame=u8').url}?frame=u8"
-    relay = tenon.relay("tcp://127.0.0.1:0?frame=line&format=json", url + "&format=msgpack")
-    client = tenon.dial(relay.url.partition("?")[0])
-    client.sendall(b'"%s"\n' % (b"x" * 400))
-    said = b'{"error":"frame u8: a message of 403 bytes has no such length"}\n'
-    assert receive_exactly(client, len(said)) == said
+    for form, size in (("msgpack", 403), ("json", 402)):
+        relay = tenon.relay("tcp://127.0.0.1:0?frame=line&format=json", f"{url}&format={form}")
+        client = tenon.dial(relay.url.partition("?")[0])
+        client.sendall(b'"%s"\n' % (b"x" * 400))
+        said = b'{"error":"frame u8: a message of %d bytes has no such length"}\n' % size
+        assert receive_exactly(client, len(said)) == said
     relay = tenon.relay("tcp://127.0.0.1:0?frame=line", url)
     client = tenon.dial(relay.url.partition("?")[0])
     client.sendall(b"x" * 400 + b"\n")
