@@ -107,9 +107,9 @@ void tn_close(struct tn_conn *c)
 
 int tn_finish(struct tn_conn *c)
 {
+	end_for_good(c);
 	if (c->flags & (TNI_DEAD | TNI_CLOSING))
 		return TN_ESTATE;
-	end_for_good(c);
 	if (c->kind->ends) {
 		c->flags |= TNI_FIN_WANTED;
 		tni_conn_run_soon(c);

@@ -291,6 +291,32 @@ static void test_what_was_queued_is_told(void **state)
 	tear_down(&r);
 }
 
+static void finish(struct tn_conn *conn, void *arg)
+{
+	(void)arg;
+	assert_int_equal(tn_finish(conn), 0);
+}
+
+/* The program ends it while the library is about to, since the peer has ended: that is for good, too. */
+static void test_ended_while_it_ends(void **state)
+{
+	struct rig r;
+
+	set_up(&r, *state, "&reconnect=1ms-4ms&sndbuf=16KiB");
+	start(&r);
+	dial(&r);
+	th_until(r.loop, r.opens == 1 && r.served_opens == 1);
+	tn_server_each(r.server, hold, NULL);
+	fill(&r);
+	tn_server_each(r.server, finish, NULL);
+	th_until(r.loop, tn_send(r.conn, "x", 1) == TN_ESTATE);
+	assert_int_equal(tn_finish(r.conn), TN_ESTATE);
+	stop(&r, true);
+	th_until(r.loop, r.closes == 1);
+	assert_int_equal(r.losses, 0);
+	tear_down(&r);
+}
+
 /* Before the first connection too. */
 static void test_kept_until_it_is_there(void **state)
 {
@@ -484,6 +510,8 @@ static void test_a_silent_peer_is_lost(void **state)
 static const struct CMUnitTest tests[] = {
 	EVERYWHERE(test_all_is_acknowledged_or_lost),
 	EVERYWHERE(test_what_was_queued_is_told),
+	AT(test_ended_while_it_ends, 0),
+	AT(test_ended_while_it_ends, 3),
 	EVERYWHERE(test_kept_until_it_is_there),
 	EVERYWHERE(test_bounded_while_away),
 	AT(test_tries, 0),
