@@ -26,6 +26,7 @@
 #define FLIGHTS_MAX 65536
 #define BACKOFF_MIN_MS 10
 #define BACKOFF_MAX_MS 1000
+#define GATHERED_MAX 4096
 #define SMALL_FLIGHT (32U << 10) /* bytes under way that never fill a queue: see link_go_on() */
 #define REPLY_MAX (1U << 20)     /* of --expect REGEX on a stream */
 
@@ -102,6 +103,24 @@ static bool may_send(const struct link *link)
 	return w->plan->mode != MODE_ECHO || !depth || link->waited < depth;
 }
 
+/* False: the connection takes no more for now, or is over. */
+static bool handed_over(struct link *link, const void *data, size_t len)
+{
+	int rc = tn_send(link->conn, data, len);
+
+	link->full = rc == 1 || rc == TN_EFULL;
+	if (rc < 0 && rc != TN_EFULL && rc != TN_ESTATE) /* otherwise on_close is under way and tells why */
+		worker_fail(link->worker, rc, tn_errmsg());
+	return rc >= 0;
+}
+
+static void note_sent(struct link *link, uint64_t number, uint64_t now_ns)
+{
+	*flight_of(link, number) = (struct flight_slot){.sent_ns = now_ns, .state = FLIGHT_WAITED};
+	link->waited++;
+	link->worker->waited++;
+}
+
 /* Returns whether it is on its way. */
 static bool send_one(struct link *link, uint64_t now_ns)
 {
@@ -110,7 +129,6 @@ static bool send_one(struct link *link, uint64_t now_ns)
 	size_t size = payload_size(w->plan, &id);
 	bool answered = w->plan->mode == MODE_ECHO;
 	uint64_t due_ns;
-	int rc;
 
 	if (answered && !flights_room(link))
 		return false;
@@ -119,25 +137,57 @@ static bool send_one(struct link *link, uint64_t now_ns)
 		oneway_head(link, w->data, size, worker_counts(w, due_ns));
 	else
 		payload_number(w->plan, w->data, &id);
-	rc = tn_send(link->conn, w->data, size);
-	link->full = rc == 1 || rc == TN_EFULL;
-	if (rc == TN_EFULL)
+	if (!handed_over(link, w->data, size))
 		return false;
-	if (rc < 0) {
-		if (rc != TN_ESTATE) /* otherwise on_close is under way and tells why */
-			worker_fail(w, rc, tn_errmsg());
-		return false;
-	}
-	if (answered) {
-		*flight_of(link, link->next) = (struct flight_slot){.sent_ns = now_ns, .state = FLIGHT_WAITED};
-		link->waited++;
-		w->waited++;
-	}
+	if (answered)
+		note_sent(link, link->next, now_ns);
 	if (w->plan->mode == MODE_ONEWAY && worker_counts(w, due_ns))
 		oneway_sent(link);
 	worker_sent(link, due_ns, now_ns, size);
 	link->next++;
 	return true;
+}
+
+/* Where nothing marks their bounds, short messages that may go now are handed over as one piece. */
+static bool may_gather(const struct link *link)
+{
+	const struct plan *plan = link->worker->plan;
+
+	return plan->mode == MODE_ECHO && plan->depth > 1 && !plan->keeps && !is_datagrams(link) && !at_rate(link) &&
+	       plan->payload.size_max <= GATHERED_MAX / 2;
+}
+
+/* Returns whether they are on their way. */
+static bool send_gathered(struct link *link, uint64_t now_ns)
+{
+	struct worker *w = link->worker;
+	uint64_t first = link->next;
+	char data[GATHERED_MAX];
+	size_t len = 0;
+
+	for (uint64_t left = w->budget; left && link->waited < w->plan->depth && flights_room(link); left--) {
+		struct message_id id = id_of(link, link->next);
+		size_t size = payload_size(w->plan, &id);
+
+		if (len + size > sizeof(data))
+			break;
+		memcpy(data + len, w->data, size);
+		payload_number(w->plan, data + len, &id);
+		len += size;
+		note_sent(link, link->next++, now_ns);
+	}
+	if (len && handed_over(link, data, len)) {
+		for (uint64_t i = first; i < link->next; i++) {
+			struct message_id id = id_of(link, i);
+
+			worker_sent(link, now_ns, now_ns, payload_size(w->plan, &id));
+		}
+		return true;
+	}
+	link->waited -= link->next - first;
+	w->waited -= link->next - first;
+	link->next = first;
+	return false;
 }
 
 static void dial_again(struct link *link, uint64_t now_ns);
@@ -164,7 +214,7 @@ void link_pump(struct link *link, uint64_t now_ns)
 			if (!is_due(link, now_ns))
 				return;
 		}
-		if (!send_one(link, now_ns))
+		if (!(may_gather(link) ? send_gathered(link, now_ns) : send_one(link, now_ns)))
 			return;
 	}
 }

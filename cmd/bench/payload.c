@@ -31,14 +31,39 @@ static uint64_t mix(uint64_t z)
 	return z ^ (z >> 31);
 }
 
-static void number_text(const struct message_id *id, char *to)
+/* The number of a connection's messages as text but for its last digit, which alone is another one for each of 64. Of
+ * each connection two may be in use, since replies are behind what is sent. */
+static _Thread_local struct known {
+	bool made;
+	uint64_t seed, conn, block;
+	char text[NUMBER_LEN];
+} known[128];
+
+static void tag_text(const struct message_id *id, char *to)
 {
-	uint64_t tag = mix(id->seed ^ mix(id->conn)), number = id->number;
+	uint64_t tag = mix(id->seed ^ mix(id->conn));
 
 	to[0] = letters[tag & 63];
 	to[1] = letters[tag >> 6 & 63];
-	for (int i = NUMBER_LEN - 1; i >= TAG_LEN; i--, number >>= 6)
-		to[i] = letters[number & 63];
+}
+
+static void know(struct known *k, const struct message_id *id, uint64_t block)
+{
+	*k = (struct known){.made = true, .seed = id->seed, .conn = id->conn, .block = block};
+	tag_text(id, k->text);
+	for (int i = NUMBER_LEN - 2; i >= TAG_LEN; i--, block >>= 6)
+		k->text[i] = letters[block & 63];
+}
+
+static void number_text(const struct message_id *id, char *to)
+{
+	uint64_t block = id->number >> 6;
+	struct known *k = &known[(id->conn << 1 | (block & 1)) % (sizeof(known) / sizeof(known[0]))];
+
+	if (!k->made || k->block != block || k->conn != id->conn || k->seed != id->seed)
+		know(k, id, block);
+	memcpy(to, k->text, NUMBER_LEN - 1);
+	to[NUMBER_LEN - 1] = letters[id->number & 63];
 }
 
 size_t payload_size(const struct plan *plan, const struct message_id *id)
@@ -65,9 +90,13 @@ void payload_number(struct plan *plan, char *data, const struct message_id *id)
 
 static int digit_of(char c)
 {
-	const char *at = c ? strchr(letters, c) : NULL;
-
-	return at ? (int)(at - letters) : -1;
+	if (c >= 'A' && c <= 'Z')
+		return c - 'A';
+	if (c >= 'a' && c <= 'z')
+		return c - 'a' + 26;
+	if (c >= '0' && c <= '9')
+		return c - '0' + 52;
+	return c == '-' ? 62 : c == '_' ? 63 : -1;
 }
 
 static bool number_read(const char *text, const char *wanted_tag, uint64_t *number)
@@ -91,9 +120,9 @@ bool payload_find(const struct plan *plan, const void *reply, size_t len, const 
 {
 	size_t at = plan->payload.number_at, size = plan->payload.size_max;
 	const char *text = reply;
-	char wanted[NUMBER_LEN];
+	char wanted[TAG_LEN];
 
-	number_text(id, wanted);
+	tag_text(id, wanted);
 	/* An echo; then a reply behind a word of the server's; then anywhere. */
 	if (len >= at + NUMBER_LEN && number_read(text + at, wanted, number))
 		return true;
