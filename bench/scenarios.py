@@ -143,7 +143,7 @@ SCENARIOS = [
                judged=("tenon-uring", "tenon-epoll")) for what in ("sent", "received")),
     Scenario("udp-joined-64Bx16-deep16", "the same with keys gso and gro at both ends; ratio to a server without",
              proto="udp", conns=16, depth=16, joined=True, floor="tenon", judged=("tenon-joined",), limit=2.0,
-             load="tenon", only="floor-udp tenon tenon-joined"),
+             load="tenon", only="floor-udp floor-udp-joined tenon tenon-joined"),
     Scenario("unix-64Bx64", "Unix stream echo, 64 B, 64 connections", proto="unix", peers=ALL_PEERS, limit=0.97),
     Scenario("unix-64KiBx16", "Unix stream echo, 64 KiB, 16 connections", proto="unix", conns=16, size=65536,
              spin=False, peers="libuv uvloop", limit=0.97),

@@ -178,6 +178,7 @@ SERVERS = {
     "floor-epoll-spin": lambda t, s, w: floor_epoll(t, s, w, "--spin"),
     "floor-uring": floor_uring,
     "floor-udp": lambda t, s, w: [need_file(t.programs / "udp_ack"), w, "ack"],
+    "floor-udp-joined": lambda t, s, w: [need_file(t.programs / "udp_ack"), w, "joined"],
     "floor-tls": floor_tls,
     "floor-ws": lambda t, s, w: [need_file(t.programs / "ws_echo"), w],
     "tenon": tenon,
