@@ -407,7 +407,7 @@ static void take_numbered(struct link *link, uint64_t number, const struct tn_ms
 static void take_datagram(struct link *link, const struct tn_msg *msg, uint64_t now_ns)
 {
 	const struct plan *plan = link->worker->plan;
-	struct message_id id = id_of(link, 0);
+	struct message_id id = id_of(link, link->oldest);
 	uint64_t number;
 
 	if (!plan->payload.numbered)

@@ -120,13 +120,18 @@ bool payload_find(const struct plan *plan, const void *reply, size_t len, const 
 {
 	size_t at = plan->payload.number_at, size = plan->payload.size_max;
 	const char *text = reply;
-	char wanted[TAG_LEN];
+	size_t behind = len > size && plan->payload.size_min == size ? len - size : 0;
+	char wanted[NUMBER_LEN];
 
-	tag_text(id, wanted);
-	/* An echo; then a reply behind a word of the server's; then anywhere. */
+	number_text(id, wanted);
+	if (len >= behind + at + NUMBER_LEN && memcmp(text + behind + at, wanted, NUMBER_LEN) == 0) {
+		*number = id->number;
+		return true;
+	}
+	/* Another one. An echo; then a reply behind a word of the server's; then anywhere. */
 	if (len >= at + NUMBER_LEN && number_read(text + at, wanted, number))
 		return true;
-	if (len > size && plan->payload.size_min == size && number_read(text + len - size + at, wanted, number))
+	if (behind && number_read(text + behind + at, wanted, number))
 		return true;
 	for (size_t i = 0; i + NUMBER_LEN <= len && i < 1024; i++)
 		if (number_read(text + i, wanted, number))

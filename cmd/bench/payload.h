@@ -29,7 +29,7 @@ uint64_t payload_think_ns(const struct plan *plan, const struct message_id *id);
 /* Writes its number into the template, which then is the message. */
 void payload_number(struct plan *plan, char *data, const struct message_id *id);
 
-/* Finds the number in a reply. */
+/* Finds the number in a reply. `id` is of the message that it is most likely for. */
 bool payload_find(const struct plan *plan, const void *reply, size_t len, const struct message_id *id,
 		  uint64_t *number);
 
