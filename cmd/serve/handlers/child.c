@@ -40,6 +40,7 @@ struct child {
 	struct handler_child told; /* how it has ended */
 	pid_t pid;                 /* also its group */
 	int pidfd;
+	int master; /* of its terminal; or -1 */
 	bool reaped;
 	bool given_up;
 	bool terminated; /* SIGTERM was sent */
@@ -90,11 +91,20 @@ static void child_link(struct child *child)
 	children = child;
 }
 
+/* A program may close its terminal before it ends, and is not to be killed by that. */
+static void hang_up(struct child *child)
+{
+	if (child->master >= 0)
+		close(child->master);
+	child->master = -1;
+}
+
 static void child_free(struct child *child)
 {
 	*child->link = child->next;
 	if (child->next)
 		child->next->link = child->link;
+	hang_up(child);
 	close(child->pidfd);
 	free(child);
 	atomic_fetch_sub(&nchildren, 1);
@@ -186,6 +196,7 @@ static void strike(void *arg)
 	struct child *child = arg;
 
 	child->timer = NULL;
+	hang_up(child);
 	if (!child->terminated) {
 		child->terminated = true;
 		group_signal(child, SIGTERM);
@@ -206,6 +217,7 @@ static void on_exit_seen(void *arg)
 		return;
 	tn_poll_stop(child->poll);
 	child->poll = NULL;
+	hang_up(child);
 	if (!child->given_up && child->use.ended)
 		child->use.ended(child->use.arg);
 	else if (child->given_up && group_is_empty(child)) {
@@ -395,16 +407,20 @@ static int start_in_place(const struct child_use *use, const char *command, cons
 			  struct child **result)
 {
 	struct child *child = calloc(1, sizeof(*child));
-	int err;
+	int err = 0;
 
 	if (!child)
 		return -ENOMEM;
-	*child = (struct child){.loop = tn_conn_loop(use->conn), .use = *use, .pidfd = -1};
+	*child = (struct child){.loop = tn_conn_loop(use->conn), .use = *use, .pidfd = -1, .master = -1};
 	child->told = (struct handler_child){.server = tn_conn_server(use->conn),
 					     .conn = tn_conn_id(use->conn),
 					     .fds = use->fds ? use->fds->count : 0};
-	err = start(child, command, io);
+	if (io->terminal && (child->master = fcntl(io->master, F_DUPFD_CLOEXEC, 0)) < 0)
+		err = -errno;
+	if (err == 0)
+		err = start(child, command, io);
 	if (err < 0) {
+		hang_up(child);
 		if (child->pid > 0)
 			child_kill_now(child);
 		if (child->pidfd >= 0)

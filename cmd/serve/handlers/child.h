@@ -32,6 +32,7 @@ struct child_io {
 	int input, output;
 	int error;     /* -1: where those of all go (child_errors.h) */
 	bool terminal; /* they are one, which controls it: it leads a session */
+	int master; /* of that terminal. The child keeps another until it has ended or is given up: the last hangs up */
 };
 
 /* What a child is started for. ended(arg), when not NULL, is called once it has ended,

@@ -347,7 +347,8 @@ static int begin_terminal(struct session *session, const struct descriptors *pas
 
 	session->terminal = true;
 	if (err >= 0) {
-		const struct child_io io = {.input = fds[1], .output = fds[1], .error = fds[1], .terminal = true};
+		const struct child_io io = {
+			.input = fds[1], .output = fds[1], .error = fds[1], .terminal = true, .master = fds[0]};
 
 		err = child_start(&use, session->command, &io, &session->head.child);
 		close(fds[1]);
