@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "base/random.h"
+#include "conn/heartbeat.h"
 #include "conn/pump.h"
 
 #include <errno.h>
@@ -96,6 +97,14 @@ static struct tn_loss loss_of(struct tn_conn *c, struct tni_again *a)
 	return loss;
 }
 
+static void stop_beating(struct tn_conn *c)
+{
+	struct tni_seldom *s = tni_extra_in(c)->seldom;
+
+	tni_heartbeat_free(c->loop, s->heartbeat);
+	s->heartbeat = NULL;
+}
+
 /* As tni_conn_new() makes it, but for what its user has of it. */
 static void begin_anew(struct tn_conn *c)
 {
@@ -110,6 +119,7 @@ static void begin_anew(struct tn_conn *c)
 	c->deadline_ns = 0;
 	c->peer_len = 0;
 	c->uid = 0;
+	stop_beating(c);
 	tni_buf_clear(&c->rx);
 	tni_layered_free(c);
 	tni_frame_free(&c->frame);

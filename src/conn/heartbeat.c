@@ -53,9 +53,7 @@ int tni_heartbeat_begin(struct tn_conn *c)
 	if (!tni_endpoint_heartbeat(c->ep))
 		return 0;
 	s = tni_seldom_get(c);
-	if (s && !s->heartbeat)
-		s->heartbeat = calloc(1, sizeof(*s->heartbeat));
-	if (!s || !s->heartbeat)
+	if (!s || !(s->heartbeat = calloc(1, sizeof(*s->heartbeat))))
 		return -ENOMEM;
 	*s->heartbeat = (struct tni_heartbeat){.conn = c, .bytes_in = c->bytes_in, .msgs_out = c->msgs_out};
 	s->heartbeat->timer.fire = look;

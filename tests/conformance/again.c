@@ -501,6 +501,28 @@ static void test_a_silent_peer_is_lost(void **state)
 	tear_down(&r);
 }
 
+/* It rests while the connection is away: nothing is queued, and the next one gets its time anew. */
+static void test_no_heartbeat_while_away(void **state)
+{
+	struct rig r;
+
+	set_up(&r, *state, "&reconnect=1ms-4ms&heartbeat=16ms:still here");
+	for (int round = 1; round <= 3; round++) {
+		int beats = r.served_msgs, failures;
+
+		start(&r);
+		if (round == 1)
+			dial(&r);
+		th_until(r.loop, r.opens == round && r.served_msgs >= beats + 2);
+		failures = r.failures;
+		stop(&r, true);
+		th_until(r.loop, r.losses == round && r.failures >= failures + 10);
+		assert_int_equal(tn_conn_queued(r.conn), 0);
+		assert_int_not_equal(r.err, TN_EIDLE);
+	}
+	tear_down(&r);
+}
+
 #define AT(fn, n)                                                                    \
 	{                                                                            \
 #fn " " #n, fn, th_setup, th_teardown, (void *)(uintptr_t)&places[n] \
@@ -525,6 +547,7 @@ static const struct CMUnitTest tests[] = {
 	AT(test_heartbeats_keep_it, 2),
 	AT(test_a_silent_peer_is_lost, 0),
 	AT(test_a_silent_peer_is_lost, 2),
+	AT(test_no_heartbeat_while_away, 0),
 };
 
 int main(int argc, char **argv)
