@@ -609,7 +609,7 @@ static void begin_tee(struct session *s, enum tee_carries carries)
 	struct extended *x = extended_of(s);
 
 	x->tee = tee_begin(tn_conn_loop(s->path.client), carries);
-	if (x->tee)
+	if (x->tee && s->path.rules == &free_rules) /* the others tell the tee as well */
 		s->path.rules = &counted_rules;
 }
 

@@ -5,9 +5,11 @@ import time
 
 import pytest
 
-from harness import MIB, exchange, free_port, noise, receive_exactly, receive_to_end, reset, wait_until
+from harness import MIB, SANITIZED, exchange, free_port, noise, receive_exactly, receive_to_end, reset, wait_until
 
 USAGE = 2
+
+one_engine = pytest.mark.parametrize("engine", ["uring" if not SANITIZED else "epoll"], indirect=True)
 
 
 @pytest.fixture
@@ -151,6 +153,17 @@ def test_a_sample(tenon, server):
         assert exchange(tenon.dial(relay.url), b"x", finish=True) == b"x"
     wait_until(lambda: sum(event["event"] == "session" for event in relay.events) == 20, "all have ended")
     assert counts(relay)[0]["sessions"] == 5
+
+
+@one_engine
+def test_faults_of_a_proxy_s_clients(tenon, server):
+    """What is copied is what they said; --chaos is about the session."""
+    shadow = tenon.listen()
+    relay = tenon.relay("proxy://127.0.0.1:0?allow-to=127.0.0.0/8",
+                        options=["--tee", url_of(shadow), "--chaos", "down.limit=4"])
+    via = f"{server.url}?via=socks5://127.0.0.1:{relay.port}"
+    assert tenon.run("connect", via, input=b"some words").out == b"some"
+    assert receive_to_end(tenon.accept(shadow)) == b"some words"
 
 
 @pytest.mark.parametrize("options, words", [
