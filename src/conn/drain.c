@@ -184,16 +184,15 @@ void tni_part_drain_tick(struct tni_part *part)
 		tni_part_stop_accepting(part); /* also where the engine had no room to be told so before */
 		tni_loop_ready(part->loop, &part->task);
 	}
+	/* Until part_gone(): of a client that another loop has counted and takes back (hand_over()), nobody tells. */
+	tni_loop_timer(part->loop, &part->timer, DRAIN_TICK_NS);
 	if (now >= part->deadline_ns) {
 		cut_off(part);
-		if (tni_part_is_accepting(part) || atomic_load(&part->nconns))
-			tni_loop_timer(part->loop, &part->timer, DRAIN_TICK_NS);
 		return;
 	}
 	part->met_late = late;
 	if (!late)
 		close_quiet(part);
-	tni_loop_timer(part->loop, &part->timer, DRAIN_TICK_NS);
 }
 
 static void stop_part(struct tni_part *part)

@@ -23,6 +23,8 @@
 
 #include "harness.h"
 
+#include "conn/server.h"
+
 /* ---- a message that waits for its rest ---- */
 
 static void count_message(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
@@ -1338,6 +1340,42 @@ static void test_drain_when_every_turn_is_late(void **state)
 	tn_loop_free(loop);
 }
 
+static void (*tick)(struct tni_timer *timer);
+
+/* Another loop's client is counted right behind the tick, and before the part looks whether it may end. */
+static void tick_and_count(struct tni_timer *timer)
+{
+	struct tni_part *part = tni_container_of(timer, struct tni_part, timer);
+
+	part->timer.fire = tick;
+	atomic_fetch_sub(&part->nconns, 1);
+	tick(timer);
+	atomic_fetch_add(&part->nconns, 1);
+}
+
+/* A client that another loop has counted, and takes back since this one has closed: nobody is woken for that. */
+static void test_drain_when_no_client_is_handed_over(void **state)
+{
+	static const struct tn_handler handler = {.on_msg = echo};
+	struct tn_loop *loop = th_loop();
+	struct tn_server *server;
+	struct tni_part *part;
+	int done = 0;
+
+	(void)state;
+	assert_int_equal(tn_serve(loop, "tcp://127.0.0.1:0", &handler, NULL, &server), 0);
+	part = &server->parts[0];
+	tick = part->timer.fire;
+	part->timer.fire = tick_and_count;
+	atomic_fetch_add(&part->nconns, 1);
+	tn_server_close(server, 0, count, &done);
+	th_until(loop, part->timer.fire == tick);
+	assert_int_equal(done, 0);
+	atomic_fetch_sub(&part->nconns, 1);
+	th_until(loop, done);
+	tn_loop_free(loop);
+}
+
 static void end_it(void *arg)
 {
 	tn_server_close(arg, 1000, NULL, NULL);
@@ -2506,6 +2544,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_drain_for_ever),
 	T(test_groups_of_both_families),
 	T(test_drain_when_every_turn_is_late),
+	T(test_drain_when_no_client_is_handed_over),
 	T(test_call_without_a_limit),
 	T(test_call_without_a_reply),
 	T(test_call_answered_by_one_who_has_gone),
