@@ -113,7 +113,7 @@ void tni_extra_free(struct tn_conn *c)
 /* What was queued has been dropped. */
 static bool has_lost(const struct tn_conn *c)
 {
-	return c->flags & TNI_WRITE_LOST || (c->layered && c->layered->failed);
+	return c->flags & TNI_WRITE_LOST || (c->layered && c->layered->failed) || tni_exec_is_deaf(c);
 }
 
 bool tni_extra_is_awaited(const struct tn_conn *c)
@@ -272,7 +272,7 @@ int tn_when_sent(struct tn_conn *c, enum tn_sent how, void (*fn)(struct tn_conn 
 	if (!w)
 		return tni_err(-ENOMEM, "%s: out of memory", c->ep->url);
 	*w = (struct tni_wait){.fn = fn, .arg = arg, .until = UINT64_MAX, .for_ack = how == TN_SENT_ACKNOWLEDGED};
-	if (c->kind->ends && !c->layered && !(c->flags & TNI_DIALLING))
+	if (c->kind->ends && !c->layered && !(c->flags & TNI_DIALLING) && !has_lost(c))
 		w->until = c->bytes_out + tni_conn_queued(c);
 	for (at = &s->waits; *at; at = &(*at)->next)
 		;

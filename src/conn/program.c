@@ -7,6 +7,7 @@
 #include "conn/program.h"
 
 #include "base/err.h"
+#include "conn/again.h"
 #include "conn/pump.h"
 #include "net/program.h"
 
@@ -26,6 +27,7 @@ struct tni_exec {
 	struct tn_conn *conn;
 	struct tn_poll *poll;   /* waits for its end */
 	struct tni_timer timer; /* until it is to be ended, or has been asked to */
+	bool deaf;              /* it has not read all that was to go there */
 	bool ending;            /* the connection only waits for it */
 	bool asked;             /* SIGTERM has been sent */
 	bool killed;
@@ -129,9 +131,21 @@ int tni_exec_open(struct tn_conn *c, const struct tn_conn *of, const struct tn_m
 
 void tni_exec_mute(struct tn_conn *c)
 {
+	size_t dropped = tni_conn_queued(c);
+
+	if (dropped)
+		exec_of(c)->deaf = true;
+	tni_again_drops(c, dropped);
 	c->flags |= TNI_FIN_WANTED | TNI_FIN_SENT;
 	tni_buf_clear(&c->tx);
 	tni_join_mute(c);
+}
+
+bool tni_exec_is_deaf(const struct tn_conn *c)
+{
+	const struct tni_exec *exec = exec_of(c);
+
+	return exec && exec->deaf;
 }
 
 static void finish(struct tni_exec *exec)

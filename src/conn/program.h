@@ -24,6 +24,9 @@ int tni_exec_open(struct tn_conn *conn, const struct tn_conn *of, const struct t
 /* It reads no more: what is still to go is dropped, which is its own business. No send is in flight. */
 void tni_exec_mute(struct tn_conn *conn);
 
+/* So it was: something has been dropped. */
+bool tni_exec_is_deaf(const struct tn_conn *conn);
+
 /*
  * Before the last step of a connection with nothing in flight. True: its program goes on; its descriptor is closed,
  * and the connection's task runs again when the program has ended, which is soon.
@@ -41,6 +44,12 @@ void tni_exec_free(struct tni_exec *exec);
 static inline void tni_exec_mute(struct tn_conn *conn)
 {
 	(void)conn;
+}
+
+static inline bool tni_exec_is_deaf(const struct tn_conn *conn)
+{
+	(void)conn;
+	return false;
 }
 
 static inline bool tni_exec_lingers(struct tn_conn *conn)

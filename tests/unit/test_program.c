@@ -16,7 +16,9 @@
 struct seen {
 	char said[256];
 	struct tn_conn_info info;
+	struct tn_loss loss;
 	int losses, closed, err;
+	int waits, untaken; /* tn_when_sent(): called, and with a reason */
 };
 
 static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
@@ -32,7 +34,7 @@ static void on_lost(struct tn_conn *conn, int err, const struct tn_loss *loss, v
 {
 	struct seen *seen = arg;
 
-	(void)loss;
+	seen->loss = *loss;
 	assert_int_equal(err, 0);
 	if (++seen->losses == 3)
 		tn_close(conn);
@@ -111,6 +113,55 @@ static void ends_with_its_loop(void **state)
 	assert_int_equal(errno, ESRCH);
 }
 
+static void taken(struct tn_conn *conn, int err, void *arg)
+{
+	struct seen *seen = arg;
+
+	(void)conn;
+	assert_int_equal(seen->closed, 0);
+	seen->waits++;
+	seen->untaken += err < 0;
+}
+
+/* What it has not read is dropped: who waits for that is told, and the connection ends. */
+static void reads_nothing(void **state)
+{
+	static const char much[1000000];
+	struct tn_loop *loop = *state;
+	struct seen seen = {0};
+	struct tn_conn *conn;
+
+	assert_int_equal(tn_dial(loop, "exec:true?queue=4MiB", &handler, &seen, &conn), 0);
+	assert_true(tn_send(conn, much, sizeof(much)) >= 0);
+	assert_int_equal(tn_when_sent(conn, TN_SENT_TAKEN, taken, &seen), 0);
+	assert_int_equal(tn_loop_run(loop), 0);
+	assert_int_equal(seen.err, 0);
+	assert_int_equal(seen.waits, 1);
+	assert_int_equal(seen.untaken, 1);
+}
+
+/* The same, told by the loss; what is sent during the pause, before the second one has begun, too. */
+static void reads_nothing_and_is_dialled_again(void **state)
+{
+	static const char much[1000000];
+	struct tn_loop *loop = *state;
+	struct seen seen = {.losses = 1};
+	struct tn_conn *conn;
+
+	assert_int_equal(tn_dial(loop, "exec:true?queue=4MiB&reconnect=1ms", &again, &seen, &conn), 0);
+	for (int i = 0; i < 2; i++) {
+		int losses = seen.losses;
+
+		assert_true(tn_send(conn, much, sizeof(much)) >= 0);
+		assert_int_equal(tn_when_sent(conn, TN_SENT_TAKEN, taken, &seen), 0);
+		while (seen.losses == losses)
+			assert_true(tn_loop_step(loop, -1) >= 0);
+		assert_true(seen.loss.unsent > 0 && seen.loss.unsent <= sizeof(much));
+	}
+	assert_int_equal(tn_loop_run(loop), 0);
+	assert_int_equal(seen.untaken, 2);
+}
+
 static int make_loop(void **state)
 {
 	return tn_loop_new((struct tn_loop **)state, getenv("TENON_ENGINE"));
@@ -128,6 +179,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(is_dialled_again, make_loop, free_loop),
 		cmocka_unit_test_setup_teardown(is_told_of, make_loop, free_loop),
 		cmocka_unit_test_setup_teardown(is_reaped_elsewhere, make_loop, free_loop),
+		cmocka_unit_test_setup_teardown(reads_nothing, make_loop, free_loop),
+		cmocka_unit_test_setup_teardown(reads_nothing_and_is_dialled_again, make_loop, free_loop),
 		cmocka_unit_test(ends_with_its_loop),
 	};
 
