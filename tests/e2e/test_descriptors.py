@@ -1,5 +1,7 @@
 """Descriptors over Unix sockets: send --fd, and serve --fds, which gives them to commands of exec."""
+import contextlib
 import os
+import resource
 import socket
 import subprocess
 
@@ -95,6 +97,21 @@ def test_a_command_waits_for_the_first_bytes(tenon):
         sock.shutdown(socket.SHUT_WR)
         receive_to_end(sock)
     wait_until(lambda: descriptors_of(server.pid) == before, "nothing is left open")
+
+
+@one_engine
+def test_a_server_with_many_descriptors(tenon):
+    """It has raised its own limit, which a command gets back: that has room for what it is given all the same."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    server = tenon.serve(f"unix:{tenon.folder}/s", options=["--fds", "1", "--handler", "exec:ulimit -n; cat <&3"],
+                         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (32, hard)))
+    with contextlib.ExitStack() as waiting, open(tenon.file("file", b"content\n"), "rb") as file:
+        for _ in range(32):
+            waiting.enter_context(open_socket(server.url))
+        wait_until(lambda: len(descriptors_of(server.pid)) > 40, "all have been taken")
+        with open_socket(server.url) as sock:
+            socket.send_fds(sock, [b"x"], [file.fileno()])
+            assert receive_to_end(sock) == b"32\ncontent\n"
 
 
 def test_what_nobody_wants_is_closed(tenon):

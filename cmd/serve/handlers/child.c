@@ -325,9 +325,10 @@ static _Noreturn void child_run(const char *command, char **env, const struct ch
 		signal(signo, SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
+	bool ready = take_descriptors(io, fds); /* as long as it may have as many as we do: ours are still open */
 	if (child_files_set)
 		setrlimit(RLIMIT_NOFILE, &child_files);
-	if (take_descriptors(io, fds))
+	if (ready)
 		execve("/bin/sh", args, env);
 	(void)!write(STDERR_FILENO, failed, sizeof(failed) - 1);
 	_exit(127);
