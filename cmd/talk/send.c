@@ -221,6 +221,12 @@ static void time_is_up(void)
 	leave(state.open && state.replied > 0 ? STATUS_DONE : STATUS_TIMEOUT);
 }
 
+/* A reply, or, as long as --wait says, the first connection. */
+static bool is_waiting(void)
+{
+	return state.open ? state.busy && !options.no_reply : !state.was_open;
+}
+
 /*
  * One timer checks how long nothing has come, and sleeps for the rest: traffic only notes the time. The clock is read
  * again, since writing to a slow reader may have taken long, and what came during that time is not silence.
@@ -232,7 +238,7 @@ static void tick(void *arg)
 
 	(void)arg;
 	state.timer = NULL;
-	if (state.over || (state.open && !state.busy) || patience == UINT64_MAX || (state.comes_back && !state.open))
+	if (state.over || !is_waiting() || patience == UINT64_MAX)
 		return;
 	if (quiet_ns < patience) {
 		timer_set(patience - quiet_ns);
@@ -709,7 +715,7 @@ static int dial(void)
 	if (err < 0)
 		return fail(err);
 	state.active_ns = clock_ns();
-	if (options.wait_ns != UINT64_MAX && !options.no_reply)
+	if (options.wait_ns != UINT64_MAX)
 		timer_set(options.wait_ns);
 	state.wait_given = options.wait_ns != UINT64_MAX;
 	if (!state.wait_given)

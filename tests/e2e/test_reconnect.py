@@ -14,7 +14,7 @@ from harness import KIB, MIB, noise, receive_exactly, receive_to_end, reset, wai
 from test_terminal import Terminal
 
 pytestmark = pytest.mark.parametrize("engine", ["auto"], indirect=True)
-FAILED, USAGE = 1, 2
+FAILED, USAGE, TIMEOUT = 1, 2, 3
 QUICK = "reconnect=10ms-50ms"
 
 
@@ -91,6 +91,15 @@ def test_a_number_of_attempts(tenon):
             result = tenon.run(*command.split(), "-v", url_of(sock, QUICK + "&reconnect-tries=3"), input=b"one\n",
                                status=FAILED)
             assert result.err.count("again in") == 2
+
+
+def test_a_time_for_the_first_connection(tenon):
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        for command in ("send", "send --no-reply"):
+            result = tenon.run(*command.split(), "--wait", "200ms", url_of(sock, QUICK + "&frame=line"), "one",
+                               status=TIMEOUT, limit=5)
+            assert "connect: timed out after 0.2 s" in result.err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
