@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -204,9 +205,15 @@ static struct piece *piece_new(void)
 	return piece;
 }
 
+/* Its block is larger than what it holds, as when a file is soon full: then the rest of the block is not kept. */
+static bool is_short(size_t len)
+{
+	return len < PIECE / 2;
+}
+
 static void piece_free(struct piece *piece)
 {
-	if (recorder.spares == SPARE_MOST) {
+	if (is_short(piece->len) || recorder.spares == SPARE_MOST) {
 		free(piece);
 		return;
 	}
