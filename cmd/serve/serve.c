@@ -70,6 +70,17 @@ static struct {
 	bool no_sandbox;
 } options = {.drain_ns = UNSET, .grace_ns = UNSET};
 
+/* An endpoint as it was asked for. */
+struct wanted {
+	struct own_keys keys;            /* its URL, without our own keys */
+	const char *handler;             /* as it was given, or NULL */
+	const struct handler_spec *spec; /* what that is; by default that of the scheme */
+	const char *argument;            /* of it, or NULL */
+	struct handler_session session;  /* idle_ms 0: there are none */
+};
+
+static struct wanted *wanted;
+
 static struct {
 	struct served *served;
 	struct tn_timer *orphans;
@@ -130,12 +141,19 @@ static char *with_key(const char *url, const struct url_option *option)
 	return longer;
 }
 
-/*
- * The URL with the keys of the options that were given, unless it has the key already or the key does not apply. To be
- * freed; NULL without memory.
- */
-static char *full_url(const char *url)
+/* Why a handler cannot serve a good URL, or NULL. */
+static const char *refusal(const struct handler_spec *spec, const char *url)
 {
+	return spec->refuses ? spec->refuses(url) : NULL;
+}
+
+/*
+ * The URL with the keys of the options that were given, unless it has the key already or the key does not apply to it,
+ * or to its handler. To be freed; NULL without memory.
+ */
+static char *full_url(const struct wanted *w)
+{
+	const char *url = w->keys.url;
 	char *full = strdup(url);
 
 	for (size_t i = 0; full && i < NURL_OPTIONS; i++) {
@@ -144,7 +162,7 @@ static char *full_url(const char *url)
 		if (!*url_options[i].value || tn_url_has_key(url, url_options[i].key) > 0)
 			continue;
 		longer = with_key(full, &url_options[i]);
-		if (longer && tn_url_check(longer, TN_SERVE) < 0) {
+		if (longer && (tn_url_check(longer, TN_SERVE) < 0 || refusal(w->spec, longer))) {
 			free(longer);
 			continue;
 		}
@@ -172,39 +190,36 @@ static bool is_bad_value(const char *url, const struct url_option *option)
  * Whether an option applies to one of the endpoints at least; otherwise it is an error. A bad value is an error
  * whatever the endpoints are.
  */
-static int check_option(const struct url_option *option, char **urls, int count)
+static int check_option(const struct url_option *option, int count)
 {
 	bool applies = option->everywhere, bad = false;
+	const char *why = NULL, *handler = NULL;
 	char *longer = NULL;
 	int err = 0;
 
 	for (int i = 0; i < count && !applies && !bad; i++) {
+		const struct wanted *w = &wanted[i];
+
 		free(longer);
-		longer = with_key(urls[i], option);
+		longer = with_key(w->keys.url, option);
 		err = longer ? tn_url_check(longer, TN_SERVE) : -ENOMEM;
 		bad = err == TN_EURL && is_bad_value(longer, option);
-		applies = tn_url_has_key(urls[i], option->key) > 0 || err == 0;
+		why = err == 0 ? refusal(w->spec, longer) : NULL;
+		handler = w->spec->name;
+		applies = tn_url_has_key(w->keys.url, option->key) > 0 || (err == 0 && !why);
 	}
 	free(longer);
 	if (applies)
 		return STATUS_DONE;
-	complain("serve: --%s: %s", option->option, key_reason(option->key));
+	if (why)
+		complain("serve: --%s: handler '%s': %s", option->option, handler, why);
+	else
+		complain("serve: --%s: %s", option->option, key_reason(option->key));
 	complain_hint("%s serve --help", settings.program);
-	return status_of(err);
+	return why ? STATUS_USAGE : status_of(err);
 }
 
 /* ---- what each endpoint does ---- */
-
-/* An endpoint as it was asked for. */
-struct wanted {
-	struct own_keys keys;            /* its URL, without our own keys */
-	const char *handler;             /* as it was given, or NULL */
-	const struct handler_spec *spec; /* what that is; by default that of the scheme */
-	const char *argument;            /* of it, or NULL */
-	struct handler_session session;  /* idle_ms 0: there are none */
-};
-
-static struct wanted *wanted;
 
 /* With the reason for people. */
 static int bad_handler(const struct wanted *w, const char *why)
@@ -255,7 +270,7 @@ static int choose_handler(struct wanted *w)
 		snprintf(why_not, sizeof(why_not), "%s does not answer HTTP (%.80s)", w->spec->name, w->keys.url);
 		return bad_handler(w, why_not);
 	}
-	why = w->spec->refuses ? w->spec->refuses(w->keys.url) : NULL;
+	why = refusal(w->spec, w->keys.url);
 	if (why) {
 		complain("serve: %s: handler '%s': %s", w->keys.url, w->spec->name, why);
 		return STATUS_USAGE;
@@ -602,10 +617,11 @@ static void on_datagrams_close(struct tn_conn *conn, int err, void *arg)
 		served->face->on_close(conn, err, arg);
 }
 
-static int open_on_loops(struct served *served, const char *url, const void *argument)
+static int open_on_loops(struct served *served, const struct wanted *w)
 {
+	const void *argument = w->session.idle_ms ? (const void *)&w->session : w->argument;
 	struct tn_handler face = *served->face;
-	char *full = full_url(url);
+	char *full = full_url(w);
 	int err;
 
 	if (!full)
@@ -636,7 +652,7 @@ static int serve_one(struct served *served, const struct wanted *w)
 	served->tapped = tap_is_wanted();
 	served->opened = options.count ? on_connection_opened : NULL;
 	served->closed = on_connection_closed;
-	err = open_on_loops(served, url, w->session.idle_ms ? (const void *)&w->session : w->argument);
+	err = open_on_loops(served, w);
 	if (err < 0) {
 		int status = complain_library(err, url);
 
@@ -688,10 +704,10 @@ static void hint(void)
 		settings.program);
 }
 
-static int check_options(char **urls, int count)
+static int check_options(int count)
 {
 	for (size_t i = 0; i < NURL_OPTIONS; i++)
-		if (*url_options[i].value && check_option(&url_options[i], urls, count) != STATUS_DONE)
+		if (*url_options[i].value && check_option(&url_options[i], count) != STATUS_DONE)
 			return STATUS_USAGE;
 	return STATUS_DONE;
 }
@@ -876,7 +892,7 @@ static int check_count(char **urls, int count)
 	return STATUS_USAGE;
 }
 
-static int relay(char **urls, int count)
+static int relay(int count)
 {
 	const struct relay_options how = {.threads = nthreads,
 					  .max_sessions = options.max_conns,
@@ -886,7 +902,7 @@ static int relay(char **urls, int count)
 	char **full = calloc((size_t)count, sizeof(*full));
 	int n = 0, status;
 
-	while (full && n < count && (full[n] = full_url(urls[n])))
+	while (full && n < count && (full[n] = full_url(&wanted[n])))
 		n++;
 	status = n < count ? STATUS_FAILED : relay_serve(full, count, relay_target(), &how);
 	if (n < count)
@@ -933,7 +949,7 @@ static int run_urls(int count, bool with_hint)
 
 static int check_all(char **urls, int count)
 {
-	int status = check_options(urls, count);
+	int status = check_options(count);
 
 	if (status == STATUS_DONE)
 		status = recorder_check("serve");
@@ -964,7 +980,7 @@ static int run_wanted(int count, bool with_hint)
 		urls[i] = wanted[i].keys.url;
 	status = check_all(urls, count);
 	if (status == STATUS_DONE && (relay_target() || is_proxy(urls[0])))
-		status = relay(urls, count);
+		status = relay(count);
 	else if (status == STATUS_DONE && (status = log_open()) == STATUS_DONE &&
 		 (status = tap_open("serve", admin_is_wanted())) == STATUS_DONE)
 		status = run_urls(count, with_hint);

@@ -101,7 +101,16 @@ def test_what_a_handler_cannot_serve(tenon, authority):
             ("exec-pty", "udp://127.0.0.1:0", "for one client"), ("exec-pty", "http://127.0.0.1:0", "HTTP")]:
         err = tenon.run("serve", url, "--handler", f"{handler}:cat", status=USAGE).err
         assert why in err and handler in err, err
-    assert "needs an argument" in tenon.run("serve", "tcp://127.0.0.1:0", "--handler", "exec-pty", status=USAGE).err
+    for options, why in [(["exec-pty"], "needs an argument"), (["exec-socket:cat", "--idle", "1s"], "key idle")]:
+        assert why in tenon.run("serve", "tcp://127.0.0.1:0", "--handler", *options, status=USAGE).err
+
+
+def test_idle_is_for_the_other_endpoints(tenon):
+    server = serve(tenon, "exec-socket:cat", "tcp://127.0.0.1:0", "tcp://127.0.0.1:0?handler=echo",
+                   options=["--idle", "200ms"])
+    client, other = map(tenon.dial, server.urls)
+    receive_to_end(other)
+    assert exchange(client, b"hello", finish=True) == b"hello"
 
 
 # Sessions of datagrams (key session)
