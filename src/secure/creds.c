@@ -738,6 +738,14 @@ static void drop_kept(struct kept *k)
 	*k = (struct kept){0};
 }
 
+void tni_creds_forget(void)
+{
+	pthread_mutex_lock(&kept.lock);
+	for (int i = 0; i < KEPT_MAX; i++)
+		drop_kept(&kept.list[i]);
+	pthread_mutex_unlock(&kept.lock);
+}
+
 /* Takes `keys`. A set that its files have outgrown gives way, otherwise the oldest. */
 static struct kept *keep(char *keys, struct tni_creds *creds)
 {

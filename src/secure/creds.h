@@ -49,6 +49,9 @@ int tni_creds_check(const struct tni_creds_spec *spec, bool server, const char *
 /* The same for a client. Sets are kept and given out again while their keys and files are the same. */
 int tni_creds_dial(const struct tni_creds_spec *spec, struct tni_creds **creds, const char **culprit);
 
+/* Forgets the kept sets, and the sessions that may be resumed with them. For tests that look for lost memory. */
+void tni_creds_forget(void);
+
 struct tni_creds *tni_creds_ref(struct tni_creds *creds);
 void tni_creds_unref(struct tni_creds *creds);
 

@@ -19,6 +19,7 @@
 
 #ifdef TNI_HAVE_TLS
 #include "../support/certs.h"
+#include "secure/creds.h"
 
 #include <openssl/ssl.h>
 #endif
@@ -190,6 +191,7 @@ static _Noreturn void run_trial(const struct scenario *s)
 	if (count_entries(dir) != 2 && !is_about_files(trial->calls.name))
 		trial_fails("a socket file is left behind");
 #ifdef TNI_HAVE_TLS
+	tni_creds_forget();
 	OPENSSL_thread_stop(); /* keeps the words of past errors, which are no leak */
 #endif
 	trial->nleft = memory_left(trial->left, SITES_MAX);
