@@ -420,6 +420,13 @@ static void next(void)
 
 /* ---- the connection ---- */
 
+/* The connection is away, and nothing is left that would need another. */
+static void leave_if_away_for_good(void)
+{
+	if (state.was_open && !state.open && !state.busy && messages_over(&state.messages))
+		leave(STATUS_DONE);
+}
+
 static void on_open(struct tn_conn *conn, void *arg)
 {
 	struct tn_conn_info info;
@@ -545,13 +552,12 @@ static void on_lost(struct tn_conn *conn, int err, const struct tn_loss *loss, v
 		return;
 	state.open = false;
 	state.lost |= lost_tell(state.url, err, loss);
-	if (!state.busy || options.no_reply)
-		return;
-	complain("message %llu: the connection was lost before its reply", (unsigned long long)state.number);
-	state.lost = true;
-	state.busy = false;
-	if (messages_over(&state.messages))
-		leave(STATUS_FAILED);
+	if (state.busy && !options.no_reply) {
+		complain("message %llu: the connection was lost before its reply", (unsigned long long)state.number);
+		state.lost = true;
+		state.busy = false;
+	}
+	leave_if_away_for_good();
 }
 
 static void redial(void *arg);
@@ -638,6 +644,7 @@ static void input_over(void)
 		return;
 	}
 	next();
+	leave_if_away_for_good();
 }
 
 static void on_input_end(struct tn_conn *conn, void *arg)

@@ -193,6 +193,24 @@ def test_lines_are_sent_over_a_restart(tenon, listener):
     process.wait(0)
 
 
+@pytest.mark.parametrize("command", ["send", "send --no-reply"])
+def test_no_line_is_left_for_another_connection(tenon, listener, command):
+    """All replies are there, and the server has gone for good, when the input ends."""
+    process = tenon.start(*command.split(), url_of(listener, QUICK + "&frame=line"), stdin=subprocess.PIPE)
+    sock = tenon.accept(listener)
+    listener.close()
+    process.popen.stdin.write(b"one\n")
+    process.popen.stdin.flush()
+    assert receive_exactly(sock, 4) == b"one\n"
+    if command == "send":
+        sock.sendall(b"ONE\n")
+        wait_until(lambda: process.out == b"ONE\n", "the reply")
+    sock.close()
+    process.wait_for_text("again in")
+    process.popen.stdin.close()
+    process.wait(0)
+
+
 @pytest.mark.parametrize("args,words", [
     ("connect --retry 3 tcp://h:1?reconnect=1s", "--retry"),
     ("send --retry 3 --no-reply tcp://h:1?reconnect=1s", "--retry"),
