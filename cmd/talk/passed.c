@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,7 +36,6 @@ long passed_send(const struct passed *passed, int sock, const void *data, size_t
 	struct msghdr msg = {
 		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = CMSG_SPACE(size)};
 	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
-	struct pollfd room = {.fd = sock, .events = POLLOUT};
 	ssize_t n;
 
 	cmsg->cmsg_level = SOL_SOCKET;
@@ -46,6 +44,6 @@ long passed_send(const struct passed *passed, int sock, const void *data, size_t
 	memcpy(CMSG_DATA(cmsg), passed->fd, size);
 	do
 		n = sendmsg(sock, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
-	while (n < 0 && (errno == EINTR || (errno == EAGAIN && poll(&room, 1, -1) >= 0)));
+	while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : (long)n;
 }

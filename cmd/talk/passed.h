@@ -15,7 +15,7 @@ struct passed {
 const char *passed_add(const char *value, void *to);
 
 /* Sends them with the first bytes of a message, with all of it where the socket keeps it whole. Returns how many bytes
- * have gone with them, or -errno. Waits for room. */
+ * have gone with them, or -errno; -EAGAIN: there is no room for them yet. */
 long passed_send(const struct passed *passed, int sock, const void *data, size_t len);
 
 #endif

@@ -41,6 +41,7 @@
 #define AHEAD_MAX (64U << 10) /* bytes of lines read before they can be sent */
 #define LINE_MAX_LEN (64U << 20)
 #define JSON_REPLY_MAX (64U << 20) /* a reply that is shown as one JSON string is held in memory */
+#define ROOM_NS (10 * NS_PER_MS)   /* who has no room for descriptors is asked again: only the library sees it come */
 #define PAUSE_NS (60 * NS_PER_MS)  /* silence that ends a reply within a stream: longer than a delayed ACK's 40 ms */
 
 static struct {
@@ -173,11 +174,16 @@ static void on_reader_gone(void *arg)
 
 static void tick(void *arg);
 
+/* Of the message under way all is queued, and its descriptors have gone. */
+static bool is_sent(void)
+{
+	return state.sent == state.message.len && !options.passed.count;
+}
+
 /* Whether a short silence ends the reply. */
 static bool pause_counts(void)
 {
-	return state.busy && !state.keeps && !state.raw && !state.last && state.replied > 0 &&
-	       state.sent == state.message.len;
+	return state.busy && !state.keeps && !state.raw && !state.last && state.replied > 0 && is_sent();
 }
 
 /* A peer that sends its reply in pieces may wait for our acknowledgement between them: a round trip. */
@@ -278,17 +284,21 @@ static void throttle_is_over(void *arg)
 	go_on(arg);
 }
 
+static void go_on_after(uint64_t wait_ns)
+{
+	if (!state.throttle_timer && tn_timer_start(state.loop, (wait_ns + NS_PER_MS - 1) / NS_PER_MS, throttle_is_over,
+						    NULL, &state.throttle_timer) < 0)
+		leave_for(-ENOMEM);
+}
+
 /* Whether --rate or --interval holds back the next piece, or message: go_on() then follows by itself. */
 static bool is_throttled(bool begins)
 {
 	uint64_t wait_ns = throttle_wait_ns(&options.throttle, begins, clock_ns());
 
-	if (!wait_ns)
-		return false;
-	if (!state.throttle_timer && tn_timer_start(state.loop, (wait_ns + NS_PER_MS - 1) / NS_PER_MS, throttle_is_over,
-						    NULL, &state.throttle_timer) < 0)
-		leave_for(-ENOMEM);
-	return true;
+	if (wait_ns)
+		go_on_after(wait_ns);
+	return wait_ns;
 }
 
 /*
@@ -307,6 +317,10 @@ static bool send_passed(void)
 	}
 	tn_conn_info(state.conn, &info);
 	sent = passed_send(&options.passed, info.fd, state.message.data, state.message.len);
+	if (sent == -EAGAIN) {
+		go_on_after(ROOM_NS);
+		return false;
+	}
 	if (sent < 0) {
 		complain("%s: --fd: %s", state.url, tn_strerror((int)sent));
 		leave(STATUS_FAILED);
@@ -336,14 +350,14 @@ static void pump(void)
 		state.active_ns = clock_ns();
 		throttle_passed(&options.throttle, len, state.active_ns);
 	} while (state.sent < state.message.len && !state.full);
-	if (state.sent == state.message.len && state.last && !state.keeps && !options.no_reply)
+	if (is_sent() && state.last && !state.keeps && !options.no_reply)
 		tn_finish(state.conn);
 }
 
 /* Whether the message needs no (more) reply. */
 static bool is_answered(void)
 {
-	if (state.sent < state.message.len)
+	if (!is_sent())
 		return false;
 	if (state.raw && !state.last)
 		return true;
@@ -496,9 +510,9 @@ static void go_on(void *arg)
 	if (state.over || !state.conn || !state.open || state.refused)
 		return;
 	state.full = false;
-	if (state.busy && state.sent < state.message.len)
+	if (state.busy && !is_sent())
 		pump();
-	if ((options.no_reply || (state.raw && !state.last)) && state.busy && state.sent == state.message.len)
+	if ((options.no_reply || (state.raw && !state.last)) && state.busy && is_sent())
 		state.busy = false;
 	next();
 }
@@ -526,7 +540,7 @@ static void tell_no_reply(void)
 static void on_end(struct tn_conn *conn, void *arg)
 {
 	bool none_left = messages_over(&state.messages) || (state.raw && state.messages.waiting == 0);
-	bool all_sent = state.sent == state.message.len && none_left;
+	bool all_sent = is_sent() && none_left;
 	char words[CLOSED_MAX];
 
 	(void)arg;
@@ -633,7 +647,7 @@ static void input_over(void)
 		state.last = true;
 		if (state.raw && state.open && !options.no_reply)
 			timer_set(options.wait_ns);
-		if (!state.keeps && state.open && !options.no_reply && state.sent == state.message.len)
+		if (!state.keeps && state.open && !options.no_reply && is_sent())
 			tn_finish(state.conn);
 	} else if (!state.busy && state.open && state.number && !state.keeps && messages_over(&state.messages)) {
 		state.last = state.busy = true;

@@ -9,7 +9,7 @@ import pytest
 
 from harness import descriptors_of, open_socket, receive_exactly, receive_to_end, wait_until
 
-USAGE = 2
+USAGE, TIMEOUT = 2, 3
 KINDS = {"unix": socket.SOCK_STREAM, "unix-seqpacket": socket.SOCK_SEQPACKET, "unix-dgram": socket.SOCK_DGRAM}
 one_engine = pytest.mark.parametrize("engine", ["auto"], indirect=True)
 
@@ -37,6 +37,35 @@ def test_a_peer_gets_what_is_sent(tenon, scheme):
     os.unlink(f"{tenon.folder}/s")
     for file in files:
         file.close()
+
+
+def fill(path):
+    """Until the queue of the socket there is full, whatever limits a single sender."""
+    for _ in range(20):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender, contextlib.suppress(BlockingIOError):
+            sender.setblocking(False)
+            sender.connect(path)
+            while True:
+                sender.send(b"full")
+
+
+@one_engine
+def test_a_peer_without_room(tenon):
+    """--wait is for this, too; when there is room they go, also with an empty message."""
+    path = f"{tenon.folder}/s"
+    with open(tenon.file("file", b"content"), "rb") as file, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(path)
+        fill(path)
+        args = ["--fd", file.fileno(), f"unix-dgram:{path}"]
+        tenon.run("send", "--wait", "200ms", *args, "hello", status=TIMEOUT, pass_fds=[file.fileno()], limit=5)
+        process = tenon.start("send", "-v", "--no-reply", *args, "", "again", pass_fds=[file.fileno()])
+        process.wait_for_text("connected")
+        came = iter(lambda: socket.recv_fds(sock, 10, 1)[:2], (b"again", []))
+        (data, fds), = [message for message in came if message[0] != b"full"]
+        assert (data, os.pread(fds[0], 10, 0)) == (b"", b"content")
+        os.close(fds[0])
+        process.wait(0)
+    os.unlink(path)
 
 
 REFUSED = [("99 unix:/x a", "no open descriptor"), ("-1 unix:/x a", "number"), ("0x1 unix:/x a", "number"),
