@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import socket
+import subprocess
 
 import pytest
 
@@ -181,6 +182,21 @@ def test_keys_of_sessions(tenon, authority, trusted):
     server = serve(tenon, "exec:cat; echo bye", f"dtls://127.0.0.1:0?session=1m&{authority.pair('server')}")
     done = tenon.run("connect", f"dtls://localhost:{server.port}?{trusted}", input=b"one\ntwo\n")
     assert done.out == b"one\ntwo\nbye\n"
+
+
+def test_a_reply_that_cannot_go(tenon, authority, trusted):
+    """It is lost, as datagrams are: here it is longer than key max. The connection has the others."""
+    server = serve(tenon, "exec:read x; printf %2000d 1; exec sed -u s/x/ok/",
+                   f"dtls://127.0.0.1:0?session=1m&max=1KiB&{authority.pair('server')}")
+    client = tenon.start("connect", f"dtls://localhost:{server.port}?{trusted}", stdin=subprocess.PIPE)
+
+    def hears():
+        client.popen.stdin.write(b"x\n")
+        client.popen.stdin.flush()
+        return b"ok" in client.out
+    wait_until(hears, "it hears another one")
+    client.popen.stdin.close()
+    client.wait()
 
 
 # Standard error (--stderr)

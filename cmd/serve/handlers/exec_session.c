@@ -167,10 +167,8 @@ static void on_output_msg(struct tn_conn *conn, const struct tn_msg *msg, void *
 	used(s);
 	for (size_t left = msg->len, len; left; left -= len, at += len) {
 		len = left < s->gate->reply_max ? left : s->gate->reply_max;
-		if (tn_reply(s->gate->conn, &question, at, len) < 0) {
-			handler_unanswered(s->gate->conn, s->known ? &question : NULL, 0);
-			return;
-		}
+		if (tn_reply(s->gate->conn, &question, at, len) < 0)
+			return; /* a reply is lost, as datagrams are, of DTLS too */
 	}
 }
 
