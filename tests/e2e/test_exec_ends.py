@@ -3,6 +3,7 @@ sender of datagrams says (key session)."""
 import contextlib
 import os
 import re
+import signal
 import socket
 import subprocess
 
@@ -169,6 +170,19 @@ def test_sessions_whose_child_ends_or_does_not(tenon):
     tenon.dial(server.url).send(b"x\n")
     assert "--max-children" in server.wait_for_event("child", reason="limit")["error"]
     assert server.wait_for_event("child", signal="KILL")
+
+
+def test_a_server_ends_when_its_sessions_have_answered(tenon):
+    """But not when they are idle: this one would be for a minute."""
+    server = serve(tenon, "exec:sed -u 's/^/sleep 0.5; echo /' | sh", "udp://127.0.0.1:0?session=1m",
+                   options=["--drain", "1m"])
+    peer = tenon.dial(server.url)
+    assert asks(peer, b"a\n") == b"a\n"
+    peer.send(b"b\n")
+    server.stopped = True
+    server.signal(signal.SIGTERM)
+    assert peer.recv(10) == b"b\n"
+    server.wait()
 
 
 def test_keys_of_sessions(tenon, authority, trusted):

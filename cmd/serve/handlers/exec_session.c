@@ -39,6 +39,7 @@ struct session {
 	unsigned hops;
 	bool known; /* there is a peer: not on DTLS, where the connection has one */
 	bool ended; /* its input has: what comes next begins another one */
+	bool owes;  /* an answer to what has come: while it does, its endpoint is held */
 };
 
 static void put_first(struct session *s, struct gate *gate)
@@ -80,6 +81,14 @@ static void free_if_done(struct session *s)
 		free(s);
 }
 
+static void owe(struct session *s, bool owes)
+{
+	if (s->owes == owes)
+		return;
+	s->owes = owes;
+	(owes ? tn_conn_hold : tn_conn_release)(s->gate->conn);
+}
+
 /* Nobody hears its child any more. */
 static void over(struct session *s, uint64_t grace_ms)
 {
@@ -88,6 +97,7 @@ static void over(struct session *s, uint64_t grace_ms)
 	if (!gate)
 		return;
 	take_out(s);
+	owe(s, false);
 	s->gate = NULL;
 	if (gate->ended && !gate->sessions)
 		tn_close(gate->conn);
@@ -117,6 +127,7 @@ static bool wait_for(struct session *s, uint64_t ms)
 static void end_input(struct session *s)
 {
 	s->ended = true;
+	owe(s, true); /* its last words */
 	tn_timer_stop(s->timer);
 	s->timer = NULL;
 	if (s->input)
@@ -168,8 +179,9 @@ static void on_output_msg(struct tn_conn *conn, const struct tn_msg *msg, void *
 	for (size_t left = msg->len, len; left; left -= len, at += len) {
 		len = left < s->gate->reply_max ? left : s->gate->reply_max;
 		if (tn_reply(s->gate->conn, &question, at, len) < 0)
-			return; /* a reply is lost, as datagrams are, of DTLS too */
+			break; /* a reply is lost, as datagrams are, of DTLS too */
 	}
+	owe(s, s->ended);
 }
 
 static void on_output_end(struct tn_conn *conn, void *arg)
@@ -250,8 +262,8 @@ void exec_on_session_datagram(struct tn_conn *conn, const struct tn_msg *msg, vo
 	put_first(s, gate);
 	used(s);
 	s->hops = msg->hops;
-	if (s->input && tn_send(s->input, msg->data, msg->len) < 0)
-		return; /* its child does not keep up: the same */
+	if (s->input && tn_send(s->input, msg->data, msg->len) >= 0)
+		owe(s, true); /* otherwise its child does not keep up: the same */
 }
 
 /* Of DTLS: the last replies are sent before it ends. */
