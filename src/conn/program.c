@@ -193,6 +193,12 @@ static bool is_over(struct tni_exec *exec)
 	return tni_program_has_ended(&exec->program) && !tni_program_signal(&exec->program, 0);
 }
 
+/* A program of another user's, which ends when it wants to: SIGKILL was not for it either. */
+static bool is_out_of_reach(const struct tni_exec *exec)
+{
+	return !tni_program_signal(&exec->program, 0) && errno == EPERM;
+}
+
 static void begin_end(struct tn_conn *c, struct tni_exec *exec)
 {
 	uint64_t grace_ns = c->err || c->flags & TNI_RESET || c->loop->ending ? 0 : c->ep->drain_ns;
@@ -230,8 +236,16 @@ void tni_exec_hurry(struct tn_conn *c)
 {
 	struct tni_exec *exec = exec_of(c);
 
-	if (exec && exec->ending && !exec->asked && !exec->over)
+	if (!exec)
+		return;
+	if (c->loop->ending) /* it turns until its connections are closed, which is when their programs have ended */
+		tn_conn_keep_loop(c, true);
+	if (!exec->ending || exec->over)
+		return;
+	if (!exec->asked)
 		strike(exec);
+	else if (c->loop->ending && exec->killed && is_out_of_reach(exec))
+		finish(exec);
 }
 
 void tni_exec_tell(const struct tn_conn *c, struct tn_conn_info *info)
