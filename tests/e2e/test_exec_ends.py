@@ -172,6 +172,16 @@ def test_sessions_whose_child_ends_or_does_not(tenon):
     assert server.wait_for_event("child", signal="KILL")
 
 
+def test_a_sender_whom_nobody_hears(tenon):
+    """A child that has closed its input is idle, however often its sender repeats itself."""
+    server = serve(tenon, "exec:exec <&-; echo $$; exec sleep 1000", "udp://127.0.0.1:0?session=300ms",
+                   options=["--grace", "100ms"])
+    peer = tenon.dial(server.url)
+    pid = int(asks(peer, b"x"))
+    wait_until(lambda: peer.send(b"x") and not is_running(pid), "it is ended")
+    wait_until(lambda: not children_of(server.pid), "the next one too")
+
+
 def test_a_server_ends_when_its_sessions_have_answered(tenon):
     """But not when they are idle: this one would be for a minute."""
     server = serve(tenon, "exec:sed -u 's/^/sleep 0.5; echo /' | sh", "udp://127.0.0.1:0?session=1m",

@@ -260,10 +260,11 @@ void exec_on_session_datagram(struct tn_conn *conn, const struct tn_msg *msg, vo
 		return; /* a datagram is lost, as datagrams are */
 	take_out(s);
 	put_first(s, gate);
-	used(s);
 	s->hops = msg->hops;
-	if (s->input && tn_send(s->input, msg->data, msg->len) >= 0)
-		owe(s, true); /* otherwise its child does not keep up: the same */
+	if (!s->input || tn_send(s->input, msg->data, msg->len) < 0)
+		return; /* its child reads no more, or does not keep up: the same, and it is no less idle by that */
+	used(s);
+	owe(s, true);
 }
 
 /* Of DTLS: the last replies are sent before it ends. */
