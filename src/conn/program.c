@@ -29,6 +29,7 @@ struct tni_exec {
 	struct tni_timer timer; /* until it is to be ended, or has been asked to */
 	bool deaf;              /* it has not read all that was to go there */
 	bool ending;            /* the connection only waits for it */
+	bool cut;               /* and had not had all of its output when that began */
 	bool asked;             /* SIGTERM has been sent */
 	bool killed;
 	bool over;
@@ -204,6 +205,7 @@ static void begin_end(struct tn_conn *c, struct tni_exec *exec)
 	uint64_t grace_ns = c->err || c->flags & TNI_RESET || c->loop->ending ? 0 : c->ep->drain_ns;
 
 	exec->ending = true;
+	exec->cut = !(c->flags & TNI_RX_END);
 	tni_loop_untimer(c->loop, &c->timer);
 	tni_fd_close(c->loop, &c->io);
 	if (is_over(exec)) {
@@ -258,7 +260,7 @@ void tni_exec_tell(const struct tn_conn *c, struct tn_conn_info *info)
 	info->child_ended = exec->program.known;
 	info->child_status = exec->program.status;
 	info->child_signal = exec->program.signal;
-	info->child_cut = exec->asked || !(c->flags & TNI_RX_END);
+	info->child_cut = exec->asked || (exec->ending ? exec->cut : !(c->flags & TNI_RX_END));
 }
 
 void tni_exec_free(struct tni_exec *exec)

@@ -37,6 +37,8 @@ static void on_lost(struct tn_conn *conn, int err, const struct tn_loss *loss, v
 	struct seen *seen = arg;
 
 	seen->loss = *loss;
+	tn_conn_info(conn, &seen->info);
+	assert_true(seen->info.child_ended && !seen->info.child_cut);
 	assert_int_equal(err, 0);
 	if (++seen->losses == 3)
 		tn_close(conn);
@@ -59,11 +61,13 @@ static void is_dialled_again(void **state)
 	struct tn_loop *loop = *state;
 	struct seen seen = {0};
 
-	assert_int_equal(tn_dial(loop, "exec:echo hi?frame=line&reconnect=1ms", &again, &seen, NULL), 0);
+	assert_int_equal(tn_dial(loop, "exec:echo hi; exit 7?frame=line&reconnect=1ms", &again, &seen, NULL), 0);
 	assert_int_equal(tn_loop_run(loop), 0);
 	assert_string_equal(seen.said, "hihihi");
 	assert_int_equal(seen.losses, 3);
 	assert_int_equal(seen.closed, 1);
+	assert_true(seen.info.child_ended && !seen.info.child_cut);
+	assert_int_equal(seen.info.child_status, 7);
 }
 
 static void is_told_of(void **state)
