@@ -214,7 +214,7 @@ static void begin_end(struct tn_conn *c, struct tni_exec *exec)
 	}
 	if (!exec->program.reaped && tn_poll_start(c->loop, exec->program.pidfd, end_seen, exec, &exec->poll) < 0) {
 		tni_program_kill(&exec->program);
-		exec->over = true;
+		exec->asked = exec->over = true;
 		return;
 	}
 	if (exec->poll)

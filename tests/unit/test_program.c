@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -118,6 +119,23 @@ static void ends_with_its_loop(void **state)
 	while (kill(-info.child_pid, 0) == 0) /* what it had started waits for init to reap it */
 		usleep(1000);
 	assert_int_equal(errno, ESRCH);
+}
+
+/* Nothing tells of its end, without a descriptor for that: it is ended, and not by itself. */
+static void cannot_be_watched(void **state)
+{
+	struct tn_loop *loop = *state;
+	struct seen seen = {0};
+	struct rlimit before, none;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = (struct rlimit){.rlim_cur = STDERR_FILENO + 1, .rlim_max = before.rlim_max};
+	assert_int_equal(tn_dial(loop, "exec:exec <&- >&-; sleep 30", &handler, &seen, NULL), 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_int_equal(tn_loop_run(loop), 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_true(seen.info.child_ended && seen.info.child_cut);
+	assert_int_equal(seen.info.child_signal, SIGKILL);
 }
 
 static void taken(struct tn_conn *conn, int err, void *arg)
@@ -237,6 +255,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(is_reaped_elsewhere, make_loop, free_loop),
 		cmocka_unit_test_setup_teardown(reads_nothing, make_loop, free_loop),
 		cmocka_unit_test_setup_teardown(reads_nothing_and_is_dialled_again, make_loop, free_loop),
+		cmocka_unit_test_setup_teardown(cannot_be_watched, make_loop, free_loop),
 		cmocka_unit_test(ends_with_its_loop),
 		cmocka_unit_test(ends_with_its_loop_unkept),
 		cmocka_unit_test(outlives_its_loop),
