@@ -869,6 +869,19 @@ static int check_errors(int count)
 	return STATUS_USAGE;
 }
 
+static int check_fds(int count)
+{
+	for (int i = 0; i < count; i++)
+		if ((wanted[i].spec == &handler_exec || wanted[i].spec == &handler_exec_pty) &&
+		    handler_descriptors_may_come(wanted[i].keys.url))
+			return STATUS_DONE;
+	if (!options.fds)
+		return STATUS_DONE;
+	complain("serve: --fds: no endpoint is a Unix socket with the handler exec or exec-pty");
+	complain_hint("%s serve unix:/PATH --fds %u --handler exec:COMMAND", settings.program, options.fds);
+	return STATUS_USAGE;
+}
+
 /* Only connections can be counted. */
 static int check_count(char **urls, int count)
 {
@@ -963,6 +976,8 @@ static int check_all(char **urls, int count)
 		status = check_slow(count);
 	if (status == STATUS_DONE)
 		status = check_errors(count);
+	if (status == STATUS_DONE)
+		status = check_fds(count);
 	return status == STATUS_DONE ? check_count(urls, count) : status;
 }
 

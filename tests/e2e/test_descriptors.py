@@ -161,6 +161,16 @@ def test_what_nobody_wants_is_closed(tenon):
 
 
 @one_engine
+def test_where_none_can_come(tenon, authority):
+    for url, handler in [("tcp://:0", "exec:cat"), ("unix:/x", "echo"), ("unix:/x", "exec-socket:cat"),
+                         ("unix-dgram:/x", "exec:cat"), ("shm:/x", "exec:cat"),
+                         (f"tls+unix:/x?{authority.pair('server')}", "exec:cat")]:
+        assert "--fds" in tenon.run("serve", url, "--fds", "1", "--handler", handler, status=USAGE).err, url
+    served, unlike = f"unix:{tenon.folder}/s?handler=exec:cat", f"unix:{tenon.folder}/t"
+    tenon.serve(unlike, served, options=["--fds", "1"])
+
+
+@one_engine
 def test_both_ends(tenon):
     """As the manual has it."""
     server = tenon.serve(f"unix:{tenon.folder}/s", options=["--fds", "1", "--handler", "exec:sha256sum <&3"])

@@ -14,14 +14,20 @@ void handler_take_descriptors(unsigned max)
 }
 
 /* What is encrypted, or has a head of another protocol, begins with bytes that the library reads. */
-bool descriptors_are_awaited(const struct tn_conn *conn)
+bool handler_descriptors_may_come(const char *url)
 {
 	const int unlike =
 		TN_URL_SECURE | TN_URL_MEMORY | TN_URL_WEBSOCKET | TN_URL_PROXY | TN_URL_HTTP | TN_URL_DATAGRAMS;
-	const struct tn_server *server = tn_conn_server(conn);
-	int kind = wanted && server ? tn_url_kind(tn_server_url(server, 0)) : -1;
+	int kind = tn_url_kind(url);
 
 	return kind >= 0 && (kind & (TN_URL_LOCAL | unlike)) == TN_URL_LOCAL;
+}
+
+bool descriptors_are_awaited(const struct tn_conn *conn)
+{
+	const struct tn_server *server = tn_conn_server(conn);
+
+	return wanted && server && handler_descriptors_may_come(tn_server_url(server, 0));
 }
 
 static void add(struct descriptors *taken, const unsigned char *data, size_t len)

@@ -17,6 +17,9 @@ struct descriptors {
 /* How many a command is given at most (default 0: all are closed by the kernel). Before the loops run. */
 void handler_take_descriptors(unsigned max);
 
+/* Whether a served URL is one whose clients can send some to a command: a Unix socket with connections. */
+bool handler_descriptors_may_come(const char *url);
+
 /* Whether some may come with the connection's first bytes, and are wanted. */
 bool descriptors_are_awaited(const struct tn_conn *conn);
 
