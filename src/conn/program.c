@@ -22,8 +22,14 @@
 
 extern char **environ;
 
+/* "TENON_PEER=" and "TENON_LOCAL=": for whom it was dialled, also when it is dialled again. Empty: for nobody. */
+struct told {
+	char peer[400], local[400];
+};
+
 struct tni_exec {
 	struct tni_program program;
+	struct told told;
 	struct tn_conn *conn;
 	struct tn_poll *poll;   /* waits for its end */
 	struct tni_timer timer; /* until it is to be ended, or has been asked to */
@@ -43,11 +49,6 @@ static struct tni_exec *exec_of(const struct tn_conn *c)
 }
 
 /* ---- the beginning ---- */
-
-/* "TENON_PEER=" and "TENON_LOCAL=": for whom it was dialled. */
-struct told {
-	char peer[400], local[400];
-};
 
 static bool is_told(const char *variable)
 {
@@ -84,18 +85,13 @@ static char **environment(struct told *told)
 	return env;
 }
 
-static int start(struct tni_exec *exec, const struct tn_conn *of, const struct tn_msg *msg)
+static int start(struct tni_exec *exec)
 {
-	struct told told;
-	char **env = NULL;
+	char **env = exec->told.peer[0] ? environment(&exec->told) : NULL;
 	int fd;
 
-	if (of) {
-		tell_of(&told, of, msg);
-		env = environment(&told);
-		if (!env)
-			return tni_err(-ENOMEM, "out of memory");
-	}
+	if (exec->told.peer[0] && !env)
+		return tni_err(-ENOMEM, "out of memory");
 	fd = tni_program_start(&exec->program, exec->conn->ep->host, env);
 	free(env);
 	return fd;
@@ -113,7 +109,11 @@ int tni_exec_open(struct tn_conn *c, const struct tn_conn *of, const struct tn_m
 		return tni_err(-ENOMEM, "%s: out of memory", c->ep->url);
 	exec->conn = c;
 	exec->timer.fire = exec_fired;
-	fd = start(exec, of, msg);
+	if (of)
+		tell_of(&exec->told, of, msg);
+	else if (s->exec)
+		exec->told = s->exec->told;
+	fd = start(exec);
 	if (fd >= 0 && tni_conn_connected(c, fd) < 0) {
 		close(fd);
 		tni_program_kill(&exec->program);

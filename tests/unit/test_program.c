@@ -71,6 +71,26 @@ static void is_dialled_again(void **state)
 	assert_int_equal(seen.info.child_status, 7);
 }
 
+/* For whom it was dialled is known to those that are dialled again. What a tenon above has told is gone. */
+static void is_dialled_again_for_somebody(void **state)
+{
+	struct tn_loop *loop = *state;
+	struct seen other = {0}, seen = {0};
+	struct tn_conn *of;
+
+	setenv("TENON_LOCAL", "above", 1);
+	assert_int_equal(tn_dial(loop, "exec:cat", &handler, &other, &of), 0);
+	assert_int_equal(tn_dial_for(loop, "exec:echo =$TENON_LOCAL; exit 7?frame=line&reconnect=1ms", &again, &seen,
+				     of, NULL, NULL),
+			 0);
+	while (!seen.closed)
+		assert_true(tn_loop_step(loop, -1) > 0);
+	unsetenv("TENON_LOCAL");
+	tn_close(of);
+	assert_int_equal(tn_loop_run(loop), 0);
+	assert_string_equal(seen.said, "===");
+}
+
 static void is_told_of(void **state)
 {
 	struct tn_loop *loop = *state;
@@ -251,6 +271,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(is_dialled_again, make_loop, free_loop),
+		cmocka_unit_test_setup_teardown(is_dialled_again_for_somebody, make_loop, free_loop),
 		cmocka_unit_test_setup_teardown(is_told_of, make_loop, free_loop),
 		cmocka_unit_test_setup_teardown(is_reaped_elsewhere, make_loop, free_loop),
 		cmocka_unit_test_setup_teardown(reads_nothing, make_loop, free_loop),
