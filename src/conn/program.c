@@ -50,9 +50,18 @@ static struct tni_exec *exec_of(const struct tn_conn *c)
 
 /* ---- the beginning ---- */
 
+/* What a tenon tells a program of its connection: here, and as the handler exec of tenon-serve(1) does. */
 static bool is_told(const char *variable)
 {
-	return strncmp(variable, "TENON_PEER=", 11) == 0 || strncmp(variable, "TENON_LOCAL=", 12) == 0;
+	static const char *const names[] = {
+		"TENON_PEER=",     "TENON_LOCAL=",    "TENON_VIA=",         "TENON_URL=",
+		"TENON_TLS=",      "TENON_ALPN=",     "TENON_SERVER_NAME=", "TENON_IDENTITY=",
+		"TENON_PEER_UID=", "TENON_PEER_GID=", "TENON_PEER_PID=",    "TENON_FDS="};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strncmp(variable, names[i], strlen(names[i])) == 0)
+			return true;
+	return false;
 }
 
 static void tell_of(struct told *told, const struct tn_conn *of, const struct tn_msg *msg)

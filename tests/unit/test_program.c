@@ -79,13 +79,15 @@ static void is_dialled_again_for_somebody(void **state)
 	struct tn_conn *of;
 
 	setenv("TENON_LOCAL", "above", 1);
+	setenv("TENON_IDENTITY", "above", 1);
 	assert_int_equal(tn_dial(loop, "exec:cat", &handler, &other, &of), 0);
-	assert_int_equal(tn_dial_for(loop, "exec:echo =$TENON_LOCAL; exit 7?frame=line&reconnect=1ms", &again, &seen,
-				     of, NULL, NULL),
+	assert_int_equal(tn_dial_for(loop, "exec:echo =$TENON_LOCAL$TENON_IDENTITY; exit 7?frame=line&reconnect=1ms",
+				     &again, &seen, of, NULL, NULL),
 			 0);
 	while (!seen.closed)
 		assert_true(tn_loop_step(loop, -1) > 0);
 	unsetenv("TENON_LOCAL");
+	unsetenv("TENON_IDENTITY");
 	tn_close(of);
 	assert_int_equal(tn_loop_run(loop), 0);
 	assert_string_equal(seen.said, "===");

@@ -9,7 +9,7 @@
 
 #define OWN_MAX 12 /* variables of ours */
 
-/* Theirs, from a tenon above this one, are not ours. */
+/* Theirs, from a tenon above this one, are not ours. src/conn/program.c takes out the same. */
 static bool is_ours(const char *variable)
 {
 	static const char *const names[] = {
