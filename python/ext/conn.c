@@ -615,7 +615,7 @@ static void stream_lost(struct tn_conn *conn, int err, const struct tn_loss *los
 	struct conn *c = stream_of(conn, arg);
 	PyObject *reason, *told, *error;
 
-	if (!c || !loss->was_open)
+	if (!c || (!loss->was_open && !loss->msgs))
 		return;
 	reason = why(err);
 	told = loss_of(loss);
@@ -623,7 +623,7 @@ static void stream_lost(struct tn_conn *conn, int err, const struct tn_loss *los
 	Py_DECREF(reason);
 	Py_XDECREF(told);
 	if (error) {
-		tnp_stream_push(c, error, 0, NULL);
+		tnp_stream_lost(c, error, loss->was_open);
 		return;
 	}
 	tnp_loop_failed(c->loop, (PyObject *)c, c);

@@ -39,6 +39,7 @@ void tnp_stream_free(struct stream *s)
 	Py_XDECREF(s->waiter);
 	Py_XDECREF(s->watchers);
 	Py_XDECREF(s->sender);
+	Py_XDECREF(s->lost);
 	PyMem_Free(s);
 }
 
@@ -49,6 +50,7 @@ int tnp_stream_visit(const struct stream *s, visitproc visit, void *arg)
 	Py_VISIT(s->reader);
 	Py_VISIT(s->waiter);
 	Py_VISIT(s->watchers);
+	Py_VISIT(s->lost);
 	return 0;
 }
 
@@ -355,6 +357,18 @@ static PyObject *pop(struct conn *c)
 	return NULL;
 }
 
+void tnp_stream_lost(struct conn *c, PyObject *error, bool was_open)
+{
+	PyObject *before = c->stream->lost;
+
+	c->stream->lost = error;
+	Py_XDECREF(before);
+	if (!was_open)
+		return;
+	Py_INCREF(error);
+	tnp_stream_push(c, error, 0, NULL);
+}
+
 static bool over(const struct conn *c)
 {
 	return c->stream->ended || !c->conn;
@@ -420,24 +434,33 @@ static PyObject *stream_next(struct conn *c, PyObject *unused)
 	return NULL;
 }
 
-/* Until the kernel has taken all that is queued. */
+/* The peer takes nothing more; why, is told when what it has said before is read. */
+static bool cannot_write(const struct conn *c)
+{
+	return c->conn && tn_flush(c->conn) == TN_ESTATE;
+}
+
+/* Until the kernel has taken all that is queued. Raises why it never will. */
 static int drain(struct conn *c, uint64_t until_ns)
 {
-	int rc;
+	struct stream *s = c->stream;
 
 	c->loop->stepped = false;
-	while (c->conn) {
-		rc = tn_flush(c->conn);
-		if (rc == 0 && tn_conn_queued(c->conn) == 0)
+	while (c->conn && !s->lost) {
+		if (tn_flush(c->conn) == 0 && tn_conn_queued(c->conn) == 0)
 			return 0;
-		if (rc < 0) {
-			tnp_raise(rc);
+		if (s->paused && cannot_write(c)) {
+			tnp_raise_words(TN_ESTATE,
+					"the peer takes nothing more, and what it has said waits for recv()");
 			return -1;
 		}
 		if (tnp_loop_wait(c->loop, until_ns) < 0)
 			return -1;
 	}
-	raise_over(c);
+	if (s->lost)
+		PyErr_SetObject((PyObject *)Py_TYPE(s->lost), s->lost);
+	else
+		raise_over(c);
 	return -1;
 }
 
@@ -459,9 +482,10 @@ static PyObject *stream_send(struct conn *c, PyObject *args)
 		made = (struct tn_msg){.peer = &((struct peer *)to)->addr};
 		msg = &made;
 	}
+	Py_CLEAR(c->stream->lost);
 	for (;;) {
 		rc = tnp_conn_send(c, object, msg);
-		if (rc != TN_EFULL)
+		if (rc != TN_EFULL && (rc != TN_ESTATE || !cannot_write(c)))
 			break;
 		if (drain(c, until_ns) < 0)
 			return NULL;

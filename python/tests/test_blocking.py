@@ -218,3 +218,28 @@ def test_a_connection_that_is_dialled_again(tmp_path):
     with pytest.raises(tenon.ClosedError):
         client.recv(timeout=LIMIT)
     listener.close()
+
+
+def test_a_connection_lost_while_it_sends(tmp_path):
+    """Who sends hears that it was for nothing, also where the peer takes nothing more and ends later."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{tmp_path}/s")
+        server.listen()
+        server.settimeout(LIMIT)
+        with tenon.connect(f"unix:{tmp_path}/s?frame=line&reconnect=1ms-20ms", timeout=LIMIT) as client:
+            for how in (socket.SHUT_RDWR, socket.SHUT_RD):
+                client.send("there", timeout=LIMIT)
+                with server.accept()[0] as peer:
+                    assert peer.recv(10) == b"there\n"
+                    peer.shutdown(how)
+                    later = threading.Timer(0.05, peer.shutdown, (socket.SHUT_RDWR,))
+                    later.start()
+                    with pytest.raises(tenon.LostError) as lost:
+                        client.send("lost", timeout=LIMIT)
+                    assert lost.value.loss["messages"] == 2
+                    with pytest.raises(tenon.LostError):
+                        client.recv(timeout=LIMIT)
+                    later.join()
+            client.send("again", timeout=LIMIT)
+            with server.accept()[0] as peer:
+                assert peer.recv(10) == b"again\n"
