@@ -16,6 +16,7 @@
 #include "lane.h"
 #include "pass.h"
 #include "plan.h"
+#include "serve/handlers/answer.h"
 #include "session.h"
 #include "targets.h"
 #include "tap/tap.h"
@@ -94,16 +95,10 @@ static struct client **bucket_of(struct gate *gate, const struct tn_addr *addr)
 	return &gate->buckets[(h ^ h >> 32) % BUCKETS];
 }
 
-static bool is_same(const struct tn_addr *a, const struct tn_addr *b)
-{
-	return a->len == b->len && memcmp(a->bytes, b->bytes, a->len) == 0 && a->local.len == b->local.len &&
-	       memcmp(a->local.ip, b->local.ip, a->local.len) == 0 && a->local.index == b->local.index;
-}
-
 static struct client *client_of(struct gate *gate, const struct tn_addr *addr)
 {
 	for (struct client *client = *bucket_of(gate, addr); client; client = client->same)
-		if (is_same(&client->addr, addr))
+		if (handler_is_same_sender(&client->addr, addr))
 			return client;
 	return NULL;
 }

@@ -64,6 +64,12 @@ static bool begins_with(const struct tn_msg *msg, const char *text)
 	return msg->len >= strlen(text) && !memcmp(msg->data, text, strlen(text));
 }
 
+bool handler_is_same_sender(const struct tn_addr *a, const struct tn_addr *b)
+{
+	return a->len == b->len && memcmp(a->bytes, b->bytes, a->len) == 0 && a->local.len == b->local.len &&
+	       memcmp(a->local.ip, b->local.ip, a->local.len) == 0 && a->local.index == b->local.index;
+}
+
 bool handler_is_service(const struct tn_msg *msg)
 {
 	unsigned port = msg->peer ? port_of(tn_addr_sockaddr(msg->peer)) : 0;

@@ -19,6 +19,9 @@ void handler_refuse_as(struct tn_conn *conn, const struct tn_msg *msg, const cha
 /* on_open of handlers that answer datagrams. */
 void handler_on_datagrams_open(struct tn_conn *conn, void *arg);
 
+/* Whether two datagrams have the same sender and came to the same address of ours, so that replies go the same way. */
+bool handler_is_same_sender(const struct tn_addr *a, const struct tn_addr *b);
+
 /* Whether a datagram comes from the port of a small service that answers anything. */
 bool handler_is_service(const struct tn_msg *msg);
 

@@ -5,7 +5,6 @@
  */
 #include <stdbool.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "answer.h"
 #include "child.h"
@@ -60,11 +59,7 @@ static void take_out(const struct session *s)
 
 static bool is_of(const struct session *s, const struct tn_addr *peer)
 {
-	if (!peer || !s->known)
-		return !peer && !s->known;
-	return s->peer.len == peer->len && memcmp(s->peer.bytes, peer->bytes, peer->len) == 0 &&
-	       s->peer.local.len == peer->local.len && s->peer.local.index == peer->local.index &&
-	       memcmp(s->peer.local.ip, peer->local.ip, peer->local.len) == 0;
+	return peer && s->known ? handler_is_same_sender(&s->peer, peer) : !peer && !s->known;
 }
 
 static struct session *find(const struct gate *gate, const struct tn_addr *peer)
