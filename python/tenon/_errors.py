@@ -85,9 +85,13 @@ class LostError(Error):
     """
 
     def __init__(self, reason, loss):
-        super().__init__(str(reason) if reason else "the peer ended the connection")
-        self.reason, self.loss = reason, loss
-        self.code = reason.code if reason else -errno.ECONNRESET
+        words = str(reason) if reason else "the peer ended the connection"
+        code = reason.code if reason else -errno.ECONNRESET
+        super().__init__(*((-code, words) if code > _OWN_CODES else (words,)))
+        self.code, self.reason, self.loss = code, reason, loss
+
+    def __reduce__(self):
+        return type(self), (self.reason, self.loss), self.__dict__
 
 
 class BrokenPipeError(Error, builtins.BrokenPipeError):
@@ -101,6 +105,8 @@ class PermissionError(Error, builtins.PermissionError):
 class FileNotFoundError(Error, builtins.FileNotFoundError):
     """There is no such file, socket or engine (ENOENT)."""
 
+
+_OWN_CODES = -4000  # what is above is -errno
 
 EFORMAT, EDEPTH, ETOOBIG, EUTF8, ETRUNC, EDUPKEY, EREPR = range(-4001, -4008, -1)
 EURL, ENAME, ERESOLVE, EIDLE, EDRAIN, ELIMIT, EFULL, ESTATE, ETLS, ECUT, ECERT = range(-4020, -4031, -1)

@@ -1,6 +1,8 @@
 """The blocking face."""
+import copy
 import errno
 import os
+import pickle
 import signal
 import socket
 import threading
@@ -213,6 +215,9 @@ def test_a_connection_that_is_dialled_again(tmp_path):
         with pytest.raises(tenon.LostError, match="ended") as lost:
             client.recv(timeout=LIMIT)
         assert lost.value.reason is None
+        for error in copy.copy(lost.value), pickle.loads(pickle.dumps(lost.value)):
+            assert (str(error), error.errno, error.code) == (str(lost.value), errno.ECONNRESET, -errno.ECONNRESET)
+            assert error.loss == lost.value.loss
         third = listener.accept(timeout=LIMIT)
     third.close(timeout=LIMIT)
     with pytest.raises(tenon.ClosedError):
@@ -236,7 +241,7 @@ def test_a_connection_lost_while_it_sends(tmp_path):
                     later.start()
                     with pytest.raises(tenon.LostError) as lost:
                         client.send("lost", timeout=LIMIT)
-                    assert lost.value.loss["messages"] == 2
+                    assert lost.value.loss["messages"] == 2 and lost.value.errno == -lost.value.code > 0
                     with pytest.raises(tenon.LostError):
                         client.recv(timeout=LIMIT)
                     later.join()
