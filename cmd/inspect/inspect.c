@@ -30,6 +30,7 @@
 #include "netns.h"
 #include "process.h"
 #include "read.h"
+#include "rings.h"
 #include "show.h"
 #include "select.h"
 #include "sock.h"
@@ -394,6 +395,7 @@ static void look_end(struct look *look)
 	free(look->all.list); /* their options are those of `found` */
 	holders_free(&look->holders);
 	sock_read_end();
+	rings_forget();
 }
 
 /* Adds what one namespace has to what was found elsewhere. */

@@ -9,4 +9,7 @@ struct sock;
 /* How many bytes its process has mapped for this connection, -1: none, or it is not known. */
 int64_t rings_of(const struct sock *sock);
 
+/* At the end of a look at the system: what a process has mapped is read again. */
+void rings_forget(void);
+
 #endif

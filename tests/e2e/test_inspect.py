@@ -781,3 +781,11 @@ def test_rings_of_shared_memory(tenon):
     for process in (client, plain):
         process.popen.stdin.close()
         process.wait(0)
+
+
+def test_what_a_process_has_mapped_is_read_once(tenon, strace):
+    server = tenon.serve(f"unix:{tenon.folder}/s")
+    clients = [tenon.dial(server.url) for _ in range(3)]
+    wait_until(lambda: len(inspected(tenon, server.pid)) > len(clients), "all have been taken")
+    traced = strace(["-e", "trace=openat"], tenon.argv("inspect", server.pid, "--json"), 0)
+    assert traced.err.count(f"/proc/{server.pid}/maps") == 1
