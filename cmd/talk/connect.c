@@ -413,7 +413,7 @@ static int on_room(struct tn_conn *input, struct tn_conn *peer, void *arg)
 static void all_is_sent(struct tn_conn *peer, int err, void *arg)
 {
 	(void)arg;
-	if (err == 0) /* otherwise its on_close tells */
+	if (err == 0) /* otherwise its on_close tells, or on_lost */
 		tn_close(peer);
 }
 
@@ -664,12 +664,16 @@ static void tell_closed(const struct tn_conn *conn)
 /* The input waits from now on. What was in the queue is lost, which a status of success would hide. */
 static void on_lost(struct tn_conn *conn, int err, const struct tn_loss *loss, void *arg)
 {
+	bool for_good = options.send_only && state.input_told; /* all that there is to say stood in its queue */
+
 	(void)conn, (void)arg;
 	terminal_restore();
 	progress_end();
 	state.away = true;
-	if (lost_tell(state.url, err, loss) && state.status == STATUS_DONE)
+	if (lost_tell(state.url, err, loss, for_good) && state.status == STATUS_DONE)
 		state.status = STATUS_FAILED;
+	if (for_good)
+		leave(STATUS_DONE);
 }
 
 static void redial(void *arg);

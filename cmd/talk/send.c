@@ -435,10 +435,9 @@ static void next(void)
 /* ---- the connection ---- */
 
 /* The connection is away, and nothing is left that would need another. */
-static void leave_if_away_for_good(void)
+static bool is_away_for_good(void)
 {
-	if (state.was_open && !state.open && !state.busy && messages_over(&state.messages))
-		leave(STATUS_DONE);
+	return state.was_open && !state.open && !state.busy && messages_over(&state.messages);
 }
 
 static void on_open(struct tn_conn *conn, void *arg)
@@ -561,17 +560,18 @@ static void on_end(struct tn_conn *conn, void *arg)
 /* A reply that has not come does not come any more. What has not been begun goes out when the connection is back. */
 static void on_lost(struct tn_conn *conn, int err, const struct tn_loss *loss, void *arg)
 {
+	bool reply_lost = state.busy && !options.no_reply;
+
 	(void)conn, (void)arg;
 	if (state.over)
 		return;
 	state.open = false;
-	state.lost |= lost_tell(state.url, err, loss);
-	if (state.busy && !options.no_reply) {
+	state.busy &= !reply_lost;
+	state.lost |= lost_tell(state.url, err, loss, is_away_for_good()) || reply_lost;
+	if (reply_lost)
 		complain("message %llu: the connection was lost before its reply", (unsigned long long)state.number);
-		state.lost = true;
-		state.busy = false;
-	}
-	leave_if_away_for_good();
+	if (is_away_for_good())
+		leave(STATUS_DONE);
 }
 
 static void redial(void *arg);
@@ -657,8 +657,10 @@ static void input_over(void)
 		nothing_left();
 		return;
 	}
-	next();
-	leave_if_away_for_good();
+	if (is_away_for_good())
+		leave(STATUS_DONE);
+	else
+		next();
 }
 
 static void on_input_end(struct tn_conn *conn, void *arg)

@@ -81,6 +81,20 @@ def test_what_was_queued_is_lost_which_is_told(tenon, listener, command):
     process.wait(FAILED)
 
 
+def test_who_only_sends_has_sent_what_it_could(tenon, listener):
+    """The input has ended: another connection would have nothing to carry."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    process = tenon.start("connect", "--send-only", "--no-fin", url_of(listener, QUICK + "&sndbuf=4KiB"),
+                          stdin=subprocess.PIPE)
+    sock = tenon.accept(listener)
+    os.write(process.popen.stdin.fileno(), b"x" * 64 * KIB)
+    process.popen.stdin.close()
+    wait_until(lambda: os.readlink(f"/proc/{process.pid}/fd/0") == "/dev/null", "the end of the input")
+    reset(sock)
+    process.wait(FAILED)
+    assert "bytes have not been sent, and are lost" in process.err and "again in" not in process.err
+
+
 def test_a_number_of_attempts(tenon):
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
