@@ -124,32 +124,34 @@ struct tni_netns_known {
 	unsigned next; /* takes the place of the oldest */
 };
 
-static bool has(const char *netns, const struct tn_addr *addr)
+/* False: there was no answer. */
+static bool ask(const char *netns, const struct tn_addr *addr, bool *ours)
 {
 	int home;
-	bool ours;
 
+	*ours = false;
 	if (tni_netns_enter(netns, &home) < 0)
 		return false;
-	ours = tni_addr_is_ours(addr);
+	*ours = tni_addr_is_ours(addr);
 	tni_netns_leave(home);
-	return ours;
+	return true;
 }
 
 bool tni_netns_has(struct tni_netns_known **known, const char *netns, const struct tn_addr *addr, uint64_t now_ns)
 {
 	struct tni_netns_known *k = *known ? *known : calloc(1, sizeof(*k));
 	unsigned at;
+	bool ours;
 
 	*known = k;
 	for (at = 0; k && at < KNOWN; at++)
 		if (k->list[at].until_ns > now_ns && tni_addr_equal(&k->list[at].addr, addr))
 			return k->list[at].ours;
-	if (!k)
-		return has(netns, addr);
+	if (!ask(netns, addr, &ours) || !k)
+		return ours;
 	at = k->next++ % KNOWN;
 	k->list[at].addr = *addr;
 	k->list[at].until_ns = now_ns + KNOWN_NS;
-	k->list[at].ours = has(netns, addr);
-	return k->list[at].ours;
+	k->list[at].ours = ours;
+	return ours;
 }

@@ -19,13 +19,17 @@
 #define SECOND UINT64_C(1000000000)
 
 static unsigned opened;
+static bool full;
 
 static int open_own(const char *path, enum tn_file_use use, void *arg)
 {
-	int fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	int fd;
 
 	(void)path, (void)use, (void)arg;
 	opened++;
+	if (full)
+		return -EMFILE;
+	fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
 }
 
@@ -52,6 +56,9 @@ static void test_addresses_are_remembered(void **state)
 		skip(); /* it takes a privilege */
 	}
 	tni_netns_leave(home);
+	full = true;
+	assert_false(tni_netns_has(&known, "/a/network", &ours, SECOND)); /* which is no answer */
+	full = false;
 	opened = 0;
 	for (int i = 0; i < 100; i++) {
 		assert_true(tni_netns_has(&known, "/a/network", &ours, SECOND));
