@@ -531,8 +531,8 @@ enum tn_url_kind {
 	TN_URL_PROXY = 256,      /* a served proxy: its clients say where they want to go (tn_conn_asked()) */
 	TN_URL_HTTP = 512,       /* each message is a request of HTTP, and each that is sent a whole response */
 	TN_URL_WEBSOCKET = 1024, /* messages of WebSocket: each is text or binary; tn_ping() */
-	TN_URL_MEMORY = 4096,    /* its bytes go through shared memory (shm:), not through its socket */
 	TN_URL_FILE = 2048,      /* a file, terminal or program, opened when it is dialled (file:, tty:, pty:, exec:) */
+	TN_URL_MEMORY = 4096,    /* its bytes go through shared memory (shm:), not through its socket */
 };
 
 /*
@@ -806,8 +806,8 @@ TN_SIZED TN_MUST_CHECK int tn_dial_endpoint(struct tn_loop *loop, struct tn_endp
  * version 2 what its TLS has agreed upon, with its certificate's common name; if it came through a proxy itself, what
  * that has told. `of` is a connection of the same loop, and needed no longer than this call. `msg`: of a datagram
  * server, the message whose sender is meant, valid inside on_msg; otherwise NULL. `of` NULL, and tn_dial(): the
- * connection is of this program itself (LOCAL; UNKNOWN in version 1). Returns as tn_dial(); TN_ETOOBIG: what is to be
- * told is longer than a header may be.
+ * connection is of this program itself (LOCAL; UNKNOWN in version 1). A program (exec:) is told the addresses of `of`,
+ * in TENON_PEER and TENON_LOCAL. Returns as tn_dial(); TN_ETOOBIG: what is to be told is longer than a header may be.
  */
 TN_SIZED TN_MUST_CHECK int tn_dial_for(struct tn_loop *loop, const char *url, const struct tn_handler *handler,
 				       void *arg, const struct tn_conn *of, const struct tn_msg *msg,
@@ -1151,8 +1151,8 @@ enum tn_tap {
 	TN_TAP_OUT,     /* a message has been queued to be sent */
 	TN_TAP_IN_END,  /* the peer has ended its direction in good order (told again to a path that begins then) */
 	TN_TAP_OUT_END, /* ours has ended */
-	TN_TAP_CLOSED,  /* on_close follows, or on_lost, with this `err`; told last (after a loss who looks on goes on
-			 * with what is dialled again) */
+	TN_TAP_CLOSED,  /* on_close follows, or on_lost, with this `err`; told last (after a loss the tap stays, for
+			 * the connection that is dialled next) */
 };
 
 /*

@@ -9,7 +9,7 @@
  *   them, and may be missing where anything happened to either. An error of one, or of the path, ends the other too,
  *   behind what it has to send.
  * - A connection that is dialled again (key reconnect) is one after the other: each holds for what was sent until it
- * was lost, and for what is sent from on_lost on. An attempt that fails loses nothing.
+ *   was lost, and for what is sent from on_lost on. An attempt that fails loses nothing.
  * - An error has a cause: somebody aborted, a message was refused, a server had no time to drain, a loop was freed.
  */
 #include "compose.h"

@@ -905,7 +905,7 @@ static void note_end(struct side *s, const char *what, int err)
 	trace("%s: %s(%d) %s", s->name, what, err, s->words);
 	s->err = err;
 	if (s->closes++)
-		wrong("%s: on_close twice", s->name);
+		wrong("%s: %s after its end", s->name, what);
 	s->freed = world.freed[s->loop];
 	if (!err && (s->nanswers || s->holds) && !s->closed && !s->finished && !s->freed && !is_on_path(s))
 		wrong("%s: closed in good order while %u replies are owed", s->name, s->nanswers + s->holds);
