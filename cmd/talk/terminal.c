@@ -13,12 +13,19 @@ static struct {
 	bool watched;
 } terminal;
 
+/* No signal may come in between and find it done, or undo it. In the background it stops us, as ever. */
 void terminal_restore(void)
 {
+	sigset_t all, before;
+
 	if (!terminal.is_raw)
 		return;
+	sigfillset(&all);
+	sigdelset(&all, SIGTTOU);
+	pthread_sigmask(SIG_BLOCK, &all, &before);
 	terminal.is_raw = 0;
 	tcsetattr(STDIN_FILENO, TCSANOW, &terminal.before);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 /* The signal is blocked in here, and does its work on return. */

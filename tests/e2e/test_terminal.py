@@ -238,6 +238,30 @@ def test_crlf(tenon, program):
     assert [udp.recv(100) for _ in range(3)] == [b"one\r\n", b"two\r\n", b"three"]
 
 
+SIGNALLED = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <signal.h>
+#include <termios.h>
+int tcsetattr(int fd, int how, const struct termios *wanted)
+{
+	if (wanted->c_lflag & ECHO)
+		raise(SIGHUP);
+	return ((int (*)(int, int, const struct termios *))dlsym(RTLD_NEXT, "tcsetattr"))(fd, how, wanted);
+}
+"""
+
+
+@pytest.mark.skipif(SANITIZED, reason="sanitizers want to be loaded first")
+def test_a_deadly_signal_while_the_terminal_is_restored(tenon, terminal, raw, program):
+    """Right before the call that does it."""
+    library = tenon.folder / "signalled.so"
+    tenon.finish([program("cc"), "-shared", "-fPIC", "-o", library, tenon.file("signalled.c", SIGNALLED.encode())])
+    sock = raw(shell=[program("env"), f"LD_PRELOAD={library}"])
+    sock.close()
+    terminal.was_left(-signal.SIGHUP)
+
+
 @pytest.mark.parametrize("args,words", [
     (["--escape", "a", "--raw"], "control character"), (["--escape", "", "--raw"], "control character"),
     (["--escape", "^", "--raw"], "control character"), (["--escape", "^1", "--raw"], "control character"),
