@@ -17,14 +17,16 @@ const char *typed_set_escape(const char *value, void *to)
 {
 	struct typed *typed = to;
 	bool control = value[0] == '^' && value[1] && !value[2];
-	int letter = control && value[1] >= 'a' && value[1] <= 'z' ? value[1] - 'a' + 'A' : value[1];
+	int letter = control ? value[1] : 0;
 
+	if (letter >= 'a' && letter <= 'z')
+		letter += 'A' - 'a';
 	typed->escape_given = true;
 	if (strcmp(value, "off") == 0) {
 		typed->escape = TYPED_NO_ESCAPE;
 		return NULL;
 	}
-	if (!control || (letter != '?' && (letter < '@' || letter > '_')))
+	if (letter != '?' && (letter < '@' || letter > '_'))
 		return "is no control character, such as ^] or ^A, nor off";
 	typed->escape = letter == '?' ? DELETE : letter - CONTROL;
 	return is_enter(typed->escape) ? "is the key Enter, which ends lines" : NULL;
