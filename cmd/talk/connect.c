@@ -1060,9 +1060,7 @@ static void set_wait(int kind)
 
 static bool check_typed(void)
 {
-	if (options.raw && options.recv_only)
-		complain("connect: --raw: the input is not read with --recv-only");
-	else if (options.raw && options.throttle.interval_ns)
+	if (options.raw && options.throttle.interval_ns)
 		complain("connect: --raw: there are no lines in it that --interval could send one by one");
 	else if (options.raw && !isatty(STDIN_FILENO))
 		complain("connect: --raw: standard input is no terminal: its bytes pass as they are anyhow");
@@ -1071,6 +1069,18 @@ static bool check_typed(void)
 	else
 		return true;
 	return false;
+}
+
+/* One that is about the input; NULL: none is given. */
+static const char *input_option(void)
+{
+	return options.wait_input_ns != UINT64_MAX ? "wait-input"
+	       : options.raw                       ? "raw"
+	       : options.typed.crlf                ? "crlf"
+	       : options.chunk                     ? "chunk"
+	       : options.throttle.rate             ? "rate"
+	       : options.throttle.interval_ns      ? "interval"
+						   : NULL;
 }
 
 /* Two that cannot both be meant. Returns false after printing an error. */
@@ -1083,8 +1093,8 @@ static bool check_options(void)
 	else if (options.send_only && (options.bytes || options.count))
 		complain("connect: --%s: what comes is dropped with --send-only, and not counted",
 			 options.bytes ? "bytes" : "count");
-	else if (waits && options.recv_only)
-		complain("connect: --wait-input: the input is not read with --recv-only");
+	else if (options.recv_only && input_option())
+		complain("connect: --%s: the input is not read with --recv-only", input_option());
 	else if (waits && options.wait_input_ns && options.exit_on_end)
 		complain("connect: --exit-on-end is --wait-input 0: give one of them");
 	else

@@ -268,7 +268,9 @@ def test_a_deadly_signal_while_the_terminal_is_restored(tenon, terminal, raw, pr
     (["--escape", "^]x", "--raw"], "control character"), (["--escape", "^M", "--raw"], "Enter"),
     (["--escape", "^j", "--raw"], "Enter"), (["--escape", "^A"], "only with --raw"),
     (["--raw"], "no terminal"), (["--raw", "--recv-only"], "--recv-only"),
-    (["--raw", "--interval", "1s"], "--interval"),
+    (["--raw", "--interval", "1s"], "--interval"), (["--crlf", "--recv-only"], "--crlf: the input is not read"),
+    (["--chunk", "9", "--recv-only"], "--chunk: the"), (["--rate", "9", "--recv-only"], "--rate: the"),
+    (["--interval", "1s", "--recv-only"], "--interval: the"),
 ], ids=" ".join)
 def test_refused(tenon, args, words):
     result = tenon.run("connect", *args, "tcp://127.0.0.1:1", status=USAGE)
