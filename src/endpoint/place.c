@@ -110,13 +110,20 @@ static int parse_path(const struct tni_parse *p)
 	const struct tni_url *url = p->url;
 	struct tni_endpoint *ep = p->ep;
 	struct tn_addr addr;
-	char why[128];
+	char why[256];
 	int rc = 0;
 
 	if (url->host)
 		rc = check_local(p);
 	if (rc < 0)
 		return rc;
+#ifdef TNI_HAVE_HINTS
+	if (!strncmp(url->path, "fd:", 3)) {
+		snprintf(why, sizeof(why), "a descriptor is '%.64s' alone; a file of that name is ./%.64s", url->path,
+			 url->path);
+		return tni_parse_fail(p, url->path_at, why);
+	}
+#endif
 	if (!url->path_len || (url->path_len == 1 && url->path[0] == '@'))
 		return tni_parse_fail(p, url->path_at,
 				      "the path is missing: /path, or @name for the abstract namespace");

@@ -2213,6 +2213,12 @@ static void test_bad_urls(void **state)
 		{"unix:", TN_SERVE, 5, "path"},
 		{"unix://host/path", TN_SERVE, 7, "unix:/host/path"},
 		{"fd:x", TN_SERVE, 3, "number"},
+#ifdef TNI_HAVE_HINTS
+		{"unix:fd:3", TN_SERVE, 5, "'fd:3' alone"},
+#ifdef TNI_HAVE_SHM
+		{"shm:fd:3", TN_DIAL, 4, "a file of that name is ./fd:3"},
+#endif
+#endif
 		{"tcp://localhost:1/path", TN_DIAL, 17, "path"},
 		{"tcp://user@localhost:1", TN_DIAL, 10, "user name"},
 		{"tcp://%zz:1", TN_DIAL, 6, "hexadecimal"},
