@@ -68,7 +68,7 @@ static const struct {
 	 TNI_NOT_BUILT("TLS and no WebSocket", "tls")},
 #endif
 #ifndef TNI_HAVE_FILES
-	{"open baud databits parity stopbits flow", TNI_NOT_BUILT("files and terminals", "files")},
+	{"open baud databits parity stopbits flow", TNI_NOT_BUILT("files, terminals and programs", "files")},
 #endif
 #ifndef TNI_HAVE_ACCESS
 	{"allow deny", TNI_NOT_BUILT("lists of addresses", "access")},

@@ -1,6 +1,7 @@
 #include "endpoint/parse.h"
 
 #include "base/err.h"
+#include "endpoint/words.h"
 #include "net/names.h"
 
 #include <errno.h>
@@ -96,6 +97,10 @@ int tni_parse_fail_scheme(const struct tni_parse *p)
 #ifndef TNI_HAVE_SHM
 	if (strstr(p->url->scheme, "shm"))
 		return tni_parse_fail(p, 0, TNI_NOT_BUILT("shared memory", "shm"));
+#endif
+#ifndef TNI_HAVE_FILES
+	if (tni_words_have("file tty pty exec", p->url->scheme))
+		return tni_parse_fail(p, 0, TNI_NOT_BUILT("files, terminals and programs", "files"));
 #endif
 	if (tni_scheme_hint(p->url->scheme, &hint))
 		return fail_elsewhere(p, &hint);

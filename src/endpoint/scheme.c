@@ -139,7 +139,7 @@ static const struct {
 	{"system shell sh sh-c cmd command process program popen", {"exec", NULL, -1}},
 	{"stdio stdin stdout pipe", {"fd", NULL, -1}},
 #else
-	{"stdio stdin stdout file pipe open", {"fd", NULL, -1}},
+	{"stdio stdin stdout pipe open", {"fd", NULL, -1}},
 #endif
 #endif
 	{0},

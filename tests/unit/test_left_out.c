@@ -200,6 +200,21 @@ static void test_shared_memory(void **state)
 #endif
 }
 
+static void test_files(void **state)
+{
+	static const char *const urls[] = {"file:/a", "tty:/dev/ttyS0", "pty:/run/t", "exec:cat"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
+#ifdef TNI_HAVE_FILES
+		assert_int_equal(tn_url_check(urls[i], TN_DIAL), 0);
+#else
+		assert_int_equal(tn_url_check(urls[i], TN_DIAL), TN_EURL);
+		assert_says("files, terminals and programs", "files");
+#endif
+	}
+}
+
 static void test_below_the_transports(void **state)
 {
 	static const char *const urls[] = {"icmp://127.0.0.1", "raw://127.0.0.1?proto=gre", "packet:lo"};
@@ -258,10 +273,15 @@ static void test_engines(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_formats),        cmocka_unit_test(test_frames),
-		cmocka_unit_test(test_secure_schemes), cmocka_unit_test(test_compression),
-		cmocka_unit_test(test_keys),           cmocka_unit_test(test_served_proxies),
-		cmocka_unit_test(test_shared_memory),  cmocka_unit_test(test_below_the_transports),
+		cmocka_unit_test(test_formats),
+		cmocka_unit_test(test_frames),
+		cmocka_unit_test(test_secure_schemes),
+		cmocka_unit_test(test_compression),
+		cmocka_unit_test(test_keys),
+		cmocka_unit_test(test_served_proxies),
+		cmocka_unit_test(test_shared_memory),
+		cmocka_unit_test(test_files),
+		cmocka_unit_test(test_below_the_transports),
 		cmocka_unit_test(test_engines),
 	};
 
