@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct tni_again {
 	struct tni_timer timer; /* between two attempts */
@@ -142,6 +143,16 @@ static bool is_over(const struct tn_conn *c, const struct tni_again *a)
 	       (tries && !(c->flags & TNI_OPEN) && a->failed + 1 >= (unsigned)tries);
 }
 
+/* The words of the loss stand for on_lost too. */
+static void end_waits(struct tn_conn *c, int err)
+{
+	char why[512];
+
+	*stpncpy(why, tn_errmsg(), sizeof(why) - 1) = '\0';
+	tni_extra_end_waits(c, err ? err : -ECONNRESET);
+	tni_err(err, "%s", why);
+}
+
 bool tni_again_take(struct tn_conn *c)
 {
 	struct tni_again *a = again_of(c);
@@ -154,11 +165,11 @@ bool tni_again_take(struct tn_conn *c)
 	loss = loss_of(c, a);
 	begin_anew(c);
 	tni_loop_timer(c->loop, &a->timer, loss.again_ns);
+	if (loss.was_open)
+		end_waits(c, err);
 	handler = tni_conn_handler(c);
 	if (handler->on_lost)
 		handler->on_lost(c, err, &loss, c->arg);
-	if (loss.was_open && !(c->flags & TNI_DEAD))
-		tni_extra_end_waits(c, err ? err : -ECONNRESET);
 	return true;
 }
 

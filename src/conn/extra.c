@@ -187,12 +187,16 @@ static bool has_come(const struct tn_conn *c, struct tni_wait *w)
 	return w->taken && (!w->for_ack || is_acknowledged(c, w));
 }
 
+/* Those who begin to wait meanwhile do so for what comes next. */
 void tni_extra_end_waits(struct tn_conn *c, int err)
 {
 	struct tni_seldom *s = tni_extra_in(c)->seldom;
-	struct tni_wait *w;
+	struct tni_wait *w = s ? s->waits : NULL, *last = w;
 
-	while (s && (w = s->waits)) {
+	while (last && last->next)
+		last = last->next;
+	for (bool more = last; more && (w = s->waits);) {
+		more = w != last;
 		s->waits = w->next;
 		tell(c, w, !err && !w->for_ack && is_taken(c, w) ? 0 : err ? err : -ECANCELED);
 	}

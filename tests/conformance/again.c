@@ -27,6 +27,7 @@ struct rig {
 	uint64_t acked, epoch; /* all that came back, and those since the last loss */
 	uint64_t lost, told;   /* by what tn_loss says */
 	uint64_t unsent;       /* likewise, bytes */
+	size_t kept;           /* bytes that were queued between a loss and on_lost */
 	uint64_t again_ns[8];
 	bool talks;
 };
@@ -114,7 +115,7 @@ static void on_lost(struct tn_conn *conn, int err, const struct tn_loss *loss, v
 
 	assert_true(err <= 0);
 	assert_int_equal(tn_conn_id(conn), r->id);
-	assert_int_equal(tn_conn_queued(conn), loss->was_open ? 0 : tn_conn_queued(conn));
+	assert_int_equal(tn_conn_queued(conn), loss->was_open ? r->kept : tn_conn_queued(conn));
 	if (r->failures + r->losses < 8)
 		r->again_ns[r->failures + r->losses] = loss->again_ns;
 	assert_int_equal(loss->failed == 0, loss->was_open);
@@ -417,6 +418,44 @@ static void sent(struct tn_conn *conn, int err, void *arg)
 	*(int *)arg = err;
 }
 
+struct waiting {
+	struct rig *rig;
+	int err, next; /* of what was sent, and of what its loss has made us send */
+};
+
+static void lost_first(struct tn_conn *conn, int err, void *arg)
+{
+	struct waiting *w = arg;
+
+	assert_int_equal(w->rig->losses, 0);
+	w->err = err;
+	say(w->rig, 1);
+	w->rig->kept = tn_conn_queued(conn);
+	assert_int_equal(tn_when_sent(conn, TN_SENT_TAKEN, sent, &w->next), 0);
+}
+
+/* Who waits is told the reason before on_lost, once; what is sent then goes out when the connection is back. */
+static void test_who_waits_is_told_first(void **state)
+{
+	struct rig r;
+	struct waiting w = {.rig = &r, .next = 1};
+
+	set_up(&r, *state, "&reconnect=1ms-4ms&sndbuf=16KiB");
+	start(&r);
+	dial(&r);
+	th_until(r.loop, r.opens == 1 && r.served_opens == 1);
+	tn_server_each(r.server, hold, NULL);
+	fill(&r);
+	assert_int_equal(tn_when_sent(r.conn, TN_SENT_TAKEN, lost_first, &w), 0);
+	stop(&r, true);
+	th_until(r.loop, r.losses == 1);
+	assert_true(w.err < 0 && w.next == 1);
+	assert_true(r.kept > 0);
+	start(&r);
+	th_until(r.loop, r.seen == r.sent && w.next == 0);
+	tear_down(&r);
+}
+
 static void looked(struct tn_conn *conn, enum tn_tap what, const struct tn_msg *msg, int err, void *arg)
 {
 	(void)conn, (void)msg, (void)err;
@@ -541,6 +580,8 @@ static const struct CMUnitTest tests[] = {
 	EVERYWHERE(test_ended_by_its_user),
 	EVERYWHERE(test_the_loop_is_freed),
 	EVERYWHERE(test_what_stays),
+	AT(test_who_waits_is_told_first, 0),
+	AT(test_who_waits_is_told_first, 1),
 	AT(test_a_handler_without_on_lost, 0),
 	AT(test_heartbeats_keep_it, 0),
 	AT(test_heartbeats_keep_it, 1),
