@@ -804,10 +804,9 @@ static bool check_passed(void)
 	int kind = tn_url_kind(state.url);
 
 	if (kind < 0 || (kind & (TN_URL_LOCAL | unlike)) != TN_URL_LOCAL)
-		complain(
-			"send: --fd: descriptors are passed over Unix sockets (unix:, unix-seqpacket:, unix-dgram:), not "
-			"over %s",
-			state.url);
+		complain("send: --fd: descriptors are passed over Unix sockets (unix:, unix-seqpacket:, unix-dgram:), "
+			 "not over %s",
+			 state.url);
 	else if ((state.keeps && !(kind & TN_URL_PACKETS)) || transcoder_is_for(state.url))
 		complain("send: --fd: descriptors go with bytes as they are, and %s has a frame or a format",
 			 state.url);

@@ -8,7 +8,7 @@ static PyMethodDef methods[] = {
 	 "on_cut=None, on_lost=None, "
 	 "messages='auto', loop=None)\n--\n\nDials an endpoint. Returns a Conn at once; on_open(conn) follows when "
 	 "it is connected, or on_close(conn, error) alone when that fails. What is sent before is kept and goes out "
-	 "first. The callbacks are those of serve(), and on_lost(conn, error or None, loss): the URL has key reconnect, "
+	 "first. The callbacks are those of serve(), and on_lost(conn, error or None, loss): the URL has key reconnect "
 	 "and the connection, which stays the same, is dialled again in loss['again'] seconds; an end in good order is "
 	 "None; on_open follows again. Raises UrlError, Error."},
 	{NULL, NULL, 0, NULL},

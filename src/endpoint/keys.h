@@ -20,8 +20,7 @@ extern const struct tni_key_type tni_key_size, tni_key_duration, tni_key_count, 
 	tni_key_format, tni_key_bad, tni_key_switch, tni_key_text, tni_key_verify, tni_key_tls_version,
 	tni_key_protocol, tni_key_kind, tni_key_packet, tni_key_bind, tni_key_mode, tni_key_user, tni_key_group,
 	tni_key_proxy, tni_key_tlvs, tni_key_cidrs, tni_key_ports, tni_key_via, tni_key_ring, tni_key_setsockopt,
-	tni_key_netns, tni_key_pause, tni_key_heartbeat, tni_key_opened, tni_key_parity, tni_key_flow,
-	tni_key_termios;
+	tni_key_netns, tni_key_pause, tni_key_heartbeat, tni_key_opened, tni_key_parity, tni_key_flow, tni_key_termios;
 
 /* Where a key has a meaning. */
 enum tni_key_where {

@@ -326,7 +326,7 @@ static char *run_of(const char *spec, uint64_t number, enum chaos_carries carrie
 	struct chaos_counts *n;
 	struct chaos_pipe pipe;
 	size_t len = 0;
-	char *text = NULL, said[32];
+	char *text = NULL, *told, said[32];
 
 	chaos_pipe_begin(&pipe, &set, number, CHAOS_DOWN, carries, 0);
 	n = &pipe.counts;
@@ -337,12 +337,12 @@ static char *run_of(const char *spec, uint64_t number, enum chaos_carries carrie
 	}
 	assert_int_equal(chaos_end(&pipe, 300 * MS), 0);
 	note_due(&text, &len, &pipe, CHAOS_NEVER - 1);
-	text = realloc(text, len + 100);
-	assert_non_null(text);
-	sprintf(text + len, "%llu %llu %llu %llu\n", (unsigned long long)n->lost, (unsigned long long)n->duplicated,
+	told = realloc(text, len + 100);
+	assert_non_null(told);
+	sprintf(told + len, "%llu %llu %llu %llu\n", (unsigned long long)n->lost, (unsigned long long)n->duplicated,
 		(unsigned long long)n->reordered, (unsigned long long)n->corrupted);
 	chaos_pipe_free(&pipe);
-	return text;
+	return told;
 }
 
 /* Each kind of fault alone, and all together. `random`: another seed, and another session, give another run. */
