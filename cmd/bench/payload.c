@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "common/complain.h"
+#include "flow/message.h"
 #include "plan.h"
 #include "tenon.h"
 #include "tenon_value.h"
@@ -88,17 +89,6 @@ void payload_number(struct plan *plan, char *data, const struct message_id *id)
 		number_text(id, data + plan->payload.number_at);
 }
 
-static int digit_of(char c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	return c == '-' ? 62 : c == '_' ? 63 : -1;
-}
-
 static bool number_read(const char *text, const char *wanted_tag, uint64_t *number)
 {
 	uint64_t value = 0;
@@ -106,7 +96,7 @@ static bool number_read(const char *text, const char *wanted_tag, uint64_t *numb
 	if (memcmp(text, wanted_tag, TAG_LEN) != 0)
 		return false;
 	for (int i = TAG_LEN; i < NUMBER_LEN; i++) {
-		int digit = digit_of(text[i]);
+		int digit = flow_digit(text[i]);
 
 		if (digit < 0)
 			return false;

@@ -33,23 +33,12 @@ static void put(char *to, unsigned digits, uint64_t value)
 	}
 }
 
-static int digit_of(unsigned char c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	return c == '-' ? 62 : c == '_' ? 63 : -1;
-}
-
 static bool get(const char *from, unsigned digits, uint64_t *value)
 {
 	uint64_t sum = 0;
 
 	for (unsigned i = 0; i < digits; i++) {
-		int digit = digit_of((unsigned char)from[i]);
+		int digit = flow_digit(from[i]);
 
 		if (digit < 0)
 			return false;

@@ -56,6 +56,18 @@ struct flow_facts {
 	uint64_t p50_ns, p90_ns, p99_ns, p999_ns, max_ns; /* from the sending to the receiving */
 };
 
+/* What a digit stands for; -1: it is none. In the header, as bench asks for each character of a reply. */
+static inline int flow_digit(char c)
+{
+	if (c >= 'A' && c <= 'Z')
+		return c - 'A';
+	if (c >= 'a' && c <= 'z')
+		return c - 'a' + 26;
+	if (c >= '0' && c <= '9')
+		return c - '0' + 52;
+	return c == '-' ? 62 : c == '_' ? 63 : -1;
+}
+
 void flow_head_write(char *to, const struct flow_head *head);
 
 /* Returns whether a head begins here. */
