@@ -272,18 +272,24 @@ static void fill(struct rig *r)
 	}
 }
 
+/* The peer takes nothing, and all queues on the way to it are full. */
+static void set_up_full(struct rig *r, const struct place *place)
+{
+	set_up(r, place, "&reconnect=1ms-4ms&sndbuf=16KiB");
+	start(r);
+	dial(r);
+	th_until(r->loop, r->opens == 1 && r->served_opens == 1);
+	tn_server_each(r->server, hold, NULL);
+	fill(r);
+}
+
 /* A peer that was reset while it took nothing: writing fails before the loss is told. */
 static void test_what_was_queued_is_told(void **state)
 {
 	size_t queued;
 	struct rig r;
 
-	set_up(&r, *state, "&reconnect=1ms-4ms&sndbuf=16KiB");
-	start(&r);
-	dial(&r);
-	th_until(r.loop, r.opens == 1 && r.served_opens == 1);
-	tn_server_each(r.server, hold, NULL);
-	fill(&r);
+	set_up_full(&r, *state);
 	queued = tn_conn_queued(r.conn);
 	assert_true(queued > 0);
 	stop(&r, true);
@@ -303,12 +309,7 @@ static void test_ended_while_it_ends(void **state)
 {
 	struct rig r;
 
-	set_up(&r, *state, "&reconnect=1ms-4ms&sndbuf=16KiB");
-	start(&r);
-	dial(&r);
-	th_until(r.loop, r.opens == 1 && r.served_opens == 1);
-	tn_server_each(r.server, hold, NULL);
-	fill(&r);
+	set_up_full(&r, *state);
 	tn_server_each(r.server, finish, NULL);
 	th_until(r.loop, tn_send(r.conn, "x", 1) == TN_ESTATE);
 	assert_int_equal(tn_finish(r.conn), TN_ESTATE);
@@ -440,12 +441,7 @@ static void test_who_waits_is_told_first(void **state)
 	struct rig r;
 	struct waiting w = {.rig = &r, .next = 1};
 
-	set_up(&r, *state, "&reconnect=1ms-4ms&sndbuf=16KiB");
-	start(&r);
-	dial(&r);
-	th_until(r.loop, r.opens == 1 && r.served_opens == 1);
-	tn_server_each(r.server, hold, NULL);
-	fill(&r);
+	set_up_full(&r, *state);
 	assert_int_equal(tn_when_sent(r.conn, TN_SENT_TAKEN, lost_first, &w), 0);
 	stop(&r, true);
 	th_until(r.loop, r.losses == 1);
