@@ -3,9 +3,9 @@
 
     bench/recording.py [--tenon COMMAND] [--pairs N] [--seconds N] [--messages N] [--only NAME]...
 
-tee, record: pairs of runs of `tenon bench` through a relay, which copies what it passes (--rate-in far above what there
-is), without and with the option: 64 B x 64 and 64 KiB x 16. Promised: at least 0.85 of the rate, and at most 1.3 of the
-p99.
+tee, record: pairs of runs of `tenon bench` through a relay that copies what it passes (--rate-in far above what there
+is), and through one with the option: 64 B x 64 and 64 KiB x 16. Promised: at least 0.85 of the rate, and at most 1.3 of
+the p99. (A relay with --tee alone copies what clients say, and need not copy what targets answer.)
 tcpdump: packets a second that --record writes beside `tcpdump -w` of the same traffic (needs root), 0 lost.
 replay: N recorded messages (1,000,000) at their times: p99 of how late they are said, at most 1 ms; and --closed:
 at least 0.8 of `tenon bench` on the same server.
@@ -68,7 +68,7 @@ def p99(result):
 
 
 def pairs(b, name, options):
-    """Ratios of rate and p99 with the options to those without, as medians."""
+    """Ratios of rate and p99 with the options to those of a relay that copies, as medians."""
     found = {}
     for shape, words in SHAPES.items():
         rates, tails, lost = [], [], 0
@@ -76,7 +76,7 @@ def pairs(b, name, options):
         for pair in range(b.args.pairs):
             run = {}
             for wanted in ((False, True) if pair % 2 else (True, False)):  # what drifts hits both
-                relay = b.start("relay", "tcp://127.0.0.1:0", server.url, *COPIES, *(options() if wanted else []))
+                relay = b.start("relay", "tcp://127.0.0.1:0", server.url, *(options() if wanted else COPIES))
                 run[wanted] = b.timed(relay.url, *words)
                 said = b.end(relay)
                 lost += wanted and ("are not in it" in said or " dropped" in said and ", 0 dropped" not in said)
@@ -97,7 +97,7 @@ def tee(b):
 
 
 def record(b):
-    return pairs(b, "record", lambda: ["--record", b.folder / "r.pcapng", "--record-memory", "256MiB"])
+    return pairs(b, "record", lambda: [*COPIES, "--record", b.folder / "r.pcapng", "--record-memory", "256MiB"])
 
 
 def written(said):

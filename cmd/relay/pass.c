@@ -6,7 +6,7 @@
 #include "serve/handlers/answer.h"
 #include "tenon_value.h"
 
-static bool same_format(const struct tn_conn *a, const struct tn_conn *b)
+bool pass_is_plain(const struct tn_conn *a, const struct tn_conn *b)
 {
 	const char *of_a = tn_conn_format(a), *of_b = tn_conn_format(b);
 
@@ -27,7 +27,7 @@ static int transcode(struct tn_conn *from, const struct tn_msg *msg, struct tn_c
 
 int pass_message(struct tn_conn *from, const struct tn_msg *msg, struct tn_conn *to, const struct tn_msg *to_msg)
 {
-	if (!same_format(from, to))
+	if (!pass_is_plain(from, to))
 		return transcode(from, msg, to, to_msg);
 	return to_msg ? tn_reply(to, to_msg, msg->data, msg->len) : tn_forward(to, msg);
 }
@@ -65,7 +65,7 @@ static int take(struct path *path, struct tn_conn *from, const struct tn_msg *ms
 	struct tn_msg made;
 	int err;
 
-	if (same_format(from, to)) {
+	if (pass_is_plain(from, to)) {
 		path->rules->take(path, from, msg);
 		return 0;
 	}
@@ -107,7 +107,9 @@ static int on_message(struct tn_conn *from, const struct tn_msg *msg, struct tn_
  * side cannot carry is answered. */
 static int flow(struct path *path, struct tn_conn *from, struct tn_conn *to, struct tn_pass pass)
 {
-	bool ours = path->rules->passed || path->rules->take || tn_conn_format(from) || !same_format(from, to);
+	const struct path_rules *rules = path->rules;
+	bool told = rules->passed && !(rules->passed_by_client && from == path->target);
+	bool ours = told || rules->take || tn_conn_format(from) || !pass_is_plain(from, to);
 	int err = ours ? -EINVAL : tn_flow(from, to, &pass, path);
 
 	pass.msg = on_message;

@@ -15,6 +15,7 @@ struct path_rules {
 	void (*end)(struct tn_conn *from, struct tn_conn *to, void *path);
 	/* This has passed from this side. NULL: nobody wants to know. */
 	void (*passed)(struct path *path, struct tn_conn *from, const struct tn_msg *msg);
+	bool passed_by_client; /* alone: of what the target says nobody wants to know */
 	/* This is not passed on now, but later, by pass_later(): as it will be sent, in the other side's format. NULL:
 	 * all is passed on at once. */
 	void (*take)(struct path *path, struct tn_conn *from, const struct tn_msg *msg);
@@ -37,6 +38,9 @@ bool pass_closes_at_bad(const char *url);
  * format of its sender. Returns as tn_flow(); after an error the caller ends both.
  */
 int pass_join(struct path *path);
+
+/* Whether a message of one may be sent to the other as it is: their formats are the same, or one has none. */
+bool pass_is_plain(const struct tn_conn *a, const struct tn_conn *b);
 
 /* Sends what rules->take() was given; whether its sender is still there does not matter. Returns as tn_send(). */
 int pass_later(struct tn_conn *to, const struct tn_msg *msg);

@@ -517,6 +517,9 @@ static bool closes_at_bad(const struct path *path, const struct tn_conn *from)
 static const struct path_rules free_rules = {.end = on_end, .closes = closes_at_bad};
 static const struct path_rules counted_rules = {.end = on_end, .passed = on_passed, .closes = closes_at_bad};
 
+static const struct path_rules teed_rules = {
+	.end = on_end, .passed = on_passed, .passed_by_client = true, .closes = closes_at_bad};
+
 static const struct path_rules faulty_rules = {
 	.end = on_end, .passed = on_passed, .take = on_take, .closes = closes_at_bad};
 
@@ -610,7 +613,7 @@ static void begin_tee(struct session *s, enum tee_carries carries)
 
 	x->tee = tee_begin(tn_conn_loop(s->path.client), carries);
 	if (x->tee && s->path.rules == &free_rules) /* the others tell the tee as well */
-		s->path.rules = &counted_rules;
+		s->path.rules = tee_replies ? &counted_rules : &teed_rules;
 }
 
 /* Where its client wants to go: the library knows whether it may. */

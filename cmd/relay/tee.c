@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "chaos/chaos.h"
 #include "common/clock.h"
@@ -18,6 +19,9 @@
 #define TEES_MAX 8
 #define WAITING_MAX (1U << 20) /* bytes that a shadow has not taken yet */
 #define BACKOFF_MIN NS_PER_S
+#define HELD_MAX 4096            /* bytes of short messages that a session's shadows get together */
+#define HELD_LONGEST 1024        /* longer ones are worth a system call each */
+#define HELD_NS (10 * NS_PER_MS) /* so long at most */
 #define BACKOFF_MAX (60 * NS_PER_S)
 
 /* A shadow's endpoint. All threads share it. */
@@ -49,10 +53,19 @@ struct shadow {
 	bool spoiled;                  /* of a stream of bytes some are missing: no more of it is sent */
 };
 
+/* A message that is held back: its bytes follow. */
+struct held {
+	uint32_t len;
+	enum tn_msg_kind kind;
+};
+
 struct tee {
 	struct tn_loop *loop;
 	bool keeps, over;
-	unsigned open; /* shadows that are connected, or about to be */
+	unsigned open;          /* shadows that are connected, or about to be */
+	struct tn_timer *timer; /* NULL: nothing has been held back yet */
+	unsigned char *held;    /* HELD_MAX bytes */
+	size_t held_len;
 	struct shadow shadows[TEES_MAX];
 };
 
@@ -254,10 +267,8 @@ static bool put(struct tee *tee, struct shadow *shadow, struct tn_conn *from, co
 	return (from ? pass_message(from, msg, shadow->conn, NULL) : pass_later(shadow->conn, msg)) >= 0;
 }
 
-void tee_put(struct tee *tee, struct tn_conn *from, bool by_client, const struct tn_msg *msg)
+static void put_all(struct tee *tee, struct tn_conn *from, const struct tn_msg *msg)
 {
-	if (!tee || (!by_client && !tee_replies))
-		return;
 	for (int i = 0; i < all.count; i++) {
 		struct shadow *shadow = &tee->shadows[i];
 
@@ -276,9 +287,71 @@ void tee_put(struct tee *tee, struct tn_conn *from, bool by_client, const struct
 	}
 }
 
+static void put_held(void *arg)
+{
+	struct tee *tee = arg;
+	size_t at = 0, len = tee->held_len;
+
+	tee->held_len = 0;
+	while (at < len) {
+		struct held head;
+
+		memcpy(&head, tee->held + at, sizeof(head));
+		at += sizeof(head);
+		put_all(tee, NULL, &(struct tn_msg){.data = tee->held + at, .len = head.len, .kind = head.kind});
+		at += head.len;
+	}
+}
+
+/* A message that a shadow wants in another format is made while its own connection is there. */
+static bool may_be_held(const struct tee *tee, const struct tn_conn *from, const struct tn_msg *msg)
+{
+	if (msg->len > HELD_LONGEST)
+		return false;
+	for (int i = 0; from && tn_conn_format(from) && i < all.count; i++) {
+		const struct shadow *shadow = &tee->shadows[i];
+
+		if (shadow->place && !(shadow->conn && pass_is_plain(from, shadow->conn)))
+			return false;
+	}
+	return true;
+}
+
+/* A shadow's system calls, and its own, would cost as much as those of the session, if each short message had some. */
+static bool hold(struct tee *tee, const struct tn_msg *msg)
+{
+	struct held head = {.len = (uint32_t)msg->len, .kind = msg->kind};
+
+	if (!tee->held)
+		tee->held = malloc(HELD_MAX);
+	if (!tee->held || (!tee->timer && tn_timer_repeat(tee->loop, UINT64_MAX, 0, put_held, tee, &tee->timer) < 0))
+		return false;
+	if (tee->held_len + sizeof(head) + msg->len > HELD_MAX)
+		put_held(tee);
+	if (tee->held_len == 0)
+		tn_timer_again(tee->timer, HELD_NS, 0);
+	memcpy(tee->held + tee->held_len, &head, sizeof(head));
+	memcpy(tee->held + tee->held_len + sizeof(head), msg->data, msg->len);
+	tee->held_len += sizeof(head) + msg->len;
+	return true;
+}
+
+void tee_put(struct tee *tee, struct tn_conn *from, bool by_client, const struct tn_msg *msg)
+{
+	if (!tee || (!by_client && !tee_replies))
+		return;
+	if (may_be_held(tee, from, msg) && hold(tee, msg))
+		return;
+	put_held(tee);
+	put_all(tee, from, msg);
+}
+
 void tee_end(struct tee *tee)
 {
-	for (int i = 0; tee && i < all.count && !tee_replies; i++)
+	if (!tee || tee_replies)
+		return;
+	put_held(tee);
+	for (int i = 0; i < all.count; i++)
 		if (tee->shadows[i].conn && !tee->shadows[i].spoiled)
 			(void)tn_finish(tee->shadows[i].conn);
 }
@@ -287,6 +360,9 @@ void tee_over(struct tee *tee)
 {
 	if (!tee)
 		return;
+	put_held(tee);
+	tn_timer_stop(tee->timer);
+	free(tee->held);
 	tee->over = true;
 	tee->open++; /* until all have been told */
 	for (int i = 0; i < all.count; i++)

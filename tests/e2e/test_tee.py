@@ -69,6 +69,28 @@ def test_datagrams(tenon):
         assert shadow.recv(100) == data
 
 
+@pytest.mark.parametrize("keys", ["", "?frame=line"])
+def test_short_and_long_in_their_order(tenon, server, keys):
+    """Short ones that wait are sent before what is long, when they are too many, and after a moment at the latest."""
+    shadow = tenon.listen()
+    relay = teed(tenon, f"tcp://127.0.0.1:0{keys}", f"{server.url}{keys}", f"{url_of(shadow)}{keys}")
+    client = tenon.dial(relay.url)
+    copy = tenon.accept(shadow)
+    sent = b""
+    for length in (3, 1023, 1024, 1025, 5000, 4080, 2, *[700] * 20, 65536, 1, 1):
+        data = bytes(32 + n % 90 for n in range(length)) + b"\n"
+        client.sendall(data)
+        assert receive_exactly(client, len(data)) == data
+        if length in (2, 1):
+            assert receive_exactly(copy, len(sent) + len(data)) == sent + data
+            sent = b""
+        else:
+            sent += data
+    client.close()
+    assert receive_to_end(copy) == b""
+    assert all(event["dropped"] == 0 for event in counts(relay))
+
+
 def test_a_shadow_that_never_reads(tenon, server):
     """The session is the same; the shadow is cut where bytes would be missing."""
     shadow = tenon.listen()
