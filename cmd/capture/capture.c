@@ -734,7 +734,7 @@ static const char *set_memory(const char *value, void *to)
 
 static const char *set_buffer(const char *value, void *to)
 {
-	return set_size(value, to, 1U << 12, (1U << 31) - 1, "is out of range (4KiB to 2GiB)");
+	return set_size(value, to, 1U << 12, (1U << 31) - 1, "is out of range (from 4KiB, below 2GiB)");
 }
 
 static const char *set_direction(const char *value, void *to)

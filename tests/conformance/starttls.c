@@ -211,6 +211,45 @@ static void test_where_it_cannot(void **state)
 	assert_int_equal(tn_serve(loop, url, &handler, &side, &server), 0);
 	assert_int_equal(tn_server_tls_later(server, false), -EOPNOTSUPP);
 	tn_server_close(server, 0, NULL, NULL);
+	snprintf(url, sizeof(url), "dtls://127.0.0.1:0?cert=%1$s/peer.pem&key=%1$s/peer.key", certs_dir);
+	assert_int_equal(tn_serve(loop, url, &handler, &side, &server), 0);
+	assert_int_equal(tn_server_tls_later(server, false), -EOPNOTSUPP);
+	tn_server_close(server, 0, NULL, NULL);
+	snprintf(url, sizeof(url), "wss://127.0.0.1:1?ca=%s/ca.pem", certs_dir);
+	assert_int_equal(tn_dial(loop, url, &handler, &side, &side.conn), 0);
+	assert_int_equal(tn_tls_later(side.conn), -EOPNOTSUPP);
+	th_until(loop, side.ended);
+	tn_loop_free(loop);
+}
+
+/* TLS that began with the connection, and a connection that is closing. */
+static void test_when_it_cannot(void **state)
+{
+	struct tn_loop *loop = th_loop();
+	struct side here = {.plain = true}, there = {.plain = true};
+	struct tn_server *server = serve(loop, &there, false);
+	const char *port = strrchr(tn_server_url(server, 0), ':') + 1;
+	char url[512];
+
+	(void)state;
+	snprintf(url, sizeof(url), "tls://127.0.0.1:%.*s?ca=%s/ca.pem&frame=line", (int)strspn(port, "0123456789"),
+		 port, certs_dir);
+	assert_int_equal(tn_dial(loop, url, &handler, &here, &here.conn), 0);
+	th_until(loop, there.opened);
+	assert_int_equal(tn_start_tls(there.conn), 0);
+	th_until(loop, here.opened);
+	assert_true(is_secret(here.conn, NULL));
+	assert_int_equal(tn_tls_later(here.conn), TN_ESTATE);
+	assert_int_equal(tn_start_tls(here.conn), TN_ESTATE);
+	tn_close(here.conn);
+	th_until(loop, here.ended && there.ended);
+	assert_int_equal(here.err, 0);
+	here = there = (struct side){.plain = true};
+	dial(loop, server, "tls", &here);
+	th_until(loop, here.opened && there.opened);
+	tn_close(here.conn);
+	assert_int_equal(tn_start_tls(here.conn), TN_ESTATE);
+	th_until(loop, here.ended && there.ended);
 	tn_loop_free(loop);
 }
 
@@ -219,6 +258,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test_setup_teardown(test_tls_may_be_declined, setup, teardown),
 	cmocka_unit_test_setup_teardown(test_plain_bytes_behind_are_refused, setup, teardown),
 	cmocka_unit_test_setup_teardown(test_where_it_cannot, setup, teardown),
+	cmocka_unit_test_setup_teardown(test_when_it_cannot, setup, teardown),
 };
 
 int main(int argc, char **argv)

@@ -981,11 +981,30 @@ def test_not_open_without_users(tenon, users):
 
 def test_silent_before_login(tenon, users):
     """Who does not say who it is goes after two seconds."""
-    hub = tenon.hub("nats://127.0.0.1:0", options=["--json", "--users", users])
-    talk = Talk(hub.port, tenon)
+    hub = tenon.hub("nats://127.0.0.1:0", LINES, options=["--json", "--users", users])
+    talk, lines = Talk(hub.port, tenon), Lines(hub.urls[1], tenon)
     talk.say(b"CONN")
+    lines.sock.sendall(b'{"auth":')
     assert talk.until(b"\r\n") == b"-ERR 'Authentication Timeout'"
     assert not talk.sock.recv(100)
+    assert lines.hear() == {"error": "auth: too late"} and not lines.file.readline()
+
+
+def test_lines_are_told_why(tenon, users):
+    """Who is not let in, who asks for too much, and that the hub ends."""
+    hub = tenon.hub(LINES, options=["--json", "--users", users, "--max-subscriptions", "2"])
+    for auth in ({"user": "admin", "password": "wrong"}, {"user": "nobody"}, {"token": "secret"}, {}):
+        lines = Lines(hub.url, tenon)
+        lines.say({"auth": auth, "ack": 1})
+        assert lines.hear() == {"error": "auth: not known"} and not lines.file.readline()
+    lines = Lines(hub.url, tenon)
+    lines.say({"auth": {"user": "admin", "password": "secret"}, "ack": 1}, {"sub": "a"}, {"sub": "b"}, {"sub": "c"})
+    assert [lines.hear(), lines.hear()] == [{"ok": 1}, {"error": "sub: too many"}]
+    lines.say({"unsub": "a"}, {"sub": "c", "ack": 2})
+    assert lines.hear() == {"ok": 2}
+    hub.signal(signal.SIGTERM)
+    assert lines.hear() == {"error": "the hub ends"} and not lines.file.readline()
+    hub.wait()
 
 
 # What stays

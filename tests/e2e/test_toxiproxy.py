@@ -489,6 +489,22 @@ def test_errors(engine, begin, method, path, body, status, error):
     assert api.fine("GET", "/proxies") == before
 
 
+def test_places(begin):
+    """HOST:PORT in all its forms, and what only looks like it. Nobody dials a proxy that is off."""
+    api = begin()
+    for number, place in enumerate(("h:1", "h:65535", "a-b._c:1", "[::1]:1", "[fe80::1%lo0]:1", ":1",
+                                    "x" * 298 + ":1")):
+        made = api.fine("POST", "/proxies",
+                        {"name": f"p{number}", "listen": place, "upstream": place, "enabled": False})
+        assert (made["listen"], made["upstream"]) == (place, place)
+    for place in ("h", "h:", ":", "h:65536", "h:100000", "h:1x", "h:+1", "h:-1", "h/x:1", "a b:1", "[]:1", "[::1:1",
+                  "[::1]x:1", "[::1]", "[/]:1", "x" * 299 + ":1"):
+        for listen, upstream in ((place, "h:1"), ("h:1", place)):
+            status, answer = api.ask("POST", "/proxies", {"name": "q", "listen": listen, "upstream": upstream})
+            assert status == 400 and answer["error"].endswith("is no HOST:PORT"), place
+    assert len(api.fine("GET", "/proxies")) == 7
+
+
 def test_what_others_send_along(tenon, api, echo):
     """Members that nobody knows, null, keys in another order, other fields of the head; names with escapes."""
     status, made = api.ask("POST", "/proxies", {"x": [{}], "enabled": None, "upstream": echo, "name": "a b/\u00e4",

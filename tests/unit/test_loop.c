@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "io/loop.h"
+#include "io/memory.h"
 #include "io/pipes.h"
 #include "io/ready.h"
 #include "io/turn.h"
@@ -524,6 +525,230 @@ static void test_a_shortage_that_lasts(void **state)
 	tn_loop_free(loop);
 }
 
+/* ---- descriptors whose bytes go through memory ---- */
+
+#ifdef TNI_HAVE_SHM
+
+/* The other side of one, as the test plays it. */
+struct far {
+	struct tni_memory memory;
+	struct tni_fd io;
+	int pipe[2];
+	bool news, news_as_it_sleeps;
+	int news_at; /* the look that finds some; 0: none does */
+	int looks, sleeps, wakes, results;
+	unsigned asleep_for;
+};
+
+static struct far *far_of(const struct tni_memory *m)
+{
+	return (struct far *)(uintptr_t)tni_container_of(m, struct far, memory);
+}
+
+static int far_attempt(struct tn_loop *loop, struct tni_memory *m, struct tni_op *op)
+{
+	struct far *f = far_of(m);
+
+	if (!f->news)
+		return -EAGAIN;
+	f->news = false;
+	op->blk = tni_blk_get(&loop->mem.large);
+	assert_non_null(op->blk);
+	op->blk->used = 1;
+	return 1;
+}
+
+static unsigned far_look(const struct tni_memory *m, unsigned want)
+{
+	struct far *f = far_of(m);
+
+	assert_int_equal(want, TNI_RD);
+	f->looks++;
+	f->news = f->news || f->looks == f->news_at;
+	return f->news ? TNI_RD : 0;
+}
+
+static void far_sleep(struct tni_memory *m, unsigned want)
+{
+	struct far *f = far_of(m);
+
+	f->sleeps++;
+	f->asleep_for = want;
+	f->news = f->news || f->news_as_it_sleeps;
+	f->news_as_it_sleeps = false;
+}
+
+static void far_wake(struct tni_memory *m)
+{
+	far_of(m)->wakes++;
+	far_of(m)->asleep_for = 0;
+}
+
+static void far_done(struct tni_op *op, int res)
+{
+	struct tni_fd *io = tni_container_of(op, struct tni_fd, rd);
+
+	assert_int_equal(res, 1);
+	far_of(tni_memory_of(io))->results++;
+	tni_blk_unref(op->blk);
+}
+
+/* Somebody reads from it: it is hot. */
+static void far_begin(struct tn_loop *loop, struct far *f)
+{
+	static const struct tni_memory_ops ops = {
+		.attempt = far_attempt, .look = far_look, .sleep = far_sleep, .wake = far_wake};
+
+	*f = (struct far){.memory = {.done = {.rd = far_done}, .ops = &ops, .fd = &f->io}};
+	tni_list_init(&f->memory.node);
+	assert_int_equal(pipe(f->pipe), 0);
+	tni_fd_init(&f->io, f->pipe[0], TNI_FD_MEMORY | TNI_FD_POLLED);
+	f->io.done = &f->memory.done;
+	assert_int_equal(tni_submit(loop, &f->io, &f->io.rd, TNI_OP_RECV), 0);
+	assert_int_equal(f->wakes, 1);
+	assert_true(tni_memory_is_hot(loop));
+}
+
+static void far_end(struct tn_loop *loop, struct far *f)
+{
+	tni_list_del(&f->memory.node);
+	tni_cancel(loop, &f->io, &f->io.rd);
+	tni_fd_close(loop, &f->io);
+	close(f->pipe[1]);
+}
+
+/* Looked at in each turn, until nothing was there for 64 of them; then it is asleep, unless something comes just then.
+ */
+static void test_memory_cools_down(void **state)
+{
+	struct tn_loop *loop = mute_loop();
+	struct far f;
+
+	(void)state;
+	far_begin(loop, &f);
+	for (int round = 0; round < 2; round++) {
+		f.looks = f.sleeps = 0;
+		for (int turn = 1; turn < 64; turn++) {
+			tni_memory_turn(loop);
+			assert_int_equal(f.looks, turn);
+		}
+		if (round == 0) {
+			f.news = true; /* in the last turn: the count begins anew */
+			tni_memory_turn(loop);
+			assert_int_equal(f.results, 1);
+			assert_int_equal(f.sleeps, 0);
+		}
+	}
+	assert_true(tni_memory_is_hot(loop));
+	for (int i = 0; i < 100; i++)
+		tni_memory_look(loop); /* no turn, but a spin */
+	assert_int_equal(f.sleeps, 0);
+	assert_true(tni_memory_is_hot(loop));
+	tni_memory_turn(loop);
+	assert_int_equal(f.sleeps, 1);
+	assert_int_equal(f.asleep_for, TNI_RD);
+	assert_false(tni_memory_is_hot(loop));
+	f.looks = 0;
+	tni_memory_turn(loop);
+	tni_memory_look(loop);
+	assert_int_equal(f.looks, 0);
+	/* The descriptor tells: it is hot again, for another 64 turns. */
+	f.news = true;
+	tni_ready_event(loop, &f.io, TNI_RD);
+	assert_int_equal(f.results, 2);
+	assert_int_equal(f.wakes, 2);
+	assert_int_equal(f.asleep_for, 0);
+	for (int turn = 1; turn < 64; turn++)
+		tni_memory_turn(loop);
+	assert_int_equal(f.sleeps, 1);
+	f.news_as_it_sleeps = true;
+	tni_memory_turn(loop);
+	assert_int_equal(f.sleeps, 2);
+	assert_int_equal(f.wakes, 3);
+	assert_true(tni_memory_is_hot(loop));
+	tni_memory_turn(loop);
+	assert_int_equal(f.results, 3);
+	/* Nobody waits: it is not looked at. */
+	tni_cancel(loop, &f.io, &f.io.rd);
+	f.looks = 0;
+	tni_memory_turn(loop);
+	assert_int_equal(f.looks, 0);
+	assert_false(tni_memory_is_hot(loop));
+	far_end(loop, &f);
+	tn_loop_free(loop);
+}
+
+/* A loop that sleeps tells all of them, and does not where something has come. */
+static void test_memory_before_the_loop_sleeps(void **state)
+{
+	struct tn_loop *loop = mute_loop();
+	struct far quiet, lively;
+
+	(void)state;
+	tni_ready_pending(loop); /* its own */
+	far_begin(loop, &quiet);
+	far_begin(loop, &lively);
+	assert_int_equal(tni_inbox_wait(loop, TNI_NEVER), 0);
+	assert_int_equal(mute.sleeps, 1);
+	assert_int_equal(quiet.asleep_for, TNI_RD);
+	assert_int_equal(lively.asleep_for, TNI_RD);
+	assert_false(tni_memory_is_hot(loop));
+	tni_memory_heat(loop, &quiet.memory);
+	tni_memory_heat(loop, &lively.memory);
+	lively.news_as_it_sleeps = true;
+	mute.sleeps = mute.looks = 0;
+	assert_int_equal(tni_inbox_wait(loop, TNI_NEVER), 0);
+	assert_int_equal(mute.sleeps, 0);
+	assert_int_equal(mute.looks, 1);
+	assert_int_equal(quiet.asleep_for, TNI_RD);
+	assert_int_equal(lively.asleep_for, 0);
+	assert_int_equal(lively.results, 0); /* it is the next turn's */
+	assert_int_equal(tni_ready_pending(loop), 1);
+	assert_int_equal(lively.results, 1);
+	assert_int_equal(quiet.results, 0);
+	far_end(loop, &quiet);
+	far_end(loop, &lively);
+	tn_loop_free(loop);
+}
+
+static bool owes_something(const struct tn_loop *loop)
+{
+	(void)loop;
+	return true;
+}
+
+/* What comes through memory at once costs no system call; but sockets have their turn every 20 us. */
+static void test_memory_while_it_spins(void **state)
+{
+	struct tn_loop *loop = mute_loop();
+	struct far f;
+
+	(void)state;
+	far_begin(loop, &f);
+	assert_true(tni_memory_is_enough(loop, loop->asked_ns + 19999));
+	assert_false(tni_memory_is_enough(loop, loop->asked_ns + 20000));
+	mute.ops.owes = owes_something;
+	assert_false(tni_memory_is_enough(loop, loop->asked_ns));
+	mute.ops.owes = NULL;
+	loop->spin = (struct tni_spin){.max_ns = SPIN_NS, .credit = 2, .backoff = 4};
+	f.news_at = 5;
+	loop->asked_ns = loop->now_ns;
+	assert_int_equal(tni_spin_wait(loop, TNI_NEVER), 0);
+	assert_int_equal(f.results, 1);
+	assert_int_equal(mute.looks + mute.sleeps, 0);
+	assert_int_equal(loop->spin.backoff, 0); /* it has paid */
+	f.looks = 0;
+	f.news_at = 100;
+	assert_int_equal(tni_spin_wait(loop, TNI_NEVER), 0);
+	assert_int_equal(f.results, 2);
+	assert_int_equal(mute.sleeps, 0);
+	far_end(loop, &f);
+	assert_false(tni_memory_is_enough(loop, loop->asked_ns));
+	tn_loop_free(loop);
+}
+
+#endif
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -538,6 +763,11 @@ int main(void)
 		cmocka_unit_test(test_who_wakes_the_loop),
 		cmocka_unit_test(test_who_waits_for_memory),
 		cmocka_unit_test(test_a_shortage_that_lasts),
+#ifdef TNI_HAVE_SHM
+		cmocka_unit_test(test_memory_cools_down),
+		cmocka_unit_test(test_memory_before_the_loop_sleeps),
+		cmocka_unit_test(test_memory_while_it_spins),
+#endif
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

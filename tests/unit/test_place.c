@@ -363,6 +363,55 @@ static void test_modes(void **state)
 	assert_int_equal(tn_url_check("unix:/x?mode=0", TN_SERVE), 0);
 }
 
+/* What tenon-url(7) says of the least and the most of a key: just that is taken, and what lies beyond is refused. */
+static void test_bounds_of_keys(void **state)
+{
+	static const struct {
+		const char *url, *least, *most, *less, *more;
+		enum tn_role role;
+	} rows[] = {
+		{"tcp://h:1?max=", "1", "1GiB", "0", "1073741825", TN_DIAL},
+		{"tcp://h:1?queue=", "1", "1GiB", "0", "1073741825", TN_DIAL},
+		{"tcp://h:1?format=json&depth=", "1", "1024", "0", "1025", TN_DIAL},
+		{"tcp://h:1?idle=", "0", "1000h", "-1s", "3600001s", TN_DIAL},
+		{"tcp://h:1?drain=", "0", "1000h", "-1s", "3600001s", TN_DIAL},
+		{"tcp://h:1?frame=u32&request=", "0", "1000h", "-1s", "3600001s", TN_SERVE},
+		{"tcp://h:1?connect=", "1ms", "1000h", "999us", "3600001s", TN_DIAL},
+		{"tls://h:1?handshake=", "1ms", "1000h", "999us", "3600001s", TN_DIAL},
+		{"tcp://h:1?reconnect=", "1ms", "1000h", "999us", "3600001s", TN_DIAL},
+		{"tcp://h:1?reconnect=", "1ms-1ms", "1ms-1000h", "2ms-1ms", "1ms-3600001s", TN_DIAL},
+		{"tcp://h:1?reconnect=1s&reconnect-tries=", "0", "2147483647", "-1", "2147483648", TN_DIAL},
+		{"tcp://h:1?frame=u32&heartbeat=", "2ms", "1000h", "1999us", "3600001s", TN_DIAL},
+		{"tcp://h:1?backlog=", "1", "1048576", "0", "1048577", TN_SERVE},
+		{"tcp://h:1?per-source=", "0", "2147483647", "-1", "2147483648", TN_SERVE},
+		{"tcp://h:1?accept-rate=", "0", "2147483647", "-1", "2147483648", TN_SERVE},
+		{"shm:/x?ring=", "4KiB", "1GiB", "4095", "1073741825", TN_SERVE},
+		{"tty:/x?baud=", "0", "100000000", "-1", "100000001", TN_DIAL},
+		{"tty:/x?databits=", "5", "8", "4", "9", TN_DIAL},
+		{"tty:/x?stopbits=", "1", "2", "0", "3", TN_DIAL},
+		{"tls://h:1?tickets=", "0", "16", "-1", "17", TN_DIAL},
+		{"ws://h:1?ping=", "0", "1h", "-1s", "3601s", TN_DIAL},
+		{"ws://h:1?dead=", "0", "1h", "-1s", "3601s", TN_DIAL},
+		{"ws://h:1?deflate-min=", "0", "1GiB", "-1", "1073741825", TN_DIAL},
+		{"tcp://h:1?spin=", "0", "1s", "-1s", "1001ms", TN_DIAL},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const char *const values[] = {rows[i].least, rows[i].most, rows[i].less, rows[i].more};
+
+		for (int n = 0; n < 4; n++) {
+			char url[128];
+			int rc;
+
+			snprintf(url, sizeof(url), "%s%s", rows[i].url, values[n]);
+			rc = tn_url_check(url, rows[i].role);
+			if (rc != (n < 2 ? 0 : TN_EURL))
+				fail_msg("%s: %d: %s", url, rc, rc < 0 ? tn_errmsg() : "");
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -372,7 +421,7 @@ int main(void)
 		cmocka_unit_test(test_refused_hosts), cmocka_unit_test(test_options_of_any_socket),
 		cmocka_unit_test(test_kinds),         cmocka_unit_test(test_inherited_kinds),
 		cmocka_unit_test(test_keys),          cmocka_unit_test(test_own_keys_are_read_back),
-		cmocka_unit_test(test_modes),
+		cmocka_unit_test(test_modes),         cmocka_unit_test(test_bounds_of_keys),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -104,6 +105,36 @@ static void is_told_of(void **state)
 	assert_true(seen.info.child_pid > 0 && seen.info.child_ended && !seen.info.child_cut);
 	assert_int_equal(seen.info.child_status, 7);
 	assert_int_equal(kill(seen.info.child_pid, 0), -1);
+}
+
+/* In a process group of its own, with nothing of ours but its standard streams, and no signal ignored or blocked. */
+static void begins_afresh(void **state)
+{
+	struct tn_loop *loop = *state;
+	struct seen seen = {0};
+	sigset_t set, before;
+	char wanted[256], *ignored;
+	int ours = dup(STDERR_FILENO);
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR2);
+	assert_int_equal(sigprocmask(SIG_BLOCK, &set, &before), 0);
+	signal(SIGUSR1, SIG_IGN);
+	assert_int_equal(
+		tn_dial(loop,
+			"exec:cut -d ' ' -f 5 /proc/$$/stat; ls /proc/$$/fd; grep -E 'SigBlk|SigIgn' /proc/$$/status",
+			&handler, &seen, NULL),
+		0);
+	signal(SIGUSR1, SIG_DFL);
+	assert_int_equal(sigprocmask(SIG_SETMASK, &before, NULL), 0);
+	close(ours);
+	assert_int_equal(tn_loop_run(loop), 0);
+	ignored = strstr(seen.said, "SigIgn:");
+	assert_non_null(ignored);
+	assert_int_equal(strtoull(ignored + 7, NULL, 16) & 0x7fffffff, 0); /* the others are libc's own */
+	*ignored = '\0';
+	snprintf(wanted, sizeof(wanted), "%d\n0\n1\n2\nSigBlk:\t0000000000000000\n", (int)seen.info.child_pid);
+	assert_string_equal(seen.said, wanted);
 }
 
 /* Somebody else reaps all children. */
@@ -275,6 +306,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(is_dialled_again, make_loop, free_loop),
 		cmocka_unit_test_setup_teardown(is_dialled_again_for_somebody, make_loop, free_loop),
 		cmocka_unit_test_setup_teardown(is_told_of, make_loop, free_loop),
+		cmocka_unit_test_setup_teardown(begins_afresh, make_loop, free_loop),
 		cmocka_unit_test_setup_teardown(is_reaped_elsewhere, make_loop, free_loop),
 		cmocka_unit_test_setup_teardown(reads_nothing, make_loop, free_loop),
 		cmocka_unit_test_setup_teardown(reads_nothing_and_is_dialled_again, make_loop, free_loop),
