@@ -15,6 +15,7 @@
 #include "common/text.h"
 #include "pass.h"
 #include "tenon.h"
+#include "tenon_value.h"
 
 #define TEES_MAX 8
 #define WAITING_MAX (1U << 20) /* bytes that a shadow has not taken yet */
