@@ -47,15 +47,11 @@ static bool is_datagrams(const struct link *link)
 
 /* ---- flights ---- */
 
-/* Makes room to note one more message under way. */
-static bool flights_room(struct link *link)
+static bool flights_grow(struct link *link)
 {
-	uint64_t used = link->next - link->oldest;
 	uint32_t n = link->nflights ? link->nflights * 2 : is_datagrams(link) ? FLIGHTS_MIN_LOSSY : FLIGHTS_MIN;
 	struct flight_slot *grown;
 
-	if (used < link->nflights)
-		return true;
 	if (n > FLIGHTS_MAX)
 		return false;
 	grown = calloc(n, sizeof(*grown));
@@ -69,6 +65,16 @@ static bool flights_room(struct link *link)
 	link->flights = grown;
 	link->nflights = n;
 	return true;
+}
+
+/* Makes room to note `n` more messages under way. Returns for how many of them there is. */
+static uint64_t flights_room(struct link *link, uint64_t n)
+{
+	uint64_t used = link->next - link->oldest;
+
+	while (link->nflights - used < n && flights_grow(link))
+		;
+	return link->nflights - used < n ? link->nflights - used : n;
 }
 
 static void flight_over(struct link *link, struct flight_slot *flight, enum flight state)
@@ -114,11 +120,12 @@ static bool handed_over(struct link *link, const void *data, size_t len)
 	return rc >= 0;
 }
 
-static void note_sent(struct link *link, uint64_t number, uint64_t now_ns)
+static void note_sent(struct link *link, uint64_t now_ns, uint64_t n)
 {
-	*flight_of(link, number) = (struct flight_slot){.sent_ns = now_ns, .state = FLIGHT_WAITED};
-	link->waited++;
-	link->worker->waited++;
+	link->waited += n;
+	link->worker->waited += n;
+	for (; n; n--)
+		*flight_of(link, link->next++) = (struct flight_slot){.sent_ns = now_ns, .state = FLIGHT_WAITED};
 }
 
 /* Returns whether it is on its way. */
@@ -130,7 +137,7 @@ static bool send_one(struct link *link, uint64_t now_ns)
 	bool answered = w->plan->mode == MODE_ECHO;
 	uint64_t due_ns;
 
-	if (answered && !flights_room(link))
+	if (answered && !flights_room(link, 1))
 		return false;
 	due_ns = due_of(link, link->next, now_ns);
 	if (w->plan->mode == MODE_ONEWAY)
@@ -139,12 +146,13 @@ static bool send_one(struct link *link, uint64_t now_ns)
 		payload_number(w->plan, w->data, &id);
 	if (!handed_over(link, w->data, size))
 		return false;
-	if (answered)
-		note_sent(link, link->next, now_ns);
 	if (w->plan->mode == MODE_ONEWAY && worker_counts(w, due_ns))
 		oneway_sent(link);
-	worker_sent(link, due_ns, now_ns, size);
-	link->next++;
+	if (answered)
+		note_sent(link, now_ns, 1);
+	else
+		link->next++;
+	worker_sent(link, due_ns, now_ns, 1, size);
 	return true;
 }
 
@@ -161,33 +169,18 @@ static bool may_gather(const struct link *link)
 static bool send_gathered(struct link *link, uint64_t now_ns)
 {
 	struct worker *w = link->worker;
-	uint64_t first = link->next;
+	struct message_id first = id_of(link, link->next);
+	uint64_t n = w->plan->depth - link->waited;
 	char data[GATHERED_MAX];
-	size_t len = 0;
+	size_t len;
 
-	for (uint64_t left = w->budget; left && link->waited < w->plan->depth && flights_room(link); left--) {
-		struct message_id id = id_of(link, link->next);
-		size_t size = payload_size(w->plan, &id);
-
-		if (len + size > sizeof(data))
-			break;
-		memcpy(data + len, w->data, size);
-		payload_number(w->plan, data + len, &id);
-		len += size;
-		note_sent(link, link->next++, now_ns);
-	}
-	if (len && handed_over(link, data, len)) {
-		for (uint64_t i = first; i < link->next; i++) {
-			struct message_id id = id_of(link, i);
-
-			worker_sent(link, now_ns, now_ns, payload_size(w->plan, &id));
-		}
-		return true;
-	}
-	link->waited -= link->next - first;
-	w->waited -= link->next - first;
-	link->next = first;
-	return false;
+	n = flights_room(link, n < w->budget ? n : w->budget);
+	len = payload_write(w->plan, w->data, &first, &n, data, sizeof(data));
+	if (!n || !handed_over(link, data, len))
+		return false;
+	note_sent(link, now_ns, n);
+	worker_sent(link, now_ns, now_ns, n, len);
+	return true;
 }
 
 static void dial_again(struct link *link, uint64_t now_ns);
@@ -266,7 +259,7 @@ static void answered(struct link *link, uint64_t number, uint64_t now_ns)
 	struct message_id id = id_of(link, number);
 
 	flight_over(link, flight, FLIGHT_ANSWERED);
-	worker_answered(link, due_of(link, number, flight->sent_ns), flight->sent_ns, now_ns,
+	worker_answered(link, due_of(link, number, flight->sent_ns), flight->sent_ns, now_ns, 1,
 			payload_size(link->worker->plan, &id));
 	think(link, number);
 }
@@ -318,6 +311,49 @@ static void take_message(struct link *link, const struct tn_msg *msg, uint64_t n
 	answered(link, number, now_ns);
 }
 
+/* On a stream the oldest messages are those with replies. Their sizes are alike. Those that left together have one
+ * latency. */
+static void answered_oldest(struct link *link, uint64_t n, size_t size, uint64_t now_ns)
+{
+	uint64_t end = link->oldest + n, run;
+
+	link->waited -= n;
+	link->worker->waited -= n;
+	while (link->oldest < end) {
+		uint64_t sent_ns = flight_of(link, link->oldest)->sent_ns;
+
+		for (run = 1; link->oldest + run < end; run++)
+			if (flight_of(link, link->oldest + run)->sent_ns != sent_ns)
+				break;
+		worker_answered(link, sent_ns, sent_ns, now_ns, run, run * size);
+		link->oldest += run;
+	}
+}
+
+/* How many whole replies stand here that can be taken together. */
+static uint64_t whole_replies(const struct link *link, size_t len)
+{
+	const struct plan *plan = link->worker->plan;
+	uint64_t n;
+
+	if (link->got || plan->payload.size_min != plan->payload.size_max || at_rate(link) || plan->think_max_ns)
+		return 0;
+	n = len / plan->payload.size_max;
+	return n < link->waited ? n : link->waited;
+}
+
+/* Returns their bytes. */
+static size_t take_whole(struct link *link, const char *data, uint64_t n, uint64_t now_ns)
+{
+	const struct plan *plan = link->worker->plan;
+	struct message_id first = id_of(link, link->oldest);
+
+	for (uint64_t i = payload_wrong(plan, link->worker->data, &first, n, data); i; i--)
+		wrong(link);
+	answered_oldest(link, n, plan->payload.size_max, now_ns);
+	return n * plan->payload.size_max;
+}
+
 /* An echo without bounds: bytes of one message after another. */
 static void take_bytes(struct link *link, const char *data, size_t len, uint64_t now_ns)
 {
@@ -326,7 +362,14 @@ static void take_bytes(struct link *link, const char *data, size_t len, uint64_t
 	while (len) {
 		struct message_id id = id_of(link, link->oldest);
 		size_t size = payload_size(plan, &id), part = size - link->got;
+		uint64_t whole = whole_replies(link, len);
 
+		if (whole) {
+			part = take_whole(link, data, whole, now_ns);
+			data += part;
+			len -= part;
+			continue;
+		}
 		if (link->oldest == link->next) {
 			unexpected(link);
 			return;
@@ -476,7 +519,7 @@ static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 		w->counts.received_bytes += msg->len;
 	}
 	if (w->plan->mode == MODE_RECV)
-		worker_answered(link, now_ns, now_ns, now_ns, msg->len);
+		worker_answered(link, now_ns, now_ns, now_ns, 1, msg->len);
 	if (w->plan->mode != MODE_ECHO)
 		return;
 	if (is_datagrams(link))
@@ -517,7 +560,7 @@ static void on_open(struct tn_conn *conn, void *arg)
 		tn_conn_info(conn, &info);
 		now_ns -= info.lookup_ns; /* the name server is not what is measured */
 		w->waited--;
-		worker_answered(link, link->due_ns, link->dialled_ns, now_ns, 0);
+		worker_answered(link, link->due_ns, link->dialled_ns, now_ns, 1, 0);
 		tn_abort(link->conn, 0); /* a reset leaves no port behind in TIME_WAIT: there are only 28,000 */
 		return;
 	}
@@ -634,7 +677,7 @@ static void dial_again(struct link *link, uint64_t now_ns)
 		dial_later(link);
 		return;
 	}
-	worker_sent(link, link->due_ns, now_ns, 0);
+	worker_sent(link, link->due_ns, now_ns, 1, 0);
 	link->next++;
 	w->waited++;
 }

@@ -67,13 +67,9 @@ static void number_text(const struct message_id *id, char *to)
 	to[NUMBER_LEN - 1] = letters[id->number & 63];
 }
 
-size_t payload_size(const struct plan *plan, const struct message_id *id)
+size_t payload_size_drawn(const struct plan *plan, const struct message_id *id)
 {
-	const struct payload *p = &plan->payload;
-
-	if (p->size_min == p->size_max)
-		return p->size_max;
-	return (size_t)sizes_draw(&p->sizes, mix(id->seed ^ mix(id->conn + 1) ^ id->number));
+	return (size_t)sizes_draw(&plan->payload.sizes, mix(id->seed ^ mix(id->conn + 1) ^ id->number));
 }
 
 uint64_t payload_think_ns(const struct plan *plan, const struct message_id *id)
@@ -83,10 +79,74 @@ uint64_t payload_think_ns(const struct plan *plan, const struct message_id *id)
 	return plan->think_min_ns + (span_ns ? mix(mix(id->seed) ^ mix(id->conn + 2) ^ id->number) % (span_ns + 1) : 0);
 }
 
-void payload_number(struct plan *plan, char *data, const struct message_id *id)
+void payload_number(const struct plan *plan, char *data, const struct message_id *id)
 {
 	if (plan->payload.numbered)
 		number_text(id, data + plan->payload.number_at);
+}
+
+/* The template, while it becomes one message after another. What is asked for each stands here. */
+struct turning {
+	const struct plan *plan;
+	char *data, *digit; /* digit: the last of its number; NULL: it has none */
+	struct message_id id;
+};
+
+static inline struct turning turn_to(const struct plan *plan, char *data, const struct message_id *first)
+{
+	char *digit = plan->payload.numbered ? data + plan->payload.number_at + NUMBER_LEN - 1 : NULL;
+
+	payload_number(plan, data, first);
+	return (struct turning){.plan = plan, .data = data, .digit = digit, .id = *first};
+}
+
+static inline void turn_to_next(struct turning *t)
+{
+	if (++t->id.number & 63 && t->digit)
+		*t->digit = letters[t->id.number & 63];
+	else
+		payload_number(t->plan, t->data, &t->id);
+}
+
+size_t payload_write(const struct plan *plan, char *data, const struct message_id *first, uint64_t *n, char *to,
+		     size_t cap)
+{
+	bool alike = plan->payload.size_min == plan->payload.size_max;
+	struct turning t = turn_to(plan, data, first);
+	size_t size = plan->payload.size_max, len = 0;
+	uint64_t i;
+
+	for (i = 0; i < *n; i++, len += size) {
+		if (i)
+			turn_to_next(&t);
+		if (!alike)
+			size = payload_size_drawn(plan, &t.id);
+		if (size > cap - len)
+			break;
+		memcpy(to + len, data, size);
+	}
+	*n = i;
+	return len;
+}
+
+static bool is_checked(const struct plan *plan, const struct message_id *id)
+{
+	return plan->payload.size_max <= CHECK_ALL_MAX || id->number % CHECK_EVERY == 0;
+}
+
+uint64_t payload_wrong(const struct plan *plan, char *data, const struct message_id *first, uint64_t n,
+		       const char *came)
+{
+	struct turning t = turn_to(plan, data, first);
+	size_t size = plan->payload.size_max;
+	uint64_t wrong = 0;
+
+	for (uint64_t i = 0; i < n; i++, came += size) {
+		if (i)
+			turn_to_next(&t);
+		wrong += is_checked(plan, &t.id) && memcmp(came, data, size) != 0;
+	}
+	return wrong;
 }
 
 static bool number_read(const char *text, const char *wanted_tag, uint64_t *number)
@@ -136,7 +196,7 @@ bool payload_matches(const struct plan *plan, const struct message_id *id, size_
 	char number[NUMBER_LEN];
 	size_t from = p->number_at, to = p->number_at + NUMBER_LEN, end = offset + len;
 
-	if (p->size_max > CHECK_ALL_MAX && id->number % CHECK_EVERY)
+	if (!is_checked(plan, id))
 		return true;
 	if (!p->numbered || offset >= to || end <= from)
 		return memcmp(got, p->data + offset, len) == 0;

@@ -221,9 +221,9 @@ static unsigned slice_of(struct slices *slices, uint64_t at_ns)
 	return (unsigned)slice;
 }
 
-void slices_add(struct slices *slices, uint64_t at_ns, uint64_t latency_ns)
+void slices_add(struct slices *slices, uint64_t at_ns, uint64_t latency_ns, uint64_t count)
 {
-	slices->heat[slice_of(slices, at_ns)][heat_row(latency_ns)]++;
+	slices->heat[slice_of(slices, at_ns)][heat_row(latency_ns)] += (uint32_t)count;
 }
 
 void slices_append(struct slices *slices, double after_s, const struct slices *from)

@@ -123,7 +123,7 @@ struct slices {
 
 int slices_new(struct slices *slices);
 void slices_free(struct slices *slices);
-void slices_add(struct slices *slices, uint64_t at_ns, uint64_t latency_ns);
+void slices_add(struct slices *slices, uint64_t at_ns, uint64_t latency_ns, uint64_t count);
 void slices_merge(struct slices *slices, struct slices *from); /* which may be made coarser */
 
 /* Those of a run that came after `after_s` seconds; 0: at the same time. Where one of the two has none, none are left.

@@ -55,58 +55,58 @@ static bool is_counted(const struct worker *w, uint64_t due_ns, uint64_t sent_ns
 }
 
 /* Of several URLs each has its own figures. */
-static void count_target(const struct link *link, size_t size, uint64_t latency_ns)
+static void count_target(const struct link *link, uint64_t n, size_t bytes, uint64_t latency_ns)
 {
 	struct target_counts *counts = link->worker->targets ? &link->worker->targets[link->target] : NULL;
 
 	if (!counts)
 		return;
-	counts->messages++;
-	counts->bytes += size;
+	counts->messages += n;
+	counts->bytes += bytes;
 	if (latency_ns)
-		tn_hist_add(counts->latency, latency_ns);
+		tn_hist_add_many(counts->latency, latency_ns, n);
 }
 
-void worker_answered(struct link *link, uint64_t due_ns, uint64_t sent_ns, uint64_t now_ns, size_t size)
+void worker_answered(struct link *link, uint64_t due_ns, uint64_t sent_ns, uint64_t now_ns, uint64_t n, size_t bytes)
 {
 	struct worker *w = link->worker;
 	struct sample *sample = w->sample;
 	uint64_t latency_ns = now_ns - (w->plan->rate > 0 ? due_ns : sent_ns);
 
-	w->answered++;
+	w->answered += n;
 	if (!is_counted(w, due_ns, sent_ns, now_ns) || (w->plan->mode == MODE_RECV && !w->budget))
 		return;
 	w->budget -= w->plan->mode == MODE_RECV;
-	sample->messages++;
-	sample->bytes += size;
-	count_target(link, size, w->plan->mode == MODE_RECV ? 0 : latency_ns);
+	sample->messages += n;
+	sample->bytes += bytes;
+	count_target(link, n, bytes, w->plan->mode == MODE_RECV ? 0 : latency_ns);
 	if (w->plan->mode == MODE_RECV)
 		return;
-	tn_hist_add(sample->hists.service, now_ns - sent_ns);
+	tn_hist_add_many(sample->hists.service, now_ns - sent_ns, n);
 	if (w->plan->rate > 0)
-		tn_hist_add(sample->hists.response, now_ns - due_ns);
+		tn_hist_add_many(sample->hists.response, now_ns - due_ns, n);
 	/* A reply after the end counts at the last moment before it */
-	slices_add(&w->slices, (now_ns < w->end_ns ? now_ns : w->end_ns - 1) - w->begin_ns, latency_ns);
+	slices_add(&w->slices, (now_ns < w->end_ns ? now_ns : w->end_ns - 1) - w->begin_ns, latency_ns, n);
 }
 
-void worker_sent(struct link *link, uint64_t due_ns, uint64_t now_ns, size_t size)
+void worker_sent(struct link *link, uint64_t due_ns, uint64_t now_ns, uint64_t n, size_t bytes)
 {
 	struct worker *w = link->worker;
 
-	w->events++;
+	w->events += n;
 	w->moved_ns = now_ns;
 	if (!worker_counts(w, due_ns))
 		return;
-	w->budget--; /* messages that warm up are not among those that were asked for */
-	w->counts.sent++;
-	w->counts.sent_bytes += size;
+	w->budget -= n; /* messages that warm up are not among those that were asked for */
+	w->counts.sent += n;
+	w->counts.sent_bytes += bytes;
 	if (w->plan->mode != MODE_ECHO && w->plan->mode != MODE_CONNECT) {
-		w->sample->messages++;
-		w->sample->bytes += size;
-		count_target(link, size, 0);
+		w->sample->messages += n;
+		w->sample->bytes += bytes;
+		count_target(link, n, bytes, 0);
 	}
 	if (w->plan->rate > 0)
-		tn_hist_add(w->sample->hists.late, now_ns - due_ns);
+		tn_hist_add_many(w->sample->hists.late, now_ns - due_ns, n);
 }
 
 void worker_opened(struct link *link)

@@ -91,8 +91,9 @@ void worker_error(struct worker *worker, const char *text, uint64_t count);
 void worker_error_of(struct link *link, const char *text); /* one of a connection's */
 void worker_opened(struct link *link);
 uint64_t worker_due_ns(const struct worker *worker, const struct link *link, uint64_t number);
-void worker_answered(struct link *link, uint64_t due_ns, uint64_t sent_ns, uint64_t now_ns, size_t size);
-void worker_sent(struct link *link, uint64_t due_ns, uint64_t now_ns, size_t size);
+/* `n` messages with all times in common have their replies; or were sent. `bytes`: all of theirs. */
+void worker_answered(struct link *link, uint64_t due_ns, uint64_t sent_ns, uint64_t now_ns, uint64_t n, size_t bytes);
+void worker_sent(struct link *link, uint64_t due_ns, uint64_t now_ns, uint64_t n, size_t bytes);
 void worker_todo(struct link *link);
 
 static inline bool worker_counts(const struct worker *worker, uint64_t when_ns)

@@ -96,7 +96,7 @@ static void measure(const struct times *times, size_t len)
 		tn_hist_add(state.sample.hists.response, response);
 		tn_hist_add(state.sample.hists.late, times->sent_ns - times->due_ns);
 	}
-	slices_add(&state.result->slices, now - state.begin_ns, state.play->closed ? service : response);
+	slices_add(&state.result->slices, now - state.begin_ns, state.play->closed ? service : response, 1);
 }
 
 /* ---- differences ---- */

@@ -660,6 +660,27 @@ def test_bytes_that_change_on_the_way(tenon, schema):
     assert result["errors_by_kind"] == {"a reply is not what was sent": 10} and result["messages"] == 100
 
 
+@one_engine
+@pytest.mark.parametrize("size", ["64", "20-80"])
+def test_replies_that_come_several_at_once_and_in_pieces(tenon, schema, size):
+    """One byte of every 1000 is wrong, wherever the pieces end: each spoils the one message that it stands in."""
+    def corrupt(data, state):
+        data, at = bytearray(data), state.get("at", 0)
+        for i in range(-at % 1000, len(data), 1000):
+            data[i] ^= 1
+        state["at"], held = at + len(data), state.get("held", b"") + data
+        keep = 7 if len(held) > 64 else 0  # the rest comes in front of the next piece
+        state["held"] = held[len(held) - keep:]
+        return bytes(held[:len(held) - keep])
+    with EchoServer(corrupt) as server:
+        result = bench(tenon, server.url, "--depth", "16", "--requests", "2000", "--size", size, "--timeout", "1s",
+                       status=FAILED)
+    check(schema, result)
+    assert result["messages"] + result["unanswered"] == result["sent"] == 2000 and result["unanswered"] < 2
+    spoilt = (server.state["at"] + 999) // 1000
+    assert spoilt - 1 <= result["errors_by_kind"]["a reply is not what was sent"] <= spoilt
+
+
 # Trouble
 
 @pytest.mark.parametrize("url", ["tcp://127.0.0.1:{port}", "udp://127.0.0.1:{port}", "unix:{folder}/nobody"])

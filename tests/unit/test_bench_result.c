@@ -151,9 +151,9 @@ static uint64_t in_slice(const struct slices *slices, unsigned i)
 static void fill(struct slices *slices, unsigned count)
 {
 	assert_int_equal(slices_new(slices), 0);
-	slices_add(slices, 0, 1000);
+	slices_add(slices, 0, 1000, 1);
 	for (unsigned i = 0; i < count; i++)
-		slices_add(slices, i * SLICE_NS + 1, 1000 * (1 + i % 2));
+		slices_add(slices, i * SLICE_NS + 1, 1000 * (1 + i % 2), 1);
 }
 
 static void test_slices_of_a_long_run(void **state)
@@ -165,7 +165,7 @@ static void test_slices_of_a_long_run(void **state)
 	assert_int_equal(slices.width_ns, SLICE_NS);
 	assert_int_equal(slices.count, SLICES_MAX);
 	assert_int_equal(in_slice(&slices, 0), 2);
-	slices_add(&slices, (uint64_t)SLICES_MAX * SLICE_NS, 1000);
+	slices_add(&slices, (uint64_t)SLICES_MAX * SLICE_NS, 1000, 1);
 	assert_int_equal(slices.width_ns, 2 * SLICE_NS);
 	assert_int_equal(slices.count, SLICES_MAX / 2 + 1);
 	assert_int_equal(in_slice(&slices, 0), 3);
@@ -176,7 +176,7 @@ static void test_slices_of_a_long_run(void **state)
 	}
 	assert_int_equal(in_slice(&slices, SLICES_MAX / 2), 1);
 	/* Back to an earlier time */
-	slices_add(&slices, 5 * SLICE_NS, 1000);
+	slices_add(&slices, 5 * SLICE_NS, 1000, 1);
 	assert_int_equal(in_slice(&slices, 2), 3);
 	slices_free(&slices);
 }
