@@ -67,6 +67,7 @@ static struct {
 	uint64_t number;        /* of it, from 1; 0: none yet */
 	uint64_t started_ns, active_ns;
 	size_t sent, replied; /* bytes */
+	bool queued;          /* of a message that is kept whole: it is, however short */
 	struct text reply;    /* for --json */
 	struct transcoder coder;
 	bool skipped;      /* a bad reply, as the URL wants it */
@@ -177,7 +178,7 @@ static void tick(void *arg);
 /* Of the message under way all is queued, and its descriptors have gone. */
 static bool is_sent(void)
 {
-	return state.sent == state.message.len && !options.passed.count;
+	return state.sent == state.message.len && (!state.keeps || state.queued) && !options.passed.count;
 }
 
 /* Whether a short silence ends the reply. */
@@ -328,6 +329,7 @@ static bool send_passed(void)
 	}
 	options.passed.count = 0;
 	state.sent = (size_t)sent;
+	state.queued = true;
 	state.active_ns = clock_ns();
 	return state.keeps ? false : true;
 }
@@ -347,6 +349,7 @@ static void pump(void)
 		if ((len > 0 || state.keeps) && !put(state.message.data + state.sent, len))
 			return;
 		state.sent += len;
+		state.queued = true;
 		state.active_ns = clock_ns();
 		throttle_passed(&options.throttle, len, state.active_ns);
 	} while (state.sent < state.message.len && !state.full);
@@ -391,6 +394,7 @@ static void begin(void)
 		state.started_ns = clock_ns();
 	}
 	state.sent = 0;
+	state.queued = false;
 	state.unfinished = state.message.len && state.message.data[state.message.len - 1] != '\n';
 	state.busy = true;
 	state.last = messages_over(&state.messages);
@@ -462,7 +466,8 @@ static void on_open(struct tn_conn *conn, void *arg)
 static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 {
 	(void)conn, (void)arg;
-	if (state.over || state.refused || options.no_reply || !state.number || (state.keeps && !state.busy))
+	if (state.over || state.refused || options.no_reply || !state.number ||
+	    (state.keeps && !(state.busy && state.queued)))
 		return; /* nothing was asked: a late or second reply */
 	if (state.many && msg->peer) {
 		tn_addr_text(msg->peer, state.peer, sizeof(state.peer));

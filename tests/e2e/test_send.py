@@ -1,12 +1,15 @@
 """tenon send: each message, and the reply to it."""
 import base64
 import contextlib
+import fcntl
 import json
 import os
 import re
 import select
 import socket
+import struct
 import subprocess
+import termios
 import threading
 import time
 
@@ -548,3 +551,29 @@ def test_an_empty_packet_is_no_message(tenon):
     assert "an empty message on unix-seqpacket is the end of the stream to its reader" in result.err
     result = tenon.run("send", server.url, input=b"hello\n\nagain\n", status=None)
     assert result.status in (0, 4) and result.out.startswith(b"hello\n"), result
+
+
+def unread(sock):
+    """Of what was sent on a Unix socket, as its reader has left it."""
+    return struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)))[0]
+
+
+def test_replies_that_come_too_soon(tenon):
+    """What had no room has not been sent, an empty message too: what comes then is no reply to it."""
+    path, messages = str(tenon.folder / "sock"), [b"a" * MIB, b"b" * MIB, b"", b"end"]
+    files = [f"@{tenon.file(f'message{i}', message)}" for i, message in enumerate(messages)]
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        process = tenon.start("send", f"unix:{path}?frame=line&queue=4KiB&max=1MiB", *files)
+        sock = tenon.accept(listener)
+        os.unlink(path)
+        receive_exactly(sock, 1)
+        sock.sendall(b"1\nsoon\nsoon\nsoon\n")
+        wait_until(lambda: unread(sock) == 0, "they have come")
+        for i, message in enumerate(messages):
+            assert receive_exactly(sock, len(message) + bool(i)) == (message if i else message[1:]) + b"\n"
+            if i:
+                sock.sendall(b"%d\n" % (i + 1))
+        process.wait(0)
+    assert process.out == b"1\n2\n3\n4\n"
