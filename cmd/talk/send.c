@@ -760,6 +760,19 @@ static int dial(void)
 	return state.status;
 }
 
+static int talk(void)
+{
+	int status = tap_open("send", true);
+
+	state.lines.max = LINE_MAX_LEN;
+	if (status == STATUS_DONE)
+		status = tap_start();
+	if (status == STATUS_DONE)
+		status = dial();
+	tap_close();
+	return status;
+}
+
 static int wrong_size(const char *why)
 {
 	complain("send: --size: %s", why);
@@ -798,8 +811,7 @@ static int run_generated(int given)
 		return complain_library(rc, NULL);
 	state.messages.rounds = 1;
 	state.messages.complete = true;
-	state.lines.max = LINE_MAX_LEN;
-	return dial();
+	return talk();
 }
 
 /* Where descriptors can be passed: with bytes of ours as they are. */
@@ -849,8 +861,6 @@ static bool check_comes_back(void)
 
 static int run(char **operands, int count)
 {
-	int status;
-
 	if (count == 0) {
 		complain("send: to which URL?");
 		complain_hint("%s send --help", settings.program);
@@ -877,14 +887,7 @@ static int run(char **operands, int count)
 	for (int i = 1; i < count; i++)
 		if (messages_add_argument(&state.messages, operands[i]) < 0)
 			return STATUS_FAILED;
-	state.lines.max = LINE_MAX_LEN;
-	status = tap_open("send", true);
-	if (status == STATUS_DONE)
-		status = tap_start();
-	if (status == STATUS_DONE)
-		status = dial();
-	tap_close();
-	return status;
+	return talk();
 }
 
 static const struct option_spec own_options[] = {

@@ -133,6 +133,13 @@ def test_every_kind(tenon, url):
     assert traced(own)[0]["peer"].split("?")[0] in (server.url.split("?")[0], server.url.split("?")[0].rstrip("/"))
 
 
+def test_messages_that_are_made(tenon):
+    server, own = tenon.serve("tcp://127.0.0.1:0?frame=line", options=["--handler", "echo"]), tenon.folder / "own"
+    tenon.run("send", "--size", "5", "--count", "2", server.url + "?frame=line", "--trace", "json", "--trace-to", own)
+    assert [(record["direction"], record["bytes"]) for record in traced(own)] == [
+        ("out", 5), ("in", 5), ("out", 5), ("in", 5)]
+
+
 @pytest.mark.parametrize("scheme", ["tls", "dtls"])
 def test_what_is_secured_is_shown_in_the_clear(tenon, trusted, authority, scheme):
     server, path = tracing(tenon, "json", f"{scheme}://127.0.0.1:0?{authority.pair('server')}",
