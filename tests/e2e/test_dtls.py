@@ -82,6 +82,15 @@ def test_formats(tenon, authority, trusted):
     assert b"error" in tenon.run("send", f"{server.url}?{trusted}", "{").out
 
 
+@pytest.mark.parametrize("handler", ["echo", "ack"])
+def test_a_reply_that_does_not_fit_is_lost(tenon, authority, trusted, handler):
+    """As with UDP: the connection goes on."""
+    server = tenon.serve(f"dtls://127.0.0.1:0?{authority.pair('server')}&format=json&max=16",
+                         options=["--handler", handler])
+    said = tenon.run("connect", f"{server.url}?{trusted}", input=b"{\n1\n").out
+    assert json.loads(said) in (1, {"ack": 1})
+
+
 def test_what_a_message_may_be(tenon, server, trusted):
     big = tenon.file("big", b"x" * 16379)
     assert tenon.run("send", f"{server.url}?{trusted}", f"@{big}").out == b"ack: " + b"x" * 16379

@@ -190,13 +190,24 @@ void handler_refuse_as(struct tn_conn *conn, const struct tn_msg *msg, const cha
 	tn_value_free(value);
 }
 
+/* DTLS has connections, and still what is sent there can be lost. */
+static bool is_lossy(const struct tn_conn *conn)
+{
+	struct tn_conn_info info;
+	int kind;
+
+	tn_conn_info(conn, &info);
+	kind = *info.local ? tn_url_kind(info.local) : 0;
+	return kind > 0 && kind & TN_URL_DATAGRAMS;
+}
+
 /*
  * A message that no frame of this endpoint can carry is not a failure of the connection: replies before it are still
  * sent.
  */
 void handler_unanswered(struct tn_conn *conn, const struct tn_msg *msg, int err)
 {
-	if (msg && msg->peer)
+	if ((msg && msg->peer) || is_lossy(conn))
 		return;
 	if (err == TN_ETOOBIG || err == TN_EFORMAT || err == TN_ESTATE)
 		tn_close(conn);

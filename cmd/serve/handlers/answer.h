@@ -40,7 +40,7 @@ bool handler_is_reply(const struct tn_msg *msg);
 
 /*
  * After a reply that could not be made or queued. A stream is ended by a reset: an ordinary end would tell its peer
- * that this was all. A datagram is dropped, as networks drop them. `msg` is NULL if there was no request.
+ * that this was all. A datagram, of DTLS too, is dropped, as networks drop them. `msg` is NULL if there was no request.
  */
 void handler_unanswered(struct tn_conn *conn, const struct tn_msg *msg, int err);
 
