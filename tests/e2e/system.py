@@ -19,6 +19,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 IO_URING_SETUP, IO_URING_ENTER, IO_URING_REGISTER = 425, 426, 427  # on every architecture
 
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, PR_SET_CHILD_SUBREAPER, SECCOMP_MODE_FILTER = 38, 22, 36, 2
+PR_CAPBSET_DROP, CAP_KILL = 24, 5
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
 MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
 SIOCSIFFLAGS, IFF_UP = 0x8914, 1
@@ -94,6 +95,11 @@ def refuse_call(call, number):
         check(LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
         check(LIBC.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0))
     return install
+
+
+def never_kill():
+    """For preexec_fn, of root: processes of others may not be sent signals (capabilities(7))."""
+    check(LIBC.prctl(PR_CAPBSET_DROP, CAP_KILL, 0, 0, 0))
 
 
 def limit_files(count):

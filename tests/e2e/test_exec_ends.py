@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 
+import system
 from harness import LIMIT, MIB, children_of, exchange, is_running, noise, receive_to_end, reset, wait_until
 
 USAGE = 2
@@ -230,6 +231,26 @@ def test_a_reply_that_cannot_go(tenon, authority, trusted):
 
 
 # Standard error (--stderr)
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+@pytest.mark.parametrize("url", ["tcp://127.0.0.1:0", "udp://127.0.0.1:0"])
+def test_a_child_of_another_user(tenon, program, url):
+    """It may not be killed, and is left to itself: the server ends all the same."""
+    command = f"exec {program('setpriv')} --reuid 65534 sleep 1000"
+    server = tenon.serve(url, options=["--handler", f"exec:{command}", "--json", "--drain", "0", *AS_ROOT],
+                         preexec_fn=system.never_kill)
+    tenon.dial(server.url).send(b"x")
+    wait_until(lambda: any(os.stat(f"/proc/{pid}").st_uid == 65534 for pid in children_of(server.pid)), "it runs")
+    pid, = children_of(server.pid)
+    try:
+        server.stopped = True
+        server.signal(signal.SIGTERM)
+        server.wait(0)
+        assert is_running(pid)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        ended(pid)
+
 
 def test_where_standard_error_goes(tenon):
     command = "echo out; echo err >&2; printf 'half a line' >&2; cat"

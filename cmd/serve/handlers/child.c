@@ -362,12 +362,18 @@ static int child_fork(struct child *child, const char *command, char **env, cons
 	return child->pidfd < 0 ? -errno : 0;
 }
 
-static void child_kill_now(struct child *child)
+/* It may not lead its group yet. One of another user's ends when it wants to, and is not waited for. */
+static void kill_and_reap(struct child *child)
 {
-	child->useless = true;
+	bool dies;
+
 	kill(-child->pid, SIGKILL);
-	kill(child->pid, SIGKILL); /* it may not lead its group yet */
-	reap(child, 0);
+	dies = kill(child->pid, SIGKILL) == 0;
+	if (reap(child, dies ? 0 : WNOHANG))
+		return;
+	pthread_mutex_lock(&alive.lock);
+	alive_remove(child);
+	pthread_mutex_unlock(&alive.lock);
 }
 
 static bool take_place(void)
@@ -422,8 +428,9 @@ static int start_in_place(const struct child_use *use, const char *command, cons
 		err = start(child, command, io);
 	if (err < 0) {
 		hang_up(child);
+		child->useless = true;
 		if (child->pid > 0)
-			child_kill_now(child);
+			kill_and_reap(child);
 		if (child->pidfd >= 0)
 			close(child->pidfd);
 		free(child);
@@ -494,9 +501,10 @@ void child_finish_all(void)
 
 		if (!child->reaped)
 			poll(&ready, 1, now < until ? (int)(until - now) : 0);
-		group_signal(child, SIGKILL);
-		if (!child->reaped)
-			reap(child, 0);
+		if (child->reaped)
+			group_signal(child, SIGKILL);
+		else
+			kill_and_reap(child);
 		next = child->next;
 		child_free(child);
 	}
