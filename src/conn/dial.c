@@ -57,11 +57,11 @@ static void dialled(void *arg, int fd)
 		tni_conn_fail(c, -ENOMEM, "open");
 }
 
-static int prepare_dialled(int fd, int family, void *arg)
+static int prepare_dialled(int fd, int family, int after, void *arg)
 {
-	struct tn_conn *c = arg;
+	const struct tn_conn *c = arg;
 
-	return tni_endpoint_prepare(fd, family, c->ep);
+	return tni_endpoint_prepare_dialled(c->ep, fd, family, after);
 }
 
 static int open_dialled(int family, void *arg)
@@ -129,7 +129,7 @@ static int dial_place(struct tn_conn *c, const struct tni_endpoint *at, uint64_t
 #ifdef TNI_HAVE_SOCKOPTS
 	spec.unconnected = !ep->connected;
 	spec.netns = ep->netns;
-	spec.any_port = ep->bind && ep->bind->last > ep->bind->port;
+	spec.ports = ep->bind ? (unsigned)(ep->bind->last - ep->bind->port) + 1 : 1;
 #endif
 	if (at->scheme->place == TNI_AT_PATH) {
 		tni_addr_unix(&path, at->host, at->host_len);

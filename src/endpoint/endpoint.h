@@ -213,6 +213,9 @@ int tni_endpoint_neighbour(const struct tni_endpoint *ep, int fd, struct tn_addr
 /* Sets what a fresh socket needs before bind(2) or connect(2): tenon's defaults, then the URL's options. */
 int tni_endpoint_prepare(int fd, int family, void *ep);
 
+/* The same of a dialled one (struct tni_dial_spec). 1: it is bound to a port of bind's range that others have too. */
+int tni_endpoint_prepare_dialled(const struct tni_endpoint *ep, int fd, int family, int after);
+
 /* The same for a bound socket before listen(2). */
 int tni_endpoint_prepare_listen(int fd, int family, void *ep);
 

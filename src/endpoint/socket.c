@@ -160,15 +160,17 @@ static const char *bind_hint(int err, int port)
 
 #ifdef TNI_HAVE_SOCKOPTS
 
-/* Any port of the range, from one that chance names. 0 or -errno of the last failure. */
-static int bind_any_of(const struct tni_bind *end, int fd, struct tn_addr *addr)
+/* Any port of the range, from the one behind `after`, or that chance names. 0 or -errno of the last failure. */
+static int bind_any_of(const struct tni_bind *end, int fd, struct tn_addr *addr, int after)
 {
 	unsigned count = (unsigned)(end->last - end->port) + 1;
 	uint16_t from = 0;
 	int err = 0;
 
-	(void)tni_random(&from, sizeof(from));
-
+	if (after)
+		from = (uint16_t)(after - end->port + 1);
+	else
+		(void)tni_random(&from, sizeof(from));
 	for (unsigned i = 0; i < count; i++) {
 		tni_addr_set_port(addr, end->port + (int)((from + i) % count));
 		if (bind(fd, tn_addr_sockaddr(addr), addr->len) == 0)
@@ -180,17 +182,20 @@ static int bind_any_of(const struct tni_bind *end, int fd, struct tn_addr *addr)
 	return -err;
 }
 
-/* A port that nobody has; of streams, when there is none, one where a former connection lingers. */
-static int bind_in_range(const struct tni_endpoint *ep, int fd, struct tn_addr *addr)
+/* A port that nobody has; of streams, when there is none, one where another connection is or lingers: 1. */
+static int bind_in_range(const struct tni_endpoint *ep, int fd, struct tn_addr *addr, int after)
 {
 	const struct tni_bind *end = ep->bind;
 	bool stream = ep->scheme->type == SOCK_STREAM;
-	int on = 1, rc = bind_any_of(end, fd, addr);
+	int on = 1, rc = after ? -EADDRINUSE : bind_any_of(end, fd, addr, 0);
 
 	if (stream)
 		(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (rc == -EADDRINUSE && stream)
-		rc = bind_any_of(end, fd, addr);
+	if (rc == -EADDRINUSE && stream) {
+		rc = bind_any_of(end, fd, addr, after);
+		if (rc == 0)
+			return 1;
+	}
 	if (rc == -EADDRINUSE)
 		return tni_err(rc, "bind=%s: other sockets have all ports of this range", end->text);
 	return rc < 0 ? tni_err(rc, "bind=%s: %s%s", end->text, tn_strerror(rc), bind_hint(-rc, end->port)) : 0;
@@ -199,7 +204,7 @@ static int bind_in_range(const struct tni_endpoint *ep, int fd, struct tn_addr *
 #endif
 
 /* The end that a dialled connection comes from: key bind. */
-static int bind_dialled(const struct tni_endpoint *ep, int fd, int family)
+static int bind_dialled(const struct tni_endpoint *ep, int fd, int family, int after)
 {
 	const struct tni_bind *end = ep->bind;
 	struct tn_addr addr = end->addr;
@@ -209,7 +214,9 @@ static int bind_dialled(const struct tni_endpoint *ep, int fd, int family)
 		tni_addr_any(&addr, family, end->port);
 #ifdef TNI_HAVE_SOCKOPTS
 	if (end->last > end->port)
-		return bind_in_range(ep, fd, &addr);
+		return bind_in_range(ep, fd, &addr, after);
+#else
+	(void)after;
 #endif
 	/* Former connections from this port may linger, and another address of the same name may be tried from it. */
 	if (ep->scheme->type == SOCK_STREAM && end->port)
@@ -220,9 +227,8 @@ static int bind_dialled(const struct tni_endpoint *ep, int fd, int family)
 	return tni_err(-err, "bind=%s: %s%s", end->text, tn_strerror(-err), bind_hint(err, end->port));
 }
 
-int tni_endpoint_prepare(int fd, int family, void *arg)
+int tni_endpoint_prepare_dialled(const struct tni_endpoint *ep, int fd, int family, int after)
 {
-	const struct tni_endpoint *ep = arg;
 	int on = 1, rc;
 
 	/* A turn's bytes leave in one call anyhow, so Nagle's algorithm could only delay them. Accepted sockets inherit
@@ -230,7 +236,12 @@ int tni_endpoint_prepare(int fd, int family, void *arg)
 	if (ep->scheme->kinds & (TNI_SK_TCP | TNI_SK_MPTCP) && family != AF_UNIX)
 		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	rc = set_options(ep, fd, family, false);
-	return rc < 0 || !ep->bind ? rc : bind_dialled(ep, fd, family);
+	return rc < 0 || !ep->bind ? rc : bind_dialled(ep, fd, family, after);
+}
+
+int tni_endpoint_prepare(int fd, int family, void *arg)
+{
+	return tni_endpoint_prepare_dialled(arg, fd, family, 0);
 }
 
 void tni_endpoint_prepare_accepted(const struct tni_endpoint *ep, int fd, int family)

@@ -279,7 +279,7 @@ static struct tni_dial *dial_new(struct tn_loop *loop, const struct tni_dial_spe
 #ifdef TNI_HAVE_SOCKOPTS
 	d->unconnected = spec->unconnected;
 	d->netns = spec->netns;
-	d->any_port = spec->any_port;
+	d->ports = spec->ports;
 #endif
 	d->first = spec->first;
 	d->greeted = spec->greeted;

@@ -24,9 +24,12 @@ struct tni_dial_spec {
 	/* Opens a socket in the place of socket(2), or NULL; `arg` is the dial's. < 0 fails the attempt with its
 	 * detail. */
 	int (*open)(int family, void *arg);
-	/* Sets options on a socket before it connects, or NULL; `arg` is the dial's. < 0 fails the attempt with the
-	 * detail of tn_errmsg(). */
-	int (*prepare)(int fd, int family, void *arg);
+	/*
+	 * Sets options on a socket before it connects, or NULL; `arg` is the dial's. < 0 fails the attempt with the
+	 * detail of tn_errmsg(). 1: it is bound to a port of a range, which other sockets have as well. If they have a
+	 * connection there already, it is called with a new socket and that port, `after`, which is 0 otherwise.
+	 */
+	int (*prepare)(int fd, int family, int after, void *arg);
 	/* Whether an address may be connected to, or NULL: all may; `arg` is the dial's. Nothing goes to one that may
 	 * not. */
 	bool (*permits)(const struct tn_addr *addr, void *arg);
@@ -39,7 +42,7 @@ struct tni_dial_spec {
 #ifdef TNI_HAVE_SOCKOPTS
 	bool unconnected;  /* `many` gets any address */
 	const char *netns; /* where sockets are opened (net/netns.h), or NULL; must stay as `many` does */
-	bool any_port;     /* prepare() binds to another port each time: one that is taken is not the last word */
+	unsigned ports;    /* of that range */
 #endif
 	/* Gets how long the name was looked up before the first attempt, at least 1 if it was, right before done() is
 	 * called. Or NULL. */

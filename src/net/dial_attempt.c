@@ -206,28 +206,29 @@ struct tni_dial_attempt *tni_dial_only_attempt(const struct tni_dial *d)
 
 #ifdef TNI_HAVE_SOCKOPTS
 
-#define PORTS_MAX 16 /* are tried; each takes as many calls as the range has ports */
-
 static int open_there(struct tni_dial_attempt *a);
-static void attempt_connect(struct tni_dial_attempt *a);
 
 /*
  * Of a range all ports may have connections, and still this one may be had from one of them: those to other places are
- * not in its way. Which they are connect(2) tells alone. False: it was the last word.
+ * not in its way. Which they are connect(2) tells alone, so the range is walked once, a step whenever the loop comes
+ * here. False: it was the last word.
  */
 static bool try_another_port(struct tni_dial_attempt *a, int res)
 {
+	struct tn_addr local;
 	int rc;
 
-	if (res != -EADDRNOTAVAIL || !a->dial->any_port || a->ports == PORTS_MAX)
+	if (res != -EADDRNOTAVAIL || !a->shares || a->ports + 1 >= a->dial->ports ||
+	    tni_addr_local(a->fd.fd, &local) < 0)
 		return false;
 	a->ports++;
+	a->port = tni_addr_port(&local);
 	tni_dial_attempt_close(a);
 	rc = open_there(a);
 	if (rc < 0)
 		attempt_failed(a, rc);
 	else
-		attempt_connect(a);
+		a->retry_ns = tni_clock_ns();
 	return true;
 }
 
@@ -347,11 +348,12 @@ static int open_socket(struct tni_dial_attempt *a)
 	a->fd.done = &done;
 	a->fd.wr.addr = &a->addr;
 	if (d->prepare) {
-		rc = d->prepare(fd, family, d->arg);
+		rc = d->prepare(fd, family, a->port, d->arg);
 		if (rc < 0) {
 			a->why = strdup(tn_errmsg());
 			return rc;
 		}
+		a->shares = rc == 1;
 	}
 	return bind_for_replies(fd, d->type, family);
 }

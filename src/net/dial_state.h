@@ -12,13 +12,15 @@ struct tni_dial_attempt {
 	struct tni_dial *dial;
 	struct tni_fd fd;
 	struct tn_addr addr;
-	uint64_t retry_ns;    /* a Unix listener's queue is full: when to try again; otherwise 0 */
+	uint64_t retry_ns;    /* a Unix listener's queue is full, or the port was taken: when to try again; or 0 */
 	int err;              /* 0: under way, or given up with the dial */
 	char *why;            /* the words of prepare(); NULL: those of the code */
 	struct tn_addr *many; /* several may answer: it is not connected, and this becomes its address */
 	uint64_t resend_ns;   /* the first datagrams have been sent: when they are sent again; otherwise 0 */
 	uint64_t interval_ns; /* and how long after that once more */
 	unsigned ports;       /* of our own that had a connection there already */
+	int port;             /* the last of them, or 0 */
+	bool shares;          /* a port with others */
 };
 
 struct tni_dial {
@@ -32,7 +34,7 @@ struct tni_dial {
 	struct tni_timer timer; /* the next thing that time brings: deadline, attempt or retry */
 	struct tni_task task;   /* reports the result */
 	void (*done)(void *arg, int fd_or_err);
-	int (*prepare)(int fd, int family, void *arg);
+	int (*prepare)(int fd, int family, int after, void *arg);
 	int (*open)(int family, void *arg);
 	bool (*permits)(const struct tn_addr *addr, void *arg);
 	void *arg;
@@ -43,7 +45,7 @@ struct tni_dial {
 #ifdef TNI_HAVE_SOCKOPTS
 	bool unconnected;
 	const char *netns;
-	bool any_port;
+	unsigned ports;
 #endif
 	int type, protocol;
 	uint64_t timeout_ns, deadline_ns;

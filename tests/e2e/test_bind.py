@@ -87,6 +87,35 @@ def test_a_range_whose_ports_have_connections_elsewhere(tenon):
         client.wait(None)
 
 
+def test_a_range_is_walked_once(tenon):
+    """One port of many has no connection to the same place: it is found. Where there is none, that is told."""
+    count, here, elsewhere = 40, tenon.listen(), tenon.listen()
+    low = spare_range(count)
+    url = f"tcp://127.0.0.1:{here.getsockname()[1]}?bind=127.0.0.1:{low}-{low + count - 1}"
+    free = random.randrange(low, low + count)
+    socks = []
+    try:
+        for port in range(low, low + count):
+            socks.append(socket.socket())
+            socks[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            socks[-1].bind(("127.0.0.1", port))
+            socks[-1].connect((elsewhere if port == free else here).getsockname())
+            if port != free:
+                tenon.accept(here)
+        for _ in range(4):  # from which port it begins is chance
+            client = tenon.start("connect", url, stdin=subprocess.PIPE)
+            sock = tenon.accept(here)
+            assert sock.getpeername()[1] == free
+            reset(sock)
+            client.wait(None)
+        client = tenon.start("connect", url, stdin=subprocess.PIPE)
+        tenon.accept(here)
+        assert "lingers" in tenon.run("connect", url, status=1).err
+    finally:
+        for sock in socks:
+            sock.close()
+
+
 def test_a_range_of_ports_on_datagrams(tenon):
     server, low = tenon.listen(kind=socket.SOCK_DGRAM), spare_range(2)
     url = f"udp://127.0.0.1:{server.getsockname()[1]}?bind=:{low}-{low + 1}"

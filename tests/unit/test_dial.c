@@ -721,11 +721,12 @@ static void test_second_address_while_first_hangs(void **state)
 }
 
 /* Binds to the very port that is dialled: TCP connects such a socket to itself. */
-static int bind_to_target(int fd, int family, void *arg)
+static int bind_to_target(int fd, int family, int after, void *arg)
 {
 	struct result *r = arg;
 	struct tn_addr addr;
 
+	(void)after;
 	tni_addr_loopback(&addr, family, r->prepare_family);
 	return bind(fd, tn_addr_sockaddr(&addr), addr.len) < 0 ? -errno : 0;
 }
@@ -747,12 +748,13 @@ static void test_self_connect(void **state)
 	close(fd);
 }
 
-static int prepare(int fd, int family, void *arg)
+static int prepare(int fd, int family, int after, void *arg)
 {
 	struct result *r = arg;
 	int type;
 	socklen_t len = sizeof(type);
 
+	(void)after;
 	assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len), 0);
 	assert_int_equal(type, SOCK_STREAM);
 	r->prepared++;
@@ -760,10 +762,9 @@ static int prepare(int fd, int family, void *arg)
 	return 0;
 }
 
-static int prepare_badly(int fd, int family, void *arg)
+static int prepare_badly(int fd, int family, int after, void *arg)
 {
-	(void)fd;
-	(void)arg;
+	(void)fd, (void)after, (void)arg;
 	return family == AF_INET6 ? tni_err(-EPERM, "option mark: not permitted") : -EADDRNOTAVAIL;
 }
 
