@@ -114,10 +114,14 @@ bool tni_program_signal(const struct tni_program *program, int signo)
 	return kill(-program->pid, signo) == 0;
 }
 
+/* One of another user's ends when it wants to, and is not waited for. */
 void tni_program_kill(struct tni_program *program)
 {
+	bool dies;
+
 	kill(-program->pid, SIGKILL);
-	(void)reap(program, 0);
+	dies = kill(program->pid, SIGKILL) == 0;
+	(void)reap(program, dies ? 0 : WNOHANG);
 	if (program->pidfd >= 0)
 		close(program->pidfd);
 	program->pidfd = -1;

@@ -289,6 +289,26 @@ static void outlives_its_loop(void **state)
 	assert_int_equal(waitpid(seen.info.child_pid, NULL, 0), seen.info.child_pid);
 }
 
+/* It is not waited for, which could last for ever. */
+static void cannot_be_watched_nor_killed(void **state)
+{
+	struct tn_loop *loop = *state;
+	struct seen seen = {0};
+	struct rlimit before, none;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = (struct rlimit){.rlim_cur = STDERR_FILENO + 1, .rlim_max = before.rlim_max};
+	assert_int_equal(tn_dial(loop, "exec:exec <&- >&-; exec sleep 30", &handler, &seen, NULL), 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	forbidden = true;
+	assert_int_equal(tn_loop_run(loop), 0);
+	forbidden = false;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_true(seen.info.child_cut && !seen.info.child_ended);
+	assert_int_equal(kill(seen.info.child_pid, SIGKILL), 0);
+	assert_int_equal(waitpid(seen.info.child_pid, NULL, 0), seen.info.child_pid);
+}
+
 static int make_loop(void **state)
 {
 	return tn_loop_new((struct tn_loop **)state, getenv("TENON_ENGINE"));
@@ -311,6 +331,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(reads_nothing, make_loop, free_loop),
 		cmocka_unit_test_setup_teardown(reads_nothing_and_is_dialled_again, make_loop, free_loop),
 		cmocka_unit_test_setup_teardown(cannot_be_watched, make_loop, free_loop),
+		cmocka_unit_test_setup_teardown(cannot_be_watched_nor_killed, make_loop, free_loop),
 		cmocka_unit_test(ends_with_its_loop),
 		cmocka_unit_test(ends_with_its_loop_unkept),
 		cmocka_unit_test(outlives_its_loop),
