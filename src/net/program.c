@@ -6,7 +6,10 @@
 #include <errno.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <sys/pidfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,14 +20,43 @@
 
 extern char **environ;
 
+/* Programs that use select(2), or close all that may be open, are not made for as many descriptors as who dials has. */
+static rlim_t files_before;
+
+__attribute__((constructor)) static void note_files(void)
+{
+	struct rlimit limit;
+
+	files_before = getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : RLIM_INFINITY;
+}
+
+/* As posix_spawn(3) sets no limits, a shell does where it must be lowered. */
+static void make_argv(char *const command, char number[24], char *argv[6])
+{
+	static const char lower[] = "ulimit -Sn \"$0\"; exec /bin/sh -c \"$1\"";
+	struct rlimit limit;
+	int n = 0;
+
+	argv[n++] = (char *)"sh";
+	argv[n++] = (char *)"-c";
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur > files_before) {
+		snprintf(number, 24, "%llu", (unsigned long long)files_before);
+		argv[n++] = (char *)(uintptr_t)lower;
+		argv[n++] = number;
+	}
+	argv[n++] = command;
+	argv[n] = NULL;
+}
+
 static int spawn(pid_t *pid, const char *command, char *const *env, posix_spawn_file_actions_t *actions,
 		 posix_spawnattr_t *attr)
 {
-	char *const argv[] = {(char *)"sh", (char *)"-c", (char *)(uintptr_t)command, NULL};
+	char *argv[6], number[24];
 	sigset_t none, all;
 	int err =
 		posix_spawnattr_setflags(attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
 
+	make_argv((char *)(uintptr_t)command, number, argv);
 	sigemptyset(&none);
 	sigfillset(&all);
 	err = err ? err : posix_spawnattr_setsigmask(attr, &none);

@@ -1,5 +1,6 @@
 """The scheme exec: a program that is dialled, and ends with its connection."""
 import os
+import resource
 import signal
 import socket
 
@@ -90,3 +91,14 @@ def test_a_relays_client_that_does_not_end(tenon):
     client.close()
     ended(pid)
     assert relay.wait_for_event("session", reason="reset")["status"] is None
+
+
+@one_engine
+def test_it_may_open_as_many_files_as_its_parents_parent_has_said(tenon):
+    """A relay raises its own limit, which a program gets back."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    relay = tenon.relay("tcp://127.0.0.1:0", "exec:echo $(ulimit -Sn) $(ulimit -Hn) '%3F', $0; exit 3",
+                        options=["--json", *AS_ROOT],
+                        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (hard - 10, hard)))
+    assert receive_to_end(tenon.dial(relay.url)).decode() == f"{hard - 10} {hard} ?, /bin/sh\n"
+    assert relay.wait_for_event("session")["status"] == 3
