@@ -105,25 +105,34 @@ static int check_local(const struct tni_parse *p)
 	return tni_parse_fail(p, url->host_at, why);
 }
 
-static int parse_path(const struct tni_parse *p)
+/* unix:fd:3 and file:fd:3 would be relative paths. */
+static int check_no_fd(const struct tni_parse *p)
 {
-	const struct tni_url *url = p->url;
-	struct tni_endpoint *ep = p->ep;
-	struct tn_addr addr;
-	char why[256];
-	int rc = 0;
-
-	if (url->host)
-		rc = check_local(p);
-	if (rc < 0)
-		return rc;
 #ifdef TNI_HAVE_HINTS
+	const struct tni_url *url = p->url;
+	char why[256];
+
 	if (!strncmp(url->path, "fd:", 3)) {
 		snprintf(why, sizeof(why), "a descriptor is '%.64s' alone; a file of that name is ./%.64s", url->path,
 			 url->path);
 		return tni_parse_fail(p, url->path_at, why);
 	}
+#else
+	(void)p;
 #endif
+	return 0;
+}
+
+static int parse_path(const struct tni_parse *p)
+{
+	const struct tni_url *url = p->url;
+	struct tni_endpoint *ep = p->ep;
+	struct tn_addr addr;
+	char why[128];
+	int rc = url->host ? check_local(p) : check_no_fd(p);
+
+	if (rc < 0)
+		return rc;
 	if (!url->path_len || (url->path_len == 1 && url->path[0] == '@'))
 		return tni_parse_fail(p, url->path_at,
 				      "the path is missing: /path, or @name for the abstract namespace");
@@ -230,8 +239,8 @@ static int parse_device(const struct tni_parse *p)
 
 	if (url->host && runs)
 		return tni_parse_fail(p, url->host_at, "the command stands right behind the colon: exec:/bin/date");
-	if (url->host)
-		rc = check_local(p);
+	if (!runs)
+		rc = url->host ? check_local(p) : check_no_fd(p);
 	if (rc < 0)
 		return rc;
 	if (ep->role == TN_SERVE)

@@ -2218,6 +2218,11 @@ static void test_bad_urls(void **state)
 #ifdef TNI_HAVE_SHM
 		{"shm:fd:3", TN_DIAL, 4, "a file of that name is ./fd:3"},
 #endif
+#ifdef TNI_HAVE_FILES
+		{"file:fd:3?open=write", TN_DIAL, 5, "'fd:3' alone"},
+		{"tty:fd:3", TN_DIAL, 4, "'fd:3' alone"},
+		{"pty:fd:3", TN_DIAL, 4, "'fd:3' alone"},
+#endif
 #endif
 		{"tcp://localhost:1/path", TN_DIAL, 17, "path"},
 		{"tcp://user@localhost:1", TN_DIAL, 10, "user name"},
