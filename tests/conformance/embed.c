@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -553,6 +554,40 @@ static void test_run_that_spins(void **state)
 	wreck(&w);
 }
 
+/* Without a descriptor for it there is none, and the loop is as it was: what it polled it polls. */
+static void test_no_descriptor_is_left(void **state)
+{
+	struct world w = {.loop = th_loop(), .counter = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+	struct rlimit before, limit;
+	uint64_t one = 1;
+
+	(void)state;
+	assert_int_equal(tn_poll_events(w.loop, w.counter, POLLIN, read_counter, &w, &w.poll), 0);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	for (int left = 0; left < 2; left++) {
+		int next = dup(w.counter), rc;
+
+		close(next);
+		limit = (struct rlimit){.rlim_cur = (rlim_t)(next + left), .rlim_max = before.rlim_max};
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+		rc = tn_loop_fd(w.loop);
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+		if (rc >= 0) /* it had one already */
+			break;
+		assert_int_equal(rc, -EMFILE);
+		assert_int_equal(fcntl(next, F_GETFD), -1); /* nothing stays open */
+		assert_int_equal(write(w.counter, &one, sizeof(one)), sizeof(one));
+		th_until(w.loop, w.calls == (unsigned)left + 1);
+	}
+	w.calls = 0;
+	assert_true(tn_loop_fd(w.loop) >= 0);
+	quiet(w.loop);
+	assert_int_equal(write(w.counter, &one, sizeof(one)), sizeof(one));
+	until(w.loop, w.calls == 1);
+	close(w.counter);
+	tn_loop_free(w.loop);
+}
+
 /* ---- threads ---- */
 
 #define POSTERS 4
@@ -944,6 +979,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_a_second_thread),
 	T(test_two_embedders),
 	T(test_run_and_embedded_in_turn),
+	T(test_no_descriptor_is_left),
 	T(test_run_that_spins),
 	T(test_posts_of_other_threads),
 	T(test_a_loop_inside_a_loop),

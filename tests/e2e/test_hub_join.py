@@ -1,5 +1,7 @@
 """tenon hub --join: the hub as a client of a NATS cluster, which is Debian's nats-server, or the test plays it."""
+import contextlib
 import json
+import socket
 
 import pytest
 
@@ -470,6 +472,39 @@ def test_a_silent_server_is_left(tenon, server, join):
     played.listener.close()
     assert hub.wait_for_event("parted")["unconfirmed"] == 10
     hub.wait_for_event("joined", cluster=f"nats://127.0.0.1:{other.port}")
+
+
+def answer(sock):
+    """Each PING that has come by now."""
+    with contextlib.suppress(BlockingIOError):
+        sock.sendall(b"PONG\r\n" * sock.recv(65536, socket.MSG_DONTWAIT).count(b"PING\r\n"))
+
+
+def test_each_connection_confirms_its_own(tenon, join):
+    """What was published is confirmed by an answer to what was asked behind it, and not on the other connection."""
+    played = Played(tenon)
+    hub = join(played.port, wait=False)
+    plain, groups = played.take()
+    hub.wait_for_event("joined")
+    publisher = Client(tenon, hub.port)
+    publisher.publish(b"a", *numbers(10))
+    wait_until(lambda: hub.cluster()["under_way"] == 10, "all are sent")
+    wait_until(lambda: answer(plain) or hub.cluster()["under_way"] == 0, "they are confirmed")
+    publisher.publish(b"a", *numbers(5))
+    wait_until(lambda: hub.cluster()["under_way"] == 5, "these are sent too")
+    member = tenon.dial(f"tcp://127.0.0.1:{hub.port}")
+    member.sendall(b"CONNECT {}\r\nSUB g q 1\r\nPING\r\n")
+    said = bytearray()
+
+    def is_member():
+        answer(groups)
+        with contextlib.suppress(BlockingIOError):
+            said.extend(member.recv(65536, socket.MSG_DONTWAIT))
+        return b"PONG\r\n" in said
+    wait_until(is_member, "a member is answered by the other connection")
+    assert hub.cluster()["under_way"] == 5
+    plain.close()
+    assert hub.wait_for_event("parted")["unconfirmed"] == 5
 
 
 def test_a_hub_does_not_join_itself(tenon, join):

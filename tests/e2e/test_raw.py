@@ -99,13 +99,15 @@ def test_inherited_raw(tenon, wire):
 
 # A socket that sends to its own machine hears itself: whoever answers must not answer itself
 
-@pytest.mark.parametrize("url", ["raw://127.0.0.1?proto=253", "raw://[::1]?proto=253", "packet:lo?proto=0x88b5"])
-def test_nobody_answers_himself(tenon, network, url):
+@pytest.mark.parametrize("served, url", [
+    ("raw://127.0.0.1?proto=253", "raw://127.0.0.1?proto=253"), ("raw://[::1]?proto=253", "raw://[::1]?proto=253"),
+    ("raw://0.0.0.0?proto=253", "raw://127.0.0.1?proto=253"), ("packet:lo?proto=0x88b5", "packet:lo?proto=0x88b5")])
+def test_nobody_answers_himself(tenon, network, served, url):
     sniffer = raw(tenon, network, socket.AF_PACKET, protocol=socket.htons(3))
-    tenon.serve(url, options=["--handler", "ack"], preexec_fn=network.enter)
+    tenon.serve(served, options=["--handler", "echo"], preexec_fn=network.enter)
     for text in ("first", "second"):
         answer = tenon.run("send", "--wait", "15s", url, text, preexec_fn=network.enter)
-        assert answer.out == b"ack: %s\n" % text.encode()
+        assert answer.out == text.encode() + b"\n"
     seen, marker = [], b"\xff" * 14 + b"the end"
     sniffer.sendto(marker, ("lo", 0))
     while True:
