@@ -622,10 +622,11 @@ static void stream_lost(struct tn_conn *conn, int err, const struct tn_loss *los
 	error = told ? tnp_error_lost(reason, told) : NULL;
 	Py_DECREF(reason);
 	Py_XDECREF(told);
-	if (error) {
-		tnp_stream_lost(c, error, loss->was_open);
+	if (error && tnp_stream_lost(c, error, loss->was_open) < 0)
+		Py_CLEAR(error);
+	Py_XDECREF(error);
+	if (error)
 		return;
-	}
 	tnp_loop_failed(c->loop, (PyObject *)c, c);
 	tn_abort(conn, -ENOMEM);
 }

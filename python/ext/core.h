@@ -85,7 +85,8 @@ struct stream {
 	struct waiter *waiter; /* of asyncio's tasks, used again */
 	PyObject *watchers;    /* list of callables: woken by opening, room, closing */
 	PyObject *sender;      /* of the message taken last */
-	PyObject *lost;        /* the LostError of the last loss since send() began */
+	PyObject *lost;        /* a LostError that neither recv() nor send() has raised, nor will recv(); or NULL */
+	size_t losses;         /* items that are LostErrors */
 	bool paused, ended, opened;
 };
 
@@ -222,8 +223,9 @@ struct stream *tnp_stream_new(void);
 void tnp_stream_free(struct stream *s);
 int tnp_stream_visit(const struct stream *s, visitproc visit, void *arg);
 void tnp_stream_push(struct conn *c, PyObject *msg, size_t len, PyObject *peer);
-/* Whoever sends just now is told, and if it was open, whoever takes messages. `error` becomes the stream's. */
-void tnp_stream_lost(struct conn *c, PyObject *error, bool was_open);
+/* Whoever sends is told, unless somebody waits for messages, and if it was open, whoever takes those. 0, or -1 with an
+ * exception set: there is no memory. */
+int tnp_stream_lost(struct conn *c, PyObject *error, bool was_open);
 void tnp_stream_changed(struct conn *c); /* the watchers are called */
 void tnp_stream_ended(struct conn *c);   /* the reader is woken */
 void tnp_wake(PyObject *fn);

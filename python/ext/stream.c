@@ -22,6 +22,12 @@ struct stream *tnp_stream_new(void)
 	return s;
 }
 
+static PyObject *itself(PyObject *self)
+{
+	Py_INCREF(self);
+	return self;
+}
+
 static void item_free(struct item *item)
 {
 	Py_XDECREF(item->msg);
@@ -343,6 +349,8 @@ static PyObject *pop(struct conn *c)
 	s->head = (s->head + 1) & (s->cap - 1);
 	s->count--;
 	s->bytes -= item.bytes;
+	if (tnp_error_is_lost(item.msg) && !--s->losses)
+		Py_CLEAR(s->lost);
 	Py_XDECREF(s->sender);
 	s->sender = item.peer;
 	if (s->paused && s->bytes <= WAITING_MAX / 2 && c->conn && tnp_loop_usable(c->loop)) {
@@ -357,16 +365,75 @@ static PyObject *pop(struct conn *c)
 	return NULL;
 }
 
-void tnp_stream_lost(struct conn *c, PyObject *error, bool was_open)
+/* One loss of two behind one another. NULL: out of memory. `before` is taken over, `error` is not. */
+static PyObject *add_up(PyObject *before, PyObject *error)
 {
-	PyObject *before = c->stream->lost;
+	static const char *const sums[] = {"messages", "unsent"};
+	PyObject *first = PyObject_GetAttrString(before, "loss");
+	PyObject *then = first ? PyObject_GetAttrString(error, "loss") : NULL;
+	PyObject *all = then ? PyDict_Copy(then) : NULL, *reason = all ? PyObject_GetAttrString(error, "reason") : NULL;
+	PyObject *result = NULL;
+	bool good = reason;
 
-	c->stream->lost = error;
-	Py_XDECREF(before);
-	if (!was_open)
-		return;
-	Py_INCREF(error);
-	tnp_stream_push(c, error, 0, NULL);
+	for (size_t i = 0; good && i < sizeof(sums) / sizeof(sums[0]); i++) {
+		PyObject *a = PyDict_GetItemString(first, sums[i]), *b = PyDict_GetItemString(all, sums[i]);
+		PyObject *sum = a && b ? PyNumber_Add(a, b) : NULL;
+
+		good = sum && PyDict_SetItemString(all, sums[i], sum) == 0;
+		Py_XDECREF(sum);
+	}
+	if (good)
+		result = tnp_error_lost(reason, all);
+	Py_XDECREF(first);
+	Py_XDECREF(then);
+	Py_XDECREF(all);
+	Py_XDECREF(reason);
+	Py_DECREF(before);
+	return result;
+}
+
+/* With nothing between them losses are one: who only sends never takes them. */
+static int push_loss(struct conn *c, PyObject *error)
+{
+	struct stream *s = c->stream;
+	struct item *last = s->count ? &s->items[(s->head + s->count - 1) & (s->cap - 1)] : NULL;
+
+	if (last && tnp_error_is_lost(last->msg)) {
+		PyObject *both = add_up(last->msg, error);
+
+		last->msg = both ? both : itself(error);
+		return both ? 0 : -1;
+	}
+	s->losses++;
+	tnp_stream_push(c, itself(error), 0, NULL);
+	return 0;
+}
+
+/* Who waits in recv() hears of it there. Otherwise whatever is called next tells, send() too. */
+int tnp_stream_lost(struct conn *c, PyObject *error, bool was_open)
+{
+	struct stream *s = c->stream;
+	int rc = 0;
+
+	if (!was_open || !s->reader)
+		rc = (s->lost = s->lost ? add_up(s->lost, error) : itself(error)) ? 0 : -1;
+	if (was_open && push_loss(c, error) < 0)
+		rc = -1;
+	tnp_stream_changed(c);
+	return rc;
+}
+
+/* Whether a loss that nobody has heard of is raised now. */
+static bool raise_lost(struct conn *c)
+{
+	PyObject *error = c->stream->lost;
+
+	if (!error)
+		return false;
+	c->stream->lost = NULL;
+	PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+	Py_DECREF(error);
+	return true;
 }
 
 static bool over(const struct conn *c)
@@ -457,9 +524,7 @@ static int drain(struct conn *c, uint64_t until_ns)
 		if (tnp_loop_wait(c->loop, until_ns) < 0)
 			return -1;
 	}
-	if (s->lost)
-		PyErr_SetObject((PyObject *)Py_TYPE(s->lost), s->lost);
-	else
+	if (!raise_lost(c))
 		raise_over(c);
 	return -1;
 }
@@ -482,7 +547,8 @@ static PyObject *stream_send(struct conn *c, PyObject *args)
 		made = (struct tn_msg){.peer = &((struct peer *)to)->addr};
 		msg = &made;
 	}
-	Py_CLEAR(c->stream->lost);
+	if (raise_lost(c))
+		return NULL;
 	for (;;) {
 		rc = tnp_conn_send(c, object, msg);
 		if (rc != TN_EFULL && (rc != TN_ESTATE || !cannot_write(c)))
@@ -597,12 +663,6 @@ static void awaited_dealloc(struct awaited *a)
 	else
 		PyObject_GC_Del(a);
 	Py_DECREF(type);
-}
-
-static PyObject *itself(PyObject *self)
-{
-	Py_INCREF(self);
-	return self;
 }
 
 static PyObject *stop_with(PyObject *value)
@@ -812,7 +872,7 @@ static PyObject *stream_offer(struct conn *c, PyObject *object, PyObject *to)
 	struct tn_msg made;
 	int rc;
 
-	if (!tnp_conn_ok(c))
+	if (!tnp_conn_ok(c) || raise_lost(c))
 		return NULL;
 	if (to && to != Py_None) {
 		if (Py_TYPE(to) != tnp_peer_type)
@@ -887,6 +947,14 @@ static PyObject *stream_take(struct conn *c, PyObject *unused)
 	return list;
 }
 
+static PyObject *stream_hear(struct conn *c, PyObject *unused)
+{
+	(void)unused;
+	if (raise_lost(c))
+		return NULL;
+	Py_RETURN_NONE;
+}
+
 static PyObject *get_opened(struct conn *c, void *unused)
 {
 	(void)unused;
@@ -918,10 +986,13 @@ static PyMethodDef stream_methods[] = {
 	{"_asend", (PyCFunction)(void (*)(void))stream_asend, METH_FASTCALL | METH_KEYWORDS,
 	 "send(message, to=None)\n--\n\nSends a message; `await` it: it waits as long as the queue is at its mark "
 	 "(key "
-	 "queue). See Conn.send(). Raises TooBigError, FormatError, TypeError, and why the connection has ended."},
+	 "queue). See Conn.send(). Raises TooBigError, FormatError, TypeError, and why the connection has ended. "
+	 "LostError: with key reconnect, the connection was lost, which no recv() has told or waits for, and this "
+	 "message was not sent or is lost with it."},
 	{"_watch", (PyCFunction)stream_watch, METH_O, NULL},
 	{"_read", (PyCFunction)stream_read, METH_O, NULL},
 	{"_take", (PyCFunction)stream_take, METH_NOARGS, NULL},
+	{"_hear", (PyCFunction)stream_hear, METH_NOARGS, NULL},
 	{NULL, NULL, 0, NULL},
 };
 

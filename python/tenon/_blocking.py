@@ -47,8 +47,8 @@ class Connection(_Stream):
         """Sends a message: when this returns, the kernel has taken all of it. See Conn.send() for what a message is.
 
         timeout: in seconds, None: none. Raises TimeoutError (a part of it may have gone), TooBigError, FormatError,
-        and why the connection has ended. LostError: with key reconnect, the connection was lost meanwhile, and with it
-        what had not gone out; send it again if it may come twice.
+        and why the connection has ended. LostError: with key reconnect, the connection was lost meanwhile, or before
+        and recv() has not told; what had not gone out is lost with it. Send it again if it may come twice.
         """
         self._send(message, timeout, to)
 

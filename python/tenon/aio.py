@@ -105,6 +105,8 @@ class Connection(_Stream):
             await self._asend(message, to)
         elif not self._alive and self.error is not None:
             raise self.error
+        else:
+            self._hear()
 
     async def close(self, code=0, reason=None):
         """Closes in good order, and waits until all has been sent (at most for key drain). `code` and `reason`: what

@@ -78,6 +78,8 @@ class Connection(_Stream):
             await self._asend(message, to)
         elif not self._alive and self.error is not None:
             raise self.error
+        else:
+            self._hear()
 
     async def recv(self):
         """The next message. Raises ClosedError: no more come; otherwise why the connection has ended."""

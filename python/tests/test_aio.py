@@ -3,6 +3,7 @@ import asyncio
 import contextvars
 import gc
 import random
+import select
 import socket
 import weakref
 
@@ -439,4 +440,77 @@ def test_a_connection_that_is_dialled_again(run):
                         losses += 1
                         await conn.send(b"%d" % len(got))
                 assert got == [b"0", b"1", b"2"] and losses == 2
+    run(main())
+
+
+def only_sending(connect, sleep):
+    """A connection on which nobody ever takes a message, and a server that ends it five times."""
+    async def readable(sock):
+        while not select.select([sock], [], [], 0)[0]:
+            await sleep(0.001)
+
+    async def main(path):
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(path)
+            server.listen()
+            conn = await connect(f"unix:{path}?frame=line&reconnect=1ms-2ms")
+            for _ in range(5):
+                await conn.send(b"there")
+                await readable(server)
+                with server.accept()[0] as peer:
+                    await readable(peer)
+                    assert peer.recv(10) == b"there\n"
+                with pytest.raises(tenon.LostError) as lost:
+                    while True:
+                        await sleep(0.001)
+                        await conn.send(b"lost")
+                assert lost.value.loss["was_open"] and lost.value.loss["messages"] >= 1
+            assert conn.waiting == 1
+            conn.abort()
+    return main
+
+
+def test_a_task_that_only_sends_hears_of_losses(run, tmp_path):
+    run(only_sending(tenon.aio.connect, asyncio.sleep)(f"{tmp_path}/s"))
+
+
+def test_a_task_of_trio_that_only_sends_hears_of_losses(tmp_path):
+    import tenon.trio
+
+    async def main():
+        with trio.fail_after(LIMIT):
+            await only_sending(tenon.trio.connect, trio.sleep)(f"{tmp_path}/s")
+    trio.run(main)
+
+
+def test_a_task_that_waits_is_told_of_a_loss_and_no_other(run, tmp_path):
+    async def main():
+        async def once(conn):
+            await conn.recv()
+        async with tenon.aio.serve(f"unix:{tmp_path}/s?frame=line", once):
+            async with tenon.aio.connect(f"unix:{tmp_path}/s?frame=line&reconnect=1ms-2ms") as conn:
+                for _ in range(3):
+                    waits = asyncio.ensure_future(conn.recv())
+                    await asyncio.sleep(0)
+                    await conn.send(b"x")
+                    with pytest.raises(tenon.LostError):
+                        await waits
+    run(main())
+
+
+def test_a_task_that_waits_for_room_hears_of_a_loss(run, tmp_path):
+    async def main():
+        async def fill():
+            while True:
+                await conn.send(b"x" * 10000)
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(f"{tmp_path}/s")
+            server.listen()
+            conn = await tenon.aio.connect(f"unix:{tmp_path}/s?frame=line&reconnect=1h&queue=4KiB")
+            with server.accept()[0]:
+                task = asyncio.ensure_future(fill())
+                await asyncio.sleep(0.1)
+            with pytest.raises(tenon.LostError):
+                await task
+            conn.abort()
     run(main())

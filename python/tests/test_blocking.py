@@ -248,3 +248,23 @@ def test_a_connection_lost_while_it_sends(tmp_path):
             client.send("again", timeout=LIMIT)
             with server.accept()[0] as peer:
                 assert peer.recv(10) == b"again\n"
+
+
+def test_who_only_sends_hears_of_losses(tmp_path):
+    """Each loss is raised once, and what nobody takes does not pile up."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{tmp_path}/s")
+        server.listen()
+        server.settimeout(LIMIT)
+        with tenon.connect(f"unix:{tmp_path}/s?frame=line&reconnect=1ms-2ms", timeout=LIMIT) as client:
+            for _ in range(5):
+                client.send("there", timeout=LIMIT)
+                with server.accept()[0] as peer:
+                    assert peer.recv(10) == b"there\n"
+                with pytest.raises(tenon.LostError) as lost:
+                    client.send("lost", timeout=LIMIT)
+                assert lost.value.loss["messages"] == 2
+            assert client.waiting == 1
+            with pytest.raises(tenon.LostError) as lost:
+                client.recv(timeout=LIMIT)
+            assert lost.value.loss["messages"] == 10 and lost.value.loss["was_open"]
