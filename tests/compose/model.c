@@ -183,10 +183,14 @@ static void check_complete(const struct side *x, const struct side *y)
 
 /* ---- reasons ---- */
 
-/* Too long is what comes next; or, if nothing has told whose other end is whose, what comes next of one of them. */
+/*
+ * Too long is what comes next, be it from beyond a path; or, if nothing has told whose other end is whose, what comes
+ * next of one of them.
+ */
 static bool was_sent_too_long(const struct side *s)
 {
-	bool was = s->pair && is_too_long(s->pair, s);
+	const struct side *source = source_of(s);
+	bool was = source && is_too_long(source, s);
 
 	for (unsigned i = 0; i < world.nsides && !s->pair; i++) {
 		const struct side *x = world.sides[i];
