@@ -5,6 +5,7 @@
 
 #include "admin/admin.h"
 #include "common/complain.h"
+#include "common/dialled.h"
 #include "common/json.h"
 #include "common/sandbox.h"
 #include "common/status.h"
@@ -90,6 +91,7 @@ const char *join_add_local(const char *pattern)
 int join_check(void)
 {
 	const char *why;
+	int status;
 
 	if (!join_is_wanted()) {
 		const char *name = join_plan.login    ? "--join-login"
@@ -104,9 +106,11 @@ int join_check(void)
 			complain_hint("--join nats://HOST");
 		return name ? STATUS_USAGE : STATUS_DONE;
 	}
-	for (int i = 0; i < join.servers.count; i++)
-		if (tn_url_check(join.servers.list[i].url, TN_DIAL) < 0)
-			return complain_library(TN_EURL, join.servers.list[i].url);
+	for (int i = 0; i < join.servers.count; i++) {
+		status = dialled_check(join.servers.list[i].url);
+		if (status != STATUS_DONE)
+			return status;
+	}
 	why = join_login_check();
 	if (why)
 		complain("%s: %s", join_plan.login, why);

@@ -10,6 +10,7 @@
 
 #include "common/clock.h"
 #include "common/complain.h"
+#include "common/dialled.h"
 #include "common/human.h"
 #include "common/json.h"
 #include "common/options.h"
@@ -592,15 +593,16 @@ static int parse_size(void)
 static int understand(char *operand)
 {
 	static char url[4200];
-	int keeps, kind;
+	int keeps, kind, status;
 
 	if (url_of(operand, url, sizeof(url)) < 0) {
 		complain("ping: '%.64s...' is too long", operand);
 		return STATUS_USAGE;
 	}
 	state.url = url;
-	if (tn_url_check(url, TN_DIAL) < 0)
-		return complain_library(TN_EURL, url);
+	status = dialled_check(url);
+	if (status != STATUS_DONE)
+		return status;
 	keeps = tn_url_keeps_messages(url);
 	if (keeps < 0)
 		return complain_library(keeps, url);

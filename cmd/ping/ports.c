@@ -11,6 +11,7 @@
 
 #include "common/clock.h"
 #include "common/complain.h"
+#include "common/dialled.h"
 #include "common/human.h"
 #include "common/json.h"
 #include "common/options.h"
@@ -267,16 +268,15 @@ static void tell_all(void)
 static int check_url(void)
 {
 	char *url;
-	int err, kind, status;
+	int kind, status;
 
 	state.shakes = true;
 	url = url_of(&state.ports[0], true);
 	state.shakes = url && tn_url_check(url, TN_DIAL) == 0;
 	free(url);
 	url = url_of(&state.ports[0], true);
-	err = url ? tn_url_check(url, TN_DIAL) : -ENOMEM;
 	kind = url ? tn_url_kind(url) : 0;
-	status = err < 0 ? complain_library(err, url) : STATUS_DONE;
+	status = url ? dialled_check(url) : complain_library(-ENOMEM, NULL);
 
 	if (status == STATUS_DONE && kind & TN_URL_DATAGRAMS && !(kind & TN_URL_SECURE)) {
 		complain("ping: several ports: nobody answers a datagram for being sent one; only connections tell");

@@ -11,6 +11,7 @@
 #include "admin/admin.h"
 #include "common/clock.h"
 #include "common/complain.h"
+#include "common/dialled.h"
 #include "common/file_limit.h"
 #include "common/json.h"
 #include "common/log.h"
@@ -256,10 +257,12 @@ static bool has_only_proxies(void)
 
 static int check_url(const char *url, enum tn_role role)
 {
-	int kind = tn_url_kind(url);
+	int kind = tn_url_kind(url), status = role == TN_DIAL ? dialled_check(url) : STATUS_DONE;
 
-	if (tn_url_check(url, role) < 0)
-		return complain_library(TN_EURL, url);
+	if (role == TN_SERVE && tn_url_check(url, role) < 0)
+		status = complain_library(TN_EURL, url);
+	if (status != STATUS_DONE)
+		return status;
 	if (kind > 0 && kind & TN_URL_BELOW) {
 		complain("relay: %s is below the transports: there are no sessions", url);
 		return STATUS_USAGE;

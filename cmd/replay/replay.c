@@ -9,6 +9,7 @@
 #include "bench/show.h"
 #include "common/clock.h"
 #include "common/complain.h"
+#include "common/dialled.h"
 #include "common/file_limit.h"
 #include "common/options.h"
 #include "common/output.h"
@@ -77,15 +78,16 @@ static int set_comparison(void)
 
 static int check(char **operands, int count)
 {
-	int kind;
+	int kind, status;
 
 	if (count != 2) {
 		complain("replay: %s", count < 2 ? "a recording and a URL are needed" : "there is one URL too many");
 		complain_hint("%s replay FILE URL", settings.program);
 		return STATUS_USAGE;
 	}
-	if (tn_url_check(operands[1], TN_DIAL) < 0)
-		return complain_library(TN_EURL, operands[1]);
+	status = dialled_check(operands[1]);
+	if (status != STATUS_DONE)
+		return status;
 	kind = tn_url_kind(operands[1]);
 	if (kind > 0 && kind & TN_URL_BELOW) {
 		complain("replay: %s is below the transports: there are no sessions", operands[1]);

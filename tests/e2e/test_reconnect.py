@@ -230,7 +230,12 @@ def test_no_line_is_left_for_another_connection(tenon, listener, command):
     ("send --retry 3 --no-reply tcp://h:1?reconnect=1s", "--retry"),
     ("connect --exit-on-end tcp://h:1?reconnect=1s", "--exit-on-end"),
     ("connect --wait-input 1s tcp://h:1?reconnect=1s", "--wait-input"),
-    ("connect --listen tcp://127.0.0.1:0?reconnect=1s", "reconnect"), ("send tcp://h:1?reconnect=1s a", "--no-reply")])
+    ("connect --listen tcp://127.0.0.1:0?reconnect=1s", "reconnect"), ("send tcp://h:1?reconnect=1s a", "--no-reply"),
+    ("ping tcp://h:1?reconnect=1s", "not dialled again"), ("ping tcp://h:1,2?reconnect=1s", "not dialled again"),
+    ("relay tcp://127.0.0.1:0 tcp://h:1?reconnect=1s", "not dialled again"),
+    ("relay tcp://127.0.0.1:0 tcp://h:1 --tee tcp://h:2?reconnect=1s", "not dialled again"),
+    ("replay /dev/null tcp://h:1?reconnect=1s", "not dialled again"),
+    ("hub nats://127.0.0.1:0 --join nats://h?reconnect=1s", "not dialled again")])
 def test_refused(tenon, args, words):
     assert words in tenon.run(*args.split(), status=USAGE).err
 
