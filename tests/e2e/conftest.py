@@ -1,5 +1,6 @@
 """Fixtures: `tenon` starts everything and ends it; after each test nothing may be left behind."""
 import contextlib
+import fcntl
 import gc
 import os
 import re
@@ -16,16 +17,35 @@ import system
 
 TEST_LIMIT = 240 if harness.SANITIZED else 90  # seconds: a test that hangs fails instead
 
-sys.dont_write_bytecode = True
+sys.dont_write_bytecode = not sys.pycache_prefix  # never beside the tests
 system.adopt_orphans()
 
 
 def pytest_collection_modifyitems(items):
     if not os.access(harness.COMMAND, os.X_OK):
         raise pytest.UsageError(f"there is no command to test: {harness.COMMAND} (set TENON, or build it: make)")
-    # TENON_SHARE=1/3: every third test from the second on, for one of three that run side by side
-    share, _, count = os.environ.get("TENON_SHARE", "0/1").partition("/")
-    items[:] = items[int(share)::int(count)]
+    items[:] = items[::int(os.environ.get("TENON_EVERY", "1"))]  # every so many-th
+
+
+def pytest_runtestloop(session):
+    """TENON_TURNS names a file: each of those that run side by side takes the next test that none has taken."""
+    path = os.environ.get("TENON_TURNS")
+    if not path or session.testsfailed or session.config.option.collectonly:
+        return None
+
+    def take():
+        with open(path, "r+", encoding="ascii") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            turn = int(file.read() or 0)
+            file.seek(0)
+            file.write(str(turn + 1))
+        return session.items[turn] if turn < len(session.items) else None
+    item = take()
+    while item:
+        following = take()
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        item = following
+    return True
 
 
 def pytest_collection_finish():
@@ -182,6 +202,7 @@ def nothing_left(bounded):
     descriptors, children = own_descriptors(), set(harness.children_of(os.getpid()))
     yield
     gc.collect()
+    gc.freeze()  # what is left is looked at once: that takes 6 ms where there are thousands of tests
 
     def left():
         found = set(harness.children_of(os.getpid())) - children
