@@ -436,6 +436,10 @@ static int run(char **operands, int count, const struct wire_events *events, boo
 	}
 	if (options.reply && !is_fine(options.reply, false))
 		return STATUS_USAGE;
+	if (options.group && !topic_is_name(options.group, strlen(options.group))) {
+		complain("--group: '%s' is no name (one word)", options.group);
+		return STATUS_USAGE;
+	}
 	if (options.head.len)
 		text_add(&options.head, "\r\n");
 	status = secrets_read(&login, &options.login, wire_is_nats(operands[0]));

@@ -546,6 +546,8 @@ def test_pub_to_nats_server(tenon, judge):
 @pytest.mark.parametrize("args, why", [
     (["pub", "nats://127.0.0.1:1"], "needed"), (["pub", "nats://127.0.0.1:1", "a.*", "x"], "no topic"),
     (["sub", "nats://127.0.0.1:1", "a..b"], "no pattern"),
+    (["sub", "nats://127.0.0.1:1", "a", "--group", "x y"], "one word"),
+    (["reply", "tcp://127.0.0.1:1", "a", "--group", ""], "one word"),
     (["request", "nats://127.0.0.1:1", "a", "b", "c"], "too many"),
     (["reply", "udp://127.0.0.1:1?xyz=1", "a"], "xyz"), (["pub", "nats://127.0.0.1:1", "a", "-H", "x"], "NAME:VALUE"),
 ])
