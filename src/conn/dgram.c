@@ -172,7 +172,7 @@ int tni_dgram_open(struct tn_conn *c, bool connected)
 		return -ENOMEM;
 	d->dropped_before = tni_dgram_dropped(c->io.fd);
 	d->tells_local = !connected && tni_dgram_tell_local(c->io.fd);
-	tni_batch_prepare(d->batch, &d->mm);
+	d->mm = (struct tni_mmsg){.v = d->batch->v, .n = TNI_BATCH};
 	c->io.rd.mm = &d->mm;
 	c->io.done = &done;
 	return 0;
@@ -217,7 +217,7 @@ static void take_batch(struct tn_conn *c, int n)
 			left -= len;
 		} while (left);
 	}
-	tni_batch_prepare(d->batch, &d->mm);
+	tni_batch_prepare(d->batch, (unsigned)n);
 }
 
 static void recv_done(struct tni_op *op, int res)
@@ -380,7 +380,7 @@ void tni_dgram_deliver(struct tn_conn *c)
 	for (int i = 0; i < n; i++)
 		deliver_one(c, i);
 	if (n)
-		tni_batch_prepare(d->batch, &d->mm);
+		tni_batch_prepare(d->batch, (unsigned)n);
 }
 
 /* ---- out ---- */

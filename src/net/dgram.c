@@ -29,17 +29,17 @@ struct tni_batch *tni_batch_of(struct tn_loop *loop)
 		batch->v[i].msg_hdr.msg_name = batch->addr[i].bytes;
 		batch->v[i].msg_hdr.msg_control = batch->control[i].bytes;
 	}
+	tni_batch_prepare(batch, TNI_BATCH);
 	loop->dgram_batch = batch;
 	return batch;
 }
 
-void tni_batch_prepare(struct tni_batch *batch, struct tni_mmsg *mm)
+void tni_batch_prepare(struct tni_batch *batch, unsigned n)
 {
-	for (int i = 0; i < TNI_BATCH; i++) {
+	for (unsigned i = 0; i < n; i++) {
 		batch->v[i].msg_hdr.msg_namelen = sizeof(batch->addr[i].bytes);
 		batch->v[i].msg_hdr.msg_controllen = sizeof(batch->control[i].bytes);
 	}
-	*mm = (struct tni_mmsg){.v = batch->v, .n = TNI_BATCH};
 }
 
 /* ---- hops ---- */

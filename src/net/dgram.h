@@ -53,8 +53,8 @@ struct tni_outbox {
 /* The loop's batch, made on first use; NULL without memory. */
 struct tni_batch *tni_batch_of(struct tn_loop *loop);
 
-/* Makes it ready for recvmmsg(2) and describes it in `mm`. */
-void tni_batch_prepare(struct tni_batch *batch, struct tni_mmsg *mm);
+/* What came last, so many datagrams, has been handed over: it is ready for recvmmsg(2) again. */
+void tni_batch_prepare(struct tni_batch *batch, unsigned n);
 
 /* A UDP socket tells from now on how many hops each datagram could still go. Returns how many its own get. */
 unsigned tni_dgram_tell_hops(int fd);

@@ -442,6 +442,45 @@ static void test_what_cannot_be_sent_is_lost_once(void **state)
 	tn_loop_free(loop);
 }
 
+/* ---- another socket is opened while a batch is handed over ---- */
+
+struct opener {
+	struct tn_loop *loop;
+	uint32_t lens[4];
+	int n;
+};
+
+static void open_another(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
+{
+	static const struct tn_handler none = {0};
+	struct opener *o = arg;
+
+	(void)conn;
+	o->lens[o->n++] = msg->peer->len;
+	if (o->n == 1)
+		assert_int_equal(tn_serve(o->loop, "udp4://127.0.0.1:0", &none, NULL, NULL), 0);
+}
+
+/* They share the loop's memory for what comes: who the others of the batch are from is not forgotten. */
+static void test_a_socket_opened_amid_a_batch(void **state)
+{
+	static const struct tn_handler handler = {.on_msg = open_another};
+	struct opener o = {.loop = th_loop()};
+	struct tn_server *server;
+	int fds[1];
+
+	(void)state;
+	assert_int_equal(tn_serve(o.loop, "udp4://127.0.0.1:0", &handler, &o, &server), 0);
+	ask_at(server, 0, fds, true);
+	for (int i = 1; i < 4; i++)
+		assert_int_equal(send(fds[0], "x", 1, 0), 1);
+	th_until(o.loop, o.n == 4);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(o.lens[i], sizeof(struct sockaddr_in));
+	close(fds[0]);
+	tn_loop_free(o.loop);
+}
+
 /* ---- what the kernel drops is counted and told ---- */
 
 static void note_lost(struct tn_server *server, int err, const char *text, void *arg)
@@ -2512,6 +2551,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_datagrams_resumed_in_on_drain),
 	T(test_answers_leave_from_the_address_that_was_asked),
 	T(test_a_bound_socket_speaks_from_its_own_address),
+	T(test_a_socket_opened_amid_a_batch),
 	T(test_what_the_kernel_drops_is_told),
 	T(test_replies_without_hops_are_lost_once),
 	T(test_what_cannot_be_sent_is_lost_once),
