@@ -4,30 +4,6 @@
 #include <errno.h>
 #include <string.h>
 
-static void drop_head(struct tn_buf *buf)
-{
-	struct tni_slice *slice = buf->head;
-
-	buf->head = slice->next;
-	if (!buf->head)
-		buf->tail = NULL;
-	buf->len -= slice->len;
-	tni_blk_unref(slice->blk);
-	tni_slice_put(buf->mem, slice);
-}
-
-/* Puts a slice that already holds its reference at the end. */
-static void push_tail(struct tn_buf *buf, struct tni_slice *slice)
-{
-	slice->next = NULL;
-	if (buf->tail)
-		buf->tail->next = slice;
-	else
-		buf->head = slice;
-	buf->tail = slice;
-	buf->len += slice->len;
-}
-
 /* They come and go with every message, and are of a slice's size. A slice that is out has a block (pool.c). */
 union cell {
 	struct tni_slice slice;
@@ -56,7 +32,7 @@ void tni_buf_free(struct tn_buf *buf)
 void tni_buf_clear(struct tn_buf *buf)
 {
 	while (buf->head)
-		drop_head(buf);
+		tni_buf_drop(buf);
 }
 
 /* Room behind the last slice that nobody else can have written to: the slice must end where the block's use ends. */
@@ -161,7 +137,7 @@ int tni_buf_appendv(struct tn_buf *buf, const struct iovec *iov, int count, bool
 		grow_tail(buf, &from, first);
 	if (slice) {
 		copy_in(&from, slice->data, slice->len);
-		push_tail(buf, slice);
+		tni_buf_push(buf, slice);
 	} else if (end) {
 		buf->tail->end = 1;
 	}
@@ -191,20 +167,13 @@ int tni_buf_link(struct tn_buf *buf, struct tni_blk *blk, unsigned char *data, s
 	if (!slice)
 		return -ENOMEM;
 	tni_blk_ref(blk);
-	push_tail(buf, slice);
+	tni_buf_push(buf, slice);
 	return 0;
 }
 
 int tni_buf_give(struct tn_buf *buf, struct tni_blk *blk)
 {
-	struct tni_slice *slice = new_slice(buf, blk, blk->data, blk->used, false);
-
-	if (!slice) {
-		tni_blk_unref(blk);
-		return -ENOMEM;
-	}
-	push_tail(buf, slice);
-	return 0;
+	return tni_buf_hold(buf, blk, blk->data, blk->used, false);
 }
 
 void tni_buf_compact(struct tn_buf *buf)
@@ -230,7 +199,7 @@ void tni_buf_consume(struct tn_buf *buf, size_t len)
 	/* An empty message goes with a call of its own, not with the bytes in front of it. */
 	while (buf->head && len >= buf->head->len) {
 		len -= buf->head->len;
-		drop_head(buf);
+		tni_buf_drop(buf);
 		if (!len)
 			return;
 	}
@@ -264,7 +233,7 @@ long tni_buf_move(struct tn_buf *to, struct tn_buf *from, size_t len)
 			from->tail = NULL;
 		from->len -= slice->len;
 		moved += slice->len;
-		push_tail(to, slice);
+		tni_buf_push(to, slice);
 	}
 	return (long)moved;
 }

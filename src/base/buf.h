@@ -8,6 +8,7 @@
 
 #include "base/pool.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <sys/uio.h>
 
@@ -57,12 +58,51 @@ int tni_buf_append(struct tn_buf *buf, const void *data, size_t len, bool end);
  */
 int tni_buf_link(struct tn_buf *buf, struct tni_blk *blk, unsigned char *data, size_t len, bool end);
 
+/* Puts a slice that already holds its reference at the end. */
+static inline void tni_buf_push(struct tn_buf *buf, struct tni_slice *slice)
+{
+	slice->next = NULL;
+	if (buf->tail)
+		buf->tail->next = slice;
+	else
+		buf->head = slice;
+	buf->tail = slice;
+	buf->len += slice->len;
+}
+
+/* The same with a reference that is handed over in every case, as a piece of its own. No maximum. */
+static inline int tni_buf_hold(struct tn_buf *buf, struct tni_blk *blk, unsigned char *data, size_t len, bool end)
+{
+	struct tni_slice *slice = tni_slice_get(buf->mem);
+
+	if (!slice) {
+		tni_blk_unref(blk);
+		return -ENOMEM;
+	}
+	*slice = (struct tni_slice){.blk = blk, .data = data, .len = (uint32_t)len, .end = end};
+	tni_buf_push(buf, slice);
+	return 0;
+}
+
 /* The same for a whole received block, whose reference is handed over in every case. No maximum:
  * it is there already. */
 int tni_buf_give(struct tn_buf *buf, struct tni_blk *blk);
 
 /* Lets go of a big block that holds little, by copying it to a small one: for what has to wait for its rest. */
 void tni_buf_compact(struct tn_buf *buf);
+
+/* Drops the first piece, which there must be. */
+static inline void tni_buf_drop(struct tn_buf *buf)
+{
+	struct tni_slice *slice = buf->head, *next = slice->next;
+
+	buf->head = next;
+	if (!next)
+		buf->tail = NULL;
+	buf->len -= slice->len;
+	tni_blk_unref(slice->blk);
+	tni_slice_put(buf->mem, slice);
+}
 
 /* Drops `len` bytes (at most what there is) from the front. */
 void tni_buf_consume(struct tn_buf *buf, size_t len);

@@ -82,7 +82,7 @@ static void put_wire(struct tn_conn *c, const void *data, size_t len)
 	struct tn_addr addr;
 
 	peer_addr(c, &addr);
-	if (tni_dgram_queue_put(&a->socket->dgram->tx, addr.len ? &addr : NULL, 0, &iov, 1) < 0)
+	if (tni_dgram_queue_put(&a->socket->dgram->tx, addr.len ? &addr : NULL, 0, &iov, 1, iov.iov_len) < 0)
 		lose(c);
 }
 

@@ -82,8 +82,10 @@ struct tni_dgram {
 	unsigned retries;     /* of the first datagram that is to go */
 	struct tn_addr stuck; /* a peer that has taken nothing for long */
 	uint64_t stuck_until_ns;
-	struct tn_addr many; /* dialled: the group or broadcast address that was; otherwise empty */
+	struct tn_addr many;      /* dialled: the group or broadcast address that was; otherwise empty */
+	size_t most_in, most_out; /* bytes of one that is taken, header included; and of one that is sent */
 	bool connected;
+	bool guarded;                /* not everybody may send: keys allow, deny, proxy */
 	bool tells_local;            /* the kernel says to which address each datagram was sent */
 	uint8_t hops_max;            /* of tn_conn_fade(): most that a reply gets; 0: replies do not fade */
 	struct tni_fading *fades;    /* of tn_conn_fade() */

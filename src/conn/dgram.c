@@ -5,6 +5,7 @@
 #include "conn/pump.h"
 #include "conn/server.h"
 #include "conn/tap.h"
+#include "endpoint/access.h"
 #include "net/netns.h"
 #include "net/segments.h"
 #include "proxy/header.h"
@@ -28,6 +29,9 @@
 #define LAST_HOP_BURST 64
 #define LAST_HOP_NS (TNI_NS_PER_S / 16)
 #define LAST_HOP_PEERS 64
+
+/* What few sockets need: not inline, so that the others have no need of its room on the stack. */
+#define APART __attribute__((noinline))
 
 /* Of tn_conn_fade(): up to when each peer has used what it may. Those with the same hash share a place. */
 struct tni_fading {
@@ -145,6 +149,23 @@ static void open_segments(struct tn_conn *c)
 #endif
 }
 
+static size_t longest(const struct tn_conn *c)
+{
+	if (tni_scheme_raw(c->ep->scheme))
+		return TNI_RAW_MAX;
+	return c->ep->scheme->kinds & TNI_SK_UNIX_DGRAM ? TNI_UNIX_DGRAM_MAX : TNI_DGRAM_MAX;
+}
+
+/* What is the same for each datagram. */
+static void know_limits(const struct tn_conn *c)
+{
+	bool has_header = c->ep->proxy && c->part;
+
+	c->dgram->guarded = c->part && tni_endpoint_has_access(c->ep);
+	c->dgram->most_in = (size_t)c->frame.max + (has_header ? TNI_PROXY_V2_MAX : 0);
+	c->dgram->most_out = longest(c);
+}
+
 int tni_dgram_open(struct tn_conn *c, bool connected)
 {
 	static const struct tni_fd_done done = {.rd = recv_done, .wr = send_done};
@@ -160,6 +181,7 @@ int tni_dgram_open(struct tn_conn *c, bool connected)
 		d->retry.fire = retry_fired;
 		d->look.fire = look_fired;
 		c->dgram = d;
+		know_limits(c);
 	}
 	d->connected = connected;
 	if (c->io.fd < 0)
@@ -249,13 +271,36 @@ static bool may_deliver(const struct tn_conn *c)
 	return !(c->flags & (TNI_DEAD | TNI_CLOSING)) && !(c->hold & (TNI_HOLD_USER | TNI_HOLD_FLOW));
 }
 
+static inline void hand_one(struct tn_conn *c, const void *data, size_t len, const struct tn_addr *peer, unsigned hops)
+{
+	struct tni_part *part = c->part;
+	struct tn_msg msg = {.data = data, .len = len, .peer = c->dgram->connected ? NULL : peer, .hops = hops};
+	const struct tn_handler *handler;
+	int err;
+
+	c->msgs_in++;
+	c->bytes_in += len;
+	if (part) {
+		tni_count(part, msgs_in, 1);
+		tni_count(part, bytes_in, len);
+	}
+	tni_tap(c, TN_TAP_IN, &msg, 0);
+	if (c->ep->codec && !tni_conn_takes(c, &msg, &err)) {
+		tni_dgram_lose(c);
+		return;
+	}
+	handler = tni_conn_handler(c);
+	if (handler->on_msg)
+		handler->on_msg(c, &msg, c->arg);
+}
+
 /* Whether the header in front of a datagram, if there must be one, is good, and its sender may send it. */
 static bool unwrap(struct tn_conn *c, const void **data, size_t *len, const struct tn_addr **peer,
 		   struct tn_addr *client)
 {
 	char sender[80], why[300];
 
-	if (!c->ep->proxy || !c->part)
+	if (!c->ep->proxy)
 		return true;
 	if (!tni_part_trusts(c->part, *peer))
 		return false;
@@ -270,36 +315,29 @@ static bool unwrap(struct tn_conn *c, const void **data, size_t *len, const stru
 	return *len <= c->frame.max;
 }
 
-static void hand_one(struct tn_conn *c, const void *data, size_t len, const struct tn_addr *peer, unsigned hops)
+/* Where not everybody may send. */
+APART static void hand_guarded(struct tn_conn *c, const void *data, size_t len, const struct tn_addr *peer,
+			       unsigned hops)
 {
 	struct tn_addr client;
-	struct tn_msg msg;
-	int err;
 
-	if (!unwrap(c, &data, &len, &peer, &client) || (c->part && !tni_part_lets_in(c->part, peer, -1))) {
+	if (unwrap(c, &data, &len, &peer, &client) && tni_part_lets_in(c->part, peer, -1))
+		hand_one(c, data, len, peer, hops);
+	else
 		tni_dgram_lose(c);
-		return;
-	}
-	msg = (struct tn_msg){.data = data, .len = len, .peer = c->dgram->connected ? NULL : peer, .hops = hops};
-	c->msgs_in++;
-	c->bytes_in += len;
-	tni_conn_count(c, msgs_in, 1);
-	tni_conn_count(c, bytes_in, len);
-	tni_tap(c, TN_TAP_IN, &msg, 0);
-	if (c->ep->codec && !tni_conn_takes(c, &msg, &err))
-		tni_dgram_lose(c);
-	else if (tni_conn_handler(c)->on_msg)
-		tni_conn_handler(c)->on_msg(c, &msg, c->arg);
-}
-
-static void hand_over(struct tn_conn *c, const void *data, size_t len, const struct tn_addr *peer, unsigned hops)
-{
-	hand_one(c, data, len, peer, hops);
 	if (c->dgram && c->dgram->told) /* its header is of no other */
 		c->dgram->told->len = 0;
 }
 
-static void deliver_stash(struct tn_conn *c)
+static inline void hand_over(struct tn_conn *c, const void *data, size_t len, const struct tn_addr *peer, unsigned hops)
+{
+	if (c->dgram->guarded)
+		hand_guarded(c, data, len, peer, hops);
+	else
+		hand_one(c, data, len, peer, hops);
+}
+
+APART static void deliver_stash(struct tn_conn *c)
 {
 	struct tn_addr peer;
 	const void *data;
@@ -312,25 +350,19 @@ static void deliver_stash(struct tn_conn *c)
 	}
 }
 
-/* What may stand in front of each message. */
-static size_t header_room(const struct tn_conn *c)
-{
-	return c->ep->proxy && c->part ? TNI_PROXY_V2_MAX : 0;
-}
-
 /* The batch is the whole loop's: what cannot be handed over now is put by. */
-static void put_by(struct tn_conn *c, const void *data, size_t len, const struct tn_addr *peer, unsigned hops)
+APART static void put_by(struct tn_conn *c, const void *data, size_t len, const struct tn_addr *peer, unsigned hops)
 {
 	struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
 
-	if (c->flags & (TNI_DEAD | TNI_CLOSING) || tni_dgram_queue_put(&c->dgram->stash, peer, hops, &iov, 1) < 0)
+	if (c->flags & (TNI_DEAD | TNI_CLOSING) || tni_dgram_queue_put(&c->dgram->stash, peer, hops, &iov, 1, len) < 0)
 		tni_dgram_lose(c);
 }
 
 /* What a socket sends to a group or network of its own host, at its own port, it hears itself: that is no answer. */
 static bool is_own_echo(const struct tn_conn *c, const struct tn_addr *peer)
 {
-	int port = c->dgram->many.len ? tni_addr_port(peer) : 0;
+	int port = tni_addr_port(peer);
 
 	if (port <= 0 || port != tni_dgram_own_port(c->io.fd))
 		return false;
@@ -341,30 +373,55 @@ static bool is_own_echo(const struct tn_conn *c, const struct tn_addr *peer)
 #endif
 }
 
-/* One of the batch: it may be several that the kernel has joined. */
-static void deliver_one(struct tn_conn *c, int i)
+static inline void deliver_one(struct tn_conn *c, const struct msghdr *msg, const void *data, size_t len,
+			       const struct tn_addr *peer, unsigned hops)
 {
-	struct tni_dgram *d = c->dgram;
-	const struct msghdr *msg = &d->batch->v[i].msg_hdr;
-	const void *data = d->batch->iov[i].iov_base;
-	size_t left = d->batch->v[i].msg_len, len;
-	struct tn_addr *peer = tni_batch_peer(d->batch, (unsigned)i, d->tells_local);
-	unsigned hops = d->hops_max ? tni_dgram_hops(msg) : 0;
+	if (len > c->dgram->most_in || msg->msg_flags & MSG_TRUNC)
+		tni_dgram_lose(c); /* whole or not at all */
+	else if (may_deliver(c) && !c->dgram->stash.count)
+		hand_over(c, data, len, peer, hops);
+	else
+		put_by(c, data, len, peer, hops);
+}
 
-	if ((d->raw && !tni_raw_take(d->raw, peer, &data, &left)) || is_own_echo(c, peer))
-		return;
-	len = tni_dgram_joined(msg, left);
+APART static void deliver_joined(struct tn_conn *c, const struct msghdr *msg, const unsigned char *data, size_t left,
+				 const struct tn_addr *peer, unsigned hops)
+{
+	size_t len = tni_dgram_joined(msg, left);
+
 	do {
 		len = len < left ? len : left;
-		if (len > c->frame.max + header_room(c) || msg->msg_flags & MSG_TRUNC)
-			tni_dgram_lose(c); /* whole or not at all */
-		else if (may_deliver(c) && !d->stash.count)
-			hand_over(c, data, len, peer, hops);
-		else
-			put_by(c, data, len, peer, hops);
-		data = (const unsigned char *)data + len;
+		deliver_one(c, msg, data, len, peer, hops);
+		data += len;
 		left -= len;
 	} while (left);
+}
+
+/* Of sockets below the transports: what stands in front of a message is taken off. */
+APART static void deliver_raw(struct tn_conn *c, const struct msghdr *msg, const void *data, size_t len,
+			      const struct tn_addr *peer, unsigned hops)
+{
+	if (tni_raw_take(c->dgram->raw, peer, &data, &len))
+		deliver_one(c, msg, data, len, peer, hops);
+}
+
+/* One of the batch: it may be several that the kernel has joined. */
+static void deliver_nth(struct tn_conn *c, unsigned i)
+{
+	struct tni_dgram *d = c->dgram;
+	const struct mmsghdr *m = &d->batch->v[i];
+	const void *data = d->batch->iov[i].iov_base;
+	struct tn_addr *peer = tni_batch_peer(d->batch, i, d->tells_local);
+	unsigned hops = d->hops_max ? tni_dgram_hops(&m->msg_hdr) : 0;
+
+	if (d->raw)
+		deliver_raw(c, &m->msg_hdr, data, m->msg_len, peer, hops);
+	else if (d->many.len && is_own_echo(c, peer))
+		return;
+	else if (c->io.flags & TNI_FD_JOINED)
+		deliver_joined(c, &m->msg_hdr, data, m->msg_len, peer, hops);
+	else
+		deliver_one(c, &m->msg_hdr, data, m->msg_len, peer, hops);
 }
 
 void tni_dgram_deliver(struct tn_conn *c)
@@ -377,20 +434,13 @@ void tni_dgram_deliver(struct tn_conn *c)
 	n = d->received;
 	d->received = 0;
 	deliver_stash(c);
-	for (int i = 0; i < n; i++)
-		deliver_one(c, i);
+	for (unsigned i = 0; i < (unsigned)n; i++)
+		deliver_nth(c, i);
 	if (n)
 		tni_batch_prepare(d->batch, (unsigned)n);
 }
 
 /* ---- out ---- */
-
-static size_t longest(const struct tn_conn *c)
-{
-	if (tni_scheme_raw(c->ep->scheme))
-		return TNI_RAW_MAX;
-	return c->ep->scheme->kinds & TNI_SK_UNIX_DGRAM ? TNI_UNIX_DGRAM_MAX : TNI_DGRAM_MAX;
-}
 
 int tn_conn_fade(struct tn_conn *c)
 {
@@ -410,7 +460,7 @@ int tn_conn_fade(struct tn_conn *c)
  * that answer each other would never end then. Between them there are as many datagrams under way as began it, and the
  * first that is not answered ends its part: so it is enough to answer a peer so often only.
  */
-static bool may_spend_last(struct tni_dgram *d, const struct tn_addr *to, uint64_t now_ns)
+APART static bool may_spend_last(struct tni_dgram *d, const struct tn_addr *to, uint64_t now_ns)
 {
 	uint64_t hash = 0xcbf29ce484222325, full_ns;
 	uint64_t *spent_ns;
@@ -442,69 +492,85 @@ static int reply_hops(const struct tn_conn *c, const struct tn_msg *answered)
 /* Bytes of the header in front of each datagram that is sent: key proxy, dialled. */
 static size_t sent_header(const struct tn_conn *c)
 {
-	const struct tni_proxy_told *told = c->part ? NULL : tni_proxied_told(c);
+	const struct tni_proxy_told *told = c->part || !c->ep->proxy ? NULL : tni_proxied_told(c);
 
 	return told ? told->len : 0;
 }
 
-static const struct iovec *with_header(const struct tn_conn *c, struct iovec pieces[TNI_PIECES_MAX + 1],
-				       const struct iovec *iov, int *count)
+APART static int put_behind_header(struct tn_conn *c, const struct tn_addr *to, unsigned hops, const struct iovec *iov,
+				   int count, size_t len)
 {
 	const struct tni_proxy_told *told = tni_proxied_told(c);
+	struct iovec pieces[TNI_PIECES_MAX + 1];
 
 	pieces[0] = (struct iovec){.iov_base = (void *)(uintptr_t)told->header, .iov_len = told->len};
-	for (int i = 0; i < *count; i++)
+	for (int i = 0; i < count; i++)
 		pieces[i + 1] = iov[i];
-	++*count;
-	return pieces;
+	return tni_dgram_queue_put(&c->dgram->tx, to, hops, pieces, count + 1, told->len + len);
+}
+
+static int put_to(struct tn_conn *c, const struct tn_addr *to, unsigned hops, const struct iovec *iov, int count,
+		  size_t len)
+{
+	struct tni_dgram *d = c->dgram;
+	int rc;
+
+	if (sent_header(c))
+		return put_behind_header(c, to, hops, iov, count, len);
+	rc = tni_dgram_queue_put(&d->tx, to, hops, iov, count, len);
+	if (rc == 0 && d->raw)
+		tni_raw_give(d->raw, to, tni_dgram_queue_last(&d->tx), len);
+	return rc;
+}
+
+/*
+ * Replies to what a proxy has passed on go back through it. What came to another socket, and is passed on here, may
+ * have come to an address that this one is not bound to.
+ */
+APART static int put_otherwise(struct tn_conn *c, const struct tn_addr *to, unsigned hops, const struct iovec *iov,
+			       int count, size_t len)
+{
+	struct tn_addr other;
+
+	if (!tni_addr_via(to, &other))
+		other = *to;
+	if (!c->dgram->tells_local)
+		other.local = (struct tn_local){0};
+	return put_to(c, &other, hops, iov, count, len);
+}
+
+static bool is_somebody(const struct tn_addr *to)
+{
+	return to && (to->len || to->local.via);
 }
 
 int tni_dgram_put(struct tn_conn *c, const struct tn_msg *answered, const struct iovec *iov, int count)
 {
 	const struct tn_addr *to = answered ? answered->peer : NULL;
+	size_t len = count ? iov[0].iov_len : 0;
 	struct tni_dgram *d = c->dgram;
-	struct iovec pieces[TNI_PIECES_MAX + 1];
-	struct tn_addr only, via;
-	unsigned char *data;
-	size_t len = 0;
 	int hops;
-	int rc;
 
-	if (to && tni_addr_via(to, &via))
-		to = &via;
-
-	for (int i = 0; i < count; i++)
+	for (int i = 1; i < count; i++)
 		len += iov[i].iov_len;
 	if (len > c->frame.max)
 		return tni_frame_too_big(&c->frame, len);
-	if (len + sent_header(c) > longest(c))
+	if (len + sent_header(c) > d->most_out)
 		return -EMSGSIZE;
-	if (!d->connected && !d->many.len && (!to || !to->len))
+	if (!d->connected && !d->many.len && !is_somebody(to))
 		return -EDESTADDRREQ;
 	if (d->connected)
 		to = d->raw ? tni_raw_to(d->raw) : NULL;
-	else if (!to || !to->len)
+	else if (!is_somebody(to))
 		to = default_to(d);
 	hops = reply_hops(c, answered);
 	if (hops < 0) {
 		tni_dgram_lose(c);
 		return 1;
 	}
-	/* What came to another socket, and is passed on here, may have come to an address that this one is not bound
-	 * to. */
-	if (to && to->local.len && !d->tells_local) {
-		only = *to;
-		only.local = (struct tn_local){0};
-		to = &only;
-	}
-	if (sent_header(c))
-		iov = with_header(c, pieces, iov, &count);
-	rc = tni_dgram_queue_put(&d->tx, to, (unsigned)hops, iov, count);
-	if (rc == 0 && d->raw) {
-		data = tni_dgram_queue_last(&d->tx, &len);
-		tni_raw_give(d->raw, to, data, len);
-	}
-	return rc;
+	if (to && (to->local.via || (to->local.len && !d->tells_local)))
+		return put_otherwise(c, to, (unsigned)hops, iov, count, len);
+	return put_to(c, to, (unsigned)hops, iov, count, len);
 }
 
 /* A message was counted when it was queued. */

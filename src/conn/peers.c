@@ -224,7 +224,7 @@ static void answer(struct tn_conn *socket, const struct tn_addr *addr, struct tn
 	while (reply->head) {
 		struct iovec iov = {.iov_base = reply->head->data, .iov_len = reply->head->len};
 
-		(void)tni_dgram_queue_put(&socket->dgram->tx, addr, 0, &iov, 1);
+		(void)tni_dgram_queue_put(&socket->dgram->tx, addr, 0, &iov, 1, iov.iov_len);
 		tni_buf_consume(reply, iov.iov_len);
 	}
 }

@@ -36,11 +36,9 @@ static bool is_full(const struct tn_conn *c)
 	return c->flags & TNI_FULL && tni_conn_queued(c) > c->ep->queue / 2;
 }
 
-/* What a queue's answer means to the sender. 1: a datagram that is lost already, which is no fault of its sender's. */
-static int queued_result(struct tn_conn *c, int rc)
+/* What a queue has refused. */
+static int refused(struct tn_conn *c, int rc)
 {
-	size_t queued;
-
 	if (rc == -ENOBUFS) {
 		c->flags |= TNI_OWE_DRAIN | TNI_FULL;
 		tni_join_full(c);
@@ -49,22 +47,34 @@ static int queued_result(struct tn_conn *c, int rc)
 	}
 	if (rc == TN_EFORMAT || rc == TN_ETOOBIG) /* the frame has said what is wrong with it */
 		return tni_err_prefix(rc, "%s: send", c->ep->url);
-	if (rc < 0)
-		return tni_err(rc, "%s: send: %s", c->ep->url, tn_strerror(rc));
-	queued = tni_conn_queued(c);
-	c->msgs_out += rc == 0;
-	tni_conn_count_queued(c, rc == 0, queued);
-	if (c->flags & TNI_DELIVERING)
-		c->flags |= TNI_SELF_FED;
-	tni_conn_run_soon(c);
-	if (queued < c->ep->queue)
-		return 0;
+	return tni_err(rc, "%s: send: %s", c->ep->url, tn_strerror(rc));
+}
+
+/* The queue is at its mark. */
+static int passed_mark(struct tn_conn *c)
+{
 	push(c);
 	if (tni_conn_queued(c) < c->ep->queue && c->loop->pushed < PUSHED_MAX)
 		return 0;
 	c->flags |= TNI_OWE_DRAIN;
 	tni_join_full(c);
 	return 1;
+}
+
+/* What a queue's answer means to the sender. 1: a datagram that is lost already, which is no fault of its sender's. */
+static inline int queued_result(struct tn_conn *c, int rc)
+{
+	size_t queued;
+
+	if (rc < 0)
+		return refused(c, rc);
+	queued = tni_conn_queued(c);
+	c->msgs_out += rc == 0;
+	tni_conn_count_queued(c, rc == 0, queued);
+	if (c->flags & TNI_DELIVERING)
+		c->flags |= TNI_SELF_FED;
+	tni_conn_run_soon(c);
+	return queued < c->ep->queue ? 0 : passed_mark(c);
 }
 
 int tn_replyv(struct tn_conn *c, const struct tn_msg *msg, const struct iovec *iov, int count)

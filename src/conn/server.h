@@ -191,10 +191,12 @@ void tni_server_forget(struct tn_server *server);
 /* So many messages were put into a connection's queue, which is so long now. */
 static inline void tni_conn_count_queued(const struct tn_conn *c, unsigned msgs, size_t queued)
 {
-	if (!c->part)
+	struct tni_part *part = c->part;
+
+	if (!part)
 		return;
-	tni_count(c->part, msgs_out, msgs);
-	tni_counts_max(&c->part->counts, TNI_COUNT_OF(queue_peak), queued);
+	tni_count(part, msgs_out, msgs);
+	tni_counts_max(&part->counts, TNI_COUNT_OF(queue_peak), queued);
 }
 
 #endif

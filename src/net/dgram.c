@@ -34,14 +34,6 @@ struct tni_batch *tni_batch_of(struct tn_loop *loop)
 	return batch;
 }
 
-void tni_batch_prepare(struct tni_batch *batch, unsigned n)
-{
-	for (unsigned i = 0; i < n; i++) {
-		batch->v[i].msg_hdr.msg_namelen = sizeof(batch->addr[i].bytes);
-		batch->v[i].msg_hdr.msg_controllen = sizeof(batch->control[i].bytes);
-	}
-}
-
 /* ---- hops ---- */
 
 /* An IPv6 socket tells and is told of IPv4 peers in IPv4's words. */
@@ -77,7 +69,7 @@ const void *tni_dgram_find_told(const struct msghdr *msg, int level, int type, s
 	return NULL;
 }
 
-unsigned tni_dgram_hops(const struct msghdr *msg)
+unsigned tni_dgram_find_hops(const struct msghdr *msg)
 {
 	const void *told = tni_dgram_find_told(msg, IPPROTO_IP, IP_TTL, sizeof(int));
 	int hops = 0;
@@ -157,30 +149,25 @@ static void take_local6(struct tn_local *local, const struct in6_pktinfo *info)
 		local->index = info->ipi6_ifindex;
 }
 
-struct tn_addr *tni_batch_peer(struct tni_batch *batch, unsigned i, bool tells_local)
+void tni_dgram_take_local(const struct msghdr *msg, struct tn_addr *peer)
 {
-	const struct msghdr *msg = &batch->v[i].msg_hdr;
-	struct tn_addr *peer = &batch->addr[i];
 	struct in6_pktinfo info6;
 	struct in_pktinfo info4;
 	const void *told;
 
-	peer->len = msg->msg_namelen;
-	memset(&peer->local, 0, sizeof(peer->local));
-	if (!tells_local || msg->msg_controllen < sizeof(struct cmsghdr))
-		return peer;
+	if (msg->msg_controllen < sizeof(struct cmsghdr))
+		return;
 	told = tni_dgram_find_told(msg, IPPROTO_IP, IP_PKTINFO, sizeof(info4));
 	if (told) {
 		memcpy(&info4, told, sizeof(info4));
 		take_local4(&peer->local, tn_addr_sockaddr(peer), &info4);
-		return peer;
+		return;
 	}
 	told = tni_dgram_find_told(msg, IPPROTO_IPV6, IPV6_PKTINFO, sizeof(info6));
 	if (told) {
 		memcpy(&info6, told, sizeof(info6));
 		take_local6(&peer->local, &info6);
 	}
-	return peer;
 }
 
 /* ---- what a datagram is told on its way ---- */
@@ -268,49 +255,55 @@ static struct tni_blk *block_for(struct tni_dgram_queue *queue, size_t need)
 	return need <= mem->large.cap ? tni_blk_get(&mem->large) : tni_blk_new(need);
 }
 
-int tni_dgram_queue_put(struct tni_dgram_queue *queue, const struct tn_addr *to, unsigned hops, const struct iovec *iov,
-			int count)
+/* Any IPv4 address is copied as one piece of fixed length, without a call. */
+static inline void put_addr(struct tni_dgram_record *record, unsigned char *out, const struct tn_addr *to)
 {
-	size_t len = 0, addr_len = to ? to->len : 0, need;
-	unsigned char *at, *out;
-	struct tni_blk *blk;
-	int rc;
+	record->local = to->local;
+	if (to->len == sizeof(struct sockaddr_in))
+		memcpy(out, to->bytes, sizeof(struct sockaddr_in));
+	else
+		memcpy(out, to->bytes, to->len);
+}
 
-	for (int i = 0; i < count; i++)
-		len += iov[i].iov_len;
+int tni_dgram_queue_put(struct tni_dgram_queue *queue, const struct tn_addr *to, unsigned hops, const struct iovec *iov,
+			int count, size_t len)
+{
+	size_t addr_len = to ? to->len : 0, need;
+	struct tni_dgram_record *record;
+	unsigned char *at;
+	struct tni_blk *blk;
+
 	if (len > UINT32_MAX / 2)
 		return -EMSGSIZE;
-	need = padded(sizeof(struct tni_dgram_record) + padded(addr_len) + len);
+	need = padded(sizeof(*record) + padded(addr_len) + len);
 	if (need > tni_buf_room(&queue->buf))
 		return -ENOBUFS;
 	blk = block_for(queue, need);
 	if (!blk)
 		return -ENOMEM;
 	at = blk->data + blk->used;
-	rc = tni_buf_link(&queue->buf, blk, at, need, true);
-	if (rc == 0) {
-		blk->used += (uint32_t)need;
-		*(struct tni_dgram_record *)(void *)at = (struct tni_dgram_record){
-			.len = (uint32_t)len, .addr_len = (uint16_t)addr_len, .hops = (uint16_t)hops};
-		if (to)
-			memcpy(at + sizeof(struct tni_dgram_record), to->bytes, addr_len);
-		if (to)
-			((struct tni_dgram_record *)(void *)at)->local = to->local;
-		out = at + sizeof(struct tni_dgram_record) + padded(addr_len);
-		for (int i = 0; i < count; i++) {
-			if (iov[i].iov_len)
-				memcpy(out, iov[i].iov_base, iov[i].iov_len);
-			out += iov[i].iov_len;
-		}
-		queue->count++;
-	}
-	tni_blk_unref(blk);
-	return rc;
+	if (tni_buf_hold(&queue->buf, blk, at, need, true) < 0)
+		return -ENOMEM;
+	blk->used += (uint32_t)need;
+	record = (struct tni_dgram_record *)(void *)at;
+	record->len = (uint32_t)len;
+	record->addr_len = (uint16_t)addr_len;
+	record->hops = (uint16_t)hops;
+	at += sizeof(*record);
+	if (to)
+		put_addr(record, at, to);
+	else
+		record->local = (struct tn_local){0};
+	at += padded(addr_len);
+	for (const struct iovec *piece = iov; piece < iov + count; at += piece->iov_len, piece++)
+		if (piece->iov_len)
+			memcpy(at, piece->iov_base, piece->iov_len);
+	queue->count++;
+	return 0;
 }
 
-unsigned char *tni_dgram_queue_last(const struct tni_dgram_queue *queue, size_t *len)
+unsigned char *tni_dgram_queue_last(const struct tni_dgram_queue *queue)
 {
-	*len = tni_record_of(queue->buf.tail)->len;
 	return record_data(queue->buf.tail);
 }
 
@@ -339,29 +332,34 @@ bool tni_dgram_queue_first(const struct tni_dgram_queue *queue, struct tn_addr *
 
 size_t tni_dgram_queue_drop(struct tni_dgram_queue *queue, unsigned n)
 {
+	uint32_t left = queue->count;
 	size_t bytes = 0;
 
-	for (; n && queue->buf.head; n--) {
+	for (; n && queue->buf.head; n--, left--) {
 		bytes += tni_record_of(queue->buf.head)->len;
-		tni_buf_consume(&queue->buf, queue->buf.head->len);
-		queue->count--;
+		tni_buf_drop(&queue->buf);
 	}
+	queue->count = left;
 	return bytes;
 }
 
 void tni_dgram_describe(const struct tni_slice *slice, struct msghdr *msg, struct iovec *iov, struct tni_tell *control,
 			const struct tn_addr *to)
 {
-	msg->msg_namelen = tni_record_of(slice)->addr_len;
-	msg->msg_name = msg->msg_namelen ? tni_record_addr(slice) : NULL;
-	if (to && !msg->msg_name) {
-		msg->msg_name = (void *)(uintptr_t)to->bytes;
-		msg->msg_namelen = to->len;
+	const struct tni_dgram_record *record = tni_record_of(slice);
+	unsigned char *addr = tni_record_addr(slice);
+	size_t addr_len = record->addr_len;
+
+	*iov = (struct iovec){.iov_base = addr + padded(addr_len), .iov_len = record->len};
+	if (to && !addr_len) {
+		addr = (unsigned char *)(uintptr_t)to->bytes;
+		addr_len = to->len;
 	}
+	msg->msg_name = addr_len ? addr : NULL;
+	msg->msg_namelen = (socklen_t)addr_len;
 	msg->msg_iov = iov;
 	msg->msg_iovlen = 1;
-	tell(msg, control, tni_record_of(slice)->hops, &tni_record_of(slice)->local);
-	*iov = (struct iovec){.iov_base = record_data(slice), .iov_len = tni_record_of(slice)->len};
+	tell(msg, control, record->hops, &record->local);
 }
 
 void tni_dgram_queue_describe(const struct tni_dgram_queue *queue, struct tni_outbox *outbox, const struct tn_addr *to)

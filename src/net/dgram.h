@@ -9,6 +9,7 @@
 #include "net/addr.h"
 
 #include <netinet/in.h>
+#include <string.h>
 
 #define TNI_BATCH 64
 
@@ -54,13 +55,31 @@ struct tni_outbox {
 struct tni_batch *tni_batch_of(struct tn_loop *loop);
 
 /* What came last, so many datagrams, has been handed over: it is ready for recvmmsg(2) again. */
-void tni_batch_prepare(struct tni_batch *batch, unsigned n);
+static inline void tni_batch_prepare(struct tni_batch *batch, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		batch->v[i].msg_hdr.msg_namelen = sizeof(batch->addr[i].bytes);
+		batch->v[i].msg_hdr.msg_controllen = sizeof(batch->control[i].bytes);
+	}
+}
 
 /* A UDP socket tells from now on how many hops each datagram could still go. Returns how many its own get. */
 unsigned tni_dgram_tell_hops(int fd);
 
-/* What it told of this one; 0: nothing. */
-unsigned tni_dgram_hops(const struct msghdr *msg);
+unsigned tni_dgram_find_hops(const struct msghdr *msg);
+
+/* What it told of this one; 0: nothing. Of IPv4 it is what was told first. */
+static inline unsigned tni_dgram_hops(const struct msghdr *msg)
+{
+	const struct cmsghdr *first = msg->msg_control;
+	int hops;
+
+	if (msg->msg_controllen < CMSG_LEN(sizeof(hops)) || first->cmsg_len != CMSG_LEN(sizeof(hops)) ||
+	    first->cmsg_level != IPPROTO_IP || first->cmsg_type != IP_TTL)
+		return tni_dgram_find_hops(msg);
+	memcpy(&hops, CMSG_DATA(first), sizeof(hops));
+	return (unsigned)hops;
+}
 
 /*
  * A socket that is bound to no address of its own tells from now on to which address each datagram was sent. Returns
@@ -71,8 +90,21 @@ bool tni_dgram_tell_local(int fd);
 /* The port that no other socket of this host can have; 0: there is none, or others may share it. */
 int tni_dgram_own_port(int fd);
 
-/* The sender of the i-th datagram of a batch, with what was told of where it was sent to (tni_dgram_tell_local()). */
-struct tn_addr *tni_batch_peer(struct tni_batch *batch, unsigned i, bool tells_local);
+/* What was told of where a datagram was sent to (tni_dgram_tell_local()) becomes part of its sender. */
+void tni_dgram_take_local(const struct msghdr *msg, struct tn_addr *peer);
+
+/* The sender of the i-th datagram of a batch. */
+static inline struct tn_addr *tni_batch_peer(struct tni_batch *batch, unsigned i, bool tells_local)
+{
+	const struct msghdr *msg = &batch->v[i].msg_hdr;
+	struct tn_addr *peer = &batch->addr[i];
+
+	peer->len = msg->msg_namelen;
+	peer->local = (struct tn_local){0};
+	if (tells_local)
+		tni_dgram_take_local(msg, peer);
+	return peer;
+}
 
 /* How many datagrams the kernel has dropped at this socket, for want of room in its receive buffer most of all. */
 uint32_t tni_dgram_dropped(int fd);
@@ -102,13 +134,13 @@ struct tni_dgram_queue {
 
 void tni_dgram_queue_init(struct tni_dgram_queue *queue, struct tni_mem *mem, size_t max);
 
-/* Copies a datagram to the end; `to` may be NULL (a connected socket). `hops`: how many it may go when it is sent; 0:
- * as many as the socket's others. 0, -ENOBUFS, -ENOMEM or -EMSGSIZE. */
+/* Copies a datagram of `len` bytes to the end; `to` may be NULL (a connected socket). `hops`: how many it may go when
+ * it is sent; 0: as many as the socket's others. 0, -ENOBUFS, -ENOMEM or -EMSGSIZE. */
 int tni_dgram_queue_put(struct tni_dgram_queue *queue, const struct tn_addr *to, unsigned hops, const struct iovec *iov,
-			int count);
+			int count, size_t len);
 
 /* The bytes of the last one, which may still be changed. */
-unsigned char *tni_dgram_queue_last(const struct tni_dgram_queue *queue, size_t *len);
+unsigned char *tni_dgram_queue_last(const struct tni_dgram_queue *queue);
 
 /* Calls fn(arg, ...) with the bytes of each, which may still be changed. */
 void tni_dgram_queue_each(const struct tni_dgram_queue *queue, void (*fn)(void *arg, unsigned char *data, size_t len),

@@ -54,7 +54,7 @@ static void put(int n, size_t len, int peer, unsigned hops, uint32_t index)
 
 	memcpy(to.bytes, &peer, sizeof(peer));
 	while (n--)
-		assert_int_equal(tni_dgram_queue_put(&s.queue, &to, hops, &iov, 1), 0);
+		assert_int_equal(tni_dgram_queue_put(&s.queue, &to, hops, &iov, 1, iov.iov_len), 0);
 }
 
 static int told_size(struct msghdr *msg)

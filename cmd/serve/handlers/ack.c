@@ -36,7 +36,9 @@ static int ack(struct tn_conn *conn, const struct tn_msg *msg)
 		{(void *)msg->data, msg->len},
 	};
 
-	if (tn_format_kind(tn_conn_format(conn)) & TN_FORMAT_VALUES)
+	const char *format = tn_conn_format(conn); /* NULL: raw */
+
+	if (format && tn_format_kind(format) & TN_FORMAT_VALUES)
 		return ack_value(conn, msg);
 	return tn_replyv(conn, msg, reply, 2);
 }

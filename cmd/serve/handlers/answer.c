@@ -59,7 +59,7 @@ static unsigned own_port(struct tn_conn *conn)
 	return known ? (unsigned)(known - 1) : ask_own_port(conn);
 }
 
-static bool begins_with(const struct tn_msg *msg, const char *text)
+static inline bool begins_with(const struct tn_msg *msg, const char *text)
 {
 	return msg->len >= strlen(text) && !memcmp(msg->data, text, strlen(text));
 }
@@ -70,14 +70,17 @@ bool handler_is_same_sender(const struct tn_addr *a, const struct tn_addr *b)
 	       memcmp(a->local.ip, b->local.ip, a->local.len) == 0 && a->local.index == b->local.index;
 }
 
-bool handler_is_service(const struct tn_msg *msg)
+static bool is_service(unsigned port)
 {
-	unsigned port = msg->peer ? port_of(tn_addr_sockaddr(msg->peer)) : 0;
-
 	for (size_t i = 0; port <= LAST_SERVICE && i < sizeof(services) / sizeof(services[0]); i++)
 		if (services[i] == port)
 			return true;
 	return false;
+}
+
+bool handler_is_service(const struct tn_msg *msg)
+{
+	return msg->peer && is_service(port_of(tn_addr_sockaddr(msg->peer)));
 }
 
 bool handler_may_answer(struct tn_conn *conn, const struct tn_msg *msg)
@@ -87,7 +90,7 @@ bool handler_may_answer(struct tn_conn *conn, const struct tn_msg *msg)
 	if (!msg->peer)
 		return true; /* a connection: its peer has proved to be there */
 	port = port_of(tn_addr_sockaddr(msg->peer));
-	return !handler_is_service(msg) && (!port || port != own_port(conn));
+	return !is_service(port) && (!port || port != own_port(conn));
 }
 
 void handler_on_datagrams_open(struct tn_conn *conn, void *arg)
