@@ -39,6 +39,20 @@ bool closed_badly(const struct tn_conn *conn, const char *url)
 	return true;
 }
 
+static bool hurried;
+
+void closed_hurry(struct tn_conn *conn)
+{
+	hurried = true;
+	tn_abort(conn, -ECANCELED);
+}
+
+/* A program of another user's (sudo) ends when it wants to, and not by a signal of ours. */
+static bool is_out_of_reach(int pid)
+{
+	return kill(pid, 0) < 0 && errno == EPERM;
+}
+
 void closed_wait(struct tn_loop *loop, struct tn_conn *const *conn, bool abort)
 {
 	struct tn_conn_info info;
@@ -47,11 +61,12 @@ void closed_wait(struct tn_loop *loop, struct tn_conn *const *conn, bool abort)
 		return;
 	tn_conn_info(*conn, &info);
 	if (info.child_pid && abort)
-		tn_abort(*conn, -ECANCELED);
-	while (info.child_pid && *conn && tn_loop_step(loop, -1) > 0)
+		closed_hurry(*conn);
+	while (info.child_pid && *conn && !(hurried && is_out_of_reach(info.child_pid)) && tn_loop_step(loop, -1) > 0)
 		;
-	if (info.child_pid && *conn) { /* the loop cannot go on */
+	if (info.child_pid && *conn) { /* the loop cannot go on, or need not */
 		kill(-info.child_pid, SIGKILL);
-		(void)waitpid(info.child_pid, NULL, 0);
+		if (kill(info.child_pid, SIGKILL) == 0)
+			(void)waitpid(info.child_pid, NULL, 0);
 	}
 }

@@ -21,4 +21,7 @@ bool closed_badly(const struct tn_conn *conn, const char *url);
  */
 void closed_wait(struct tn_loop *loop, struct tn_conn *const *conn, bool abort);
 
+/* Aborts the connection that is waited for, and if its program may not be killed, does not wait any more. */
+void closed_hurry(struct tn_conn *conn);
+
 #endif

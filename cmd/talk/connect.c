@@ -794,7 +794,7 @@ static void on_signal(int nth, void *arg)
 	(void)arg;
 	terminal_restore();
 	if (state.left && state.peer) {
-		tn_abort(state.peer, -ECANCELED);
+		closed_hurry(state.peer);
 		return;
 	}
 	if (nth > 1) {

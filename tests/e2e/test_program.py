@@ -3,9 +3,11 @@ import os
 import resource
 import signal
 import socket
+import subprocess
 
 import pytest
 
+import system
 from harness import MIB, is_running, noise, receive_to_end, wait_until
 
 FAILED, USAGE = 1, 2
@@ -62,6 +64,22 @@ def test_it_ends_with_its_connection(tenon):
     pid = int(process.wait_for_text(r"^\d+$", where="out")[0])
     wait_until(lambda: process.is_over() or process.signal(signal.SIGINT), "the second one ends both")
     ended(pid)
+
+
+@one_engine
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+def test_who_wants_to_leave_does_not_wait_for_another_users_program(tenon, program):
+    process = tenon.start("connect", f"exec:echo $$; exec {program('setpriv')} --reuid 65534 sleep 1000?drain=1h",
+                          stdin=subprocess.PIPE, preexec_fn=system.never_kill)
+    pid = int(process.wait_for_text(r"^\d+$", where="out")[0])
+    try:
+        wait_until(lambda: os.stat(f"/proc/{pid}").st_uid == 65534, "it is another user's")
+        process.signal(signal.SIGINT)
+        wait_until(lambda: process.is_over() or process.signal(signal.SIGINT), "the second one ends it")
+        assert is_running(pid)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        ended(pid)
 
 
 @one_engine
