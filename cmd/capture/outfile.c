@@ -293,14 +293,14 @@ static int open_first(struct outfile *out)
 
 	if (status != STATUS_DONE)
 		return status;
-	out->fd = outfile_is_stdout(out) ? STDOUT_FILENO : series_next(&out->series);
-	if (out->fd < 0)
-		return cannot_open(out->spec.path, out->fd);
 	if (out->spec.keylog) {
 		out->keylog = open(out->spec.keylog, O_RDONLY | O_CLOEXEC);
 		if (out->keylog < 0)
 			return cannot_open(out->spec.keylog, -errno);
 	}
+	out->fd = outfile_is_stdout(out) ? STDOUT_FILENO : series_next(&out->series);
+	if (out->fd < 0)
+		return cannot_open(out->spec.path, out->fd);
 	if (out->spec.comment)
 		text_add(&out->comment, "%s", out->spec.comment);
 	return begin_file(out) < 0 || outfile_take_keys(out) < 0 ? STATUS_FAILED : STATUS_DONE;

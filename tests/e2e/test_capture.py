@@ -1065,6 +1065,14 @@ def test_a_later_file_is_not_written_over_what_is_read(tenon, tmp_path):
     assert f"{path}: would be written over what is read" in done.err and path.read_bytes() == before
 
 
+def test_nothing_is_written_over_without_the_secrets(tenon, tmp_path):
+    path, out = tmp_path / "in.pcap", tmp_path / "out.pcapng"
+    path.write_bytes(b"".join(datagrams(2)))
+    out.write_bytes(b"of yesterday")
+    done = tenon.run("capture", "--read", path, "--write", out, "--keylog", tmp_path / "keys", status=FAILED)
+    assert "keys: No such file" in done.err and out.read_bytes() == b"of yesterday"
+
+
 def test_each_file_has_the_secrets(tenon, tmp_path):
     path, keys = tmp_path / "in.pcap", tmp_path / "keys"
     path.write_bytes(b"".join(datagrams(20)))
