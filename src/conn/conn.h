@@ -86,6 +86,7 @@ struct tni_dgram {
 	size_t most_in, most_out; /* bytes of one that is taken, header included; and of one that is sent */
 	bool connected;
 	bool guarded;                /* not everybody may send: keys allow, deny, proxy */
+	bool special;                /* what comes is not just one message each: raw, many, key gro */
 	bool tells_local;            /* the kernel says to which address each datagram was sent */
 	uint8_t hops_max;            /* of tn_conn_fade(): most that a reply gets; 0: replies do not fade */
 	struct tni_fading *fades;    /* of tn_conn_fade() */

@@ -195,6 +195,7 @@ int tni_dgram_open(struct tn_conn *c, bool connected)
 	d->dropped_before = tni_dgram_dropped(c->io.fd);
 	d->tells_local = !connected && tni_dgram_tell_local(c->io.fd);
 	d->mm = (struct tni_mmsg){.v = d->batch->v, .n = TNI_BATCH};
+	d->special = d->raw || d->many.len || c->io.flags & TNI_FD_JOINED;
 	c->io.rd.mm = &d->mm;
 	c->io.done = &done;
 	return 0;
@@ -384,8 +385,8 @@ static inline void deliver_one(struct tn_conn *c, const struct msghdr *msg, cons
 		put_by(c, data, len, peer, hops);
 }
 
-APART static void deliver_joined(struct tn_conn *c, const struct msghdr *msg, const unsigned char *data, size_t left,
-				 const struct tn_addr *peer, unsigned hops)
+static void deliver_joined(struct tn_conn *c, const struct msghdr *msg, const unsigned char *data, size_t left,
+			   const struct tn_addr *peer, unsigned hops)
 {
 	size_t len = tni_dgram_joined(msg, left);
 
@@ -397,15 +398,21 @@ APART static void deliver_joined(struct tn_conn *c, const struct msghdr *msg, co
 	} while (left);
 }
 
-/* Of sockets below the transports: what stands in front of a message is taken off. */
-APART static void deliver_raw(struct tn_conn *c, const struct msghdr *msg, const void *data, size_t len,
-			      const struct tn_addr *peer, unsigned hops)
+/* What stands in front of a message of sockets below the transports is taken off, and what the kernel has joined is
+ * taken apart. */
+APART static void deliver_special(struct tn_conn *c, const struct msghdr *msg, const void *data, size_t len,
+				  const struct tn_addr *peer, unsigned hops)
 {
-	if (tni_raw_take(c->dgram->raw, peer, &data, &len))
+	struct tni_dgram *d = c->dgram;
+
+	if ((d->raw && !tni_raw_take(d->raw, peer, &data, &len)) || (d->many.len && is_own_echo(c, peer)))
+		return;
+	if (c->io.flags & TNI_FD_JOINED)
+		deliver_joined(c, msg, data, len, peer, hops);
+	else
 		deliver_one(c, msg, data, len, peer, hops);
 }
 
-/* One of the batch: it may be several that the kernel has joined. */
 static void deliver_nth(struct tn_conn *c, unsigned i)
 {
 	struct tni_dgram *d = c->dgram;
@@ -414,12 +421,8 @@ static void deliver_nth(struct tn_conn *c, unsigned i)
 	struct tn_addr *peer = tni_batch_peer(d->batch, i, d->tells_local);
 	unsigned hops = d->hops_max ? tni_dgram_hops(&m->msg_hdr) : 0;
 
-	if (d->raw)
-		deliver_raw(c, &m->msg_hdr, data, m->msg_len, peer, hops);
-	else if (d->many.len && is_own_echo(c, peer))
-		return;
-	else if (c->io.flags & TNI_FD_JOINED)
-		deliver_joined(c, &m->msg_hdr, data, m->msg_len, peer, hops);
+	if (d->special)
+		deliver_special(c, &m->msg_hdr, data, m->msg_len, peer, hops);
 	else
 		deliver_one(c, &m->msg_hdr, data, m->msg_len, peer, hops);
 }

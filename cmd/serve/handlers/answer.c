@@ -59,11 +59,6 @@ static unsigned own_port(struct tn_conn *conn)
 	return known ? (unsigned)(known - 1) : ask_own_port(conn);
 }
 
-static inline bool begins_with(const struct tn_msg *msg, const char *text)
-{
-	return msg->len >= strlen(text) && !memcmp(msg->data, text, strlen(text));
-}
-
 bool handler_is_same_sender(const struct tn_addr *a, const struct tn_addr *b)
 {
 	return a->len == b->len && memcmp(a->bytes, b->bytes, a->len) == 0 && a->local.len == b->local.len &&
@@ -141,11 +136,6 @@ bool handler_reply_fits(struct tn_conn *conn, const struct tn_msg *msg, const st
 	fits = tn_encode(format, reply, 0, &bytes) == 0 && bytes.len <= msg->len + wrapping_of(format);
 	tn_bytes_free(&bytes);
 	return fits;
-}
-
-bool handler_is_reply(const struct tn_msg *msg)
-{
-	return begins_with(msg, "ack: ") || begins_with(msg, "error: ");
 }
 
 /* {"error": why}, or in a format without maps "error: why". NULL without memory. */

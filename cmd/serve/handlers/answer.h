@@ -3,6 +3,7 @@
 #define TENON_HANDLER_ANSWER_H
 
 #include <stdbool.h>
+#include <string.h>
 
 #include "tenon.h"
 
@@ -36,7 +37,13 @@ bool handler_may_answer(struct tn_conn *conn, const struct tn_msg *msg);
 bool handler_reply_fits(struct tn_conn *conn, const struct tn_msg *msg, const struct tn_value *reply);
 
 /* Whether a datagram is, or looks like, a reply of ours: it is not replied to. */
-bool handler_is_reply(const struct tn_msg *msg);
+static inline bool handler_is_reply(const struct tn_msg *msg)
+{
+	static const char ack[] = "ack: ", error[] = "error: ";
+
+	return (msg->len >= sizeof(ack) - 1 && !memcmp(msg->data, ack, sizeof(ack) - 1)) ||
+	       (msg->len >= sizeof(error) - 1 && !memcmp(msg->data, error, sizeof(error) - 1));
+}
 
 /*
  * After a reply that could not be made or queued. A stream is ended by a reset: an ordinary end would tell its peer
