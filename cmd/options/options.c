@@ -178,6 +178,13 @@ static void on_close(struct tn_conn *conn, int err, void *arg)
 	tn_loop_stop(state.loop);
 }
 
+/* Key reconnect: once is enough. */
+static void on_lost(struct tn_conn *conn, int err, const struct tn_loss *loss, void *arg)
+{
+	(void)loss;
+	on_close(conn, err, arg);
+}
+
 static void on_reader_gone(void *arg)
 {
 	(void)arg;
@@ -186,7 +193,7 @@ static void on_reader_gone(void *arg)
 
 static int dialled_values(const char *url)
 {
-	static const struct tn_handler handler = {.on_open = on_open, .on_close = on_close};
+	static const struct tn_handler handler = {.on_open = on_open, .on_close = on_close, .on_lost = on_lost};
 	int err = tn_dial(state.loop, url, &handler, NULL, NULL);
 
 	if (err >= 0)

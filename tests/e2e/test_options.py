@@ -197,6 +197,14 @@ def test_values_asked_for_in_the_url_are_in_force(tenon):
     assert number(values["tos"]) == 16 and number(values["user_timeout"]) == 1.5 and number(values["idle"]) == 90
 
 
+def test_values_where_what_is_lost_is_dialled_again(tenon):
+    listener = tenon.listen()
+    url = f"tcp://127.0.0.1:{listener.getsockname()[1]}?reconnect=100ms-7s"
+    assert values_of(tenon, url)["reconnect"] == "100ms-7s"
+    listener.close()
+    assert "refused" in tenon.run("options", url, status=1).err
+
+
 def test_values_of_a_listener(tenon):
     values = values_of(tenon, "tcp://127.0.0.1:0?rcvbuf=128KiB&defer_accept=1s&backlog=17")
     assert values["reuseaddr"] == "on" and values["rcvbuf"] == "128KiB" and values["backlog"] == "17"
