@@ -104,17 +104,30 @@ static void grow_tail(struct tn_buf *buf, struct cursor *from, size_t len)
 	buf->len += (uint32_t)len;
 }
 
-int tni_buf_appendv(struct tn_buf *buf, const struct iovec *iov, int count, bool end)
+/* Nothing of it goes on where the last piece ends: nearly all that is put into an empty queue. */
+static int append_apart(struct tn_buf *buf, const struct iovec *iov, int count, size_t len, bool end)
 {
-	size_t first = tail_room(buf), len = 0;
+	struct tni_blk *blk = block_for(buf, len, 0);
+	unsigned char *at;
+
+	if (!blk)
+		return -ENOMEM;
+	at = blk->data + blk->used;
+	if (tni_buf_hold(buf, blk, at, len, end) < 0)
+		return -ENOMEM;
+	blk->used += (uint32_t)len;
+	for (const struct iovec *piece = iov; piece < iov + count; at += piece->iov_len, piece++)
+		if (piece->iov_len)
+			memcpy(at, piece->iov_base, piece->iov_len);
+	return 0;
+}
+
+static int append_behind(struct tn_buf *buf, const struct iovec *iov, size_t len, size_t first, bool end)
+{
 	struct cursor from = {.iov = iov};
 	struct tni_slice *slice = NULL;
 	struct tni_blk *blk;
 
-	for (int i = 0; i < count; i++)
-		len += iov[i].iov_len;
-	if (len > tni_buf_room(buf))
-		return -ENOBUFS;
 	if (first > len)
 		first = len;
 	if (end && !len && buf->tail && !buf->tail->end) {
@@ -142,6 +155,17 @@ int tni_buf_appendv(struct tn_buf *buf, const struct iovec *iov, int count, bool
 		buf->tail->end = 1;
 	}
 	return 0;
+}
+
+int tni_buf_appendv(struct tn_buf *buf, const struct iovec *iov, int count, bool end)
+{
+	size_t first = tail_room(buf), len = count ? iov->iov_len : 0;
+
+	for (int i = 1; i < count; i++)
+		len += iov[i].iov_len;
+	if (len > tni_buf_room(buf))
+		return -ENOBUFS;
+	return first || !len ? append_behind(buf, iov, len, first, end) : append_apart(buf, iov, count, len, end);
 }
 
 int tni_buf_append(struct tn_buf *buf, const void *data, size_t len, bool end)
@@ -196,16 +220,18 @@ void tni_buf_compact(struct tn_buf *buf)
 
 void tni_buf_consume(struct tn_buf *buf, size_t len)
 {
+	struct tni_slice *head;
+
 	/* An empty message goes with a call of its own, not with the bytes in front of it. */
-	while (buf->head && len >= buf->head->len) {
-		len -= buf->head->len;
+	while ((head = buf->head) && len >= head->len) {
+		len -= head->len;
 		tni_buf_drop(buf);
 		if (!len)
 			return;
 	}
-	if (buf->head && len) {
-		buf->head->data += len;
-		buf->head->len -= (uint32_t)len;
+	if (head && len) {
+		head->data += len;
+		head->len -= (uint32_t)len;
 		buf->len -= (uint32_t)len;
 	}
 }
