@@ -252,6 +252,7 @@ static const struct greeting {
 	{"does not serve shm", MEMFD, 3, 0, 0, 0, RING},
 	{"version 2", MEMFD, 0, 8, 4, 2, RING},
 	{"version 0", MEMFD, 0, 8, 4, 0, RING},
+	{"version 2", MEMFD, 12, 8, 4, 2, RING},
 	{"version 4294967295", MEMFD, 0, 8, 4, UINT32_MAX, RING},
 	{"not whole", MEMFD, 31, 0, 0, 0, RING},
 	{"not whole", MEMFD, 10, 0, 0, 0, RING},

@@ -1,4 +1,5 @@
 """Bad URLs, bad options and bad days: the exit status says which, and the message names the cause."""
+import json
 import os
 import shutil
 import signal
@@ -373,6 +374,16 @@ def test_names_with_one_or_two_kinds_of_address(tenon, names, name, listeners):
     assert tenon.run("send", f"tcp://{name}:10000", "hello", **names).text == "hello\n"
     assert tenon.run("connect", f"tcp://{name}:10000", input=noise(100000), **names).out == noise(100000)
     assert len(server.urls) == listeners
+
+
+def test_how_long_a_name_takes(tenon, names):
+    """ping tells it of a name that is looked up, and not of an address."""
+    tenon.serve("tcp://127.0.0.1:10000", **names)
+    for host, looked_up in (("four.test", True), ("127.0.0.1", False)):
+        ping = ("ping", "--count", "1", f"tcp://{host}:10000")
+        assert ("looked up " in tenon.run(*ping, **names).text) == looked_up
+        reply, summary = map(json.loads, tenon.run(*ping, "--json", **names).lines)
+        assert (reply.get("lookup_ns", 0) > 0) == ((summary.get("lookup_ns") or {}).get("max", 0) > 0) == looked_up
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])

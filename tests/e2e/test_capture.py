@@ -655,6 +655,20 @@ def stop_theirs_when(seen, theirs):
     return True
 
 
+@pytest.mark.parametrize("name", ["a.pcapng", "a.pcapng.gz"])
+def test_live_what_has_come_can_be_read_at_once(live, network, tmp_path, name):
+    """Though nothing more comes, and also where it is compressed."""
+    path = tmp_path / name
+    live("--write", path, "udp")
+    with contextlib.closing(network.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock:
+        sock.sendto(b"to be read at once", ("127.0.0.1", 9))
+
+    def read():
+        data = path.read_bytes()
+        return zlib.decompressobj(31).decompress(data) if name.endswith("gz") else data
+    harness.wait_until(lambda: b"to be read at once" in read(), "it is in the file")
+
+
 def test_live_lines_and_privileges(live, network):
     capture = live("--json")
     status = dict(line.split(":\t", 1) for line in open(f"/proc/{capture.pid}/status",
@@ -966,6 +980,7 @@ def test_each_side_of_a_talk_has_its_colour(tenon, tmp_path):
     colours = {word: re.findall(r"\x1b\[(\d+)m #", line) for word in ("ask", "answer") for line in lines
                if bare(line).endswith(word)}
     assert colours == {"ask": ["36"], "answer": ["32"]}, lines
+    assert all(re.search(r"\x1b\[0m[^\x1b]*$", line) for line in lines), "no colour goes on"
 
 
 def test_reading_from_a_pipe_ends_with_a_signal(tenon):

@@ -260,6 +260,15 @@ def test_slow_subscriber(tenon, slow):
     assert stopped_event["published"] == count and stopped_event["dropped"] == count - len(numbers)
 
 
+@pytest.mark.parametrize("slow, words", [("cut", " and is cut off: .+"), ("drop-newest", "; messages dropped: 1$")])
+def test_slow_subscriber_in_words(tenon, slow, words):
+    hub = tenon.hub("nats://127.0.0.1:0?sndbuf=64KiB", options=["--slow", slow, "--backlog", "256KiB"])
+    publisher, stopped = Talk(hub.port, tenon), Talk(hub.port, tenon, receive_buffer=65536)
+    stopped.to_pong(b'CONNECT {"verbose":false,"name":"sleeper"}\r\nSUB t 1\r\n')
+    publisher.to_pong(QUIET + (b"PUB t 65536\r\n" + bytes(65536) + b"\r\n") * 30)
+    hub.wait_for_text(r"#\d+ sleeper \(tcp://127\.0\.0\.1:\d+\) reads too slowly" + words)
+
+
 def test_slow_subscriber_is_told_over_http(tenon):
     """Who reads --admin's events hears of it whatever standard output gets."""
     port = free_port()

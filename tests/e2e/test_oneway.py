@@ -158,7 +158,8 @@ def test_shown(tenon):
     assert re.search(r"^  received +100 messages, .+/s, [\d.]+ [kM]?bit/s$", shown, re.M), shown
     assert re.search(r"^  lost +0 of 100 sent", shown, re.M) and re.search(r"^  jitter ", shown, re.M)
     assert re.search(r"^  one way +p50 .+, p99\.9 .+, max ", shown, re.M)
-    server.wait_for_text(r"^flow #\d+ 127\.0\.0\.1:\d+: 100 messages, 6400 bytes in [\d.]+ s, .+bit/s, 0 of 100 lost, "
+    server.wait_for_text(r"^flow #\d+ 127\.0\.0\.1:\d+: 100 messages, 6400 bytes in \d{1,2}\.\d{3} s, "
+                         r".+bit/s, 0 of 100 lost, "
                          r"0 duplicates, 0 reordered, jitter .+, p99 .+$", "out")
 
 

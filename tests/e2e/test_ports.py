@@ -1,6 +1,7 @@
 """tenon ping tcp://HOST:20-25,80: which ports are open."""
 import json
 import re
+import signal
 import socket
 
 import pytest
@@ -34,7 +35,17 @@ def test_open_refused_and_filtered(tenon, full):
     found, summary = check(tenon, f"tcp://127.0.0.1:{port},{shut},{full},{port}", "--timeout", "500ms")
     assert found == {port: "open", shut: "refused", full: "filtered"} and list(found) == sorted(found)
     assert [summary[key] for key in ("ports", "open", "refused", "filtered", "failed", "left")] == [3, 1, 1, 1, 0, 0]
+    said = tenon.run("ping", f"tcp://127.0.0.1:{port},{shut},{full}", "--timeout", "100ms").lines[-1]
+    assert said == "3 ports: 1 open, 1 refused, 1 filtered"
     closed.close()
+
+
+def test_what_is_left_out_is_told(tenon, full):
+    scan = tenon.start("ping", "-v", f"tcp://127.0.0.1:{full},{tenon.listen().getsockname()[1]}", "--timeout", "1h")
+    scan.wait_for_text(" open", "out")
+    scan.signal(signal.SIGINT)
+    scan.wait(None)
+    assert scan.lines[-1] == "2 ports: 1 open, 0 refused, 0 filtered, 1 left out"
 
 
 def test_the_same_as_nc_finds(tenon, program):

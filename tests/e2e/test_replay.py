@@ -46,9 +46,11 @@ def answering(tenon, reply):
     listener.settimeout(0.1)
     thread = threading.Thread(target=accept)
     thread.start()
-    yield f"tcp://127.0.0.1:{listener.getsockname()[1]}"
-    stop.set()
-    thread.join()
+    try:
+        yield f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        stop.set()
+        thread.join()
 
 
 @pytest.fixture
@@ -144,6 +146,23 @@ def test_empty_messages_are_said_again(tenon, echo):
     with answering(tenon, lambda line: heard.append(line) or line) as url:
         assert "3 messages said, 3 replies, 0 differ" in tenon.run("replay", path, f"{url}?frame=line").err
     assert heard == [b"one\n", b"\n", b"two\n"]
+
+
+def test_which_message_a_reply_answers(tenon):
+    """Of several replies behind a message the first; those of the others are compared, and no time is measured."""
+    def sessions(url):
+        client = tenon.dial(url)
+        for line, replies in ((b"two\n", b"two\ntwo\n"), (b"one\n", b"one\n")):
+            client.sendall(line)
+            assert receive_exactly(client, len(replies)) == replies
+        client.close()
+        return 1
+    with answering(tenon, lambda line: line * (1 + (line == b"two\n"))) as url:
+        path = record(tenon, "tcp://127.0.0.1:0?frame=line", f"{url}?frame=line", sessions)
+        done = tenon.run("replay", path, f"{url}?frame=line", "--closed", "--json")
+        told = json.loads(done.lines[-1])
+        assert told["messages"] == 2
+        assert "2 messages said, 3 replies, 0 differ" in tenon.run("replay", path, f"{url}?frame=line").err
 
 
 def test_another_format(tenon, echo):

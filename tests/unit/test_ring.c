@@ -10,9 +10,17 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <cmocka.h>
 
+#include "shm/memory.h"
 #include "shm/ring.h"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 
 #define SIZE 4096
 
@@ -526,6 +534,42 @@ static void test_two_threads(void **state)
 	free(p);
 }
 
+static long bytes_of(int fd)
+{
+	struct stat st;
+
+	assert_int_equal(fstat(fd, &st), 0);
+	return st.st_blocks * 512;
+}
+
+/* All pages of a ring are there when they were asked for, and gone when they were given back; no others are touched. */
+static void test_pages_of_each_ring(void **state)
+{
+	const struct tni_shm_hello sizes = {.down = 16384, .up = 65536};
+	struct tni_shm_memory memory;
+	struct tni_ring down, up;
+	int fd;
+
+	(void)state;
+	if (sysconf(_SC_PAGESIZE) != 4096)
+		skip();
+	assert_int_equal(tni_shm_memory_make(&memory, &sizes, 1, &fd), 0);
+	tni_shm_memory_rings(&memory, false, &down, &up);
+	if (madvise(memory.at, 4096, MADV_POPULATE_WRITE) == 0) { /* since Linux 5.14 */
+		assert_int_equal(bytes_of(fd), 4096);             /* of the indices */
+		assert_int_equal(tni_shm_pages_get(&down), 0);
+		assert_int_equal(bytes_of(fd), 4096 + 16384);
+		assert_int_equal(tni_shm_pages_get(&up), 0);
+		assert_int_equal(bytes_of(fd), 4096 + 16384 + 65536);
+		tni_shm_pages_drop(&down);
+		assert_int_equal(bytes_of(fd), 4096 + 65536);
+		tni_shm_pages_drop(&up);
+		assert_int_equal(bytes_of(fd), 4096);
+	}
+	tni_shm_memory_free(&memory);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -539,6 +583,7 @@ int main(void)
 		cmocka_unit_test(test_no_wake_is_lost),
 		cmocka_unit_test(test_mistakes_are_found),
 		cmocka_unit_test(test_two_threads),
+		cmocka_unit_test(test_pages_of_each_ring),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

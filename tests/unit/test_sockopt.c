@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "net/group.h"
 #include "net/sockopt.h"
 #include "tenon.h"
 
@@ -882,6 +883,46 @@ static void test_groups(void **state)
 	close(fd4);
 }
 
+#ifndef IP_MINTTL
+#define IP_MINTTL 21
+#endif
+#ifndef IPV6_MINHOPCOUNT
+#define IPV6_MINHOPCOUNT 73
+#endif
+
+static int number_of(int fd, int level, int name)
+{
+	int value = -1;
+	socklen_t len = sizeof(value);
+
+	return getsockopt(fd, level, name, &value, &len) < 0 ? -errno : value;
+}
+
+/* A listener that takes nobody for a while is afterwards as it was: who asked for a least time to live still has it. */
+static void test_listeners_that_refuse_for_a_while(void **state)
+{
+	int fd4 = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), fd6 = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int ttl = 77, hops = 66;
+	struct tni_least_ttl before;
+
+	(void)state;
+	assert_int_equal(setsockopt(fd4, IPPROTO_IP, IP_MINTTL, &ttl, sizeof(ttl)), 0);
+	tni_group_refuse_syn(fd4, &before);
+	assert_int_equal(before.ttl, 77);
+	assert_int_equal(number_of(fd4, IPPROTO_IP, IP_MINTTL), 255);
+	tni_group_admit(fd4, &before);
+	assert_int_equal(number_of(fd4, IPPROTO_IP, IP_MINTTL), 77);
+	close(fd4);
+	if (fd6 < 0)
+		return;
+	assert_int_equal(setsockopt(fd6, IPPROTO_IPV6, IPV6_MINHOPCOUNT, &hops, sizeof(hops)), 0);
+	tni_group_refuse_syn(fd6, &before);
+	assert_int_equal(number_of(fd6, IPPROTO_IPV6, IPV6_MINHOPCOUNT), 255);
+	tni_group_admit(fd6, &before);
+	assert_int_equal(number_of(fd6, IPPROTO_IPV6, IPV6_MINHOPCOUNT), 66);
+	close(fd6);
+}
+
 /* ---- failures ---- */
 
 static void test_not_here(void **state)
@@ -1032,15 +1073,25 @@ static void test_linger_resets(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_rows),          cmocka_unit_test(test_applies),
-		cmocka_unit_test(test_good_values),   cmocka_unit_test(test_bad_values),
-		cmocka_unit_test(test_any),           cmocka_unit_test(test_bounds),
-		cmocka_unit_test(test_round_trips),   cmocka_unit_test(test_inheritance),
-		cmocka_unit_test(test_dialling),      cmocka_unit_test(test_capped),
-		cmocka_unit_test(test_rounded),       cmocka_unit_test(test_words_read_back),
-		cmocka_unit_test(test_mapped),        cmocka_unit_test(test_groups),
-		cmocka_unit_test(test_not_here),      cmocka_unit_test(test_permission),
-		cmocka_unit_test(test_ports),         cmocka_unit_test(test_ports_beyond_the_system_s),
+		cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_applies),
+		cmocka_unit_test(test_good_values),
+		cmocka_unit_test(test_bad_values),
+		cmocka_unit_test(test_any),
+		cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_round_trips),
+		cmocka_unit_test(test_inheritance),
+		cmocka_unit_test(test_dialling),
+		cmocka_unit_test(test_capped),
+		cmocka_unit_test(test_rounded),
+		cmocka_unit_test(test_words_read_back),
+		cmocka_unit_test(test_mapped),
+		cmocka_unit_test(test_groups),
+		cmocka_unit_test(test_listeners_that_refuse_for_a_while),
+		cmocka_unit_test(test_not_here),
+		cmocka_unit_test(test_permission),
+		cmocka_unit_test(test_ports),
+		cmocka_unit_test(test_ports_beyond_the_system_s),
 		cmocka_unit_test(test_linger_resets),
 	};
 
