@@ -335,6 +335,7 @@ static int make_plan(struct plan *plan, struct result *result)
 		status = divide(plan);
 	plan->keeps = status == STATUS_DONE && tn_url_keeps_messages(plan->url) == 1;
 	plan->may_lose = status == STATUS_DONE && tn_url_kind(plan->url) & TN_URL_LOSSY;
+	plan->memory = status == STATUS_DONE && tn_url_kind(plan->url) & TN_URL_MEMORY;
 	plan->threads = options.threads ? options.threads : 1;
 	plan->requests = options.requests;
 	plan->timeout_ns = options.timeout_ns;

@@ -218,11 +218,14 @@ void link_pump(struct link *link, uint64_t now_ns)
  * for ever. So messages are sent from here only if the queue can never fill; otherwise from outside, when the turn is
  * over.
  */
+static bool is_small_flight(const struct plan *plan)
+{
+	return plan->depth && plan->depth * plan->payload.size_max <= SMALL_FLIGHT;
+}
+
 static void go_on(struct link *link, uint64_t now_ns)
 {
-	const struct plan *plan = link->worker->plan;
-
-	if (plan->depth && plan->depth * plan->payload.size_max <= SMALL_FLIGHT)
+	if (is_small_flight(link->worker->plan))
 		link_pump(link, now_ns);
 	else
 		worker_todo(link);
@@ -342,15 +345,20 @@ static uint64_t whole_replies(const struct link *link, size_t len)
 	return n < link->waited ? n : link->waited;
 }
 
-/* Returns their bytes. */
+/* Returns their bytes. Where it costs no system call, the next messages go before the replies are looked at: the server
+ * works meanwhile. */
 static size_t take_whole(struct link *link, const char *data, uint64_t n, uint64_t now_ns)
 {
 	const struct plan *plan = link->worker->plan;
 	struct message_id first = id_of(link, link->oldest);
 
+	answered_oldest(link, n, plan->payload.size_max, now_ns);
+	if (plan->memory && is_small_flight(plan)) {
+		link_pump(link, now_ns);
+		(void)tn_flush(link->conn);
+	}
 	for (uint64_t i = payload_wrong(plan, link->worker->data, &first, n, data); i; i--)
 		wrong(link);
-	answered_oldest(link, n, plan->payload.size_max, now_ns);
 	return n * plan->payload.size_max;
 }
 

@@ -52,6 +52,7 @@ struct plan {
 	regex_t regex;
 	struct payload payload;
 	bool keeps;    /* the endpoint keeps messages whole */
+	bool memory;   /* what is sent is with the other side at once, without a system call */
 	FILE *hlog;    /* the histogram of each second; NULL: nowhere */
 	bool may_lose; /* datagrams that can be lost, doubled and reordered */
 };
