@@ -56,12 +56,12 @@ static struct tn_shared *render(const struct message *m, const char *format)
 		return r->shared;
 	tn_shared_unref(r->shared);
 	*r = (struct rendering){.serial = m->serial, .format = format};
-	map = payload_value(m, m->topic);
-	if (!map)
-		return NULL;
-	if (tn_shared_value(format, map, 0, &r->shared) < 0)
-		r->shared = NULL;
-	tn_value_free(map);
+	for (int plain = 0; plain < 2 && !r->shared; plain++) {
+		map = payload_value(m, m->topic, plain);
+		if (!map || tn_shared_value(format, map, 0, &r->shared) < 0)
+			r->shared = NULL;
+		tn_value_free(map);
+	}
 	return r->shared;
 }
 
@@ -78,20 +78,27 @@ static void put_id(struct tn_value *map, const char *key, const char *id, size_t
 static void deliver_reply(struct client *client, const struct message *m)
 {
 	const char *id = memrchr(m->topic.data, '.', m->topic.len);
-	struct tn_value *map = m->nobody ? tn_value_new_map(NULL) : payload_value(m, (struct span){0});
 	char name[ID_MAX + 2];
 	size_t len = id ? m->topic.len - (size_t)(id + 1 - m->topic.data) : 0;
+	bool made = false;
 
-	if (map && len && len < sizeof(name)) {
-		memcpy(name, id + 1, len);
-		name[len] = '\0';
-		put_id(map, "res", name, len);
-		if (m->nobody)
-			value_put_text(map, "error", "no responders", strlen("no responders"));
-		if (tn_encode(hub_format(client), map, 0, &scratch) == 0)
-			hub_write(client, &(struct iovec){scratch.data, scratch.len}, 1);
+	if (!len || len >= sizeof(name))
+		return;
+	memcpy(name, id + 1, len);
+	name[len] = '\0';
+	for (int plain = 0; plain < 2 && !made; plain++) {
+		struct tn_value *map = m->nobody ? tn_value_new_map(NULL) : payload_value(m, (struct span){0}, plain);
+
+		if (map) {
+			put_id(map, "res", name, len);
+			if (m->nobody)
+				value_put_text(map, "error", "no responders", strlen("no responders"));
+			made = tn_encode(hub_format(client), map, 0, &scratch) == 0;
+		}
+		tn_value_free(map);
 	}
-	tn_value_free(map);
+	if (made)
+		hub_write(client, &(struct iovec){scratch.data, scratch.len}, 1);
 }
 
 static void deliver(struct client *client, void *state, struct span sid, const struct message *message)

@@ -46,12 +46,12 @@ static void put_headers(struct tn_value *map, const char *head, size_t len)
 	(void)!tn_value_put(map, "headers", headers);
 }
 
-struct tn_value *payload_value(const struct message *m, struct span topic)
+struct tn_value *payload_value(const struct message *m, struct span topic, bool plain)
 {
 	size_t len = m->body.len - m->head_len;
 	const char *payload = len ? m->body.data + m->head_len : "";
 	struct tn_value *data = NULL, *map;
-	bool read = len && tn_decode("json", payload, len, 0, &data) == 0;
+	bool read = len && !plain && tn_decode("json", payload, len, 0, &data) == 0;
 
 	if (!read) {
 		tn_value_free(data);

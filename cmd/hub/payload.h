@@ -8,8 +8,11 @@
 #include "door.h"
 #include "tenon_value.h"
 
-/* A map with payload, headers, reply, and `msg` if the topic is given, in a tree of its own. NULL: no memory. */
-struct tn_value *payload_value(const struct message *m, struct span topic);
+/*
+ * A map with payload, headers, reply, and `msg` if the topic is given, in a tree of its own. A payload of JSON is its
+ * value, or if `plain` its text: not every format can express what JSON can (equal keys). NULL: no memory.
+ */
+struct tn_value *payload_value(const struct message *m, struct span topic, bool plain);
 
 /* What a map has become; `room` is what its bytes lie in: tn_bytes_free(). All zero at first. */
 struct body {

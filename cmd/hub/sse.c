@@ -47,7 +47,7 @@ static struct tn_shared *render(const struct message *m)
 	rendering.serial = m->serial;
 	if (m->offset)
 		head = snprintf(id, sizeof(id), "id: %s.%llu\n", hub_facts()->id, (unsigned long long)m->offset);
-	map = payload_value(m, m->topic);
+	map = payload_value(m, m->topic, false);
 	text = map && tn_encode("json", map, 0, &scratch) == 0 ? malloc(scratch.len + sizeof(id) + 16) : NULL;
 	tn_value_free(map);
 	if (!text)

@@ -176,7 +176,7 @@ static void flush(void *arg)
 
 static void print(const struct message *m)
 {
-	struct tn_value *map = options.raw ? NULL : payload_value(m, m->topic);
+	struct tn_value *map = options.raw ? NULL : payload_value(m, m->topic, false);
 	static struct tn_bytes line;
 
 	if (options.raw) {

@@ -163,11 +163,16 @@ static struct tn_value *verb(const char *name, struct span operand)
 
 static int own_publish(const struct message *m, const char *name)
 {
-	struct tn_value *map = payload_value(m, (struct span){0});
+	int err = TN_EREPR;
 
-	if (map)
-		value_put_text(map, name, m->topic.data, m->topic.len);
-	return send_and_free(map);
+	for (int plain = 0; plain < 2 && (err == TN_EREPR || err == TN_EDUPKEY); plain++) {
+		struct tn_value *map = payload_value(m, (struct span){0}, plain);
+
+		if (map)
+			value_put_text(map, name, m->topic.data, m->topic.len);
+		err = send_and_free(map);
+	}
+	return err;
 }
 
 static void own_greet(void)

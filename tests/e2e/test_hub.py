@@ -552,6 +552,23 @@ def test_pub_to_nats_server(tenon, judge):
     assert "nobody responds" in tenon.run("request", url, "nobody", status=1).err
 
 
+@pytest.mark.parametrize("form", ["cbor", "xml", "msgpack"])
+def test_what_a_format_cannot_express(tenon, form):
+    """JSON with equal keys is no value of every format: then it comes as text, which is not lost either."""
+    hub = tenon.hub("nats://127.0.0.1:0", f"tcp://127.0.0.1:0?frame=u32&format={form}")
+    nats, url = hub.urls[0], hub.urls[1].split("?")[0] + f"?frame=u32&format={form}"
+    equal = '{"a":1,"a":2}'
+    sub = tenon.start("sub", url, "a", "--raw", "--count", "3", "-v")
+    sub.wait_for_text("subscribed")
+    tenon.run("pub", nats, "a", equal, "5")
+    tenon.run("pub", url, "a", equal)
+    sub.wait(0)
+    assert sub.lines == [equal, "5", equal]
+    reply = tenon.start("reply", nats, "b", equal, "--count", "1", "-v")
+    reply.wait_for_text("subscribed")
+    assert tenon.run("request", url, "b", "--raw").lines == [equal]
+
+
 @pytest.mark.parametrize("args, why", [
     (["pub", "nats://127.0.0.1:1"], "needed"), (["pub", "nats://127.0.0.1:1", "a.*", "x"], "no topic"),
     (["sub", "nats://127.0.0.1:1", "a..b"], "no pattern"),
