@@ -1,4 +1,5 @@
 """tenon connect: standard input to a socket and the socket to standard output, for pipes, files and people."""
+import concurrent.futures
 import fcntl
 import os
 import pty
@@ -170,6 +171,18 @@ def test_wait_is_how_long_a_silent_server_is_heard(tenon, listener):
     sock.sendall(b"the last word")
     process.wait(0)
     assert process.out == b"the last word"
+
+
+def test_wait_is_not_for_who_reads_slowly(tenon, listener):
+    """The server is not silent: it waits for our reader, such as a pager."""
+    process = tenon.start("connect", "--wait", "100ms", listener[1], stdout=subprocess.PIPE)
+    sock, data = tenon.accept(listener[0]), noise(8 * MIB)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        sent = pool.submit(lambda: (sock.sendall(data), sock.shutdown(socket.SHUT_WR)))
+        time.sleep(0.4)
+        assert process.popen.stdout.read() == data
+        sent.result()
+    process.wait(0)
 
 
 # People

@@ -27,9 +27,10 @@ def url_of(sock, keys=QUICK):
     return f"tcp://127.0.0.1:{sock.getsockname()[1]}?{keys}"
 
 
-def test_both_ways_over_three_connections(tenon, listener):
+@pytest.mark.parametrize("options", [[], ["--trace", "text", "--trace-to", "/dev/null"]])
+def test_both_ways_over_three_connections(tenon, listener, options):
     """A reset, then an end in good order: both are told. What comes is one stream, the end of the input is the end."""
-    process = tenon.start("connect", url_of(listener), stdin=subprocess.PIPE)
+    process = tenon.start("connect", url_of(listener), *options, stdin=subprocess.PIPE)
     for nth, end in enumerate([reset, socket.socket.close]):
         with tenon.accept(listener) as sock:
             process.popen.stdin.write(b"in %d\n" % nth)
