@@ -142,16 +142,32 @@ static int attempt_recv(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *
 	return res;
 }
 
-/* write(2) and splice(2) know no MSG_NOSIGNAL: the signal is held off, and taken back if it came from here. */
+/*
+ * write(2) and splice(2) know no MSG_NOSIGNAL: the signal is held off, and taken back if it came from here. That takes
+ * two system calls. Most programs have it ignored, which is looked at once a turn.
+ */
 struct quiet {
 	sigset_t pipe_only, before;
-	bool pending;
+	bool ignored, pending;
 };
 
-static void quiet_begin(struct quiet *q)
+static bool pipe_signal_is_ignored(struct tn_loop *loop)
+{
+	struct sigaction action;
+
+	if (!loop->sigpipe_known)
+		loop->sigpipe_ignored = sigaction(SIGPIPE, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
+	loop->sigpipe_known = true;
+	return loop->sigpipe_ignored;
+}
+
+static void quiet_begin(struct tn_loop *loop, struct quiet *q)
 {
 	sigset_t pending;
 
+	q->ignored = pipe_signal_is_ignored(loop);
+	if (q->ignored)
+		return;
 	sigemptyset(&q->pipe_only);
 	sigaddset(&q->pipe_only, SIGPIPE);
 	pthread_sigmask(SIG_BLOCK, &q->pipe_only, &q->before);
@@ -164,6 +180,8 @@ static void quiet_end(struct quiet *q, bool broken)
 	struct timespec now = {0};
 	int err = errno;
 
+	if (q->ignored)
+		return;
 	if (broken && !q->pending)
 		while (sigtimedwait(&q->pipe_only, NULL, &now) < 0 && errno == EINTR)
 			;
@@ -171,18 +189,18 @@ static void quiet_end(struct quiet *q, bool broken)
 	errno = err;
 }
 
-static ssize_t write_quietly(int sysfd, const struct iovec *iov, int count)
+static ssize_t write_quietly(struct tn_loop *loop, int sysfd, const struct iovec *iov, int count)
 {
 	struct quiet q;
 	ssize_t n;
 
-	quiet_begin(&q);
+	quiet_begin(loop, &q);
 	n = writev(sysfd, iov, count);
 	quiet_end(&q, n < 0 && errno == EPIPE);
 	return n;
 }
 
-static int attempt_send(const struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op)
+static int attempt_send(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op)
 {
 	struct iovec iov[SEND_IOV_MAX];
 	struct msghdr msg = {.msg_iov = iov};
@@ -199,7 +217,7 @@ static int attempt_send(const struct tn_loop *loop, struct tni_fd *fd, struct tn
 		iov[0].iov_len = loop->limit;
 	do {
 		if (fd->flags & TNI_FD_FILE)
-			n = write_quietly(fd->fd, iov, (int)msg.msg_iovlen);
+			n = write_quietly(loop, fd->fd, iov, (int)msg.msg_iovlen);
 		else if (msg.msg_iovlen == 1)
 			n = send(fd->fd, iov[0].iov_base, iov[0].iov_len, MSG_DONTWAIT | MSG_NOSIGNAL);
 		else
@@ -221,13 +239,13 @@ static int attempt_splice_in(const struct tn_loop *loop, const struct tni_fd *fd
 	return n < 0 ? -errno : (int)n;
 }
 
-static int attempt_splice_out(const struct tn_loop *loop, const struct tni_fd *fd, const struct tni_op *op)
+static int attempt_splice_out(struct tn_loop *loop, const struct tni_fd *fd, const struct tni_op *op)
 {
 	size_t len = loop->limit && loop->limit < op->pipe->len ? loop->limit : op->pipe->len;
 	struct quiet q;
 	ssize_t n;
 
-	quiet_begin(&q);
+	quiet_begin(loop, &q);
 	do
 		n = splice(op->pipe->rd, NULL, fd->fd, NULL, len, SPLICE_F_NONBLOCK);
 	while (n < 0 && errno == EINTR);

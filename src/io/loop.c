@@ -61,6 +61,7 @@ static void do_due(struct tn_loop *loop)
 	loop->now_ns = tni_clock_ns();
 	loop->costly_ns = 0;
 	loop->pushed = 0;
+	loop->sigpipe_known = false;
 	tni_inbox_run(loop);
 	tni_list_move(&loop->later, &loop->ready);
 	tni_timers_run(&loop->timers, loop->now_ns);

@@ -92,9 +92,10 @@ struct tn_loop {
 	struct tni_dialler *dialler;   /* the same, conn/dialler.c's */
 	struct tni_pipe *pipes;        /* that nobody uses now: io/pipes.c */
 	unsigned pipes_kept, pipes_out;
-	void *overflow;          /* attempt.c's: the far part of a huge message; made on first use */
-	void *dgram_batch;       /* net/dgram.c's scratch, made on first use; plain memory */
-	struct tn_bytes encoded; /* conn/format.c's scratch: the text of the last tn_reply_value() */
+	bool sigpipe_known, sigpipe_ignored; /* in this turn: io/attempt.c */
+	void *overflow;                      /* attempt.c's: the far part of a huge message; made on first use */
+	void *dgram_batch;                   /* net/dgram.c's scratch, made on first use; plain memory */
+	struct tn_bytes encoded;             /* conn/format.c's scratch: the text of the last tn_reply_value() */
 };
 
 /* Largest message of a seqpacket socket, beyond a large block: the kernel's own limit (wmem_max) is far below. */
