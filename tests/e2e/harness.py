@@ -26,7 +26,8 @@ def load():
 
 
 # Seconds. Whatever must happen at all has happened by then; nothing here measures speed
-LIMIT = round((60 if SANITIZED else 20) * load())
+LIMIT_IDLE = 60 if SANITIZED else 20
+LIMIT = round(LIMIT_IDLE * load())
 
 KIB, MIB = 1024, 1024 * 1024
 
@@ -38,8 +39,8 @@ def environment(extra=None):
     return env
 
 
-def wait_until(check, what, limit=LIMIT):
-    """Waits for check() to be true and returns what it returned."""
+def wait_until(check, what, limit=LIMIT_IDLE):
+    """Waits for check() to be true and returns what it returned. The limit is that of an idle machine."""
     start = time.monotonic()
     while not (result := check()):
         waited = time.monotonic() - start
