@@ -2540,6 +2540,29 @@ static void test_addresses_of_a_connection(void **state)
 	tn_loop_free(loop);
 }
 
+/* A Unix client has no name, which is no error: in on_close neither. */
+static void test_addresses_of_an_unnamed_peer(void **state)
+{
+	static const struct tn_handler handler = {.on_open = check_addrs, .on_close = check_addrs_closed};
+	struct tn_loop *loop = th_loop();
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	struct tn_server *server;
+	char texts[512] = "", url[128];
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	(void)state;
+	snprintf(url, sizeof(url), "unix:%s/s", th_dir);
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/s", th_dir);
+	assert_int_equal(tn_serve(loop, url, &handler, texts, &server), 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	th_until(loop, texts[0]);
+	close(fd);
+	th_until(loop, texts[256]);
+	assert_string_equal(texts + 256, texts);
+	assert_non_null(strstr(texts, addr.sun_path));
+	tn_loop_free(loop);
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, th_setup, th_teardown)
 
 static const struct CMUnitTest tests[] = {
@@ -2612,6 +2635,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_a_peer_that_does_not_read_is_slow),
 	T(test_max_does_not_limit_bytes),
 	T(test_addresses_of_a_connection),
+	T(test_addresses_of_an_unnamed_peer),
 	T(test_no_addresses_before_there_is_a_socket),
 };
 
