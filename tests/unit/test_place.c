@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char *addr_at(const struct tn_place *place, int index)
@@ -363,6 +364,28 @@ static void test_modes(void **state)
 	assert_int_equal(tn_url_check("unix:/x?mode=0", TN_SERVE), 0);
 }
 
+/* The file of a socket gets just these permissions, whatever has failed before. */
+static void test_mode_of_a_file(void **state)
+{
+	static const struct tn_handler nothing = {0};
+	char path[64], url[80];
+	struct tn_server *server;
+	struct tn_loop *loop;
+	struct stat st;
+
+	(void)state;
+	snprintf(path, sizeof(path), "/tmp/tenon-place-%d", (int)getpid());
+	snprintf(url, sizeof(url), "unix:%s?mode=620", path);
+	assert_int_equal(tn_loop_new(&loop, "epoll"), 0);
+	errno = EIO;
+	if (tn_serve(loop, url, &nothing, NULL, &server) < 0)
+		fail_msg("%s", tn_errmsg());
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0620);
+	tn_loop_free(loop);
+	assert_int_equal(stat(path, &st), -1);
+}
+
 /* What tenon-url(7) says of the least and the most of a key: just that is taken, and what lies beyond is refused. */
 static void test_bounds_of_keys(void **state)
 {
@@ -415,13 +438,14 @@ static void test_bounds_of_keys(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_hosts),         cmocka_unit_test(test_any),
-		cmocka_unit_test(test_paths),         cmocka_unit_test(test_below_the_transports),
-		cmocka_unit_test(test_bad_places),    cmocka_unit_test(test_other_forms),
-		cmocka_unit_test(test_refused_hosts), cmocka_unit_test(test_options_of_any_socket),
-		cmocka_unit_test(test_kinds),         cmocka_unit_test(test_inherited_kinds),
-		cmocka_unit_test(test_keys),          cmocka_unit_test(test_own_keys_are_read_back),
-		cmocka_unit_test(test_modes),         cmocka_unit_test(test_bounds_of_keys),
+		cmocka_unit_test(test_hosts),          cmocka_unit_test(test_any),
+		cmocka_unit_test(test_paths),          cmocka_unit_test(test_below_the_transports),
+		cmocka_unit_test(test_bad_places),     cmocka_unit_test(test_other_forms),
+		cmocka_unit_test(test_refused_hosts),  cmocka_unit_test(test_options_of_any_socket),
+		cmocka_unit_test(test_kinds),          cmocka_unit_test(test_inherited_kinds),
+		cmocka_unit_test(test_keys),           cmocka_unit_test(test_own_keys_are_read_back),
+		cmocka_unit_test(test_modes),          cmocka_unit_test(test_mode_of_a_file),
+		cmocka_unit_test(test_bounds_of_keys),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

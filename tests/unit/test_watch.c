@@ -5,9 +5,11 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "conn/server.h"
 #include "tenon.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define CLIENTS 3
@@ -127,9 +129,35 @@ static void test_trouble(void **state)
 	tn_loop_free(loop);
 }
 
+/* What a server of several loops has counted: the sum, but of the longest queue the longest. */
+static void test_counts_of_several_loops(void **state)
+{
+	static const uint64_t peaks[] = {5, 9, 2};
+	struct tn_server *server = calloc(1, sizeof(*server) + 3 * sizeof(server->parts[0]));
+	struct tn_counts counts;
+
+	(void)state;
+	assert_non_null(server);
+	server->nparts = 3;
+	for (int i = 0; i < 3; i++) {
+		tni_count(&server->parts[i], accepted, 10);
+		tni_count(&server->parts[i], accepted, i);
+		tni_count(&server->parts[i], closed, 4);
+		tni_counts_max(&server->parts[i].counts, TNI_COUNT_OF(queue_peak), peaks[i]);
+		tni_counts_max(&server->parts[i].counts, TNI_COUNT_OF(queue_peak), 1);
+	}
+	tn_server_count(server, &counts);
+	assert_int_equal(counts.accepted, 33);
+	assert_int_equal(counts.closed, 12);
+	assert_int_equal(counts.open, 21);
+	assert_int_equal(counts.queue_peak, 9);
+	free(server);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_several), cmocka_unit_test(test_trouble)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_several), cmocka_unit_test(test_trouble),
+					   cmocka_unit_test(test_counts_of_several_loops)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
