@@ -152,6 +152,8 @@ def test_a_port_that_is_used_again(tenon):
     relay.stop()
     heard = [event for event in followed(tenon, path) if event.get("from") == "client" and "length" in event]
     assert [(event["stream"], event["data"]) for event in heard] == [(1, "one"), (2, "two")]
+    assert {(event["source"], event["destination"]) for event in heard} == \
+        {(f"127.0.0.1:{port}", f"127.0.0.1:{relay.port}")}
 
 
 def test_websocket_tells_text_from_binary(tenon):
