@@ -160,7 +160,7 @@ def test_shown(tenon):
     assert re.search(r"^  one way +p50 .+, p99\.9 .+, max ", shown, re.M)
     server.wait_for_text(r"^flow #\d+ 127\.0\.0\.1:\d+: 100 messages, 6400 bytes in \d{1,2}\.\d{3} s, "
                          r".+bit/s, 0 of 100 lost, "
-                         r"0 duplicates, 0 reordered, jitter .+, p99 .+$", "out")
+                         r"0 duplicates, 0 reordered, jitter [\d.]+ [um]s, p99 [\d.]+ [um]s$", "out")
 
 
 # Who does not answer

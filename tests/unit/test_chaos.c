@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "relay/chaos/chaos.h"
+#include "relay/chaos/script.h"
 
 #define MS UINT64_C(1000000)
 
@@ -724,6 +725,28 @@ static void test_directions(void **state)
 	assert_int_equal(set.specs[0].rules[CHAOS_DOWN].latency_ns, 2 * MS);
 }
 
+/* A line of a script: where the first thing is wrong that is. */
+static void test_bad_line(void **state)
+{
+	static const struct {
+		const char *text;
+		size_t at;
+	} cases[] = {{"soon latency=1ms", 0},
+		     {"1x off", 0},
+		     {"1s latenzy=1ms", 3},
+		     {"1s  seed=1,loss=2", 11},
+		     {"0s repeat", 0}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct chaos_line line;
+		size_t at = 77;
+
+		if (!chaos_line_read(cases[i].text, &line, &at) || at != cases[i].at)
+			fail_msg("'%s': at %zu", cases[i].text, at);
+	}
+}
+
 static void test_bad_text(void **state)
 {
 	static const struct {
@@ -797,6 +820,7 @@ int main(void)
 		cmocka_unit_test(test_live_keeps_all),
 		cmocka_unit_test(test_live_many),
 		cmocka_unit_test(test_directions),
+		cmocka_unit_test(test_bad_line),
 		cmocka_unit_test(test_bad_text),
 		cmocka_unit_test(test_unfit),
 		cmocka_unit_test(test_change_after_an_end),
