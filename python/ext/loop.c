@@ -365,17 +365,29 @@ static int loop_clear(struct loop *l)
 	return 0;
 }
 
-static void loop_dealloc(struct loop *l)
+/* The collector calls this before it clears anything: on_close is called, which needs the handlers of servers. */
+static void loop_finalize(struct loop *l)
 {
-	PyTypeObject *type = Py_TYPE(l);
 	PyObject *error[3];
 
-	PyObject_GC_UnTrack(l);
-	if (l->weak)
-		PyObject_ClearWeakRefs((PyObject *)l);
 	PyErr_Fetch(&error[0], &error[1], &error[2]);
 	shut(l);
 	PyErr_Restore(error[0], error[1], error[2]);
+}
+
+static void loop_dealloc(struct loop *l)
+{
+	PyTypeObject *type = Py_TYPE(l);
+
+	if (l->loop) { /* callbacks take references to it: the last one that is dropped leads here again */
+		Py_INCREF(l);
+		loop_finalize(l);
+		Py_DECREF(l);
+		return;
+	}
+	PyObject_GC_UnTrack(l);
+	if (l->weak)
+		PyObject_ClearWeakRefs((PyObject *)l);
 	loop_clear(l);
 	Py_CLEAR(l->servers);
 	((freefunc)PyType_GetSlot(type, Py_tp_free))(l);
@@ -974,9 +986,11 @@ static PyMemberDef loop_members[] = {
 };
 
 static PyType_Slot loop_slots[] = {
-	{Py_tp_doc, (void *)loop_doc},   {Py_tp_new, loop_new},         {Py_tp_dealloc, loop_dealloc},
-	{Py_tp_traverse, loop_traverse}, {Py_tp_clear, loop_clear},     {Py_tp_methods, loop_methods},
-	{Py_tp_getset, loop_getset},     {Py_tp_members, loop_members}, {0, NULL},
+	{Py_tp_doc, (void *)loop_doc},   {Py_tp_new, loop_new},
+	{Py_tp_dealloc, loop_dealloc},   {Py_tp_traverse, loop_traverse},
+	{Py_tp_clear, loop_clear},       {Py_tp_methods, loop_methods},
+	{Py_tp_getset, loop_getset},     {Py_tp_members, loop_members},
+	{Py_tp_finalize, loop_finalize}, {0, NULL},
 };
 
 static PyType_Spec loop_spec = {"tenon.Loop", sizeof(struct loop), 0,

@@ -1,5 +1,6 @@
 """The face with callbacks."""
 import datetime
+import errno
 import gc
 import os
 import signal
@@ -664,6 +665,39 @@ def test_nothing_is_left(loop):
     del witness, server, conn, timer
     gc.collect()
     assert gone() is None and closed() is None
+
+
+def test_a_collected_loop_tells_its_connections():
+    """Loop and server refer to each other: the collector ends them, with the connections that nobody has heard of."""
+    out = run_python("""
+        import gc, socket, tenon
+
+        def begin():
+            loop = tenon.Loop()
+            server = tenon.serve("tcp://127.0.0.1:0?frame=line", lambda conn, msg: None, loop=loop,
+                                 on_close=lambda conn, error: print("on_close", type(conn.loop).__name__, error.code))
+            peer = socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])))
+            for _ in range(1000):
+                loop.step(0.01)
+                if server.count:
+                    return peer
+        gc.disable()
+        peer = begin()
+        gc.collect()
+        """)
+    assert out == f"on_close Loop {-errno.ECANCELED}\n"
+
+
+def test_a_loop_that_a_last_call_keeps():
+    """What has been posted is called in the end, and may have a reference to the loop: it is a closed one then."""
+    kept = []
+    loop = tenon.Loop()
+    found = weakref.ref(loop)
+    loop.call(lambda: kept.append(found()))
+    del loop
+    assert [one.closed for one in kept] == [True]
+    kept.clear()
+    assert found() is None
 
 
 def test_interpreter_exit_with_live_loops(tmp_path):
