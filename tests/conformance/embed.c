@@ -554,6 +554,26 @@ static void test_run_that_spins(void **state)
 	wreck(&w);
 }
 
+/* When all connections have ended, however they did, a step says that nothing is left. */
+static void test_nothing_left_of_connections(void **state)
+{
+	struct world w;
+
+	(void)state;
+	build(&w);
+	for (int i = 0; i < NCLIENTS; i++) {
+		tn_server_close(w.servers[i], 0, NULL, NULL);
+		if (i == TCP) /* what it was sent is still on its way when it is told to end */
+			say(&w, i, "hello");
+	}
+	tn_poll_stop(w.poll);
+	until(w.loop, w.closes == w.opens);
+	for (int i = 0; i < 50 && tn_loop_step(w.loop, 1) > 0; i++)
+		;
+	assert_int_equal(tn_loop_step(w.loop, 0), 0);
+	wreck(&w);
+}
+
 /* Without a descriptor for it there is none, and the loop is as it was: what it polled it polls. */
 static void test_no_descriptor_is_left(void **state)
 {
@@ -979,6 +999,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_a_second_thread),
 	T(test_two_embedders),
 	T(test_run_and_embedded_in_turn),
+	T(test_nothing_left_of_connections),
 	T(test_no_descriptor_is_left),
 	T(test_run_that_spins),
 	T(test_posts_of_other_threads),
