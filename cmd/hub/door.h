@@ -77,8 +77,9 @@ extern const struct door nats_door, json_door, sse_door;
  */
 int hub_publish(struct client *client, struct message *message);
 
-/* What of earlier messages a new subscription wants, where they stay (--topic). */
+/* What a new subscription wants: of earlier messages, where they stay (--topic), and how many at most. */
 struct wanted {
+	uint32_t max;    /* messages in all, earlier ones not counted; 0: no end */
 	unsigned newest; /* so many of each topic */
 	bool resumes;    /* or: all behind an offset */
 	bool foreign;    /* that another hub has told: all, and there is a gap */

@@ -242,7 +242,7 @@ static void replay(struct client *client, const struct subscription *sub, const 
 }
 
 /* One that stands among the client's, and is in no tree yet; `err` says why there is none. */
-static struct subscription *subscription_new(struct client *client, const struct asked *asked, int *err)
+static struct subscription *subscription_new(struct client *client, const struct asked *asked, uint32_t max, int *err)
 {
 	struct span pattern = asked->pattern, sid = asked->sid;
 	bool own = is_own_inbox(client, pattern);
@@ -264,7 +264,7 @@ static struct subscription *subscription_new(struct client *client, const struct
 		return NULL;
 	sub = malloc(sizeof(*sub) + sid.len);
 	if (sub) {
-		*sub = (struct subscription){.client = client, .sid_len = sid.len & 0x7fff, .own = own};
+		*sub = (struct subscription){.max = max, .client = client, .sid_len = sid.len & 0x7fff, .own = own};
 		memcpy(sub->sid, sid.data, sid.len);
 	}
 	if (sub && sids_add(&client->sids, sub))
@@ -299,7 +299,7 @@ int hub_subscribe_all(struct client *client, struct asked *asked, int count, str
 		return 0;
 	}
 	for (int i = 0; i < count; i++)
-		asked[i].sub = subscription_new(client, &asked[i], &asked[i].err);
+		asked[i].sub = subscription_new(client, &asked[i], wanted ? wanted->max : 0, &asked[i].err);
 	lock_to_change();
 	for (int i = 0; i < count; i++)
 		if (subscription_begin(&asked[i], group)) {
@@ -332,6 +332,16 @@ int hub_subscribe(struct client *client, struct span pattern, struct span group,
 	return asked.err < 0 ? asked.err : gap;
 }
 
+/* What has been chosen for it by now is delivered, even if that is more: nobody else would get it. */
+static void set_max(struct subscription *sub, uint32_t max)
+{
+	lock_to_change();
+	if (!sub->in.group)
+		sub->chosen = sub->delivered;
+	sub->max = sub->chosen > max ? sub->chosen : max;
+	unlock();
+}
+
 void hub_unsubscribe(struct client *client, struct span sid, uint32_t max)
 {
 	struct subscription *sub = sids_find(&client->sids, sid.data, sid.len);
@@ -339,7 +349,7 @@ void hub_unsubscribe(struct client *client, struct span sid, uint32_t max)
 	if (!sub)
 		return;
 	if (max > sub->delivered)
-		sub->max = max;
+		set_max(sub, max);
 	else
 		subscription_end(sub);
 }
@@ -387,21 +397,43 @@ static void end_those_over(struct lane *lane)
 		subscription_end(lane->over[--lane->nover]);
 }
 
-/* To a subscription of this loop. */
-static bool deliver(struct lane *lane, struct subscription *sub, struct message *message)
+/* Of this loop. */
+static bool client_takes(const struct client *client, const struct message *message)
 {
-	struct client *client = sub->client;
+	return !client->ending && !(client->no_echo && client->id == message->from);
+}
 
-	if (client->ending || (client->no_echo && client->id == message->from))
-		return false;
+/* To a subscription of this loop. */
+static void deliver(struct lane *lane, struct subscription *sub, struct message *message)
+{
 	if (sub->max && sub->delivered >= sub->max)
-		return false;
-	sub->delivered++;
+		return;
+	sub->delivered += sub->delivered < UINT32_MAX;
 	if (sub->max && sub->delivered == sub->max)
 		note_over(lane, sub);
 	count(&lane->delivered, 1);
-	outbox_deliver(client, sub, message);
-	return true;
+	outbox_deliver(sub->client, sub, message);
+}
+
+/*
+ * Whether it takes one more. That is counted here, not where it is delivered, as several loops choose at a time: what
+ * is refused later goes to no other member of the group.
+ */
+static bool choose(struct subscription *sub)
+{
+	uint32_t max = sub->max;
+
+	if (hub.count == 1)
+		return !max || sub->delivered < max;
+	if (!max)
+		return !sub->in.group || ++sub->chosen;
+	return sub->chosen < max && sub->chosen++ < max;
+}
+
+static void choose_not(struct subscription *sub)
+{
+	if (sub->max || sub->in.group)
+		sub->chosen--;
 }
 
 static bool hand_over(struct lane *lane, struct subscription *sub)
@@ -414,8 +446,10 @@ static bool hand_over(struct lane *lane, struct subscription *sub)
 
 		cap = cap ? cap * 2 : 64;
 		grown = realloc(lane->away[index].subs, cap * sizeof(struct subscription *));
-		if (!grown)
+		if (!grown) {
+			choose_not(sub);
 			return false;
+		}
 		lane->away[index].subs = grown;
 		lane->away[index].cap = cap;
 	}
@@ -425,9 +459,14 @@ static bool hand_over(struct lane *lane, struct subscription *sub)
 
 static bool pass(struct lane *lane, struct subscription *sub, struct message *message)
 {
-	if (!may_get(sub, message->topic))
+	bool is_here = sub->client->lane == lane;
+
+	if (!may_get(sub, message->topic) || (is_here && !client_takes(sub->client, message)) || !choose(sub))
 		return false;
-	return sub->client->lane == lane ? deliver(lane, sub, message) : hand_over(lane, sub);
+	if (!is_here)
+		return hand_over(lane, sub);
+	deliver(lane, sub, message);
+	return true;
 }
 
 static void on_mail(void *arg);
@@ -489,7 +528,7 @@ static void crossing_deliver(struct lane *lane, struct crossing *crossing)
 	message = crossing->kept->message;
 	message.serial = ++lane->serial;
 	for (uint32_t i = 0; i < crossing->count; i++)
-		if (crossing->subs[i]->client)
+		if (crossing->subs[i]->client && client_takes(crossing->subs[i]->client, &message))
 			deliver(lane, crossing->subs[i], &message);
 	if (crossing->out)
 		hub.outside->take(&message);
@@ -550,6 +589,8 @@ static void send_away(struct lane *lane, struct message *message)
 		crossing = malloc(sizeof(*crossing) + n * sizeof(struct subscription *));
 		if (!crossing || !(crossing->kept = message_keep(message))) {
 			free(crossing);
+			while (n--)
+				choose_not(lane->away[i].subs[n]);
 			count(&lane->dropped, n + out);
 			continue;
 		}

@@ -265,6 +265,7 @@ static void subscribe(struct client *client, struct json *json, const struct tn_
 		refuse(client, "history, since: are numbers; since wants the epoch that `ok` has told", NULL);
 		return;
 	}
+	wanted.max = max <= 0 ? 0 : max > UINT32_MAX ? UINT32_MAX : (uint32_t)max;
 	err = hub_subscribe(client, pattern, group, id, &wanted);
 	if (err == 1)
 		tell_gap(client, pattern);
@@ -276,8 +277,8 @@ static void subscribe(struct client *client, struct json *json, const struct tn_
 		       : err == -E2BIG ? "sub: too many"
 				       : "out of memory",
 		       NULL);
-	else if (max > 0)
-		hub_unsubscribe(client, id, max > UINT32_MAX ? UINT32_MAX : (uint32_t)max);
+	else if (wanted.max)
+		hub_unsubscribe(client, id, wanted.max); /* one of this name may have been there */
 	if (err >= 0)
 		acknowledge(client, map, -1, true);
 }

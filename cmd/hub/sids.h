@@ -2,6 +2,7 @@
 #ifndef TENON_HUB_SIDS_H
 #define TENON_HUB_SIDS_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -16,9 +17,10 @@ struct client;
  */
 struct subscription {
 	struct topic_sub in; /* first */
-	uint32_t max;        /* messages, from the first on; 0: no end */
+	uint32_t max;        /* messages, from the first on; 0: no end. Written under the lock of the tree */
 	struct client *client;
-	uint64_t delivered;
+	uint32_t delivered;       /* to UINT32_MAX, where it stays */
+	_Atomic(uint32_t) chosen; /* with several loops: the same, with those that are on their way from others */
 	uint16_t sid_len : 15;
 	uint16_t own : 1; /* to its client's own inbox */
 	char sid[];

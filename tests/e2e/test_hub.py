@@ -318,6 +318,24 @@ def test_group_leaves_out_who_goes(tenon):
     assert staying.to_pong() == b"MSG work 1 1\r\nx\r\n" * 30
 
 
+@pytest.mark.parametrize("door", ["nats", "json"])
+def test_group_of_one_that_wants_few(tenon, door):
+    """Who takes no more than so many leaves all others to the rest of its group, whichever loops they live on."""
+    hub = tenon.hub("nats://127.0.0.1:0", LINES, options=["--json", "--threads", "4"])
+    for number in range(20):
+        topic = b"j%d" % number
+        staying, publisher = Talk(hub.port, tenon), Talk(hub.port, tenon)
+        staying.to_pong(QUIET + b"SUB %s w 1\r\n" % topic)
+        if door == "nats":
+            Talk(hub.port, tenon).to_pong(QUIET + b"SUB %s w 1\r\nUNSUB 1 3\r\n" % topic)
+        else:
+            few = Lines(hub.urls[1], tenon)
+            few.say({"sub": topic.decode(), "group": "w", "max": 3, "ack": 1})
+            assert few.hear() == {"ok": 1}
+        publisher.to_pong(QUIET + b"PUB %s 1\r\nx\r\n" % topic * 100 + b"PUB %s 3\r\nend\r\n" % topic)
+        assert staying.until(b"\r\nend\r\n").count(b"MSG ") == 98
+
+
 def test_limits(tenon):
     hub = tenon.hub("nats://127.0.0.1:0", options=["--json", "--max-payload", "1000", "--max-subscriptions", "2"])
     talk = Talk(hub.port, tenon)
