@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <errno.h>
+#include "common/sizes.h"
 #include "bench/result.h"
 
 #define SECONDS 5000
@@ -204,9 +206,71 @@ static void test_slices_merged(void **state)
 	}
 }
 
+/* Sizes as they are written, what is drawn of them, and what is no size. */
+static void test_sizes(void **state)
+{
+	static const struct {
+		const char *text;
+		uint64_t min, max;
+		const char *again;
+	} rows[] = {
+		{"64", 64, 64, "64"},
+		{"1KiB-2KiB", 1024, 2048, "1024-2048"},
+		{"100,50,200@3", 50, 200, "100@1,50@1,200@3"},
+		{"200,100", 100, 200, "200@1,100@1"},
+		{"7@5", 7, 7, "7"},
+		{"exp:100", 12, 800, "exp:100"},
+		{"1GiB", 1 << 30, 1 << 30, "1073741824"},
+	};
+	static const char *const none[] = {"",
+					   "0",
+					   "x",
+					   "1073741825",
+					   "2-1",
+					   "1-",
+					   "-1",
+					   "1,",
+					   ",1",
+					   "1@0",
+					   "1@x",
+					   "1@",
+					   "1@1000001",
+					   "1@1x",
+					   "1-2,3",
+					   "exp:",
+					   "exp:0",
+					   "exp:134217729",
+					   "1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1"};
+	struct sizes sizes;
+	char text[128];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		assert_int_equal(sizes_read(rows[i].text, rows[i].min == 7 ? 7 : 12, &sizes), 0);
+		assert_int_equal(sizes.min, rows[i].min);
+		assert_int_equal(sizes.max, rows[i].max);
+		assert_string_equal(sizes_text(&sizes, text, sizeof(text)), rows[i].again);
+		for (uint64_t n = 0; n < 1000; n++)
+			assert_in_range(sizes_draw(&sizes, n * 0x9e3779b97f4a7c15), rows[i].min, rows[i].max);
+	}
+	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
+		if (sizes_read(none[i], 1, &sizes) != -EINVAL)
+			fail_msg("'%s' is taken", none[i]);
+	assert_int_equal(sizes_read("11", 12, &sizes), -ERANGE);
+	assert_int_equal(sizes_read("20,11", 12, &sizes), -ERANGE);
+	assert_int_equal(sizes_read("exp:11", 12, &sizes), -ERANGE);
+	assert_int_equal(sizes_read("100,50,200@3", 1, &sizes), 0);
+	for (uint64_t n = 0; n < 10; n++)
+		assert_int_equal(sizes_draw(&sizes, n), n % 5 == 0 ? 100 : n % 5 == 1 ? 50 : 200);
+	assert_int_equal(sizes_read("10-12", 1, &sizes), 0);
+	for (uint64_t n = 0; n < 10; n++)
+		assert_int_equal(sizes_draw(&sizes, n), 10 + n % 3);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_hours),
 		cmocka_unit_test(test_runs_stay_apart),
 		cmocka_unit_test(test_kinds),
