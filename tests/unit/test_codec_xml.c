@@ -489,6 +489,7 @@ static void the_version_is_one(void **state)
 	must_convert(xml, LITERAL("<?xml version=\"1.1\"?><a/>"), json, LITERAL("[\"a\"]"));
 	must_convert(xml, LITERAL("<?xml version='1.10'?><a/>"), json, LITERAL("[\"a\"]"));
 	must_refuse(xml, LITERAL("<?xml version=\"2.0\"?><a/>"), NULL, TN_EFORMAT, 15);
+	must_refuse(xml, LITERAL("<?xml version=\"100\"?><a/>"), NULL, TN_EFORMAT, 15);
 	must_refuse(xml, LITERAL("<?xml version=\"1.\"?><a/>"), NULL, TN_EFORMAT, 15);
 	must_refuse(xml, LITERAL("<?xml version=\"1.0a\"?><a/>"), NULL, TN_EFORMAT, 15);
 }
