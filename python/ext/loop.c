@@ -1071,6 +1071,8 @@ static PyObject *default_loop(PyObject *self, PyObject *unused)
 /* A child of fork(): its parent's loops are not its own. */
 static PyObject *forked(PyObject *self, PyObject *unused)
 {
+	int wakeup;
+
 	(void)self;
 	(void)unused;
 	forks++;
@@ -1078,6 +1080,9 @@ static PyObject *forked(PyObject *self, PyObject *unused)
 	for (struct loop *l = all; l; l = l->next)
 		l->thread = NULL;
 	tnp_turning = NULL;
+	wakeup = signal_pipe[1] >= 0 ? write_signals_to(-1) : -1;
+	if (wakeup >= 0 && wakeup != signal_pipe[1]) /* not ours, whose number the child's next file may have */
+		write_signals_to(wakeup);
 	for (int i = 0; i < 2; i++) { /* the parent's */
 		if (signal_pipe[i] >= 0)
 			close(signal_pipe[i]);

@@ -746,6 +746,45 @@ def test_fork():
     assert said == "parent b'still here'\n"
 
 
+@pytest.mark.parametrize("theirs", [False, True])
+def test_fork_while_signals_end_waits(tmp_path, theirs):
+    """No signal of a child is written into its files, one of which may have the number of what its parent's loop polls.
+    Whoever else is told of signals still is."""
+    said = run_python(f"""
+        import os, signal, socket, tenon, threading
+        ends, done, loop = socket.socketpair(), threading.Event(), tenon.loop()
+        for end in ends:
+            end.setblocking(False)
+
+        def child():
+            signal.signal(signal.SIGUSR1, lambda *unused: None)
+            files = [os.open("{tmp_path}/%d" % n, os.O_CREAT | os.O_RDWR) for n in range(8)]
+            os.kill(os.getpid(), signal.SIGUSR1)
+            print(sum(os.fstat(fd).st_size for fd in files), signal.set_wakeup_fd(-1) == ends[0].fileno(), flush=True)
+            os._exit(0)
+
+        def fork():
+            wakeup = signal.set_wakeup_fd(-1)
+            if wakeup < 0 or done.is_set():  # the loop wakes by itself to look for signals, as yet
+                return
+            signal.set_wakeup_fd(ends[0].fileno() if {theirs} else wakeup)
+            pid = os.fork()
+            if pid == 0:
+                child()
+            assert os.waitpid(pid, 0)[1] == 0
+            done.set()
+            loop.stop()
+
+        def wake():
+            while not done.wait(0.4):
+                loop.call(fork)
+        tenon.serve("udp://127.0.0.1:0", lambda conn, msg: None)
+        threading.Thread(target=wake, daemon=True).start()
+        tenon.run()
+        """)
+    assert said == f"0 {theirs}\n"
+
+
 def test_subinterpreters_are_refused_in_words():
     said = run_python("""
         import _xxsubinterpreters as sub, tenon
