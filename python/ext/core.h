@@ -246,7 +246,7 @@ extern PyTypeObject *tnp_server_type;
 int tnp_server_init(PyObject *module);
 PyObject *tnp_serve(PyObject *self, PyObject *args, PyObject *kwargs);
 void tnp_server_opened(struct handler *h, struct conn *c);
-/* Those of a loop that has been freed. */
+/* One of its loops has been freed. */
 void tnp_server_gone(struct server *s);
 
 /* ---- frame.c ---- */

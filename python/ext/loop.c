@@ -234,6 +234,8 @@ static void nudge(void *loop)
 
 static int end_wait(struct loop *l)
 {
+	if (!l->loop)
+		return 0;
 	if (l->thread == &tnp_here) {
 		nudge(l->loop);
 		return 0;

@@ -24,7 +24,7 @@ static void unlist(struct server *s)
 	}
 }
 
-static void call_done(struct server *s)
+static void call_done(struct server *s, struct loop *l)
 {
 	PyObject *done = s->done, *result;
 
@@ -32,7 +32,7 @@ static void call_done(struct server *s)
 	if (done && done != Py_None) {
 		result = PyObject_CallNoArgs(done);
 		if (!result)
-			tnp_loop_failed(s->loop, done, NULL);
+			tnp_loop_failed(l, done, NULL);
 		Py_XDECREF(result);
 	}
 	Py_XDECREF(done);
@@ -40,13 +40,25 @@ static void call_done(struct server *s)
 		tnp_wake(s->waiter);
 }
 
+/* The first of its loops that is open; NULL: none is. */
+static struct loop *open_loop(struct server *s)
+{
+	for (Py_ssize_t i = 0; i < PyTuple_Size(s->loops); i++) {
+		struct loop *l = (struct loop *)PyTuple_GetItem(s->loops, i);
+
+		if (l->loop)
+			return l;
+	}
+	return NULL;
+}
+
 void tnp_server_gone(struct server *s)
 {
-	if (!s->server)
+	if (!s->server || open_loop(s))
 		return;
 	s->server = NULL;
 	Py_INCREF(s);
-	call_done(s);
+	call_done(s, s->loop);
 	Py_DECREF(s);
 }
 
@@ -54,12 +66,12 @@ void tnp_server_gone(struct server *s)
 static void on_done(void *arg)
 {
 	struct server *s = arg;
+	struct loop *l = tnp_enter();
 
-	tnp_enter();
 	s->server = NULL;
 	Py_INCREF(s);
 	unlist(s);
-	call_done(s);
+	call_done(s, l);
 	Py_DECREF(s);
 }
 
@@ -279,6 +291,7 @@ static PyObject *server_close(struct server *s, PyObject *args, PyObject *kwargs
 	static char *names[] = {"drain", "done", NULL};
 	double drain = 5.0;
 	PyObject *done = NULL;
+	struct loop *l;
 
 	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|dO:close", names, &drain, &done))
 		return NULL;
@@ -286,7 +299,8 @@ static PyObject *server_close(struct server *s, PyObject *args, PyObject *kwargs
 		return PyErr_Format(PyExc_ValueError, "drain is a time in seconds");
 	if (!s->server || s->closing)
 		Py_RETURN_NONE;
-	if (!tnp_loop_ok(s->loop))
+	l = open_loop(s);
+	if (!tnp_loop_ok(l ? l : s->loop))
 		return NULL;
 	if (done && done != Py_None && !PyCallable_Check(done))
 		return PyErr_Format(PyExc_TypeError, "done is a function, not %R", done);
@@ -296,7 +310,7 @@ static PyObject *server_close(struct server *s, PyObject *args, PyObject *kwargs
 	if (s->accepted && PyList_SetSlice(s->accepted, 0, PyList_Size(s->accepted), NULL) < 0)
 		return NULL;
 	tn_server_close(s->server, (uint64_t)(drain * NS_PER_MS), on_done, s);
-	tnp_loop_kicked(s->loop);
+	tnp_loop_kicked(l);
 	Py_RETURN_NONE;
 }
 

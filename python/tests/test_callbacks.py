@@ -331,6 +331,43 @@ def test_several_loops():
         loop.close()
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_server_goes_on_without_one_of_its_loops(first):
+    """It serves on the others, and can be closed, until the last one is."""
+    loops, got, done = [tenon.Loop() for _ in range(2)], [], []
+    server = tenon.serve("tcp://127.0.0.1:0?frame=line", lambda c, m: m, loops=loops)
+    rest = loops[1 - first]
+    loops[first].close()
+    assert not server.closed
+    conn = tenon.dial(server.url + "?frame=line", lambda c, m: got.append(m), loop=rest)
+    conn.send(b"x")
+    for _ in range(1000):
+        if got:
+            break
+        rest.step(0.01)
+    assert got == [b"x"]
+    server.close(0, done=lambda: done.append(server.closed))
+    for _ in range(1000):
+        if done and conn.closed:
+            break
+        rest.step(0.01)
+    assert done == [True] and server.closed
+    with pytest.raises(ConnectionRefusedError):
+        tenon.connect(server.url)
+    rest.close()
+
+
+def test_a_server_ends_with_the_last_of_its_loops():
+    loops = [tenon.Loop() for _ in range(3)]
+    server, other = [tenon.serve("udp://127.0.0.1:0", lambda c, m: m, loops=loops) for _ in range(2)]
+    other.close(60)
+    for n, loop in enumerate(loops):
+        assert [server.closed, other.closed] == [False, False], n
+        loop.close()
+    assert server.closed and other.closed
+    server.close()
+
+
 def test_threads_talk_to_each_other():
     """Eight loops at once send and answer: nothing is lost, mixed up or locked."""
     with Background("tcp://127.0.0.1:0?format=json", lambda c, m: [m, m]) as echo:
