@@ -1355,9 +1355,10 @@ TN_API void tn_handle_unref(struct tn_handle *handle);
  * TN_ETOOBIG: longer than key max; -EMSGSIZE: longer than 2 GiB; -ENOMEM.
  *
  * What is on its way waits while the connection's own queue is at its mark; then on_drain is called as if the loop's
- * thread had sent it. A message that turns out to be one that the connection cannot send (TN_EFORMAT, TN_EUTF8,
- * -ENOMEM: see tn_send()) was taken already: what was sent before it goes out, then the connection is reset, and
- * on_close says why. A datagram that cannot be sent counts as lost.
+ * thread had sent it. It also waits while a connection ends that is dialled again (key reconnect): it goes out with
+ * the next one, and is not of what the loss counts. A message that turns out to be one that the connection cannot send
+ * (TN_EFORMAT, TN_EUTF8, -ENOMEM: see tn_send()) was taken already: what was sent before it goes out, then the
+ * connection is reset, and on_close says why. A datagram that cannot be sent counts as lost.
  */
 TN_API TN_MUST_CHECK int tn_handle_send(struct tn_handle *handle, const void *data, size_t len);
 

@@ -170,6 +170,8 @@ bool tni_again_take(struct tn_conn *c)
 	handler = tni_conn_handler(c);
 	if (handler->on_lost)
 		handler->on_lost(c, err, &loss, c->arg);
+	if (tni_extra_in(c)->seldom->handle)
+		tni_handle_run(tni_extra_in(c)->seldom->handle);
 	return true;
 }
 
@@ -190,6 +192,13 @@ int tni_again_begin(struct tn_conn *c)
 	s->again->conn = c;
 	s->again->timer.fire = due;
 	return 0;
+}
+
+bool tni_again_may(const struct tn_conn *c)
+{
+	const struct tni_again *a = again_of(c);
+
+	return a && !a->ended;
 }
 
 void tni_again_end(const struct tn_conn *c)

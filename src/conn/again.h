@@ -14,6 +14,9 @@ struct tni_again;
 /* A connection that is being dialled, with or without the key. 0, -ENOMEM, or TN_EURL: its handler has no on_lost. */
 int tni_again_begin(struct tn_conn *conn);
 
+/* Whether it may be dialled again: it has the key, and its user has not ended it. */
+bool tni_again_may(const struct tn_conn *conn);
+
 /* Its user ends it: it is not dialled again. */
 void tni_again_end(const struct tn_conn *conn);
 
@@ -27,6 +30,12 @@ bool tni_again_take(struct tn_conn *conn);
 void tni_again_free(struct tn_loop *loop, struct tni_again *again);
 
 #else
+
+static inline bool tni_again_may(const struct tn_conn *conn)
+{
+	(void)conn;
+	return false;
+}
 
 static inline void tni_again_drops(const struct tn_conn *conn, size_t len)
 {

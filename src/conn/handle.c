@@ -1,7 +1,7 @@
 /*
  * Handles: a connection for other threads. What they want of it is a mail, which goes through the inbox of its loop
  * (io/inbox) to the loop's side of the handle. There it is carried out, or kept in order until the connection's queue
- * has room again.
+ * has room again, or a connection that is ending is about to be dialled again (key reconnect).
  *
  * One atomic number says how much is on its way and whether the connection takes it: `state`. Once GONE stands there,
  * nothing is added any more, so whoever takes off the last byte knows that nobody but the holders of references can see
@@ -11,6 +11,7 @@
 
 #include "base/arena.h"
 #include "base/err.h"
+#include "conn/again.h"
 #include "conn/pump.h"
 
 #include <errno.h>
@@ -195,7 +196,7 @@ static int send_copy(struct tn_conn *c, const struct mail *m)
 	return tn_replyv(c, &msg, &iov, 1);
 }
 
-/* Whether it is done with: otherwise there is no room yet. */
+/* Whether it is done with: otherwise there is no room yet, or the connection ends and comes back. */
 static bool send_mail(struct tn_handle *h, const struct mail *m)
 {
 	int rc;
@@ -204,6 +205,8 @@ static bool send_mail(struct tn_handle *h, const struct mail *m)
 		return false;
 	rc = m->verb == SHARE ? tn_send_shared(h->conn, shared_in(m)) : send_copy(h->conn, m);
 	h->full = rc == 1 || rc == TN_EFULL;
+	if (rc == TN_ESTATE && tni_again_may(h->conn))
+		return false; /* it goes out with the next connection */
 	if (rc == TN_ESTATE)
 		set(h, SHUT);
 	else if (rc < 0 && rc != TN_EFULL)

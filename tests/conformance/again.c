@@ -452,6 +452,59 @@ static void test_who_waits_is_told_first(void **state)
 	tear_down(&r);
 }
 
+/* What another thread sends while the connection is ending goes out with the next one; and so does all behind it. */
+static void test_a_handle_while_it_ends(void **state)
+{
+	struct tn_handle *handle;
+	struct rig r;
+
+	set_up_full(&r, *state);
+	r.sent = 100;
+	assert_int_equal(tn_conn_handle(r.conn, &handle), 0);
+	tn_server_each(r.server, finish, NULL);
+	th_until(r.loop, tn_send(r.conn, "x", 1) == TN_ESTATE);
+	for (int i = 0; i < 3; i++) {
+		r.sent++;
+		assert_int_equal(tn_handle_send(handle, &r.sent, sizeof(r.sent)), 0);
+		assert_true(tn_loop_step(r.loop, 0) >= 0);
+	}
+	assert_int_equal(r.losses, 0);
+	assert_true(tn_handle_queued(handle) > 0);
+	stop(&r, true);
+	th_until(r.loop, r.losses == 1 && tn_handle_queued(handle) == 0);
+	start(&r);
+	th_until(r.loop, r.seen == r.sent);
+	assert_int_equal(r.acked, 3);
+	r.sent++;
+	assert_int_equal(tn_handle_wait(handle, 0), 0);
+	assert_int_equal(tn_handle_send(handle, &r.sent, sizeof(r.sent)), 0);
+	th_until(r.loop, r.seen == r.sent);
+	tear_down(&r);
+	tn_handle_unref(handle);
+}
+
+/* Its program ends it meanwhile: nothing is sent any more, and who sends is told. */
+static void test_a_handle_of_what_ends_for_good(void **state)
+{
+	struct tn_handle *handle;
+	struct rig r;
+
+	set_up_full(&r, *state);
+	assert_int_equal(tn_conn_handle(r.conn, &handle), 0);
+	tn_server_each(r.server, finish, NULL);
+	th_until(r.loop, tn_send(r.conn, "x", 1) == TN_ESTATE);
+	assert_int_equal(tn_handle_send(handle, "x", 1), 0);
+	assert_true(tn_loop_step(r.loop, 0) >= 0);
+	tn_close(r.conn);
+	th_until(r.loop, tn_handle_send(handle, "x", 1) == TN_ESTATE);
+	stop(&r, true);
+	th_until(r.loop, r.closes == 1);
+	assert_int_equal(r.losses, 0);
+	assert_int_equal(tn_handle_queued(handle), 0);
+	tear_down(&r);
+	tn_handle_unref(handle);
+}
+
 static void looked(struct tn_conn *conn, enum tn_tap what, const struct tn_msg *msg, int err, void *arg)
 {
 	(void)conn, (void)msg, (void)err;
@@ -576,6 +629,8 @@ static const struct CMUnitTest tests[] = {
 	EVERYWHERE(test_ended_by_its_user),
 	EVERYWHERE(test_the_loop_is_freed),
 	EVERYWHERE(test_what_stays),
+	EVERYWHERE(test_a_handle_while_it_ends),
+	EVERYWHERE(test_a_handle_of_what_ends_for_good),
 	AT(test_who_waits_is_told_first, 0),
 	AT(test_who_waits_is_told_first, 1),
 	AT(test_a_handler_without_on_lost, 0),
