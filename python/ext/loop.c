@@ -454,6 +454,14 @@ static PyObject *loop_stop(struct loop *l, PyObject *unused)
 	Py_RETURN_NONE;
 }
 
+/* The run that was to stop is over: the next one goes on. */
+static PyObject *loop_stopped(struct loop *l, PyObject *unused)
+{
+	(void)unused;
+	l->stop = false;
+	Py_RETURN_NONE;
+}
+
 static PyObject *loop_close(struct loop *l, PyObject *unused)
 {
 	(void)unused;
@@ -965,6 +973,7 @@ static PyMethodDef loop_methods[] = {
 	{"close", (PyCFunction)loop_close, METH_NOARGS,
 	 "close()\n--\n\nEnds all that lives on the loop at once; on_close is called for each connection. Not from a "
 	 "callback of the loop."},
+	{"_stopped", (PyCFunction)loop_stopped, METH_NOARGS, NULL},
 	{"_turn", (PyCFunction)loop_turn, METH_NOARGS, NULL},
 	{"_embed", (PyCFunction)loop_embed, METH_VARARGS, NULL},
 	{"__enter__", loop_enter, METH_NOARGS, NULL},

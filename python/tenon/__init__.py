@@ -124,6 +124,8 @@ def run(*loops):
                     thread.join(0.05)
         for thread in threads:
             thread.join()
+        for one in loops:  # some were stopped when they had ended already
+            one._stopped()
     if failures:
         raise failures[0]
 

@@ -331,6 +331,26 @@ def test_several_loops():
         loop.close()
 
 
+@pytest.mark.parametrize("ends", [0, 1])
+def test_the_first_loop_runs_again(ends):
+    """What has ended a run of several loops does not end the next one."""
+    loops, told = [tenon.Loop() for _ in range(2)], []
+    tenon.serve("tcp://127.0.0.1:0", lambda c, m: m, loops=loops)
+
+    def end(loop):
+        told.append(None)
+        loop.stop()
+    loops[ends].call(loops[ends].after, 0.01, end, loops[ends])
+    tenon.run(*loops)
+    assert len(told) == 1
+    for n in range(2, 4):
+        loops[0].after(0.01, end, loops[0])
+        loops[0].run()
+        assert len(told) == n
+    for loop in loops:
+        loop.close()
+
+
 @pytest.mark.parametrize("first", [0, 1])
 def test_a_server_goes_on_without_one_of_its_loops(first):
     """It serves on the others, and can be closed, until the last one is."""
