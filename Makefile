@@ -71,7 +71,7 @@ test:
 quick:
 	@PYTHON='$(PYTHON)' ./test quick
 
-# The module as pip would install it, tested
+# The module, with the library in build, tested; and that pip builds and installs it
 python:
 	@scripts/setup build test python
 	@$(PYTHON) scripts/test python
