@@ -43,6 +43,7 @@ static struct {
 	struct tn_timer *timer;
 	struct text out; /* lines that wait for the end of the turn */
 	bool posted, ending, confirming;
+	unsigned asked;             /* wire_confirm(), without an answer yet */
 	unsigned long done;         /* published, received, answered */
 	unsigned long told;         /* of them in the line before */
 	uint64_t bytes, told_bytes; /* of their payloads */
@@ -163,6 +164,13 @@ static bool failed(int err)
 	return true;
 }
 
+/* confirmed() is called when the hub has done all up to here. */
+static void ask_hub(void)
+{
+	state.asked++;
+	(void)!failed(wire_confirm());
+}
+
 /* ---- what comes ---- */
 
 static void flush(void *arg)
@@ -240,9 +248,10 @@ static void on_request(const struct message *m)
 		if (!failed(wire_publish(&answer)))
 			state.done++;
 	}
-	if (!state.ending && state.done == options.count) {
-		state.confirming = true;
-		(void)!failed(wire_confirm());
+	if (!state.ending && state.done == options.count && !state.confirming) {
+		state.confirming = true; /* what is on its way is answered too */
+		if (!failed(wire_unsubscribe((struct span){state.operands[0], strlen(state.operands[0])})))
+			ask_hub();
 	}
 }
 
@@ -275,7 +284,7 @@ static void confirm(void)
 		return;
 	state.confirming = true;
 	limit_time();
-	(void)!failed(wire_confirm());
+	ask_hub();
 }
 
 static void publish_operands(void)
@@ -343,14 +352,14 @@ static void sub_ready(void)
 	for (int i = 0; i < state.count && !state.ending; i++)
 		(void)!failed(wire_subscribe((struct span){state.operands[i], strlen(state.operands[i])},
 					     (struct span){options.group, options.group ? strlen(options.group) : 0},
-					     options.newest));
+					     options.newest, options.count));
 	if (!state.ending)
-		(void)!failed(wire_confirm());
+		ask_hub();
 }
 
 static void sub_confirmed(void)
 {
-	if (state.confirming)
+	if (--state.asked == 0 && state.confirming)
 		end(STATUS_DONE);
 	else if (settings.verbose)
 		complain("subscribed");
@@ -361,9 +370,9 @@ static void reply_ready(void)
 	state.count = state.count > 1 ? 2 : 1;
 	(void)!failed(wire_subscribe((struct span){state.operands[0], strlen(state.operands[0])},
 				     (struct span){options.group, options.group ? strlen(options.group) : 0},
-				     options.newest));
+				     options.newest, 0));
 	if (!state.ending)
-		(void)!failed(wire_confirm());
+		ask_hub();
 }
 
 static void request_ready(void)

@@ -134,12 +134,16 @@ static int nats_publish(const struct message *m)
 			3);
 }
 
-static int nats_subscribe(struct span pattern, struct span group)
+static int nats_subscribe(struct span pattern, struct span group, unsigned max)
 {
 	char line[3 * NATS_LINE_MAX];
 	size_t len = nats_line_subscribe(line, sizeof(line), pattern, group, ++wire.subs);
 
-	return len ? send_line(line, len) : TN_ETOOBIG;
+	if (!len || sizeof(line) - len < 64)
+		return TN_ETOOBIG;
+	if (max) /* in one piece: nothing is chosen for it in between */
+		len += (size_t)snprintf(line + len, sizeof(line) - len, "UNSUB %u %u\r\n", wire.subs, max);
+	return send_line(line, len);
 }
 
 /* ---- the hub's own ---- */
@@ -319,18 +323,25 @@ bool wire_is_nats(const char *url)
 	return url_is_of(url, NATS);
 }
 
-int wire_subscribe(struct span pattern, struct span group, unsigned newest)
+int wire_subscribe(struct span pattern, struct span group, unsigned newest, unsigned max)
 {
 	struct tn_value *map;
 
 	if (wire.nats)
-		return nats_subscribe(pattern, group);
+		return nats_subscribe(pattern, group, max);
 	map = verb("sub", pattern);
 	if (map && group.len)
 		value_put_text(map, "group", group.data, group.len);
 	if (map && newest)
 		(void)!tn_value_put(map, "history", tn_value_new_uint(map, newest));
+	if (map && max)
+		(void)!tn_value_put(map, "max", tn_value_new_uint(map, max));
 	return send_and_free(map);
+}
+
+int wire_unsubscribe(struct span pattern)
+{
+	return wire.nats ? send_line("UNSUB 1\r\n", 9) : send_and_free(verb("unsub", pattern));
 }
 
 int wire_request(struct message *message)
@@ -347,7 +358,7 @@ int wire_request(struct message *message)
 		for (size_t i = 0; i < sizeof(random); i++)
 			len += snprintf(wire.inbox + len, sizeof(wire.inbox) - (size_t)len, "%02x", random[i]);
 		len = snprintf(all, sizeof(all), "%s", wire.inbox);
-		err = nats_subscribe((struct span){all, (size_t)len}, (struct span){0});
+		err = nats_subscribe((struct span){all, (size_t)len}, (struct span){0}, 0);
 	}
 	message->reply = (struct span){wire.inbox, strlen(wire.inbox)};
 	return err < 0 ? err : nats_publish(message);

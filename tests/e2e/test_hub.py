@@ -541,6 +541,30 @@ def test_pub_and_sub(tenon, place):
     assert [line.replace(" ", "") for line in raw.lines] == ['{"c":21.5}', "hello", "", "[1]", 'last"line"']
 
 
+@pytest.mark.parametrize("door", [0, 1])
+def test_count_leaves_the_rest_to_the_group(tenon, door):
+    """--group with --count: nothing is lost with who ends."""
+    hub = tenon.hub("nats://127.0.0.1:0", LINES)
+    url = hub.urls[door].split("?")[0]
+    few = subscribed(tenon, url, "jobs", "--raw", "--group", "w", "--count", "3")
+    rest = subscribed(tenon, url, "jobs", "--raw", "--group", "w", "--count", "997")
+    tenon.run("pub", url, "jobs", input=b"".join(b"%d\n" % n for n in range(1000)))
+    few.wait()
+    rest.wait()
+    assert sorted(map(int, few.lines + rest.lines)) == list(range(1000))
+
+    repliers = [tenon.start("reply", url, "echo", "--group", "w", "-v", *more) for more in (["--count", "3"], [])]
+    for replier in repliers:
+        replier.wait_for_text("subscribed")
+    talk = Talk(hub.port, tenon)
+    talk.to_pong(QUIET + b"SUB r.* 1\r\n")
+    talk.say(b"".join(b"PUB echo r.%d 2\r\nhi\r\n" % n for n in range(1000)))
+    wait_until(lambda: receive_now(talk).count(b"MSG ") == 1000, lambda: f"1000 replies: {talk.rest.count(b'MSG ')}")
+    repliers[0].wait()
+    repliers[1].signal(signal.SIGTERM)
+    repliers[1].wait()
+
+
 def test_request_and_reply(tenon):
     """Whatever they speak."""
     hub = tenon.hub("nats://127.0.0.1:0", LINES)
