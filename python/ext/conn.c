@@ -186,10 +186,7 @@ static void let_go(struct conn *c)
 	if (!c->conn || !l->loop)
 		return;
 	tn_conn_set_data(c->conn, NULL);
-	if (tnp_loop_usable(l)) {
-		tn_close(c->conn);
-		tnp_loop_kicked(l);
-	}
+	tnp_loop_close(l, c->conn);
 	c->conn = NULL;
 }
 
@@ -485,13 +482,16 @@ static PyObject *why(int err)
 static void on_close(struct tn_conn *conn, int err, void *arg)
 {
 	struct handler *h = arg;
-	struct conn *c = tn_conn_data(conn);
 	bool served = tn_conn_server(conn) != NULL;
+	struct conn *c;
 	struct loop *l;
 
-	if (!c && served && !h->on_close)
+	if (h->face == FACE_CALLBACK && served && !h->on_close && !tn_conn_data(conn))
 		return;
 	l = tnp_enter();
+	c = tn_conn_data(conn);
+	if (!c)
+		tnp_loop_closed(l, conn);
 	if (!c && h->face == FACE_CALLBACK && h->on_close)
 		c = tnp_conn_of(conn, h, l);
 	if (c) {
@@ -515,15 +515,17 @@ static void on_close(struct tn_conn *conn, int err, void *arg)
 
 /* ---- the same for streams ---- */
 
-static struct conn *stream_of(struct tn_conn *conn, struct handler *h)
+/* A new reference: while its message is made, the collector may come. NULL: let go, by another thread perhaps. */
+static struct conn *stream_of(struct tn_conn *conn)
 {
-	struct conn *c = tn_conn_data(conn);
+	struct conn *c;
 
-	(void)h;
+	tnp_enter(); /* first: who lets it go has the GIL */
+	c = tn_conn_data(conn);
 	if (c)
-		tnp_hold(c->loop);
+		Py_INCREF(c);
 	else
-		tn_abort(conn, -ECANCELED); /* let go by another thread */
+		tn_close(conn);
 	return c;
 }
 
@@ -538,8 +540,10 @@ static void stream_open(struct tn_conn *conn, void *arg)
 		return;
 	}
 	if (c) {
+		Py_INCREF(c);
 		c->stream->opened = true;
 		tnp_stream_changed(c);
+		Py_DECREF(c);
 		return;
 	}
 	c = conn_new(conn, h, l);
@@ -555,9 +559,10 @@ static void stream_open(struct tn_conn *conn, void *arg)
 
 static void stream_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 {
-	struct conn *c = stream_of(conn, arg);
+	struct conn *c = stream_of(conn);
 	PyObject *object, *peer = NULL;
 
+	(void)arg;
 	if (!c)
 		return;
 	object = tnp_message(c, msg);
@@ -567,17 +572,20 @@ static void stream_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg
 		Py_XDECREF(object);
 		tnp_loop_failed(c->loop, (PyObject *)c, c);
 		tn_abort(conn, -ENOMEM);
-		return;
+	} else {
+		tnp_stream_push(c, object, msg->len, peer);
 	}
-	tnp_stream_push(c, object, msg->len, peer);
+	Py_DECREF(c);
 }
 
 static void stream_drain(struct tn_conn *conn, void *arg)
 {
-	struct conn *c = stream_of(conn, arg);
+	struct conn *c = stream_of(conn);
 
+	(void)arg;
 	if (c)
 		tnp_stream_changed(c);
+	Py_XDECREF(c);
 }
 
 static PyObject *loss_of(const struct tn_loss *loss)
@@ -612,11 +620,14 @@ static void on_lost(struct tn_conn *conn, int err, const struct tn_loss *loss, v
 /* Behind what has come until then. Attempts that fail are nobody's matter. */
 static void stream_lost(struct tn_conn *conn, int err, const struct tn_loss *loss, void *arg)
 {
-	struct conn *c = stream_of(conn, arg);
+	struct conn *c = stream_of(conn);
 	PyObject *reason, *told, *error;
 
-	if (!c || (!loss->was_open && !loss->msgs))
+	(void)arg;
+	if (!c || (!loss->was_open && !loss->msgs)) {
+		Py_XDECREF(c);
 		return;
+	}
 	reason = why(err);
 	told = loss_of(loss);
 	error = told ? tnp_error_lost(reason, told) : NULL;
@@ -624,21 +635,24 @@ static void stream_lost(struct tn_conn *conn, int err, const struct tn_loss *los
 	Py_XDECREF(told);
 	if (error && tnp_stream_lost(c, error, loss->was_open) < 0)
 		Py_CLEAR(error);
+	if (!error) {
+		tnp_loop_failed(c->loop, (PyObject *)c, c);
+		tn_abort(conn, -ENOMEM);
+	}
 	Py_XDECREF(error);
-	if (error)
-		return;
-	tnp_loop_failed(c->loop, (PyObject *)c, c);
-	tn_abort(conn, -ENOMEM);
+	Py_DECREF(c);
 }
 
 static void stream_end(struct tn_conn *conn, void *arg)
 {
-	struct conn *c = stream_of(conn, arg);
+	struct conn *c = stream_of(conn);
 
+	(void)arg;
 	if (!c)
 		return;
 	c->stream->ended = true;
 	tnp_stream_ended(c);
+	Py_DECREF(c);
 }
 
 void tnp_handler_fill(const struct handler *h, struct tn_handler *out)

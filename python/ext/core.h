@@ -48,6 +48,7 @@ struct loop {
 	PyObject *servers; /* list: what serves here */
 	PyObject *weak;
 	struct helper *helpers;
+	struct closing *closing; /* what other threads want closed */
 	struct tn_poll *signals; /* of the pipe that Python's handler writes to */
 	struct tn_value *tree;   /* what was decoded last: its memory is used again */
 	const void *owner;       /* that of who stepped it first, to whom it belongs: NULL: nobody has */
@@ -149,6 +150,10 @@ int tnp_loop_init(PyObject *module);
 bool tnp_loop_ok(struct loop *l);
 /* The same, without raising: is it open, and this thread's? */
 bool tnp_loop_usable(const struct loop *l);
+/* tn_close() of a connection that nobody has any more, from any thread. */
+void tnp_loop_close(struct loop *l, struct tn_conn *conn);
+/* It has ended. In its on_close, with the GIL. */
+void tnp_loop_closed(struct loop *l, struct tn_conn *conn);
 /* Steps the loop without the GIL, which is held again afterwards. 1, 0, or -1: raised. */
 int tnp_loop_step(struct loop *l, uint64_t until_ns);
 /* An exception that nobody above can catch: a callback's. `conn` may be NULL. */

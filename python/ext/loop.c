@@ -641,6 +641,55 @@ static void posted(void *arg)
 	tnp_give_back(l, held);
 }
 
+/* A connection that was let go by another thread, as the collector does it. */
+struct closing {
+	struct closing *next;
+	struct tn_conn *conn; /* NULL: it has ended meanwhile */
+};
+
+static void close_posted(void *arg)
+{
+	struct closing *one = arg, **at;
+	bool held = tnp_turning->held;
+	struct loop *l = tnp_enter();
+
+	for (at = &l->closing; *at != one; at = &(*at)->next)
+		;
+	*at = one->next;
+	if (one->conn)
+		tn_close(one->conn);
+	free(one);
+	tnp_give_back(l, held);
+}
+
+void tnp_loop_close(struct loop *l, struct tn_conn *conn)
+{
+	struct closing *one;
+
+	if (tnp_loop_usable(l) && (!l->owner || l->owner == &tnp_here)) {
+		tn_close(conn);
+		tnp_loop_kicked(l);
+		return;
+	}
+	one = l->forks == forks ? calloc(1, sizeof(*one)) : NULL;
+	if (!one)
+		return;
+	one->conn = conn;
+	one->next = l->closing;
+	l->closing = one;
+	if (tn_loop_post(l->loop, close_posted, one) < 0) {
+		l->closing = one->next;
+		free(one);
+	}
+}
+
+void tnp_loop_closed(struct loop *l, struct tn_conn *conn)
+{
+	for (struct closing *one = l->closing; one; one = one->next)
+		if (one->conn == conn)
+			one->conn = NULL;
+}
+
 static PyObject *loop_call(struct loop *l, PyObject *args)
 {
 	struct call *call;

@@ -5,6 +5,7 @@ import gc
 import random
 import select
 import socket
+import threading
 import weakref
 
 import pytest
@@ -329,6 +330,60 @@ def test_nothing_is_left(run):
     run(main())
     gc.collect()
     assert gone[0]() is None
+
+
+def test_what_another_thread_collects_is_closed(run):
+    """While the connection's own thread waits for something else: it is woken."""
+    seen = []
+
+    async def main():
+        def collect():
+            peer, _ = listener.accept()
+            with peer:
+                peer.settimeout(LIMIT / 3)
+                assert begun.wait(LIMIT)
+                gc.collect()
+                seen.append(gone[0]())
+                seen.append(peer.recv(1))
+        task = asyncio.create_task(asyncio.to_thread(collect))
+        conn = await tenon.aio.connect(f"tcp://127.0.0.1:{listener.getsockname()[1]}?frame=line")
+        conn.data = conn  # a cycle
+        gone.append(weakref.ref(conn))
+        del conn
+        begun.set()
+        await task
+    gone, begun = [], threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        run(main())
+    assert seen == [None, b""]
+
+
+def test_the_collector_comes_while_a_message_is_made():
+    """It frees a connection that nobody can reach any more, but not before its message is done with."""
+    out = run_python("""
+        import asyncio, gc, weakref, tenon.aio
+
+        async def talk(conn):
+            for _ in range(20):
+                await conn.send([[n] for n in range(1000)])
+
+        async def main():
+            async with tenon.aio.serve("tcp://127.0.0.1:0?format=json", talk) as server:
+                for _ in range(5):
+                    conn = await tenon.aio.connect(server.url + "?format=json")
+                    conn.data = conn
+                    gone.append(weakref.ref(conn))
+                    del conn
+                while server.count:
+                    await asyncio.sleep(0.01)
+        gone, before = [], gc.get_threshold()
+        gc.set_threshold(50, 1, 1)
+        asyncio.run(main())
+        gc.set_threshold(*before)
+        gc.collect()
+        print([one() for one in gone])
+        """, env={"PYTHONMALLOC": "debug"})
+    assert out == "[None, None, None, None, None]\n"
 
 
 def test_random_closing(run):
