@@ -458,6 +458,15 @@ static PyObject *raise_over(struct conn *c)
 	return NULL;
 }
 
+/* May it send? Otherwise raises, and returns false. */
+static bool can_send(struct conn *c)
+{
+	if (c->conn || !reason(c))
+		return tnp_conn_ok(c);
+	raise_over(c);
+	return false;
+}
+
 /* ---- blocking ---- */
 
 static int fill(struct conn *c, PyObject *timeout)
@@ -538,7 +547,7 @@ static PyObject *stream_send(struct conn *c, PyObject *args)
 	uint64_t until_ns;
 	int rc;
 
-	if (!PyArg_ParseTuple(args, "OOO:send", &object, &timeout, &to) || !tnp_conn_ok(c) ||
+	if (!PyArg_ParseTuple(args, "OOO:send", &object, &timeout, &to) || !can_send(c) ||
 	    tnp_until(timeout, &until_ns) < 0)
 		return NULL;
 	if (to != Py_None) {
@@ -872,7 +881,7 @@ static PyObject *stream_offer(struct conn *c, PyObject *object, PyObject *to)
 	struct tn_msg made;
 	int rc;
 
-	if (!tnp_conn_ok(c) || raise_lost(c))
+	if (!can_send(c) || raise_lost(c))
 		return NULL;
 	if (to && to != Py_None) {
 		if (Py_TYPE(to) != tnp_peer_type)

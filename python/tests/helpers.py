@@ -2,6 +2,8 @@
 import contextlib
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import textwrap
@@ -33,6 +35,12 @@ class Background:
         self.thread.join(LIMIT)
         assert not self.thread.is_alive()
         self.loop.close()
+
+
+def reset(sock):
+    """Cuts a connection off."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
 
 
 def run_python(code, *, env=None, expect=0):

@@ -12,7 +12,7 @@ import pytest
 
 import tenon
 import tenon.aio
-from helpers import LIMIT, Background, run_python
+from helpers import LIMIT, Background, reset, run_python
 
 uvloop = pytest.importorskip("uvloop")
 trio = pytest.importorskip("trio")
@@ -259,6 +259,11 @@ def test_errors(run):
             two = asyncio.create_task(conn.recv())
             with pytest.raises(ConnectionResetError):
                 await two
+            with pytest.raises(ConnectionResetError) as caught:  # send() and reply() say why it has ended, too
+                await conn.send(b"y")
+            assert caught.value is conn.error
+            with pytest.raises(ConnectionResetError):
+                await conn.reply(b"y")
         assert isinstance(told[0], ZeroDivisionError)
         async with tenon.aio.serve("tcp://127.0.0.1:0", echo) as server, tenon.aio.connect(server.url) as conn:
             task = asyncio.create_task(conn.recv())
@@ -466,6 +471,12 @@ def test_trio():
                     async for _ in conn:
                         total += 1
                     assert total == 0
+                with socket.create_server(("127.0.0.1", 0)) as peers:
+                    conn = await tenon.trio.connect(f"tcp://127.0.0.1:{peers.getsockname()[1]}")
+                    reset(peers.accept()[0])
+                    for call in (conn.recv, lambda: conn.send(b"x"), lambda: conn.reply(b"x")):
+                        with pytest.raises(ConnectionResetError):
+                            await call()
                 nursery.cancel_scope.cancel()
     trio.run(main)
 

@@ -11,7 +11,7 @@ import time
 import pytest
 
 import tenon
-from helpers import LIMIT, Background, run_python
+from helpers import LIMIT, Background, reset, run_python
 
 
 @pytest.fixture
@@ -33,6 +33,17 @@ def test_connect(echo):
     with pytest.raises(tenon.StateError):
         c.send(b"x")
     c.close()
+
+
+def test_why_it_has_ended():
+    """Every call says so, however often."""
+    with socket.create_server(("127.0.0.1", 0)) as peers:
+        c = tenon.connect(f"tcp://127.0.0.1:{peers.getsockname()[1]}?frame=line")
+        reset(peers.accept()[0])
+        for call in (c.recv, lambda: c.send(b"x"), lambda: c.reply(b"x"), lambda: next(c), lambda: c.send(b"x")):
+            with pytest.raises(ConnectionResetError) as caught:
+                call()
+            assert caught.value is c.error
 
 
 def test_large_messages_both_ways(echo):
