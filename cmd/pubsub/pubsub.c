@@ -142,11 +142,21 @@ static void on_refused(const char *why)
 	end(STATUS_REFUSED);
 }
 
+/* What one of the commands does. */
+struct role {
+	struct wire_events events;
+	void (*interrupted)(void); /* SIGINT, SIGTERM */
+	bool prints;               /* it ends when the reader of what it prints has gone */
+	bool wild;                 /* operands are patterns, */
+	int most;                  /* of this number, behind the URL */
+};
+
 static void on_signal(int nth, void *arg)
 {
+	const struct role *role = arg;
+
 	(void)nth;
-	(void)arg;
-	end(state.confirming ? STATUS_FAILED : STATUS_DONE);
+	role->interrupted();
 }
 
 static void on_reader_gone(void *arg)
@@ -287,6 +297,18 @@ static void confirm(void)
 	ask_hub();
 }
 
+/* The end of the input: of what was taken, the hub confirms all. Otherwise something is not there yet. */
+static void pub_interrupted(void)
+{
+	if (!state.input) {
+		end(STATUS_FAILED);
+		return;
+	}
+	tn_conn_detach(state.input);
+	state.input = NULL;
+	confirm();
+}
+
 static void publish_operands(void)
 {
 	int err = 0;
@@ -365,6 +387,11 @@ static void sub_confirmed(void)
 		complain("subscribed");
 }
 
+static void sub_interrupted(void)
+{
+	end(state.confirming ? STATUS_FAILED : STATUS_DONE);
+}
+
 static void reply_ready(void)
 {
 	state.count = state.count > 1 ? 2 : 1;
@@ -385,6 +412,11 @@ static void request_ready(void)
 	(void)!failed(send_payload(payload, strlen(payload), true));
 }
 
+static void request_interrupted(void)
+{
+	end(STATUS_FAILED);
+}
+
 /* ---- all of it ---- */
 
 static bool is_fine(const char *topic, bool wild)
@@ -397,16 +429,16 @@ static bool is_fine(const char *topic, bool wild)
 	return false;
 }
 
-static int run_loop(const char *url, const struct wire_events *events, const struct nats_login *login)
+static int run_loop(const char *url, const struct role *role, const struct nats_login *login)
 {
 	int err = options_loop_new(&state.loop, "epoll"), status;
 
 	if (err < 0)
 		return err == -ENOENT ? STATUS_USAGE : STATUS_FAILED;
-	status = wire_dial(state.loop, url, events, login);
+	status = wire_dial(state.loop, url, &role->events, login);
 	if (status == STATUS_DONE) {
-		err = signals_start(state.loop, on_signal, NULL);
-		if (err >= 0)
+		err = signals_start(state.loop, on_signal, (void *)(uintptr_t)role);
+		if (err >= 0 && role->prints)
 			err = out_watch(state.loop, on_reader_gone, NULL);
 		if (err >= 0)
 			err = begin_stats();
@@ -424,20 +456,20 @@ static int run_loop(const char *url, const struct wire_events *events, const str
 	return status;
 }
 
-static int run(char **operands, int count, const struct wire_events *events, bool wild, int least, int most)
+static int run(char **operands, int count, const struct role *role)
 {
-	const char *name = wild ? "PATTERN" : "TOPIC";
+	const char *name = role->wild ? "PATTERN" : "TOPIC";
 	struct secrets login;
 	int status;
 
-	if (count < 1 + least || count > 1 + most) {
-		complain(count < 1 + least ? "URL and %s are needed" : "too many arguments behind %s", name);
+	if (count < 2 || count > 1 + role->most) {
+		complain(count < 2 ? "URL and %s are needed" : "too many arguments behind %s", name);
 		return STATUS_USAGE;
 	}
 	state.operands = operands + 1;
 	state.count = count - 1;
-	for (int i = 0; i < (wild && most > 2 ? state.count : 1); i++)
-		if (!is_fine(state.operands[i], wild))
+	for (int i = 0; i < (role->wild && role->most > 2 ? state.count : 1); i++)
+		if (!is_fine(state.operands[i], role->wild))
 			return STATUS_USAGE;
 	if (options.newest && wire_is_nats(operands[0])) {
 		complain("%s: NATS clients get no earlier messages", operands[0]);
@@ -453,7 +485,7 @@ static int run(char **operands, int count, const struct wire_events *events, boo
 		text_add(&options.head, "\r\n");
 	status = secrets_read(&login, &options.login, wire_is_nats(operands[0]));
 	if (status == STATUS_DONE)
-		status = run_loop(operands[0], events, &login.login);
+		status = run_loop(operands[0], role, &login.login);
 	secrets_forget(&login);
 	text_free(&options.head);
 	text_free(&state.out);
@@ -462,43 +494,55 @@ static int run(char **operands, int count, const struct wire_events *events, boo
 
 static int run_pub(char **operands, int count)
 {
-	static const struct wire_events events = {.ready = pub_ready,
-						  .confirmed = pub_confirmed,
-						  .room = pub_room,
-						  .refused = on_refused,
-						  .over = on_over};
+	static const struct role role = {.events = {.ready = pub_ready,
+						    .confirmed = pub_confirmed,
+						    .room = pub_room,
+						    .refused = on_refused,
+						    .over = on_over},
+					 .interrupted = pub_interrupted,
+					 .most = 1 << 20};
 
-	return run(operands, count, &events, false, 1, 1 << 20);
+	return run(operands, count, &role);
 }
 
 static int run_sub(char **operands, int count)
 {
-	static const struct wire_events events = {.ready = sub_ready,
-						  .message = on_message,
-						  .confirmed = sub_confirmed,
-						  .refused = on_refused,
-						  .over = on_over};
+	static const struct role role = {.events = {.ready = sub_ready,
+						    .message = on_message,
+						    .confirmed = sub_confirmed,
+						    .refused = on_refused,
+						    .over = on_over},
+					 .interrupted = sub_interrupted,
+					 .prints = true,
+					 .wild = true,
+					 .most = 1 << 20};
 
-	return run(operands, count, &events, true, 1, 1 << 20);
+	return run(operands, count, &role);
 }
 
 static int run_request(char **operands, int count)
 {
-	static const struct wire_events events = {
-		.ready = request_ready, .reply = on_reply, .refused = on_refused, .over = on_over};
+	static const struct role role = {
+		.events = {.ready = request_ready, .reply = on_reply, .refused = on_refused, .over = on_over},
+		.interrupted = request_interrupted,
+		.prints = true,
+		.most = 2};
 
-	return run(operands, count, &events, false, 1, 2);
+	return run(operands, count, &role);
 }
 
 static int run_reply(char **operands, int count)
 {
-	static const struct wire_events events = {.ready = reply_ready,
-						  .message = on_request,
-						  .confirmed = sub_confirmed,
-						  .refused = on_refused,
-						  .over = on_over};
+	static const struct role role = {.events = {.ready = reply_ready,
+						    .message = on_request,
+						    .confirmed = sub_confirmed,
+						    .refused = on_refused,
+						    .over = on_over},
+					 .interrupted = sub_interrupted,
+					 .wild = true,
+					 .most = 2};
 
-	return run(operands, count, &events, true, 1, 2);
+	return run(operands, count, &role);
 }
 
 /* ---- options ---- */

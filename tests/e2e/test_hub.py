@@ -3,6 +3,7 @@ import asyncio
 import base64
 import binascii
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -609,6 +610,88 @@ def test_what_a_format_cannot_express(tenon, form):
     reply = tenon.start("reply", nats, "b", equal, "--count", "1", "-v")
     reply.wait_for_text("subscribed")
     assert tenon.run("request", url, "b", "--raw").lines == [equal]
+
+
+class Asked:
+    """A NATS server that the test plays, and its client."""
+
+    def __init__(self, tenon, *args, **how):
+        listener = tenon.listen()
+        url = f"nats://127.0.0.1:{listener.getsockname()[1]}"
+        self.client = tenon.start(args[0], url, *args[1:], stdin=subprocess.PIPE, **how)
+        self.sock = tenon.accept(listener)
+
+    def greet(self):
+        self.sock.sendall(b'INFO {"server_id":"x","headers":true,"max_payload":1048576}\r\n')
+        self.until(b"}\r\n")
+
+    def until(self, end):
+        said = b""
+        while end not in said:
+            data = self.sock.recv(65536)
+            assert data, said
+            said += data
+        return said
+
+    def feed(self, data):
+        self.client.popen.stdin.write(data)
+        self.client.popen.stdin.flush()
+
+
+@pytest.fixture(name="nobody_reads")
+def pipe_without_reader():
+    reader, writer = os.pipe()
+    os.close(reader)
+    yield writer
+    os.close(writer)
+
+
+def test_pub_and_reply_print_nothing(tenon, nobody_reads):
+    """Whether anybody reads their output does not matter."""
+    pub = Asked(tenon, "pub", "t", stdout=nobody_reads)
+    pub.greet()
+    pub.feed(b"one\n")
+    pub.until(b"PUB t 3\r\none\r\n")
+    pub.client.popen.stdin.close()
+    pub.until(b"PING\r\n")
+    pub.sock.sendall(b"PONG\r\n")
+    pub.client.wait()
+    reply = Asked(tenon, "reply", "t", "--count", "1", stdout=nobody_reads)
+    reply.greet()
+    reply.sock.sendall(b"PONG\r\nMSG t 1 r.1 2\r\nhi\r\n")
+    assert b"PUB r.1 2\r\nhi\r\n" in reply.until(b"UNSUB 1\r\nPING\r\n")
+    reply.sock.sendall(b"PONG\r\n")
+    reply.client.wait()
+
+
+@pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM])
+def test_signals_that_end_clients(tenon, name):
+    """A status of 0 means that all has been done."""
+    pub = Asked(tenon, "pub", "t")
+    pub.greet()
+    pub.feed(b"one\n")
+    pub.until(b"one\r\n")
+    pub.client.signal(name)
+    pub.until(b"PING\r\n")  # what was taken is to be confirmed
+    pub.sock.sendall(b"PONG\r\n")
+    pub.client.wait()
+    for greeted, args in [(False, ["pub", "t"]), (False, ["pub", "t", "one"]), (True, ["pub", "t", "one"]),
+                          (True, ["request", "t"])]:
+        asked = Asked(tenon, *args)
+        if greeted:
+            asked.greet()
+        asked.sock.sendall(b"PING\r\n")
+        asked.until(b"PONG\r\n")
+        asked.client.signal(name)
+        asked.client.wait(1)
+    twice = Asked(tenon, "pub", "t")
+    twice.greet()
+    twice.feed(b"one\n")
+    twice.until(b"one\r\n")
+    twice.client.signal(name)
+    twice.until(b"PING\r\n")
+    twice.client.signal(name)
+    twice.client.wait(1)
 
 
 @pytest.mark.parametrize("args, why", [
