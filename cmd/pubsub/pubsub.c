@@ -91,14 +91,19 @@ static int begin_stats(void)
 
 /* ---- the end ---- */
 
+static void stop_time(void)
+{
+	tn_timer_stop(state.timer);
+	state.timer = NULL;
+}
+
 static void end(int status)
 {
 	if (state.ending)
 		return;
 	state.ending = true;
 	state.status = status;
-	tn_timer_stop(state.timer);
-	state.timer = NULL;
+	stop_time();
 	tn_timer_stop(state.ticks);
 	state.ticks = NULL;
 	if (state.input)
@@ -119,8 +124,7 @@ static void on_timeout(void *arg)
 
 static void limit_time(void)
 {
-	tn_timer_stop(state.timer);
-	state.timer = NULL;
+	stop_time();
 	if (options.timeout_ns)
 		(void)!tn_timer_start(state.loop, options.timeout_ns / NS_PER_MS + 1, on_timeout, NULL, &state.timer);
 }
@@ -147,6 +151,7 @@ struct role {
 	struct wire_events events;
 	void (*interrupted)(void); /* SIGINT, SIGTERM */
 	bool prints;               /* it ends when the reader of what it prints has gone */
+	bool timed;                /* --timeout begins with dialling */
 	bool wild;                 /* operands are patterns, */
 	int most;                  /* of this number, behind the URL */
 };
@@ -356,6 +361,7 @@ static void pub_ready(void)
 {
 	static const struct tn_handler input = {.on_msg = on_line, .on_close = on_input_over};
 
+	stop_time(); /* the input may take as long as it likes */
 	if (state.count > 1)
 		publish_operands();
 	else
@@ -408,7 +414,6 @@ static void request_ready(void)
 
 	if (!options.count)
 		options.count = 1;
-	limit_time();
 	(void)!failed(send_payload(payload, strlen(payload), true));
 }
 
@@ -442,6 +447,8 @@ static int run_loop(const char *url, const struct role *role, const struct nats_
 			err = out_watch(state.loop, on_reader_gone, NULL);
 		if (err >= 0)
 			err = begin_stats();
+		if (role->timed)
+			limit_time();
 		if (err >= 0)
 			err = tn_loop_run(state.loop);
 		status = err < 0 ? complain_library(err, NULL) : state.status;
@@ -500,6 +507,7 @@ static int run_pub(char **operands, int count)
 						    .refused = on_refused,
 						    .over = on_over},
 					 .interrupted = pub_interrupted,
+					 .timed = true,
 					 .most = 1 << 20};
 
 	return run(operands, count, &role);
@@ -526,6 +534,7 @@ static int run_request(char **operands, int count)
 		.events = {.ready = request_ready, .reply = on_reply, .refused = on_refused, .over = on_over},
 		.interrupted = request_interrupted,
 		.prints = true,
+		.timed = true,
 		.most = 2};
 
 	return run(operands, count, &role);
@@ -594,7 +603,7 @@ static const struct option_spec pub_options[] = {
 	{"stats", 0, OPTION_ALONE, option_set_flag, &options.stats, NULL,
 	 "tell how many messages and bytes a second go, once a second, and all of it at the end"},
 	{"timeout", 't', OPTION_VALUE, option_set_duration, &options.timeout_ns, "DUR",
-	 "give up when the hub does not confirm all of it within this time (default 5s; 0: never)"},
+	 "give up when the hub is not there, or does not confirm, within this time (default 5s; 0: never)"},
 	LOGIN_OPTIONS,
 	{0},
 };

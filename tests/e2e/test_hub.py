@@ -664,6 +664,30 @@ def test_pub_and_reply_print_nothing(tenon, nobody_reads):
     reply.client.wait()
 
 
+@pytest.mark.parametrize("command", ["pub", "request"])
+@pytest.mark.parametrize("scheme", ["nats", "tls"])
+def test_a_hub_that_says_nothing(tenon, command, scheme):
+    """--timeout runs from the beginning."""
+    listener = tenon.listen()
+    url = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
+    result = tenon.run(command, url, "a", "b", "--timeout", "50ms", status=3, limit=30)
+    assert "no answer within 0.05 s" in result.err
+
+
+def test_time_of_the_input(tenon):
+    """It is no part of what --timeout limits."""
+    pub = Asked(tenon, "pub", "t", "--timeout", "2s")
+    pub.greet()
+    pub.sock.sendall(b"PING\r\n")
+    pub.until(b"PONG\r\n")
+    time.sleep(2.2)
+    pub.feed(b"one\n")
+    pub.until(b"one\r\n")
+    pub.client.popen.stdin.close()
+    pub.until(b"PING\r\n")
+    pub.client.wait(3)
+
+
 @pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM])
 def test_signals_that_end_clients(tenon, name):
     """A status of 0 means that all has been done."""
