@@ -50,6 +50,7 @@ struct loop {
 	struct helper *helpers;
 	struct closing *closing; /* what other threads want closed */
 	struct tn_poll *signals; /* of the pipe that Python's handler writes to */
+	struct tn_timer *waits;  /* keeps the loop during a blocking call */
 	struct tn_value *tree;   /* what was decoded last: its memory is used again */
 	const void *owner;       /* that of who stepped it first, to whom it belongs: NULL: nobody has */
 	const void *thread;      /* that of who steps it now */

@@ -24,6 +24,7 @@
  * (signal.set_wakeup_fd()), which is too much work for each short wait.
  */
 #define SIGNAL_NS (NS_PER_S / 4)
+#define WAITS_NS (3600 * NS_PER_S)
 
 PyTypeObject *tnp_loop_type;
 _Thread_local struct loop *tnp_turning;
@@ -331,6 +332,7 @@ static void shut(struct loop *l)
 	l->thread = NULL;
 	l->loop = NULL;
 	l->signals = NULL;
+	l->waits = NULL;
 	tnp_stream_go_on(l, true);
 	tn_value_free(l->tree);
 	l->tree = NULL;
@@ -494,12 +496,24 @@ static PyObject *loop_exit(struct loop *l, PyObject *args)
 
 int tnp_loop_wait(struct loop *l, uint64_t until_ns)
 {
+	int rc;
+
 	if (until_ns <= tnp_now_ns() && l->stepped) {
 		l->stepped = false;
 		tnp_raise_words(-ETIMEDOUT, "timed out");
 		return -1;
 	}
-	if (step_for_signals(l, until_ns) < 0)
+	if (!l->waits) {
+		rc = tn_timer_repeat(l->loop, WAITS_NS, WAITS_NS, nothing, NULL, &l->waits);
+		if (rc < 0) {
+			tnp_raise(rc);
+			return -1;
+		}
+	}
+	tn_timer_keep_loop(l->waits, true); /* whatever else does: otherwise a step does not wait */
+	rc = step_for_signals(l, until_ns);
+	tn_timer_keep_loop(l->waits, false);
+	if (rc < 0)
 		return -1;
 	l->stepped = true;
 	if (l->raised[0]) {

@@ -3,6 +3,7 @@ import copy
 import errno
 import os
 import pickle
+import resource
 import signal
 import socket
 import threading
@@ -33,6 +34,19 @@ def test_connect(echo):
     with pytest.raises(tenon.StateError):
         c.send(b"x")
     c.close()
+
+
+@pytest.mark.parametrize("what", ["connection", "listener"])
+def test_a_wait_keeps_the_loop(echo, what):
+    """A wait for what does not keep its loop sleeps all the same."""
+    with tenon.connect(echo) as c, tenon.listen("tcp://127.0.0.1:0") as listener:
+        c.keep_loop(False)
+        listener.server.keep_loop(False)
+        before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+        with pytest.raises(TimeoutError):
+            (c.recv if what == "connection" else listener.accept)(timeout=0.05)
+        assert resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw > before
+        c.loop.run()  # is not kept by it
 
 
 def test_why_it_has_ended():
