@@ -118,9 +118,9 @@ void join_part(bool gone)
 	close_link(&join.plain, gone);
 	close_link(&join.groups, gone);
 	join.n.unconfirmed += join.sent - join.confirmed;
-	join.asked = join.confirmed = join.sent;
-	join.asked_bytes = join.confirmed_bytes = join.sent_bytes;
-	join.first_request = join.nrequests = 0;
+	join.asked = join.sent;
+	join.asked_bytes = join.sent_bytes;
+	join_confirm(); /* nothing is under way; requests that wait are not forgotten */
 	join.up = join.leaving = join.lame = false;
 	join.at = -1;
 }

@@ -511,3 +511,20 @@ def test_a_hub_does_not_join_itself(tenon, join):
     port = free_port()
     hub = join(port, "--drain", "0.1", doors=(f"nats://127.0.0.1:{port}",), wait=False)
     assert hub.wait_for_event("unreachable")["why"] == "it is this hub itself"
+
+
+def test_a_request_that_waits_is_not_forgotten(tenon, join):
+    """Who is answered here is not told that nobody is there, though the cluster has come late."""
+    played = Played(tenon)
+    hub = join(played.port, wait=False)
+    tenon.accept(played.listener).close()
+    hub.wait_for_event("unreachable")
+    service = Client(tenon, hub.port, b"SUB near 1\r\n")
+    asker = Client(tenon, hub.port, b"SUB inbox.* 1\r\n")
+    asker.publish(b"near", b"?", reply=b"inbox.1")
+    assert service.wait_for(1) == [b"?"]
+    tenon.accept(played.listener).close()
+    plain, _ = played.take()
+    read_until(plain, b"PUB near inbox.1 1\r\n?\r\n")
+    plain.sendall(b"HMSG inbox.1 2 16 16\r\nNATS/1.0 503\r\n\r\n\r\nMSG inbox.1 2 6\r\nanswer\r\n")
+    assert asker.wait_for(1, b"inbox.1") == [b"answer"]
