@@ -253,9 +253,10 @@ def serve(url, handler, *, limit=0, messages="auto"):
     """Serves an endpoint: handler(conn), a coroutine function, runs as a task for each connection, which is closed in
     good order when it returns. `async with serve(url, handler) as server`, or `server = await serve(url, handler)`.
 
-    What a handler raises goes to the asyncio loop's exception handler, and the connection is reset. Of a datagram
-    endpoint there is one connection: recv() gives its messages, reply() answers the sender of the one taken last.
-    Raises UrlError, NameError, Error (the address is in use, ...).
+    What a handler raises goes to the asyncio loop's exception handler, and the connection is reset; but not why its own
+    connection has ended (`conn.error`), which it need not catch. Of a datagram endpoint there is one connection: recv()
+    gives its messages, reply() answers the sender of the one taken last. Raises UrlError, NameError, Error (the address
+    is in use, ...).
     """
     async def begin():
         return Server(await _embedding(), url, handler, limit, messages)

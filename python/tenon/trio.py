@@ -11,7 +11,7 @@ import trio
 from ._core import Loop, _Stream
 from ._core import dial as _dial
 from ._core import serve as _serve
-from ._errors import ClosedError
+from ._errors import ClosedError, Error
 from ._opening import opened as _opened
 
 _embedded = trio.lowlevel.RunVar("tenon")
@@ -127,13 +127,18 @@ async def connect(url, *, messages="auto"):
 
 async def serve(url, handler, *, limit=0, messages="auto", task_status=trio.TASK_STATUS_IGNORED):
     """Serves an endpoint until it is cancelled: handler(conn) runs as a task for each connection, which is closed in
-    good order when it returns. nursery.start() gives the tenon.Server. What a handler raises is raised here."""
+    good order when it returns. nursery.start() gives the tenon.Server. What a handler raises is raised here, but not
+    why its own connection has ended (`conn.error`), which it need not catch."""
     server = _serve(url, loop=_loop(), limit=limit, messages=messages, _type=Connection)
     event = trio.Event()
 
     async def run(conn):
-        async with conn:
-            await handler(conn)
+        try:
+            async with conn:
+                await handler(conn)
+        except Error as error:
+            if error is not conn.error:
+                raise
 
     def accepted():
         event.set()

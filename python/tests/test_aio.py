@@ -481,6 +481,66 @@ def test_trio():
     trio.run(main)
 
 
+def test_a_reset_ends_its_handler_alone(run):
+    """Who is served and cuts the connection off ends neither the server of trio nor makes a noise in asyncio."""
+    import tenon.trio
+
+    told, ended = [], []
+
+    async def handler(conn):
+        try:
+            async for msg in conn:
+                await conn.send(msg)
+        finally:
+            ended.append(type(conn.error))
+
+    async def with_asyncio():
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+        async with tenon.aio.serve("tcp://127.0.0.1:0?frame=line", handler) as server:
+            with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))) as client:
+                while not server.count:
+                    await asyncio.sleep(0.01)
+                reset(client)
+            while server.count:
+                await asyncio.sleep(0.01)
+
+    async def with_trio():
+        with trio.fail_after(LIMIT):
+            async with trio.open_nursery() as nursery:
+                server = await nursery.start(tenon.trio.serve, "tcp://127.0.0.1:0?frame=line", handler)
+                with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))) as client:
+                    while not server.count:
+                        await trio.sleep(0.01)
+                    reset(client)
+                while server.count:
+                    await trio.sleep(0.01)
+                async with await tenon.trio.connect(server.url + "?frame=line") as conn:
+                    await conn.send(b"x")
+                    assert await conn.recv() == b"x"
+                nursery.cancel_scope.cancel()
+    run(with_asyncio())
+    trio.run(with_trio)
+    assert not told
+    assert ended[:2] == [tenon.ConnectionResetError] * 2
+
+
+def test_what_a_handler_of_trio_raises():
+    import tenon.trio
+
+    async def handler(conn):
+        raise ZeroDivisionError(await conn.recv())
+
+    async def main():
+        with trio.fail_after(LIMIT):
+            async with trio.open_nursery() as nursery:
+                server = await nursery.start(tenon.trio.serve, "tcp://127.0.0.1:0?frame=line", handler)
+                async with await tenon.trio.connect(server.url + "?frame=line") as conn:
+                    await conn.send(b"x")
+                    await trio.sleep_forever()
+    with pytest.raises(ZeroDivisionError):
+        trio.run(main)
+
+
 def test_a_connection_that_is_dialled_again(run):
     """A task that waits, and one that iterates, hear of a loss by LostError, and go on."""
     async def main():
