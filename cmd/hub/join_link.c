@@ -52,6 +52,8 @@ void join_say(struct link *link, const char *data, size_t len)
 
 void join_ask(struct link *link)
 {
+	if (!link->groups && link->asked_ns)
+		return; /* what its answer confirms stays what was sent before it; on_tick() asks again */
 	join_say(link, "PING\r\n", 6);
 	link->pings++;
 	if (!link->asked_ns)

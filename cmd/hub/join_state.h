@@ -88,7 +88,8 @@ void join_arm(uint64_t in_ns);
 void join_look_soon(void);
 void join_on_tick(void *arg);
 void join_say(struct link *link, const char *data, size_t len);
-/* PING: its answer confirms all that went before it. */
+/* PING: its answer confirms all that went before it. On the plain connection one at a time: nothing, while one is
+ * there without an answer. */
 void join_ask(struct link *link);
 bool join_is_late(const struct link *link);
 /* The server has gone, or is left: what was under way is lost, maybe. */

@@ -528,3 +528,26 @@ def test_a_request_that_waits_is_not_forgotten(tenon, join):
     read_until(plain, b"PUB near inbox.1 1\r\n?\r\n")
     plain.sendall(b"HMSG inbox.1 2 16 16\r\nNATS/1.0 503\r\n\r\n\r\nMSG inbox.1 2 6\r\nanswer\r\n")
     assert asker.wait_for(1, b"inbox.1") == [b"answer"]
+
+
+def test_a_server_that_wants_to_end_confirms_all(tenon, join):
+    """An answer to what it was asked before confirms what it was sent by then, and no more."""
+    played = Played(tenon)
+    hub = join(played.port, wait=False)
+    plain, _ = played.take()
+    hub.wait_for_event("joined")
+    publisher = Client(tenon, hub.port)
+    for _ in range(50):
+        publisher.publish(b"a", b"asked behind this")
+        read_until(plain, b"PING\r\n")
+        publisher.publish(b"a", b"and not behind this")
+        publisher.to_pong()
+        if hub.cluster()["under_way"] == 2:
+            break
+        plain.sendall(b"PONG\r\n")  # too late: it waits for the answer
+        wait_until(lambda: answer(plain) or
+                   not any(hub.cluster()[name] for name in ("under_way", "queue_messages")), "both are confirmed")
+    plain.sendall(b"INFO %s\r\nPONG\r\n" % json.dumps({**played.info, "ldm": True}).encode())
+    read_until(plain, b"PING\r\n")
+    plain.close()
+    assert hub.wait_for_event("parted")["unconfirmed"] > 0
