@@ -398,9 +398,9 @@ PyMethodDef tnp_value_methods[] = {
 	{"encode", (PyCFunction)(void (*)(void))encode, METH_VARARGS | METH_KEYWORDS,
 	 "encode(format, value, *, strict=False, pretty=False)\n--\n\nThe value as one message in a format: json, "
 	 "xml, "
-	 "cbor, msgpack, text or raw. None, bool, int of any size, float, str, bytes, list, tuple, dict, datetime, "
-	 "Tag, Ext and Simple are values. Raises FormatError (the format cannot express it), ValueError (no such "
-	 "format), TypeError."},
+	 "cbor, msgpack, text or raw. None, bool, int of up to 4096 bits, float, str, bytes, list, tuple, dict, "
+	 "datetime, Tag, Ext and Simple are values. Raises FormatError (the format cannot express it), ValueError (no "
+	 "such format), TypeError, OverflowError (a longer integer)."},
 	{"decode", (PyCFunction)(void (*)(void))decode, METH_VARARGS | METH_KEYWORDS,
 	 "decode(format, data, *, strict=False)\n--\n\nReads one message, which is all of `data`. Raises "
 	 "FormatError, whose `position` is the byte where it goes wrong; ValueError: no such format. docs/formats.md "

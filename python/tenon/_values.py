@@ -34,7 +34,8 @@ def from_tag(number, value):
     """Integers and times as such, where they lose nothing; all else as a Tag."""
     if number in (_BIG, _BIG_NEGATIVE) and isinstance(value, bytes):
         big = int.from_bytes(value, "big")
-        return big if number == _BIG else -1 - big
+        if big.bit_length() <= _INT_BITS:
+            return big if number == _BIG else -1 - big
     if number in (_TEXT_TIME, _EPOCH_TIME):
         import datetime
 
@@ -121,13 +122,10 @@ def lower(form, value):
         number = int(value)
         if -1 << 63 <= number < 1 << 64:
             return number
-        size = (number.bit_length() + 7) // 8
-        if size * 8 > _INT_BITS:
+        tag, big = (_BIG, number) if number > 0 else (_BIG_NEGATIVE, -1 - number)
+        if big.bit_length() > _INT_BITS:
             raise OverflowError(f"an integer of more than {_INT_BITS} bits")
-        if number > 0:
-            return "tag", _BIG, number.to_bytes(size, "big")
-        number = -1 - number
-        return "tag", _BIG_NEGATIVE, number.to_bytes((number.bit_length() + 7) // 8, "big")
+        return "tag", tag, big.to_bytes((big.bit_length() + 7) // 8, "big")
     if isinstance(value, float):
         return float(value)
     if isinstance(value, str):

@@ -705,6 +705,23 @@ def test_formats_of_values():
         tenon.encode("json", "\ud800")
 
 
+def test_the_longest_integers():
+    """4096 bits, beside the sign. What is longer stays what it is in CBOR, a tag: so what was read can be written."""
+    for number in (2**4096 - 1, -2**4096):
+        for format in ("cbor", "json"):
+            assert tenon.decode(format, tenon.encode(format, number)) == number
+    for number in (2**4096, -2**4096 - 1):
+        for format in ("cbor", "json", "msgpack"):
+            with pytest.raises(OverflowError):
+                tenon.encode(format, number)
+    for tag in (2, 3):
+        zeros, longer = (bytes([0xc0 | tag, 0x59, 2, 1, first]) + bytes(511) + b"\1" for first in (0, 1))
+        assert tenon.decode("cbor", zeros) == (1 if tag == 2 else -2)
+        value = tenon.decode("cbor", longer)
+        assert value == tenon.Tag(tag, longer[4:])
+        assert tenon.encode("cbor", [value]) == b"\x81" + longer
+
+
 def test_nothing_is_left(loop):
     """Connections, servers, timers and their callbacks are freed with their loop, or when they end."""
     class Witness:
