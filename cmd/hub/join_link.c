@@ -17,9 +17,9 @@
 #include "nats_line.h"
 #include "tenon_value.h"
 
-#define GREET_NS (5 * NS_PER_S)   /* a server has so long to be there, */
+#define GREET_NS (5 * NS_PER_S)   /* a server has so long to say the next word until it is there, */
 #define SILENT_NS NS_PER_S        /* is asked after so long without a word, */
-#define DEAD_NS (3 * NS_PER_S)    /* and has gone when it has not answered for so long */
+#define DEAD_NS (3 * NS_PER_S)    /* and has gone when it has not said one for so long then */
 #define LATE_NS (250 * NS_PER_MS) /* without an answer for so long it is sent no more: that waits here */
 #define LAME_NS (30 * NS_PER_S)   /* a server that wants to end is left alone */
 
@@ -436,6 +436,11 @@ static void on_close(struct tn_conn *conn, int err, void *arg)
 
 static const struct tn_handler link_handler = {.on_msg = on_msg, .on_close = on_close};
 
+static uint64_t later(uint64_t a_ns, uint64_t b_ns)
+{
+	return a_ns > b_ns ? a_ns : b_ns;
+}
+
 /* False: it has been given up. */
 static bool look_at(struct link *link)
 {
@@ -443,7 +448,8 @@ static bool look_at(struct link *link)
 
 	if (!link->conn || link->paused)
 		return true;
-	if (link->asked_ns && now - link->asked_ns > DEAD_NS) {
+	/* An answer stands behind all that the server sent before it: who is heard is there */
+	if (link->asked_ns && now - later(link->asked_ns, link->heard_ns) > DEAD_NS) {
 		fail("it does not answer", true);
 		return false;
 	}
@@ -471,7 +477,8 @@ void join_on_tick(void *arg)
 	}
 	if (join.plain.paused && !exchange_is_behind())
 		go_on();
-	if (!join.up && join_now() - join.since_ns > GREET_NS) {
+	if (!join.up &&
+	    join_now() - later(join.since_ns, later(join.plain.heard_ns, join.groups.heard_ns)) > GREET_NS) {
 		fail("it does not answer", true);
 		return;
 	}

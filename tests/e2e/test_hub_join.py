@@ -2,6 +2,7 @@
 import contextlib
 import json
 import socket
+import time
 
 import pytest
 
@@ -472,6 +473,21 @@ def test_a_silent_server_is_left(tenon, server, join):
     played.listener.close()
     assert hub.wait_for_event("parted")["unconfirmed"] == 10
     hub.wait_for_event("joined", cluster=f"nats://127.0.0.1:{other.port}")
+
+
+def test_a_busy_server_is_there(tenon, join):
+    """Its answer may stand behind seconds of messages."""
+    played = Played(tenon)
+    hub = join(played.port, wait=False)
+    plain = tenon.accept(played.listener)
+    plain.sendall(b"INFO %s\r\n" % json.dumps(played.info).encode())
+    for _ in range(60):
+        plain.sendall(b"MSG busy 1 2\r\nhi\r\n")
+        time.sleep(0.1)
+    plain.sendall(b"PONG\r\n")
+    played.greet()
+    hub.wait_for_event("joined")
+    assert "unreachable" not in hub.out.decode()
 
 
 def answer(sock):
