@@ -52,7 +52,7 @@ struct loop {
 	struct tn_poll *signals; /* of the pipe that Python's handler writes to */
 	struct tn_timer *waits;  /* keeps the loop during a blocking call */
 	struct tn_value *tree;   /* what was decoded last: its memory is used again */
-	const void *owner;       /* that of who stepped it first, to whom it belongs: NULL: nobody has */
+	unsigned long owner;     /* tnp_me() of who stepped it first, to whom it belongs; 0: nobody has */
 	const void *thread;      /* that of who steps it now */
 	unsigned forks;          /* how often the process had forked when it was made */
 	bool held;               /* the stepping thread has the GIL */
@@ -141,6 +141,8 @@ extern PyTypeObject *tnp_loop_type;
 /* The loop that the library is in now, in this thread. */
 extern _Thread_local struct loop *tnp_turning;
 extern _Thread_local char tnp_here;
+/* The number of this thread, from 1: no later one has it too, as it may have the address. With the GIL. */
+unsigned long tnp_me(void);
 
 bool tnp_loop_idle(struct loop *l);         /* the same, and nobody steps it now */
 bool tnp_loop_forked(const struct loop *l); /* it is that of a parent process */

@@ -138,7 +138,7 @@ static PyObject *handle_wait(struct handle *h, PyObject *args)
 		refused();
 		return NULL;
 	}
-	if (h->loop->loop && h->loop->owner == &tnp_here)
+	if (h->loop->loop && h->loop->owner == tnp_me())
 		return tnp_raise_words(TN_ESTATE, "the loop's own thread would wait for itself");
 	while (rc == -ETIMEDOUT) {
 		now = tnp_now_ns();

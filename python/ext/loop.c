@@ -76,6 +76,16 @@ int tnp_until(PyObject *seconds, uint64_t *until_ns)
 
 /* ---- who may use a loop ---- */
 
+unsigned long tnp_me(void)
+{
+	static _Thread_local unsigned long me;
+	static unsigned long threads;
+
+	if (!me)
+		me = ++threads;
+	return me;
+}
+
 bool tnp_loop_ok(struct loop *l)
 {
 	if (!l->loop)
@@ -115,12 +125,12 @@ int tnp_loop_step(struct loop *l, uint64_t until_ns)
 
 	if (!tnp_loop_idle(l))
 		return -1;
-	if (l->owner && l->owner != &tnp_here) {
+	if (l->owner && l->owner != tnp_me()) {
 		tnp_raise_words(TN_ESTATE, "the loop belongs to the thread that first ran it, which is another one");
 		return -1;
 	}
 	Py_INCREF(l);
-	l->owner = &tnp_here;
+	l->owner = tnp_me();
 	l->thread = &tnp_here;
 	l->kicked = false;
 	l->held = false;
@@ -680,7 +690,7 @@ void tnp_loop_close(struct loop *l, struct tn_conn *conn)
 {
 	struct closing *one;
 
-	if (tnp_loop_usable(l) && (!l->owner || l->owner == &tnp_here)) {
+	if (tnp_loop_usable(l) && (!l->owner || l->owner == tnp_me())) {
 		tn_close(conn);
 		tnp_loop_kicked(l);
 		return;

@@ -424,6 +424,24 @@ def test_other_threads_are_refused_in_words():
             leave.set()
 
 
+def test_a_loop_belongs_to_the_thread_that_first_ran_it(loop):
+    """Also when that has ended, and another one has its place in memory."""
+    told = []
+
+    def run():
+        try:
+            loop.step(0)
+            told.append("stepped")
+        except tenon.StateError as error:
+            told.append(str(error))
+    for _ in range(5):
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+    assert told[0] == "stepped"
+    assert len(set(told[1:])) == 1 and "first ran it" in told[1]
+
+
 def test_recursion_is_refused(loop):
     errors = []
 
