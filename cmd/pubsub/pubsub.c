@@ -186,6 +186,23 @@ static void ask_hub(void)
 	(void)!failed(wire_confirm());
 }
 
+/* The headers that were given, before its own; `room` is where the whole lies then. Returns 0 or -ENOMEM. */
+static int put_head(struct message *m, struct text *room)
+{
+	const char *feed = m->head_len ? memchr(m->body.data, '\n', m->head_len) : NULL;
+	size_t skipped = feed ? (size_t)(feed + 1 - m->body.data) : m->head_len; /* NATS/1.0 */
+	size_t given = options.head.len - (feed ? strlen("\r\n") : 0);           /* its own have such an end too */
+
+	if (!options.head.len)
+		return 0;
+	text_bytes(room, options.head.data, given);
+	if (m->body.len > skipped)
+		text_bytes(room, m->body.data + skipped, m->body.len - skipped);
+	m->head_len = given + m->head_len - skipped;
+	m->body = (struct span){room->data, room->len};
+	return room->failed ? -ENOMEM : 0;
+}
+
 /* ---- what comes ---- */
 
 static void flush(void *arg)
@@ -242,27 +259,22 @@ static void on_reply(const struct message *m)
 /* A request: it is answered with what was given, or with what it says itself. */
 static void on_request(const struct message *m)
 {
-	struct message answer = {.topic = m->reply};
+	struct message answer = {.topic = m->reply, .body = m->body, .head_len = m->head_len};
+	struct text room = {0};
+	int err;
 
 	if (state.ending || !m->reply.len)
 		return;
-	answer.body = (struct span){options.head.data, options.head.len};
-	answer.head_len = options.head.len;
 	if (state.count > 1) {
-		struct text body = {0};
-
-		text_bytes(&body, options.head.data, options.head.len);
-		text_bytes(&body, state.operands[1], strlen(state.operands[1]));
-		answer.body = (struct span){body.data, body.len};
-		if (!failed(wire_publish(&answer)))
-			state.done++;
-		text_free(&body);
-	} else {
-		answer.body = m->body;
-		answer.head_len = m->head_len;
-		if (!failed(wire_publish(&answer)))
-			state.done++;
+		answer.body = (struct span){state.operands[1], strlen(state.operands[1])};
+		answer.head_len = 0;
 	}
+	err = put_head(&answer, &room);
+	if (err == 0)
+		err = wire_publish(&answer);
+	text_free(&room);
+	if (!failed(err))
+		state.done++;
 	if (!state.ending && state.done == options.count && !state.confirming) {
 		state.confirming = true; /* what is on its way is answered too */
 		if (!failed(wire_unsubscribe((struct span){state.operands[0], strlen(state.operands[0])})))
@@ -275,21 +287,16 @@ static void on_request(const struct message *m)
 /* With the headers that were given. Returns as tn_send(). */
 static int send_payload(const void *data, size_t len, bool asks)
 {
-	struct message m = {.topic = {state.operands[0], strlen(state.operands[0])}};
-	struct text body = {0};
-	int err;
+	struct message m = {.topic = {state.operands[0], strlen(state.operands[0])}, .body = {data, len}};
+	struct text room = {0};
+	int err = put_head(&m, &room);
 
-	text_bytes(&body, options.head.data, options.head.len);
-	text_bytes(&body, data, len);
-	if (body.failed)
-		return -ENOMEM;
-	m.head_len = options.head.len;
-	m.body = (struct span){body.data, body.len};
 	if (options.reply)
 		m.reply = (struct span){options.reply, strlen(options.reply)};
-	err = asks ? wire_request(&m) : wire_publish(&m);
+	if (err == 0)
+		err = asks ? wire_request(&m) : wire_publish(&m);
 	state.bytes += err >= 0 && !asks ? len : 0;
-	text_free(&body);
+	text_free(&room);
 	return err;
 }
 

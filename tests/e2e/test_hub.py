@@ -586,6 +586,23 @@ def test_request_and_reply(tenon):
     echo.wait()
 
 
+@pytest.mark.parametrize("door", [0, 1])
+def test_headers_of_an_echo(tenon, door):
+    """Those that were given, and those of the request."""
+    hub = tenon.hub("nats://127.0.0.1:0", LINES)
+    url = hub.urls[door].split("?")[0]
+    reply = tenon.start("reply", url, "echo", "-H", "From: me", "-H", "To: you", "-v")
+    reply.wait_for_text("subscribed")
+    heads = {"From": ["me"], "To": ["you"]}
+    for payload, named in (("hi", {"text": "hi"}), ("", {})):
+        for options, more in (([], {}), (["-H", "A: b", "-H", "C: d"], {"A": ["b"], "C": ["d"]})):
+            answer = json.loads(tenon.run("request", url, "echo", payload, *options).text)
+            answer.pop("msg", None)
+            assert answer == {**named, "headers": {**heads, **more}}
+    reply.signal(signal.SIGTERM)
+    reply.wait()
+
+
 def test_pub_to_nats_server(tenon, judge):
     url = f"nats://127.0.0.1:{judge}"
     sub = subscribed(tenon, url, "a", "--count", "1000")
