@@ -193,7 +193,7 @@ static void publish(struct client *client, struct json *json, const struct tn_va
 
 	(void)json;
 	if (!why && reply &&
-	    (!value_text(reply, &body.m.reply) || !topic_is_literal(body.m.reply.data, body.m.reply.len)))
+	    (!value_topic(reply, &body.m.reply) || !topic_is_literal(body.m.reply.data, body.m.reply.len)))
 		why = "reply: is no topic";
 	if (!why) {
 		count = hub_publish(client, &body.m);
@@ -406,7 +406,7 @@ static void act(struct client *client, struct json *json, const struct tn_value 
 		return;
 	}
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
-		if (value_text(tn_value_get(map, verbs[i].name), &operand)) {
+		if (value_topic(tn_value_get(map, verbs[i].name), &operand)) {
 			verbs[i].fn(client, json, map, operand);
 			return;
 		}

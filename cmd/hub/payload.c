@@ -87,6 +87,14 @@ bool value_text(const struct tn_value *value, struct span *text)
 	return text->data;
 }
 
+bool value_topic(const struct tn_value *value, struct span *topic)
+{
+	if (tn_value_kind(value) != TN_BYTES)
+		return value_text(value, topic);
+	topic->data = tn_value_bytes(value, &topic->len);
+	return topic->data;
+}
+
 static bool bytes_add(struct tn_bytes *bytes, const void *data, size_t len)
 {
 	if (bytes->len + len > bytes->cap) {

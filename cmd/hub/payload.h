@@ -27,5 +27,7 @@ const char *payload_read(struct body *body, const struct tn_value *map);
 void value_put_text(struct tn_value *map, const char *key, const char *text, size_t len);
 /* Whether a value is a text; where it is. */
 bool value_text(const struct tn_value *value, struct span *text);
+/* Whether it is what value_put_text() puts: a topic. */
+bool value_topic(const struct tn_value *value, struct span *topic);
 
 #endif

@@ -266,7 +266,7 @@ static void publish(struct client *client, const struct http_request *request)
 	int count = 0;
 
 	if (tn_decode("json", request->body.at, request->body.len, 0, &map) == 0 &&
-	    value_text(tn_value_get(map, "pub"), &body.m.topic))
+	    value_topic(tn_value_get(map, "pub"), &body.m.topic))
 		why = topic_is_literal(body.m.topic.data, body.m.topic.len) ? payload_read(&body, map)
 									    : "pub: is no topic";
 	if (!why && body.room.len > hub_payload_max(client))

@@ -201,9 +201,9 @@ static void own_message(const struct tn_value *map)
 {
 	struct body body = {0};
 	struct span text;
-	bool reply = !value_text(tn_value_get(map, "msg"), &body.m.topic);
+	bool reply = !value_topic(tn_value_get(map, "msg"), &body.m.topic);
 
-	value_text(tn_value_get(map, "reply"), &body.m.reply);
+	value_topic(tn_value_get(map, "reply"), &body.m.reply);
 	if (payload_read(&body, map) == NULL) {
 		if (reply && wire.events->reply)
 			wire.events->reply(value_text(tn_value_get(map, "error"), &text) ? NULL : &body.m);

@@ -518,6 +518,9 @@ def test_payloads_are_longer_as_objects(tenon):
 
 # tenon pub, sub, request, reply
 
+OS_TEXT = "utf-8", "surrogateescape"  # bytes among arguments
+
+
 def subscribed(tenon, *args):
     sub = tenon.start("sub", *args, "-v")
     sub.wait_for_text("subscribed")
@@ -584,6 +587,26 @@ def test_request_and_reply(tenon):
     fixed.wait()
     echo.signal(signal.SIGTERM)
     echo.wait()
+
+
+@pytest.mark.parametrize("door", [0, 1])
+def test_topics_that_are_no_text(tenon, door):
+    """NATS takes them; the hub's own protocol has them as bytes, in both directions."""
+    hub = tenon.hub("nats://127.0.0.1:0", LINES)
+    url = hub.urls[door].split("?")[0]
+    named = {"$bytes": base64.urlsafe_b64encode(b"a.\xff").rstrip(b"=").decode()}
+    subs = [subscribed(tenon, url, pattern, "--count", "2") for pattern in ("a.*", b"a.\xff".decode(*OS_TEXT))]
+    reply = tenon.start("reply", url, "echo.*", "--count", "1", "-v")
+    reply.wait_for_text("subscribed")
+    talk = Talk(hub.port, tenon)
+    talk.to_pong(QUIET + b"SUB r.* 1\r\nPUB a.\xff 1\r\n1\r\n")
+    tenon.run("pub", url, b"a.\xff".decode(*OS_TEXT), "2")
+    for sub in subs:
+        sub.wait()
+        assert [json.loads(line) for line in sub.lines] == [{"msg": named, "data": 1}, {"msg": named, "data": 2}]
+    talk.say(b"PUB echo.\xff r.\xff 2\r\nhi\r\n")
+    assert talk.until(b"hi\r\n") == b"MSG r.\xff 1 2\r\n"
+    reply.wait()
 
 
 @pytest.mark.parametrize("door", [0, 1])
