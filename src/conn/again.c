@@ -15,6 +15,7 @@ struct tni_again {
 	uint64_t pause_ns;  /* the longest that the next pause may be; 0: the first one */
 	uint64_t msgs_told; /* messages sent before the last loss */
 	uint64_t dropped;   /* bytes of them that were queued when writing failed */
+	struct tn_buf kept; /* what waits for a connection, while an attempt ends that has failed */
 	unsigned failed;    /* attempts in a row */
 	bool ended;         /* by its user */
 };
@@ -63,19 +64,21 @@ static uint64_t next_pause(struct tni_again *a, const struct tni_endpoint *ep, u
 
 /* ---- a loss ---- */
 
-void tni_again_drops(const struct tn_conn *c, size_t len)
+/* What waits for a connection is put by while an attempt ends, so that it does not wait for that to go out. */
+static void put_by(struct tni_again *a, struct tn_conn *c)
+{
+	(void)tni_buf_move(&a->kept, &c->tx, UINT32_MAX);
+}
+
+void tni_again_drop(struct tn_conn *c, size_t len)
 {
 	struct tni_again *a = again_of(c);
 
-	if (a)
+	if (tni_again_may(c) && !(c->flags & TNI_OPEN))
+		put_by(a, c);
+	else if (a)
 		a->dropped += len;
-}
-
-/* What was queued is dropped: nobody could say which part of it has gone out. */
-static void drop_queued(struct tn_conn *c)
-{
 	tni_buf_clear(&c->tx);
-	c->tx.max = (size_t)c->ep->queue + tni_frame_room(&c->ep->frame);
 }
 
 static struct tn_loss loss_of(struct tn_conn *c, struct tni_again *a)
@@ -87,13 +90,12 @@ static struct tn_loss loss_of(struct tn_conn *c, struct tni_again *a)
 	a->failed = was_open ? 0 : a->failed + 1;
 	loss.failed = a->failed;
 	loss.again_ns = next_pause(a, c->ep, open_ns);
-	/* A layer that fails before it is open drops what waited for it */
-	if (was_open || !c->tx.len) {
+	if (was_open) { /* nobody could say which part of what was queued has gone out */
 		loss.msgs = c->msgs_out - a->msgs_told;
 		loss.unsent = a->dropped + tni_conn_queued(c);
 		a->dropped = 0;
 		a->msgs_told = c->msgs_out;
-		drop_queued(c);
+		tni_buf_clear(&c->tx);
 	}
 	return loss;
 }
@@ -107,7 +109,7 @@ static void stop_beating(struct tn_conn *c)
 }
 
 /* As tni_conn_new() makes it, but for what its user has of it. */
-static void begin_anew(struct tn_conn *c)
+static void begin_anew(struct tn_conn *c, struct tni_again *a)
 {
 	if (c->flags & TNI_DESCRIBED)
 		free(c->failed_at);
@@ -121,6 +123,10 @@ static void begin_anew(struct tn_conn *c)
 	c->peer_len = 0;
 	c->uid = 0;
 	stop_beating(c);
+	put_by(a, c);
+	c->tx = a->kept;
+	c->tx.max = c->ep->queue + tni_frame_room(&c->ep->frame);
+	tni_buf_init(&a->kept, &c->loop->mem, SIZE_MAX);
 	tni_buf_clear(&c->rx);
 	tni_layered_free(c);
 	tni_frame_free(&c->frame);
@@ -163,7 +169,7 @@ bool tni_again_take(struct tn_conn *c)
 	if (!a || is_over(c, a))
 		return false;
 	loss = loss_of(c, a);
-	begin_anew(c);
+	begin_anew(c, a);
 	tni_loop_timer(c->loop, &a->timer, loss.again_ns);
 	if (loss.was_open)
 		end_waits(c, err);
@@ -191,6 +197,7 @@ int tni_again_begin(struct tn_conn *c)
 		return tni_err(-ENOMEM, "%s: out of memory", c->ep->url);
 	s->again->conn = c;
 	s->again->timer.fire = due;
+	tni_buf_init(&s->again->kept, &c->loop->mem, SIZE_MAX);
 	return 0;
 }
 
@@ -211,7 +218,9 @@ void tni_again_end(const struct tn_conn *c)
 
 void tni_again_free(struct tn_loop *loop, struct tni_again *a)
 {
-	if (a)
-		tni_loop_untimer(loop, &a->timer);
+	if (!a)
+		return;
+	tni_loop_untimer(loop, &a->timer);
+	tni_buf_clear(&a->kept);
 	free(a);
 }

@@ -20,8 +20,11 @@ bool tni_again_may(const struct tn_conn *conn);
 /* Its user ends it: it is not dialled again. */
 void tni_again_end(const struct tn_conn *conn);
 
-/* So many bytes that were queued cannot be sent any more, and are dropped: the loss tells of them. */
-void tni_again_drops(const struct tn_conn *conn, size_t len);
+/*
+ * What is queued cannot be sent by this connection: tx is emptied. Of one that was open it is dropped, and the loss
+ * tells of `len` bytes; what waits for an attempt that has failed is kept for the next one.
+ */
+void tni_again_drop(struct tn_conn *conn, size_t len);
 
 /* Its descriptor is closed, and tn_errmsg() tells why. True: it lives on, and its user has been told. */
 bool tni_again_take(struct tn_conn *conn);
@@ -37,9 +40,10 @@ static inline bool tni_again_may(const struct tn_conn *conn)
 	return false;
 }
 
-static inline void tni_again_drops(const struct tn_conn *conn, size_t len)
+static inline void tni_again_drop(struct tn_conn *conn, size_t len)
 {
-	(void)conn, (void)len;
+	(void)len;
+	tni_buf_clear(&conn->tx);
 }
 
 #endif

@@ -564,8 +564,7 @@ void tni_layered_drop(struct tn_conn *c)
 	l->failed = true;
 	if (tni_layered_eof(l) || tni_layered_assoc(l))
 		c->flags |= TNI_RX_END; /* nothing that is worth waiting for comes */
-	tni_again_drops(c, c->tx.len);
-	tni_buf_clear(&c->tx); /* cannot be sent any more */
+	tni_again_drop(c, c->tx.len);
 }
 
 /*

@@ -145,9 +145,8 @@ void tni_exec_mute(struct tn_conn *c)
 
 	if (dropped)
 		exec_of(c)->deaf = true;
-	tni_again_drops(c, dropped);
 	c->flags |= TNI_FIN_WANTED | TNI_FIN_SENT;
-	tni_buf_clear(&c->tx);
+	tni_again_drop(c, dropped);
 	tni_join_mute(c);
 }
 

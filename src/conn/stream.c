@@ -135,9 +135,7 @@ static void lose_writing(struct tn_conn *c, int err)
 	}
 	c->flags |= TNI_WRITE_LOST | TNI_FIN_WANTED | TNI_FIN_SENT;
 	c->active_ns = c->loop->now_ns;
-	/* What a handshake would have said is nobody's */
-	tni_again_drops(c, c->flags & TNI_OPEN ? tni_conn_queued(c) : c->tx.len);
-	tni_buf_clear(&c->tx);
+	tni_again_drop(c, tni_conn_queued(c));
 	tni_join_mute(c);
 	if (c->layered)
 		tni_layered_mute(c);

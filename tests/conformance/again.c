@@ -4,6 +4,7 @@
 #include "../support/certs.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -335,6 +336,97 @@ static void test_kept_until_it_is_there(void **state)
 	tear_down(&r);
 }
 
+/* Listens where the server will be. */
+static int listen_there(const struct rig *r)
+{
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), port, one = 1;
+
+	assert_int_equal(sscanf(r->served, "%*[a-z]://127.0.0.1:%d", &port), 1);
+	at.sin_port = htons((uint16_t)port);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)), 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	assert_int_equal(listen(fd, 4), 0);
+	return fd;
+}
+
+enum spoiling { ENDS, RESETS, ANSWERS_503 };
+
+/* A client that comes to somebody who does not want it. */
+static void spoil(const struct rig *r, int listener, enum spoiling how)
+{
+	static const char sorry[] =
+		"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+	struct linger reset = {.l_onoff = how == RESETS};
+	char request[4096];
+	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	if (how == ANSWERS_503) {
+		th_until(r->loop, recv(fd, request, sizeof(request), MSG_DONTWAIT) > 0);
+		assert_int_equal(send(fd, sorry, sizeof(sorry) - 1, MSG_NOSIGNAL), sizeof(sorry) - 1);
+	}
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)), 0);
+	close(fd);
+}
+
+/* An attempt that fails in its handshake loses nothing either, however it does. */
+static void test_kept_by_handshakes_that_fail(void **state)
+{
+	for (enum spoiling how = ENDS; how <= ANSWERS_503; how++) {
+		struct rig r;
+		int listener;
+
+		set_up(&r, *state, "&reconnect=1ms-4ms");
+		listener = listen_there(&r);
+		dial(&r);
+		for (int round = 1; round <= 3; round++) {
+			uint64_t deadline_ms = th_now_ms() + TH_PATIENCE_MS;
+			size_t queued;
+
+			say(&r, 10);
+			queued = tn_conn_queued(r.conn);
+			assert_true(queued >= 40 * (size_t)round);
+			while (r.failures < round) {
+				assert_true(tn_loop_step(r.loop, 5) >= 0);
+				spoil(&r, listener, how);
+				th_check_deadline(deadline_ms, "an attempt fails", __FILE__, __LINE__);
+			}
+			assert_int_equal(tn_conn_queued(r.conn), queued);
+		}
+		close(listener);
+		start(&r);
+		th_until(r.loop, r.seen == 30);
+		assert_int_equal(r.acked, 30);
+		assert_int_equal(r.opens, 1);
+		assert_int_equal(r.told + r.unsent, 0);
+		tear_down(&r);
+	}
+}
+
+/* What waited is gone with the last of them. */
+static void test_tries_in_handshakes(void **state)
+{
+	uint64_t deadline_ms = th_now_ms() + TH_PATIENCE_MS;
+	struct rig r;
+	int listener;
+
+	set_up(&r, *state, "&reconnect=1ms-4ms&reconnect-tries=3");
+	listener = listen_there(&r);
+	dial(&r);
+	say(&r, 10);
+	while (!r.closes) {
+		assert_true(tn_loop_step(r.loop, 5) >= 0);
+		spoil(&r, listener, ANSWERS_503);
+		th_check_deadline(deadline_ms, "it gives up", __FILE__, __LINE__);
+	}
+	close(listener);
+	assert_int_equal(r.failures, 2);
+	assert_int_equal(r.opens, 0);
+	tear_down(&r);
+}
+
 static void test_bounded_while_away(void **state)
 {
 	struct rig r;
@@ -623,6 +715,10 @@ static const struct CMUnitTest tests[] = {
 	AT(test_ended_while_it_ends, 0),
 	AT(test_ended_while_it_ends, 3),
 	EVERYWHERE(test_kept_until_it_is_there),
+	AT(test_kept_by_handshakes_that_fail, 1),
+	AT(test_kept_by_handshakes_that_fail, 2),
+	AT(test_tries_in_handshakes, 1),
+	AT(test_tries_in_handshakes, 2),
 	EVERYWHERE(test_bounded_while_away),
 	AT(test_tries, 0),
 	AT(test_tries, 3),
