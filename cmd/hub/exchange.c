@@ -117,6 +117,7 @@ static void message_drop(struct message *message)
 /* ---- subscriptions ---- */
 
 static void mail_send(struct lane *lane, struct crossing *crossing);
+static void mail_deliver_all(struct lane *lane);
 
 /* What has gathered leaves. */
 static void turn_over(struct lane *lane)
@@ -342,6 +343,24 @@ static void set_max(struct subscription *sub, uint32_t max)
 	unlock();
 }
 
+/* Its client wants no more. What it was chosen for by another loop is delivered first: nobody else of its group gets
+ * it. */
+static void subscription_leave(struct subscription *sub)
+{
+	struct client *client = sub->client;
+	bool shares = hub.count > 1 && sub->in.group;
+
+	lock_to_change();
+	leave_tree(client->lane, sub);
+	sub->max = 0; /* it is no last message that ends it */
+	unlock();
+	if (shares && sub->chosen != sub->delivered)
+		mail_deliver_all(client->lane);
+	give_back(client, 1);
+	sids_remove(&client->sids, sub);
+	subscription_free(client->lane, sub);
+}
+
 void hub_unsubscribe(struct client *client, struct span sid, uint32_t max)
 {
 	struct subscription *sub = sids_find(&client->sids, sid.data, sid.len);
@@ -351,7 +370,7 @@ void hub_unsubscribe(struct client *client, struct span sid, uint32_t max)
 	if (max > sub->delivered)
 		set_max(sub, max);
 	else
-		subscription_end(sub);
+		subscription_leave(sub);
 }
 
 bool hub_find(struct client *client, struct span topic, struct span *sid)
@@ -551,14 +570,12 @@ static void mail_take(struct lane *lane)
 	pthread_mutex_unlock(&lane->lock);
 }
 
-/* So much in one turn, and the rest in the next one: a loop has its own clients, and time, to look after too. */
-static void on_mail(void *arg)
+/* Of what was taken, until so many deliveries have been made. */
+static void mail_deliver(struct lane *lane, size_t most)
 {
-	struct lane *lane = arg;
 	size_t deliveries = 0, bytes = 0;
 
-	mail_take(lane);
-	while (lane->taken < lane->ntaken && deliveries < MAIL_TURN) {
+	while (lane->taken < lane->ntaken && deliveries < most) {
 		struct crossing *crossing = lane->took[lane->taken++];
 
 		deliveries += crossing->count;
@@ -566,10 +583,26 @@ static void on_mail(void *arg)
 		crossing_deliver(lane, crossing);
 		free(crossing);
 	}
+	lane->mail_bytes -= bytes;
 	end_those_over(lane);
+}
+
+static void mail_deliver_all(struct lane *lane)
+{
+	mail_deliver(lane, SIZE_MAX);
+	mail_take(lane);
+	mail_deliver(lane, SIZE_MAX);
+}
+
+/* So much in one turn, and the rest in the next one: a loop has its own clients, and time, to look after too. */
+static void on_mail(void *arg)
+{
+	struct lane *lane = arg;
+
+	mail_take(lane);
+	mail_deliver(lane, MAIL_TURN);
 	turn_over(lane);
 	pthread_mutex_lock(&lane->lock);
-	lane->mail_bytes -= bytes;
 	if ((lane->taken < lane->ntaken || lane->nmail) && !lane->posted && lane->running)
 		lane->posted = tn_loop_post(lane->loop, on_mail, lane) == 0;
 	pthread_mutex_unlock(&lane->lock);

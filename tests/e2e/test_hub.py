@@ -337,6 +337,22 @@ def test_group_of_one_that_wants_few(tenon, door):
         assert staying.until(b"\r\nend\r\n").count(b"MSG ") == 98
 
 
+def test_group_of_one_that_leaves(tenon):
+    """Who unsubscribes has all that was chosen for it when that is confirmed; the rest of its group has the others."""
+    hub = tenon.hub("nats://127.0.0.1:0", options=["--json", "--threads", "4"])
+    for number in range(20):
+        topic = b"j%d" % number
+        staying, leaving, publisher = [Talk(hub.port, tenon) for _ in range(3)]
+        for talk in (staying, leaving):
+            talk.to_pong(QUIET + b"SUB %s w 1\r\n" % topic)
+        publisher.to_pong(QUIET)
+        publisher.say(b"PUB %s 1\r\nx\r\n" % topic * 3000)
+        leaving.until(b"MSG ")
+        left = 1 + leaving.to_pong(b"UNSUB 1\r\n").count(b"MSG ")
+        publisher.to_pong(b"PUB %s 3\r\nend\r\n" % topic)
+        assert staying.until(b"\r\nend\r\n").count(b"MSG ") + left == 3001
+
+
 def test_limits(tenon):
     hub = tenon.hub("nats://127.0.0.1:0", options=["--json", "--max-payload", "1000", "--max-subscriptions", "2"])
     talk = Talk(hub.port, tenon)
