@@ -6,11 +6,12 @@ import sys
 
 import pytest
 
-from harness import BUILD, OPTIONS, ROOT
+from harness import BUILD, OPTIONS, ROOT, SANITIZED
 
 LIBRARY = BUILD / "src" / "libtenon.so"
 
-pytestmark = pytest.mark.skipif(OPTIONS["minimal"], reason="a minimal build lacks functions of parts left out")
+pytestmark = [pytest.mark.skipif(OPTIONS["minimal"], reason="a minimal build lacks functions of parts left out"),
+              pytest.mark.skipif(SANITIZED, reason="it is about symbols")]
 
 
 @pytest.fixture

@@ -7,7 +7,9 @@ import socket
 
 import pytest
 
-from harness import COMMAND, LIMIT, ROOT, noise, stat_of, wait_until
+from harness import COMMAND, LIMIT, ROOT, SANITIZED, noise, stat_of, wait_until
+
+pytestmark = pytest.mark.skipif(SANITIZED, reason="it is about a page")
 
 one_engine = pytest.mark.parametrize("engine", ["auto"], indirect=True)
 PAGE = (ROOT / "docs" / "man" / "tenon-migrate.7").read_text(encoding="utf-8")

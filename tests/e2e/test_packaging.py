@@ -9,7 +9,9 @@ import tarfile
 
 import pytest
 
-from harness import COMMAND, LIMIT, ROOT, wait_until
+from harness import COMMAND, LIMIT, ROOT, SANITIZED, wait_until
+
+pytestmark = pytest.mark.skipif(SANITIZED, reason="it is about files")
 
 DEBIAN = ROOT / "packaging" / "debian"
 
