@@ -382,7 +382,7 @@ def test_manual_has_a_page_for_every_function(engine, tmp_path):
 def test_a_host_and_a_port_in_two_arguments(tenon, host):
     server = tenon.serve("tcp://localhost:0", listeners=2)
     for command, rest in (("connect", []), ("send", ["hi"]), ("ping", ["--count", 1]),
-                          ("bench", ["--duration", "50ms", "--conns", 1])):
+                          ("bench", ["-n", 10, "--conns", 1])):
         tenon.run(command, host, server.port, *rest)
     assert tenon.serve(host, 0, listeners=2 if host == "localhost" else 1).url.startswith("tcp://")
 
