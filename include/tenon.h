@@ -1116,8 +1116,8 @@ TN_API void tn_pause(struct tn_conn *conn);
 TN_API void tn_resume(struct tn_conn *conn);
 
 /*
- * Closes in good order: sends what is queued (at most for key drain), ends our direction, closes. Neither on_open nor
- * on_msg follows; on_close does. May be called from any callback but on_close, and more than once.
+ * Closes in good order: sends what is queued (at most for key drain; datagrams: 5 s), ends our direction, closes.
+ * Neither on_open nor on_msg follows; on_close does. May be called from any callback but on_close, and more than once.
  */
 TN_API void tn_close(struct tn_conn *conn);
 

@@ -91,9 +91,7 @@ void tni_conn_close(struct tn_conn *c)
 	 * peer's end is awaited. */
 	c->hold &= (uint8_t) ~(TNI_HOLD_USER | TNI_HOLD_TXFULL | TNI_HOLD_FLOW);
 	c->deadline_ns = tni_ns_add(tni_clock_ns(), c->ep->drain_ns);
-	/* What a datagram socket does to try again (conn/dgram.c) is bounded by itself. */
-	if (c->kind->ends)
-		tni_loop_timer(c->loop, &c->timer, c->flags & TNI_FIN_SENT ? TNI_LINGER_NS / 4 : c->ep->drain_ns);
+	tni_loop_timer(c->loop, &c->timer, c->flags & TNI_FIN_SENT ? TNI_LINGER_NS / 4 : c->ep->drain_ns);
 	tni_conn_run_soon(c);
 }
 

@@ -810,6 +810,41 @@ static void test_words_after_our_end(void **state)
 	tn_loop_free(loop);
 }
 
+/* Datagrams to a peer that reads nothing, or only when the connection has been closed: it waits, but not for ever. */
+static void closed_with_datagrams(bool reads)
+{
+	static const struct tn_handler handler = {.on_close = note_close};
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int peer = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), in = 0, out = 0;
+	struct tn_loop *loop = th_loop();
+	struct words w = {0};
+	struct tn_conn *conn;
+	char url[128], byte;
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/d", th_dir);
+	assert_int_equal(bind(peer, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	snprintf(url, sizeof(url), "unix-dgram:%s", addr.sun_path);
+	assert_int_equal(tn_dial(loop, url, &handler, &w, &conn), 0);
+	th_until(loop, tn_conn_queued(conn) > 1000 || (out += tn_send(conn, "x", 1) >= 0) < 0);
+	tn_close(conn);
+	th_turn_for(loop, 20);
+	assert_int_equal(w.closes, 0);
+	if (reads)
+		th_until(loop, (in += recv(peer, &byte, 1, MSG_DONTWAIT) == 1) == out);
+	th_until(loop, w.closes);
+	assert_int_equal(w.err, reads ? 0 : TN_EDRAIN);
+	close(peer);
+	unlink(addr.sun_path);
+	tn_loop_free(loop);
+}
+
+static void test_closed_with_datagrams(void **state)
+{
+	(void)state;
+	closed_with_datagrams(true);
+	closed_with_datagrams(false);
+}
+
 /* A connection that is closed while it is paused: all that was queued goes to a peer that reads slowly, says something
  * all the while, and sees an end, no reset. Of its words none is told. */
 static void paused_then_closed(const char *url, int peer)
@@ -2589,6 +2624,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_last_words_tcp),
 	T(test_last_words_one_by_one),
 	T(test_words_after_our_end),
+	T(test_closed_with_datagrams),
 	T(test_paused_then_closed),
 	T(test_dialled_before_a_stop),
 	T(test_as_many_releases_as_holds),
