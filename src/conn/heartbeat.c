@@ -21,8 +21,9 @@ static bool is_silent(struct tni_heartbeat *h, uint64_t passed_ns)
 {
 	const struct tn_conn *c = h->conn;
 	bool held = c->hold & (TNI_HOLD_USER | TNI_HOLD_TXFULL | TNI_HOLD_FLOW);
+	bool ended = c->flags & TNI_RX_END; /* it has nothing more to say */
 
-	h->silent_ns = held || c->bytes_in != h->bytes_in ? 0 : h->silent_ns + passed_ns;
+	h->silent_ns = held || ended || c->bytes_in != h->bytes_in ? 0 : h->silent_ns + passed_ns;
 	h->bytes_in = c->bytes_in;
 	return h->silent_ns >= SILENT_BEATS * tni_endpoint_heartbeat(c->ep)->every_ns;
 }

@@ -336,14 +336,21 @@ static void test_kept_until_it_is_there(void **state)
 	tear_down(&r);
 }
 
+static int port_of(const struct rig *r)
+{
+	int port;
+
+	assert_int_equal(sscanf(r->served, "%*[a-z]://127.0.0.1:%d", &port), 1);
+	return port;
+}
+
 /* Listens where the server will be. */
 static int listen_there(const struct rig *r)
 {
 	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), port, one = 1;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), one = 1;
 
-	assert_int_equal(sscanf(r->served, "%*[a-z]://127.0.0.1:%d", &port), 1);
-	at.sin_port = htons((uint16_t)port);
+	at.sin_port = htons((uint16_t)port_of(r));
 	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)), 0);
 	assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
 	assert_int_equal(listen(fd, 4), 0);
@@ -703,6 +710,53 @@ static void test_no_heartbeat_while_away(void **state)
 	tear_down(&r);
 }
 
+static void keep(struct tn_conn *conn, void *arg)
+{
+	struct rig *r = arg;
+
+	r->conn = conn;
+}
+
+/* Reads what is there; whether so much has come by now. */
+static bool has_read(int fd, size_t *in, size_t wanted)
+{
+	char got[4096];
+	ssize_t n = recv(fd, got, sizeof(got), MSG_DONTWAIT);
+
+	assert_true(n > 0 || (n < 0 && errno == EAGAIN));
+	*in += n > 0 ? (size_t)n : 0;
+	return *in >= wanted;
+}
+
+/* A peer that has ended its direction in good order has nothing more to say: the reply goes on for many beats. */
+static void test_an_end_is_no_silence(void **state)
+{
+	static const struct tn_handler handler = {.on_end = keep, .on_close = on_close};
+	static const char message[] = "\0\0\0\1q", beat[] = "still here";
+	char url[TEXT_MAX + 64], byte;
+	struct rig r;
+	size_t in = 0;
+	int fd;
+
+	set_up(&r, *state, "");
+	snprintf(url, sizeof(url), "%s&heartbeat=10ms:%s", r.served, beat);
+	assert_int_equal(tn_serve(r.loop, url, &handler, &r, &r.server), 0);
+	fd = th_tcp_dial(port_of(&r));
+	assert_int_equal(send(fd, message, sizeof(message) - 1, 0), sizeof(message) - 1);
+	assert_int_equal(shutdown(fd, SHUT_WR), 0);
+	th_until(r.loop, r.conn);
+	th_until(r.loop, has_read(fd, &in, 8 * (4 + sizeof(beat) - 1)));
+	assert_int_equal(r.closes, 0);
+	tn_close(r.conn);
+	th_until(r.loop, r.closes == 1);
+	assert_int_equal(r.err, 0);
+	while (recv(fd, &byte, 1, MSG_DONTWAIT) > 0)
+		;
+	assert_int_equal(recv(fd, &byte, 1, 0), 0);
+	close(fd);
+	tear_down(&r);
+}
+
 #define AT(fn, n)                                                                    \
 	{                                                                            \
 #fn " " #n, fn, th_setup, th_teardown, (void *)(uintptr_t)&places[n] \
@@ -736,6 +790,7 @@ static const struct CMUnitTest tests[] = {
 	AT(test_a_silent_peer_is_lost, 0),
 	AT(test_a_silent_peer_is_lost, 2),
 	AT(test_no_heartbeat_while_away, 0),
+	AT(test_an_end_is_no_silence, 0),
 };
 
 int main(int argc, char **argv)
