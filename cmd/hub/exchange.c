@@ -611,6 +611,8 @@ static void on_mail(void *arg)
 /* Under the lock: nothing that goes is freed before it has come there. */
 static void send_away(struct lane *lane, struct message *message)
 {
+	if (message->kept) /* by somebody here, when it was not yet known; other loops only read */
+		message->kept->message.takers = message->takers;
 	for (int i = 0; i < hub.count; i++) {
 		bool out = message->elsewhere && !i && lane->index;
 		uint32_t n = lane->away[i].count;
@@ -627,7 +629,6 @@ static void send_away(struct lane *lane, struct message *message)
 			count(&lane->dropped, n + out);
 			continue;
 		}
-		crossing->kept->message.takers = message->takers;
 		crossing->note = NULL;
 		crossing->out = out;
 		crossing->count = n;
