@@ -21,7 +21,8 @@ static void go_ready(struct tn_loop *loop, struct tni_fd *fd)
 {
 	int rc;
 
-	fd->mode = MODE_READY;
+	if (fd->mode != MODE_OUTSIDE)
+		fd->mode = MODE_READY;
 	fd->streak = 0;
 	fd->ready |= TNI_RD;
 	rc = tni_ready_submit(loop, fd, &fd->rd);
@@ -50,12 +51,14 @@ static void on_recv_data(struct tn_loop *loop, struct tni_fd *fd, int res, unsig
 	struct tni_op *op = &fd->rd;
 	uint64_t key = tni_slot_key(loop, fd);
 	bool full = (unsigned)res == ((struct uring_state *)loop->engine_state)->size.buf_cap,
-	     armed = op->state == TNI_ARMED;
+	     armed = op->state == TNI_ARMED, left = !op->in_kernel && fd->mode == MODE_LEAVING;
 
+	if (left)
+		fd->mode = MODE_READY;
 	tni_complete(loop, fd, op, res, armed || op->in_kernel);
 	if (tni_slot_find(loop, key) != fd || op->state != TNI_ARMED)
 		return;
-	if (!op->in_kernel && (full || fd->mode == MODE_LEAVING))
+	if (!op->in_kernel && (full || left))
 		go_ready(loop, fd);
 	else if (!op->in_kernel)
 		rearm(loop, fd, op, flags);

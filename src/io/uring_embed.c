@@ -21,7 +21,8 @@ bool tni_uring_is_outside(const struct tn_loop *loop, const struct tni_fd *fd)
 {
 	const struct uring_state *st = loop->engine_state;
 
-	return st->epoll_fd >= 0 && fd->flags & (TNI_FD_POLLED | TNI_FD_FILE);
+	/* What is in the set stays there: splicing makes a socket one that is polled only for a while (conn/join.c). */
+	return fd->mode == MODE_OUTSIDE || (st->epoll_fd >= 0 && fd->flags & (TNI_FD_POLLED | TNI_FD_FILE));
 }
 
 int tni_uring_watch_outside(struct tn_loop *loop, struct tni_fd *fd, unsigned want)

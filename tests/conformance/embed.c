@@ -989,6 +989,126 @@ static void test_polls_of_an_embedded_loop(void **state)
 	tn_loop_free(loop);
 }
 
+/* ---- paths whose way through the engine changes ---- */
+
+/* A connection of the loop's and its plain peer. */
+static int meet(struct world *w, const char *keys, struct tn_conn **conn)
+{
+	int port, listener = th_tcp_listener(1, &port), peer;
+	unsigned opens = w->opens;
+	char url[64];
+
+	snprintf(url, sizeof(url), "tcp://127.0.0.1:%d%s", port, keys);
+	assert_int_equal(tn_dial(w->loop, url, &handler, w, conn), 0);
+	peer = accept(listener, NULL, NULL);
+	assert_true(peer >= 0);
+	close(listener);
+	until(w->loop, w->opens == opens + 1);
+	return peer;
+}
+
+static void join_two(struct world *w, int peers[2])
+{
+	struct tn_conn *conns[2];
+
+	*w = (struct world){.loop = th_loop()};
+	assert_true(tn_loop_fd(w->loop) >= 0);
+	for (int i = 0; i < 2; i++)
+		peers[i] = meet(w, "", &conns[i]);
+	assert_int_equal(tn_join(conns[0], conns[1]), 0);
+}
+
+static size_t take(int fd)
+{
+	static unsigned char bytes[1 << 20];
+	ssize_t n = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+
+	return n > 0 ? (size_t)n : 0;
+}
+
+/* What comes to a plain socket wakes no loop. */
+static void take_all(struct world *w, int fd, size_t len)
+{
+	uint64_t deadline = th_now_ms() + TH_PATIENCE_MS;
+
+	for (size_t got = 0; (got += take(fd)) < len;) {
+		turn(w->loop, 1);
+		assert_int_equal(w->closes, 0);
+		th_check_deadline(deadline, "all of it", __FILE__, __LINE__);
+	}
+}
+
+/* So many pieces, each of which is read at once. */
+static void pass(struct world *w, int from, int to, size_t len, int count)
+{
+	static unsigned char bytes[1 << 20];
+
+	for (int i = 0; i < count; i++) {
+		assert_int_equal(send(from, bytes, len, MSG_DONTWAIT), len);
+		take_all(w, to, len);
+	}
+}
+
+/* Nothing is read until nothing more can be sent; then all of it. */
+static void fill_then_drain(struct world *w, int from, int to, size_t len)
+{
+	static unsigned char bytes[1 << 16];
+	size_t sent = 0;
+
+	for (int blocked = 0; blocked < 20;) {
+		ssize_t n = send(from, bytes, len, MSG_DONTWAIT);
+
+		sent += n > 0 ? (size_t)n : 0;
+		blocked = n > 0 ? 0 : blocked + 1;
+		turn(w->loop, 1);
+	}
+	take_all(w, to, sent);
+}
+
+/* A socket that splicing had watched from outside is watched there when it copies again. */
+static void test_a_path_that_splices_for_a_while(void **state)
+{
+	struct world w;
+	int peers[2];
+
+	(void)state;
+	join_two(&w, peers);
+	assert_int_equal(setsockopt(peers[0], SOL_SOCKET, SO_RCVBUF, &(int){1 << 16}, sizeof(int)), 0);
+	for (int round = 0; round < 2; round++) {
+		pass(&w, peers[0], peers[1], 1 << 16, 100);
+		pass(&w, peers[0], peers[1], 100, 60);
+		for (int i = 0; i < 3; i++)
+			fill_then_drain(&w, peers[1], peers[0], 4096);
+	}
+	close(peers[0]);
+	close(peers[1]);
+	tn_loop_free(w.loop);
+}
+
+/* The ring has no buffers for a receive that it was given before its socket was watched from outside. */
+static void test_a_path_beside_one_that_takes_all_buffers(void **state)
+{
+	static unsigned char piece[4000];
+	struct tn_conn *hog;
+	struct world w;
+	int peers[2], third;
+
+	(void)state;
+	join_two(&w, peers);
+	fill_then_drain(&w, peers[0], peers[1], 1 << 16);
+	third = meet(&w, "?frame=u32&max=8MiB", &hog);
+	assert_int_equal(send(third, (unsigned char[]){0, 64, 0, 0}, 4, 0), 4);
+	for (int i = 0; i < 200; i++) {
+		assert_int_equal(send(third, piece, sizeof(piece), 0), sizeof(piece));
+		turn(w.loop, 2);
+	}
+	pass(&w, peers[1], peers[0], 100, 10);
+	for (int i = 0; i < 2; i++)
+		close(peers[i]);
+	close(third);
+	tn_loop_free(w.loop);
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, th_setup, th_teardown)
 
 static const struct CMUnitTest tests[] = {
@@ -1011,6 +1131,8 @@ static const struct CMUnitTest tests[] = {
 	T(test_polls_are_level_triggered),
 	T(test_poll_for_room),
 	T(test_polls_of_an_embedded_loop),
+	T(test_a_path_that_splices_for_a_while),
+	T(test_a_path_beside_one_that_takes_all_buffers),
 };
 
 int main(int argc, char **argv)
