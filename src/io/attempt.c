@@ -101,7 +101,7 @@ static int recv_message(struct tn_loop *loop, struct tni_fd *fd, struct tni_blk 
 	iov[1] = (struct iovec){.iov_base = loop->overflow, .iov_len = TNI_OVERFLOW_CAP};
 	for (int i = 0; (n = recvmsg(fd->fd, &msg, MSG_DONTWAIT)) == 0 && !is_end(fd->fd); i++)
 		if (i == EMPTY_MAX)
-			return -ENOBUFS; /* to be asked again soon */
+			return TNI_TRY_SOON;
 	if (n >= 0 && msg.msg_flags & MSG_TRUNC)
 		return -EMSGSIZE;
 	return n < 0 ? -errno : (int)n;

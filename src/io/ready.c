@@ -75,6 +75,10 @@ static bool try_once(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op)
 		tni_memory_heat(loop, tni_memory_of(fd));
 	res = loop->engine->attempt(loop, fd, op);
 
+	if (res == TNI_TRY_SOON) {
+		tni_slot_put_pending(loop, fd);
+		return false;
+	}
 	if (res == -EAGAIN) {
 		block(fd, dir);
 		res = watch(loop, fd, dir);

@@ -8,6 +8,8 @@
 
 #include "io/io.h"
 
+#include <limits.h>
+
 enum { TNI_RD = 1, TNI_WR = 2, TNI_HUP = 4 };
 
 int tni_ready_submit(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op);
@@ -27,7 +29,10 @@ int tni_ready_pending(struct tn_loop *loop);
 /* Reports a result to the operation's owner. */
 void tni_complete(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op, int res, bool more);
 
-/* One non-blocking system call for an operation: its result, or -EAGAIN. */
+/* Of an attempt: there is nothing to report yet, and more to be read. Others have their turn before that. */
+#define TNI_TRY_SOON INT_MIN
+
+/* One non-blocking system call for an operation: its result, -EAGAIN, or TNI_TRY_SOON. */
 int tni_attempt(struct tn_loop *loop, struct tni_fd *fd, struct tni_op *op);
 
 #endif

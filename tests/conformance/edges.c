@@ -624,6 +624,56 @@ static void test_empty_packets_are_no_end(void **state)
 	tn_loop_free(loop);
 }
 
+struct flood {
+	int fd;
+	bool stop;
+};
+
+static void *send_empty_packets(void *arg)
+{
+	struct flood *f = arg;
+
+	while (!__atomic_load_n(&f->stop, __ATOMIC_RELAXED)) {
+		if (send(f->fd, "", 0, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+			usleep(100);
+	}
+	return NULL;
+}
+
+/* However many come in a row: memory is not short because of that, and other connections go on. */
+static void test_a_flood_of_empty_packets(void **state)
+{
+	static const struct tn_handler handler = {.on_msg = note_packet};
+	struct tn_loop *loop = th_loop();
+	struct packets p = {0};
+	struct flood flood = {0};
+	struct tn_conn *conn;
+	pthread_t thread;
+	char url[32];
+	int pair[2];
+
+	(void)state;
+	th_pair(SOCK_SEQPACKET, pair);
+	flood.fd = pair[1];
+	snprintf(url, sizeof(url), "fd:%d", pair[0]);
+	assert_int_equal(tn_dial(loop, url, &handler, &p, &conn), 0);
+	assert_int_equal(pthread_create(&thread, NULL, send_empty_packets, &flood), 0);
+	for (int i = 0; i < 300; i++) {
+		assert_true(tn_loop_step(loop, 5) >= 0);
+		if (th_is_uring() || th_is_epoll()) /* the others say so at random */
+			assert_int_equal(loop->short_ns, 0);
+	}
+	__atomic_store_n(&flood.stop, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	while (send(pair[1], "three", 5, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		assert_true(tn_loop_step(loop, 5) >= 0);
+	th_until(loop, p.n == 1);
+	assert_int_equal(p.len[0], 5);
+	close(pair[1]);
+	th_turn_for(loop, 20);
+	tn_loop_free(loop);
+}
+
 static void say_twice(struct tn_conn *conn, void *arg)
 {
 	(void)arg;
@@ -2618,6 +2668,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_a_shared_pipe_stays_blocking),
 	T(test_packets_sent_before_open_stay_apart),
 	T(test_empty_packets_are_no_end),
+	T(test_a_flood_of_empty_packets),
 	T(test_an_empty_packet_is_refused),
 	T(test_inherited_packets_over_loops),
 	T(test_last_words),
