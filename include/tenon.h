@@ -1515,7 +1515,7 @@ TN_API const char *tn_version(void);
 /* What this build and this system can do, one `name: text` a line; NULL-terminated. */
 TN_API const char *const *tn_features(void);
 
-/* A size in bytes: 4096, 64KiB, 1MiB, 2GiB; k, K, M and G are powers of 1024 too. 0, -EINVAL or -ERANGE. */
+/* A size in bytes: 4096, 64KiB, 1MiB, 2GiB, TiB, PiB; k, K, M, G, T and P are the same. 0, -EINVAL or -ERANGE. */
 TN_API int tn_parse_size(const char *text, uint64_t *bytes);
 
 /* A duration: 250us, 20ms, 1.5s, 2m, 1h; without a unit, seconds. Nanoseconds. 0, -EINVAL or -ERANGE. */

@@ -14,8 +14,19 @@ struct unit {
 };
 
 static const struct unit size_units[] = {
-	{"", 1},           {"B", 1},          {"KiB", 1ULL << 10}, {"MiB", 1ULL << 20}, {"GiB", 1ULL << 30},
-	{"k", 1ULL << 10}, {"K", 1ULL << 10}, {"M", 1ULL << 20},   {"G", 1ULL << 30},
+	{"", 1},
+	{"B", 1},
+	{"KiB", 1ULL << 10},
+	{"MiB", 1ULL << 20},
+	{"GiB", 1ULL << 30},
+	{"TiB", 1ULL << 40},
+	{"PiB", 1ULL << 50},
+	{"k", 1ULL << 10},
+	{"K", 1ULL << 10},
+	{"M", 1ULL << 20},
+	{"G", 1ULL << 30},
+	{"T", 1ULL << 40},
+	{"P", 1ULL << 50},
 };
 
 static const struct unit duration_units[] = {
@@ -128,7 +139,11 @@ const char *tni_format_duration(uint64_t ns, char *out, size_t cap)
 
 const char *tni_format_size(uint64_t bytes, char *out, size_t cap)
 {
-	static const struct unit shown[] = {{"GiB", 1ULL << 30}, {"MiB", 1ULL << 20}, {"KiB", 1ULL << 10}};
+	static const struct unit shown[] = {{"PiB", 1ULL << 50},
+					    {"TiB", 1ULL << 40},
+					    {"GiB", 1ULL << 30},
+					    {"MiB", 1ULL << 20},
+					    {"KiB", 1ULL << 10}};
 
 	for (size_t i = 0; i < sizeof(shown) / sizeof(shown[0]); i++)
 		if (bytes >= shown[i].scale && bytes % shown[i].scale == 0) {

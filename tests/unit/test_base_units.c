@@ -55,6 +55,10 @@ static void test_sizes(void **state)
 		{"64KiB", 0, 64 * KIB},
 		{"1MiB", 0, MIB},
 		{"2GiB", 0, 2 * GIB},
+		{"5TiB", 0, 5 * 1024 * GIB},
+		{"6PiB", 0, 6 * 1024 * 1024 * GIB},
+		{"7T", 0, 7 * 1024 * GIB},
+		{"8P", 0, 8 * 1024 * 1024 * GIB},
 		{"64k", 0, 64 * KIB},
 		{"64K", 0, 64 * KIB},
 		{"3M", 0, 3 * MIB},
@@ -91,7 +95,7 @@ static void test_sizes_that_are_none(void **state)
 	static const char *const junk[] = {
 		"",      " ",     "x",    "KiB",      ".",    ".KiB", "-1",        "+1",    " 1",
 		"1 ",    "1 KiB", "1kb",  "1KB",      "1kib", "1KIB", "1Ki",       "1KiBs", "1b",
-		"1g",    "1T",    "1TiB", "1e3",      "0x10", "1,5",  "1..5",      "1.2.3", "1.5.KiB",
+		"1g",    "1E",    "1EiB", "1e3",      "0x10", "1,5",  "1..5",      "1.2.3", "1.5.KiB",
 		"1KiB2", "1s",    "1\n",  "\xd9\xa1", "inf",  "nan",  "64KiB\x01",
 	};
 
@@ -239,7 +243,9 @@ static void test_format_size(void **state)
 		{MIB, "1MiB"},
 		{1025 * MIB, "1025MiB"},
 		{GIB, "1GiB"},
-		{1024 * GIB, "1024GiB"},
+		{1024 * GIB, "1TiB"},
+		{1023 * 1024 * GIB, "1023TiB"},
+		{1024 * 1024 * GIB, "1PiB"},
 		{UINT64_MAX, "18446744073709551615"},
 		{UINT64_MAX << 30, "17179869183GiB"},
 	};
