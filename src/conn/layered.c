@@ -810,7 +810,7 @@ int tn_close_with(struct tn_conn *c, int code, const char *reason)
 	if (rc == 0)
 		rc = tni_ws_set_close(facts.layer, code, reason);
 	if (rc == 0)
-		tni_conn_close(c);
+		tn_close(c);
 	return rc;
 }
 

@@ -499,6 +499,22 @@ static void test_ended_by_its_user(void **state)
 	}
 }
 
+/* WebSocket's close with a code is one by its user, too. */
+static void test_closed_with_a_code(void **state)
+{
+	struct rig r;
+
+	set_up(&r, *state, "&reconnect=1ms-4ms");
+	start(&r);
+	dial(&r);
+	th_until(r.loop, r.opens == 1);
+	assert_int_equal(tn_close_with(r.conn, 1000, "done"), 0);
+	th_until(r.loop, r.closes == 1);
+	assert_int_equal(r.err, 0);
+	assert_int_equal(r.losses, 0);
+	tear_down(&r);
+}
+
 static void test_the_loop_is_freed(void **state)
 {
 	struct rig r;
@@ -777,6 +793,7 @@ static const struct CMUnitTest tests[] = {
 	AT(test_tries, 0),
 	AT(test_tries, 3),
 	EVERYWHERE(test_ended_by_its_user),
+	AT(test_closed_with_a_code, 2),
 	EVERYWHERE(test_the_loop_is_freed),
 	EVERYWHERE(test_what_stays),
 	EVERYWHERE(test_a_handle_while_it_ends),
