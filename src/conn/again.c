@@ -114,7 +114,9 @@ static void begin_anew(struct tn_conn *c, struct tni_again *a)
 	if (c->flags & TNI_DESCRIBED)
 		free(c->failed_at);
 	c->loop->dying -= (c->flags & TNI_DYING) != 0;
-	c->flags = (c->flags & (TNI_EXTRA | TNI_TAPPED | TNI_OWE_DRAIN)) | TNI_DIALLING;
+	if (c->flags & TNI_OPEN)
+		c->flags &= ~(uint32_t)TNI_FULL; /* otherwise what made it full is still there */
+	c->flags = (c->flags & (TNI_EXTRA | TNI_TAPPED | TNI_OWE_DRAIN | TNI_FULL)) | TNI_DIALLING;
 	c->hold = (c->hold & TNI_HOLD_USER) | TNI_HOLD_CLOSED;
 	c->err = 0;
 	c->failed_at = NULL;

@@ -438,7 +438,7 @@ static void test_bounded_while_away(void **state)
 {
 	struct rig r;
 	char body[16384] = {0};
-	int rc = 0, taken = 0;
+	int rc = 0, taken = 0, failures;
 
 	set_up(&r, *state, "&reconnect=1ms-4ms&max=16KiB");
 	start(&r);
@@ -451,6 +451,9 @@ static void test_bounded_while_away(void **state)
 		taken++;
 	assert_int_equal(rc, TN_EFULL);
 	assert_in_range(taken, 2, 64);
+	failures = r.failures;
+	th_until(r.loop, r.failures >= failures + 2);
+	assert_int_equal(tn_send(r.conn, body, 1), TN_EFULL); /* a shorter one would leave a hole */
 	assert_int_equal(r.drains, 0);
 	start(&r);
 	th_until(r.loop, r.served_msgs == taken && r.drains == 1);
