@@ -129,7 +129,7 @@ void tni_conn_pass_error(struct tn_conn *c, int err)
 		c->hold &= (uint8_t) ~(TNI_HOLD_USER | TNI_HOLD_TXFULL | TNI_HOLD_FLOW);
 		tni_conn_run_soon(c);
 	} else {
-		tn_close(c);
+		tni_conn_close(c);
 	}
 }
 

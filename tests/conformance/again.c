@@ -623,6 +623,31 @@ static void test_a_handle_of_what_ends_for_good(void **state)
 	tn_handle_unref(handle);
 }
 
+/* What a handle has taken and the connection cannot send ends it, but it comes back: a terminal, too. */
+static void test_what_cannot_be_sent_is_a_loss(void **state)
+{
+	struct tn_handle *handle;
+	struct rig r;
+
+	(void)state;
+	r = (struct rig){.loop = th_loop()};
+	snprintf(r.dialled, sizeof(r.dialled), "pty:%s/p?frame=line&reconnect=1ms-4ms", th_dir);
+	if (tn_dial(r.loop, r.dialled, &client, &r, &r.conn) < 0) { /* a build may have no terminals */
+		tn_loop_free(r.loop);
+		skip();
+	}
+	r.id = tn_conn_id(r.conn);
+	th_until(r.loop, r.opens == 1);
+	assert_int_equal(tn_conn_handle(r.conn, &handle), 0);
+	assert_int_equal(tn_handle_send(handle, "two\nlines", 9), 0);
+	th_until(r.loop, r.losses + r.closes == 1);
+	assert_int_equal(r.err, TN_EFORMAT);
+	assert_int_equal(r.closes, 0);
+	th_until(r.loop, r.opens == 2);
+	tear_down(&r);
+	tn_handle_unref(handle);
+}
+
 static void looked(struct tn_conn *conn, enum tn_tap what, const struct tn_msg *msg, int err, void *arg)
 {
 	(void)conn, (void)msg, (void)err;
@@ -801,6 +826,7 @@ static const struct CMUnitTest tests[] = {
 	EVERYWHERE(test_what_stays),
 	EVERYWHERE(test_a_handle_while_it_ends),
 	EVERYWHERE(test_a_handle_of_what_ends_for_good),
+	AT(test_what_cannot_be_sent_is_a_loss, 0),
 	AT(test_who_waits_is_told_first, 0),
 	AT(test_who_waits_is_told_first, 1),
 	AT(test_a_handler_without_on_lost, 0),
