@@ -32,8 +32,11 @@ static struct tni_again *again_of(const struct tn_conn *c)
 static void due(struct tni_timer *timer)
 {
 	struct tn_conn *c = tni_container_of(timer, struct tni_again, timer)->conn;
-	int rc = tni_conn_redial(c);
+	int rc;
 
+	if (c->flags & TNI_DEAD)
+		return; /* its user has ended it in this turn: its task is about to */
+	rc = tni_conn_redial(c);
 	if (rc == 0)
 		return;
 	c->flags &= ~(uint32_t)TNI_DIALLING;

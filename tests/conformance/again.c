@@ -502,6 +502,22 @@ static void test_ended_by_its_user(void **state)
 	}
 }
 
+/* Closed when the next attempt is due already: it is not made. */
+static void test_ended_when_an_attempt_is_due(void **state)
+{
+	struct rig r;
+
+	set_up(&r, *state, "&reconnect=2ms-2ms");
+	dial(&r);
+	th_until(r.loop, r.failures == 1);
+	usleep(10000);
+	tn_close(r.conn);
+	th_until(r.loop, r.closes == 1);
+	assert_int_equal(r.err, 0);
+	assert_int_equal(r.failures, 1);
+	tear_down(&r);
+}
+
 /* WebSocket's close with a code is one by its user, too. */
 static void test_closed_with_a_code(void **state)
 {
@@ -821,6 +837,7 @@ static const struct CMUnitTest tests[] = {
 	AT(test_tries, 0),
 	AT(test_tries, 3),
 	EVERYWHERE(test_ended_by_its_user),
+	EVERYWHERE(test_ended_when_an_attempt_is_due),
 	AT(test_closed_with_a_code, 2),
 	EVERYWHERE(test_the_loop_is_freed),
 	EVERYWHERE(test_what_stays),
