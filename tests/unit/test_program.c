@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -120,11 +121,11 @@ static void begins_afresh(void **state)
 	sigaddset(&set, SIGUSR2);
 	assert_int_equal(sigprocmask(SIG_BLOCK, &set, &before), 0);
 	signal(SIGUSR1, SIG_IGN);
-	assert_int_equal(
-		tn_dial(loop,
-			"exec:cut -d ' ' -f 5 /proc/$$/stat; ls /proc/$$/fd; grep -E 'SigBlk|SigIgn' /proc/$$/status",
-			&handler, &seen, NULL),
-		0);
+	assert_int_equal(tn_dial(loop,
+				 "exec:cut -d ' ' -f 5 /proc/$$/stat; ls /proc/$$/fd; "
+				 "exec grep -E 'SigBlk|SigIgn' /proc/$$/status",
+				 &handler, &seen, NULL),
+			 0);
 	signal(SIGUSR1, SIG_DFL);
 	assert_int_equal(sigprocmask(SIG_SETMASK, &before, NULL), 0);
 	close(ours);
@@ -161,6 +162,7 @@ static void ends_with_its_loop(void **state)
 	struct tn_loop *loop;
 
 	(void)state;
+	assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 0);
 	assert_int_equal(tn_loop_new(&loop, NULL), 0);
 	assert_int_equal(tn_dial(loop, "exec:trap '' TERM; while :; do sleep 1; done?drain=1h", &handler, &seen, &conn),
 			 0);
@@ -169,8 +171,9 @@ static void ends_with_its_loop(void **state)
 	tn_loop_free(loop);
 	assert_int_equal(seen.closed, 1);
 	assert_true(seen.info.child_cut);
-	while (kill(-info.child_pid, 0) == 0) /* what it had started waits for init to reap it */
-		usleep(1000);
+	while (waitpid(-info.child_pid, NULL, 0) > 0) /* what it had started */
+		;
+	assert_int_equal(kill(-info.child_pid, 0), -1);
 	assert_int_equal(errno, ESRCH);
 }
 
@@ -249,6 +252,7 @@ static void ends_with_its_loop_unkept(void **state)
 	struct tn_loop *loop;
 
 	(void)state;
+	assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 0);
 	assert_int_equal(tn_loop_new(&loop, NULL), 0);
 	assert_int_equal(tn_dial(loop, "exec:trap '' TERM; exec <&- >&-; sleep 0.3", &handler, &seen, &conn), 0);
 	do {
