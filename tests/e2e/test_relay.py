@@ -51,7 +51,7 @@ KEEPING = ["unix-seqpacket:{}/{}", "tcp://127.0.0.1:0?frame=u32", "udp://127.0.0
 
 
 def placed(url, tenon, name):
-    path = tenon.folder if "@" not in url else tenon.folder.name
+    path = tenon.folder if "@" not in url else f"{tenon.folder.parent.name}-{tenon.folder.name}"
     return url.format(path, name)
 
 
@@ -310,7 +310,7 @@ def test_a_relay_to_itself(tenon, scheme, host):
 
 @pytest.mark.parametrize("place", ["unix:{}/l", "unix-seqpacket:{}/l", "unix:@tenon-relay-{}"])
 def test_a_relay_to_itself_by_a_path(tenon, place):
-    url = place.format(tenon.folder.name if "@" in place else tenon.folder)
+    url = place.format(f"{tenon.folder.parent.name}-{tenon.folder.name}" if "@" in place else tenon.folder)
     relay = tenon.relay(url, url)
     receive_to_reset(tenon.dial(url), may_end=True)
     assert "itself" in session(relay)["error"]
