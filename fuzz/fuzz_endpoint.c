@@ -45,7 +45,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	keeps = tn_url_keeps_messages(text);
 	CHECK(keeps == 0 || keeps == 1 || keeps == TN_EURL);
 	kind = tn_url_kind(text);
-	CHECK(kind == TN_EURL || (kind >= 0 && kind < 256));
+	CHECK(kind == TN_EURL || (kind >= 0 && kind < 2 * TN_URL_MEMORY));
 	CHECK(kind < 0 || !(kind & TN_URL_PACKETS) || keeps == 1);
 	free(text);
 	return 0;

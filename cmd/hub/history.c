@@ -227,7 +227,7 @@ bool history_allows(const struct message *message)
 	bool allowed = true;
 
 	if (rule && rule->format)
-		allowed = tn_decode(rule->format, message->body.data + message->head_len,
+		allowed = tn_decode(rule->format, message->body.len ? message->body.data + message->head_len : "",
 				    message->body.len - message->head_len, 0, &value) == 0;
 	tn_value_free(value);
 	return allowed;

@@ -141,7 +141,7 @@ static const struct rendering *render(const struct message *m, bool headers)
 	}
 	at = put_number(at, len);
 	at = put(at, "\r\n", 2);
-	r->payload = (struct span){m->body.data + skip, len};
+	r->payload = (struct span){len ? m->body.data + skip : NULL, len};
 	if (len <= SMALL) {
 		at = put(at, r->payload.data, len);
 		at = put(at, "\r\n", 2);

@@ -175,11 +175,12 @@ def test_wait_is_how_long_a_silent_server_is_heard(tenon, listener):
 
 def test_wait_is_not_for_who_reads_slowly(tenon, listener):
     """The server is not silent: it waits for our reader, such as a pager."""
-    process = tenon.start("connect", "--wait", "100ms", listener[1], stdout=subprocess.PIPE)
-    sock, data = tenon.accept(listener[0]), noise(8 * MIB)
+    data = noise(8 * MIB)
+    process = tenon.start("connect", "--wait", "500ms", listener[1], stdout=subprocess.PIPE)
+    sock = tenon.accept(listener[0])
     with concurrent.futures.ThreadPoolExecutor() as pool:
         sent = pool.submit(lambda: (sock.sendall(data), sock.shutdown(socket.SHUT_WR)))
-        time.sleep(0.4)
+        time.sleep(1)
         assert process.popen.stdout.read() == data
         sent.result()
     process.wait(0)
