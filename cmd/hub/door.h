@@ -36,6 +36,13 @@ struct message {
 	bool nobody;              /* it says that nobody responds to what was asked, as a status of NATS */
 };
 
+/* What is behind the headers. An empty body may be at no address. */
+static inline struct span message_payload(const struct message *m)
+{
+	return m->body.len ? (struct span){m->body.data + m->head_len, m->body.len - m->head_len}
+			   : (struct span){"", 0};
+}
+
 enum notice {
 	NOTICE_LEAVE,   /* the hub ends soon: go elsewhere */
 	NOTICE_SLOW,    /* the client is cut off, as it reads too slowly */

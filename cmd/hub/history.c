@@ -226,9 +226,11 @@ bool history_allows(const struct message *message)
 	struct tn_value *value = NULL;
 	bool allowed = true;
 
-	if (rule && rule->format)
-		allowed = tn_decode(rule->format, message->body.len ? message->body.data + message->head_len : "",
-				    message->body.len - message->head_len, 0, &value) == 0;
+	if (rule && rule->format) {
+		struct span payload = message_payload(message);
+
+		allowed = tn_decode(rule->format, payload.data, payload.len, 0, &value) == 0;
+	}
 	tn_value_free(value);
 	return allowed;
 }

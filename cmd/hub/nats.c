@@ -117,7 +117,6 @@ static char *put_number(char *at, size_t number)
 static const struct rendering *render(const struct message *m, bool headers)
 {
 	struct rendering *r = &renderings[headers];
-	size_t skip = headers ? 0 : m->head_len, len = m->body.len - skip;
 	char *at;
 
 	if (r->serial == m->serial)
@@ -139,11 +138,11 @@ static const struct rendering *render(const struct message *m, bool headers)
 		at = put_number(at, m->head_len);
 		*at++ = ' ';
 	}
-	at = put_number(at, len);
+	r->payload = headers ? m->body : message_payload(m);
+	at = put_number(at, r->payload.len);
 	at = put(at, "\r\n", 2);
-	r->payload = (struct span){len ? m->body.data + skip : NULL, len};
-	if (len <= SMALL) {
-		at = put(at, r->payload.data, len);
+	if (r->payload.len <= SMALL) {
+		at = put(at, r->payload.data, r->payload.len);
 		at = put(at, "\r\n", 2);
 		r->payload.len = 0;
 	}

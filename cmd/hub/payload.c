@@ -48,10 +48,9 @@ static void put_headers(struct tn_value *map, const char *head, size_t len)
 
 struct tn_value *payload_value(const struct message *m, struct span topic, bool plain)
 {
-	size_t len = m->body.len - m->head_len;
-	const char *payload = len ? m->body.data + m->head_len : "";
+	struct span payload = message_payload(m);
 	struct tn_value *data = NULL, *map;
-	bool read = len && !plain && tn_decode("json", payload, len, 0, &data) == 0;
+	bool read = payload.len && !plain && tn_decode("json", payload.data, payload.len, 0, &data) == 0;
 
 	if (!read) {
 		tn_value_free(data);
@@ -66,8 +65,8 @@ struct tn_value *payload_value(const struct message *m, struct span topic, bool 
 		value_put_text(map, "msg", topic.data, topic.len);
 	if (data)
 		(void)!tn_value_put(map, "data", data);
-	else if (len && tn_value_put(map, "text", tn_value_new_text(map, payload, len)) < 0)
-		(void)!tn_value_put(map, "bytes", tn_value_new_bytes(map, payload, len));
+	else if (payload.len && tn_value_put(map, "text", tn_value_new_text(map, payload.data, payload.len)) < 0)
+		(void)!tn_value_put(map, "bytes", tn_value_new_bytes(map, payload.data, payload.len));
 	if (m->reply.len)
 		value_put_text(map, "reply", m->reply.data, m->reply.len);
 	if (m->offset)
