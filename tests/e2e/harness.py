@@ -440,6 +440,8 @@ class Tenon:
     def __init__(self, folder, engine):
         self.folder, self.engine = pathlib.Path(folder), engine
         self.processes, self.cleanups = [], contextlib.ExitStack()
+        # That no other test has, nor one that runs beside it
+        self.name = f"tenon-e2e-{self.folder.parent.name}-{self.folder.name}"
 
     def argv(self, command, *args):
         engine = [] if self.engine == "auto" else [f"--engine={self.engine}"]

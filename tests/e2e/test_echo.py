@@ -16,10 +16,10 @@ IP_RECVTTL = 12  # Python has no name for it
 SIZES = [0, 1, 15, 16, 17, 1024, 4095, 4096, 65535, 65536, 65537, MIB]
 
 STREAMS = ["tcp://127.0.0.1:0", "tcp://[::1]:0", "tcp4://localhost:0", "tcp6://localhost:0", "mptcp://127.0.0.1:0",
-           "unix:{folder}/stream.sock", "unix:@tenon-e2e-{name}-stream"]
+           "unix:{folder}/stream.sock", "unix:@{name}-stream"]
 DATAGRAMS = ["udp://127.0.0.1:0", "udp://[::1]:0", "udp4://localhost:0", "udp6://localhost:0",
-             "unix-dgram:{folder}/dgram.sock", "unix-dgram:@tenon-e2e-{name}-dgram"]
-PACKETS = ["unix-seqpacket:{folder}/packet.sock", "unix-seqpacket:@tenon-e2e-{name}-packet"]
+             "unix-dgram:{folder}/dgram.sock", "unix-dgram:@{name}-dgram"]
+PACKETS = ["unix-seqpacket:{folder}/packet.sock", "unix-seqpacket:@{name}-packet"]
 
 
 def scheme_name(url):
@@ -29,7 +29,7 @@ def scheme_name(url):
 @pytest.fixture
 def url(request, tenon):
     """The parameter with this test's folder and a name that no other test uses."""
-    return request.param.format(folder=tenon.folder, name=f"{tenon.folder.parent.name}-{tenon.folder.name}")
+    return request.param.format(folder=tenon.folder, name=tenon.name)
 
 
 def on(urls):

@@ -39,7 +39,7 @@ def test_echo_of_every_size(tenon, keys):
 
 
 def test_an_abstract_name(tenon):
-    server = tenon.serve(f"shm:@tenon-e2e-{tenon.folder.parent.name}-{tenon.folder.name}")
+    server = tenon.serve(f"shm:@{tenon.name}")
     assert tenon.run("send", server.url, input=DATA).out == DATA
 
 

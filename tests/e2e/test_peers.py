@@ -64,9 +64,8 @@ def test_unix_client_gets_its_file_back(tenon, program, data, client):
 
 def test_socat_on_an_abstract_socket(tenon, program, data):
     program("socat")
-    name = f"tenon-e2e-{tenon.folder.parent.name}-{tenon.folder.name}"
-    tenon.serve(f"unix:@{name}")
-    assert tenon.feed(data, ["socat", "-t", LIMIT, "-", f"ABSTRACT-CONNECT:{name}"]) == DATA
+    tenon.serve(f"unix:@{tenon.name}")
+    assert tenon.feed(data, ["socat", "-t", LIMIT, "-", f"ABSTRACT-CONNECT:{tenon.name}"]) == DATA
 
 
 def test_socat_with_packets(tenon, program):

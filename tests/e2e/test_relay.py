@@ -46,12 +46,12 @@ def dial_to_reset(tenon, url):
 
 # Every pair of kinds
 
-STREAMS = ["tcp://127.0.0.1:0", "unix:{}/{}", "unix:@tenon-{}-{}", "mptcp://127.0.0.1:0"]
+STREAMS = ["tcp://127.0.0.1:0", "unix:{}/{}", "unix:@{}-{}", "mptcp://127.0.0.1:0"]
 KEEPING = ["unix-seqpacket:{}/{}", "tcp://127.0.0.1:0?frame=u32", "udp://127.0.0.1:0", "unix-dgram:{}/{}"]
 
 
 def placed(url, tenon, name):
-    path = tenon.folder if "@" not in url else f"{tenon.folder.parent.name}-{tenon.folder.name}"
+    path = tenon.folder if "@" not in url else tenon.name
     return url.format(path, name)
 
 
@@ -308,9 +308,9 @@ def test_a_relay_to_itself(tenon, scheme, host):
     assert "itself" in session(relay)["error"]
 
 
-@pytest.mark.parametrize("place", ["unix:{}/l", "unix-seqpacket:{}/l", "unix:@tenon-relay-{}"])
+@pytest.mark.parametrize("place", ["unix:{}/l", "unix-seqpacket:{}/l", "unix:@{}"])
 def test_a_relay_to_itself_by_a_path(tenon, place):
-    url = place.format(f"{tenon.folder.parent.name}-{tenon.folder.name}" if "@" in place else tenon.folder)
+    url = place.format(tenon.name if "@" in place else tenon.folder)
     relay = tenon.relay(url, url)
     receive_to_reset(tenon.dial(url), may_end=True)
     assert "itself" in session(relay)["error"]
