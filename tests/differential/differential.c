@@ -203,11 +203,12 @@ int main(int argc, char **argv)
 		*(c == 'n' ? &n : &from) = strtoull(optarg, NULL, 10);
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	signal(SIGALRM, hanging);
-	signal(SIGPIPE, SIG_DFL);
 	choose_engines(argv + optind, argc - optind);
 	if (support_frames() < 0)
 		return 2;
+	/* Behind the first allocation: LeakSanitizer, when loaded before the program, has no signal(2) until then */
+	signal(SIGALRM, hanging);
+	signal(SIGPIPE, SIG_DFL);
 	seeded_make_dir("diff", world_dir, sizeof(world_dir));
 	failed = one ? !play_seed(from, true) : play_many(from, n);
 	seeded_remove_dir(world_dir);

@@ -81,7 +81,7 @@ def refuse_ring(number, step="setup"):
     return install
 
 
-LANDLOCK_CREATE_RULESET, LANDLOCK_RESTRICT_SELF = 444, 446  # on every architecture
+EPOLL_PWAIT2, LANDLOCK_CREATE_RULESET, LANDLOCK_RESTRICT_SELF = 441, 444, 446  # on every architecture
 
 
 def refuse_call(call, number):

@@ -36,6 +36,7 @@ BAD_URLS = [
     ("tcp://localhost:0?rcvbuf=0", ["rcvbuf", "0"], "0"),
     ("tcp://localhost:0?keepcnt=1000", ["keepcnt", "1000", "127"], "1000"),
     ("tcp://localhost:0?keepidle=soon", ["keepidle", "soon", "duration"], "soon"),
+    ("tcp://localhost:0?frame=nosuch", ["there are none line crlf", "u32le", "json json-seq", "msgpack"], "nosuch"),
     ("tcp://localhost:0?congestion=nosuch", ["congestion", "nosuch", "cubic"], "nosuch"),
     ("tcp://localhost:0?setsockopt=6:19", ["LEVEL:NAME:VALUE", "6:19"], "6:19"),
     ("tcp://localhost:0?setsockopt=tcp:19:1", ["level", "number", "tcp"], "tcp:19"),

@@ -179,9 +179,10 @@ def error_in(data, form):
 
 
 @pytest.mark.parametrize("handler", ["echo", "ack"])
-@pytest.mark.parametrize("form,bad,where", [("json", b'{"a":tru}', "line 1, byte 9: "),
-                                            ("cbor", b"\x61\xff", "byte 1: "), ("msgpack", b"\xa1\xff", "byte 1: ")])
-def test_the_sender_is_told(tenon, handler, form, bad, where):
+@pytest.mark.parametrize("form,bad,where,position", [
+    ("json", b'{"a":tru}', "line 1, byte 9: ", 8), ("json", b"x", "line 1, byte 1: ", 0),
+    ("cbor", b"\x61\xff", "byte 1: ", 1), ("cbor", b"\xff", "byte 0: ", 0), ("msgpack", b"\xa1\xff", "byte 1: ", 1)])
+def test_the_sender_is_told(tenon, handler, form, bad, where, position):
     """And the connection goes on, as do the others."""
     good = {"json": b"[1]", "cbor": b"\x81\x01", "msgpack": b"\x91\x01"}[form]
     server = tenon.serve(f"tcp://127.0.0.1:0?frame=u16&format={form}", options=["--handler", handler, "--json"])
@@ -195,7 +196,7 @@ def test_the_sender_is_told(tenon, handler, form, bad, where):
     assert first == last and good in first
     assert error_in(told, form).startswith(where)
     event = server.wait_for_event("bad", message=2)
-    assert event["error"].startswith(f"{form}: {where}") and event["position"] >= 1 and event["bytes"] == len(bad)
+    assert event["error"].startswith(f"{form}: {where}") and event["position"] == position and event["bytes"] == len(bad)
     other.sendall(b"\x81\x01" if form == "cbor" else b"[]" if form == "json" else b"\x91\x01")
     assert receive(other)
 

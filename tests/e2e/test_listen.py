@@ -232,6 +232,15 @@ def test_keep_takes_one_client_after_the_other(tenon):
     process.wait(0)
 
 
+@pytest.mark.parametrize("url", ["tcp://127.0.0.1:9", "tls://127.0.0.1:9", "tls://127.0.0.1:9?queue=1MiB"])
+def test_keep_is_for_listeners(tenon, url):
+    """Who keeps to nothing but TLS may have meant curl's --insecure: that is a key, of TLS alone."""
+    result = tenon.run("connect", "--keep", url, status=USAGE)
+    assert "only with --listen" in result.err
+    hint = f"'{url}{'&' if '?' in url else '?'}verify=off'"
+    assert hint in result.err if url.startswith("tls") else "verify" not in result.err
+
+
 def test_keep_lets_others_wait_for_their_turn(tenon):
     process = listen(tenon, "tcp://127.0.0.1:0", "--keep")
     socks = [tenon.dial(process.url) for _ in range(4)]

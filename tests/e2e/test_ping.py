@@ -1,5 +1,6 @@
 """tenon ping: what is answered, lost, late or doubled is counted as it was."""
 import contextlib
+import errno
 import json
 import signal
 import socket
@@ -329,6 +330,17 @@ def test_deadline(tenon):
     with Udp(lambda n, message: [message]) as service:
         _, summary = ping(tenon, "--deadline", "500ms", "--interval", "20ms", service.url)
         assert summary["answered"] > 0
+
+
+@pytest.mark.parametrize("engine", ["epoll"], indirect=True)
+def test_a_kernel_that_waits_in_milliseconds(tenon):
+    """Before 5.11 there is no epoll_pwait2(2): what is due is done all the same, late by a millisecond at most."""
+    kernel = {"preexec_fn": system.refuse_call(system.EPOLL_PWAIT2, errno.ENOSYS)}
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--idle", "300ms", "--json"], **kernel)
+    client = tenon.dial(server.url)
+    lines, summary = ping(tenon, "--count", "3", "--interval", "20ms", server.url, **kernel)
+    assert counts(summary) == (3, 3, 0, 0, 0, 0) and len(lines) == 3
+    assert client.recv(1) == b"", "nothing was sent for so long"
 
 
 def test_quiet(tenon):

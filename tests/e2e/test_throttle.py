@@ -69,6 +69,20 @@ def test_interval(tenon, command, scheme, key):
     assert took >= 0.18
 
 
+@pytest.mark.parametrize("option", [["--interval", "60ms"], ["--rate", "100"]], ids=["interval", "rate"])
+def test_the_input_goes_on_when_its_lines_have_waited(tenon, option):
+    """A program that writes a little now and then: that all of it was sent is not its end."""
+    server = tenon.serve("tcp://127.0.0.1:0", options=["--handler", "echo"])
+    process = tenon.start("connect", *option, server.url, stdin=subprocess.PIPE)
+    for text in ("one\ntwo\nthree\n", "four\nfive\n", "six\n"):
+        process.popen.stdin.write(text.encode())
+        process.popen.stdin.flush()
+        process.wait_for_text(text.split()[-1], where="out")
+    process.popen.stdin.close()
+    process.wait(0)
+    assert process.out == b"one\ntwo\nthree\nfour\nfive\nsix\n"
+
+
 def test_interval_of_arguments(tenon):
     """Also of those that are sent again: five intervals between six messages. A reply is no message."""
     server = tenon.serve("tcp://127.0.0.1:0?frame=line", options=["--handler", "ack"])

@@ -61,6 +61,25 @@ static void test_memory_is_used_again(void **state)
 	(void)before;
 }
 
+/* That is what it is for: some 30 pieces of 100 bytes share 4 KiB, while all of them are out. */
+static void test_many_pieces_share_one_allocation(void **state)
+{
+	void *pieces[1000];
+	unsigned before = allocations;
+
+	(void)state;
+	tni_arena_enter();
+	for (size_t i = 0; i < 1000; i++)
+		assert_non_null(pieces[i] = tni_arena_get(100));
+#ifndef __SANITIZE_ADDRESS__
+	assert_true(allocations - before <= 1000 / 30);
+#endif
+	for (size_t i = 0; i < 1000; i++)
+		tni_arena_put(pieces[i]);
+	tni_arena_leave();
+	(void)before;
+}
+
 static void test_without_memory(void **state)
 {
 	void *pieces[1000];
@@ -126,6 +145,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_pieces_stand_apart),
 		cmocka_unit_test(test_memory_is_used_again),
+		cmocka_unit_test(test_many_pieces_share_one_allocation),
 		cmocka_unit_test(test_without_memory),
 		cmocka_unit_test(test_one_fills_and_another_frees),
 	};

@@ -718,6 +718,8 @@ static void test_offers(void **state)
 		{"permessage-deflate; server_max_window_bits=10", "permessage-deflate; server_max_window_bits=10"},
 		{"permessage-deflate; server_max_window_bits=\"9\"", "permessage-deflate; server_max_window_bits=9"},
 		{"permessage-deflate; client_max_window_bits=8", "permessage-deflate; client_max_window_bits=8"},
+		{"permessage-deflate ; server_max_window_bits=10\t; client_max_window_bits=9 ",
+		 "permessage-deflate; server_max_window_bits=10; client_max_window_bits=9"},
 		{"permessage-deflate; server_max_window_bits=8", "permessage-deflate; server_max_window_bits=8"},
 		{"permessage-deflate; server_max_window_bits=7, permessage-deflate", "permessage-deflate"},
 		{"permessage-deflate; server_max_window_bits", NULL},
