@@ -42,7 +42,7 @@ static struct {
 	struct tn_conn *input;
 	struct tn_timer *timer;
 	struct text out; /* lines that wait for the end of the turn */
-	bool posted, ending, confirming;
+	bool posted, subscribed, ending, confirming;
 	unsigned asked;             /* wire_confirm(), without an answer yet */
 	unsigned long done;         /* published, received, answered */
 	unsigned long told;         /* of them in the line before */
@@ -203,6 +203,18 @@ static int put_head(struct message *m, struct text *room)
 	return room->failed ? -ENOMEM : 0;
 }
 
+/* Nothing more is chosen for it. What is on its way comes before the hub confirms that, and is taken as ever. */
+static void leave(int subscriptions)
+{
+	state.confirming = true;
+	limit_time();
+	for (int i = 0; i < subscriptions && !state.ending; i++)
+		(void)!failed(
+			wire_unsubscribe((unsigned)i + 1, (struct span){state.operands[i], strlen(state.operands[i])}));
+	if (!state.ending)
+		ask_hub();
+}
+
 /* ---- what comes ---- */
 
 static void flush(void *arg)
@@ -275,11 +287,8 @@ static void on_request(const struct message *m)
 	text_free(&room);
 	if (!failed(err))
 		state.done++;
-	if (!state.ending && state.done == options.count && !state.confirming) {
-		state.confirming = true; /* what is on its way is answered too */
-		if (!failed(wire_unsubscribe((struct span){state.operands[0], strlen(state.operands[0])})))
-			ask_hub();
-	}
+	if (!state.ending && state.done == options.count && !state.confirming)
+		leave(1);
 }
 
 /* ---- what goes ---- */
@@ -384,6 +393,7 @@ static void pub_confirmed(void)
 
 static void sub_ready(void)
 {
+	state.subscribed = true;
 	for (int i = 0; i < state.count && !state.ending; i++)
 		(void)!failed(wire_subscribe((struct span){state.operands[i], strlen(state.operands[i])},
 					     (struct span){options.group, options.group ? strlen(options.group) : 0},
@@ -400,13 +410,27 @@ static void sub_confirmed(void)
 		complain("subscribed");
 }
 
+/* What was chosen for it of a group's messages, nobody else gets: it is printed first. */
 static void sub_interrupted(void)
 {
-	end(state.confirming ? STATUS_FAILED : STATUS_DONE);
+	if (options.group && state.subscribed && !state.confirming)
+		leave(state.count);
+	else
+		end(state.confirming ? STATUS_FAILED : STATUS_DONE);
+}
+
+/* Who has asked it waits for an answer. */
+static void reply_interrupted(void)
+{
+	if (state.subscribed && !state.confirming)
+		leave(1);
+	else
+		end(state.confirming ? STATUS_FAILED : STATUS_DONE);
 }
 
 static void reply_ready(void)
 {
+	state.subscribed = true;
 	state.count = state.count > 1 ? 2 : 1;
 	(void)!failed(wire_subscribe((struct span){state.operands[0], strlen(state.operands[0])},
 				     (struct span){options.group, options.group ? strlen(options.group) : 0},
@@ -554,7 +578,7 @@ static int run_reply(char **operands, int count)
 						    .confirmed = sub_confirmed,
 						    .refused = on_refused,
 						    .over = on_over},
-					 .interrupted = sub_interrupted,
+					 .interrupted = reply_interrupted,
 					 .wild = true,
 					 .most = 2};
 

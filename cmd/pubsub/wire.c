@@ -339,9 +339,13 @@ int wire_subscribe(struct span pattern, struct span group, unsigned newest, unsi
 	return send_and_free(map);
 }
 
-int wire_unsubscribe(struct span pattern)
+int wire_unsubscribe(unsigned nth, struct span pattern)
 {
-	return wire.nats ? send_line("UNSUB 1\r\n", 9) : send_and_free(verb("unsub", pattern));
+	char line[32];
+
+	if (!wire.nats)
+		return send_and_free(verb("unsub", pattern));
+	return send_line(line, (size_t)snprintf(line, sizeof(line), "UNSUB %u\r\n", nth));
 }
 
 int wire_request(struct message *message)

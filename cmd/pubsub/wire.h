@@ -25,8 +25,8 @@ int wire_publish(const struct message *message);
 /* `newest`: so many of each topic that the hub has kept; 0: none. Not with NATS. `max`: the hub ends it after so many,
  * and chooses others of the group; 0: never. */
 int wire_subscribe(struct span pattern, struct span group, unsigned newest, unsigned max);
-/* Of the first one. What is on its way comes before a wire_confirm() is answered. */
-int wire_unsubscribe(struct span pattern);
+/* Ends the `nth` subscription, counted from 1. What is on its way comes before a wire_confirm() is answered. */
+int wire_unsubscribe(unsigned nth, struct span pattern);
 bool wire_is_nats(const char *url);
 int wire_request(struct message *message);
 int wire_confirm(void);

@@ -587,6 +587,49 @@ def test_count_leaves_the_rest_to_the_group(tenon, door):
     repliers[1].wait()
 
 
+@pytest.mark.parametrize("door", [0, 1])
+def test_a_signal_leaves_the_rest_to_the_group(tenon, door):
+    """SIGINT and SIGTERM: what was chosen for who ends, it prints or answers. All others go to the rest."""
+    hub = tenon.hub("nats://127.0.0.1:0", LINES)
+    url = hub.urls[door].split("?")[0]
+    first, other = (subscribed(tenon, url, "jobs.a", "jobs.*", "--raw", "--group", "w") for _ in range(2))
+    publisher = tenon.start("pub", url, "jobs.b", stdin=subprocess.PIPE)
+    publisher.popen.stdin.write(b"".join(b"%d\n" % n for n in range(20000)))
+    publisher.popen.stdin.close()
+    wait_until(lambda: first.out, lambda: "nothing is printed")
+    first.signal(signal.SIGINT)
+    first.wait()
+    publisher.wait()
+    other.signal(signal.SIGTERM)
+    other.wait()
+    assert sorted(map(int, first.lines + other.lines)) == list(range(20000))
+
+    repliers = [tenon.start("reply", url, "echo", "--group", "w", "-v") for _ in range(2)]
+    for replier in repliers:
+        replier.wait_for_text("subscribed")
+    talk = Talk(hub.port, tenon)
+    talk.to_pong(QUIET + b"SUB r.* 1\r\n")
+    talk.say(b"".join(b"PUB echo r.%d 2\r\nhi\r\n" % n for n in range(3000)))
+    wait_until(lambda: b"MSG " in receive_now(talk), lambda: "no reply")
+    for replier in repliers:
+        replier.signal(signal.SIGTERM)
+        replier.wait()
+        talk.say(b"PUB echo r.more 2\r\nhi\r\n" if replier is repliers[0] else b"")
+    wait_until(lambda: receive_now(talk).count(b"MSG ") == 3001, lambda: f"3001 replies: {talk.rest.count(b'MSG ')}")
+
+
+@pytest.mark.parametrize("role", [["sub", "jobs", "--group", "w"], ["reply", "jobs"]], ids=lambda role: role[0])
+def test_a_second_signal_does_not_wait_for_the_hub(tenon, role):
+    hub = tenon.hub("nats://127.0.0.1:0")
+    process = tenon.start(role[0], hub.url, *role[1:], "-v")
+    process.wait_for_text("subscribed")
+    hub.signal(signal.SIGSTOP)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        process.signal(number)
+    process.wait(1)
+    hub.signal(signal.SIGCONT)
+
+
 def test_request_and_reply(tenon):
     """Whatever they speak."""
     hub = tenon.hub("nats://127.0.0.1:0", LINES)
