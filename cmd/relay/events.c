@@ -126,8 +126,7 @@ void record_end(struct record *record, enum side by, int err, const char *why)
 
 void record_program(struct record *record, const struct tn_conn *target)
 {
-	if (record)
-		record->runs = outcome_of(target, &record->outcome);
+	record->runs = outcome_of(target, &record->outcome);
 }
 
 /* An end in good order may be that of a command that has failed. */
