@@ -385,6 +385,20 @@ def test_one_connection_with_all_its_options(tenon):
             assert status == 400 and "?id=N" in words
 
 
+def test_what_a_connection_holds_unread(tenon):
+    """The server does not read on while its client does not take the echo."""
+    server, admin = serve(tenon, "tcp://127.0.0.1:0?sndbuf=8KiB&rcvbuf=8KiB", options=["--handler", "echo"])
+    client = tenon.dial(server.url, receive_buffer=4096)
+    client.setblocking(False)
+
+    def told():
+        with contextlib.suppress(BlockingIOError):
+            client.send(bytes(64 * KIB))
+        conn, = admin.json("/connections")["connections"]
+        return conn["unread"] > 0 and conn["unacked"] > 0
+    wait_until(told, "something waits in both directions")
+
+
 def test_a_load(tenon):
     """bench tells of its run while it goes on, and what it told is what it measured."""
     server, port = tenon.serve("tcp://127.0.0.1:0"), free_port()
@@ -463,6 +477,15 @@ def test_top(tenon):
     assert "no server of --admin" in tenon.run("top", f"http://127.0.0.1:{server.port}", status=1).err
     assert "no place of --admin" in tenon.run("top", server.url, status=USAGE).err
     tenon.run("top", f"http://127.0.0.1:{free_port()}", status=1)
+
+
+def test_top_of_many_connections(tenon):
+    """Where it is no terminal that is drawn over, only the first of them are shown."""
+    server, admin = serve(tenon, "tcp://127.0.0.1:0")
+    peers = ["tcp://{}:{}".format(*tenon.dial(server.url).getsockname()) for _ in range(25)]
+    wait_until(lambda: admin.values()['tenon_connections{server="0"}'] == 25, "all are there")
+    lines = tenon.run("top", f"http://127.0.0.1:{admin.port}", "--once", status=0).lines
+    assert sum(peer in line for line in lines for peer in peers) == 20 and lines[-1] == "... and 5 more"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
