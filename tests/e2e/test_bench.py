@@ -898,6 +898,9 @@ def test_live_view(tenon):
     shown, out = on_a_terminal(tenon, server.url, "--rate", "100", "--duration", "3s", "--warmup", "1s")
     assert ("░" in shown and "warming up" in shown and re.search(r"p50 \S+ [um]?s", shown) and
             re.search("[▁-█]", shown))
+    bars = re.findall(r"(█*)(░*) +(\d+) %", shown)
+    assert all(len(done + left) == 24 and len(done) == pytest.approx(0.24 * int(share), abs=1.2)
+               for done, left, share in bars)
     assert shown.endswith("\x1b[J") and "p99.9" in out and "\x1b" not in out
     assert on_a_terminal(tenon, server.url, "--requests", "50", "-q")[0] == ""
     assert tenon.run("bench", server.url, "--requests", "50").err == ""

@@ -9,10 +9,10 @@ import time
 
 import pytest
 
-from harness import LIMIT, MIB
+from harness import LIMIT, MIB, wait_until
 from test_bench import bench, check, decode, schema  # noqa: F401 (schema is a fixture)
 
-USAGE, REFUSED = 2, 4
+FAILED, USAGE, REFUSED = 1, 2, 4
 one_engine = pytest.mark.parametrize("engine", ["auto"], indirect=True)
 
 
@@ -73,6 +73,22 @@ def test_begins_at_a_time(tenon, schema, write):
     assert time.time() >= at and result["setup"]["start_at"][:26] == stamp(at)[:26]
 
 
+@one_engine
+def test_begins_late(tenon):
+    """The connection is there some time after the run should have begun: how long is told."""
+    proxy, at = tenon.listen(), time.time() + 2
+    load = tenon.start("bench", f"tcp://127.0.0.1:1?via=http://127.0.0.1:{proxy.getsockname()[1]}", "--mode", "send",
+                       "--start-at", stamp(at), "--requests", "5", "--json")
+    sock = tenon.accept(proxy)
+    while b"\r\n\r\n" not in sock.recv(4096, socket.MSG_PEEK):
+        pass
+    wait_until(lambda: time.time() > at, "it should have begun")
+    sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    load.wait(0)
+    late = re.search(r"the connections were open (\d+\.\d{3}) s after the time of --start-at", load.lines[-1])[1]
+    assert 0 <= float(late) <= time.time() - at
+
+
 @pytest.fixture
 def together(tenon, tmp_path):
     """Two results of one time, and one of another."""
@@ -129,6 +145,17 @@ def test_merged_from_two_hosts(tenon, together):
     together[1].write_text(json.dumps(other), encoding="utf-8")
     both = bench(tenon, "merge", *together[:2])
     assert both["machine"]["host"].endswith(", elsewhere") and not both["stderr"]
+
+
+@one_engine
+def test_merged_from_many_times(tenon, tmp_path):
+    server, paths = tenon.serve("tcp://127.0.0.1:0"), [tmp_path / f"{n}.json" for n in range(65)]
+    result = bench(tenon, server.url, "--requests", "5")
+    for n, path in enumerate(paths):
+        result["setup"]["start_at"] = stamp(n)
+        path.write_text(json.dumps(result), encoding="utf-8")
+    assert bench(tenon, "merge", *paths[:64])["messages"] == 320
+    assert "64.json: with it there are more than 64 times" in tenon.run("bench", "merge", *paths, status=FAILED).err
 
 
 # Several servers
@@ -243,6 +270,15 @@ def test_the_path_is_shown(tenon, schema):
     assert isinstance(tcp["path"]["gso"], bool) and isinstance(tcp["path"]["gro"], bool)
     shown = tenon.run("bench", server.urls[0], "--requests", "5").text
     assert re.search(r"^  path +lo, MTU \d+, MSS \d+, TSO o\w+, GSO o\w+, GRO o\w+$", shown, re.M), shown
+
+
+@one_engine
+def test_an_address_that_no_interface_has(tenon, schema):
+    """All of 127.0.0.0/8 may be bound to, though lo has one address alone."""
+    server = tenon.serve("tcp://127.0.0.1:0")
+    result = bench(tenon, f"{server.url}?bind=127.0.0.3", "--requests", "5")
+    check(schema, result)
+    assert result["path"]["interface"] is None and result["path"]["tso"] is None and result["path"]["mtu"] > 500
 
 
 # What is wrong
