@@ -519,6 +519,21 @@ def test_doors_share_topics(tenon):
     nats.until(b"MSG t 1 5\r\n[1,2]\r\n")
 
 
+@pytest.mark.parametrize("head, told", [
+    (b"A: b\r\nC:d\r\n\r\n", {"A": ["b"], "C": ["d"]}), (b"A: b\nC: d\n", {"A": ["b"], "C": ["d"]}),
+    (b"A: b\r\nC: d", {"A": ["b"], "C": ["d"]}), (b"A:\r\nA:  b \r\nC\r\n\r\n", {"A": ["", " b "]}),
+    (b"\n:\n", {"": [""]})])
+def test_headers_as_they_come(tenon, head, told):
+    """Also of clients that end lines with a line feed alone, or do not end the last one."""
+    hub = tenon.hub("nats://127.0.0.1:0", LINES)
+    nats, lines = Talk(port_of(hub.urls[0]), tenon), Lines(hub.urls[1], tenon)
+    lines.say({"sub": "t", "ack": 1})
+    assert lines.hear() == {"ok": 1}
+    head = b"NATS/1.0\r\n" + head
+    nats.to_pong(QUIET + b"HPUB t %d %d\r\n" % (len(head), len(head) + 2) + head + b"hi\r\n")
+    assert lines.hear() == {"msg": "t", "text": "hi", "headers": told}
+
+
 def test_payloads_are_longer_as_objects(tenon):
     """A payload as long as it may be reaches those who get it as an object, and comes from them."""
     hub = tenon.hub("nats://127.0.0.1:0", LINES)
@@ -1289,7 +1304,8 @@ def test_lines_are_told_why(tenon, users):
 
 def test_history(tenon):
     hub = tenon.hub(LINES, options=["--json", "--topic", "h.>?history=3", "--topic", "l.*?last=on&age=1ms",
-                                    "--topic", "b.*?history=100&bytes=20000", "--threads", "2"])
+                                    "--topic", "b.*?history=100&bytes=20000", "--topic", "m.*?last=on",
+                                    "--threads", "2"])
     one = Lines(hub.url, tenon)
     one.say(*[{"pub": f"{topic}.{n % 2}", "data": n} for n in range(10) for topic in "hln"], {"ping": 1})
     assert one.hear() == {"pong": 1}
@@ -1322,6 +1338,10 @@ def test_history(tenon):
         heard = get(sub="h.0", since=since, epoch=of)[0]
         assert {"gap": "h.0"} in heard
     assert numbers(get(sub="h.0", since=offset, epoch=epoch)[0]) == [7, 8, 9]
+    # many at once
+    one.say(*[{"pub": f"m.{n}", "data": n} for n in range(5000)], {"ping": 1})
+    assert one.hear() == {"pong": 1}
+    assert numbers(get(sub="m.*", last=True)[0]) == list(range(5000))
     # bounded in bytes
     one.say(*[{"pub": f"b.{n}", "text": "x" * 1000} for n in range(100)], {"ping": 1})
     assert one.hear() == {"pong": 1}
