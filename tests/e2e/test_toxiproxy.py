@@ -390,6 +390,18 @@ def test_deleted_with_many_sessions(tenon, api, echo):
     wait_until(lambda: sum(event["event"] == "session" for event in api.relay.events) == 50, "all have ended")
 
 
+def test_deleted_before_its_target_is_reached(tenon, api):
+    """The target's queue is full: it does not answer at all."""
+    target = tenon.listen(backlog=0)
+    place = "127.0.0.1:%d" % target.getsockname()[1]
+    tenon.dial(f"tcp://{place}")
+    client = tenon.dial(api.proxy(place))
+    wait_until(lambda: len(descriptors_of(api.relay.pid)) == len(api.relay.at_rest) + 3, "listener, client and target")
+    assert api.ask("DELETE", "/proxies/p") == (204, b"")
+    assert receive_to_end(client) == b""
+    assert api.relay.wait_for_event("session", ended_by="relay")["target"] is None
+
+
 def test_to_itself(tenon, api):
     """It is not a loop without end."""
     place = f"127.0.0.1:{free_port()}"

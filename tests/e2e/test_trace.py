@@ -414,3 +414,4 @@ def test_a_pipe_is_not_opened_again(tenon):
         assert exchange(sock, b"two\n") == b"two\n"
     sock.close()
     server.stop()
+    assert "nobody reads this named pipe" not in server.err
