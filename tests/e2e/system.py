@@ -10,6 +10,7 @@ import stat
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -251,7 +252,7 @@ def as_nobody(tenon):
     checkout may lie where he cannot go."""
     for folder in [tenon.folder, *tenon.folder.parents]:
         if not folder.stat().st_mode & stat.S_IXOTH and folder.stat().st_uid == os.geteuid():
-            if str(folder).startswith("/tmp/"):
+            if folder.is_relative_to(tempfile.gettempdir()):
                 folder.chmod(0o711)
     if os.geteuid() != 0:
         return {}
