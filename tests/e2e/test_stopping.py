@@ -3,7 +3,9 @@ import os
 import select
 import signal
 import socket
+import ssl
 import time
+import urllib.parse
 
 import pytest
 
@@ -121,11 +123,11 @@ def test_clients_that_never_close_do_not_hold_it_up(tenon):
     assert all(client.recv(10) == b"" for client in clients)
 
 
-def wait_until_closed(server):
+def wait_until_closed(url):
     """Waits until the signal has been heard: nobody new gets in."""
     def refused():
         try:
-            open_socket(server.url).close()
+            open_socket(url).close()
         except ConnectionRefusedError:
             return True
         except ConnectionResetError:  # it got in at the last moment
@@ -139,9 +141,74 @@ def test_nobody_new_gets_in_while_it_drains(tenon):
     stuck = tenon.dial(server.url, receive_buffer=16 * KIB)
     sent = send_until_stuck(stuck)
     server.signal(signal.SIGTERM)
-    wait_until_closed(server)
+    wait_until_closed(server.url)
     assert receive_exactly(stuck, len(sent)) == sent
     stuck.close()
+    server.stopped = True
+    server.wait(0)
+
+
+def plain(client, authority):
+    return bytes, lambda: receive_exactly(client, 6)
+
+
+def over_tls(client, authority):
+    came, goes = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = ssl.create_default_context(cafile=authority.pem("ca")).wrap_bio(came, goes, server_hostname="127.0.0.1")
+
+    def step(call):
+        while True:
+            try:
+                return call()
+            except ssl.SSLWantReadError:
+                client.sendall(goes.read())
+                came.write(client.recv(64 * KIB))
+
+    def seal(data):
+        tls.write(data)
+        return goes.read()
+    step(tls.do_handshake)
+    client.sendall(goes.read())
+    return seal, lambda: step(lambda: tls.read(100))
+
+
+def over_websocket(client, authority):
+    client.sendall(b"GET /chat HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                   b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n")
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += receive_exactly(client, 1)
+    mask = bytes(4)
+    return (lambda data: bytes([0x82, 0x80 | len(data)]) + mask + data,
+            lambda: receive_exactly(client, 2 + 6)[2:])
+
+
+def in_fragments(client, authority):
+    """The first frame is whole, but the message is not."""
+    _, read = over_websocket(client, authority)
+    return lambda data: b"\x02\x83" + bytes(4) + data[:3] + b"\x80\x83" + bytes(4) + data[3:], read
+
+
+@pytest.mark.parametrize("url, way, first", [
+    ("tcp://127.0.0.1:0?frame=line", plain, 3), ("tls://127.0.0.1:0?{pair}", over_tls, 3),
+    ("tls://127.0.0.1:0?{pair}", over_tls, 20), ("ws://127.0.0.1:0/chat", over_websocket, 1),
+    ("ws://127.0.0.1:0/chat", over_websocket, 8), ("ws://127.0.0.1:0/chat", in_fragments, 9)])
+def test_the_rest_of_a_message_is_waited_for(tenon, authority, url, way, first):
+    """Longer than a client is taken for busy that has sent a part of it: of a line, of a record, of a frame."""
+    server = tenon.serve(url.format(pair=authority.pair("server")), options=["--drain", f"{LIMIT}s"])
+    place = f"tcp://127.0.0.1:{urllib.parse.urlsplit(server.url).port}"
+    client = tenon.dial(place)
+    wire, read = way(client, authority)
+    client.sendall(wire(b"hello\n"))
+    assert read() == b"hello\n"
+    message = wire(b"again\n")
+    client.sendall(message[:first])
+    server.signal(signal.SIGTERM)
+    wait_until_closed(place)
+    time.sleep(0.5)
+    client.sendall(message[first:])
+    assert read() == b"again\n"
+    client.close()
     server.stopped = True
     server.wait(0)
 
@@ -166,7 +233,7 @@ def test_a_client_that_never_reads_is_cut_off_at_the_deadline(tenon):
 def test_a_second_signal_does_not_wait(tenon, second):
     server, client = stuck_server(tenon, "1000s")
     server.signal(signal.SIGTERM)
-    wait_until_closed(server)
+    wait_until_closed(server.url)
     assert not server.is_over()
     server.signal(second)
     assert server.wait(None) in (0, 1)
@@ -179,7 +246,7 @@ def test_a_second_signal_ends_children_too(tenon):
     receive_exactly(client, 1000)
     server.untidy = True
     server.signal(signal.SIGTERM)
-    wait_until_closed(server)
+    wait_until_closed(server.url)
     server.stop(signal.SIGTERM, status=None)
 
 
