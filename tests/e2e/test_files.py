@@ -5,10 +5,11 @@ import re
 import subprocess
 import termios
 import threading
+import time
 
 import pytest
 
-from harness import noise, receive_exactly, wait_until
+from harness import SANITIZED, cpu_seconds, noise, receive_exactly, wait_until
 
 FAILED, USAGE = 1, 2
 MIB = noise(1 << 20)
@@ -62,6 +63,20 @@ def test_a_file_that_grows_shrinks_and_is_replaced(tenon, tmp_path):
     comes(b"another\nagain\n")
     assert follower.out == b"one\ntwo\n3\nlate\nanother\nagain\n"
     assert not follower.is_over()
+
+
+@pytest.mark.skipif(SANITIZED, reason="under a sanitizer the CPU time is not the command's own")
+def test_a_file_that_has_grown_is_waited_for_again(tenon, tmp_path):
+    path = tmp_path / "log"
+    path.write_bytes(b"one\n")
+    follower = tenon.start("connect", f"file:{path}?open=follow")
+    wait_until(lambda: follower.out == b"one\n", "the file")
+    with path.open("ab") as file:
+        file.write(b"two\n")
+    wait_until(lambda: follower.out == b"one\ntwo\n", "what was appended")
+    before = cpu_seconds(follower.pid)
+    time.sleep(1)
+    assert cpu_seconds(follower.pid) - before <= 0.05
 
 
 @pytest.mark.parametrize("url, why, status", [
