@@ -7,8 +7,36 @@
 
 #include "base/hist.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* ---- allocations that fail (link with -Wl,--wrap=malloc, -Wl,--wrap=realloc) ---- */
+
+static int allocs_left = -1; /* -1: no limit */
+
+static bool has_memory(void)
+{
+	allocs_left -= allocs_left > 0;
+	return allocs_left != 0;
+}
+
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+void *__real_realloc(void *old, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+
+void *__wrap_malloc(size_t size)
+{
+	return has_memory() ? __real_malloc(size) : NULL;
+}
+
+void *__wrap_realloc(void *old, size_t size)
+{
+	return has_memory() ? __real_realloc(old, size) : NULL;
+}
+
+/* ---- histograms ---- */
 
 static struct tn_hist *make(void)
 {
@@ -273,6 +301,27 @@ static void test_damaged_texts(void **state)
 	tn_hist_free(hist);
 }
 
+/* Which is no fault of the text's. */
+static void test_reads_without_memory(void **state)
+{
+	struct tn_hist *hist = make();
+	int rc = -ENOMEM;
+
+	(void)state;
+	for (int n = 1; rc < 0; n++) {
+		assert_int_equal(rc, -ENOMEM);
+		assert_int_equal(tn_hist_count(hist), 0);
+		assert_true(n < 20);
+		allocs_left = n;
+		rc = tn_hist_decode(hist, theirs_few, strlen(theirs_few));
+		allocs_left = -1;
+		if (rc < 0)
+			assert_string_equal(tn_errmsg(), "histogram: out of memory");
+	}
+	assert_true(tn_hist_count(hist) > 0);
+	tn_hist_free(hist);
+}
+
 /* Found by fuzz_hist: counts that overflow when they are summed. */
 static void test_too_much_is_refused(void **state)
 {
@@ -313,6 +362,7 @@ int main(void)
 		cmocka_unit_test(test_round_trips),
 		cmocka_unit_test(test_reads_theirs),
 		cmocka_unit_test(test_damaged_texts),
+		cmocka_unit_test(test_reads_without_memory),
 		cmocka_unit_test(test_too_much_is_refused),
 	};
 
