@@ -398,7 +398,7 @@ static void feed(struct end *e, const void *data, size_t len)
 	note(e, e->layer->ops->up(e->layer, &e->in, &e->up, &e->net, SIZE_MAX));
 }
 
-/* After a fatal alert nothing can be sent, and to try says so: once it was tried for ever. */
+/* After a fatal alert nothing can be sent, and to try says so: once it was tried for ever. Nor is there a last word. */
 static void test_a_write_after_an_alert(void **state)
 {
 	(void)state;
@@ -413,6 +413,12 @@ static void test_a_write_after_an_alert(void **state)
 		assert_int_equal(tni_buf_append(&client.down, "more", 4, false), 0);
 		assert_int_equal(client.layer->ops->down(client.layer, &client.down, &client.net, SIZE_MAX), TN_ETLS);
 		assert_int_equal(client.down.len, 4);
+		for (int i = 0; i < 2; i++) {
+			struct end *e = i ? &server : &client;
+
+			assert_int_equal(e->layer->ops->shut(e->layer, &e->net), 0);
+			assert_int_equal(e->net.len, 0);
+		}
 		pair_close();
 	}
 }
