@@ -9,6 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <grp.h>
+#include <pwd.h>
+#include <sys/socket.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 static void add(struct tni_cidrs *set, const char *text)
@@ -118,6 +122,43 @@ static void test_refused(void **state)
 	tni_cidrs_free(&set);
 }
 
+static bool owns(int fd, const char *word, const char *name)
+{
+	struct tni_cidrs set = {0};
+	char text[300];
+	bool has;
+
+	snprintf(text, sizeof(text), "%s:%s", word, name);
+	add(&set, text);
+	has = tni_cidrs_have_owner(&set, fd);
+	tni_cidrs_free(&set);
+	return has;
+}
+
+/* The process at the other end, which is this one, by its numbers and by their names on this system. */
+static void test_owners(void **state)
+{
+	const struct passwd *user = getpwuid(geteuid());
+	const struct group *group = getgrgid(getegid());
+	char uid[16], gid[16];
+	int pair[2];
+
+	(void)state;
+	snprintf(uid, sizeof(uid), "%u", geteuid());
+	snprintf(gid, sizeof(gid), "%u", getegid());
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	assert_true(owns(pair[0], "user", uid));
+	assert_true(owns(pair[0], "group", gid));
+	assert_false(owns(pair[0], "user", "4000000000"));
+	assert_false(owns(pair[0], "group", "4000000000"));
+	if (user)
+		assert_true(owns(pair[0], "user", user->pw_name));
+	if (group)
+		assert_true(owns(pair[0], "group", group->gr_name));
+	close(pair[0]);
+	close(pair[1]);
+}
+
 /* Networks within networks, in any order, against each of them looked at alone. */
 static void test_nested(void **state)
 {
@@ -158,10 +199,8 @@ static void test_nested(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_members),
-		cmocka_unit_test(test_all),
-		cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_nested),
+		cmocka_unit_test(test_members), cmocka_unit_test(test_all),    cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_owners),  cmocka_unit_test(test_nested),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

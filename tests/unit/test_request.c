@@ -457,6 +457,43 @@ static void test_users(void **state)
 	tni_users_free(&users);
 }
 
+static void test_any_and_multicast(void **state)
+{
+	static const struct {
+		const char *host;
+		bool any, multicast;
+	} hosts[] = {
+		{"0.0.0.0", true, false},
+		{"::", true, false},
+		{"::ffff:0.0.0.0", true, false},
+		{"0.0.0.1", false, false},
+		{"1.0.0.0", false, false},
+		{"127.0.0.1", false, false},
+		{"::1", false, false},
+		{"1::", false, false},
+		{"::ffff:0.0.0.1", false, false},
+		{"224.0.0.0", false, true},
+		{"ff00::", false, true},
+		{"::ffff:239.255.255.255", false, true},
+		{"239.255.255.255", false, true},
+		{"ff02::1", false, true},
+		{"::ffff:223.0.0.1", false, false},
+		{"223.255.255.255", false, false},
+		{"fe80::1", false, false},
+		{"240.0.0.0", false, false},
+	};
+	struct tn_addr addr;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++) {
+		assert_int_equal(tni_addr_literal(&addr, hosts[i].host, 80), 0);
+		if (tni_addr_is_any(&addr) != hosts[i].any || tni_addr_is_multicast(&addr) != hosts[i].multicast)
+			fail_msg("%s", hosts[i].host);
+	}
+	tni_addr_unix(&addr, "/run/x", 6);
+	assert_false(tni_addr_is_any(&addr) || tni_addr_is_multicast(&addr));
+}
+
 static bool is_special(const char *host)
 {
 	struct tn_addr addr;
@@ -535,9 +572,11 @@ static void test_special(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good),      cmocka_unit_test(test_bad),   cmocka_unit_test(test_long),
-		cmocka_unit_test(test_answers),   cmocka_unit_test(test_gate),  cmocka_unit_test(test_late),
-		cmocka_unit_test(test_datagrams), cmocka_unit_test(test_ports), cmocka_unit_test(test_users),
+		cmocka_unit_test(test_good),      cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_long),      cmocka_unit_test(test_answers),
+		cmocka_unit_test(test_gate),      cmocka_unit_test(test_late),
+		cmocka_unit_test(test_datagrams), cmocka_unit_test(test_ports),
+		cmocka_unit_test(test_users),     cmocka_unit_test(test_any_and_multicast),
 		cmocka_unit_test(test_special),
 	};
 
