@@ -124,6 +124,29 @@ static const struct sample msgpack = {
 	0,
 };
 
+/* The largest heads that hold their number themselves, and those next to them. */
+#define ITEMS_15 "\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f"
+#define ITEMS_23 ITEMS_15 "\x01\x02\x03\x04\x05\x06\x07\x08"
+#define ITEMS_31 ITEMS_23 "\x01\x02\x03\x04\x05\x06\x07\x08"
+
+static const struct sample msgpack_heads = {
+	LITERAL("\x7f"
+		"\x8f" ITEMS_15 ITEMS_15 "\x90"
+		"\x9f" ITEMS_15 "\xa0"
+		"\xbf" ITEMS_31 "\xc0\xe0\xff"),
+	{M("\x7f"), M("\x8f" ITEMS_15 ITEMS_15), M("\x90"), M("\x9f" ITEMS_15), M("\xa0"), M("\xbf" ITEMS_31),
+	 M("\xc0"), M("\xe0"), M("\xff")},
+	0,
+};
+
+static const struct sample cbor_heads = {
+	LITERAL("\x17\x37\x40\x57" ITEMS_23 "\x60\x77" ITEMS_23 "\x80\x97" ITEMS_23 "\xa0\xb7" ITEMS_23 ITEMS_23
+		"\xd7\xf7"),
+	{M("\x17"), M("\x37"), M("\x40"), M("\x57" ITEMS_23), M("\x60"), M("\x77" ITEMS_23), M("\x80"),
+	 M("\x97" ITEMS_23), M("\xa0"), M("\xb7" ITEMS_23 ITEMS_23), M("\xd7\xf7")},
+	0,
+};
+
 static size_t count_of(const struct sample *sample)
 {
 	size_t n = 0;
@@ -195,12 +218,14 @@ static void test_cbor(void **state)
 {
 	(void)state;
 	split_everywhere("cbor", &cbor);
+	split_everywhere("cbor", &cbor_heads);
 }
 
 static void test_msgpack(void **state)
 {
 	(void)state;
 	split_everywhere("msgpack", &msgpack);
+	split_everywhere("msgpack", &msgpack_heads);
 }
 
 /* A message is handed over with its last byte, not with the next one's first. */
