@@ -9,6 +9,7 @@
 #include "buf_model.h"
 
 #include "base/buf.h"
+#include "base/shared.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -518,6 +519,27 @@ static void test_compact_leaves_much_alone(void **state)
 	tni_buf_clear(&buf);
 }
 
+/* As many queues hold a message, each with a head of its own in front. */
+static void test_heads_between_shared_messages_are_small(void **state)
+{
+	struct tn_shared *shared = tni_shared_new(4);
+	struct tn_buf buf;
+
+	(void)state;
+	assert_non_null(shared);
+	memcpy(shared->blk.data, "body", 4);
+	tni_buf_init(&buf, &mem, SIZE_MAX);
+	for (int i = 0; i < 3; i++) {
+		append(&buf, "head:", false);
+		assert_int_equal(tni_buf_link(&buf, &shared->blk, shared->blk.data, 4, true), 0);
+	}
+	assert_content(&buf, "head:bodyhead:bodyhead:body");
+	assert_int_equal(mem.small.nout, 3);
+	assert_int_equal(mem.large.nout, 0);
+	tni_buf_clear(&buf);
+	tni_blk_unref(&shared->blk);
+}
+
 /* ---- taking out ---- */
 
 static void test_consume(void **state)
@@ -983,6 +1005,7 @@ int main(void)
 		TEST(test_link_does_not_join_blocks),
 		TEST(test_compact),
 		TEST(test_compact_leaves_much_alone),
+		TEST(test_heads_between_shared_messages_are_small),
 		TEST(test_consume),
 		TEST(test_move),
 		TEST(test_pullup),

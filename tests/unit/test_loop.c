@@ -273,12 +273,15 @@ static void test_spinning_is_earned_and_paid_for(void **state)
 		for (int i = 0; i < wait; i++)
 			assert_false(spun(loop, TNI_NEVER));
 	}
-	/* Found: no sleep, and nothing to be paid for. */
+	/* Found: no sleep, and nothing to be paid for; the time until then was waiting, too. */
 	mute.event_at = 3;
 	for (int i = 0; i < 3; i++) {
+		uint64_t idle = tn_loop_spun_ns(loop);
+
 		assert_true(spun(loop, TNI_NEVER));
 		assert_int_equal(mute.looks, 3);
 		assert_int_equal(mute.sleeps, 0);
+		assert_true(tn_loop_spun_ns(loop) > idle);
 	}
 	mute.event_at = 0;
 	assert_true(spun(loop, TNI_NEVER));
