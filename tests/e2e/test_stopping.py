@@ -213,6 +213,18 @@ def test_the_rest_of_a_message_is_waited_for(tenon, authority, url, way, first):
     server.wait(0)
 
 
+@pytest.mark.parametrize("url, part", [
+    ("tls://127.0.0.1:0?{pair}&handshake=1h", b"\x16\x03\x01\x02\x00" + bytes(100)),
+    ("ws://127.0.0.1:0/?handshake=1h", b"GET / HTTP/1.1\r\n")],
+    ids=["tls", "ws"])
+def test_a_handshake_that_stands_still_is_not_waited_for(tenon, authority, url, part):
+    server = tenon.serve(url.format(pair=authority.pair("server")), options=["--drain", "1000s"])
+    client = tenon.dial(f"tcp://127.0.0.1:{urllib.parse.urlsplit(server.url).port}")
+    client.sendall(part)
+    server.untidy = True
+    server.stop()
+
+
 def stuck_server(tenon, drain):
     """A server with a client that will never read what it is owed."""
     server = tenon.serve("tcp://127.0.0.1:0", options=["--drain", drain])
