@@ -339,6 +339,13 @@ def locked(tenon, authority):
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_key_of_another_certificate(tenon, authority, scheme):
+    cert, key = authority.pem("server"), authority.key("alice")
+    refused_by_server(tenon, f"{scheme}://127.0.0.1:0?cert={cert}&key={key}",
+                      f"the key in {key} does not belong to the certificate in {cert}")
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("how", [[], ["-topk8", "-outform", "DER", "-v2", "aes-256-cbc"]])
 def test_a_key_with_a_passphrase(tenon, authority, trusted, locked, scheme, how):
     key, secret = locked("server", *how), tenon.file("pass", b"open sesame\r\nnot this\n")

@@ -723,6 +723,19 @@ static mode_t mode_of(const char *name)
 	return st.st_mode & 07777;
 }
 
+/* Also where two hosts need the same one, or it is this machine's own, which is permitted anyway. */
+static void test_each_name_is_permitted_once(void **state)
+{
+	const char *hosts[] = {"LOCALHOST", "dev.example", "*.dev.example", "127.1.2.3", "10.1.2.3", "10.1.2.3"};
+	struct tn_cert *ca;
+
+	(void)state;
+	assert_int_equal(tn_cert_new(path("once"), hosts, 6, 30), 0);
+	ca = read_in("once/ca.pem");
+	assert_string_equal(tn_cert_limits(ca), "localhost, 127.0.0.0/8, ::1/128, dev.example, 10.1.2.3/32");
+	tn_cert_free(ca);
+}
+
 static void test_new(void **state)
 {
 	const char *hosts[] = {"localhost", "*.dev.example", "10.1.2.3", "::1"};
@@ -879,6 +892,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_keys, make_folder, remove_folder),
 		cmocka_unit_test_setup_teardown(test_a_locked_key, make_folder, remove_folder),
 		cmocka_unit_test_setup_teardown(test_new, make_folder, remove_folder),
+		cmocka_unit_test_setup_teardown(test_each_name_is_permitted_once, make_folder, remove_folder),
 		cmocka_unit_test_setup_teardown(test_new_again, make_folder, remove_folder),
 		cmocka_unit_test_setup_teardown(test_new_beside_halves_and_strangers, make_folder, remove_folder),
 		cmocka_unit_test_setup_teardown(test_dates_within_the_authoritys, make_folder, remove_folder),
