@@ -421,6 +421,38 @@ static void too_deep_to_write(void **state)
 	tn_value_free(v);
 }
 
+/* What was decoded can become a part of something larger, once; so can what a mark in it stands for. */
+static void what_was_decoded_can_be_placed(void **state)
+{
+	static const char *const texts[] = {"1",
+					    "[]",
+					    "{}",
+					    "{\"$map\":[[1,2]]}",
+					    "{\"$bytes\":\"AQID\"}",
+					    "{\"$tag\":9,\"value\":1}",
+					    "{\"$ext\":5,\"value\":\"AQID\"}",
+					    "{\"$simple\":99}",
+					    "{\"$float\":\"NaN\"}",
+					    "{\"$int\":\"-18446744073709551616\"}"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+		struct tn_value *v = must_decode(&tni_codec_json, texts[i], strlen(texts[i]), NULL);
+		struct tn_value *array = tn_value_new_array(v);
+		struct tni_bytes out = {0};
+		char expected[64];
+
+		assert_int_equal(tn_value_append(array, v), 0);
+		assert_int_equal(tn_value_append(array, v), -EINVAL);
+		assert_int_equal(tni_codec_json.encode(array, NULL, &out), 0);
+		snprintf(expected, sizeof expected, "[%s]", texts[i]);
+		assert_int_equal(out.len, strlen(expected));
+		assert_memory_equal(out.data, expected, out.len);
+		tni_bytes_free(&out);
+		tn_value_free(v);
+	}
+}
+
 /* As many containers inside each other as allowed are written and read, and not one more. */
 static void the_limit_of_depth_is_exact(void **state)
 {
@@ -460,6 +492,7 @@ int main(void)
 		cmocka_unit_test(text_and_raw),
 		cmocka_unit_test(codecs_by_name),
 		cmocka_unit_test(too_deep_to_write),
+		cmocka_unit_test(what_was_decoded_can_be_placed),
 		cmocka_unit_test(the_limit_of_depth_is_exact),
 	};
 
