@@ -337,6 +337,39 @@ static void test_a_pending_signal_stays(void **state)
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
+/* Nor is any other signal held back or let through by a write to a pipe, be SIGPIPE ignored or not. */
+static void test_the_mask_stays(void **state)
+{
+	static const struct tn_handler handler = {.on_close = note_end};
+	sigset_t mine, before, after;
+
+	(void)state;
+	sigemptyset(&mine);
+	sigaddset(&mine, SIGUSR1);
+	pthread_sigmask(SIG_SETMASK, &mine, &before);
+	for (int ignored = 0; ignored < 2; ignored++) {
+		void (*old)(int) = signal(SIGPIPE, ignored ? SIG_IGN : SIG_DFL);
+		struct tn_loop *loop = th_loop();
+		struct tn_conn *conn;
+		int fds[2], ended = 0;
+		char url[32];
+
+		assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+		close(fds[0]);
+		snprintf(url, sizeof(url), "fd:%d", fds[1]);
+		assert_int_equal(tn_dial(loop, url, &handler, &ended, &conn), 0);
+		assert_int_equal(tn_send(conn, "x", 1), 0);
+		th_until(loop, ended);
+		assert_int_equal(ended, -EPIPE);
+		tn_loop_free(loop);
+		signal(SIGPIPE, old);
+		pthread_sigmask(SIG_SETMASK, NULL, &after);
+		for (int i = 1; i < SIGRTMIN; i++)
+			assert_int_equal(sigismember(&after, i), i == SIGUSR1);
+	}
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
 /* A pipe that others have as well stays for them as it was, whichever numbers of descriptors are free. */
 static void test_a_shared_pipe_stays_blocking(void **state)
 {
@@ -2665,6 +2698,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_what_cannot_be_sent_is_lost_once),
 	T(test_forwarding_between_frames),
 	T(test_a_pending_signal_stays),
+	T(test_the_mask_stays),
 	T(test_a_shared_pipe_stays_blocking),
 	T(test_packets_sent_before_open_stay_apart),
 	T(test_empty_packets_are_no_end),

@@ -112,6 +112,24 @@ static void warm_up(void)
 	tni_buf_clear(&buf);
 }
 
+/* A queue of its own is a slice of the pools, and one again when it is freed. */
+static void test_queues_come_and_go(void **state)
+{
+	struct tn_buf *queues[3];
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		queues[i] = tni_buf_new(&mem, 10);
+		assert_non_null(queues[i]);
+		assert_int_equal(tni_buf_room(queues[i]), 10);
+		assert_int_equal(mem.nslices_out, i + 1);
+	}
+	for (int i = 0; i < 3; i++)
+		tni_buf_free(queues[i]);
+	assert_int_equal(mem.nslices_out, 0);
+	tni_buf_free(NULL);
+}
+
 /* ---- appending ---- */
 
 static void test_empty(void **state)
@@ -988,6 +1006,7 @@ static void test_random_runs_with_small_blocks(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(test_queues_come_and_go),
 		TEST(test_empty),
 		TEST(test_append_fills_one_block),
 		TEST(test_append_spans_blocks),
