@@ -63,6 +63,18 @@ def test_keys_of_a_terminal(tenon):
     ended(child)
 
 
+@pytest.mark.parametrize("command", ["exec-pty:stty raw -echo; echo; cat", "exec-socket:echo; cat"])
+def test_many_at_once(tenon, command):
+    """What one of them needs to begin is closed behind it, and nothing of the others."""
+    server = serve(tenon, command)
+    clients = []
+    for _ in range(8):
+        clients.append(tenon.dial(server.url))
+        assert clients[-1].recv(9) == b"\n"
+    for client in clients:
+        assert exchange(client, b"again") == b"again"
+
+
 @pytest.mark.parametrize("handler", ["exec-pty", "exec-socket"])
 def test_a_child_that_wants_to_stay(tenon, handler):
     """It ignores signals and closes its descriptors, or leaves somebody behind; its client goes."""

@@ -77,6 +77,7 @@ def test_all_that_was_sent_has_come(tenon, oneway, url, keys):
     assert (received["duplicates"], received["reordered"]) == (0, 0)
     told = server.wait_for_event("flow")
     assert (told["messages"], told["bytes"], told["sent"], told["lost"]) == (300, 300 * 512, 300, 0)
+    assert told["time"] > server.wait_for_event("listening")["time"]
     assert [told[name] for name in ("duplicates", "reordered", "jitter_us", "latency_us")] == [
         pytest.approx(received[name]) for name in ("duplicates", "reordered", "jitter_us", "latency_us")]
 

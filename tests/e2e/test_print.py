@@ -28,6 +28,14 @@ def test_print_of_datagrams_for_people(tenon):
     assert len(lines) == 4 and all(re.fullmatch(*pair) for pair in zip(wanted, lines)), lines
 
 
+def test_print_of_controls_as_events(tenon):
+    """What a terminal would obey is escaped, DEL too (RFC 8259 would not ask for that); all else stands as it is."""
+    server = tenon.serve("tcp://127.0.0.1:0?frame=line", options=[*PRINT, "--json"])
+    tenon.dial(server.url).sendall("~}\x7f\x1f\u00e9 \"\\\n".encode())
+    server.wait_for_event("message")
+    assert '"~}\\u007f\\u001f\u00e9 \\"\\\\"' in server.out.decode()
+
+
 @pytest.mark.parametrize("handler", ["print", "count"])
 def test_a_reader_of_what_is_shown_that_goes(tenon, handler):
     """Nobody would see any more of it: the server ends, as it does where connections are reported."""

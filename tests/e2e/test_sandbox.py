@@ -12,7 +12,7 @@ import types
 import pytest
 
 from harness import COMMAND, OPTIONS, SANITIZED, exchange, is_running, wait_until
-from system import LANDLOCK_CREATE_RULESET, LANDLOCK_RESTRICT_SELF, refuse_call
+from system import LIBC, LANDLOCK_CREATE_RULESET, LANDLOCK_RESTRICT_SELF, refuse_call
 
 pytestmark = pytest.mark.skipif(
     SANITIZED or OPTIONS["b_coverage"], reason="sanitizers look at the process from outside, counters want files: "
@@ -51,6 +51,12 @@ def test_nothing_can_be_reached(tenon):
     done.pop("end")
     assert len(done) >= 12 and set(done.values()) <= {-errno.EPERM, -errno.EACCES}, done
     assert exchange(tenon.dial(server.url), b"served all the same") == b"served all the same"
+
+
+def test_a_sandbox_that_lacks_nothing_says_nothing(tenon):
+    version = LIBC.syscall(LANDLOCK_CREATE_RULESET, None, 0, 1)  # 3 (Linux 6.2): all that is wanted
+    server = tenon.serve("tcp://127.0.0.1:0")
+    assert ("Landlock" in server.err) == (version < 3) and ("seccomp" in server.err) != has_seccomp(tenon)
 
 
 def test_without_it_all_can_be_reached(tenon):
