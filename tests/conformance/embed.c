@@ -382,6 +382,30 @@ static void test_calls_from_outside(void **state)
 	wreck(&w);
 }
 
+/* How many descriptors another program would get. */
+static unsigned inheritable(void)
+{
+	unsigned n = 0;
+
+	for (int fd = 0; fd < 256; fd++) {
+		int flags = fcntl(fd, F_GETFD);
+
+		n += flags >= 0 && !(flags & FD_CLOEXEC);
+	}
+	return n;
+}
+
+static void test_programs_inherit_nothing(void **state)
+{
+	unsigned before = inheritable();
+	struct tn_loop *loop = th_loop();
+
+	(void)state;
+	assert_true(tn_loop_fd(loop) >= 0);
+	assert_int_equal(inheritable(), before);
+	tn_loop_free(loop);
+}
+
 /* Nothing is left, which is no end: what comes later is served. */
 static void test_nothing_left(void **state)
 {
@@ -1115,6 +1139,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_no_wake_is_missed),
 	T(test_room_to_send),
 	T(test_calls_from_outside),
+	T(test_programs_inherit_nothing),
 	T(test_nothing_left),
 	T(test_a_second_thread),
 	T(test_two_embedders),
