@@ -305,6 +305,17 @@ def test_unconnected_hears_whoever_answers(tenon):
     assert said.out.splitlines() == [b"re: hello"]
 
 
+@pytest.mark.parametrize("host", ["10.9.0.1", "fd09::1"])
+def test_more_datagrams_than_are_read_at_once(tenon, wire, host):
+    server = serve(tenon, wire, f"udp://{f'[{host}]' if ':' in host else host}:0")
+    with connected(wire.far, host, server.port) as client:
+        server.signal(signal.SIGSTOP)
+        for i in range(150):
+            client.send(b"%d" % i)
+        server.signal(signal.SIGCONT)
+        assert {client.recv(100) for _ in range(150)} == {b"%d" % i for i in range(150)}
+
+
 def test_nobody_is_connected_to_itself(tenon, network):
     """On the only port that it may have."""
     said = tenon.run("send", "udp://127.0.0.1:40999?local_port_range=40999-40999", "hello", status=1,
