@@ -1,6 +1,7 @@
 """What a running server tells over HTTP: to curl, to Prometheus' own parsers, to a browser."""
 import asyncio
 import contextlib
+import fcntl
 import http.client
 import json
 import os
@@ -10,6 +11,7 @@ import shutil
 import signal
 import socket
 import struct
+import termios
 import threading
 import urllib.request
 
@@ -468,6 +470,11 @@ def test_top(tenon):
             seen += os.read(ours, 65536)
         os.write(ours, b"s")
         while b"sorted by messages" not in seen:
+            seen += os.read(ours, 65536)
+        # drawn over, and from anew where the terminal is another one
+        assert seen.count(b"\033[2J") == 1 and seen.count(b"\033[H") > 3
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 90, 0, 0))
+        while seen.count(b"\033[2J") < 2:
             seen += os.read(ours, 65536)
         os.write(ours, b"q")
         top.wait(0)

@@ -170,6 +170,17 @@ def test_a_child_for_each_sender(tenon):
     wait_until(lambda: not children_of(server.pid), "all have ended")
 
 
+def test_names_that_begin_alike(tenon):
+    """The name of one sender continues that of the other: still each has a child of its own."""
+    serve(tenon, "exec:exec sed -u s/^/$$+/", f"unix-dgram:{tenon.folder}/sock?session=1s")
+    heard = []
+    for more in ("", "x"):
+        peer = tenon.listen(socket.AF_UNIX, f"\0{tenon.name}{more}", socket.SOCK_DGRAM)
+        peer.connect(f"{tenon.folder}/sock")
+        heard.append(asks(peer, b"a\n").split(b"+"))
+    assert heard[0][0] != heard[1][0] and {said for _, said in heard} == {b"a\n"}
+
+
 def test_sessions_whose_child_ends_or_does_not(tenon):
     """By itself: the next datagram has another one. Not at all: it is ended. Its input alone: it may go on to write."""
     server = serve(tenon, "exec:read x; case $x in stay) trap '' TERM; echo; exec sleep 1000;; "

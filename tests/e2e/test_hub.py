@@ -1432,7 +1432,10 @@ def test_requests_refused(tenon, users):
     assert curl(tenon, "-d", '{"pub":"a"}', *code, url) == "401"
     assert curl(tenon, "-u", "admin:wrong", "-d", '{"pub":"a"}', *code, url) == "401"
     assert curl(tenon, "-u", "admin:secret", "-d", '{"pub":"a"}', *code, url) == "200"
-    assert curl(tenon, "-H", "Authorization: Bearer admin:secret", "-d", '{"pub":"a"}', *code, url) == "200"
+    token = base64.b64encode(b"admin:secret").decode()
+    for login, status in (("Bearer admin:secret", "200"), ("bearer admin:secret", "200"), (f"basic {token}", "200"),
+                          (f"Basics {token}", "401"), ("Bearers admin:secret", "401"), (token, "401")):
+        assert curl(tenon, "-H", f"Authorization: {login}", "-d", '{"pub":"a"}', *code, url) == status
     assert curl(tenon, "-u", "reader:r", "-d", '{"pub":"a"}', *code, url) == "403"
     assert "event: refused" in curl(tenon, "-N", "-m", "1", "-u", "reader:r", url + "?sub=a", status=28)
 

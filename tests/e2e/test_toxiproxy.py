@@ -13,8 +13,8 @@ import urllib.request
 
 import pytest
 
-from harness import (KIB, LIMIT, MIB, descriptors_of, exchange, free_port, noise, receive_exactly, receive_to_end,
-                     receive_to_reset, wait_until)
+from harness import (KIB, LIMIT, MIB, SANITIZED, descriptors_of, exchange, free_port, noise, receive_exactly,
+                     receive_to_end, receive_to_reset, resident_bytes, wait_until)
 
 USAGE = 2
 PEERS = pathlib.Path(__file__).parent / "peers"
@@ -558,6 +558,22 @@ def test_requests_one_behind_the_other(tenon, api, echo):
 
 
 # ---- the relay ----
+
+@pytest.mark.skipif(SANITIZED, reason="counts bytes")
+def test_memory_of_answers(api):
+    for n in range(50):
+        api.proxy("127.0.0.1:1", name=f"p{n}", enabled=False)
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", api.port, timeout=LIMIT)) as client:
+        def ask(count):
+            size = 0
+            for _ in range(count):
+                client.request("GET", "/proxies")
+                size += len(client.getresponse().read())
+            return size, resident_bytes(api.relay.pid)
+        before = ask(10)[1]
+        size, after = ask(3000)
+    assert size > 8 * MIB and after - before < 4 * MIB
+
 
 def test_beside_a_listener_of_the_command_line(tenon, begin, echo):
     api = begin("tcp://127.0.0.1:0", f"tcp://{echo}", listeners=1)
