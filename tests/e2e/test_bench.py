@@ -960,7 +960,7 @@ def test_merged_exactly(tenon, schema):
         a, b = (json.loads(path.read_text(encoding="utf-8")) for path in paths)
         merged = bench(tenon, "merge", *paths)
         check(schema, merged)
-        assert not merged["stderr"]
+        assert not merged["stderr"] and merged["path"] == a["path"]
         assert sum(part["bytes"] for part in merged["intervals"]) == merged["bytes"] == a["bytes"] + b["bytes"] > 0
         for name in ("service", "response", "late"):
             one, two, both = (r["histograms"][name] for r in (a, b, merged))

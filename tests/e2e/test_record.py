@@ -67,6 +67,9 @@ def test_bytes(tenon, listen):
     assert notes[0].startswith("tenon session ") and notes[0].endswith(f" at {relay.url}")
     assert notes[1] == f"tenon target {server.url}"
     assert notes[-1] == "tenon end by the client"
+    if listen.startswith("tcp"):
+        told = relay.wait_for_event("session")
+        assert {f"tcp://{packet['source']}" for packet in packets(tenon, path)} == {told["client"], told["local"]}
 
 
 def test_tshark_finds_nothing_wrong(tenon):

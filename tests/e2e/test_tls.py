@@ -540,6 +540,13 @@ def test_a_process_that_dials_again_resumes(tenon, authority, keys, resumed):
     assert not [event for event in server.events if event["event"] == "open"][-1]["resumed"]
 
 
+def test_people_are_told_that_it_resumes(tenon, authority):
+    server = tenon.serve(f"tls://127.0.0.1:0?{authority.pair('server')}&tls-max=1.2", options=["-v"])
+    tenon.run("ping", "--count", 2, "--interval", "50ms", f"{server.url}?ca={authority.pem('ca')}")
+    server.wait_for_rest()
+    assert [", resumed)" in line for line in server.lines if line.startswith("open ")] == [False, True], server.lines
+
+
 def test_no_tickets(tenon, authority):
     server = tenon.serve(f"tls://127.0.0.1:0?{authority.pair('server')}&tickets=0", options=["--json"])
     session = None

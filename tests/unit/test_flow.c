@@ -115,6 +115,11 @@ static void test_facts_of_others(void **state)
 		assert_int_equal(flow_facts_read(text, sizeof(text), &facts), cases[i].good);
 		assert_int_equal(facts.sent, cases[i].sent);
 	}
+	memset(text + FLOW_HEAD, '0', FLOW_ASK - FLOW_HEAD); /* up to the last byte */
+	memcpy(text + FLOW_HEAD, "sent=", 5);
+	text[FLOW_ASK - 1] = '7';
+	assert_true(flow_facts_read(text, sizeof(text), &facts));
+	assert_int_equal(facts.sent, 7);
 }
 
 /* ---- what is counted ---- */
