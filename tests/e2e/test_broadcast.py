@@ -226,7 +226,7 @@ def test_each_endpoint_has_its_handler(tenon):
 @pytest.mark.parametrize("urls, options, words", [
     (["tcp://:0?handler=ech"], [], "tcp://:0: key 'handler': no handler 'ech' (did you mean echo?)"),
     (["tcp://:0?handler=echo&handler=ack"], [], "key 'handler': this key stands there for the second time"),
-    (["tcp://:0?handler="], [], "key 'handler': no handler ''"),
+    (["tcp://:0?handler="], [], "key 'handler': no handler ''; there are echo, ack, discard, count, "),
     (["tcp://:0?handler=echo&nodely=on"], [], "unknown key 'nodely'; did you mean 'nodelay'?"),
     (["http://:0?handler=broadcast"], [], "key 'handler': broadcast does not answer HTTP"),
     (["tcp://:0?handler=relay:tcp://x:1"], [], "key 'handler': a relay"),

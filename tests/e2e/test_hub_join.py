@@ -363,7 +363,7 @@ def test_logins(tenon, server, join, tmp_path, config, login):
     (["--join", "nats://127.0.0.1?xyz=1"], "xyz"), (["--join", ""], "empty"), (["--number"], "--join nats://HOST"),
     (["--join", "nats://127.0.0.1", "--local", "a..b"], "no pattern"),
     (["--join", "nats://127.0.0.1", "--join-groups", "x"], "once nor here"),
-    (["--join", "nats://127.0.0.1", "--join-login", "/nowhere"], "/nowhere"),
+    (["--join", "nats://127.0.0.1", "--join-login", "/nowhere"], "/nowhere: No such file"),
 ])
 def test_what_cannot_be_joined(tenon, options, why):
     assert why in tenon.run("hub", "nats://127.0.0.1:0", *options, status=2).err

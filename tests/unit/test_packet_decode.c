@@ -79,7 +79,7 @@ static void test_links(void **state)
 		{LINK_ETHERNET, "0202 0000 0002 0202 0000 0001 0800"},
 		{LINK_ETHERNET, "0202 0000 0002 0202 0000 0001 8100 0005 0800"},
 		{LINK_ETHERNET, "0202 0000 0002 0202 0000 0001 88a8 0006 8100 0005 0800"},
-		{LINK_SLL, "0000 0001 0006 0202 0000 0001 0000 0800"},
+		{LINK_SLL, "0003 0001 0006 0202 0000 0001 0000 0800"},
 		{LINK_SLL2, "0800 0000 0000 0003 0001 04 06 0202 0000 0001 0000"},
 		{LINK_NULL, "0200 0000"},
 		{LINK_NULL, "0000 0002"},
@@ -100,7 +100,7 @@ static void test_links(void **state)
 		p = decoded(&b, links[i].link);
 		check_tcp(&p);
 		assert_int_equal(p.nvlans, i == 1 ? 1 : i == 2 ? 2 : 0);
-		assert_int_equal(p.cooked, i == 3 ? 1 : i == 4 ? 5 : 0);
+		assert_int_equal(p.cooked, i == 3 ? 4 : i == 4 ? 5 : 0);
 		assert_int_equal(p.ifindex, i == 4 ? 3 : 0);
 	}
 }
