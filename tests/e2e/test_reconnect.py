@@ -191,6 +191,16 @@ def test_send_gives_up_the_message_under_way(tenon, listener):
     assert process.out == b"ONE\nTHREE\n" and "message 2: the connection was lost before its reply" in process.err
 
 
+def test_send_names_the_last_message_alone(tenon, listener):
+    """Its server has ended in good order, and nothing is left to say: no error is told."""
+    process = tenon.start("send", url_of(listener, QUICK + "&frame=u32"), "one")
+    sock = tenon.accept(listener)
+    assert framed(sock) == b"one"
+    sock.close()
+    process.wait(FAILED)
+    assert process.err == "tenon: message 1: the connection was lost before its reply\n"
+
+
 def test_lines_are_sent_over_a_restart(tenon, listener):
     """A line that comes while nobody is there waits."""
     process = tenon.start("send", "--no-reply", url_of(listener, QUICK + "&frame=line"), stdin=subprocess.PIPE)
