@@ -1653,6 +1653,73 @@ static void test_when_sent_is_too_late(void **state)
 	tn_loop_free(loop);
 }
 
+struct last_words {
+	char text[32];
+	size_t len;
+	int closes, err;
+};
+
+static void on_last_words(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
+{
+	struct last_words *l = arg;
+
+	(void)conn;
+	assert_true(l->len + msg->len <= sizeof(l->text));
+	memcpy(l->text + l->len, msg->data, msg->len);
+	l->len += msg->len;
+}
+
+static void on_end_of_words(struct tn_conn *conn, int err, void *arg)
+{
+	struct last_words *l = arg;
+
+	(void)conn;
+	l->closes++;
+	l->err = err;
+}
+
+/* To wait for the peer does not find its reset before that is read: what it has said comes first, however late. */
+static void test_when_sent_and_the_peer_resets(void **state)
+{
+	static const struct tn_handler handler = {.on_msg = on_last_words, .on_close = on_end_of_words};
+	static const char data[400000];
+	struct tn_loop *loop = th_loop();
+	struct left taken = {0}, acked = {0};
+	struct last_words last = {0};
+	struct tn_conn *conn;
+	int port, little = 4096, listener = th_tcp_listener(1, &port), fd;
+	char url[80];
+
+	(void)state;
+	assert_int_equal(setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &little, sizeof(little)), 0);
+	snprintf(url, sizeof(url), "tcp://127.0.0.1:%d?queue=1MiB&sndbuf=1MiB", port);
+	assert_int_equal(tn_dial(loop, url, &handler, &last, &conn), 0);
+	fd = accept(listener, NULL, NULL);
+	assert_true(fd >= 0);
+	assert_true(tn_send(conn, data, 1000) >= 0);
+	assert_int_equal(tn_when_sent(conn, TN_SENT_TAKEN, on_left, &taken), 0);
+	th_until(loop, taken.told);
+	tn_pause(conn);
+	assert_true(tn_send(conn, data, sizeof(data)) >= 0);
+	taken = (struct left){0};
+	assert_int_equal(tn_when_sent(conn, TN_SENT_TAKEN, on_left, &taken), 0);
+	assert_int_equal(tn_when_sent(conn, TN_SENT_ACKNOWLEDGED, on_left, &acked), 0);
+	th_until(loop, taken.told);
+	assert_int_equal(write(fd, "last words", 10), 10);
+	close(fd); /* with much unread: a reset */
+	th_turn_for(loop, 100);
+	assert_int_equal(acked.told | last.closes, 0);
+	tn_resume(conn);
+	th_until(loop, last.closes);
+	assert_int_equal(last.len, 10);
+	assert_memory_equal(last.text, "last words", 10);
+	assert_int_equal(last.err, -ECONNRESET);
+	assert_int_equal(acked.told, 1);
+	assert_int_equal(acked.err, -ECONNRESET);
+	close(listener);
+	tn_loop_free(loop);
+}
+
 static void on_nothing(struct tn_conn *conn, void *arg)
 {
 	(void)conn, (void)arg;
@@ -1862,6 +1929,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_flow_to_nowhere),
 	T(test_when_sent),
 	T(test_when_sent_is_too_late),
+	T(test_when_sent_and_the_peer_resets),
 	T(test_close_when_delivered),
 	T(test_when_sent_after_both_ends),
 	T(test_peer_goes_without_reading),

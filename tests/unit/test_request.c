@@ -494,6 +494,24 @@ static void test_any_and_multicast(void **state)
 	assert_false(tni_addr_is_any(&addr) || tni_addr_is_multicast(&addr));
 }
 
+/* An IPv6 socket's words for IPv4 become IPv4's; so does the loopback address. Others stay. */
+static void test_unmapped(void **state)
+{
+	static const char *const pairs[][2] = {{"::ffff:192.0.2.1", "192.0.2.1"}, {"::1", "127.0.0.1"},
+					       {"192.0.2.1", "192.0.2.1"},        {"::", "::"},
+					       {"2001:db8::1", "2001:db8::1"},    {"::192.0.2.1", "::192.0.2.1"}};
+	struct tn_addr addr, expected;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+		assert_int_equal(tni_addr_literal(&addr, pairs[i][0], 80), 0);
+		assert_int_equal(tni_addr_literal(&expected, pairs[i][1], 80), 0);
+		tni_addr_unmap(&addr);
+		if (!tni_addr_equal(&addr, &expected))
+			fail_msg("%s", pairs[i][0]);
+	}
+}
+
 static bool is_special(const char *host)
 {
 	struct tn_addr addr;
@@ -577,7 +595,7 @@ int main(void)
 		cmocka_unit_test(test_gate),      cmocka_unit_test(test_late),
 		cmocka_unit_test(test_datagrams), cmocka_unit_test(test_ports),
 		cmocka_unit_test(test_users),     cmocka_unit_test(test_any_and_multicast),
-		cmocka_unit_test(test_special),
+		cmocka_unit_test(test_unmapped),  cmocka_unit_test(test_special),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
