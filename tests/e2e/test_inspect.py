@@ -567,6 +567,16 @@ def test_time_wait_belongs_to_nobody(tenon, program, host):
     assert re.search(rf"^ +- +- +- +tcp +time-wait +\d+ +\d+ .*{re.escape(address)}:{local}", table, re.M), table
 
 
+def test_who_is_at_the_far_end_stands_behind_the_address(tenon):
+    """On the same line, where it fits."""
+    one, other = socket.socketpair()
+    with one, other:
+        table = tenon.run("inspect", os.getpid()).text
+        for sock in (one, other):
+            assert re.search(rf"^ *{os.getpid()} +{sock.fileno()} .* connected +0 +0 +\(.+ {os.getpid()}\)$", table,
+                             re.M), table
+
+
 def test_endpoint(tenon):
     server = tenon.serve("tcp://127.0.0.1:0?rcvbuf=40000")
     client = tenon.dial(server.url)
