@@ -507,6 +507,41 @@ static void test_no_tick_after_a_failure(void **state)
 	tn_loop_free(loop);
 }
 
+static size_t write_some(int fd)
+{
+	static const char data[10000];
+	ssize_t n = write(fd, data, sizeof(data));
+
+	return n > 0 ? (size_t)n : 0;
+}
+
+/* While a reply to what came before is owed, however much follows. */
+static void test_what_comes_behind_a_failure_is_dropped(void **state)
+{
+	struct late l = {.owes = true};
+	struct tn_loop *loop;
+	size_t sent = 0;
+	int fd;
+
+	(void)state;
+	nsorts = 1;
+	sorts[0] = LAYER_TALKS;
+	loop = serve_late(&l, "tcp://127.0.0.1:0?frame=fixed:3", &fd);
+	th_set_nonblock(fd);
+	assert_int_equal(write(fd, "HD\3abcX", 7), 7);
+	th_until(loop, l.cuts);
+	th_until(loop, (sent += write_some(fd)) >= 4 << 20);
+	th_turn_for(loop, 20);
+	assert_in_range(loop->mem.small.nout + loop->mem.large.nout, 0, 8);
+	assert_int_equal(l.closes, 0);
+	tn_conn_release(l.conn);
+	th_until(loop, l.closes);
+	assert_int_equal(l.msgs, 1);
+	assert_int_equal(l.err, TN_EFORMAT);
+	close(fd);
+	tn_loop_free(loop);
+}
+
 /* More than a layer may hand up in one step: what is left of it behind the refused message is dropped, and replies to
  * what came before may still be made. */
 static void test_more_behind_a_refused_message(void **state)
@@ -779,6 +814,7 @@ int main(int argc, char **argv)
 		TEST(test_hostile),
 		TEST(test_down_fails_inside_on_msg),
 		TEST(test_no_tick_after_a_failure),
+		TEST(test_what_comes_behind_a_failure_is_dropped),
 		TEST(test_more_behind_a_refused_message),
 		TEST(test_a_layer_names_the_peer),
 		TEST(test_when_it_was_connected),
