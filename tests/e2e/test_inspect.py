@@ -503,6 +503,15 @@ def test_other_families(tenon):
         assert {found[sock.fileno()]["inode"] for sock in socks.values()} <= listed
 
 
+def test_packets_of_a_protocol_or_of_none(tenon):
+    socks = [maybe(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ethertype)) for ethertype in (0, 0x88b5)]
+    if None in socks:
+        pytest.skip("packet sockets are not permitted here")
+    with opened(*socks):
+        found = by_descriptor(tenon, os.getpid())
+        assert [found[sock.fileno()]["state"] for sock in socks] == ["unbound", "bound"]
+
+
 def test_mptcp(tenon):
     listener = maybe(socket.AF_INET, socket.SOCK_STREAM, IPPROTO_MPTCP)
     if not listener:
