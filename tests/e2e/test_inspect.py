@@ -577,6 +577,15 @@ def test_who_is_at_the_far_end_stands_behind_the_address(tenon):
                              re.M), table
 
 
+def test_an_address_that_does_not_fit_has_a_line_of_its_own(tenon):
+    name = tenon.name.ljust(100, "x")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(f"\0{name}")
+        fd = sock.fileno()
+        table = tenon.run("inspect", os.getpid()).text
+    assert re.search(rf"^ *{os.getpid()} +{fd} .* bound +0 +0\n +@{name[:30]}", table, re.M), table
+
+
 def test_endpoint(tenon):
     server = tenon.serve("tcp://127.0.0.1:0?rcvbuf=40000")
     client = tenon.dial(server.url)
