@@ -578,12 +578,13 @@ def test_who_is_at_the_far_end_stands_behind_the_address(tenon):
 
 
 def test_an_address_that_does_not_fit_has_a_line_of_its_own(tenon):
-    name = tenon.name.ljust(100, "x")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.bind(f"\0{name}")
-        fd = sock.fileno()
-        table = tenon.run("inspect", os.getpid()).text
-    assert re.search(rf"^ *{os.getpid()} +{fd} .* bound +0 +0\n +@{name[:30]}", table, re.M), table
+    """On which stands who is at the far end, too, and nowhere else."""
+    name, (one, other) = f"tenon-{os.getpid()}".ljust(60, "x"), socket.socketpair()
+    with one, other:
+        one.bind(f"\0{name}")
+        fd, table = one.fileno(), tenon.run("inspect", os.getpid()).text
+    assert re.search(rf"^ *{os.getpid()} +{fd} .* connected +0 +0\n +@{name} +\(.+ {os.getpid()}\)$", table,
+                     re.M), table
 
 
 def test_endpoint(tenon):
