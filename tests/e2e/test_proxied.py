@@ -112,6 +112,13 @@ def test_haproxy_is_told_of_a_client(tenon, program, keys):
     says_who(server, sock, target=f"127.0.0.1:{middle}")
 
 
+def test_as_many_words_of_its_own_as_a_header_takes(tenon):
+    server = tenon.serve(f"tcp://127.0.0.1:0?{TRUSTING}")
+    url = f"tcp://127.0.0.1:{server.port}?proxy=v2&proxy-tlv=0xE0:{'x' * 995}"
+    assert tenon.run("send", url, "hello").out == b"hello\n"
+    assert "longer than 1000 bytes" in tenon.run("send", f"{url}x", "hello", status=2).err
+
+
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_nginx_both_ways(tenon, program, version):
     server, port = tenon.serve(f"tcp://127.0.0.1:0?{TRUSTING}", options=["--json"]), free_port()
