@@ -537,7 +537,7 @@ def test_ping(tenon, authority, trusted):
         assert [re.sub(r"[\d.]+ .?s$", "TIME", line) for line in lines[:3]] == [
             f"ws://127.0.0.1:{peer.port} seq={n} pong TIME" for n in (1, 2, 3)]
         assert heard == []
-        flood = tenon.run("ping", url, "--flood", "--count", "200", "--json").lines[-1]
+        flood = tenon.run("ping", url, "--flood", "--count", "200", "--timeout", f"{LIMIT}s", "--json").lines[-1]
         assert json.loads(flood)["answered"] == 200
         tenon.run("ping", url, "--count", "1", "--size", "40", "--timeout", "50ms", status=FAILED)
         assert len(heard) == 1
