@@ -30,7 +30,8 @@ static struct {
 	struct tn_conn *conn; /* NULL: to be dialled again */
 	bool open;
 	uint64_t latest; /* the last that was asked for */
-	uint64_t unsent; /* is sent once the connection is open; PROBE_PING: or has answered the one before */
+	uint64_t unsent; /* from this one to the latest, they wait for the connection; PROBE_PING: or for the answer to
+			  * the one before; 0: none */
 	uint64_t pinged; /* PROBE_PING: waits for its answer; 0: none */
 	int family;
 	uint64_t nonce;
@@ -182,8 +183,20 @@ static void send_now(uint64_t number)
 	err = state.p.kind == PROBE_ECHO   ? send_echo(number)
 	      : state.p.kind == PROBE_PING ? tn_ping(state.conn)
 					   : send_message(number);
-	if (err < 0)
+	if (err < 0) {
+		state.pinged = 0;
 		state.p.user->failed(number, err);
+	}
+}
+
+static void send_waiting(void)
+{
+	while (state.open && state.unsent && !(state.p.kind == PROBE_PING && state.pinged)) {
+		uint64_t number = state.unsent;
+
+		state.unsent = number < state.latest ? number + 1 : 0;
+		send_now(number);
+	}
 }
 
 static void begun(int err)
@@ -213,7 +226,6 @@ static void on_open(struct tn_conn *conn, void *arg)
 {
 	struct tn_conn_info info;
 	socklen_t len = sizeof(state.family);
-	uint64_t number = state.unsent;
 
 	(void)arg;
 	tn_conn_info(conn, &info);
@@ -221,10 +233,8 @@ static void on_open(struct tn_conn *conn, void *arg)
 	(void)getsockopt(info.fd, SOL_SOCKET, SO_DOMAIN, &state.family, &len);
 	hear_routers(info.fd);
 	state.open = true;
-	state.unsent = 0;
 	begun(0);
-	if (number)
-		send_now(number);
+	send_waiting();
 }
 
 static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
@@ -243,17 +253,16 @@ static void on_msg(struct tn_conn *conn, const struct tn_msg *msg, void *arg)
 
 static void on_pong(struct tn_conn *conn, uint64_t round_ns, void *arg)
 {
-	uint64_t now = clock_ns(), number = state.unsent;
+	uint64_t now = clock_ns(), number = state.pinged;
 	struct answer answer = {.sent_ns = now - round_ns, .came_ns = now, .from = state.from};
 
 	(void)conn, (void)arg;
-	if (!state.pinged)
+	if (!number)
 		return;
-	state.p.user->left(state.pinged, answer.sent_ns);
-	state.p.user->answered(state.pinged, &answer);
-	state.pinged = state.unsent = 0;
-	if (number)
-		send_now(number);
+	state.pinged = 0;
+	state.p.user->left(number, answer.sent_ns);
+	state.p.user->answered(number, &answer);
+	send_waiting();
 }
 
 static void on_close(struct tn_conn *conn, int err, void *arg)
@@ -383,15 +392,17 @@ void probe_send(uint64_t number)
 	if (err < 0) {
 		state.conn = NULL;
 		state.p.user->failed(number, err);
-	} else if (state.open && !(state.p.kind == PROBE_PING && state.pinged)) {
-		send_now(number);
 	} else {
-		state.unsent = number;
+		if (!state.unsent)
+			state.unsent = number;
+		send_waiting();
 	}
 }
 
 void probe_forget(uint64_t number)
 {
+	if (number == state.unsent)
+		state.unsent = number < state.latest ? number + 1 : 0;
 	for (struct attempt *a = attempts; a; a = a->next)
 		if (a->number == number && !a->done) {
 			a->done = true;

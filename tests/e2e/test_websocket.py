@@ -540,29 +540,46 @@ def test_ping(tenon, authority, trusted):
         flood = tenon.run("ping", url, "--flood", "--count", "200", "--timeout", f"{LIMIT}s", "--json").lines[-1]
         assert json.loads(flood)["answered"] == 200
         tenon.run("ping", url, "--count", "1", "--size", "40", "--timeout", "50ms", status=FAILED)
-        assert len(heard) == 1
+        wait_until(lambda: len(heard) == 1, lambda: f"one message: {heard}")
     server = tenon.serve(f"wss://localhost:0/chat?{authority.pair('server')}", listeners=2)
     url = f"wss://localhost:{port_of(server)}/chat?{trusted}"
     result = tenon.run("ping", url, "--count", "2", "--interval", "1ms")
     assert result.text.count(" pong ") == 2
 
 
+def agreed(tenon, listener):
+    """The socket of a WebSocket that was accepted, behind its handshake."""
+    sock, head = tenon.accept(listener), b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += receive_exactly(sock, 1)
+    key = re.search(rb"Sec-WebSocket-Key: (\S+)", head)[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+    sock.sendall(b"HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " +
+                 base64.b64encode(hashlib.sha1(key).digest()) + b"\r\n\r\n")
+    return sock
+
+
+def test_ping_of_a_slow_peer(tenon):
+    """While it has not answered it is not asked again: the pings that are due wait, each for the answer to the last."""
+    listener = tenon.listen()
+    process = tenon.start("ping", f"ws://127.0.0.1:{listener.getsockname()[1]}/", "--count", 4, "--interval", "20ms",
+                          "--timeout", f"{LIMIT}s", "--json")
+    sock = agreed(tenon, listener)
+    for _ in range(4):
+        assert receive_exactly(sock, 6)[:2] == b"\x89\x80"
+        time.sleep(0.1)
+        sock.sendall(b"\x8a\0")
+    process.wait(0)
+    *replies, told = map(json.loads, process.lines)
+    assert [reply["seq"] for reply in replies] == [1, 2, 3, 4] and told["answered"] == 4
+
+
 def test_ping_without_an_answer(tenon):
     """A peer that reads and says nothing."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        url = f"ws://127.0.0.1:{listener.getsockname()[1]}/"
-        process = tenon.start("ping", url, "--count", 3, "--interval", "20ms", "--timeout", "100ms", "--json")
-        sock, _ = listener.accept()
-        with sock:
-            sock.settimeout(LIMIT)
-            head = b""
-            while not head.endswith(b"\r\n\r\n"):
-                head += receive_exactly(sock, 1)
-            key = re.search(rb"Sec-WebSocket-Key: (\S+)", head)[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-            sock.sendall(b"HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " +
-                         base64.b64encode(hashlib.sha1(key).digest()) + b"\r\n\r\n")
-            assert receive_exactly(sock, 2) == b"\x89\x80"
-            process.wait(FAILED)
+    listener = tenon.listen()
+    process = tenon.start("ping", f"ws://127.0.0.1:{listener.getsockname()[1]}/", "--count", 3, "--interval", "20ms",
+                          "--timeout", "100ms", "--json")
+    assert receive_exactly(agreed(tenon, listener), 2) == b"\x89\x80"
+    process.wait(FAILED)
     told = json.loads(process.lines[-1])
     assert (told["sent"], told["answered"]) == (3, 0)
 
