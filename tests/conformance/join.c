@@ -870,6 +870,13 @@ struct reader {
 
 static struct reader reader;
 
+/* Not by assigning a whole one: without optimization that is made on the stack. */
+static void reader_begin(int fd)
+{
+	memset(&reader, 0, sizeof(reader));
+	reader.fd = fd;
+}
+
 static void read_more(void)
 {
 	ssize_t n = read(reader.fd, reader.data + reader.len, sizeof(reader.data) - reader.len);
@@ -886,14 +893,15 @@ static void fill_path(struct tn_loop *loop, int in, bool by_pipe)
 	int before = count_pipes();
 	bool piped = !by_pipe;
 
+	th_fill(data, sizeof(data), 0);
 	for (int still = 0; still < 500; still++) {
-		ssize_t n;
+		ssize_t n = write(in, data, sizeof(data));
 
-		th_fill(data, sizeof(data), wrote);
-		n = write(in, data, sizeof(data));
-		if (n > 0)
+		if (n > 0) {
 			still = 0;
-		wrote += n > 0 ? (size_t)n : 0;
+			wrote += (size_t)n;
+			th_fill(data, sizeof(data), wrote);
+		}
 		assert_true(tn_loop_step(loop, 0) >= 0);
 		piped = piped || count_pipes() > before || wrote > (4 << 20);
 		if (!piped)
@@ -913,7 +921,7 @@ static void play_handover(bool tcp_pair, bool to_third)
 	int in, third = -1;
 	size_t least;
 
-	reader = (struct reader){0};
+	reader_begin(-1);
 	dial_pair(loop, tcp_pair, &source, &h, &in, &from);
 	dial_pair(loop, tcp_pair, &none, NULL, &reader.fd, &h.to);
 	if (to_third)
@@ -979,7 +987,7 @@ static void test_source_behind_a_slow_sink_is_not_idle(void **state)
 	assert_int_equal(tn_flow(from, to, NULL, NULL), 0);
 	fill_path(loop, in[1], false);
 	assert_true(tn_conn_queued(to) >= (8 << 20));
-	reader = (struct reader){.fd = out[1]};
+	reader_begin(out[1]);
 	/* 4 MiB are to be read before the source is let go: that takes longer than it may be idle. */
 	for (last = since = th_now_ms(); last < since + 3 * IDLE_MS && !closed && tn_conn_queued(to) > (5 << 20);
 	     last = now) {
@@ -1453,7 +1461,7 @@ static void test_kept_back_while_there_is_room(void **state)
 	assert_int_equal(write(in, "ab\ncd\nef\n", 9), 9);
 	th_until(loop, h.msgs == 3 && h.len == 0);
 	assert_int_equal(h.rooms, 9);
-	reader = (struct reader){.fd = out};
+	reader_begin(out);
 	th_until(loop, (read_more(), reader.len == 6));
 	assert_memory_equal(reader.data, "abcdef", 6);
 	close(in);
@@ -1512,7 +1520,7 @@ static void test_flow_that_fails_has_no_end(void **state)
 	assert_int_equal(tn_flow(from, to, &pass, &r), 0);
 	th_until(loop, r.closes == 1);
 	th_turn_for(loop, 50);
-	reader = (struct reader){.fd = pair[1]};
+	reader_begin(pair[1]);
 	th_set_nonblock(pair[1]);
 	th_until(loop, (read_more(), r.closes == 2));
 	assert_int_equal(r.msgs, 1);
