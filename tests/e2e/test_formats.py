@@ -196,7 +196,8 @@ def test_the_sender_is_told(tenon, handler, form, bad, where, position):
     assert first == last and good in first
     assert error_in(told, form).startswith(where)
     event = server.wait_for_event("bad", message=2)
-    assert event["error"].startswith(f"{form}: {where}") and event["position"] == position and event["bytes"] == len(bad)
+    assert event["error"].startswith(f"{form}: {where}")
+    assert (event["position"], event["bytes"]) == (position, len(bad))
     other.sendall(b"\x81\x01" if form == "cbor" else b"[]" if form == "json" else b"\x91\x01")
     assert receive(other)
 
