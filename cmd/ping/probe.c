@@ -189,12 +189,18 @@ static void send_now(uint64_t number)
 	}
 }
 
+/* The first of those that wait is sent, or given up. */
+static void waits_no_more(void)
+{
+	state.unsent = state.unsent < state.latest ? state.unsent + 1 : 0;
+}
+
 static void send_waiting(void)
 {
 	while (state.open && state.unsent && !(state.p.kind == PROBE_PING && state.pinged)) {
 		uint64_t number = state.unsent;
 
-		state.unsent = number < state.latest ? number + 1 : 0;
+		waits_no_more();
 		send_now(number);
 	}
 }
@@ -402,7 +408,7 @@ void probe_send(uint64_t number)
 void probe_forget(uint64_t number)
 {
 	if (number == state.unsent)
-		state.unsent = number < state.latest ? number + 1 : 0;
+		waits_no_more();
 	for (struct attempt *a = attempts; a; a = a->next)
 		if (a->number == number && !a->done) {
 			a->done = true;

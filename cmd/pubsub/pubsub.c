@@ -410,22 +410,25 @@ static void sub_confirmed(void)
 		complain("subscribed");
 }
 
-/* What was chosen for it of a group's messages, nobody else gets: it is printed first. */
-static void sub_interrupted(void)
+/* Of `subscriptions`, what is on its way is taken first, unless the hub was asked for that already. */
+static void interrupted(int subscriptions)
 {
-	if (options.group && state.subscribed && !state.confirming)
-		leave(state.count);
+	if (subscriptions && state.subscribed && !state.confirming)
+		leave(subscriptions);
 	else
 		end(state.confirming ? STATUS_FAILED : STATUS_DONE);
+}
+
+/* What was chosen for it of a group's messages, nobody else gets. */
+static void sub_interrupted(void)
+{
+	interrupted(options.group ? state.count : 0);
 }
 
 /* Who has asked it waits for an answer. */
 static void reply_interrupted(void)
 {
-	if (state.subscribed && !state.confirming)
-		leave(1);
-	else
-		end(state.confirming ? STATUS_FAILED : STATUS_DONE);
+	interrupted(1);
 }
 
 static void reply_ready(void)

@@ -305,10 +305,26 @@ static void note_end(struct tn_conn *conn, int err, void *arg)
 	*(int *)arg = err ? err : 1;
 }
 
+/* Into a pipe without a reader, until that ends it. Returns why. */
+static int write_to_nobody(struct tn_loop *loop)
+{
+	static const struct tn_handler handler = {.on_close = note_end};
+	struct tn_conn *conn;
+	int fds[2], ended = 0;
+	char url[32];
+
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	close(fds[0]);
+	snprintf(url, sizeof(url), "fd:%d", fds[1]);
+	assert_int_equal(tn_dial(loop, url, &handler, &ended, &conn), 0);
+	assert_int_equal(tn_send(conn, "x", 1), 0);
+	th_until(loop, ended);
+	return ended;
+}
+
 /* SIGPIPE that was pending before a write to a pipe without a reader is pending after it; ours never is. */
 static void test_a_pending_signal_stays(void **state)
 {
-	static const struct tn_handler handler = {.on_close = note_end};
 	sigset_t pipe_only, before, pending;
 
 	(void)state;
@@ -317,18 +333,10 @@ static void test_a_pending_signal_stays(void **state)
 	pthread_sigmask(SIG_BLOCK, &pipe_only, &before);
 	for (int was = 0; was < 2; was++) {
 		struct tn_loop *loop = th_loop();
-		struct tn_conn *conn;
-		int fds[2], ended = 0;
-		char url[32];
 
 		if (was)
 			raise(SIGPIPE);
-		assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
-		close(fds[0]);
-		snprintf(url, sizeof(url), "fd:%d", fds[1]);
-		assert_int_equal(tn_dial(loop, url, &handler, &ended, &conn), 0);
-		assert_int_equal(tn_send(conn, "x", 1), 0);
-		th_until(loop, ended);
+		(void)write_to_nobody(loop);
 		sigpending(&pending);
 		assert_int_equal(sigismember(&pending, SIGPIPE), was);
 		tn_loop_free(loop);
@@ -340,7 +348,6 @@ static void test_a_pending_signal_stays(void **state)
 /* Nor is any other signal held back or let through by a write to a pipe, be SIGPIPE ignored or not. */
 static void test_the_mask_stays(void **state)
 {
-	static const struct tn_handler handler = {.on_close = note_end};
 	static const int held[] = {SIGUSR1, SIGUSR2};
 	sigset_t mine, before, after;
 
@@ -349,20 +356,11 @@ static void test_the_mask_stays(void **state)
 	for (int ignored = 0; ignored < 2; ignored++) {
 		void (*old)(int) = signal(SIGPIPE, ignored ? SIG_IGN : SIG_DFL);
 		struct tn_loop *loop = th_loop();
-		struct tn_conn *conn;
-		int fds[2], ended = 0;
-		char url[32];
 
 		sigemptyset(&mine);
 		sigaddset(&mine, held[ignored]);
 		pthread_sigmask(SIG_SETMASK, &mine, NULL);
-		assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
-		close(fds[0]);
-		snprintf(url, sizeof(url), "fd:%d", fds[1]);
-		assert_int_equal(tn_dial(loop, url, &handler, &ended, &conn), 0);
-		assert_int_equal(tn_send(conn, "x", 1), 0);
-		th_until(loop, ended);
-		assert_int_equal(ended, -EPIPE);
+		assert_int_equal(write_to_nobody(loop), -EPIPE);
 		tn_loop_free(loop);
 		signal(SIGPIPE, old);
 		pthread_sigmask(SIG_SETMASK, NULL, &after);
