@@ -5,7 +5,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <dirent.h>
+#include "../support/descriptors.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -31,26 +32,14 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(
 	return no_threads ? EAGAIN : __real_pthread_create(thread, attr, run, arg);
 }
 
-static int count_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	int n = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
-
 static void refused(const char *path, int err, const char *words)
 {
-	int before = count_fds();
+	int before = support_count_fds();
 
 	assert_int_equal(tni_follow_open(path), err);
 	if (!strstr(tn_errmsg(), words))
 		fail_msg("%s", tn_errmsg());
-	assert_int_equal(count_fds(), before);
+	assert_int_equal(support_count_fds(), before);
 }
 
 static void test_refused(void **state)

@@ -8,7 +8,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <dirent.h>
+#include "../support/descriptors.h"
+
 #include <errno.h>
 #include <string.h>
 #include <time.h>
@@ -144,18 +145,6 @@ static void test_pending_in_order(void **state)
 
 #define PIPES 64
 
-static int count_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	int n = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
-
 static void test_pipes(void **state)
 {
 	struct tni_pipe *pipes[PIPES], *first;
@@ -165,7 +154,7 @@ static void test_pipes(void **state)
 
 	(void)state;
 	assert_int_equal(tn_loop_new(&loop, "epoll"), 0);
-	before = count_fds();
+	before = support_count_fds();
 	for (int i = 0; i < PIPES; i++) {
 		pipes[i] = tni_pipe_get(loop);
 		assert_non_null(pipes[i]);
@@ -173,7 +162,7 @@ static void test_pipes(void **state)
 		assert_int_equal(write(pipes[i]->wr, &(char){(char)i}, 1), 1);
 	}
 	assert_null(tni_pipe_get(loop)); /* as many as there may be */
-	assert_int_equal(count_fds(), before + 2 * PIPES);
+	assert_int_equal(support_count_fds(), before + 2 * PIPES);
 	for (int i = 0; i < PIPES; i++) {
 		assert_int_equal(read(pipes[i]->rd, &byte, 1), 1);
 		assert_int_equal(byte, i);
@@ -191,14 +180,14 @@ static void test_pipes(void **state)
 	assert_ptr_equal(tni_pipe_get(loop), first);
 	for (int i = 1; i < 40; i++)
 		tni_pipe_put(loop, pipes[i]);
-	assert_int_equal(count_fds(), before + 2 * (PIPES - 40 + 8));
+	assert_int_equal(support_count_fds(), before + 2 * (PIPES - 40 + 8));
 	for (int i = 1; i < 40; i++)
 		assert_non_null(pipes[i] = tni_pipe_get(loop));
 	assert_non_null(pipes[0] = tni_pipe_get(loop));
 	assert_null(tni_pipe_get(loop));
 	for (int i = 0; i < PIPES; i++)
 		tni_pipe_put(loop, pipes[i]);
-	assert_int_equal(count_fds(), before); /* nobody uses one any more */
+	assert_int_equal(support_count_fds(), before); /* nobody uses one any more */
 	assert_non_null(pipes[0] = tni_pipe_get(loop));
 	tni_pipe_put(loop, pipes[0]);
 	tn_loop_free(loop);

@@ -5,13 +5,14 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "../support/descriptors.h"
+
 #include "dns_reply.h"
 #include "io/loop.h"
 #include "net/addr.h"
 #include "net/resolve.h"
 
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -189,23 +190,12 @@ struct fixture {
 	int fds;
 };
 
-static int count_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	int n = 0;
-
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
-
 static int setup(void **state)
 {
 	const char *engine = *state;
 	struct fixture *f = calloc(1, sizeof(*f));
 
-	f->fds = count_fds();
+	f->fds = support_count_fds();
 	*state = f;
 	if (tn_loop_new(&f->loop, engine) < 0)
 		return strcmp(engine, "uring"); /* refused by this system: the tests are skipped */
@@ -222,7 +212,7 @@ static int teardown(void **state)
 	if (f->server)
 		server_stop(f->server, false);
 	free(f);
-	assert_int_equal(count_fds(), fds);
+	assert_int_equal(support_count_fds(), fds);
 	return 0;
 }
 
@@ -535,13 +525,13 @@ static void test_many(void **state)
 static void test_idle_channel(void **state)
 {
 	struct fixture *f = fixture(state);
-	int fds = count_fds();
+	int fds = support_count_fds();
 	struct result r;
 
 	start(f, &r, "four.test", A);
 	assert_int_equal(f->loop->alive, 2); /* the server's polls, not the lookup */
 	finish(f, &r);
-	assert_int_equal(count_fds(), fds);
+	assert_int_equal(support_count_fds(), fds);
 	turn_for(f->loop, 20);
 	assert_true(tni_timers_next(&f->loop->timers) == TNI_NEVER);
 }
@@ -549,7 +539,7 @@ static void test_idle_channel(void **state)
 static void test_cancel(void **state)
 {
 	struct fixture *f = fixture(state);
-	int fds = count_fds();
+	int fds = support_count_fds();
 	struct result one, other;
 
 	start(f, &one, "late.test", A);
@@ -565,9 +555,9 @@ static void test_cancel(void **state)
 	start(f, &other, "silent.test", AAAA);
 	turn_for(f->loop, 10);
 	tni_lookup_cancel(one.lookup);
-	assert_true(count_fds() > fds);
+	assert_true(support_count_fds() > fds);
 	tni_lookup_cancel(other.lookup);
-	assert_int_equal(count_fds(), fds);
+	assert_int_equal(support_count_fds(), fds);
 	assert_true(tni_timers_next(&f->loop->timers) == TNI_NEVER);
 	turn_for(f->loop, 20);
 	assert_int_equal(one.calls + other.calls, 0);
