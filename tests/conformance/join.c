@@ -885,20 +885,25 @@ static void read_more(void)
 	reader.over = n == 0;
 }
 
-/* Fills a path until nothing goes into it any more. `by_pipe`: its peer reads until a pipe is in use. */
+/*
+ * Fills a path until nothing goes into it any more, for so many turns and so long: a read that found no memory is tried
+ * again after a while. `by_pipe`: its peer reads until a pipe is in use.
+ */
 static void fill_path(struct tn_loop *loop, int in, bool by_pipe)
 {
 	size_t wrote = 0;
 	static unsigned char data[65536];
 	int before = count_pipes();
 	bool piped = !by_pipe;
+	uint64_t since = th_now_ms();
 
 	th_fill(data, sizeof(data), 0);
-	for (int still = 0; still < 500; still++) {
+	for (int still = 0; still < 500 || th_now_ms() - since < 50; still++) {
 		ssize_t n = write(in, data, sizeof(data));
 
 		if (n > 0) {
 			still = 0;
+			since = th_now_ms();
 			wrote += (size_t)n;
 			th_fill(data, sizeof(data), wrote);
 		}
