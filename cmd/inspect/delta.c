@@ -16,7 +16,8 @@ static int by_name(const void *a, const void *b)
 		return x->holder.pid < y->holder.pid ? -1 : 1;
 	if (x->holder.fd != y->holder.fd)
 		return x->holder.fd < y->holder.fd ? -1 : 1;
-	return memcmp(&x->id, &y->id, sizeof(x->id)); /* no process has them any more, so they have no inode */
+	/* What no process has any more has no inode; what came between the table and the descriptors has no id */
+	return x->inode ? 0 : memcmp(&x->id, &y->id, sizeof(x->id));
 }
 
 static bool is_same_addr(const struct sock_addr *a, const struct sock_addr *b)

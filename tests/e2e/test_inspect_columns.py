@@ -5,6 +5,7 @@ import pathlib
 import re
 import socket
 import subprocess
+import time
 
 import pytest
 
@@ -143,11 +144,27 @@ def test_what_has_changed_between_two_looks(tenon):
     assert len(changes("opened")) == 1 and all("options" not in s for s in changes("changed"))
 
 
+def come_and_go(tenon, server, watch):
+    """A client of which the watch tells that it has come, then that it has gone."""
+    def told(sign):
+        return any(line.startswith(sign) for line in watch.lines)
+
+    def comes():
+        """None tells when the first look is over: a client that was there before it is none that came."""
+        with tenon.dial(server.urls[0]):
+            deadline = time.monotonic() + 0.5
+            while not told("+") and time.monotonic() < deadline:
+                time.sleep(0.01)
+        return told("+")
+    wait_until(comes, "come")
+    wait_until(lambda: told("-"), "gone")
+
+
 @one_engine
 def test_changes_for_people(tenon):
     server = tenon.serve("tcp://127.0.0.1:0")
     watch = tenon.start("inspect", server.pid, "--watch", "50ms", "--delta")
-    wait_until(lambda: tenon.dial(server.urls[0]).close() or any(line.startswith("-") for line in watch.lines), "gone")
+    come_and_go(tenon, server, watch)
     assert len([line for line in watch.lines if "COMMAND" in line]) == 1
     assert {line[:1] for line in watch.lines if "COMMAND" not in line} <= set("+-~")
 
@@ -157,7 +174,7 @@ def test_what_has_gone_has_sent_no_more(tenon):
     """All that it ever sent was counted when it came and changed."""
     server = tenon.serve("tcp://127.0.0.1:0")
     watch = tenon.start("inspect", server.pid, "--watch", "50ms", "--delta", "--columns", "change,kind,sent,received")
-    wait_until(lambda: tenon.dial(server.urls[0]).close() or any(line.startswith("-") for line in watch.lines), "gone")
+    come_and_go(tenon, server, watch)
     assert {tuple(line.split()) for line in watch.lines if line.startswith("-")} == {("-", "tcp", "-", "-")}
 
 
