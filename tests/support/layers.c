@@ -177,10 +177,12 @@ static int expand_down(struct tn_buf *in, struct tn_buf *net, size_t max)
 
 	while (rc == 0 && in->head && net->len < max) {
 		const struct tni_slice *s = in->head;
-		unsigned run = 1;
+		unsigned run = 1, most = s->len < UINT16_MAX ? (unsigned)s->len : UINT16_MAX;
 		unsigned char head[3];
 
-		while (run < s->len && run < UINT16_MAX && s->data[run] == *s->data)
+		if (memcmp(s->data, s->data + 1, most - 1) == 0)
+			run = most;
+		while (run < most && s->data[run] == *s->data)
 			run++;
 		head[0] = *s->data;
 		head[1] = (unsigned char)(run >> 8);
