@@ -221,6 +221,7 @@ def peak_bytes(pid):
     return int(re.search(r"^VmHWM:\s+(\d+) kB", text, re.M).group(1)) * KIB
 
 
+@pytest.mark.skipif(SANITIZED, reason="memory is not the command's own under a sanitizer")
 @pytest.mark.parametrize("source,target", [("json/line", "cbor/u32"), ("json", "msgpack"), ("cbor", "json"),
                                            ("msgpack", "cbor")])
 def test_memory_stays_flat(tenon, source, target):
@@ -228,7 +229,7 @@ def test_memory_stays_flat(tenon, source, target):
     messages = [{"id": i, "name": f"user {i}", "tags": ["a", "b"], "x": i / 7, "text": "t" * (i % 90)}
                 for i in range(5000)]
     block = convert(tenon, "json", source, json_lines(messages)).out
-    rounds = (16 if SANITIZED else 110) * MIB // len(block) + 1
+    rounds = 110 * MIB // len(block) + 1
     process = tenon.start("convert", "--from", source, "--to", target, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     feeder = subprocess.Popen(["python3", "-c",
                                "import sys\nblock = open(sys.argv[1], 'rb').read()\n"
@@ -249,8 +250,8 @@ def test_memory_stays_flat(tenon, source, target):
         feeder.wait(60)
     process.wait(0)
     assert total == expected
-    assert late - early < (64 if SANITIZED else 1) * MIB
-    assert SANITIZED or late < 32 * MIB
+    assert late - early < MIB
+    assert late < 32 * MIB
 
 
 def write(path, data):

@@ -94,12 +94,14 @@ class Talk:
         return self.until(b"PONG\r\n")
 
     def until(self, end):
-        while end not in self.rest:
+        got, seen = bytearray(self.rest), 0
+        while (at := got.find(end, max(0, seen - len(end)))) < 0:
+            seen = len(got)
             data = self.sock.recv(65536)
-            assert data, self.rest
-            self.rest += data
-        before, _, self.rest = self.rest.partition(end)
-        return before
+            assert data, bytes(got)
+            got += data
+        self.rest = bytes(got[at + len(end):])
+        return bytes(got[:at])
 
 
 def converse(port, data, step=None):
