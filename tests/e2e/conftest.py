@@ -14,6 +14,8 @@ import pytest
 import authority as authorities
 import harness
 import system
+from chosen import pytest_collection_modifyitems  # noqa: F401, pylint: disable=unused-import
+from workers import pytest_runtestloop  # noqa: F401, pylint: disable=unused-import
 
 TEST_LIMIT = 240 if harness.SANITIZED else 90  # seconds: a test that hangs fails instead
 
@@ -21,31 +23,9 @@ sys.dont_write_bytecode = not sys.pycache_prefix  # never beside the tests
 system.adopt_orphans()
 
 
-def pytest_collection_modifyitems(items):
+def pytest_configure():
     if not os.access(harness.COMMAND, os.X_OK):
         raise pytest.UsageError(f"there is no command to test: {harness.COMMAND} (set TENON, or build it: make)")
-    items[:] = items[::int(os.environ.get("TENON_EVERY", "1"))]  # every so many-th
-
-
-def pytest_runtestloop(session):
-    """TENON_TURNS names a file: each of those that run side by side takes the next test that none has taken."""
-    path = os.environ.get("TENON_TURNS")
-    if not path or session.testsfailed or session.config.option.collectonly:
-        return None
-
-    def take():
-        with open(path, "r+", encoding="ascii") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            turn = int(file.read() or 0)
-            file.seek(0)
-            file.write(str(turn + 1))
-        return session.items[turn] if turn < len(session.items) else None
-    item = take()
-    while item:
-        following = take()
-        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
-        item = following
-    return True
 
 
 def pytest_collection_finish():
