@@ -23,13 +23,10 @@ sys.dont_write_bytecode = not sys.pycache_prefix  # never beside the tests
 system.adopt_orphans()
 
 
-def pytest_configure():
-    if not os.access(harness.COMMAND, os.X_OK):
-        raise pytest.UsageError(f"there is no command to test: {harness.COMMAND} (set TENON, or build it: make)")
-
-
 def pytest_collection_finish():
     """Each test looks for what it has left open (nothing_left): not among all that was there before the first."""
+    if not os.access(harness.COMMAND, os.X_OK):
+        raise pytest.UsageError(f"there is no command to test: {harness.COMMAND} (set TENON, or build it: make)")
     gc.collect()
     gc.freeze()
 
