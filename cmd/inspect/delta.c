@@ -25,6 +25,12 @@ static bool is_same_addr(const struct sock_addr *a, const struct sock_addr *b)
 	return a->len == b->len && memcmp(&a->sa, &b->sa, a->len) == 0;
 }
 
+/* -1 is not known, and no change */
+static bool is_other(int64_t now, int64_t before)
+{
+	return now != before && now >= 0 && before >= 0;
+}
+
 static bool is_changed(struct sock *now, const struct sock *before)
 {
 	struct tcp_figures a = {0}, b = {0};
@@ -35,8 +41,8 @@ static bool is_changed(struct sock *now, const struct sock *before)
 	now->before_received = (uint64_t)a.received;
 	now->before_resent = (uint64_t)a.resent;
 	return a.sent != b.sent || a.received != b.received || a.resent != b.resent ||
-	       strcmp(now->state, before->state) != 0 || now->unread != before->unread ||
-	       now->unsent != before->unsent || now->drops != before->drops ||
+	       strcmp(now->state, before->state) != 0 || is_other(now->unread, before->unread) ||
+	       is_other(now->unsent, before->unsent) || is_other(now->drops, before->drops) ||
 	       !is_same_addr(&now->local, &before->local) || !is_same_addr(&now->peer, &before->peer);
 }
 

@@ -19,7 +19,7 @@ static struct sock *add(struct socks *socks, uint64_t inode, int fd, unsigned co
 	sock->holder.pid = inode ? 7 : 0;
 	sock->holder.fd = fd;
 	sock->id.idiag_cookie[0] = cookie;
-	sock->unread = sock->unsent = 0;
+	sock->unread = sock->unsent = sock->drops = 0;
 	snprintf(sock->state, sizeof(sock->state), "established");
 	return sock;
 }
@@ -64,9 +64,13 @@ static void test_named_later(void **state)
 	struct socks before = {0}, now = {0};
 
 	(void)state;
-	add(&now, 10, 4, 0);
+	add(&now, 10, 4, 0)->unread = -1; /* a listener's queue: the table alone knows it */
 	look(&before, &now, "+4 ");
 	add(&now, 10, 4, 77);
+	look(&before, &now, "");
+	add(&now, 10, 4, 77)->drops = 1;
+	look(&before, &now, "~4 ");
+	add(&now, 10, 4, 77)->drops = -1;
 	look(&before, &now, "");
 	add(&now, 10, 4, 0);
 	look(&before, &now, "");
