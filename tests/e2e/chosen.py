@@ -1,6 +1,8 @@
 """Which of the tests run: all, unless the environment asks for a sample."""
 import os
 
+import pytest
+
 
 def each_value_once(items):
     """Of the tests of one function so many that each value of each parameter is in one of them."""
@@ -22,6 +24,7 @@ def each_value_once(items):
     return [item for item in items if item in kept]
 
 
+@pytest.hookimpl(trylast=True)  # behind -k
 def pytest_collection_modifyitems(items):
     items[:] = items[::int(os.environ.get("TENON_EVERY", "1"))]  # every so many-th
     if os.environ.get("TENON_EACH_VALUE"):

@@ -1,6 +1,5 @@
 """Fixtures: `tenon` starts everything and ends it; after each test nothing may be left behind."""
 import contextlib
-import fcntl
 import gc
 import os
 import re

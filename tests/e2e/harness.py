@@ -441,7 +441,7 @@ class Tenon:
         self.folder, self.engine = pathlib.Path(folder), engine
         self.processes, self.cleanups = [], contextlib.ExitStack()
         # That no other test has, nor one that runs beside it
-        self.name = f"tenon-e2e-{self.folder.parent.name}-{self.folder.name}"
+        self.name = "-".join(["tenon-e2e", *self.folder.parts[-3:]])
 
     def argv(self, command, *args):
         engine = [] if self.engine == "auto" else [f"--engine={self.engine}"]

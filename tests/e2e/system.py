@@ -5,6 +5,7 @@ import fcntl
 import os
 import resource
 import shutil
+import signal
 import socket
 import stat
 import struct
@@ -20,7 +21,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 IO_URING_SETUP, IO_URING_ENTER, IO_URING_REGISTER = 425, 426, 427  # on every architecture
 
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, PR_SET_CHILD_SUBREAPER, SECCOMP_MODE_FILTER = 38, 22, 36, 2
-PR_CAPBSET_DROP, CAP_KILL = 24, 5
+PR_CAPBSET_DROP, CAP_KILL, PR_SET_PDEATHSIG = 24, 5, 1
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
 MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
 SIOCSIFFLAGS, IFF_UP = 0x8914, 1
@@ -35,6 +36,11 @@ def check(result):
 def adopt_orphans():
     """Processes that a program leaves behind become children of this one, where they are found."""
     check(LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+
+
+def end_with_parent():
+    """This process is sent SIGTERM when the one that started it ends."""
+    check(LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0))
 
 
 def uring_refusal():

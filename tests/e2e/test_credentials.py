@@ -3,6 +3,8 @@ import os
 import shutil
 import signal
 import socket
+import stat
+import tempfile
 
 import pytest
 
@@ -31,8 +33,9 @@ def stranger(tenon):
 
 def serve(tenon, scheme, keys="", **how):
     os.chmod(tenon.folder, 0o755)
-    for folder in (tenon.folder.parent, tenon.folder.parent.parent):
-        os.chmod(folder, 0o755)
+    for folder in tenon.folder.parents:
+        if not folder.stat().st_mode & stat.S_IXOTH and folder.is_relative_to(tempfile.gettempdir()):
+            os.chmod(folder, 0o755)
     return tenon.serve(f"{scheme}:{tenon.folder}/sock?mode=777{keys}", options=["--json"], **how)
 
 

@@ -180,7 +180,7 @@ static int expand_down(struct tn_buf *in, struct tn_buf *net, size_t max)
 		unsigned run = 1, most = s->len < UINT16_MAX ? (unsigned)s->len : UINT16_MAX;
 		unsigned char head[3];
 
-		if (memcmp(s->data, s->data + 1, most - 1) == 0)
+		if (most > 1 && memcmp(s->data, s->data + 1, most - 1) == 0)
 			run = most;
 		while (run < most && s->data[run] == *s->data)
 			run++;
