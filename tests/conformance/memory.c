@@ -292,6 +292,16 @@ static void say(int sock, const struct greeting *g)
 	close(fds[1]);
 }
 
+/* Where /tmp is a tmpfs, an ordinary file has seals too. */
+static bool is_ordinary_sealable(void)
+{
+	int fd = made(ORDINARY);
+	bool is = fcntl(fd, F_GET_SEALS) >= 0;
+
+	close(fd);
+	return is;
+}
+
 /* Each is refused with words, and nothing of it stays. */
 static void test_hellos(void **state)
 {
@@ -300,6 +310,8 @@ static void test_hellos(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(greetings) / sizeof(greetings[0]); i++) {
+		bool sealable = greetings[i].sends == ORDINARY && is_ordinary_sealable();
+		const char *words = sealable ? "not sealed" : greetings[i].words;
 		struct client c;
 		int sock;
 
@@ -314,8 +326,8 @@ static void test_hellos(void **state)
 			shutdown(sock, SHUT_WR);
 		th_until(loop, c.closes);
 		assert_int_equal(c.opens, 0);
-		if (!strstr(c.why, greetings[i].words))
-			fail_msg("%zu: '%s' does not say '%s'", i, c.why, greetings[i].words);
+		if (!strstr(c.why, words))
+			fail_msg("%zu: '%s' does not say '%s'", i, c.why, words);
 		close(sock);
 	}
 	close(at);
