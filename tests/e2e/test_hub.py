@@ -610,7 +610,7 @@ def test_a_signal_leaves_the_rest_to_the_group(tenon, door):
     hub = tenon.hub("nats://127.0.0.1:0", LINES)
     url = hub.urls[door].split("?")[0]
     first, other = (subscribed(tenon, url, "jobs.a", "jobs.*", "--raw", "--group", "w") for _ in range(2))
-    publisher = tenon.start("pub", url, "jobs.b", stdin=subprocess.PIPE)
+    publisher = tenon.start("pub", url, "jobs.b", "--timeout", "0", stdin=subprocess.PIPE)
     publisher.popen.stdin.write(b"".join(b"%d\n" % n for n in range(20000)))
     publisher.popen.stdin.close()
     wait_until(lambda: first.out, lambda: "nothing is printed")
