@@ -614,6 +614,7 @@ static void test_nothing_is_kept_of_who_has_no_cookie(void **state)
 		assert_true(server.net.len > 0 && server.net.len <= len);
 		tni_buf_clear(&server.net);
 	}
+	tni_buf_clear(&client.net); /* on a slow machine the client has said it again */
 	assert_int_equal(mem.small.nout + mem.large.nout, 0);
 	pair_end();
 }
