@@ -253,13 +253,18 @@ def write_inside(network, path, text):
     network.inside(write)
 
 
-def as_nobody(tenon):
-    """Arguments for Popen: without root's rights, in a folder that such a user can reach, with the command in it: this
-    checkout may lie where he cannot go."""
-    for folder in [tenon.folder, *tenon.folder.parents]:
+def let_others_reach(path):
+    """Other users may go to this folder, and through those above it that the tests have made."""
+    for folder in [path, *path.parents]:
         if not folder.stat().st_mode & stat.S_IXOTH and folder.stat().st_uid == os.geteuid():
             if folder.is_relative_to(tempfile.gettempdir()):
                 folder.chmod(0o711)
+
+
+def as_nobody(tenon):
+    """Arguments for Popen: without root's rights, in a folder that such a user can reach, with the command in it: this
+    checkout may lie where he cannot go."""
+    let_others_reach(tenon.folder)
     if os.geteuid() != 0:
         return {}
     return {"user": 65534, "group": 65534, "extra_groups": [],

@@ -527,8 +527,7 @@ def test_a_dead_servers_socket_that_one_may_not_remove(tenon):
         dead.bind(str(shared / "sock"))
     shared.chmod(0o1777)
     (shared / "sock").chmod(0o777)
-    for folder in shared.parents:
-        folder.chmod(folder.stat().st_mode | 0o111)
+    system.let_others_reach(shared)
     setpriv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     result = tenon.finish([*setpriv, *tenon.argv("serve", f"unix:{shared}/sock")], status=FAILED)
     assert "removing a dead server's socket: Operation not permitted" in result.err, result

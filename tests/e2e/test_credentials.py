@@ -3,12 +3,11 @@ import os
 import shutil
 import signal
 import socket
-import stat
-import tempfile
 
 import pytest
 
 from harness import COMMAND, wait_until
+from system import let_others_reach
 
 one_engine = pytest.mark.parametrize("engine", ["auto"], indirect=True)
 
@@ -33,9 +32,7 @@ def stranger(tenon):
 
 def serve(tenon, scheme, keys="", **how):
     os.chmod(tenon.folder, 0o755)
-    for folder in tenon.folder.parents:
-        if not folder.stat().st_mode & stat.S_IXOTH and folder.is_relative_to(tempfile.gettempdir()):
-            os.chmod(folder, 0o755)
+    let_others_reach(tenon.folder)
     return tenon.serve(f"{scheme}:{tenon.folder}/sock?mode=777{keys}", options=["--json"], **how)
 
 

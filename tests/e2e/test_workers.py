@@ -1,5 +1,6 @@
 """That no test is lost, told twice or told wrong when several processes share them, and which of them a sample has."""
 import collections
+import contextlib
 import os
 import signal
 import subprocess
@@ -89,35 +90,39 @@ def test_dies(n):
 """
 
 
-def start(folder, tests, **env):
+@contextlib.contextmanager
+def started(folder, tests, **env):
     (folder / "conftest.py").write_text(CONFTEST, encoding="utf-8")
     (folder / "test_it.py").write_text(tests, encoding="utf-8")
     for name in "begun", "ended":
         (folder / name).mkdir(exist_ok=True)
-    return subprocess.Popen(
-        [sys.executable, "-m", "pytest", folder, "-v", "-p", "no:cacheprovider", f"--junitxml={folder / 'results.xml'}",
-         f"--basetemp={folder / 'temporary'}"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=folder,
-        encoding="utf-8",
-        env={**os.environ, "PYTHONPATH": str(ROOT / "tests" / "e2e"), "TENON_EVERY": "1", "TENON_EACH_VALUE": "",
-             "TENON_WORKERS": "1", "BEGUN": str(folder / "begun"), "ENDED": str(folder / "ended"), **env})
-
-
-def end(process, folder, status):
-    """name -> outcomes of all that pytest tells of it in its XML, and what it printed."""
-    with process:
+    with subprocess.Popen(
+            [sys.executable, "-m", "pytest", folder, "-v", "-p", "no:cacheprovider",
+             f"--junitxml={folder / 'results.xml'}", f"--basetemp={folder / 'temporary'}"],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=folder, encoding="utf-8",
+            env={**os.environ, "PYTHONPATH": str(ROOT / "tests" / "e2e"), "TENON_EVERY": "1", "TENON_EACH_VALUE": "",
+                 "TENON_WORKERS": "1", "BEGUN": str(folder / "begun"), "ENDED": str(folder / "ended"),
+                 **env}) as process:
         try:
-            out = process.communicate(timeout=4 * LIMIT)[0]
+            yield process
         finally:
             process.kill()
+
+
+def printed(process, status):
+    out = process.communicate(timeout=4 * LIMIT)[0]
     assert process.returncode == status, out
+    return out
+
+
+def run(folder, tests, status, **env):
+    """name -> outcomes of all that pytest tells of it in its XML, and what it printed."""
+    with started(folder, tests, **env) as process:
+        out = printed(process, status)
     outcomes = collections.defaultdict(list)
     for case in xml.etree.ElementTree.parse(folder / "results.xml").getroot().iter("testcase"):
         outcomes[case.get("name")].append(sorted(child.tag for child in case if not child.tag.startswith("system-")))
     return outcomes, out
-
-
-def run(folder, tests, status, **env):
-    return end(start(folder, tests, **env), folder, status)
 
 
 def names_in(folder):
@@ -153,15 +158,13 @@ def test_all_workers_die(tmp_path):
     (signal.SIGKILL, False, -signal.SIGKILL)], ids=["group", "interrupted", "terminated", "killed"])
 def test_interrupted(tmp_path, number, group, status):
     """However the pytest ends that tells, its workers end too, and their fixtures come to their end."""
-    process = start(tmp_path, ENDLESS, TENON_WORKERS="3")
-    with process:
+    with started(tmp_path, ENDLESS, TENON_WORKERS="3") as process:
         wait_until(lambda: len(names_in(tmp_path / "begun")) == 3, "all workers are busy")
         if group:
             for name in names_in(tmp_path / "begun"):
                 os.kill(int(name), number)
         process.send_signal(number)
-        out = process.communicate(timeout=4 * LIMIT)[0]
-    assert process.returncode == status, out
+        out = printed(process, status)
     wait_until(lambda: names_in(tmp_path / "ended") == names_in(tmp_path / "begun"), "fixtures have ended")
     if number == signal.SIGINT:
         assert out.count("interrupted\n") >= 3 and "3 failed" in out
